@@ -1,0 +1,237 @@
+package kernel
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/wire"
+)
+
+// Crank is a delivery in flight: what Begin named, for Finish to apply.
+type Crank struct {
+	Vat         VatID
+	Incarnation uint64
+	// Deliver is what the worker gets.
+	Deliver wire.Deliver
+	// What says in a few words what is delivered, for logs.
+	What string
+
+	position uint64
+	item     item
+	message  message // of a message or drain item: what is delivered, its target as it was parked
+	names    []naming
+	members  []KRef // promises of a notification
+	imports  [2]uint64
+}
+
+// Step is what Begin found to do. At most one field is set; none means that there is nothing to do.
+type Step struct {
+	// Crank is to be delivered.
+	Crank *Crank
+	// Commit is something that needed no worker; call Begin again after it.
+	Commit *Commit
+	// NeedsWorker says that there is something to deliver, and no live incarnation.
+	NeedsWorker bool
+}
+
+// Begin looks for the next thing that a vat has to do. A crank changes nothing; it holds until its
+// Finish or until the vat's incarnation ends. now is in milliseconds, seed is for the vat's dice.
+func (m *Machine) Begin(v VatID, now int64, seed uint64) (s Step, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	u := t.lookRun(v)
+	if u == nil || u.phase == dead {
+		return Step{}, nil
+	}
+	if u.reap != 0 {
+		t.reap(v)
+		return step(t.done()), nil
+	}
+	if u.head < u.rejectUntil {
+		t.rejectQueued(v)
+		return step(t.done()), nil
+	}
+	if u.phase == stopped || u.head == u.tail {
+		return Step{}, nil
+	}
+	c := &Crank{Vat: v, Incarnation: u.inc, position: u.head, item: t.headItem(v, u)}
+	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed = u.deliveries+1, now, seed
+	n := newNamer(t, v, u)
+	switch c.item.kind {
+	case itemStart:
+		c.What = "start"
+		c.Deliver.Delivery = wire.StartVat{}
+	case itemNotify:
+		if _, _, ok := t.vref(v, c.item.promise); !ok {
+			t.popHead(v, t.run(v), c.item)
+			t.release(c.item.promise)
+			t.wakeMore(v)
+			return step(t.done()), nil
+		}
+		c.What = "notify " + string(c.item.promise)
+		c.Deliver.Delivery = t.closure(c, n)
+	default:
+		target, ok := t.target(c, v)
+		if !ok {
+			t.splatHead(v, c)
+			t.wakeMore(v)
+			return step(t.done()), nil
+		}
+		c.What = "message to " + string(target)
+		call := wire.Call{Target: n.name(target)}
+		if n.names[0].fresh {
+			panic(fmt.Sprintf("kernel: %s owns %s without a name for it", v, target))
+		}
+		call.Message.MethArgs = n.data(c.message.methArgs)
+		if c.message.result != "" {
+			call.Message.Result = n.name(c.message.result)
+		}
+		c.Deliver.Delivery = call
+		c.Deliver.State = t.prefetch(v, call)
+	}
+	if u.inc == u.deadInc {
+		return Step{NeedsWorker: true}, nil
+	}
+	c.names, c.imports = n.names, [2]uint64{n.objects, n.promises}
+	return Step{Crank: c}, nil
+}
+
+func step(c Commit) Step { return Step{Commit: &c} }
+
+// wakeMore says that the vat may have more to do.
+func (t *tx) wakeMore(v VatID) {
+	if u := t.lookRun(v); u.reap != 0 || u.head < u.rejectUntil || (u.phase == live && u.head != u.tail) {
+		t.effect(Wake{v})
+	}
+}
+
+// target finds the message at the head of the queue and the object of the vat that it goes to now.
+func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
+	c.message = c.item.msg
+	target := c.message.target
+	if c.item.kind == itemDrain {
+		p := t.promises.look(t, c.item.promise)
+		c.message = t.parked(c.item.promise, p)
+		target, _ = loneObject(p.value)
+	}
+	o := t.objects.look(t, target)
+	return target, o != nil && !o.revoked && t.owner(o) == v
+}
+
+// splatHead takes the message at the head of the queue and sends it on its way again, which rejects it
+// for the reason of the day.
+func (t *tx) splatHead(v VatID, c *Crank) {
+	t.popHead(v, t.run(v), c.item)
+	t.route(c.message, false)
+	t.releaseMessage(c.message)
+}
+
+// closure makes the notification of a promise: with it come all settled promises that its value leads
+// to, each once, in the order of discovery, up to a fixed size. What is cut off arrives unresolved; the
+// vat subscribes to it and is told next.
+func (t *tx) closure(c *Crank, n *namer) wire.Notify {
+	var out wire.Notify
+	seen := map[KRef]bool{c.item.promise: true}
+	c.members = []KRef{c.item.promise}
+	bytes, slots := 0, 0
+	for i := 0; i < len(c.members); i++ {
+		p := t.promises.look(t, c.members[i])
+		if p.state == unresolved {
+			panic(fmt.Sprintf("kernel: notification of %s, which is unresolved", c.members[i]))
+		}
+		out.Resolutions = append(out.Resolutions, wire.Resolution{
+			Promise: n.name(c.members[i]), Rejected: p.state == rejected, Value: n.data(p.value),
+		})
+		bytes += len(p.value.Body)
+		slots += len(p.value.Slots)
+		for _, s := range p.value.Slots {
+			if !s.IsPromise() || seen[s] {
+				continue
+			}
+			q := t.promises.look(t, s)
+			if q.state == unresolved || bytes+len(q.value.Body) > closureBytes || slots+len(q.value.Slots) > closureSlots {
+				continue
+			}
+			// Sizes are counted when a member is added, so that the bound holds for all of them.
+			bytes += len(q.value.Body)
+			slots += len(q.value.Slots)
+			seen[s] = true
+			c.members = append(c.members, s)
+		}
+	}
+	return out
+}
+
+// prefetch reads the state of the durable objects that a call names, so that the worker need not ask.
+func (t *tx) prefetch(v VatID, call wire.Call) []wire.Row {
+	var rows []wire.Row
+	size := 0
+	add := func(r wire.Ref) {
+		if !isExport(r) || r[0] != 'o' || (r != wire.RootRef && r[2] != 'd') {
+			return
+		}
+		for _, have := range rows {
+			if have.Key == wire.StateKey(r) {
+				return
+			}
+		}
+		value, found, err := t.m.reader.Get(keyStore(v, wire.StateKey(r)))
+		if err != nil {
+			panic(failure{err})
+		}
+		if found && size+len(value) <= prefetchBytes {
+			size += len(value)
+			rows = append(rows, wire.Row{Key: wire.StateKey(r), Value: value, Found: true})
+		}
+	}
+	add(call.Target)
+	for _, r := range call.Message.MethArgs.Slots {
+		add(r)
+	}
+	return rows
+}
+
+// StoreGet reads a row of a vat's own store, for a worker that asks during a crank.
+func (m *Machine) StoreGet(v VatID, key string) (wire.Row, error) {
+	value, found, err := m.reader.Get(keyStore(v, key))
+	return wire.Row{Key: key, Value: value, Found: found}, err
+}
+
+// StoreNext reads the row of a vat's own store after `after` among those that begin with prefix.
+func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
+	base := keyStore(v, "")
+	key, value, found, err := m.reader.Next(base+prefix, base+after)
+	if !found || err != nil {
+		return wire.Row{}, err
+	}
+	return wire.Row{Key: key[len(base):], Value: value, Found: true}, nil
+}
+
+// StartWorker begins an incarnation of a vat and tells what its worker must know. limits of the frame
+// are the caller's to fill in. It is refused if the vat is not live or has a live incarnation.
+func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	u := t.runs.edit(t, KRef(v))
+	if u == nil || u.phase != live || u.inc != u.deadInc || u.reap != 0 {
+		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
+	}
+	u.inc++
+	row := t.vat(v)
+	start = wire.Start{
+		Vat: string(v), Name: row.name, Incarnation: u.inc,
+		HighObject: u.highObject, HighPromise: u.highPromise,
+	}
+	return start, t.done(), nil
+}
+
+func (t *tx) vat(v VatID) *vatRow {
+	key := keyVat(v)
+	b, ok := t.get(key)
+	if !ok {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errMissing)
+	}
+	r := &vatRow{}
+	r.decode(t.m.dec, key, b)
+	return r
+}

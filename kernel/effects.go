@@ -1,0 +1,137 @@
+package kernel
+
+import "fmt"
+
+// An Effect is something to do outside once a commit is durable. It is one of
+// [Wake], [StopWorker], [Answer], [LaunchSettled], [Gone].
+type Effect interface{ isEffect() }
+
+// Wake says that the vat may have something for Begin. It may be performed before the commit is durable.
+type Wake struct{ Vat VatID }
+
+// StopWorker says that the vat's worker, if there is one, is to be stopped.
+type StopWorker struct{ Vat VatID }
+
+// Answer says that a host call is settled; read it with [Machine.Ticket].
+type Answer struct{ Ticket string }
+
+// LaunchSettled says that a launch has succeeded (Failure is empty) or failed.
+type LaunchSettled struct {
+	Sub     SubID
+	Failure string
+}
+
+// Gone says that nothing of a subcluster is left.
+type Gone struct{ Sub SubID }
+
+func (Wake) isEffect()          {}
+func (StopWorker) isEffect()    {}
+func (Answer) isEffect()        {}
+func (LaunchSettled) isEffect() {}
+func (Gone) isEffect()          {}
+
+// An Event is a line of a commit's story: what a person who reads logs wants to know. It is one of
+// [Delivered], [Rejected], [Dropped], [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled].
+type Event interface {
+	fmt.Stringer
+	isEvent()
+}
+
+// Delivered says that a crank was committed.
+type Delivered struct {
+	Vat    VatID
+	Number uint64
+	What   string
+}
+
+// Rejected says that a message was not delivered; its result, if any, was rejected with Code (empty if
+// with the reason of a rejected promise).
+type Rejected struct {
+	Target, Result KRef
+	Code           string
+}
+
+// Dropped says that a message without result was dropped because a queue was full.
+type Dropped struct{ Target KRef }
+
+// Died says that an incarnation is over.
+type Died struct {
+	Vat         VatID
+	Incarnation uint64
+	Cause       Cause
+	Attempts    uint64
+}
+
+// Poisoned says that a delivery was given up.
+type Poisoned struct {
+	Vat  VatID
+	N    uint64 // number under which it is kept; 0 if it is not
+	What string
+	Code string
+}
+
+// VatStopped says that a vat was stopped for good, until it is restarted by a person.
+type VatStopped struct {
+	Vat VatID
+	Why string
+}
+
+// VatTerminated says that a vat is dead.
+type VatTerminated struct {
+	Vat VatID
+	Why string
+}
+
+// Settled says that a promise was settled.
+type Settled struct {
+	Promise  KRef
+	Rejected bool
+}
+
+func (Delivered) isEvent()     {}
+func (Rejected) isEvent()      {}
+func (Dropped) isEvent()       {}
+func (Died) isEvent()          {}
+func (Poisoned) isEvent()      {}
+func (VatStopped) isEvent()    {}
+func (VatTerminated) isEvent() {}
+func (Settled) isEvent()       {}
+
+func (e Delivered) String() string {
+	return fmt.Sprintf("%s: delivery %d: %s", e.Vat, e.Number, e.What)
+}
+
+func (e Rejected) String() string {
+	s := "rejected: message to " + string(e.Target)
+	if e.Result != "" {
+		s += ", result " + string(e.Result)
+	}
+	if e.Code != "" {
+		s += ": " + e.Code
+	}
+	return s
+}
+func (e Dropped) String() string { return "dropped: message without result to " + string(e.Target) }
+
+func (e Died) String() string {
+	s := fmt.Sprintf("%s: incarnation %d died: %s", e.Vat, e.Incarnation, e.Cause)
+	if e.Attempts > 0 {
+		s += fmt.Sprintf(", attempt %d", e.Attempts)
+	}
+	return s
+}
+
+func (e Poisoned) String() string { return fmt.Sprintf("%s: poisoned %s: %s", e.Vat, e.What, e.Code) }
+
+func (e VatStopped) String() string    { return fmt.Sprintf("%s: stopped: %s", e.Vat, e.Why) }
+func (e VatTerminated) String() string { return fmt.Sprintf("%s: terminated: %s", e.Vat, e.Why) }
+
+func (e Settled) String() string {
+	if e.Rejected {
+		return string(e.Promise) + " rejected"
+	}
+	return string(e.Promise) + " fulfilled"
+}
+
+func (t *tx) effect(e Effect) { t.effects = append(t.effects, e) }
+func (t *tx) event(e Event)   { t.trace = append(t.trace, e) }

@@ -1,0 +1,85 @@
+package kernel
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// Finish applies a crank: what Begin named, the removal of the item, the vat's syscalls in order, as one
+// commit over the state as it is now. A *Fault means that nothing was changed and that the worker must
+// be replaced.
+func (m *Machine) Finish(c *Crank, done wire.Done, now int64) (commit Commit, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	u := t.run(c.Vat)
+	if u.phase != live || u.inc != c.Incarnation || u.inc <= u.deadInc || u.head != c.position {
+		panic(fmt.Sprintf("kernel: crank of %s is finished after its incarnation ended", c.Vat))
+	}
+	if done.Outcome.Fault != "" {
+		return Commit{}, &Fault{c.Vat, CauseFault, done.Outcome.Fault}
+	}
+	t.consume(c, u)
+	call := vatCall{t: t, v: c.Vat, u: u, objects: u.highObject, promises: u.highPromise}
+	for i, s := range done.Syscalls {
+		if err := call.apply(s); err != nil {
+			return Commit{}, &Fault{c.Vat, CauseIllegal, fmt.Sprintf("syscall %d: %v", i, err)}
+		}
+		if t.ownRows > m.limits.Rows/2 || t.ownBytes > m.limits.Bytes/2 {
+			return Commit{}, &Fault{c.Vat, CauseLimit, fmt.Sprintf(
+				"syscall %d: the crank writes more than %d rows or %d bytes", i, m.limits.Rows/2, m.limits.Bytes/2)}
+		}
+		if call.exit == exitFailure {
+			return m.exitWithFailure(c, now)
+		}
+	}
+	u.deliveries++
+	u.deaths = 0
+	t.event(Delivered{c.Vat, u.deliveries, c.What})
+	if call.exit == exitSuccess {
+		t.kill(c.Vat, "the vat exited")
+	} else {
+		t.wakeMore(c.Vat)
+	}
+	return t.done(), nil
+}
+
+// consume applies what Begin did not: the names it gave, the end of the item and of its counts.
+func (t *tx) consume(c *Crank, u *run) {
+	t.applyNames(c.Vat, c.names)
+	u.importObjects, u.importPromises = c.imports[0], c.imports[1]
+	t.popHead(c.Vat, u, c.item)
+	switch c.item.kind {
+	case itemStart:
+		u.started = true
+		t.memberStarted(t.vat(c.Vat).sub)
+	case itemNotify:
+		// The closure is retired: the vat forgets these names, and so do we.
+		for _, k := range c.members {
+			t.retire(c.Vat, k)
+		}
+		t.release(c.item.promise)
+	default:
+		if r := c.message.result; r != "" {
+			if p := t.promise(r); p.state != unresolved || p.decider != "" {
+				panic(fmt.Sprintf("kernel: result %s of a delivered message is %s, decided by %q", r, p.state, p.decider))
+			}
+			t.setDecider(r, c.Vat, u.inc)
+		}
+		t.releaseMessage(c.message)
+	}
+}
+
+// exitWithFailure ends a vat and drops its last crank: the message that made it exit is rejected.
+func (m *Machine) exitWithFailure(c *Crank, now int64) (Commit, error) {
+	t := m.begin(now)
+	t.kill(c.Vat, "the vat exited with a failure")
+	u := t.run(c.Vat)
+	if c.message.target != "" {
+		t.popHead(c.Vat, u, c.item)
+		t.splat(c.message, capdata.VAT_TERMINATED, fmt.Sprintf("vat %s exited with a failure", c.Vat))
+		t.releaseMessage(c.message)
+	}
+	return t.done(), nil
+}

@@ -1,0 +1,132 @@
+package kernel
+
+import "ocapkernel.dev/capdata"
+
+// Vat is what a vat is and where it stands, as far as it is durable.
+type Vat struct {
+	ID     VatID
+	Name   string
+	Sub    SubID
+	Root   KRef
+	Config []byte
+	// Stopped tells why a stopped vat was stopped; empty if it is not.
+	Stopped string
+	// Terminated says that it is being removed.
+	Terminated bool
+	// Incarnation is live if Live is true, else the last dead one.
+	Incarnation uint64
+	Live        bool
+	// Queue counts the items in its queue, Restarts the deaths of its workers.
+	Queue, Restarts, Deliveries uint64
+	// HasWork says that Begin may find something.
+	HasWork bool
+}
+
+// Vat tells about one vat; found is false if there is none of that id.
+func (m *Machine) Vat(v VatID) (out Vat, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if t.lookRun(v) == nil {
+		return Vat{}, false, nil
+	}
+	return t.exportVat(v), true, nil
+}
+
+// Vats lists all vats, in the order of their keys.
+func (m *Machine) Vats() (out []Vat, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, _ := t.next("v.", after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		out = append(out, t.exportVat(VatID(key[len("v."):])))
+	}
+}
+
+func (t *tx) exportVat(v VatID) Vat {
+	u, row := t.lookRun(v), t.vat(v)
+	out := Vat{
+		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
+		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc,
+		Queue: u.tail - u.head, Restarts: u.restarts, Deliveries: u.deliveries,
+		HasWork: u.phase != dead && (u.reap != 0 || u.head < u.rejectUntil || (u.phase == live && u.head != u.tail)),
+	}
+	if u.phase == stopped {
+		out.Stopped = u.why
+	}
+	return out
+}
+
+// Poison is a message that was given up.
+type Poison struct {
+	N        uint64
+	Vat      VatID
+	Target   KRef
+	Bytes    int
+	Attempts uint64
+	// At is when it was given up, in milliseconds.
+	At  int64
+	Why string
+}
+
+// Poisoned lists the poisoned messages of a vat.
+func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	prefix := prefixPoisoned(v)
+	for after := ""; ; {
+		key, b := t.next(prefix, after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		var p poisoned
+		p.decode(m.dec, key, b)
+		n := uint64(0)
+		for _, d := range []byte(key[len(prefix):]) {
+			n = n*10 + uint64(d-'0')
+		}
+		out = append(out, Poison{
+			N: n, Vat: v, Target: p.msg.target, Bytes: len(p.msg.methArgs.Body),
+			Attempts: p.attempts, At: p.at, Why: p.why,
+		})
+	}
+}
+
+// Unpoison takes a poisoned message away. With retry it is delivered again, without a result.
+func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	key := keyPoisoned(v, n)
+	b, ok := t.get(key)
+	u := t.lookRun(v)
+	if !ok || u == nil || u.phase == dead {
+		return Commit{}, refuse(CodeNotFound, "vat %s has no poisoned message %d", v, n)
+	}
+	var p poisoned
+	p.decode(m.dec, key, b)
+	t.delete(key)
+	t.run(v).poisoned--
+	if retry {
+		t.route(p.msg, false)
+	}
+	t.releaseMessage(p.msg)
+	return t.done(), nil
+}
+
+// Revoke makes an object refuse every message from now on, those in queues included. It cannot be undone.
+func (m *Machine) Revoke(k KRef) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if k.IsPromise() {
+		return Commit{}, refuse(capdata.BAD_TARGET, "%s is a promise; only an object can be revoked", k)
+	}
+	if err := t.exists(k); err != nil {
+		return Commit{}, err
+	}
+	t.object(k).revoked = true
+	return t.done(), nil
+}

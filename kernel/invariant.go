@@ -1,0 +1,294 @@
+package kernel
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/wire"
+)
+
+// Check reads a whole state and returns what is wrong with it, one line for each violation; none is
+// good. docs/invariants.md numbers the invariants. It is for tests and for a person with a stopped
+// store: it reads everything.
+func Check(r storage.Reader) (problems []string, err error) {
+	defer caught(&err)
+	c := &checker{
+		t: (&Machine{reader: r, enc: newRowEncoder(), dec: newRowDecoder()}).begin(0), reach: map[KRef]uint64{},
+		recog: map[KRef]uint64{}, objects: map[KRef]object{}, promises: map[KRef]promise{},
+		vats: map[VatID]vatRow{}, runs: map[VatID]run{},
+	}
+	c.load()
+	c.queues()
+	c.clists()
+	c.others()
+	c.compare()
+	return c.problems, nil
+}
+
+type checker struct {
+	t            *tx
+	problems     []string
+	reach, recog map[KRef]uint64 // promises are counted in recog
+	objects      map[KRef]object
+	promises     map[KRef]promise
+	vats         map[VatID]vatRow
+	runs         map[VatID]run
+}
+
+func (c *checker) bad(format string, args ...any) {
+	c.problems = append(c.problems, fmt.Sprintf(format, args...))
+}
+
+// scan calls each with what follows the prefix.
+func (c *checker) scan(prefix string, each func(rest string, value []byte)) {
+	for after := ""; ; {
+		key, value := c.t.next(prefix, after)
+		if key == "" {
+			return
+		}
+		after = key
+		each(key[len(prefix):], value)
+	}
+}
+
+func (c *checker) hold(k KRef) {
+	c.recog[k]++
+	if !k.IsPromise() {
+		c.reach[k]++
+	}
+}
+
+func (c *checker) holdData(d Data) {
+	for _, s := range d.Slots {
+		c.hold(s)
+	}
+}
+
+func (c *checker) holdMessage(m message) {
+	c.hold(m.target)
+	if m.result != "" {
+		c.hold(m.result)
+	}
+	c.holdData(m.methArgs)
+}
+
+func (c *checker) load() {
+	dec := c.t.m.dec
+	c.scan("o.", func(rest string, b []byte) {
+		var o object
+		o.decode(dec, "o."+rest, b)
+		c.objects[KRef(rest)] = o
+	})
+	c.scan("p.", func(rest string, b []byte) {
+		var p promise
+		p.decode(dec, "p."+rest, b)
+		c.promises[KRef(rest)] = p
+	})
+	c.scan("v.", func(rest string, b []byte) {
+		var v vatRow
+		v.decode(dec, "v."+rest, b)
+		c.vats[VatID(rest)] = v
+	})
+	c.scan("r.", func(rest string, b []byte) {
+		var u run
+		u.decode(dec, "r."+rest, b)
+		c.runs[VatID(rest)] = u
+		if _, ok := c.vats[VatID(rest)]; !ok {
+			c.bad("I1: vat %s runs and does not exist", rest)
+		}
+	})
+}
+
+// queues checks that each counted item exists and no other (I2), and counts what items hold.
+func (c *checker) queues() {
+	dec := c.t.m.dec
+	items := map[string]int{}
+	c.scan("q.", func(rest string, b []byte) {
+		v, _, _ := strings.Cut(rest, ".")
+		items[v]++
+		var it item
+		it.decode(dec, "q."+rest, b)
+		switch it.kind {
+		case itemMessage:
+			c.holdMessage(it.msg)
+		case itemNotify, itemDrain:
+			c.hold(it.promise)
+			if p := c.promises[it.promise]; p.state == unresolved {
+				c.bad("I3: q.%s is about %s, which is unresolved", rest, it.promise)
+			}
+		}
+	})
+	for v, u := range sorted(c.runs) {
+		if uint64(items[string(v)]) != u.tail-u.head {
+			c.bad("I2: the queue of %s has %d items, its counters say %d", v, items[string(v)], u.tail-u.head)
+		}
+		delete(items, string(v))
+	}
+	for v := range sorted(items) {
+		c.bad("I2: items are queued for %s, which does not exist", v)
+	}
+	parked := map[KRef]uint64{}
+	c.scan("m.", func(rest string, b []byte) {
+		k, _, _ := strings.Cut(rest, ".")
+		parked[KRef(k)]++
+		dec.open("m."+rest, b, 4)
+		c.holdMessage(dec.message())
+	})
+	for k, p := range sorted(c.promises) {
+		if parked[k] != p.tail-p.head {
+			c.bad("I2: %d messages are parked on %s, its counters say %d", parked[k], k, p.tail-p.head)
+		}
+		delete(parked, k)
+		c.holdData(p.value)
+		if p.state != unresolved && p.decider != "" {
+			c.bad("I4: %s is settled and has a decider", k)
+		}
+		if p.state != unresolved && p.head != p.tail && !p.drained {
+			c.bad("I4: %s is settled and nothing will deliver its messages", k)
+		}
+		if p.ticket != "" || p.launch != "" {
+			c.hold(k)
+		}
+	}
+	for k := range sorted(parked) {
+		c.bad("I2: messages are parked on %s, which does not exist", k)
+	}
+}
+
+// clists checks that c-lists mirror each other (I5) and that exports belong to their vat (I6).
+func (c *checker) clists() {
+	c.scan("c.", func(rest string, b []byte) {
+		vs, name, _ := strings.Cut(rest, ".")
+		v := VatID(vs)
+		if _, ok := c.vats[v]; !ok {
+			c.bad("I5: c.%s is of a vat that does not exist", rest)
+			return
+		}
+		if name[0] != 'k' {
+			if back, _, ok := c.t.vref(v, KRef(b)); !ok || string(back) != name {
+				c.bad("I5: %s of %s is %s, which is %q", name, v, b, back)
+			}
+			return
+		}
+		k, ref, reachable := KRef(name), wire.Ref(b[1:]), b[0] == 'r'
+		if back, ok := c.t.kref(v, ref); !ok || back != k {
+			c.bad("I5: %s of %s is %s, which is %q", k, v, ref, back)
+		}
+		switch {
+		case k.IsPromise():
+			c.recog[k]++
+		case isExport(ref):
+			if o := c.objects[k]; o.owner != v {
+				c.bad("I6: %s exports %s, whose owner is %q", v, k, o.owner)
+			}
+		default:
+			c.recog[k]++
+			if reachable {
+				c.reach[k]++
+			}
+		}
+	})
+	for k, o := range sorted(c.objects) {
+		if o.owner == "" {
+			continue
+		}
+		if _, _, ok := c.t.vref(o.owner, k); !ok {
+			c.bad("I6: %s is owned by %s, which has no name for it", k, o.owner)
+		}
+	}
+}
+
+// others counts the holders beside queues, values and c-lists.
+func (c *checker) others() {
+	dec := c.t.m.dec
+	for v, row := range sorted(c.vats) {
+		if u, ok := c.runs[v]; !ok {
+			c.bad("I1: vat %s does not run", v)
+		} else if u.phase != dead {
+			c.hold(row.root)
+		}
+	}
+	deciders := map[KRef]VatID{}
+	c.scan("d.", func(rest string, _ []byte) {
+		v, k, _ := strings.Cut(rest, ".")
+		deciders[KRef(k)] = VatID(v)
+	})
+	for k, p := range sorted(c.promises) {
+		if deciders[k] != p.decider {
+			c.bad("I7: %s is decided by %q, the index says %q", k, p.decider, deciders[k])
+		}
+		delete(deciders, k)
+	}
+	for k := range sorted(deciders) {
+		c.bad("I7: the index knows a decider of %s, which does not exist", k)
+	}
+	c.scan("u.", func(rest string, b []byte) {
+		var s subcluster
+		s.decode(dec, "u."+rest, b)
+		c.holdData(s.result)
+		for _, m := range s.members {
+			if c.vats[m.vat].sub != SubID(rest) {
+				c.bad("I8: %s is in %s and does not know it", m.vat, rest)
+			}
+		}
+	})
+	c.scan("t.", func(rest string, b []byte) {
+		var tk ticket
+		tk.decode(dec, "t."+rest, b)
+		c.holdData(tk.value)
+		if tk.state == ticketPending && c.promises[tk.promise].ticket != rest {
+			c.bad("I9: ticket %s waits for %s, which does not know it", rest, tk.promise)
+		}
+	})
+	c.scan("x.", func(rest string, b []byte) {
+		var p poisoned
+		p.decode(dec, "x."+rest, b)
+		c.holdMessage(p.msg)
+	})
+	c.scan("w.", func(rest string, b []byte) {
+		var w work
+		w.decode(dec, "w."+rest, b)
+		if w.promise != "" {
+			c.hold(w.promise)
+		}
+	})
+}
+
+// compare checks that every stored count is the sum over its holders (I10).
+func (c *checker) compare() {
+	for k, o := range sorted(c.objects) {
+		if o.reachable != c.reach[k] || o.recognizable != c.recog[k] {
+			c.bad("I10: %s counts %d,%d, its holders are %d,%d", k, o.reachable, o.recognizable, c.reach[k], c.recog[k])
+		}
+		if o.owner == "" && o.recognizable == 0 {
+			c.bad("I11: %s is orphaned, without holders, and still there", k)
+		}
+		delete(c.recog, k)
+	}
+	for k, p := range sorted(c.promises) {
+		if p.refs != c.recog[k] {
+			c.bad("I10: %s counts %d, its holders are %d", k, p.refs, c.recog[k])
+		}
+		if p.refs == 0 {
+			c.bad("I11: %s is without holders and still there", k)
+		}
+		delete(c.recog, k)
+	}
+	for k := range sorted(c.recog) {
+		c.bad("I12: %s is held and does not exist", k)
+	}
+}
+
+// sorted yields a map in the order of its keys.
+func sorted[K ~string, V any](m map[K]V) func(func(K, V) bool) {
+	return func(yield func(K, V) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
+}

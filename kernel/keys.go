@@ -1,0 +1,110 @@
+package kernel
+
+import (
+	"strconv"
+
+	"ocapkernel.dev/wire"
+)
+
+// SchemaVersion is the version of the key grammar below. A store that holds a newer one is refused.
+//
+//	schema            version of this grammar
+//	epoch             identity of this state; a new one begins with a reset or an accepted rollback
+//	commit            number of the last commit, and the chained hash of all writes up to it
+//	next.<x>          next number to hand out; x is v (vat), s (subcluster), o (object), p (promise), x (poisoned)
+//	v.<vat>           what a vat is: name, subcluster, root, configuration
+//	r.<vat>           how a vat runs: incarnation, queue, counters, policy, deaths
+//	q.<vat>.<n>       item n of the vat's queue, head <= n < tail of r.<vat>
+//	c.<vat>.<kref>    c-list: flags and vref
+//	c.<vat>.<vref>    c-list: kref
+//	s.<vat>.<key>     row of the vat's own store
+//	o.<ko>            object: owner, incarnation, flags, reachable and recognizable counts
+//	p.<kp>            promise: state, decider, count, subscribers, parked messages, value
+//	m.<kp>.<n>        message n parked on a promise
+//	d.<vat>.<kp>      the vat decides the promise; value: the incarnation that does
+//	u.<sub>           subcluster: state, members, source of its configuration, result of bootstrap
+//	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
+//	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
+//	x.<vat>.<n>       poisoned message
+//	work              head and tail of the kernel's own work
+//	w.<n>             item of the kernel's own work: what a commit left to do in slices
+//
+// Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
+// Room is left for the transcripts of spans (design 5a), which will live under y.<vat>.
+const SchemaVersion = 1
+
+// The kernel's own names. They never leave this package as anything but these types, and the command
+// line; a vat never sees one.
+type (
+	// KRef names an object (koN) or a promise (kpN) for the kernel.
+	KRef string
+	// VatID names a vat: vN.
+	VatID string
+	// SubID names a subcluster: sN.
+	SubID string
+)
+
+// IsPromise says whether k has the form of a promise's name.
+func (k KRef) IsPromise() bool { return len(k) > 2 && k[1] == 'p' }
+
+// ParseKRef checks the form of a name that came from outside.
+func ParseKRef(s string) (KRef, bool) {
+	if len(s) < 3 || len(s) > 18 || s[0] != 'k' || (s[1] != 'o' && s[1] != 'p') {
+		return "", false
+	}
+	return KRef(s), decimal(s[2:])
+}
+
+// ParseVatID checks the form of a vat's id that came from outside.
+func ParseVatID(s string) (VatID, bool) {
+	return VatID(s), len(s) >= 2 && len(s) <= 17 && s[0] == 'v' && decimal(s[1:])
+}
+
+// ParseSubID checks the form of a subcluster's id that came from outside.
+func ParseSubID(s string) (SubID, bool) {
+	return SubID(s), len(s) >= 2 && len(s) <= 17 && s[0] == 's' && decimal(s[1:])
+}
+
+func decimal(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != "" && s[0] != '0'
+}
+
+const (
+	keySchema = "schema"
+	keyEpoch  = "epoch"
+	keyCommit = "commit"
+	keyWork   = "work"
+)
+
+func num(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func keyNext(x string) string              { return "next." + x }
+func keyVat(v VatID) string                { return "v." + string(v) }
+func keyRun(v VatID) string                { return "r." + string(v) }
+func keyQueue(v VatID, n uint64) string    { return "q." + string(v) + "." + num(n) }
+func keyCListK(v VatID, k KRef) string     { return "c." + string(v) + "." + string(k) }
+func keyCListV(v VatID, r wire.Ref) string { return "c." + string(v) + "." + string(r) }
+func prefixCList(v VatID) string           { return "c." + string(v) + "." }
+func keyStore(v VatID, key string) string  { return "s." + string(v) + "." + key }
+func keyObject(k KRef) string              { return "o." + string(k) }
+func keyPromise(k KRef) string             { return "p." + string(k) }
+func keyParked(k KRef, n uint64) string    { return "m." + string(k) + "." + num(n) }
+func keyDecides(v VatID, k KRef) string    { return "d." + string(v) + "." + string(k) }
+func prefixDecides(v VatID) string         { return "d." + string(v) + "." }
+func keySub(s SubID) string                { return "u." + string(s) }
+func keyTicket(id string) string           { return "t." + id }
+func keyPoisoned(v VatID, n uint64) string { return "x." + string(v) + "." + num(n) }
+func prefixPoisoned(v VatID) string        { return "x." + string(v) + "." }
+func keyWorkItem(n uint64) string          { return "w." + num(n) }
+func keyExpiry(when int64, ticket string) string {
+	s := strconv.FormatInt(max(when, 0), 10)
+	for len(s) < 13 {
+		s = "0" + s
+	}
+	return "e." + s + "." + ticket
+}

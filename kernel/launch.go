@@ -1,0 +1,241 @@
+package kernel
+
+import (
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// LaunchVat is one vat of a launch.
+type LaunchVat struct {
+	Name string
+	// Config is the stored form of its configuration; the machine keeps it and does not read it.
+	Config []byte
+	// MaxQueue bounds the messages in its queue, MaxRestarts the deaths in a row without progress.
+	MaxQueue, MaxRestarts uint64
+	// Never says that it is not restarted, StopOnFault that a fault of its code stops it.
+	Never, StopOnFault bool
+}
+
+// Launch describes a subcluster to launch. The names are distinct, and Bootstrap is one of them.
+type Launch struct {
+	Bootstrap string
+	Vats      []LaunchVat
+	// Source and Hash tell where the configuration came from.
+	Source, Hash string
+}
+
+// Subcluster is what a subcluster is.
+type Subcluster struct {
+	ID   SubID
+	Root KRef
+	// State is launching, running, failed or terminating.
+	State        string
+	Vats         []SubclusterVat
+	Source, Hash string
+	// Result is what bootstrap answered.
+	Result Data
+}
+
+// SubclusterVat is a member of a subcluster.
+type SubclusterVat struct {
+	Name string
+	Vat  VatID
+}
+
+// Launch begins a subcluster: its vats exist, each with the order to start, and bootstrap is queued for
+// its bootstrap vat. It is a pending launch until LaunchSettled: a failure removes all of it.
+func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if n := t.countVats(); n+len(l.Vats) > MaxVats {
+		return "", Commit{}, refuse(capdata.LIMIT, "%d vats, the limit is %d", n+len(l.Vats), MaxVats)
+	}
+	s = SubID("s" + num(t.allocate("s")))
+	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats))}
+	vats := &capdata.Record{}
+	var roots []KRef
+	for _, lv := range slices.SortedFunc(slices.Values(l.Vats), func(a, b LaunchVat) int { return strings.Compare(a.Name, b.Name) }) {
+		v := VatID("v" + num(t.allocate("v")))
+		root := t.addVat(v, s, lv)
+		vats.Fields = append(vats.Fields, capdata.Field{Name: lv.Name, Value: capdata.Remotable{Slot: len(roots), Iface: "Alleged: vatRoot"}})
+		roots = append(roots, root)
+		sub.members = append(sub.members, member{lv.Name, v})
+		if lv.Name == l.Bootstrap {
+			sub.bootstrap, sub.root = v, root
+		}
+	}
+	if sub.root == "" {
+		return "", Commit{}, refuse(CodeInvalid, "no vat is named %q, as the bootstrap vat is", l.Bootstrap)
+	}
+	body, err := capdata.EncodeCall("bootstrap", []any{vats, &capdata.Record{}})
+	if err != nil {
+		return "", Commit{}, refuse(CodeInvalid, "bootstrap message: %v", err)
+	}
+	result := t.newPromise("", 0)
+	t.promise(result).launch = s
+	t.hold(result) // the launch waits for it
+	t.setSub(s, sub)
+	t.route(message{target: sub.root, methArgs: Data{Body: body, Slots: roots}, result: result}, false)
+	return s, t.done(), nil
+}
+
+// addVat makes a vat whose first delivery will be its start. Its root is pinned while it lives.
+func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
+	root := t.newObject(v, 0)
+	t.addEntry(v, root, wire.RootRef)
+	t.hold(root)
+	row := &vatRow{name: lv.Name, sub: s, root: root, config: lv.Config}
+	t.create(keyVat(v), row.encode(t.m.enc))
+	u := t.runs.create(KRef(v), &run{
+		maxQueue: lv.MaxQueue, maxRestarts: lv.MaxRestarts, never: lv.Never, stopOnFault: lv.StopOnFault,
+	})
+	t.push(v, u, item{kind: itemStart})
+	return root
+}
+
+func (t *tx) countVats() int {
+	n := 0
+	for after := ""; ; n++ {
+		key, _ := t.next("v.", after)
+		if key == "" {
+			return n
+		}
+		after = key
+	}
+}
+
+func (t *tx) sub(s SubID) *subcluster {
+	b, ok := t.get(keySub(s))
+	if !ok {
+		return nil
+	}
+	sub := &subcluster{}
+	sub.decode(t.m.dec, keySub(s), b)
+	return sub
+}
+
+func (t *tx) setSub(s SubID, sub *subcluster) { t.set(keySub(s), sub.encode(t.m.enc)) }
+
+func (t *tx) launching(s SubID) bool {
+	sub := t.sub(s)
+	return sub != nil && sub.state == subLaunching
+}
+
+// memberStarted notes that one more vat of a launch has started.
+func (t *tx) memberStarted(s SubID) {
+	sub := t.sub(s)
+	sub.unstarted--
+	t.setSub(s, sub)
+	t.launched(s, sub)
+}
+
+// settleLaunch notes how bootstrap ended.
+func (t *tx) settleLaunch(k KRef, p *promise) {
+	s := p.launch
+	p.launch = ""
+	t.release(k)
+	sub := t.sub(s)
+	if sub == nil || sub.state != subLaunching {
+		return
+	}
+	if p.state == rejected || isErrorBody(p.value.Body) {
+		t.failLaunch(s, "bootstrap: "+errorText(p.value.Body))
+		return
+	}
+	t.holdData(p.value)
+	sub.settled, sub.result = true, p.value
+	t.setSub(s, sub)
+	t.launched(s, sub)
+}
+
+func (t *tx) launched(s SubID, sub *subcluster) {
+	if sub.state == subLaunching && sub.settled && sub.unstarted == 0 {
+		sub.state = subRunning
+		t.setSub(s, sub)
+		t.effect(LaunchSettled{Sub: s})
+	}
+}
+
+// errorText makes a person's text of an error's body, without understanding it beyond that.
+func errorText(body string) string {
+	const most = 2000
+	if v, err := capdata.Decode(body, MaxSlots); err == nil {
+		if e, ok := v.(*capdata.Error); ok {
+			return e.Message
+		}
+	}
+	if len(body) > most {
+		body = body[:most] + "…"
+	}
+	return "rejected with " + strings.ToValidUTF8(body, "?")
+}
+
+// FailLaunch ends a pending launch: its time is over, or the kernel died before it settled.
+func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if !t.launching(s) {
+		return Commit{}, nil
+	}
+	t.failLaunch(s, why)
+	return t.done(), nil
+}
+
+func (t *tx) failLaunch(s SubID, why string) {
+	sub := t.sub(s)
+	sub.state, sub.why = subFailed, why
+	t.setSub(s, sub)
+	t.effect(LaunchSettled{Sub: s, Failure: why})
+	// The vats end with this commit, not within it: one of them may be in the middle of its crank.
+	t.failed = append(t.failed, s)
+}
+
+// endFailed ends the vats of the launches that failed in this commit.
+func (t *tx) endFailed() {
+	for _, s := range t.failed {
+		members := t.sub(s).members
+		for i := len(members) - 1; i >= 0; i-- {
+			t.kill(members[i].vat, "its launch failed")
+		}
+	}
+}
+
+// Subcluster tells what a subcluster is; found is false if there is none of that id.
+func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
+	defer caught(&err)
+	sub := m.begin(0).sub(s)
+	if sub == nil {
+		return Subcluster{}, false, nil
+	}
+	return sub.export(s), true, nil
+}
+
+func (sub *subcluster) export(s SubID) Subcluster {
+	out := Subcluster{
+		ID: s, Root: sub.root, Source: sub.source, Hash: sub.hash, Result: sub.result,
+		State: [...]string{"launching", "running", "failed", "terminating"}[sub.state],
+	}
+	for _, m := range sub.members {
+		out.Vats = append(out.Vats, SubclusterVat{m.name, m.vat})
+	}
+	return out
+}
+
+// Subclusters lists all subclusters, in the order of their keys.
+func (m *Machine) Subclusters() (out []Subcluster, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next("u.", after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		var sub subcluster
+		sub.decode(m.dec, key, b)
+		out = append(out, sub.export(SubID(key[len("u."):])))
+	}
+}

@@ -1,0 +1,205 @@
+// Package kernel is the kernel's state machine: queues, promises, c-lists, reference counts, vats,
+// subclusters and host calls.
+//
+// It is deterministic and has no goroutines, clocks, dice, files or logs. It reads stored state through
+// a [storage.Reader], takes one input at a time and answers with a [Commit]: what to write, and what to
+// do once that is durable. The caller makes the writes visible to the Reader before the next call.
+//
+// A crank is [Machine.Begin], which changes nothing, then the worker's answer, then [Machine.Finish].
+// Cranks of different vats may be begun while others are in flight; they take effect one at a time, in
+// the order of their Finish.
+//
+// # Concurrency
+//
+// A Machine belongs to one goroutine.
+//
+// # Durability
+//
+// Between any two commits the stored state is whole. What a commit leaves to be done in slices is a row
+// too, see [Machine.Work], and until it is done the rows concerned read as if it were.
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
+)
+
+// A Commit is everything that one crank, or one input, changes.
+type Commit struct {
+	// Number numbers the commit, from 1.
+	Number uint64
+	// Writes must be durable BEFORE any of Effects is performed.
+	Writes []storage.Write
+	// Effects happen in order, AFTER Writes are durable ([Wake] may happen before). A crash loses those
+	// not yet done: each follows again from stored state at the next start, and bears being done twice.
+	Effects []Effect
+	// Trace tells the story of the crank, for logs and golden tests.
+	Trace []Event
+}
+
+// Fault is a vat's fault found in what it answered. The crank is aborted: nothing was changed.
+// The caller replaces the worker and reports its death with [CauseIllegal] or [CauseLimit].
+type Fault struct {
+	Vat    VatID
+	Cause  Cause
+	Reason string
+}
+
+func (f *Fault) Error() string { return fmt.Sprintf("vat %s: %s: %s", f.Vat, f.Cause, f.Reason) }
+
+// Refusal says that an input was not accepted and changed nothing.
+type Refusal struct {
+	Code   capdata.Code
+	Detail string
+}
+
+func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Detail }
+
+// Codes of refusals beside the kernel's closed set of errors: they never reach a vat.
+const (
+	// CodeNotFound says that there is no such vat, subcluster or poisoned message.
+	CodeNotFound capdata.Code = "NOT_FOUND"
+	// CodeConflict says that the id of a host call was used for another call.
+	CodeConflict capdata.Code = "CONFLICT"
+	// CodeInvalid says that an argument is malformed.
+	CodeInvalid capdata.Code = "INVALID"
+)
+
+func refuse(code capdata.Code, format string, args ...any) error {
+	return &Refusal{code, fmt.Sprintf(format, args...)}
+}
+
+// ErrNewerSchema is returned by Open for a store that a newer kernel wrote.
+var ErrNewerSchema = errors.New("the state was written by a newer version of the kernel")
+
+// Limits of the machine that no configuration changes.
+const (
+	// MaxVats bounds the vats of one kernel.
+	MaxVats = 5000
+	// MaxSlots bounds the slots of one message or value.
+	MaxSlots = 1000
+	// MaxParked bounds the messages parked on one promise.
+	MaxParked = 10_000
+	// MaxStoreKeyBytes bounds a key of a vat's store.
+	MaxStoreKeyBytes = 1024
+	// maxKills is the number of SIGKILLs from outside that one message survives.
+	maxKills = 20
+	// maxAttempts is the number of deaths for one delivery until it is poisoned, maxDeadlines the same
+	// for deliveries that did not end.
+	maxAttempts, maxDeadlines = 3, 2
+	// maxPoisoned bounds the poisoned messages kept for one vat.
+	maxPoisoned = 1000
+	// closureBytes and closureSlots cut the closure of one notification.
+	closureBytes, closureSlots = 256 << 10, 2000
+	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
+	maxChain = 10_000
+	// sliceUnits bounds the rows that one slice of the kernel's own work looks at.
+	sliceUnits = 250
+	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
+	tellAtOnce = 1000
+	// prefetchBytes bounds the stored state that travels with a delivery.
+	prefetchBytes = 64 << 10
+)
+
+// failure carries an error of the world (a disk that fails, rows that are corrupt) out of the machine.
+type failure struct{ err error }
+
+// caught turns a failure into an error. Broken invariants, which are our mistakes, go on as panics.
+func caught(err *error) {
+	switch p := recover().(type) {
+	case nil:
+	case failure:
+		*err = p.err
+	default:
+		panic(p)
+	}
+}
+
+// Machine is the state machine over one store.
+type Machine struct {
+	reader storage.Reader
+	limits storage.Limits
+	enc    *rowEncoder
+	dec    *rowDecoder
+	commit uint64
+	hash   uint64
+	epoch  string
+}
+
+// Open returns the machine over the state that r reads, or ErrNewerSchema. If there is no state yet it
+// is begun with the given epoch and time, and Commit holds its first rows; otherwise Commit.Number is 0.
+// limits bounds one commit: a crank may use half of it.
+func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, first Commit, err error) {
+	defer caught(&err)
+	m = &Machine{reader: r, limits: limits, enc: newRowEncoder(), dec: newRowDecoder()}
+	t := m.begin(0)
+	version, found := t.uintRow(keySchema)
+	if !found {
+		if _, _, any, err := r.Next("", ""); err != nil || any {
+			return nil, Commit{}, fmt.Errorf("the store holds something else than a kernel's state: %w", errors.Join(err, storage.ErrCorrupt))
+		}
+		m.epoch = epoch
+		t.setUint(keySchema, SchemaVersion)
+		t.set(keyEpoch, []byte(epoch))
+		// ko1 to ko3 are kept for the built-in services, as in the system that this one succeeds.
+		t.setUint(keyNext("o"), 4)
+		return m, t.done(), nil
+	}
+	if version > SchemaVersion {
+		return nil, Commit{}, fmt.Errorf("schema %d, this program knows %d: %w", version, SchemaVersion, ErrNewerSchema)
+	}
+	if b, ok := t.get(keyEpoch); ok {
+		m.epoch = string(b)
+	}
+	b, ok := t.get(keyCommit)
+	if !ok || len(b) != 16 || version == 0 || m.epoch == "" {
+		return nil, Commit{}, fmt.Errorf("the head of the state: %w", storage.ErrCorrupt)
+	}
+	m.commit, m.hash = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	return m, Commit{}, nil
+}
+
+// Epoch identifies this state; tickets of another epoch are unknown here.
+func (m *Machine) Epoch() string { return m.epoch }
+
+// CommitNumber is the number of the last commit.
+func (m *Machine) CommitNumber() uint64 { return m.commit }
+
+// Hash is the chained hash of all writes up to the last commit: two runs that differ can be bisected.
+func (m *Machine) Hash() uint64 { return m.hash }
+
+// NewEpoch begins another epoch: every ticket handed out before is unknown from now on
+// (their calls go on, and expire as usual).
+func (m *Machine) NewEpoch(epoch string) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	m.epoch = epoch
+	t.set(keyEpoch, []byte(epoch))
+	return t.done(), nil
+}
+
+// seal numbers a commit and chains its hash. It is the last thing that a transaction does.
+func (m *Machine) seal(t *tx) Commit {
+	h := xxhash.New()
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], m.hash)
+	_, _ = h.Write(b[:8])
+	writes := t.writes()
+	for _, w := range writes {
+		_, _ = h.WriteString(w.Key)
+		_, _ = h.Write([]byte{0, byte(len(w.Value)), byte(len(w.Value) >> 8), byte(len(w.Value) >> 16)})
+		_, _ = h.Write(w.Value)
+	}
+	m.commit++
+	m.hash = h.Sum64()
+	head := make([]byte, 16)
+	binary.BigEndian.PutUint64(head, m.commit)
+	binary.BigEndian.PutUint64(head[8:], m.hash)
+	writes = append(writes, storage.Write{Key: keyCommit, Value: head})
+	return Commit{Number: m.commit, Writes: writes, Effects: t.effects, Trace: t.trace}
+}

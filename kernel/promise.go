@@ -1,0 +1,161 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+)
+
+var errMissing = errors.New("missing")
+
+// newPromise makes a promise that the vat decides (nobody, if empty).
+func (t *tx) newPromise(decider VatID, inc uint64) KRef {
+	k := KRef("kp" + num(t.allocate("p")))
+	t.promises.create(k, &promise{})
+	if decider != "" {
+		t.setDecider(k, decider, inc)
+	}
+	t.maybeFree = append(t.maybeFree, k)
+	return k
+}
+
+func (t *tx) newObject(owner VatID, inc uint64) KRef {
+	k := KRef("ko" + num(t.allocate("o")))
+	t.objects.create(k, &object{owner: owner, inc: inc})
+	return k
+}
+
+func (t *tx) setDecider(k KRef, v VatID, inc uint64) {
+	p := t.promise(k)
+	p.decider, p.inc = v, inc
+	t.set(keyDecides(v, k), []byte(num(inc)))
+}
+
+func (t *tx) clearDecider(k KRef) {
+	p := t.promise(k)
+	if p.decider != "" {
+		t.delete(keyDecides(p.decider, k))
+		p.decider, p.inc = "", 0
+	}
+}
+
+// touch returns a promise as everybody must see it: one whose decider is dead is rejected, and one that
+// is settled has told its subscribers, here and now if nobody got to it before.
+func (t *tx) touch(k KRef) *promise {
+	p := t.promise(k)
+	if p.state == unresolved && p.decider != "" {
+		if code, detail, lost := t.lost(p); lost {
+			t.settle(k, true, kernelError(code, detail))
+		}
+	}
+	if p.state != unresolved && len(p.subscribers) > 0 {
+		t.tell(k, p)
+	}
+	return p
+}
+
+// lost says whether the decider of a promise can settle it no more.
+func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
+	u := t.lookRun(p.decider)
+	switch {
+	case u == nil || u.phase == dead:
+		return capdata.VAT_TERMINATED, fmt.Sprintf("vat %s was terminated", p.decider), true
+	case p.inc > u.deadInc:
+		return "", "", false
+	case u.phase == stopped:
+		return capdata.VAT_TERMINATED, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
+	default:
+		return capdata.VAT_RESTARTED, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
+	}
+}
+
+// settle fulfils or rejects an unresolved promise: whoever waits is told, and parked messages go on.
+//
+// Preconditions: the promise is unresolved, and who asks may settle it. A fulfilment is never a lone
+// promise.
+func (t *tx) settle(k KRef, reject bool, value Data) {
+	p := t.promise(k)
+	if p.state != unresolved {
+		panic(fmt.Sprintf("kernel: %s is settled twice", k))
+	}
+	t.holdData(value)
+	p.state, p.value = fulfilled, value
+	if reject {
+		p.state = rejected
+	}
+	if p.decider != "" {
+		decider := p.decider
+		t.clearDecider(k)
+		t.retire(decider, k)
+	}
+	t.event(Settled{k, reject})
+	if t.told+len(p.subscribers) <= tellAtOnce {
+		t.tell(k, p)
+	} else if len(p.subscribers) > 0 {
+		t.hold(k)
+		t.addWork(work{kind: workTell, promise: k})
+	}
+	if p.head != p.tail {
+		t.drain(k, p)
+	}
+	if p.ticket != "" {
+		t.settleTicket(k, p)
+	}
+	if p.launch != "" {
+		t.settleLaunch(k, p)
+	}
+}
+
+// tell queues the notifications of a settled promise.
+func (t *tx) tell(k KRef, p *promise) {
+	subscribers := p.subscribers
+	p.subscribers = nil
+	for _, v := range subscribers {
+		t.told++
+		t.notify(v, k)
+	}
+}
+
+func (t *tx) notify(v VatID, k KRef) {
+	if u := t.lookRun(v); u == nil || u.phase == dead {
+		return
+	}
+	t.hold(k)
+	t.push(v, t.run(v), item{kind: itemNotify, promise: k})
+}
+
+// drain schedules the messages parked on a settled promise, all at once and in order: one item in the
+// queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
+// overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
+// rejects them.
+func (t *tx) drain(k KRef, p *promise) {
+	p.drained = true
+	t.hold(k)
+	if p.state == fulfilled {
+		if ko, ok := loneObject(p.value); ok {
+			if v := t.owner(t.objects.look(t, ko)); v != "" && t.lookRun(v).phase == live {
+				t.push(v, t.run(v), item{kind: itemDrain, promise: k})
+				return
+			}
+		}
+	}
+	t.addWork(work{kind: workDrain, promise: k})
+}
+
+// subscribe makes a vat wait for a promise.
+func (t *tx) subscribe(v VatID, k KRef) {
+	p := t.touch(k)
+	if p.state != unresolved {
+		t.notify(v, k)
+		return
+	}
+	if !slices.Contains(p.subscribers, v) {
+		p.subscribers = append(p.subscribers, v)
+	}
+}
+
+// isErrorBody says whether a body is an error value and nothing else, by its shape.
+func isErrorBody(body string) bool { return strings.HasPrefix(body, `#{"#error":`) }

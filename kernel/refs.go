@@ -1,0 +1,155 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+)
+
+var errLength = errors.New("wrong length")
+
+// object returns the object for changing. It must exist: whoever holds a kref holds a count on it.
+func (t *tx) object(k KRef) *object {
+	o := t.objects.edit(t, k)
+	if o == nil {
+		panic(fmt.Sprintf("kernel: object %s is held but does not exist", k))
+	}
+	return o
+}
+
+// promise returns the promise for changing. It must exist.
+func (t *tx) promise(k KRef) *promise {
+	p := t.promises.edit(t, k)
+	if p == nil {
+		panic(fmt.Sprintf("kernel: promise %s is held but does not exist", k))
+	}
+	return p
+}
+
+// run returns how a vat runs, for changing. It must exist.
+func (t *tx) run(v VatID) *run {
+	u := t.runs.edit(t, KRef(v))
+	if u == nil {
+		panic(fmt.Sprintf("kernel: vat %s does not exist", v))
+	}
+	return u
+}
+
+// lookRun returns how a vat runs, for reading; nil if there is no such vat.
+func (t *tx) lookRun(v VatID) *run { return t.runs.look(t, KRef(v)) }
+
+// hold takes one count on k, as an item of a queue, a value, a pin or a host does.
+func (t *tx) hold(k KRef) {
+	if k.IsPromise() {
+		t.promise(k).refs++
+		return
+	}
+	o := t.object(k)
+	o.reachable++
+	o.recognizable++
+}
+
+// release gives one count back.
+func (t *tx) release(k KRef) {
+	if k.IsPromise() {
+		p := t.promise(k)
+		if p.refs == 0 {
+			panic(fmt.Sprintf("kernel: count of %s below zero", k))
+		}
+		p.refs--
+		if p.refs == 0 {
+			t.maybeFree = append(t.maybeFree, k)
+		}
+		return
+	}
+	t.unreach(k)
+	t.unrecognize(k)
+}
+
+func (t *tx) unreach(k KRef) {
+	o := t.object(k)
+	if o.reachable == 0 {
+		panic(fmt.Sprintf("kernel: reachable count of %s below zero", k))
+	}
+	o.reachable--
+}
+
+func (t *tx) unrecognize(k KRef) {
+	o := t.object(k)
+	if o.recognizable == 0 || o.recognizable-1 < o.reachable {
+		panic(fmt.Sprintf("kernel: recognizable count of %s below the reachable one", k))
+	}
+	o.recognizable--
+	if o.recognizable == 0 {
+		t.maybeFree = append(t.maybeFree, k)
+	}
+}
+
+func (t *tx) holdData(d Data) {
+	for _, s := range d.Slots {
+		t.hold(s)
+	}
+}
+
+func (t *tx) releaseData(d Data) {
+	for _, s := range d.Slots {
+		t.release(s)
+	}
+}
+
+func (t *tx) holdMessage(m message) {
+	t.hold(m.target)
+	if m.result != "" {
+		t.hold(m.result)
+	}
+	t.holdData(m.methArgs)
+}
+
+func (t *tx) releaseMessage(m message) {
+	t.release(m.target)
+	if m.result != "" {
+		t.release(m.result)
+	}
+	t.releaseData(m.methArgs)
+}
+
+// free deletes what the commit left without holders: promises, and orphaned objects that nobody can
+// even recognise. Objects that have an owner stay until it has been told (a later issue).
+func (t *tx) free() {
+	for len(t.maybeFree) > 0 {
+		k := t.maybeFree[0]
+		t.maybeFree = t.maybeFree[1:]
+		if !k.IsPromise() {
+			o := t.objects.look(t, k)
+			if o != nil && o.owner == "" && o.recognizable == 0 {
+				t.objects.remove(t, k)
+			}
+			continue
+		}
+		p := t.promises.look(t, k)
+		if p == nil || p.refs > 0 {
+			continue
+		}
+		if p.head != p.tail {
+			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
+		}
+		if p.decider != "" {
+			t.delete(keyDecides(p.decider, k))
+		}
+		value := p.value
+		t.promises.remove(t, k)
+		t.releaseData(value)
+	}
+}
+
+// owner returns the vat that answers for an object now: none if it is orphaned, its vat is dead, or it
+// lived in the memory of an incarnation that is.
+func (t *tx) owner(o *object) VatID {
+	if o == nil || o.owner == "" {
+		return ""
+	}
+	u := t.lookRun(o.owner)
+	if u == nil || u.phase == dead || (o.inc != 0 && o.inc <= u.deadInc) {
+		return ""
+	}
+	return o.owner
+}

@@ -1,0 +1,182 @@
+package kernel
+
+import "ocapkernel.dev/capdata"
+
+// route puts a message that is new to the queues where it belongs: the queue of the vat that owns the
+// target, the parked messages of an unresolved promise, or nowhere, which rejects its result. It takes
+// the counts that its place needs; the caller holds none for it. A bounded message counts against the
+// bounds; the kernel's own (bootstrap, a retry) do not.
+func (t *tx) route(m message, bounded bool) {
+	for m.target.IsPromise() {
+		p := t.touch(m.target)
+		switch p.state {
+		case unresolved:
+			if bounded && p.tail-p.head >= MaxParked {
+				t.full(m)
+				return
+			}
+			if m.result != "" {
+				if code, detail, bad := t.waitsInCircle(m); bad {
+					t.splat(m, code, detail)
+					return
+				}
+				t.promise(m.result).waitsFor = m.target
+			}
+			t.create(keyParked(m.target, p.tail), t.m.enc.row(4, func() { t.m.enc.message(m) }))
+			p.tail++
+			t.holdMessage(m)
+			return
+		case rejected:
+			t.splatWith(m, p.value)
+			return
+		}
+		next, ok := loneObject(p.value)
+		if !ok {
+			t.splat(m, capdata.BAD_TARGET, "the promise was fulfilled with something that is no object")
+			return
+		}
+		m.target = next
+	}
+	o := t.objects.look(t, m.target)
+	if o != nil && o.revoked {
+		t.splat(m, capdata.REVOKED, "the object was revoked")
+		return
+	}
+	v := t.owner(o)
+	if v == "" {
+		t.splat(m, capdata.OBJECT_DELETED, "the object does not exist any more")
+		return
+	}
+	u := t.run(v)
+	switch {
+	case u.phase == stopped:
+		t.splat(m, capdata.VAT_TERMINATED, "the vat is stopped: "+u.why)
+	case bounded && u.messages >= u.maxQueue:
+		t.full(m)
+	default:
+		t.holdMessage(m)
+		u.messages++
+		t.push(v, u, item{kind: itemMessage, msg: m})
+	}
+}
+
+// waitsInCircle says whether parking the message would make its result wait for itself, which nobody
+// could ever settle. A promise waits for another while the message whose result it is is parked there.
+// Only a result that existed before the message can close a circle, so that the walk is rare.
+func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
+	if p := t.promises.look(t, m.result); p.refs <= 1 && len(p.subscribers) == 0 && p.head == p.tail {
+		return "", "", false // nothing but this message knows it
+	}
+	k := m.target
+	for range maxChain {
+		if k == m.result {
+			return capdata.BAD_TARGET, "the message waits for its own result", true
+		}
+		if k = t.promises.look(t, k).waitsFor; k == "" {
+			return "", "", false
+		}
+	}
+	return capdata.LIMIT, "the message waits for a chain of more than " + num(maxChain) + " others", true
+}
+
+// loneObject returns the object that a value is, if it is one object and nothing else.
+func loneObject(d Data) (KRef, bool) {
+	if capdata.LoneSlot(d.Body, len(d.Slots)) && !d.Slots[0].IsPromise() {
+		return d.Slots[0], true
+	}
+	return "", false
+}
+
+// push appends an item to a vat's queue. The item's counts are taken by the caller.
+func (t *tx) push(v VatID, u *run, it item) {
+	t.create(keyQueue(v, u.tail), it.encode(t.m.enc))
+	u.tail++
+	t.effect(Wake{v})
+}
+
+const queueFull = "the queue of the receiver is full"
+
+func (t *tx) full(m message) {
+	if m.result == "" {
+		t.event(Dropped{m.target})
+		return
+	}
+	t.splat(m, capdata.QUEUE_FULL, queueFull)
+}
+
+// splat ends a message that holds no counts by rejecting its result.
+func (t *tx) splat(m message, code capdata.Code, detail string) {
+	t.event(Rejected{m.target, m.result, string(code)})
+	if m.result != "" {
+		t.settle(m.result, true, kernelError(code, detail))
+	}
+}
+
+func (t *tx) splatWith(m message, reason Data) {
+	t.event(Rejected{m.target, m.result, ""})
+	if m.result != "" {
+		t.settle(m.result, true, reason)
+	}
+}
+
+func kernelError(code capdata.Code, detail string) Data {
+	return Data{Body: capdata.KernelError(code, detail)}
+}
+
+// takeParked removes the first message parked on a promise and returns it, its counts with it.
+func (t *tx) takeParked(k KRef, p *promise) message {
+	m := t.parked(k, p)
+	if m.result != "" {
+		t.promise(m.result).waitsFor = ""
+	}
+	t.delete(keyParked(k, p.head))
+	p.head++
+	return m
+}
+
+// parked returns the first message parked on a promise.
+func (t *tx) parked(k KRef, p *promise) message {
+	key := keyParked(k, p.head)
+	b, ok := t.get(key)
+	if !ok {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errMissing)
+	}
+	t.m.dec.open(key, b, 4)
+	return t.m.dec.message()
+}
+
+// headItem returns the item at the head of a vat's queue.
+func (t *tx) headItem(v VatID, u *run) item {
+	key := keyQueue(v, u.head)
+	b, ok := t.get(key)
+	if !ok {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errMissing)
+	}
+	var it item
+	it.decode(t.m.dec, key, b)
+	return it
+}
+
+// popHead removes the item at the head of a vat's queue. A drain item goes with the last message that
+// it stands for: popHead removes that message, and the item only if none is left. The counts of what
+// was removed pass to the caller; those of the drain item itself are given back here.
+func (t *tx) popHead(v VatID, u *run, it item) {
+	u.attempts, u.kills = 0, 0
+	switch it.kind {
+	case itemDrain:
+		p := t.promise(it.promise)
+		if p.head != p.tail {
+			t.takeParked(it.promise, p)
+		}
+		if p.head != p.tail {
+			return
+		}
+		t.release(it.promise)
+	case itemMessage:
+		u.messages--
+	}
+	t.delete(keyQueue(v, u.head))
+	u.head++
+}

@@ -1,0 +1,501 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
+)
+
+// Data is a marshalled value in kernel space.
+type Data = capdata.Data[KRef]
+
+// message is a method call in kernel space.
+type message struct {
+	target   KRef // an object, or the promise that it is parked on
+	methArgs Data
+	result   KRef // may be empty
+}
+
+// object is the row of an object.
+type object struct {
+	owner VatID // empty: orphaned
+	// inc is the incarnation whose memory the object lives in; 0 if the owner's store holds it. Once
+	// that incarnation is dead the object reads as orphaned.
+	inc                     uint64
+	revoked                 bool
+	reachable, recognizable uint64
+}
+
+type promiseState uint8
+
+const (
+	unresolved promiseState = iota
+	fulfilled
+	rejected
+)
+
+func (s promiseState) String() string { return [...]string{"unresolved", "fulfilled", "rejected"}[s] }
+
+// promise is the row of a promise.
+type promise struct {
+	state promiseState
+	// decider may settle it; empty while the message whose result it is is in flight, and once settled.
+	decider VatID
+	// inc is the incarnation whose memory decides it. Once that is dead the promise reads as rejected.
+	inc  uint64
+	refs uint64
+	// subscribers are vats that wait. A settled promise that still has some has not told them yet.
+	subscribers []VatID
+	// ticket is the host call that waits, launch the subcluster whose bootstrap it is.
+	ticket string
+	launch SubID
+	// head and tail count the messages parked on it.
+	head, tail uint64
+	// drained says that an item of a queue, or of the kernel's work, stands for the parked messages.
+	drained bool
+	// waitsFor is the promise on which the message is parked whose result this is.
+	waitsFor KRef
+	value    Data
+}
+
+// phase is the state of a vat as far as it is durable.
+type phase uint8
+
+const (
+	live phase = iota
+	stopped
+	dead
+)
+
+// vatRow is what a vat is.
+type vatRow struct {
+	name   string
+	sub    SubID
+	root   KRef
+	config []byte // cluster's stored form of the vat's configuration
+}
+
+// run is how a vat runs: the row that each of its cranks changes.
+type run struct {
+	phase phase
+	// inc numbers the latest incarnation, deadInc the latest one known to be dead. They are equal when
+	// no worker holds memory of this vat.
+	inc, deadInc uint64
+	// head and tail count the items of its queue, messages those of them that count against maxQueue.
+	head, tail, messages uint64
+	// rejectUntil is the position below which items of the queue belong to a life that was stopped.
+	rejectUntil uint64
+	// reap is the stage of putting the latest dead incarnation away: 0 when that is done. Until then
+	// the vat begins no crank.
+	reap uint64
+	// deliveries counts the committed deliveries.
+	deliveries uint64
+	// importObjects and importPromises are the highest N of o-N and p-N.
+	importObjects, importPromises uint64
+	// highObject and highPromise are the highest N of o+N and p+N.
+	highObject, highPromise uint64
+	// attempts and kills count the deaths charged to the item at the head, deaths those in a row
+	// without progress, restarts all of them.
+	attempts, kills, deaths, restarts uint64
+	// poisoned counts the kept poisoned messages.
+	poisoned uint64
+	// Policy, copied from the configuration so that a crank need not read it.
+	maxQueue, maxRestarts uint64
+	never, stopOnFault    bool
+	// started says that StartVat was delivered.
+	started bool
+	// why tells why the vat was stopped.
+	why string
+}
+
+type subState uint8
+
+const (
+	subLaunching subState = iota
+	subRunning
+	subFailed      // launch failed; members are being removed
+	subTerminating // members are being removed
+)
+
+// member is a vat of a subcluster under its name.
+type member struct {
+	name string
+	vat  VatID
+}
+
+// subcluster is the row of a subcluster.
+type subcluster struct {
+	state        subState
+	bootstrap    VatID
+	root         KRef
+	members      []member
+	unstarted    uint64 // vats whose StartVat has not been committed
+	settled      bool   // bootstrap has settled
+	result       Data
+	source, hash string
+	why          string // of a failure
+}
+
+type itemKind uint8
+
+const (
+	itemMessage itemKind = iota
+	itemNotify           // tell the vat that promise is settled
+	itemDrain            // deliver the messages parked on promise
+	itemStart            // deliver StartVat
+)
+
+// item is an entry of a vat's queue.
+type item struct {
+	kind    itemKind
+	promise KRef
+	msg     message
+}
+
+type ticketState uint8
+
+const (
+	ticketPending ticketState = iota
+	ticketFulfilled
+	ticketRejected
+	ticketAcknowledged // answer given and let go; the id is remembered
+)
+
+// ticket is the row of a host call.
+type ticket struct {
+	state     ticketState
+	hash      string
+	promise   KRef
+	value     Data
+	settledAt int64
+}
+
+type workKind uint8
+
+const (
+	workTell  workKind = iota // tell the subscribers of a settled promise
+	workDrain                 // reject the messages parked on a promise that leads nowhere
+	workReap                  // reject what dead incarnations decided, orphan what lived in their memory
+	workBury                  // remove a dead vat
+)
+
+// work is an item of the kernel's own work.
+type work struct {
+	kind    workKind
+	promise KRef
+	vat     VatID
+	stage   uint8
+	after   string // where the last slice ended
+}
+
+// rowEncoder writes rows. A machine has one and reuses it.
+type rowEncoder struct {
+	buf bytes.Buffer
+	e   *msgpack.Encoder
+}
+
+func newRowEncoder() *rowEncoder {
+	r := &rowEncoder{}
+	r.e = msgpack.NewEncoder(&r.buf)
+	r.e.UseCompactInts(true)
+	return r
+}
+
+// row encodes one row of n fields and returns its bytes, owned by the caller.
+func (r *rowEncoder) row(n int, fields func()) []byte {
+	r.buf.Reset()
+	r.arr(n)
+	fields()
+	return bytes.Clone(r.buf.Bytes())
+}
+
+// Writing to a buffer cannot fail, hence the ignored errors.
+func (r *rowEncoder) arr(n int)      { _ = r.e.EncodeArrayLen(n) }
+func (r *rowEncoder) uint(n uint64)  { _ = r.e.EncodeUint(n) }
+func (r *rowEncoder) str(s string)   { _ = r.e.EncodeString(s) }
+func (r *rowEncoder) bytes(b []byte) { _ = r.e.EncodeBytes(b) }
+func (r *rowEncoder) bool(b bool)    { _ = r.e.EncodeBool(b) }
+func (r *rowEncoder) data(d Data) {
+	r.str(d.Body)
+	r.arr(len(d.Slots))
+	for _, s := range d.Slots {
+		r.str(string(s))
+	}
+}
+
+func (r *rowEncoder) message(m message) {
+	r.str(string(m.target))
+	r.data(m.methArgs)
+	r.str(string(m.result))
+}
+
+// rowDecoder reads rows. Bytes that are no row of ours are corruption, and stop the process.
+type rowDecoder struct {
+	rd  bytes.Reader
+	d   *msgpack.Decoder
+	key string
+}
+
+func newRowDecoder() *rowDecoder {
+	r := &rowDecoder{}
+	r.d = msgpack.NewDecoder(&r.rd)
+	return r
+}
+
+func (r *rowDecoder) open(key string, b []byte, n int) {
+	r.key = key
+	r.rd.Reset(b)
+	r.d.ResetReader(&r.rd)
+	if got := r.arr(); got != n {
+		r.corrupt(fmt.Errorf("%d fields, want %d", got, n))
+	}
+}
+
+func (r *rowDecoder) corrupt(err error) {
+	panic(failure{fmt.Errorf("row %s: %w: %w", r.key, err, storage.ErrCorrupt)})
+}
+
+func (r *rowDecoder) arr() int {
+	n, err := r.d.DecodeArrayLen()
+	if err != nil {
+		r.corrupt(err)
+	}
+	if n < 0 || n > r.rd.Len() {
+		r.corrupt(fmt.Errorf("list of %d", n))
+	}
+	return n
+}
+
+func (r *rowDecoder) uint() uint64 {
+	n, err := r.d.DecodeUint64()
+	if err != nil {
+		r.corrupt(err)
+	}
+	return n
+}
+
+func (r *rowDecoder) str() string {
+	s, err := r.d.DecodeString()
+	if err != nil {
+		r.corrupt(err)
+	}
+	return s
+}
+
+func (r *rowDecoder) bytes() []byte {
+	b, err := r.d.DecodeBytes()
+	if err != nil {
+		r.corrupt(err)
+	}
+	return b
+}
+
+func (r *rowDecoder) bool() bool {
+	b, err := r.d.DecodeBool()
+	if err != nil {
+		r.corrupt(err)
+	}
+	return b
+}
+
+func (r *rowDecoder) data() Data {
+	d := Data{Body: r.str()}
+	if n := r.arr(); n > 0 {
+		d.Slots = make([]KRef, n)
+		for i := range d.Slots {
+			d.Slots[i] = KRef(r.str())
+		}
+	}
+	return d
+}
+
+func (r *rowDecoder) message() message {
+	return message{target: KRef(r.str()), methArgs: r.data(), result: KRef(r.str())}
+}
+
+func (o *object) encode(r *rowEncoder) []byte {
+	return r.row(5, func() {
+		r.str(string(o.owner))
+		r.uint(o.inc)
+		r.bool(o.revoked)
+		r.uint(o.reachable)
+		r.uint(o.recognizable)
+	})
+}
+
+func (o *object) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 5)
+	*o = object{owner: VatID(r.str()), inc: r.uint(), revoked: r.bool(), reachable: r.uint(), recognizable: r.uint()}
+}
+
+func (p *promise) encode(r *rowEncoder) []byte {
+	return r.row(14, func() {
+		r.uint(uint64(p.state))
+		r.str(string(p.decider))
+		r.uint(p.inc)
+		r.uint(p.refs)
+		r.arr(len(p.subscribers))
+		for _, v := range p.subscribers {
+			r.str(string(v))
+		}
+		r.str(p.ticket)
+		r.str(string(p.launch))
+		r.uint(p.head)
+		r.uint(p.tail)
+		r.bool(p.drained)
+		r.str(string(p.waitsFor))
+		r.uint(0) // flags: room for "durably watched" of design 5a
+		r.data(p.value)
+	})
+}
+
+func (p *promise) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 14)
+	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
+	for range r.arr() {
+		p.subscribers = append(p.subscribers, VatID(r.str()))
+	}
+	p.ticket, p.launch = r.str(), SubID(r.str())
+	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
+	r.uint()
+	p.value = r.data()
+	if p.state > rejected {
+		r.corrupt(fmt.Errorf("state %d", p.state))
+	}
+}
+
+func (v *vatRow) encode(r *rowEncoder) []byte {
+	return r.row(4, func() { r.str(v.name); r.str(string(v.sub)); r.str(string(v.root)); r.bytes(v.config) })
+}
+
+func (v *vatRow) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 4)
+	*v = vatRow{name: r.str(), sub: SubID(r.str()), root: KRef(r.str()), config: r.bytes()}
+}
+
+// counters lists the numbers of a run in the order of its row.
+func (u *run) counters() [20]*uint64 {
+	return [...]*uint64{
+		&u.inc, &u.deadInc, &u.head, &u.tail, &u.messages, &u.rejectUntil, &u.deliveries,
+		&u.importObjects, &u.importPromises, &u.highObject, &u.highPromise,
+		&u.attempts, &u.kills, &u.deaths, &u.restarts, &u.poisoned, &u.maxQueue, &u.maxRestarts, &u.reap,
+		new(uint64), // room for the number of the span, design 5a
+	}
+}
+
+func (u *run) encode(r *rowEncoder) []byte {
+	return r.row(25, func() {
+		r.uint(uint64(u.phase))
+		for _, c := range u.counters() {
+			r.uint(*c)
+		}
+		r.bool(u.never)
+		r.bool(u.stopOnFault)
+		r.bool(u.started)
+		r.str(u.why)
+	})
+}
+
+func (u *run) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 25)
+	*u = run{phase: phase(r.uint())}
+	for _, c := range u.counters() {
+		*c = r.uint()
+	}
+	u.never, u.stopOnFault, u.started, u.why = r.bool(), r.bool(), r.bool(), r.str()
+	if u.phase > dead || u.head > u.tail || u.deadInc > u.inc {
+		r.corrupt(fmt.Errorf("impossible state"))
+	}
+}
+
+func (s *subcluster) encode(r *rowEncoder) []byte {
+	return r.row(11, func() {
+		r.uint(uint64(s.state))
+		r.str(string(s.bootstrap))
+		r.str(string(s.root))
+		r.arr(2 * len(s.members))
+		for _, m := range s.members {
+			r.str(m.name)
+			r.str(string(m.vat))
+		}
+		r.uint(s.unstarted)
+		r.bool(s.settled)
+		r.str(s.source)
+		r.str(s.hash)
+		r.str(s.why)
+		r.data(s.result)
+	})
+}
+
+func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 11)
+	*s = subcluster{state: subState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
+	for range r.arr() / 2 {
+		s.members = append(s.members, member{name: r.str(), vat: VatID(r.str())})
+	}
+	s.unstarted, s.settled = r.uint(), r.bool()
+	s.source, s.hash, s.why = r.str(), r.str(), r.str()
+	s.result = r.data()
+}
+
+func (i *item) encode(r *rowEncoder) []byte {
+	return r.row(6, func() { r.uint(uint64(i.kind)); r.str(string(i.promise)); r.message(i.msg) })
+}
+
+func (i *item) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 6)
+	*i = item{kind: itemKind(r.uint()), promise: KRef(r.str()), msg: r.message()}
+	if i.kind > itemStart {
+		r.corrupt(fmt.Errorf("item of kind %d", i.kind))
+	}
+}
+
+func (t *ticket) encode(r *rowEncoder) []byte {
+	return r.row(6, func() {
+		r.uint(uint64(t.state))
+		r.str(t.hash)
+		r.str(string(t.promise))
+		r.uint(uint64(t.settledAt))
+		r.data(t.value)
+	})
+}
+
+func (t *ticket) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 6)
+	*t = ticket{state: ticketState(r.uint()), hash: r.str(), promise: KRef(r.str()), settledAt: int64(r.uint()), value: r.data()}
+}
+
+func (w *work) encode(r *rowEncoder) []byte {
+	return r.row(5, func() {
+		r.uint(uint64(w.kind))
+		r.str(string(w.promise))
+		r.str(string(w.vat))
+		r.uint(uint64(w.stage))
+		r.str(w.after)
+	})
+}
+
+func (w *work) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 5)
+	*w = work{kind: workKind(r.uint()), promise: KRef(r.str()), vat: VatID(r.str()), stage: uint8(r.uint()), after: r.str()}
+}
+
+// poisoned is a message that killed its vat too often, or would not end. It holds its references.
+type poisoned struct {
+	msg      message // without a result
+	attempts uint64
+	at       int64
+	why      string
+}
+
+func (p *poisoned) encode(r *rowEncoder) []byte {
+	return r.row(7, func() { r.message(p.msg); r.uint(p.attempts); r.uint(uint64(p.at)); r.str(p.why) })
+}
+
+func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 7)
+	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), why: r.str()}
+}

@@ -1,0 +1,487 @@
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/wire"
+)
+
+// simVat is the memory of one incarnation in the simulation: what a correct vat would know.
+type simVat struct {
+	objects  []wire.Ref // that it may mention
+	promises []wire.Ref // unresolved, as far as it knows
+	decides  []wire.Ref
+	highO    uint64
+	highP    uint64
+}
+
+func (s *simVat) clone() *simVat {
+	return &simVat{slices.Clone(s.objects), slices.Clone(s.promises), slices.Clone(s.decides), s.highO, s.highP}
+}
+
+// sim drives a machine with random vats, deaths and host calls, and checks every invariant after every commit.
+type sim struct {
+	t       *testing.T
+	rng     *rand.Rand
+	mem     *storage.Mem
+	m       *kernel.Machine
+	vats    map[kernel.VatID]*simVat // live incarnations
+	flights map[kernel.VatID]*kernel.Crank
+	now     int64
+	tickets map[string]bool // settled?
+	roots   []kernel.KRef
+	log     []string
+	hashes  uint64
+	calm    bool // no new work: only finish what there is
+}
+
+func newSim(t *testing.T, seed uint64) *sim {
+	s := &sim{
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), mem: storage.NewMem(),
+		vats: map[kernel.VatID]*simVat{}, flights: map[kernel.VatID]*kernel.Crank{}, tickets: map[string]bool{}, now: 1000,
+	}
+	s.open()
+	return s
+}
+
+func (s *sim) open() {
+	m, c, err := kernel.Open(s.mem, s.mem.Limits(), "E1")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.m = m
+	s.apply(c)
+}
+
+func (s *sim) apply(c kernel.Commit) {
+	if c.Number == 0 {
+		return
+	}
+	if err := s.mem.Commit(c.Writes); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range c.Trace {
+		s.log = append(s.log, fmt.Sprintf("%d: %s", c.Number, e))
+	}
+	for _, e := range c.Effects {
+		switch e := e.(type) {
+		case kernel.StopWorker:
+			delete(s.vats, e.Vat)
+			delete(s.flights, e.Vat)
+		case kernel.Answer:
+			if s.tickets[e.Ticket] {
+				s.t.Fatalf("ticket %s answered twice", e.Ticket)
+			}
+			s.tickets[e.Ticket] = true
+		}
+	}
+	problems, err := kernel.Check(s.mem)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(problems) > 0 {
+		from := max(0, len(s.log)-12)
+		s.t.Fatalf("commit %d:\n%s\nlog:\n%s", c.Number, strings.Join(problems, "\n"), strings.Join(s.log[from:], "\n"))
+	}
+}
+
+func (s *sim) launch(n int) {
+	l := kernel.Launch{Bootstrap: "a0"}
+	for i := range n {
+		l.Vats = append(l.Vats, kernel.LaunchVat{Name: "a" + strconv.Itoa(i), MaxQueue: 20, MaxRestarts: 5, Config: []byte("{}")})
+	}
+	_, c, err := s.m.Launch(l)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.apply(c)
+}
+
+func pick[T any](r *rand.Rand, list []T) (T, bool) {
+	var zero T
+	if len(list) == 0 {
+		return zero, false
+	}
+	return list[r.IntN(len(list))], true
+}
+
+func (s *sim) slots(v *simVat, out *[]wire.Syscall) []wire.Ref {
+	var slots []wire.Ref
+	for range s.rng.IntN(4) {
+		switch s.rng.IntN(5) {
+		case 0, 1:
+			if r, ok := pick(s.rng, v.objects); ok {
+				slots = append(slots, r)
+			}
+		case 2:
+			if r, ok := pick(s.rng, slices.Concat(v.promises, v.decides)); ok {
+				slots = append(slots, r)
+			}
+		case 3:
+			v.highO++
+			r := wire.Ref("o+" + strconv.FormatUint(v.highO, 10))
+			if s.rng.IntN(2) == 0 {
+				v.highO--
+				r = wire.Ref(fmt.Sprintf("o+d1/%d", 1+s.rng.IntN(5)))
+			}
+			slots = append(slots, r)
+			v.objects = append(v.objects, r)
+		case 4:
+			v.highP++
+			r := wire.Ref("p+" + strconv.FormatUint(v.highP, 10))
+			slots = append(slots, r)
+			v.decides = append(v.decides, r)
+		}
+	}
+	return slots
+}
+
+func body(n int) string {
+	if n == 1 {
+		return `#"$0"`
+	}
+	return `#[]`
+}
+
+// answer makes up what a vat does in a crank: everything it emits is legal for a vat with that memory.
+func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
+	var out []wire.Syscall
+	learn := func(refs []wire.Ref) {
+		for _, r := range refs {
+			switch {
+			case r[0] == 'o':
+				if !slices.Contains(v.objects, r) {
+					v.objects = append(v.objects, r)
+				}
+			case !slices.Contains(v.promises, r) && !slices.Contains(v.decides, r):
+				v.promises = append(v.promises, r)
+				out = append(out, wire.Subscribe{Promise: r})
+			}
+		}
+	}
+	switch d := d.Delivery.(type) {
+	case wire.Call:
+		learn(d.Message.MethArgs.Slots)
+		if r := d.Message.Result; r != "" {
+			v.promises = slices.DeleteFunc(v.promises, func(p wire.Ref) bool { return p == r })
+			v.decides = append(v.decides, r)
+		}
+	case wire.Notify:
+		gone := map[wire.Ref]bool{}
+		for _, r := range d.Resolutions {
+			gone[r.Promise] = true
+		}
+		forget := func(p wire.Ref) bool { return gone[p] }
+		v.promises = slices.DeleteFunc(v.promises, forget)
+		v.decides = slices.DeleteFunc(v.decides, forget)
+		for _, r := range d.Resolutions {
+			learn(slices.DeleteFunc(slices.Clone(r.Value.Slots), forget))
+		}
+	}
+	if s.calm {
+		for _, p := range v.decides {
+			out = append(out, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: "#null"}}}})
+		}
+		v.decides = nil
+		return wire.Done{Number: 0, Syscalls: out}
+	}
+	for range s.rng.IntN(5) {
+		switch s.rng.IntN(4) {
+		case 0, 1:
+			target, ok := pick(s.rng, slices.Concat(v.objects, v.promises, v.decides))
+			if !ok {
+				continue
+			}
+			slots := s.slots(v, &out)
+			send := wire.Send{Target: target, Message: wire.Message{MethArgs: wire.CapData{Body: body(len(slots)), Slots: slots}}}
+			switch s.rng.IntN(4) {
+			case 0:
+			case 1:
+				if r, ok := pick(s.rng, v.decides); ok {
+					send.Message.Result = r
+					v.decides = slices.DeleteFunc(v.decides, func(p wire.Ref) bool { return p == r })
+					v.promises = append(v.promises, r)
+				}
+			default:
+				v.highP++
+				send.Message.Result = wire.Ref("p+" + strconv.FormatUint(v.highP, 10))
+				v.promises = append(v.promises, send.Message.Result)
+			}
+			out = append(out, send)
+			if send.Message.Result != "" {
+				out = append(out, wire.Subscribe{Promise: send.Message.Result})
+			}
+		case 2:
+			var res []wire.Resolution
+			for range 1 + s.rng.IntN(2) {
+				p, ok := pick(s.rng, v.decides)
+				if !ok || slices.ContainsFunc(res, func(r wire.Resolution) bool { return r.Promise == p }) {
+					continue
+				}
+				slots := s.slots(v, &out)
+				b := body(len(slots))
+				if len(slots) == 1 && slots[0][0] == 'p' {
+					b = `#["&0"]`
+				}
+				res = append(res, wire.Resolution{Promise: p, Rejected: s.rng.IntN(4) == 0, Value: wire.CapData{Body: b, Slots: slots}})
+			}
+			if len(res) > 0 {
+				out = append(out, wire.Resolve{Resolutions: res})
+				for _, r := range res {
+					v.decides = slices.DeleteFunc(v.decides, func(p wire.Ref) bool { return p == r.Promise })
+				}
+			}
+		case 3:
+			key := "k" + strconv.Itoa(s.rng.IntN(5))
+			if s.rng.IntN(3) == 0 {
+				out = append(out, wire.StoreDelete{Key: key})
+			} else {
+				out = append(out, wire.StoreSet{Key: key, Value: []byte("x")})
+			}
+		}
+	}
+	return wire.Done{Syscalls: out}
+}
+
+// step does one random thing; it says whether there was anything to do.
+func (s *sim) step() bool {
+	s.now++
+	vats, err := s.m.Vats()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var ids []kernel.VatID
+	for _, v := range vats {
+		ids = append(ids, v.ID)
+	}
+	if !s.calm {
+		switch s.rng.IntN(40) {
+		case 0:
+			if len(vats) < 8 {
+				s.launch(1 + s.rng.IntN(3))
+			}
+			return true
+		case 1:
+			subs, _ := s.m.Subclusters()
+			if sub, ok := pick(s.rng, subs); ok && s.rng.IntN(3) == 0 {
+				c, err := s.m.Terminate(sub.ID)
+				if err != nil {
+					s.t.Fatal(err)
+				}
+				s.apply(c)
+			}
+			return true
+		case 2, 3:
+			if v, ok := pick(s.rng, vats); ok && v.Live && !v.Terminated {
+				s.die(v.ID, v.Incarnation, kernel.Cause(s.rng.IntN(10)))
+			}
+			return true
+		case 4, 5, 6, 7:
+			if v, ok := pick(s.rng, vats); ok {
+				id := fmt.Sprintf("E1.t%d", len(s.tickets))
+				_, c, err := s.m.Call(kernel.HostCall{Ticket: id, Hash: "h", Target: v.Root, MethArgs: kernel.Data{Body: "#[]", Slots: []kernel.KRef{v.Root}}}, s.now)
+				var refusal *kernel.Refusal
+				if errors.As(err, &refusal) {
+					return true
+				} else if err != nil {
+					s.t.Fatal(err)
+				}
+				s.tickets[id] = false
+				s.apply(c)
+			}
+			return true
+		case 8:
+			if v, ok := pick(s.rng, vats); ok && v.Stopped != "" {
+				c, err := s.m.Restart(v.ID)
+				if err == nil {
+					s.apply(c)
+				}
+			}
+			return true
+		case 9:
+			if v, ok := pick(s.rng, vats); ok {
+				ps, _ := s.m.Poisoned(v.ID)
+				if p, ok := pick(s.rng, ps); ok {
+					if c, err := s.m.Unpoison(v.ID, p.N, s.rng.IntN(2) == 0); err == nil {
+						s.apply(c)
+					}
+				}
+			}
+			return true
+		case 10:
+			if s.rng.IntN(6) == 0 { // the kernel is killed
+				clear(s.vats)
+				clear(s.flights)
+				s.open()
+				for _, v := range vats {
+					if v.Live {
+						s.die(v.ID, v.Incarnation, kernel.CauseKernel)
+					}
+				}
+				subs, _ := s.m.Subclusters()
+				for _, sub := range subs {
+					c, err := s.m.FailLaunch(sub.ID, "the kernel died")
+					if err != nil {
+						s.t.Fatal(err)
+					}
+					s.apply(c)
+				}
+			}
+			return true
+		}
+	}
+	if s.calm || s.rng.IntN(4) == 0 {
+		c, _, err := s.m.Work(s.now)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.apply(c)
+		if c.Number != 0 {
+			return true
+		}
+	}
+	s.rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	for _, v := range ids {
+		if c := s.flights[v]; c != nil {
+			if !s.calm && s.rng.IntN(2) == 0 {
+				continue // still in flight
+			}
+			delete(s.flights, v)
+			memory := s.vats[v].clone()
+			done := s.answer(memory, c.Deliver)
+			commit, err := s.m.Finish(c, done, s.now)
+			if err != nil {
+				s.t.Fatalf("finish %s %+v\n%+v: %v\n%s", v, c.Deliver, done, err, strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
+			}
+			s.vats[v] = memory
+			s.apply(commit)
+			return true
+		}
+		step, err := s.m.Begin(v, s.now, 7)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		switch {
+		case step.Commit != nil:
+			s.apply(*step.Commit)
+			return true
+		case step.NeedsWorker:
+			start, c, err := s.m.StartWorker(v)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.apply(c)
+			s.vats[v] = &simVat{objects: []wire.Ref{wire.RootRef}, highO: start.HighObject, highP: start.HighPromise}
+			return true
+		case step.Crank != nil:
+			s.flights[v] = step.Crank
+			return true
+		}
+	}
+	return false
+}
+
+func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {
+	_, flying := s.flights[v]
+	delete(s.vats, v)
+	delete(s.flights, v)
+	c, err := s.m.Died(v, inc, cause, "", flying, s.now)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.apply(c)
+}
+
+// TestEverySequenceKeepsTheInvariants drives random vats through deaths, terminations and kernel
+// restarts; in the end everybody answers, everything is terminated, and nothing is left.
+func TestEverySequenceKeepsTheInvariants(t *testing.T) {
+	seeds, first := 60, uint64(1)
+	if v := os.Getenv("SIM_SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds, first = 1, n
+	}
+	for seed := first; seed < first+uint64(seeds); seed++ {
+		t.Run(fmt.Sprintf("SIM_SEED=%d", seed), func(t *testing.T) { runSim(t, seed, 600) })
+	}
+}
+
+func runSim(t *testing.T, seed uint64, steps int) *sim {
+	s := newSim(t, seed)
+	s.launch(3)
+	for range steps {
+		s.step()
+	}
+	s.calm = true
+	vats, err := s.m.Vats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vats { // a new life: what the old one forgot to answer is rejected
+		if v.Live && !v.Terminated {
+			s.die(v.ID, v.Incarnation, kernel.CauseStopped)
+		}
+	}
+	for i := 0; s.step(); i++ {
+		if i > 20000 {
+			t.Fatal("does not come to rest")
+		}
+	}
+	for id, settled := range s.tickets {
+		if !settled {
+			t.Errorf("ticket %s waits for ever", id)
+		}
+	}
+	subs, err := s.m.Subclusters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range subs {
+		c, err := s.m.Terminate(sub.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.apply(c)
+	}
+	for s.step() {
+	}
+	for {
+		c, _, err := s.m.Expire(s.now + 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Number == 0 {
+			break
+		}
+		s.apply(c)
+	}
+	for _, w := range s.mem.Snapshot() {
+		switch {
+		case w.Key == "schema", w.Key == "epoch", w.Key == "commit", w.Key == "work", strings.HasPrefix(w.Key, "next."):
+		case strings.HasPrefix(w.Key, "p."), strings.HasPrefix(w.Key, "o."):
+			// With every other row gone, only settled promises that mention each other in a circle are
+			// left, and what they mention: Check has just said that nothing else holds them. Counts
+			// cannot find those; the collection of a later issue will.
+		default:
+			t.Errorf("left over: %s", w.Key)
+		}
+	}
+	return s
+}
+
+func TestTwoRunsAgree(t *testing.T) {
+	if a, b := runSim(t, 42, 400), runSim(t, 42, 400); a.m.Hash() != b.m.Hash() || a.m.CommitNumber() != b.m.CommitNumber() {
+		t.Fatalf("got %x after %d commits, then %x after %d", a.m.Hash(), a.m.CommitNumber(), b.m.Hash(), b.m.CommitNumber())
+	}
+}

@@ -1,0 +1,338 @@
+package kernel
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// vatCall applies the syscalls of one crank, in order. Each is checked whole before it changes anything
+// that others see; where translation must allocate (a new export), an illegal syscall drops the whole
+// transaction, so that nothing stays.
+type vatCall struct {
+	t *tx
+	v VatID
+	u *run
+	// objects and promises are the highest o+N and p+N committed before this crank: new ones are above.
+	objects, promises uint64
+	// introduced are the names that are new in this crank: none may be used for two things.
+	introduced map[wire.Ref]bool
+	exit       exitKind
+}
+
+type exitKind uint8
+
+const (
+	noExit exitKind = iota
+	exitSuccess
+	exitFailure
+)
+
+func (c *vatCall) apply(s wire.Syscall) error {
+	t := c.t
+	t.ownRows++
+	switch s := s.(type) {
+	case wire.Send:
+		return c.send(s)
+	case wire.Subscribe:
+		k, _, err := c.known(s.Promise)
+		if err != nil {
+			return fmt.Errorf("subscribe: %w", err)
+		}
+		if !k.IsPromise() {
+			return fmt.Errorf("subscribe: %s is no promise", s.Promise)
+		}
+		t.subscribe(c.v, k)
+		return nil
+	case wire.Resolve:
+		return c.resolve(s)
+	case wire.Exit:
+		if _, err := c.data(s.Info); err != nil {
+			return fmt.Errorf("exit: %w", err)
+		}
+		c.exit = exitSuccess
+		if s.Failure {
+			c.exit = exitFailure
+		}
+		return nil
+	case wire.StoreSet:
+		if s.Key == "" || len(s.Key) > MaxStoreKeyBytes {
+			return fmt.Errorf("store: a key of %d bytes, want 1 to %d", len(s.Key), MaxStoreKeyBytes)
+		}
+		t.ownBytes += len(s.Key) + len(s.Value) + 16
+		value := s.Value
+		if value == nil {
+			value = []byte{}
+		}
+		t.set(keyStore(c.v, s.Key), value)
+		return nil
+	case wire.StoreDelete:
+		if s.Key == "" || len(s.Key) > MaxStoreKeyBytes {
+			return fmt.Errorf("store: a key of %d bytes, want 1 to %d", len(s.Key), MaxStoreKeyBytes)
+		}
+		t.ownBytes += len(s.Key) + 16
+		t.delete(keyStore(c.v, s.Key))
+		return nil
+	case wire.DropImports:
+		return c.refs("dropImports", s.Refs, false, flagSet, c.dropImport)
+	case wire.RetireImportsCall:
+		return c.refs("retireImports", s.Refs, false, flagClear, func(k KRef, r wire.Ref) {
+			t.removeEntry(c.v, k, r, false)
+		})
+	case wire.RetireExportsCall:
+		return c.refs("retireExports", s.Refs, true, flagClear, c.orphan)
+	case wire.AbandonExports:
+		return c.refs("abandonExports", s.Refs, true, flagAny, c.orphan)
+	}
+	panic(fmt.Sprintf("kernel: unknown syscall %T", s))
+}
+
+// flag is the state in which a syscall wants the reachable flag of a reference.
+type flag uint8
+
+const (
+	flagAny flag = iota
+	flagSet
+	flagClear
+)
+
+// refs checks and applies a syscall of garbage collection: each reference must be an existing object,
+// an export or an import, its flag set or clear, as said.
+func (c *vatCall) refs(what string, refs []wire.Ref, export bool, want flag, do func(KRef, wire.Ref)) error {
+	if len(refs) > MaxSlots {
+		return fmt.Errorf("%s: %d references, the limit is %d", what, len(refs), MaxSlots)
+	}
+	for _, r := range refs {
+		k, reachable, err := c.known(r)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", what, err)
+		case k.IsPromise(), isExport(r) != export, r == wire.RootRef:
+			return fmt.Errorf("%s: %s is not such a reference", what, r)
+		case want == flagSet && !reachable, want == flagClear && reachable:
+			return fmt.Errorf("%s: %s has its reachable flag at %t", what, r, reachable)
+		}
+		c.t.ownRows += 3
+		do(k, r)
+	}
+	return nil
+}
+
+func (c *vatCall) dropImport(k KRef, r wire.Ref) {
+	c.t.set(keyCListK(c.v, k), clistValue(false, r))
+	c.t.unreach(k)
+}
+
+// orphan takes an object from its owner.
+func (c *vatCall) orphan(k KRef, r wire.Ref) { c.t.orphan(c.v, k, r) }
+
+func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
+	o := t.object(k)
+	o.owner, o.inc = "", 0
+	t.removeEntry(v, k, r, true)
+	if o.recognizable == 0 {
+		t.maybeFree = append(t.maybeFree, k)
+	}
+}
+
+// known translates a reference that must be in the c-list.
+func (c *vatCall) known(ref wire.Ref) (k KRef, reachable bool, err error) {
+	if _, err := wire.ParseRef(string(ref)); err != nil {
+		return "", false, err
+	}
+	k, ok := c.t.kref(c.v, ref)
+	if !ok {
+		return "", false, fmt.Errorf("%s is unknown", ref)
+	}
+	_, reachable, _ = c.t.vref(c.v, k)
+	return k, reachable, nil
+}
+
+// use translates a reference in a message or value: known, or a new export or promise of the vat.
+func (c *vatCall) use(ref wire.Ref) (KRef, error) {
+	t := c.t
+	parts, err := wire.ParseRef(string(ref))
+	if err != nil {
+		return "", err
+	}
+	if k, ok := t.kref(c.v, ref); ok {
+		if k.IsPromise() {
+			return k, nil
+		}
+		_, reachable, _ := t.vref(c.v, k)
+		switch {
+		case reachable:
+		case parts.Own:
+			t.setReachable(c.v, k, ref)
+		default:
+			return "", fmt.Errorf("%s was dropped by this vat", ref)
+		}
+		if parts.Own && t.owner(t.objects.look(t, k)) != c.v {
+			return "", fmt.Errorf("%s belongs to an earlier incarnation", ref)
+		}
+		return k, nil
+	}
+	if !parts.Own {
+		return "", fmt.Errorf("%s is unknown", ref)
+	}
+	t.ownRows += 4
+	if parts.Promise {
+		return c.newPromise(ref, parts)
+	}
+	inc := c.u.inc
+	if parts.Durable {
+		inc = 0
+	} else if err := c.fresh(ref, parts.Number, c.objects, &c.u.highObject); err != nil {
+		return "", err
+	}
+	k := t.newObject(c.v, inc)
+	t.addEntry(c.v, k, ref)
+	return k, nil
+}
+
+func (c *vatCall) newPromise(ref wire.Ref, parts wire.RefParts) (KRef, error) {
+	if err := c.fresh(ref, parts.Number, c.promises, &c.u.highPromise); err != nil {
+		return "", err
+	}
+	k := c.t.newPromise(c.v, c.u.inc)
+	c.t.addEntry(c.v, k, ref)
+	return k, nil
+}
+
+// fresh checks that the number of a new name is above all that were committed, and used for one thing only.
+func (c *vatCall) fresh(ref wire.Ref, n, committed uint64, high *uint64) error {
+	if n <= committed || c.introduced[ref] {
+		return fmt.Errorf("%s is unknown, and its number was used before (the highest is %d)", ref, *high)
+	}
+	if c.introduced == nil {
+		c.introduced = make(map[wire.Ref]bool, 4)
+	}
+	c.introduced[ref] = true
+	*high = max(*high, n)
+	return nil
+}
+
+func (c *vatCall) data(d wire.CapData) (Data, error) {
+	if len(d.Slots) > MaxSlots {
+		return Data{}, fmt.Errorf("%d slots, the limit is %d", len(d.Slots), MaxSlots)
+	}
+	out := Data{Body: d.Body}
+	c.t.ownBytes += len(d.Body) + 64*(len(d.Slots)+1)
+	if len(d.Slots) > 0 {
+		out.Slots = make([]KRef, len(d.Slots))
+		for i, s := range d.Slots {
+			k, err := c.use(s)
+			if err != nil {
+				return Data{}, fmt.Errorf("slot %d: %w", i, err)
+			}
+			out.Slots[i] = k
+		}
+	}
+	return out, nil
+}
+
+func (c *vatCall) send(s wire.Send) error {
+	t := c.t
+	target, reachable, err := c.known(s.Target)
+	if err != nil {
+		return fmt.Errorf("send: target: %w", err)
+	}
+	if !target.IsPromise() && !isExport(s.Target) && !reachable {
+		return fmt.Errorf("send: target %s was dropped by this vat", s.Target)
+	}
+	m := message{target: target}
+	if m.methArgs, err = c.data(s.Message.MethArgs); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	if ref := s.Message.Result; ref != "" {
+		if m.result, err = c.result(ref); err != nil {
+			return fmt.Errorf("send: result: %w", err)
+		}
+	}
+	t.ownRows += 3
+	// route may settle the result at once; the message must not be freed under it.
+	t.holdMessage(m)
+	t.route(m, true)
+	t.releaseMessage(m)
+	return nil
+}
+
+// result translates the result of a send: a new promise of the vat, or an unresolved one that it
+// decides. Nobody decides it while the message is in flight.
+func (c *vatCall) result(ref wire.Ref) (KRef, error) {
+	t := c.t
+	parts, err := wire.ParseRef(string(ref))
+	if err != nil {
+		return "", err
+	}
+	if !parts.Promise {
+		return "", fmt.Errorf("%s is no promise", ref)
+	}
+	k, ok := t.kref(c.v, ref)
+	if !ok {
+		if !parts.Own {
+			return "", fmt.Errorf("%s is unknown", ref)
+		}
+		t.ownRows += 4
+		if k, err = c.newPromise(ref, parts); err != nil {
+			return "", err
+		}
+	} else if p := t.touch(k); p.state != unresolved || p.decider != c.v {
+		return "", fmt.Errorf("%s is not this vat's to give away", ref)
+	}
+	t.clearDecider(k)
+	return k, nil
+}
+
+func (c *vatCall) resolve(s wire.Resolve) error {
+	t := c.t
+	if len(s.Resolutions) > MaxSlots {
+		return fmt.Errorf("resolve: %d resolutions, the limit is %d", len(s.Resolutions), MaxSlots)
+	}
+	type settlement struct {
+		k     KRef
+		value Data
+	}
+	seen := make(map[KRef]bool, len(s.Resolutions))
+	// All values are translated before any name is retired, since they may mention each other.
+	settlements := make([]settlement, len(s.Resolutions))
+	for i, r := range s.Resolutions {
+		k, _, err := c.known(r.Promise)
+		if err != nil {
+			return fmt.Errorf("resolve: %w", err)
+		}
+		if !k.IsPromise() {
+			return fmt.Errorf("resolve: %s is no promise", r.Promise)
+		}
+		if p := t.touch(k); p.state != unresolved || p.decider != c.v {
+			return fmt.Errorf("resolve: %s is not this vat's to resolve", r.Promise)
+		}
+		if seen[k] {
+			return fmt.Errorf("resolve: %s is resolved twice", r.Promise)
+		}
+		seen[k] = true
+		value, err := c.data(r.Value)
+		if err != nil {
+			return fmt.Errorf("resolve: value of %s: %w", r.Promise, err)
+		}
+		if !r.Rejected && capdata.LoneSlot(value.Body, len(value.Slots)) && value.Slots[0].IsPromise() {
+			return fmt.Errorf("resolve: %s is resolved to a promise", r.Promise)
+		}
+		settlements[i] = settlement{k, value}
+	}
+	// Settling the first must not free what a later one mentions.
+	for _, st := range settlements {
+		t.hold(st.k)
+		t.holdData(st.value)
+	}
+	for i, st := range settlements {
+		t.ownRows += 3
+		t.settle(st.k, s.Resolutions[i].Rejected, st.value)
+	}
+	for _, st := range settlements {
+		t.release(st.k)
+		t.releaseData(st.value)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package kernel
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/wire"
+)
+
+// Terminate removes a subcluster and all that its vats own. What its vats decide reads as rejected at
+// once; the rows go in slices, and Gone says when nothing is left.
+func (m *Machine) Terminate(s SubID) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	sub := t.sub(s)
+	if sub == nil {
+		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
+	}
+	if sub.state == subLaunching {
+		t.failLaunch(s, "the subcluster was terminated")
+		return t.done(), nil
+	}
+	if sub.state == subRunning {
+		sub.state = subTerminating
+		t.setSub(s, sub)
+	}
+	for i := len(sub.members) - 1; i >= 0; i-- {
+		t.kill(sub.members[i].vat, "its subcluster was terminated")
+	}
+	return t.done(), nil
+}
+
+// kill makes a vat dead from this instant, and leaves the rest to the kernel's own work.
+func (t *tx) kill(v VatID, why string) {
+	u := t.run(v)
+	if u.phase == dead {
+		return
+	}
+	u.phase, u.deadInc = dead, u.inc
+	t.release(t.vat(v).root)
+	t.addWork(work{kind: workBury, vat: v})
+	t.effect(StopWorker{v})
+	t.event(VatTerminated{v, why})
+	if sub := t.vat(v).sub; t.launching(sub) {
+		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) ended: %s", v, t.vat(v).name, why))
+	}
+}
+
+// addWork leaves something to be done in slices.
+func (t *tx) addWork(w work) {
+	head, tail := t.workRange()
+	t.create(keyWorkItem(tail), w.encode(t.m.enc))
+	t.setWorkRange(head, tail+1)
+}
+
+func (t *tx) workRange() (head, tail uint64) {
+	b, ok := t.get(keyWork)
+	if !ok {
+		return 0, 0
+	}
+	t.m.dec.open(keyWork, b, 2)
+	return t.m.dec.uint(), t.m.dec.uint()
+}
+
+func (t *tx) setWorkRange(head, tail uint64) {
+	t.set(keyWork, t.m.enc.row(2, func() { t.m.enc.uint(head); t.m.enc.uint(tail) }))
+}
+
+// Work does one slice of what earlier commits left to be done. more says that there is more; a commit
+// with Number 0 changes nothing. It is interleaved with cranks, and goes on after a restart.
+func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	head, tail := t.workRange()
+	if head == tail {
+		return Commit{}, false, nil
+	}
+	key := keyWorkItem(head)
+	b, ok := t.get(key)
+	if !ok {
+		m.dec.key = key
+		m.dec.corrupt(errMissing)
+	}
+	var w work
+	w.decode(m.dec, key, b)
+	t.delete(key)
+	t.setWorkRange(head+1, tail)
+	var done bool
+	switch w.kind {
+	case workTell:
+		t.touch(w.promise)
+		t.release(w.promise)
+		done = true
+	case workDrain:
+		done = t.rejectParked(w.promise)
+	case workBury:
+		done = t.buryVat(&w)
+	default:
+		m.dec.corrupt(fmt.Errorf("work of kind %d", w.kind))
+	}
+	if !done { // at the end of the line, so that a long one does not hold up the others
+		t.addWork(w)
+	}
+	c = t.done()
+	head, tail = t.workRange()
+	return c, head != tail, nil
+}
+
+// rejectParked sends the messages parked on a settled promise on their way, a slice at a time.
+func (t *tx) rejectParked(k KRef) (done bool) {
+	p := t.promise(k)
+	for units := 0; p.head != p.tail; units++ {
+		if units >= sliceUnits {
+			return false
+		}
+		m := t.takeParked(k, p)
+		t.route(m, false)
+		t.releaseMessage(m)
+	}
+	t.release(k)
+	return true
+}
+
+// The stages of removing a dead vat.
+const (
+	buryPromises uint8 = iota
+	buryQueue
+	buryCList
+	buryStore
+	buryPoisoned
+	buryRows
+)
+
+// buryVat removes a dead vat, a slice at a time.
+func (t *tx) buryVat(w *work) (done bool) {
+	v := w.vat
+	u := t.run(v)
+	scan := func(prefix string, each func(key string, value []byte)) {
+		for range sliceUnits {
+			key, value := t.next(prefix, w.after)
+			if key == "" {
+				w.stage++
+				w.after = ""
+				return
+			}
+			w.after = key
+			each(key, value)
+		}
+	}
+	switch w.stage {
+	case buryPromises:
+		prefix := prefixDecides(v)
+		scan(prefix, func(key string, _ []byte) { t.touch(KRef(key[len(prefix):])) })
+	case buryQueue:
+		for range sliceUnits {
+			if u.head == u.tail {
+				w.stage++
+				break
+			}
+			t.dropHead(v, u)
+		}
+	case buryCList:
+		prefix := prefixCList(v)
+		scan(prefix+"k", func(key string, value []byte) {
+			k, ref := KRef(key[len(prefix):]), wire.Ref(value[1:])
+			if !k.IsPromise() && isExport(ref) {
+				t.orphan(v, k, ref)
+				return
+			}
+			t.removeEntry(v, k, ref, value[0] == 'r')
+		})
+	case buryStore:
+		scan(keyStore(v, ""), func(key string, _ []byte) { t.delete(key) })
+	case buryPoisoned:
+		scan(prefixPoisoned(v), func(key string, value []byte) {
+			var p poisoned
+			p.decode(t.m.dec, key, value)
+			t.releaseMessage(p.msg)
+			t.delete(key)
+		})
+	default:
+		s := t.vat(v).sub
+		t.delete(keyVat(v))
+		t.runs.remove(t, KRef(v))
+		t.removeMember(s, v)
+		return true
+	}
+	return false
+}
+
+// dropHead ends the item at the head of a dead vat's queue.
+func (t *tx) dropHead(v VatID, u *run) {
+	it := t.headItem(v, u)
+	switch it.kind {
+	case itemDrain:
+		// The messages go the way of those whose target is gone; the item's count goes with them.
+		t.addWork(work{kind: workDrain, promise: it.promise})
+		t.delete(keyQueue(v, u.head))
+		u.head++
+	case itemMessage:
+		t.popHead(v, u, it)
+		t.route(it.msg, false)
+		t.releaseMessage(it.msg)
+	default:
+		t.popHead(v, u, it)
+		if it.kind == itemNotify {
+			t.release(it.promise)
+		}
+	}
+}
+
+// removeMember takes a vat out of its subcluster, which goes with the last one.
+func (t *tx) removeMember(s SubID, v VatID) {
+	sub := t.sub(s)
+	for i, m := range sub.members {
+		if m.vat == v {
+			sub.members = append(sub.members[:i:i], sub.members[i+1:]...)
+			break
+		}
+	}
+	if len(sub.members) > 0 {
+		t.setSub(s, sub)
+		return
+	}
+	t.releaseData(sub.result)
+	t.delete(keySub(s))
+	t.effect(Gone{s})
+}

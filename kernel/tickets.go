@@ -1,0 +1,168 @@
+package kernel
+
+import "ocapkernel.dev/capdata"
+
+// HostCall is a message that comes from outside, under a ticket.
+type HostCall struct {
+	// Ticket is EPOCH.ID.
+	Ticket string
+	// Hash identifies the content, so that the same id with other content is found out.
+	Hash string
+	// Target is an object or a promise.
+	Target KRef
+	// MethArgs is the marshalled call.
+	MethArgs Data
+}
+
+// TicketState is where a host call stands.
+type TicketState struct {
+	// Found is false if there is no such ticket.
+	Found bool
+	// Pending is true until the call is settled.
+	Pending bool
+	// Acknowledged says that the answer was let go; Value is empty then.
+	Acknowledged bool
+	Rejected     bool
+	Value        Data
+	Hash         string
+}
+
+// Call accepts a host call and queues it. A ticket that is known is not executed again: the commit has
+// Number 0, and the state tells where the call stands; with another hash it is refused with
+// CodeConflict. References must exist: an object that nobody can reach is OBJECT_DELETED, a promise that
+// does not exist BAD_TARGET. A full queue is QUEUE_FULL.
+func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	if tk := t.ticket(h.Ticket); tk != nil {
+		if tk.hash != h.Hash {
+			return TicketState{}, Commit{}, refuse(CodeConflict, "ticket %s was used for another call", h.Ticket)
+		}
+		return tk.export(), Commit{}, nil
+	}
+	for _, k := range append([]KRef{h.Target}, h.MethArgs.Slots...) {
+		if err := t.exists(k); err != nil {
+			return TicketState{}, Commit{}, err
+		}
+	}
+	if len(h.MethArgs.Slots) > MaxSlots {
+		return TicketState{}, Commit{}, refuse(capdata.LIMIT, "%d references, the limit is %d", len(h.MethArgs.Slots), MaxSlots)
+	}
+	result := t.newPromise("", 0)
+	p := t.promise(result)
+	p.ticket = h.Ticket
+	t.hold(result) // the host waits
+	t.setTicket(h.Ticket, &ticket{hash: h.Hash, promise: result})
+	t.route(message{target: h.Target, methArgs: h.MethArgs, result: result}, true)
+	if p.state == rejected && p.value.Body == kernelError(capdata.QUEUE_FULL, queueFull).Body {
+		// Refused, not answered: the caller may try again under the same ticket.
+		return TicketState{}, Commit{}, refuse(capdata.QUEUE_FULL, queueFull)
+	}
+	return t.ticket(h.Ticket).export(), t.done(), nil
+}
+
+// exists checks a reference that a host names.
+func (t *tx) exists(k KRef) error {
+	if k.IsPromise() {
+		if t.promises.look(t, k) == nil {
+			return refuse(capdata.BAD_TARGET, "there is no promise %s", k)
+		}
+		return nil
+	}
+	if o := t.objects.look(t, k); o == nil || o.reachable == 0 || t.owner(o) == "" {
+		return refuse(capdata.OBJECT_DELETED, "there is no object %s", k)
+	}
+	return nil
+}
+
+func (t *tx) ticket(id string) *ticket {
+	b, ok := t.get(keyTicket(id))
+	if !ok {
+		return nil
+	}
+	tk := &ticket{}
+	tk.decode(t.m.dec, keyTicket(id), b)
+	return tk
+}
+
+func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), tk.encode(t.m.enc)) }
+
+func (tk *ticket) export() TicketState {
+	return TicketState{
+		Found: true, Pending: tk.state == ticketPending, Acknowledged: tk.state == ticketAcknowledged,
+		Rejected: tk.state == ticketRejected, Value: tk.value, Hash: tk.hash,
+	}
+}
+
+// settleTicket keeps the answer of a host call, and what it refers to.
+func (t *tx) settleTicket(k KRef, p *promise) {
+	id := p.ticket
+	p.ticket = ""
+	tk := t.ticket(id)
+	tk.state, tk.value, tk.settledAt, tk.promise = ticketFulfilled, p.value, t.now, ""
+	if p.state == rejected {
+		tk.state = ticketRejected
+	}
+	t.holdData(tk.value)
+	t.setTicket(id, tk)
+	t.set(keyExpiry(t.now, id), []byte{})
+	t.release(k)
+	t.effect(Answer{id})
+}
+
+// Ticket tells where a host call stands.
+func (m *Machine) Ticket(id string) (st TicketState, err error) {
+	defer caught(&err)
+	if tk := m.begin(0).ticket(id); tk != nil {
+		return tk.export(), nil
+	}
+	return TicketState{}, nil
+}
+
+// Acknowledge lets the answer of a settled host call go. Its id stays known until it expires. It does
+// nothing to a call that is pending, unknown or acknowledged.
+func (m *Machine) Acknowledge(id string) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	tk := t.ticket(id)
+	if tk == nil || tk.state == ticketPending || tk.state == ticketAcknowledged {
+		return Commit{}, nil
+	}
+	t.releaseData(tk.value)
+	tk.state, tk.value = ticketAcknowledged, Data{}
+	t.setTicket(id, tk)
+	return t.done(), nil
+}
+
+// Expire forgets the host calls that were settled before a time, a slice at a time. next is when the
+// next one settled that is still known; 0 if there is none. A commit with Number 0 changes nothing.
+func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	after := ""
+	for n := 0; ; n++ {
+		key, _ := t.next("e.", after)
+		if key == "" {
+			break
+		}
+		var when int64
+		for _, d := range []byte(key[len("e."):][:13]) {
+			when = when*10 + int64(d-'0')
+		}
+		if when >= before || n >= sliceUnits {
+			next = max(when, 1)
+			break
+		}
+		after = key
+		id := key[len("e.")+14:]
+		t.delete(key)
+		if tk := t.ticket(id); tk != nil {
+			t.releaseData(tk.value)
+			t.delete(keyTicket(id))
+		}
+	}
+	if after == "" {
+		return Commit{}, next, nil
+	}
+	return t.done(), next, nil
+}

@@ -1,0 +1,258 @@
+package kernel
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"ocapkernel.dev/storage"
+)
+
+// tx is the overlay in which one commit is made, over the state as it is now. Dropping it undoes
+// everything. It decodes each row at most once and encodes each changed one once, at the end; nothing
+// of it outlives the commit.
+type tx struct {
+	m   *Machine
+	now int64
+
+	rows    map[string]*row
+	changed []string // keys in the order of their first change
+
+	objects  cache[object, *object]
+	promises cache[promise, *promise]
+	runs     cache[run, *run]
+
+	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
+	told      int    // notifications made in passing
+	failed    []SubID
+	// own counts the rows and bytes that the syscalls of the vat itself asked for.
+	ownRows, ownBytes int
+
+	effects []Effect
+	trace   []Event
+}
+
+// row is what the transaction knows of one key.
+type row struct {
+	value   []byte // nil: absent
+	existed bool   // before this transaction; meaningful if known
+	known   bool
+	changed bool
+}
+
+func (m *Machine) begin(now int64) *tx {
+	t := &tx{m: m, now: now, rows: make(map[string]*row, 32)}
+	t.objects.init(keyObject)
+	t.promises.init(keyPromise)
+	t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
+	return t
+}
+
+// done settles the counts, writes what was decoded and changed, and seals the commit.
+func (t *tx) done() Commit {
+	t.endFailed()
+	t.free()
+	t.objects.flush(t)
+	t.promises.flush(t)
+	t.runs.flush(t)
+	return t.m.seal(t)
+}
+
+// read returns what is known of key, looking it up once.
+func (t *tx) read(key string) *row {
+	r := t.rows[key]
+	if r == nil {
+		r = &row{}
+		t.rows[key] = r
+	}
+	if !r.known {
+		v, found, err := t.m.reader.Get(key)
+		if err != nil {
+			panic(failure{err})
+		}
+		r.known, r.existed = true, found
+		if !r.changed && found {
+			r.value = v
+			if v == nil {
+				r.value = []byte{}
+			}
+		}
+	}
+	return r
+}
+
+func (t *tx) get(key string) ([]byte, bool) {
+	if r := t.rows[key]; r != nil && (r.changed || r.known) {
+		return r.value, r.value != nil
+	}
+	r := t.read(key)
+	return r.value, r.value != nil
+}
+
+// set writes a row; nil deletes it.
+func (t *tx) set(key string, value []byte) {
+	r := t.rows[key]
+	if r == nil {
+		r = &row{}
+		t.rows[key] = r
+	}
+	if !r.changed {
+		r.changed = true
+		t.changed = append(t.changed, key)
+	}
+	r.value = value
+}
+
+// create writes a row that cannot exist yet, because its key holds a number just allocated.
+func (t *tx) create(key string, value []byte) {
+	t.set(key, value)
+	t.rows[key].known = true
+}
+
+func (t *tx) delete(key string) { t.set(key, nil) }
+
+// next returns the row after `after` among those that begin with prefix, as this transaction sees it.
+// Rows that the transaction created are not found: no caller looks for those.
+func (t *tx) next(prefix, after string) (string, []byte) {
+	for {
+		key, value, found, err := t.m.reader.Next(prefix, after)
+		if err != nil {
+			panic(failure{err})
+		}
+		if !found {
+			return "", nil
+		}
+		r := t.rows[key]
+		if r == nil || !r.changed {
+			return key, value
+		}
+		if r.value != nil {
+			return key, r.value
+		}
+		after = key
+	}
+}
+
+// writes lists what changed, in the order of first change; what was born and died in here is left out.
+func (t *tx) writes() []storage.Write {
+	ws := make([]storage.Write, 0, len(t.changed)+1)
+	for _, key := range t.changed {
+		r := t.rows[key]
+		fresh := r.known && !r.existed
+		if fresh && r.value == nil {
+			continue
+		}
+		ws = append(ws, storage.Write{Key: key, Value: r.value, Fresh: fresh})
+	}
+	return ws
+}
+
+func (t *tx) uintRow(key string) (uint64, bool) {
+	b, ok := t.get(key)
+	if !ok {
+		return 0, false
+	}
+	if len(b) != 8 {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errLength)
+	}
+	return binary.BigEndian.Uint64(b), true
+}
+
+func (t *tx) setUint(key string, n uint64) { t.set(key, binary.BigEndian.AppendUint64(nil, n)) }
+
+// allocate hands out the next number of a kind.
+func (t *tx) allocate(x string) uint64 {
+	n, ok := t.uintRow(keyNext(x))
+	if !ok {
+		n = 1
+	}
+	t.setUint(keyNext(x), n+1)
+	return n
+}
+
+// rowOf is a decoded row.
+type rowOf[T any] interface {
+	*T
+	encode(*rowEncoder) []byte
+	decode(*rowDecoder, string, []byte)
+}
+
+// cache holds decoded rows of one kind within a transaction. A row handed out by edit is written back.
+type cache[T any, P rowOf[T]] struct {
+	key  func(KRef) string
+	m    map[KRef]*cached[T]
+	list []*cached[T] // in the order of first edit
+}
+
+type cached[T any] struct {
+	id      KRef
+	val     *T // nil: absent
+	edited  bool
+	created bool
+}
+
+func (c *cache[T, P]) init(key func(KRef) string) {
+	c.key = key
+	c.m = make(map[KRef]*cached[T], 8)
+}
+
+func (c *cache[T, P]) entry(t *tx, id KRef) *cached[T] {
+	e := c.m[id]
+	if e == nil {
+		e = &cached[T]{id: id}
+		key := c.key(id)
+		if b, ok := t.get(key); ok {
+			e.val = new(T)
+			P(e.val).decode(t.m.dec, key, b)
+		}
+		c.m[id] = e
+	}
+	return e
+}
+
+// look returns the row for reading; nil if there is none.
+func (c *cache[T, P]) look(t *tx, id KRef) *T { return c.entry(t, id).val }
+
+// edit returns the row for changing; nil if there is none.
+func (c *cache[T, P]) edit(t *tx, id KRef) *T {
+	e := c.entry(t, id)
+	c.mark(e)
+	return e.val
+}
+
+func (c *cache[T, P]) mark(e *cached[T]) {
+	if !e.edited {
+		e.edited = true
+		c.list = append(c.list, e)
+	}
+}
+
+// create adds a row whose id was just allocated.
+func (c *cache[T, P]) create(id KRef, v *T) *T {
+	e := &cached[T]{id: id, val: v, created: true}
+	c.m[id] = e
+	c.mark(e)
+	return v
+}
+
+func (c *cache[T, P]) remove(t *tx, id KRef) {
+	e := c.entry(t, id)
+	e.val = nil
+	c.mark(e)
+}
+
+func (c *cache[T, P]) flush(t *tx) {
+	for _, e := range c.list {
+		key := c.key(e.id)
+		var b []byte
+		if e.val != nil {
+			b = P(e.val).encode(t.m.enc)
+		}
+		switch {
+		case e.created:
+			t.create(key, b)
+		case !bytes.Equal(t.rows[key].value, b): // an edit need not have changed anything
+			t.set(key, b)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+// Package storage is the kernel's view of durable state: ordered keys and values, read one at a time
+// or by prefix, written in groups that are durable as a whole or not at all.
+//
+// The durable store is [ocapkernel.dev/storage/badgerstore]; [Mem] keeps everything in memory, and
+// [Faulty] wraps a store with failures for tests. The package storage/storagetest holds the suite that
+// every store passes. Between the machine and a store stand [Layers], the groups that are not durable
+// yet; beside it stands a [Witness], which notices a store that went back in time.
+package storage
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrCorrupt is returned, wrapped, when stored bytes cannot be what was written. The process must stop
+// without committing anything more.
+var ErrCorrupt = errors.New("stored state is corrupt")
+
+// Reader reads state. Keys are compared bytewise.
+type Reader interface {
+	// Get returns the value of key, and whether there is one. The value of a row that exists is not nil;
+	// it must not be changed, and stays valid. The error is the world's (a disk that fails), never "not found".
+	Get(key string) (value []byte, found bool, err error)
+	// Next returns the row with the smallest key that is greater than after and begins with prefix.
+	Next(prefix, after string) (key string, value []byte, found bool, err error)
+}
+
+// Write is a change of one row.
+type Write struct {
+	// Key is not empty, at most [MaxKeyBytes] long, and does not begin with '!', which Badger keeps to itself.
+	Key string
+	// Value is the new value, owned by the store from now on. Nil deletes the row; an empty, non-nil
+	// value is a value.
+	Value []byte
+	// Fresh says that the key does not exist before this write, so that a later deletion in the same
+	// group can leave no trace at all. It is a promise: a false one makes a deletion disappear.
+	Fresh bool
+}
+
+// MaxKeyBytes bounds a key.
+const MaxKeyBytes = 65000
+
+// Store is durable state with a single writer.
+type Store interface {
+	Reader
+	// Commit makes writes durable, all or none. On an error nothing may be assumed; the process must
+	// stop and start again. Later writes to the same key in one call win.
+	// It may be called while others read: a read sees the state before or after, never between.
+	Commit(writes []Write) error
+	// Limits tells how much one Commit may hold.
+	Limits() Limits
+	// Close releases the store. The caller makes sure that nobody uses it any more.
+	Close() error
+}
+
+// Limits bound one Commit.
+type Limits struct {
+	// Rows is the greatest number of writes.
+	Rows int
+	// Bytes bounds the keys and values together.
+	Bytes int
+}
+
+// Check returns an error if writes hold an impossible key, or more than one Commit of a store with
+// these limits may. Stores call it before they change anything.
+func (l Limits) Check(writes []Write) error {
+	if len(writes) > l.Rows {
+		return fmt.Errorf("commit of %d rows is above the limit of %d", len(writes), l.Rows)
+	}
+	size := 0
+	for _, w := range writes {
+		switch {
+		case w.Key == "":
+			return errors.New("commit has an empty key")
+		case w.Key[0] == '!':
+			return fmt.Errorf("commit has the reserved key %.40q", w.Key)
+		case len(w.Key) > MaxKeyBytes:
+			return fmt.Errorf("commit has a key of %d bytes, the limit is %d", len(w.Key), MaxKeyBytes)
+		}
+		size += w.Size()
+	}
+	if size > l.Bytes {
+		return fmt.Errorf("commit of %d bytes is above the limit of %d", size, l.Bytes)
+	}
+	return nil
+}
+
+// Size is what the write counts for against [Limits].Bytes.
+func (w Write) Size() int { return len(w.Key) + len(w.Value) }

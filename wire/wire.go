@@ -1,0 +1,210 @@
+// Package wire defines what crosses the boundary between the kernel and a vat: the words (references,
+// messages, deliveries, syscalls, outcomes) and the frames that carry them.
+//
+// A crank is one frame down, [Deliver], and one frame up, [Done]. Between the two the worker may read
+// its own store ([Get], [Next], each answered by a [Row] frame); nothing else is synchronous.
+// The life of a worker is: Start down, Hello up, then cranks, then Bye down or the end of the stream.
+//
+// References in these types are the vat's own names, vrefs. The kernel's names never appear here.
+package wire
+
+import "ocapkernel.dev/capdata"
+
+// Version is the version of this protocol. go-plugin negotiates it as the plugin protocol version.
+const Version = 1
+
+// CapData is a marshalled value whose slots are the vat's names.
+type CapData = capdata.Data[Ref]
+
+// Message is a method call: the marshalled [method, [arguments]] and the promise for its result.
+type Message struct {
+	MethArgs CapData
+	// Result is empty if nobody waits for an answer.
+	Result Ref
+}
+
+// Resolution settles one promise.
+type Resolution struct {
+	Promise  Ref
+	Rejected bool
+	Value    CapData
+}
+
+// A Delivery is the work that one crank hands to a vat. It is one of
+// [StartVat], [Call], [Notify], [DropExports], [RetireExports], [RetireImports], [BringOutYourDead].
+type Delivery interface{ isDelivery() }
+
+// StartVat is the first delivery of a vat's life, never repeated once committed: the vat makes its root.
+type StartVat struct{}
+
+// Call delivers a message to an object of the vat.
+type Call struct {
+	Target  Ref
+	Message Message
+}
+
+// Notify tells the vat that promises are settled. All of them are retired by it: the kernel forgets
+// these names, and so must the vat.
+type Notify struct{ Resolutions []Resolution }
+
+// DropExports says that nobody can reach these exports any more.
+type DropExports struct{ Refs []Ref }
+
+// RetireExports says that nobody can even recognise these exports any more.
+type RetireExports struct{ Refs []Ref }
+
+// RetireImports says that these imports are gone.
+type RetireImports struct{ Refs []Ref }
+
+// BringOutYourDead asks the vat to say what it no longer holds.
+type BringOutYourDead struct{}
+
+func (StartVat) isDelivery()         {}
+func (Call) isDelivery()             {}
+func (Notify) isDelivery()           {}
+func (DropExports) isDelivery()      {}
+func (RetireExports) isDelivery()    {}
+func (RetireImports) isDelivery()    {}
+func (BringOutYourDead) isDelivery() {}
+
+// A Syscall is a request that a vat made during a crank. It is one of [Send], [Subscribe], [Resolve],
+// [Exit], [DropImports], [RetireImportsCall], [RetireExportsCall], [AbandonExports], [StoreSet], [StoreDelete].
+type Syscall interface{ isSyscall() }
+
+// Send sends a message to an object or a promise.
+type Send struct {
+	Target  Ref
+	Message Message
+}
+
+// Subscribe asks to be notified when a promise is settled.
+type Subscribe struct{ Promise Ref }
+
+// Resolve settles promises that the vat decides.
+type Resolve struct{ Resolutions []Resolution }
+
+// Exit ends the vat. With Failure the crank is dropped, else it is committed.
+type Exit struct {
+	Failure bool
+	Info    CapData
+}
+
+// DropImports says that the vat can no longer reach these imports.
+type DropImports struct{ Refs []Ref }
+
+// RetireImportsCall says that the vat can no longer recognise these imports.
+type RetireImportsCall struct{ Refs []Ref }
+
+// RetireExportsCall says that the vat has forgotten these exports, which nobody reaches.
+type RetireExportsCall struct{ Refs []Ref }
+
+// AbandonExports orphans exports that others may still hold.
+type AbandonExports struct{ Refs []Ref }
+
+// StoreSet writes a row of the vat's own store.
+type StoreSet struct {
+	Key   string
+	Value []byte
+}
+
+// StoreDelete deletes a row of the vat's own store. Deleting an absent row is allowed.
+type StoreDelete struct{ Key string }
+
+func (Send) isSyscall()              {}
+func (Subscribe) isSyscall()         {}
+func (Resolve) isSyscall()           {}
+func (Exit) isSyscall()              {}
+func (DropImports) isSyscall()       {}
+func (RetireImportsCall) isSyscall() {}
+func (RetireExportsCall) isSyscall() {}
+func (AbandonExports) isSyscall()    {}
+func (StoreSet) isSyscall()          {}
+func (StoreDelete) isSyscall()       {}
+
+// Outcome is how a delivery ended in the vat.
+type Outcome struct {
+	// Parked is the number of turns that wait for a promise, in memory, after this crank.
+	Parked int
+	// Fault, if not empty, says that the vat could not process the delivery at all (its stored state
+	// does not fit its program, say). The crank is dropped. A method that returns an error is no fault.
+	Fault string
+}
+
+// A DownFrame goes from the kernel to a worker: [Start], [Deliver], [Row], [Bye].
+type DownFrame interface{ isDown() }
+
+// An UpFrame goes from a worker to the kernel: [Hello], [Done], [Get], [Next].
+type UpFrame interface{ isUp() }
+
+// Start is the first frame: it tells the worker which vat it is. The worker answers with Hello.
+type Start struct {
+	// Vat is the kernel's id of the vat, such as v3; Name its name in its cluster's configuration.
+	Vat, Name string
+	// Module names the vat kind within the worker program.
+	Module string
+	// Parameters is the JSON text of the parameters in the configuration; empty if there are none.
+	Parameters string
+	// Incarnation numbers the lives of this vat's workers, from 1.
+	Incarnation uint64
+	// HighObject and HighPromise are the highest N of o+N and p+N that the vat ever committed. New
+	// names must be above them. Before the first, both are 0.
+	HighObject, HighPromise uint64
+	// MaxFrameBytes and MaxSyscalls bound a Done frame.
+	MaxFrameBytes, MaxSyscalls int
+}
+
+// Deliver starts a crank.
+type Deliver struct {
+	// Number numbers the deliveries of this vat, from 1. An attempt that was aborted gives its number back.
+	Number uint64
+	// Now is the time of this crank in milliseconds since 1970; it does not change within the crank.
+	Now int64
+	// Seed seeds the random numbers of this crank.
+	Seed uint64
+	// State is stored state of the vat that the delivery is expected to touch; see [StateKey]. A key
+	// that is missing here may still exist in the store.
+	State    []Row
+	Delivery Delivery
+}
+
+// Row is a row of the vat's store, and the answer to Get and Next. Found is false if there is none;
+// then Value is nil (and Key, after Next, empty).
+type Row struct {
+	Key   string
+	Value []byte
+	Found bool
+}
+
+// Bye asks the worker to exit.
+type Bye struct{}
+
+// Hello answers Start. Error, if not empty, says why the worker cannot be this vat.
+type Hello struct{ Error string }
+
+// Done ends a crank: every syscall in order, then the outcome. It is the only frame that changes anything.
+type Done struct {
+	// Number repeats the delivery's.
+	Number   uint64
+	Syscalls []Syscall
+	Outcome  Outcome
+}
+
+// Get reads a row of the vat's own store, as it was at the start of the crank.
+type Get struct{ Key string }
+
+// Next reads the row with the smallest key that is greater than After and begins with Prefix.
+type Next struct{ After, Prefix string }
+
+func (Start) isDown()   {}
+func (Deliver) isDown() {}
+func (Row) isDown()     {}
+func (Bye) isDown()     {}
+func (Hello) isUp()     {}
+func (Done) isUp()      {}
+func (Get) isUp()       {}
+func (Next) isUp()      {}
+
+// StateKey is the key in the vat's store under which the SDK keeps the state of a durable object, and
+// of the root. The kernel sends that row along with a delivery that names the object, so that most
+// cranks need not ask. It reads nothing into the value.
+func StateKey(r Ref) string { return "o." + string(r) }
