@@ -149,7 +149,7 @@ func (t *tx) poison(v VatID, u *run, code capdata.Code, why string) {
 		}
 		if u.poisoned < maxPoisoned {
 			n := t.allocate("x")
-			p := &poisoned{msg: msg, attempts: attempts, at: t.now, why: why}
+			p := &poisoned{msg: msg, attempts: attempts, at: t.now, code: string(code), why: why}
 			t.create(keyPoisoned(v, n), p.encode(t.m.enc))
 			u.poisoned++
 			event.N = n

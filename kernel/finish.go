@@ -35,6 +35,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, now int64) (commit Commit, er
 		}
 	}
 	u.deliveries++
+	m.cranks++
 	u.deaths = 0
 	t.event(Delivered{c.Vat, u.deliveries, c.What})
 	if call.exit == exitSuccess {

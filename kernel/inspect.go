@@ -65,11 +65,12 @@ type Poison struct {
 	N        uint64
 	Vat      VatID
 	Target   KRef
-	Bytes    int
+	MethArgs Data
 	Attempts uint64
 	// At is when it was given up, in milliseconds.
-	At  int64
-	Why string
+	At int64
+	// Code and Why are what its result was rejected with.
+	Code, Why string
 }
 
 // Poisoned lists the poisoned messages of a vat.
@@ -90,8 +91,8 @@ func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
 			n = n*10 + uint64(d-'0')
 		}
 		out = append(out, Poison{
-			N: n, Vat: v, Target: p.msg.target, Bytes: len(p.msg.methArgs.Body),
-			Attempts: p.attempts, At: p.at, Why: p.why,
+			N: n, Vat: v, Target: p.msg.target, MethArgs: p.msg.methArgs,
+			Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,
 		})
 	}
 }
@@ -129,4 +130,21 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	}
 	t.object(k).revoked = true
 	return t.done(), nil
+}
+
+// Quiescent says that nothing of the vat lives in its worker's memory alone, as far as the kernel can
+// see: it decides no promise, and exports no object that would die with the memory. That no turn is
+// parked is for the worker to say.
+func (m *Machine) Quiescent(v VatID) (yes bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if key, _ := t.next(prefixDecides(v), ""); key != "" {
+		return false, nil
+	}
+	for digit := byte('1'); digit <= '9'; digit++ {
+		if key, _ := t.next(prefixCList(v)+"o+"+string(digit), ""); key != "" {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -10,7 +10,7 @@ import (
 //
 //	schema            version of this grammar
 //	epoch             identity of this state; a new one begins with a reset or an accepted rollback
-//	commit            number of the last commit, and the chained hash of all writes up to it
+//	commit            number of the last commit, chained hash of all writes up to it, number of cranks
 //	next.<x>          next number to hand out; x is v (vat), s (subcluster), o (object), p (promise), x (poisoned)
 //	v.<vat>           what a vat is: name, subcluster, root, configuration
 //	r.<vat>           how a vat runs: incarnation, queue, counters, policy, deaths

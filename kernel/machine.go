@@ -127,6 +127,7 @@ type Machine struct {
 	enc    *rowEncoder
 	dec    *rowDecoder
 	commit uint64
+	cranks uint64
 	hash   uint64
 	epoch  string
 }
@@ -157,10 +158,10 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 		m.epoch = string(b)
 	}
 	b, ok := t.get(keyCommit)
-	if !ok || len(b) != 16 || version == 0 || m.epoch == "" {
+	if !ok || len(b) != 24 || version == 0 || m.epoch == "" {
 		return nil, Commit{}, fmt.Errorf("the head of the state: %w", storage.ErrCorrupt)
 	}
-	m.commit, m.hash = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	m.commit, m.hash, m.cranks = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])
 	return m, Commit{}, nil
 }
 
@@ -169,6 +170,9 @@ func (m *Machine) Epoch() string { return m.epoch }
 
 // CommitNumber is the number of the last commit.
 func (m *Machine) CommitNumber() uint64 { return m.commit }
+
+// Cranks is the number of deliveries committed since the state was begun.
+func (m *Machine) Cranks() uint64 { return m.cranks }
 
 // Hash is the chained hash of all writes up to the last commit: two runs that differ can be bisected.
 func (m *Machine) Hash() uint64 { return m.hash }
@@ -197,9 +201,10 @@ func (m *Machine) seal(t *tx) Commit {
 	}
 	m.commit++
 	m.hash = h.Sum64()
-	head := make([]byte, 16)
+	head := make([]byte, 24)
 	binary.BigEndian.PutUint64(head, m.commit)
 	binary.BigEndian.PutUint64(head[8:], m.hash)
+	binary.BigEndian.PutUint64(head[16:], m.cranks)
 	writes = append(writes, storage.Write{Key: keyCommit, Value: head})
 	return Commit{Number: m.commit, Writes: writes, Effects: t.effects, Trace: t.trace}
 }

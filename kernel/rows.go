@@ -488,14 +488,21 @@ type poisoned struct {
 	msg      message // without a result
 	attempts uint64
 	at       int64
+	code     string
 	why      string
 }
 
 func (p *poisoned) encode(r *rowEncoder) []byte {
-	return r.row(7, func() { r.message(p.msg); r.uint(p.attempts); r.uint(uint64(p.at)); r.str(p.why) })
+	return r.row(8, func() {
+		r.message(p.msg)
+		r.uint(p.attempts)
+		r.uint(uint64(p.at))
+		r.str(p.code)
+		r.str(p.why)
+	})
 }
 
 func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 7)
-	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), why: r.str()}
+	r.open(key, b, 8)
+	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), code: r.str(), why: r.str()}
 }

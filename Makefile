@@ -1,0 +1,66 @@
+# The two commands are `make run` and `make test`; `make help` lists the others.
+GO      ?= go
+BIN     := bin
+STATE   ?= $(CURDIR)/.state
+FUZZTIME ?= 3s
+KILLS   ?=
+export CGO_ENABLED ?= 0
+
+.PHONY: build run test check vet fmt unit race e2e torture fuzz bench cover rewrite clean help tools
+
+build: ## build bin/kernel and bin/vatworker
+	$(GO) build -o $(BIN)/ ./cmd/kernel ./cmd/vatworker
+
+run: build ## build everything and run the bank in the foreground
+	$(BIN)/kernel --state $(STATE) run examples/bank/cluster.json
+
+test: build check race e2e fuzz ## everything that must pass
+
+check: fmt vet ## formatting, vet, staticcheck, import directions
+	$(GO) test ./internal/...
+
+tools: .bin/gofumpt .bin/staticcheck .bin/benchstat
+
+.bin/%: tools/go.mod tools/go.sum
+	GOBIN=$(CURDIR)/.bin $(GO) install -C tools tool
+
+fmt: .bin/gofumpt
+	@out=$$(git ls-files '*.go' | xargs .bin/gofumpt -l); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
+
+vet: .bin/staticcheck
+	$(GO) vet ./...
+	.bin/staticcheck ./...
+
+unit: ## unit tests without the race detector
+	$(GO) test $$($(GO) list ./... | grep -v /e2e)
+
+race: export CGO_ENABLED = 1
+race: ## unit tests with the race detector
+	$(GO) test -race -timeout 8m $$($(GO) list ./... | grep -v /e2e)
+
+e2e: build ## the real programs, real SIGKILL
+	$(GO) test -count=1 -timeout 8m ./e2e/...
+
+torture: build ## more kills than in e2e; KILLS=n
+	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run Torture -v ./e2e/
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p >/tmp/fuzz.$$$$ 2>&1 || { cat /tmp/fuzz.$$$$; rm -f /tmp/fuzz.$$$$; exit 1; }; rm -f /tmp/fuzz.$$$$; \
+	  done; done
+
+bench: build .bin/benchstat ## measurements beside their floors
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./bench/
+
+cover: ## coverage of the unit tests
+	$(GO) test -coverprofile .cover ./... && $(GO) tool cover -func .cover | tail -1
+
+rewrite: ## regenerate transcripts; read every diff
+	$(GO) test ./kernel -rewrite
+
+clean: ## remove what was built, and the state of make run
+	rm -rf $(BIN) .bin .state .cover
+
+help: ## this list
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'

@@ -1,0 +1,89 @@
+package capdata
+
+import "strings"
+
+// Code tells why the kernel itself rejected a promise. The set is closed and the codes are stable:
+// programs branch on them.
+type Code string
+
+const (
+	// REVOKED: the object was revoked.
+	REVOKED Code = "REVOKED"
+	// VAT_TERMINATED: the vat that owned the object, or was to resolve the promise, is gone for good.
+	VAT_TERMINATED Code = "VAT_TERMINATED"
+	// VAT_RESTARTED: the vat that was to resolve the promise lost its memory and forgot it.
+	VAT_RESTARTED Code = "VAT_RESTARTED"
+	// OBJECT_DELETED: the object does not exist any more.
+	OBJECT_DELETED Code = "OBJECT_DELETED"
+	// BAD_TARGET: the message was sent to something that takes no messages.
+	BAD_TARGET Code = "BAD_TARGET"
+	// DELIVERY_TIMEOUT: the vat did not finish with the message in time, however often it was tried.
+	DELIVERY_TIMEOUT Code = "DELIVERY_TIMEOUT"
+	// DELIVERY_POISONED: the message killed the vat's worker as often as it is allowed to.
+	DELIVERY_POISONED Code = "DELIVERY_POISONED"
+	// QUEUE_FULL: the vat has too many messages waiting.
+	QUEUE_FULL Code = "QUEUE_FULL"
+	// LIMIT: a limit of the cluster's configuration was exceeded.
+	LIMIT Code = "LIMIT"
+	// SERVICE_GONE: the kernel service does not exist any more.
+	SERVICE_GONE Code = "SERVICE_GONE"
+	// AMBIGUOUS: the kernel stopped while the call of a service was under way: it may have happened or not.
+	AMBIGUOUS Code = "AMBIGUOUS"
+	// CONNECTION_LOST: the other end of an IO channel went away.
+	CONNECTION_LOST Code = "CONNECTION_LOST"
+	// UNKNOWN: anything else.
+	UNKNOWN Code = "UNKNOWN"
+)
+
+// Codes returns all codes, in the order of their declaration.
+func Codes() []Code {
+	return []Code{
+		REVOKED, VAT_TERMINATED, VAT_RESTARTED, OBJECT_DELETED, BAD_TARGET, DELIVERY_TIMEOUT, DELIVERY_POISONED,
+		QUEUE_FULL, LIMIT, SERVICE_GONE, AMBIGUOUS, CONNECTION_LOST, UNKNOWN,
+	}
+}
+
+// maxDetailBytes bounds the detail of a kernel error: it may quote what others chose.
+const maxDetailBytes = 1 << 10
+
+const kernelPrefix = "[KERNEL:"
+
+// KernelError returns the body of an error that the kernel raises, an Error whose message is
+// "[KERNEL:CODE] detail". It has no slots. detail may be any text: what is not UTF-8 is replaced, and a
+// long one is cut.
+func KernelError(code Code, detail string) (body string) {
+	if len(detail) > maxDetailBytes {
+		detail = detail[:maxDetailBytes] + "…"
+	}
+	e := encoder{writer: writer{buf: make([]byte, 0, 64+len(detail))}}
+	e.buf = append(e.buf, `#{"#error":`...)
+	message := kernelPrefix + string(code) + "] " + detail
+	// The message begins with '[', which needs no escape of smallcaps.
+	if err := e.quote("", strings.ToValidUTF8(message, "\uFFFD")); err != nil {
+		panic("capdata: valid UTF-8 cannot be quoted: " + err.Error())
+	}
+	e.buf = append(e.buf, `,"name":"Error"}`...)
+	return string(e.buf)
+}
+
+// ParseKernelError says whether e has the form of an error that the kernel raised, and takes it apart.
+// The form is no proof: a vat can write the same message.
+func ParseKernelError(e *Error) (code Code, detail string, ok bool) {
+	if e == nil {
+		return "", "", false
+	}
+	rest, ok := strings.CutPrefix(e.Message, kernelPrefix)
+	if !ok {
+		return "", "", false
+	}
+	word, detail, ok := strings.Cut(rest, "] ")
+	if !ok {
+		return "", "", false
+	}
+	for _, c := range Codes() {
+		if string(c) == word {
+			return c, detail, true
+		}
+	}
+	return "", "", false
+}

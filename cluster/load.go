@@ -1,0 +1,97 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Load reads the configuration in the file at path. Its error is [*Errors].
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, &Errors{Problems: []Problem{{File: path, Message: err.Error()}}}
+	}
+	return Parse(path, data)
+}
+
+// Parse reads the configuration data, as if it were the content of the file called name: paths in it are
+// relative to the directory of name. The worker programs that it names must be there. Its error is [*Errors].
+func Parse(name string, data []byte) (*Config, error) {
+	source, err := filepath.Abs(name)
+	if err != nil {
+		return nil, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
+	}
+	doc := &document{name: name, data: data, places: map[string]int{}}
+	root, err := doc.parse()
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(data)
+	cfg := &Config{Source: source, Hash: hex.EncodeToString(hash[:]), doc: doc}
+	d := &decoder{doc: doc, source: source}
+	d.cluster(&root, cfg)
+	if err := d.errs.err(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// ProblemAt makes a problem that the caller found, at the place of field. If the file does not have the
+// field, it is the place of the nearest field around it.
+func (c *Config) ProblemAt(field, message string) Problem {
+	for path := field; path != ""; path = parent(path) {
+		if offset, ok := c.doc.places[path]; ok {
+			return c.doc.problem(offset, field, "%s", message)
+		}
+	}
+	return c.doc.problem(c.doc.places[""], field, "%s", message)
+}
+
+func parent(path string) string {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '.' {
+			return path[:i]
+		}
+	}
+	return ""
+}
+
+// readFile reads a regular file, and no more of it than a configuration may have, so that neither a pipe
+// nor a disk image hangs the caller. Its errors say what a person needs to know.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errors.New("there is no such file")
+	case err != nil:
+		return nil, fmt.Errorf("the file cannot be read: %w", reason(err))
+	case info.IsDir():
+		return nil, errors.New("this is a directory: name the configuration file in it")
+	case !info.Mode().IsRegular():
+		return nil, errors.New("this is not a regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read: %w", reason(err))
+	}
+	defer func() { _ = f.Close() }() // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read: %w", reason(err))
+	}
+	return data, nil
+}
+
+// reason is an error of the file system without the operation and the path.
+func reason(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,93 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// storedVersion is the first field of a stored Vat. A later version of this package reads all earlier ones.
+const storedVersion = 1
+
+// storedVat is what [MarshalStored] writes: a form of its own, so that renaming a field of Vat does not
+// make stored state unreadable.
+type storedVat struct {
+	Version     int             `json:"v"`
+	Name        string          `json:"name"`
+	Module      string          `json:"module"`
+	Worker      string          `json:"worker,omitempty"`
+	SHA256      string          `json:"sha256,omitempty"`
+	Parameters  json.RawMessage `json:"parameters,omitempty"`
+	Restart     string          `json:"restart"`
+	MaxRestarts int             `json:"maxRestarts"`
+	OnFault     string          `json:"onFault"`
+	DeliveryNs  int64           `json:"deliveryNs"`
+	Syscalls    int             `json:"syscalls"`
+	FrameBytes  int             `json:"frameBytes"`
+	Queue       int             `json:"queue"`
+}
+
+// MarshalStored returns v as bytes for the kernel's store: the same bytes for the same value. It fails only
+// if Parameters is not JSON.
+func MarshalStored(v Vat) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // parameters come back as they were
+	err := e.Encode(storedVat{
+		Version:     storedVersion,
+		Name:        v.Name,
+		Module:      v.Module,
+		Worker:      v.Worker,
+		SHA256:      v.SHA256,
+		Parameters:  v.Parameters,
+		Restart:     string(v.Restart),
+		MaxRestarts: v.MaxRestarts,
+		OnFault:     string(v.OnFault),
+		DeliveryNs:  int64(v.Limits.Delivery),
+		Syscalls:    v.Limits.Syscalls,
+		FrameBytes:  v.Limits.FrameBytes,
+		Queue:       v.Limits.Queue,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store vat %q: %w", v.Name, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// UnmarshalStored is the inverse of [MarshalStored]. An error means that data is not what it wrote.
+func UnmarshalStored(data []byte) (Vat, error) {
+	var s storedVat
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	err := d.Decode(&s)
+	switch {
+	case err != nil:
+	case d.InputOffset() != int64(len(data)):
+		err = errors.New("something follows the vat")
+	case s.Version != storedVersion:
+		err = fmt.Errorf("version %d is not known", s.Version)
+	case !validVatName(s.Name):
+		err = fmt.Errorf("%.80q is not a name for a vat", s.Name)
+	}
+	if err != nil {
+		return Vat{}, fmt.Errorf("read stored vat: %w", err)
+	}
+	return Vat{
+		Name:        s.Name,
+		Module:      s.Module,
+		Worker:      s.Worker,
+		SHA256:      s.SHA256,
+		Parameters:  s.Parameters,
+		Restart:     RestartPolicy(s.Restart),
+		MaxRestarts: s.MaxRestarts,
+		OnFault:     FaultPolicy(s.OnFault),
+		Limits: Limits{
+			Delivery:   time.Duration(s.DeliveryNs),
+			Syscalls:   s.Syscalls,
+			FrameBytes: s.FrameBytes,
+			Queue:      s.Queue,
+		},
+	}, nil
+}

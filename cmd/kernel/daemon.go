@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ocapkernel.dev/control"
+)
+
+func (a *app) startCommand() *cobra.Command {
+	var f runFlags
+	var timeout time.Duration
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "start [CONFIG]",
+		Short: "Run a kernel in the background",
+		Long: `Run a kernel in the background. Returns when it answers and CONFIG, if given, is launched; or prints the end of
+its log and fails. The log is ` + logName + ` in the state directory, rotated at 10 MiB.`,
+		Args: optional("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			return a.start(ctx, &f, args)
+		},
+	})
+	f.register(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait for it")
+	return cmd
+}
+
+// start runs this program again, detached, and waits for what it says over a pipe.
+func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
+	var words []string
+	var pre []string
+	if len(args) > 0 {
+		// Mistakes are better shown here than out of a log.
+		cfg, err := a.loadConfig(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		words, pre = []string{cfg.Source}, preface(cfg.text)
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	// The lock also makes the directory, and refuses a foreign one. It is let go for the child.
+	lock, err := openState(dir)
+	if control.CodeOf(err) == control.CodeAlreadyRunning {
+		return &hinted{err, fmt.Sprintf("add a cluster with: %[1]s launch CONFIG, stop it with: %[1]s stop", a.typed())}
+	}
+	if err != nil {
+		return err
+	}
+	logPath := filepath.Join(dir, logName)
+	// What is printed outside of the log, a panic above all, goes to the same file.
+	out, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err = errors.Join(err, lock.Close()); err != nil {
+		return err
+	}
+	defer out.Close()
+	before, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	hear, say, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer hear.Close()
+	child := exec.Command(exe) // not CommandContext: it outlives this
+	child.Args = append([]string{os.Args[0], "run", "--state", dir, "--log-file", logPath, "--ready-fd", "3"}, append(f.args(), words...)...)
+	child.Stdout, child.Stderr = out, out
+	child.ExtraFiles = []*os.File{say}
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := errors.Join(child.Start(), say.Close()); err != nil {
+		return err
+	}
+
+	heard := make(chan *ready, 1)
+	go func() {
+		var r ready
+		if json.NewDecoder(hear).Decode(&r) != nil {
+			close(heard) // it ended, or is about to
+			return
+		}
+		heard <- &r
+	}()
+	select {
+	case r, ok := <-heard:
+		if !ok {
+			_ = child.Wait() // how it ended is in the log
+			return a.startFailed(logPath, before)
+		}
+		r.Preface = pre
+		return a.print(r, func(w io.Writer) { a.describe(w, r, a.typed()+" stop") })
+	case <-ctx.Done():
+		return &hinted{
+			fmt.Errorf("the kernel (pid %d) is still starting", child.Process.Pid),
+			fmt.Sprintf("its log is %s; ask again with: %s status", printable(logPath), a.typed()),
+		}
+	}
+}
+
+// startFailed shows what a kernel that could not start has logged: of a panic the beginning, else the end.
+func (a *app) startFailed(logPath string, from int64) error {
+	const mostBytes, mostLines = 1 << 20, 20
+	var text []byte
+	if f, err := os.Open(logPath); err == nil {
+		text, _ = io.ReadAll(io.NewSectionReader(f, from, mostBytes)) // what can be read is enough
+		_ = f.Close()                                                 // only read
+	}
+	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	panicked := slices.IndexFunc(lines, func(line string) bool {
+		return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
+	})
+	if panicked >= 0 {
+		lines = lines[panicked:min(len(lines), panicked+mostLines)]
+	} else {
+		lines = lines[max(0, len(lines)-mostLines):]
+	}
+	for _, line := range lines {
+		fmt.Fprintf(a.stderr, "| %s\n", printable(strings.ReplaceAll(line, "\t", "    ")))
+	}
+	return &hinted{errors.New("the kernel did not start; above is what it said"), "its log is " + printable(logPath)}
+}
+
+func (a *app) stopCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "stop",
+		Short: "Stop a kernel, and wait until it is gone",
+		Long: `Stop the kernel of this state, and wait until its process is gone. Its state stays, and goes on with the next run.
+It is no failure if none runs.`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			return a.stop(ctx, timeout)
+		},
+	})
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for it")
+	return cmd
+}
+
+func (a *app) stop(ctx context.Context, timeout time.Duration) error {
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	pid, held := holder(dir)
+	if !held {
+		return a.print(map[string]any{"stopped": false}, func(w io.Writer) { fmt.Fprintf(w, "no kernel runs at %s\n", printable(dir)) })
+	}
+	stuck := func() error {
+		return &hinted{
+			fmt.Errorf("the kernel (pid %s) still runs after %v", pid, timeout),
+			fmt.Sprintf("kill -KILL %s is safe: what was accepted is not lost", pid),
+		}
+	}
+	client, err := control.Dial(ctx, dir)
+	if err == nil {
+		defer client.Close()
+		err = client.Shutdown(ctx)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return stuck()
+	case control.CodeOf(err) == control.CodeNotRunning, control.CodeOf(err) == control.CodeStopping:
+		// It starts, or stops already: the lock tells when it is gone, or the time is up.
+	case err != nil:
+		return err
+	}
+	// The system drops the lock when the process is gone, and tells nobody.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for held {
+		select {
+		case <-ctx.Done():
+			return stuck()
+		case <-tick.C:
+			_, held = holder(dir)
+		}
+	}
+	return a.print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "kernel stopped (pid %s)\n", pid) })
+}

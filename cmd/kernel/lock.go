@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/control"
+)
+
+const (
+	lockName = "kernel.lock"
+	// lockMagic is the first line of the lock file, by which a state directory is known. The second is
+	// the process id of the last kernel that ran here, which means something only while the lock is held.
+	lockMagic = "ocapkernel state\n"
+)
+
+// stateLock is held by the kernel that runs on a state.
+type stateLock struct{ file *os.File }
+
+// lockState locks a state directory. If another process holds it, the error is CodeAlreadyRunning and
+// says which.
+//
+// The lock is on an open file description, so that it can be asked about without being taken for a
+// moment: a question must never make a kernel fail that starts meanwhile. The system drops it with the
+// last descriptor, after SIGKILL too; the file is not inherited.
+func lockState(dir string) (*stateLock, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		pid := readPID(f)
+		_ = f.Close() // nothing was written
+		return nil, control.Errorf(control.CodeAlreadyRunning, "a kernel runs on %s already (pid %s)", dir, pid)
+	}
+	if err == nil {
+		_, err = f.WriteAt(fmt.Appendf(nil, "%s%-10d\n", lockMagic, os.Getpid()), 0)
+	}
+	if err == nil {
+		err = errors.Join(f.Sync(), syncDir(dir))
+	}
+	if err != nil {
+		_ = f.Close() // the first error says more
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return &stateLock{f}, nil
+}
+
+func (l *stateLock) Close() error { return l.file.Close() }
+
+// holder returns who holds the lock of a state directory, as text; held is false if nobody does.
+func holder(dir string) (pid string, held bool) {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return "", false
+	}
+	defer f.Close()
+	lk := wholeFile()
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, lk); err != nil || lk.Type == unix.F_UNLCK {
+		return "", false
+	}
+	return readPID(f), true
+}
+
+func wholeFile() *unix.Flock_t { return &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart} }
+
+// readPID reads the process id, which may be being written this moment.
+func readPID(f *os.File) string {
+	text := make([]byte, len(lockMagic)+16)
+	n, _ := f.ReadAt(text, 0) // short reads are expected
+	pid, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(string(text[:n]), lockMagic)))
+	if err != nil {
+		return "unknown"
+	}
+	return strconv.Itoa(pid)
+}

@@ -1,0 +1,219 @@
+// Command kernel runs a kernel, and talks to one that runs: docs/cli.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ocapkernel.dev/control"
+)
+
+// The exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run performs one command line and returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{
+		stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, version: version(),
+		newKernel: newKernel, modules: workerModules,
+	}
+	return a.run(ctx, args)
+}
+
+// app is what the commands share.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	version        string
+	newKernel      func(context.Context, Options) (Kernel, error)
+	// modules asks a worker program what it contains; nil does not ask.
+	modules func(ctx context.Context, program string) ([]string, error)
+
+	// state and json are the values of the flags of the same names.
+	state string
+	json  bool
+	// started is set when a command's own code begins: an error before is one of usage.
+	started bool
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(numbersAreNoFlags(args))
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var usage *usageError
+	if !a.started && !errors.As(err, &usage) {
+		err = &usageError{message: err.Error(), hint: "kernel help"}
+	}
+	a.complain(err)
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kernel",
+		Short: "Run vats: isolated programs that talk by messages and survive any crash",
+		Long: `kernel runs vats: isolated programs, each in a process of its own, that hold references to each
+other's objects and talk by messages. Kill any of them, or the kernel, at any moment: what was
+accepted is not lost, and nothing happens twice.`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.started = true
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVar(&a.state, "state", "", "state `DIR`ectory (default $"+stateEnv+", else "+defaultStateHelp+")")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{message: err.Error(), hint: cmd.CommandPath() + " --help"}
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "life", Title: "A kernel's life:"},
+		&cobra.Group{ID: "look", Title: "Looking at it:"},
+		&cobra.Group{ID: "work", Title: "Working with it:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("life", a.runCommand(), a.startCommand(), a.stopCommand())
+	add("look", a.statusCommand(), a.psCommand(), a.poisonedCommand())
+	add("work", a.launchCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand())
+	root.AddCommand(a.configCommand(), a.versionCommand())
+	return root
+}
+
+// numbersAreNoFlags lets a negative number be an argument, as in kernel send s1 add -5: no flag begins so.
+// JSON may begin with a space.
+func numbersAreNoFlags(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9' {
+			out[i] = " " + arg
+		}
+	}
+	return out
+}
+
+// withJSON gives a command the flag --json.
+func (a *app) withJSON(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON, for programs")
+	return cmd
+}
+
+// version is the module's version and the commit that the program was built from, as far as they are known.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+	}
+	var revision, modified string
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = "+dirty"
+			}
+		}
+	}
+	if len(revision) >= 12 && !strings.Contains(v, revision[:12]) {
+		v += " " + revision[:12] + modified
+	}
+	return v
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ message, hint string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return &usageError{message: fmt.Sprintf(format, args...)}
+}
+
+// hinted is an error with the next thing to type.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e *hinted) Unwrap() error { return e.error }
+
+// complain prints an error: its details, then one line, then what to do about it. With --json a failure
+// that has a code goes to stdout as well, where the program that asked reads.
+func (a *app) complain(err error) {
+	if errors.Is(err, errReported) {
+		return
+	}
+	var coded *control.Error
+	if errors.As(err, &coded) {
+		for _, line := range coded.Details {
+			fmt.Fprintln(a.stderr, printable(line))
+		}
+		if a.json {
+			_ = a.printJSON(map[string]any{"error": coded}) // stderr has it too
+		}
+	}
+	fmt.Fprintf(a.stderr, "kernel: %s\n", printable(err.Error()))
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintln(a.stderr, hint)
+	}
+}
+
+// errReported stands for a failure that the command has told already.
+var errReported = errors.New("reported")
+
+func hintFor(err error) string {
+	var h *hinted
+	var u *usageError
+	switch {
+	case errors.As(err, &h):
+		return h.hint
+	case errors.As(err, &u):
+		if u.hint != "" {
+			return "try: " + u.hint
+		}
+		return ""
+	}
+	switch control.CodeOf(err) {
+	case control.CodeNotRunning:
+		return "start one with: kernel start CONFIG"
+	case control.CodeDiskFull:
+		return "free some space on the disk of the state directory: the kernel goes on by itself"
+	}
+	return ""
+}

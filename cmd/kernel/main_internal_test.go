@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/control/controltest"
+)
+
+// TestMain makes this binary be the program kernel, with a kernel behind it that has no vats.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kernel": func() {
+		a := &app{
+			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, version: "v0-test",
+			newKernel: newFakeKernel,
+			modules: func(context.Context, string) ([]string, error) {
+				return []string{"bank.mint", "bank.teller"}, nil
+			},
+		}
+		os.Exit(a.run(context.Background(), os.Args[1:]))
+	}})
+}
+
+// fakeKernel remembers its subclusters in a file, so that there is something to find again.
+type fakeKernel struct {
+	*controltest.Fake
+	path string
+}
+
+func newFakeKernel(_ context.Context, o Options) (Kernel, error) {
+	switch os.Getenv("FAKE") {
+	case "broken":
+		return nil, errors.New("the state is \x1b[31mdamaged")
+	case "panics":
+		panic("the kernel panics")
+	}
+	k := &fakeKernel{controltest.New(), filepath.Join(o.Dir, "fake.json")}
+	k.Info.Durability = o.Durability
+	text, err := os.ReadFile(k.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return k, nil
+	}
+	var clusters []control.Subcluster
+	if err := errors.Join(err, json.Unmarshal(text, &clusters)); err != nil {
+		return nil, err
+	}
+	for _, c := range clusters {
+		k.Adopt(c)
+	}
+	return k, nil
+}
+
+// Run does not stop if the script says so.
+func (k *fakeKernel) Run(ctx context.Context) error {
+	if os.Getenv("FAKE") == "stuck" {
+		select {}
+	}
+	return k.Fake.Run(ctx)
+}
+
+func (k *fakeKernel) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
+	sub, result, err := k.Fake.Launch(ctx, r)
+	if err == nil {
+		err = k.save()
+	}
+	return sub, result, err
+}
+
+func (k *fakeKernel) Terminate(ctx context.Context, subcluster string) error {
+	return errors.Join(k.Fake.Terminate(ctx, subcluster), k.save())
+}
+
+func (k *fakeKernel) save() error {
+	status, _ := k.Status(context.Background())
+	text, err := json.Marshal(status.Clusters)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(k.path, text, 0o600)
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("REWRITE") != "",
+		Setup: func(env *testscript.Env) error {
+			state := filepath.Join(env.WorkDir, "state")
+			env.Setenv("OCAPKERNEL_STATE", state)
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("GOCOVERDIR", os.Getenv("GOCOVERDIR"))
+			// A script that fails halfway leaves its kernel behind.
+			env.Defer(func() {
+				if client, err := control.Dial(context.Background(), state); err == nil {
+					_ = client.Shutdown(context.Background())
+					_ = client.Close()
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			"says":  says,
+		},
+	})
+}
+
+// exits runs a command and compares its exit status: exits 2 kernel frobnicate.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// says waits until a background command has written a text to a file: says FILE TEXT.
+func says(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: says FILE TEXT")
+	}
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && strings.Contains(string(text), args[1]) {
+			return
+		}
+		select {
+		case <-deadline.C:
+			ts.Fatalf("%s does not say %q: %q, %v", args[0], args[1], text, err)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"ocapkernel.dev/control"
+)
+
+func (a *app) poisonedCommand() *cobra.Command {
+	poisoned := &cobra.Command{
+		Use:   "poisoned",
+		Short: "Look at the messages that killed their vat each time",
+		Long: `A message that kills its vat at each attempt to deliver it is taken out of the way, so that the vat can go on, and
+kept. Its sender was told with DELIVERY_POISONED or DELIVERY_TIMEOUT.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	poisoned.AddCommand(
+		a.withJSON(&cobra.Command{
+			Use:   "ls",
+			Short: "List the poisoned messages",
+			Args:  exactly(),
+			RunE:  func(cmd *cobra.Command, _ []string) error { return a.listPoisoned(cmd.Context()) },
+		}),
+		a.onPoisoned("retry", "Deliver a poisoned message again, after mending the vat", "will be delivered again", (*control.Client).PoisonedRetry),
+		a.onPoisoned("drop", "Forget a poisoned message", "is dropped", (*control.Client).PoisonedDrop),
+	)
+	return poisoned
+}
+
+func (a *app) listPoisoned(ctx context.Context) error {
+	client, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	list, err := client.PoisonedList(ctx)
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		list = []control.Poisoned{}
+	}
+	return a.print(map[string]any{"poisoned": list}, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "there are no poisoned messages")
+			return
+		}
+		rows := [][]string{{"ID", "VAT", "NAME", "TARGET", "METHOD", "ATTEMPTS", "CODE", "MESSAGE"}}
+		for _, p := range list {
+			rows = append(rows, []string{p.ID, p.Vat, p.Name, dash(p.Target), dash(p.Method), strconv.Itoa(p.Attempts), string(p.Code), p.Message})
+		}
+		table(w, rows)
+	})
+}
+
+// onPoisoned makes a command that does one thing with one message.
+func (a *app) onPoisoned(verb, short, done string, do func(*control.Client, context.Context, string) error) *cobra.Command {
+	return a.withJSON(&cobra.Command{
+		Use:   verb + " ID",
+		Short: short,
+		Args:  exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.dial(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			if err := do(client, cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return a.print(map[string]any{"id": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", args[0], done) })
+		},
+	})
+}

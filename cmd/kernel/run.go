@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/control"
+)
+
+// runFlags are the flags of run and start.
+type runFlags struct {
+	durability     string
+	acceptRollback bool
+	reset          bool
+	logLevel       string
+	// logFile and readyFD are how start speaks to the kernel that it begins; hidden.
+	logFile string
+	readyFD int
+}
+
+func (f *runFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.durability, "durability", "power", "what an accepted call survives: `power` loss, or only the death of the `process` (faster)")
+	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run although the state is older than what was acknowledged")
+	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
+	flags.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn or error")
+}
+
+// args are the flags as arguments of a run.
+func (f *runFlags) args() []string {
+	args := []string{"--durability", f.durability, "--log-level", f.logLevel}
+	if f.acceptRollback {
+		args = append(args, "--accept-rollback")
+	}
+	if f.reset {
+		args = append(args, "--reset")
+	}
+	return args
+}
+
+func (f *runFlags) check() error {
+	if f.durability != "power" && f.durability != "process" {
+		return usagef("--durability is power or process, not %q", f.durability)
+	}
+	if hclog.LevelFromString(f.logLevel) == hclog.NoLevel {
+		return usagef("--log-level is trace, debug, info, warn or error, not %q", f.logLevel)
+	}
+	return nil
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "run [CONFIG]",
+		Short: "Run a kernel in the foreground",
+		Long: `Run a kernel in the foreground until Ctrl-C, SIGTERM or kernel stop.
+
+With CONFIG, launch that cluster, unless the state already runs it. What ran before goes on in any case.
+The first signal stops vats and kernel in order; a second one ends the kernel at once, which is safe too.`,
+		Args: optional("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return a.runKernel(cmd.Context(), &f, args)
+		},
+	})
+	f.register(cmd)
+	cmd.Flags().StringVar(&f.logFile, "log-file", "", "")
+	cmd.Flags().IntVar(&f.readyFD, "ready-fd", -1, "")
+	for _, hidden := range []string{"log-file", "ready-fd"} {
+		if err := cmd.Flags().MarkHidden(hidden); err != nil {
+			panic("kernel: " + err.Error()) // the flag is registered above
+		}
+	}
+	return cmd
+}
+
+// optional allows one argument.
+func optional(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return exactly(name)(cmd, args)
+	}
+}
+
+// ready is what a kernel says when it runs.
+type ready struct {
+	PID        int    `json:"pid"`
+	State      string `json:"stateDir"`
+	Durability string `json:"durability"`
+	// Launched is the subcluster that CONFIG was launched as; nil without CONFIG, or if it ran before.
+	Launched *control.Launched `json:"launched,omitempty"`
+	// Already is the subcluster that runs CONFIG since before.
+	Already *control.Subcluster `json:"already,omitempty"`
+	// Preface is what the author of CONFIG says to type.
+	Preface []string `json:"-"`
+}
+
+// runKernel runs a kernel until it is told to stop.
+func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err error) {
+	var announce io.WriteCloser
+	if f.readyFD >= 0 {
+		unix.CloseOnExec(f.readyFD) // workers must not hold it
+		announce = os.NewFile(uintptr(f.readyFD), "ready")
+		defer announce.Close()
+	}
+	var cfg *configFile
+	if len(args) > 0 {
+		// Before anything else: mistakes should not need a kernel to be found.
+		if cfg, err = a.loadConfig(ctx, args[0]); err != nil {
+			return err
+		}
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	lock, err := openState(dir)
+	if control.CodeOf(err) == control.CodeAlreadyRunning {
+		return &hinted{err, fmt.Sprintf("stop it with: %s stop, or name another state: --state DIR", a.typed())}
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if f.reset {
+		err = resetState(dir)
+	} else {
+		err = finishReset(dir)
+	}
+	if err != nil {
+		return err
+	}
+	log, closeLog := a.logger(f)
+	defer closeLog()
+
+	// After the first signal the handler is gone, so that a second one has its usual effect: it ends the
+	// process at once.
+	ctx, unhandle := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer unhandle()
+	defer context.AfterFunc(ctx, func() {
+		unhandle()
+		log.Info("stopping in order; a second signal ends the kernel at once")
+	})()
+
+	listener, err := control.Listen(dir)
+	if err != nil {
+		return err
+	}
+	kernel, err := a.newKernel(ctx, Options{
+		Dir: dir, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return a.serve(ctx, kernel, listener, log, func(ctx context.Context) error {
+		r, err := a.launchFirst(ctx, dir, cfg)
+		if err != nil {
+			return err
+		}
+		r.State, r.Durability = dir, f.durability
+		log.Info("kernel runs", "pid", r.PID, "durability", r.Durability)
+		if announce != nil {
+			return errors.Join(json.NewEncoder(announce).Encode(r), announce.Close())
+		}
+		return a.print(r, func(w io.Writer) { a.describe(w, r, "Ctrl-C") })
+	})
+}
+
+// serve runs the kernel and its control server, and first when both are up. It returns when both have
+// ended: the kernel because ctx ended, somebody said shutdown, or first failed; then the server, so that
+// whoever waits for an answer still gets one, or hears that the kernel stops.
+func (a *app) serve(ctx context.Context, kernel Kernel, listener *control.Listener, log hclog.Logger, first func(context.Context) error) error {
+	ctx, stopKernel := context.WithCancel(ctx)
+	defer stopKernel()
+	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
+	server := control.NewServer(listener, kernel, control.ServerOptions{Version: a.version, Logger: log.Named("control")})
+
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stopServer()
+		defer stopKernel() // ends first, too, if the kernel ended by itself
+		return kernel.Run(ctx)
+	})
+	g.Go(func() error {
+		defer stopKernel()
+		return server.Run(serverCtx)
+	})
+	g.Go(func() error {
+		err := first(ctx)
+		if err != nil && ctx.Err() != nil {
+			return nil // it was told to stop meanwhile
+		}
+		if err != nil {
+			stopKernel()
+		}
+		return err
+	})
+	err := g.Wait()
+	log.Info("kernel stopped")
+	return err
+}
+
+// launchFirst launches the configuration that was named on the command line, unless it runs already. It
+// speaks to its own kernel as any client does: when it is through, so is the next one.
+func (a *app) launchFirst(ctx context.Context, dir string, cfg *configFile) (*ready, error) {
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &ready{PID: os.Getpid()}
+	if cfg == nil {
+		return r, nil
+	}
+	r.Preface = preface(cfg.text)
+	var other *control.Subcluster
+	for _, s := range status.Clusters {
+		switch {
+		case s.Source != cfg.Source:
+		case s.Hash == cfg.Hash:
+			r.Already = &s
+			return r, nil
+		default:
+			other = &s
+		}
+	}
+	if other != nil {
+		return nil, &hinted{
+			control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", cfg.Source, other.ID),
+			fmt.Sprintf("keep what runs: %[1]s run, without CONFIG\nreplace it: %[1]s run, then %[1]s terminate %[2]s and %[1]s launch %[3]s\nstart over and lose all state: %[1]s run --reset %[3]s",
+				a.typed(), other.ID, shellQuote(cfg.Source)),
+		}
+	}
+	launched, err := client.Launch(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
+	if err != nil {
+		return nil, err
+	}
+	r.Launched = &launched
+	return r, nil
+}
+
+// describe tells a person what runs, and what to type next.
+func (a *app) describe(w io.Writer, r *ready, stop string) {
+	fmt.Fprintf(w, "kernel runs: pid %d, state %s, durability %s\n", r.PID, printable(r.State), r.Durability)
+	var sub *control.Subcluster
+	switch {
+	case r.Launched != nil:
+		sub = &r.Launched.Subcluster
+		describeLaunched(w, *r.Launched)
+	case r.Already != nil:
+		sub = r.Already
+		fmt.Fprintf(w, "%s runs already, as %s: nothing was launched\n", printable(filepath.Base(sub.Source)), sub.ID)
+	}
+	fmt.Fprintf(w, "\nNext, in another terminal:\n")
+	if sub != nil && len(r.Preface) > 0 {
+		fmt.Fprintf(w, "  (from %s)\n", printable(filepath.Base(sub.Source)))
+		for _, line := range r.Preface {
+			fmt.Fprintf(w, "  %s\n", printable(strings.ReplaceAll(line, "\t", "  ")))
+		}
+	}
+	rows := [][2]string{
+		{a.typed() + " ps", "the vats and their processes: kill -9 any of them"},
+		{stop, "stop in order; kill -9 is safe as well"},
+	}
+	switch {
+	case sub == nil:
+		rows = slices.Insert(rows, 0, [2]string{a.typed() + " launch CONFIG", "launch a cluster"})
+	case len(r.Preface) == 0:
+		rows = slices.Insert(rows, 0, [2]string{fmt.Sprintf("%s send %s METHOD [JSON…]", a.typed(), sub.ID), "call a method of its root object"})
+	}
+	width := 0
+	for _, row := range rows {
+		width = max(width, len([]rune(row[0])))
+	}
+	for _, row := range rows {
+		fmt.Fprintf(w, "  %-*s  %s\n", width, row[0], row[1])
+	}
+}
+
+// describeLaunched tells a person about a new subcluster.
+func describeLaunched(w io.Writer, l control.Launched) {
+	vats := make([]string, 0, len(l.Vats))
+	for _, name := range slices.Sorted(maps.Keys(l.Vats)) {
+		vats = append(vats, name+" "+l.Vats[name])
+	}
+	fmt.Fprintf(w, "launched %s as %s, root %s: %s\n", printable(filepath.Base(l.Source)), l.ID, l.Root, printable(strings.Join(vats, ", ")))
+	if result := string(l.Result); result != "null" && result != `{"$undefined":true}` && result != "" {
+		fmt.Fprintf(w, "bootstrap answered %s\n", result)
+	}
+}

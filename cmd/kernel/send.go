@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ocapkernel.dev/control"
+)
+
+const defaultTimeout = time.Minute
+
+// sendFlags are the flags of send.
+type sendFlags struct {
+	id      string
+	timeout time.Duration
+	noWait  bool
+	raw     bool
+}
+
+func (a *app) sendCommand() *cobra.Command {
+	var f sendFlags
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "send TARGET METHOD [JSON…]",
+		Short: "Call a method, and print its answer",
+		Long: `Call a method of an object (ko4), of what a promise stands for (kp7), or of a subcluster's root (s1), and print the
+answer as JSON. Each argument is JSON; a capability is {"$ref":"ko4"}.
+
+The ticket of the call is printed on stderr before the call is sent. With it, kernel await asks for the answer
+later, and kernel send --id TICKET sends the same call again: it has one effect and one answer, however often it is
+sent and whatever crashes. The answer to a call that was named with --id is kept, for that; others are let go once
+they are printed.
+
+Exit status 0 means that the call was fulfilled (with --no-wait: accepted). 1 means that it was rejected, that it has
+no answer yet, or that it could not be sent. 2 means that this command line is wrong.`,
+		Example: `  kernel send s1 transfer '"alice"' '"bob"' 10
+  kernel send ko4 deposit '{"$ref":"ko7"}'
+  kernel send --id payment-17 s1 transfer '"alice"' '"bob"' 10`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return exactly("TARGET", "METHOD")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.send(cmd.Context(), &f, args) },
+	})
+	cmd.Flags().StringVar(&f.id, "id", "", "ticket or ticket id of the call: the same call under the same `ID` happens once (default random)")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", defaultTimeout, "how long to wait for the answer")
+	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "print the ticket instead of waiting for the answer")
+	cmd.Flags().BoolVar(&f.raw, "raw", false, "print the answer as the vat marshalled it: body and slots")
+	return cmd
+}
+
+func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
+	if f.timeout <= 0 {
+		return usagef("--timeout must be above zero; to wait for nothing, use --no-wait")
+	}
+	request := control.SendRequest{Target: words[0], Method: words[1], Wait: !f.noWait, Timeout: f.timeout, Raw: f.raw}
+	for i, word := range words[2:] {
+		if !json.Valid([]byte(word)) {
+			message := fmt.Sprintf("argument %d is not JSON: %s", i+1, printable(word))
+			return &usageError{message, "a string needs quotes of its own: " + shellQuote(quoteJSON(word))}
+		}
+		request.Args = append(request.Args, json.RawMessage(word))
+	}
+	ticket := control.Ticket{ID: control.NewID()}
+	if f.id != "" {
+		var err error
+		if ticket, err = control.ParseTicket(f.id); err != nil {
+			return usagef("--id: %v", err)
+		}
+	}
+	client, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if ticket.Epoch == "" {
+		status, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		ticket.Epoch = status.Epoch
+	}
+	request.Ticket = ticket
+	fmt.Fprintf(a.stderr, "ticket %s\n", ticket)
+
+	outcome, err := client.Send(ctx, request)
+	if err != nil {
+		switch control.CodeOf(err) {
+		case control.CodeNotRunning, control.CodeStopping, control.CodeTimeout:
+			return &hinted{err, fmt.Sprintf("it may have been accepted; when the kernel runs, ask: %s await %s", a.typed(), ticket)}
+		}
+		return err
+	}
+	if f.noWait {
+		return a.print(outcome, func(w io.Writer) { fmt.Fprintln(w, outcome.Ticket) })
+	}
+	answered, err := a.printOutcome(outcome, f.timeout)
+	if answered && f.id == "" {
+		_ = client.Acknowledge(ctx, ticket) // the kernel also lets it go by itself, after a day
+	}
+	return err
+}
+
+// printOutcome prints an answer. answered is whether there was one and it was printed; the error says how
+// the command ends.
+func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered bool, err error) {
+	err = a.print(o, func(w io.Writer) {
+		switch {
+		case o.CapData != nil:
+			fmt.Fprintln(w, printable(o.CapData.Body))
+			for i, slot := range o.CapData.Slots {
+				fmt.Fprintf(w, "slot %d: %s\n", i, slot)
+			}
+		case o.Status == control.Fulfilled:
+			fmt.Fprintf(w, "%s\n", o.Value)
+		}
+	})
+	if err != nil {
+		return false, err
+	}
+	switch o.Status {
+	case control.Fulfilled:
+		return true, nil
+	case control.Rejected:
+		reason := "see its body"
+		if o.Error != nil {
+			reason = o.Error.Message
+			if o.Error.Code != control.CodeRejected {
+				reason = string(o.Error.Code) + ": " + reason
+			}
+		}
+		fmt.Fprintf(a.stderr, "kernel: rejected: %s\n", printable(reason))
+		return true, errReported
+	default:
+		return false, &hinted{
+			fmt.Errorf("no answer within %v", timeout),
+			fmt.Sprintf("the call goes on; ask again with: %s await %s", a.typed(), o.Ticket),
+		}
+	}
+}
+
+// quoteJSON makes a JSON string of what was probably meant as one.
+func quoteJSON(word string) string {
+	text, err := json.Marshal(word)
+	if err != nil {
+		return `""`
+	}
+	return string(text)
+}
+
+func (a *app) awaitCommand() *cobra.Command {
+	var timeout time.Duration
+	var raw, ack bool
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "await TICKET",
+		Short: "Wait for the answer of an earlier call",
+		Long: `Wait for the answer of a call that was sent before, and print it as kernel send does. The answer is kept, and can be
+asked for again, unless --ack lets it go.`,
+		Args: exactly("TICKET"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ticket, err := control.ParseTicket(args[0])
+			if err != nil {
+				return usagef("%v", err)
+			}
+			if timeout <= 0 {
+				return usagef("--timeout must be above zero")
+			}
+			client, err := a.dial(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			outcome, err := client.Await(cmd.Context(), ticket, timeout, raw)
+			if err != nil {
+				return err
+			}
+			answered, err := a.printOutcome(outcome, timeout)
+			if answered && ack {
+				if err := client.Acknowledge(cmd.Context(), ticket); err != nil {
+					return err
+				}
+			}
+			return err
+		},
+	})
+	cmd.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "how long to wait for the answer")
+	cmd.Flags().BoolVar(&raw, "raw", false, "print the answer as the vat marshalled it: body and slots")
+	cmd.Flags().BoolVar(&ack, "ack", false, "let the answer go once it is printed")
+	return cmd
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ocapkernel.dev/control"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	return a.withJSON(&cobra.Command{
+		Use:   "status",
+		Short: "Say whether a kernel runs, and how it is",
+		Args:  exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.dial(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			status, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(status, func(w io.Writer) { a.describeStatus(w, status) })
+		},
+	})
+}
+
+func (a *app) describeStatus(w io.Writer, s control.Status) {
+	state := string(s.State)
+	if s.State == control.DiskFull {
+		state += " (new work waits until there is space)"
+	}
+	dir, _ := a.stateDir() // it was found when we dialled
+	table(w, [][]string{
+		{"state", state},
+		{"pid", strconv.Itoa(s.PID)},
+		{"state directory", dir},
+		{"durability", s.Durability},
+		{"cranks", strconv.FormatUint(s.Cranks, 10)},
+		{"commit", strconv.FormatUint(s.Commit, 10)},
+		{"epoch", s.Epoch},
+		{"version", s.Version},
+		{"subclusters", strconv.Itoa(s.Subclusters)},
+		{"vats", strconv.Itoa(s.Vats)},
+	})
+	if len(s.Clusters) == 0 {
+		return
+	}
+	rows := [][]string{{"SUBCLUSTER", "ROOT", "CONFIG", "VATS"}}
+	for _, c := range s.Clusters {
+		names := slices.Sorted(maps.Keys(c.Vats))
+		if len(names) > 8 {
+			names = append(names[:7], fmt.Sprintf("and %d more", len(names)-7))
+		}
+		rows = append(rows, []string{c.ID, c.Root, filepath.Base(c.Source), strings.Join(names, " ")})
+	}
+	fmt.Fprintln(w)
+	table(w, rows)
+}

@@ -1,0 +1,76 @@
+package control
+
+import (
+	"context"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Data is a marshalled value whose references are the kernel's names.
+type Data = capdata.Data[string]
+
+// Backend is the kernel, as the server sees it.
+//
+// Methods may be called by many goroutines at a time, with whatever a client sent: only what the comments
+// below promise has been checked. An error that is an [*Error], or wraps one, goes to the client as it
+// is; any other reaches the client as CodeInternal with its text.
+//
+// A context ends waiting, nothing else: what a method has begun goes on. Every method returns soon after
+// its context ends.
+type Backend interface {
+	// Status describes the kernel. It works in every state.
+	Status(ctx context.Context) (Status, error)
+	// PS describes the vats, in the order of their ids.
+	PS(ctx context.Context) ([]Vat, error)
+	// Launch makes a subcluster, and returns it when its bootstrap method has answered, with that
+	// answer. A configuration with mistakes is CodeInvalid, the mistakes in Details.
+	Launch(ctx context.Context, r LaunchRequest) (Subcluster, Data, error)
+	// Terminate deletes a subcluster and its vats. It returns when nothing can reach them any more.
+	Terminate(ctx context.Context, subcluster string) error
+	// RestartVat gives a vat a fresh worker, and a stopped one its life back. With forget the vat
+	// starts from its durable state alone.
+	RestartVat(ctx context.Context, vat string, forget bool) error
+	// Send accepts a call. It returns when the call is durable, or c.Wait is set and it is settled; a
+	// call that is not settled is answered Pending. If the context ends while a call that was accepted
+	// is waited for, the answer is Pending too, without an error.
+	//
+	// The same call under the same ticket is accepted once and answered each time; another call under
+	// it is CodeConflict. A ticket of another epoch is UNKNOWN.
+	Send(ctx context.Context, c Call) (Answer, error)
+	// Await waits for the answer of an earlier call. If the context ends first, the answer is Pending.
+	// A ticket that is not known is UNKNOWN.
+	Await(ctx context.Context, t Ticket) (Answer, error)
+	// Acknowledge lets an answer go. The ticket stays used. Done twice it has no further effect; a call
+	// that is not settled is CodeConflict.
+	Acknowledge(ctx context.Context, t Ticket) error
+	// PoisonedList lists the poisoned messages, oldest first.
+	PoisonedList(ctx context.Context) ([]Poisoned, error)
+	// PoisonedRetry delivers a poisoned message again, without a result.
+	PoisonedRetry(ctx context.Context, id string) error
+	// PoisonedDrop forgets a poisoned message.
+	PoisonedDrop(ctx context.Context, id string) error
+	// Shutdown begins to stop the kernel, and returns at once.
+	Shutdown(ctx context.Context) error
+}
+
+// Call is one call of a method, checked and marshalled.
+type Call struct {
+	// Ticket has an id of valid form. Its epoch is empty if the present one is meant.
+	Ticket Ticket
+	// Target has the form of an object's, a promise's or a subcluster's id: ko4, kp7, s1.
+	Target string
+	// MethArgs is the marshalled [method, [arguments]]. The slots have the form of krefs, each occurs
+	// once. Equal calls have equal MethArgs, however their JSON was written.
+	MethArgs Data
+	// Wait is whether the caller wants the answer.
+	Wait bool
+}
+
+// Answer is where a call stands.
+type Answer struct {
+	// Ticket is the call's, with its epoch.
+	Ticket Ticket
+	Status Settlement
+	// Value is the value of a fulfilled call and the reason of a rejected one.
+	Value Data
+}

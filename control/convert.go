@@ -1,0 +1,118 @@
+package control
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"ocapkernel.dev/capdata"
+)
+
+// makeCall checks the params of a call and marshals it.
+func makeCall(p sendParams) (Call, error) {
+	switch {
+	case p.Ticket.ID == "":
+		return Call{}, errNoTicket()
+	case !validRef("ko", p.Target) && !validRef("kp", p.Target) && !validRef("s", p.Target):
+		return Call{}, Errorf(CodeInvalid, "%s is no target: want an object such as ko4, a promise such as kp7, or a subcluster such as s1", quoteShort(p.Target))
+	case p.Method == "" || len(p.Method) > MaxMethodBytes || !utf8.ValidString(p.Method):
+		return Call{}, Errorf(CodeInvalid, "a method's name has 1 to %d bytes of UTF-8", MaxMethodBytes)
+	case len(p.Args) > MaxArgs:
+		return Call{}, Errorf(CodeInvalid, "%d arguments are too many: at most %d", len(p.Args), MaxArgs)
+	}
+	call := Call{Ticket: p.Ticket, Target: p.Target, Wait: p.Wait}
+	index := make(map[string]int)
+	slot := func(kref string) (int, error) {
+		if !validRef("ko", kref) && !validRef("kp", kref) {
+			return 0, Errorf(CodeInvalid, "%s is no capability: want an object such as ko4 or a promise such as kp7", quoteShort(kref))
+		}
+		i, known := index[kref]
+		if !known {
+			i = len(call.MethArgs.Slots)
+			index[kref] = i
+			call.MethArgs.Slots = append(call.MethArgs.Slots, kref)
+		}
+		return i, nil
+	}
+	args := make([]any, len(p.Args))
+	for i, text := range p.Args {
+		v, err := capdata.FromJSON(text, slot)
+		if err != nil {
+			return Call{}, Errorf(CodeInvalid, "argument %d: %v", i+1, err)
+		}
+		args[i] = v
+	}
+	body, err := capdata.EncodeCall(p.Method, args)
+	if err != nil {
+		return Call{}, Errorf(CodeInvalid, "%v", err)
+	}
+	call.MethArgs.Body = body
+	return call, nil
+}
+
+// makeOutcome gives an answer the form that the client asked for.
+func makeOutcome(a Answer, raw bool) (Outcome, error) {
+	o := Outcome{Ticket: a.Ticket, Status: a.Status}
+	if a.Status == Pending {
+		return o, nil
+	}
+	if raw {
+		o.CapData = &CapData{Body: a.Value.Body, Slots: a.Value.Slots}
+		if o.CapData.Slots == nil {
+			o.CapData.Slots = []string{}
+		}
+		return o, nil
+	}
+	if a.Status == Rejected {
+		o.Error = rejection(a.Value)
+		return o, nil
+	}
+	var err error
+	o.Value, err = toJSON(a.Value)
+	return o, err
+}
+
+// rejection describes the reason of a rejected call. It says something about any reason at all: a vat may
+// reject with a value that is no error, or with a body that is no value.
+func rejection(d Data) *Error {
+	v, err := capdata.Decode(d.Body, len(d.Slots))
+	if err != nil {
+		return Errorf(CodeRejected, "the reason cannot be read: %v", err)
+	}
+	e, ok := v.(*capdata.Error)
+	if !ok {
+		text, err := capdata.ToJSON(v, nameSlot(d))
+		if err != nil {
+			return Errorf(CodeRejected, "the reason cannot be shown: %v", err)
+		}
+		return Errorf(CodeRejected, "%s", text)
+	}
+	if code, detail, ok := capdata.ParseKernelError(e); ok {
+		return Errorf(code, "%s", detail)
+	}
+	if e.Name == "" || e.Name == "Error" {
+		return Errorf(CodeRejected, "%s", e.Message)
+	}
+	return Errorf(CodeRejected, "%s: %s", e.Name, e.Message)
+}
+
+// toJSON shows a value as JSON.
+func toJSON(d Data) (json.RawMessage, error) {
+	v, err := capdata.Decode(d.Body, len(d.Slots))
+	if err != nil {
+		// The vat's doing, and no reason to withhold it: --raw shows the body.
+		return nil, Errorf(CodeInvalid, "the value's body is not smallcaps: %v (ask for the raw form)", err)
+	}
+	return capdata.ToJSON(v, nameSlot(d))
+}
+
+func nameSlot(d Data) func(int) string { return func(slot int) string { return d.Slots[slot] } }
+
+// validRef says whether s is prefix and a decimal without leading zeros, as the kernel makes ids.
+func validRef(prefix, s string) bool {
+	digits, ok := strings.CutPrefix(s, prefix)
+	if !ok || digits == "" || len(digits) > 20 || digits[0] == '0' {
+		return false
+	}
+	return strings.Trim(digits, "0123456789") == ""
+}

@@ -1,0 +1,69 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Code says what kind of failure an [Error] is. Codes are stable: a program may branch on them. Those
+// that the kernel rejects promises with are in package capdata; below are those of the protocol itself.
+type Code = capdata.Code
+
+const (
+	// CodeInvalid: the request itself is wrong, and would be wrong again.
+	CodeInvalid Code = "INVALID"
+	// CodeNotFound: the vat, subcluster, object or poisoned message that is named does not exist.
+	CodeNotFound Code = "NOT_FOUND"
+	// CodeConflict: the request contradicts what is there; a ticket, say, that was used for another call.
+	CodeConflict Code = "CONFLICT"
+	// CodeAlreadyRunning: a live kernel holds this state.
+	CodeAlreadyRunning Code = "ALREADY_RUNNING"
+	// CodeNotRunning: no kernel answers at this state, or it went away before it answered. Only clients
+	// make it.
+	CodeNotRunning Code = "NOT_RUNNING"
+	// CodeDiskFull: the kernel accepts no new work until there is space on its disk.
+	CodeDiskFull Code = "DISK_FULL"
+	// CodeStopping: the kernel is on its way down.
+	CodeStopping Code = "STOPPING"
+	// CodeTimeout: the kernel did not say in time whether it accepted the request. A call may be sent
+	// again under the same ticket.
+	CodeTimeout Code = "TIMEOUT"
+	// CodeRejected: a vat rejected the call with an error of its own.
+	CodeRejected Code = "REJECTED"
+	// CodeUnsupported: the server has no such method.
+	CodeUnsupported Code = "UNSUPPORTED"
+	// CodeInternal: the kernel failed; its log says more.
+	CodeInternal Code = "INTERNAL"
+)
+
+// Error is a failure with a stable code. It crosses the protocol whole: what a [Backend] returns
+// (wrapped or not) is what the client's errors.As finds.
+type Error struct {
+	Code Code `json:"code"`
+	// Message is one line for people.
+	Message string `json:"message"`
+	// Details are further lines, one for each mistake in a configuration, as file:line:col: field: message.
+	Details []string `json:"details,omitempty"`
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Errorf makes an Error. It does not wrap: what crosses the protocol is text.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// CodeOf returns the code of the Error in err's chain, "" for nil, and CodeInternal for other errors.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeInternal
+}

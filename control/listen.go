@@ -1,0 +1,157 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSunPath is the length of the longest path that fits a Unix socket address with its final zero.
+const maxSunPath = 107
+
+// socketPath returns a path to the socket of dir that fits an address. A longer path goes through a
+// descriptor of the directory, which release closes; until then the path works.
+func socketPath(dir string) (path string, release func(), err error) {
+	path = filepath.Join(dir, SocketName)
+	if len(path) <= maxSunPath {
+		return path, func() {}, nil
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd) + "/" + SocketName, func() { _ = unix.Close(fd) }, nil // O_PATH: nothing to lose
+}
+
+// Listener is the socket of a kernel. Its only use is [NewServer].
+type Listener struct {
+	ln      *net.UnixListener
+	path    string
+	release func()
+}
+
+// Listen makes the socket in dir, with mode 0600. The directory must exist and should be closed to others.
+//
+// A socket that nobody listens on, left behind by a kernel that was killed, is replaced. One that somebody
+// listens on is left alone, and the error is CodeAlreadyRunning. Anything else of that name is an error.
+func Listen(dir string) (*Listener, error) {
+	path, release, err := socketPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		release()
+		return nil, err
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("listen in %s: %w", dir, err)
+	}
+	l := &Listener{ln: ln, path: path, release: release}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = l.Close() // the chmod error says more
+		return nil, err
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that nobody listens on.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s exists and is not a socket", path)
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err == nil {
+		_ = conn.Close() // it was only a question
+		return Errorf(CodeAlreadyRunning, "another process listens on %s", path)
+	}
+	// Only a refusal means that nobody is there: a full backlog, say, means the opposite.
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("ask who listens: %w", err)
+	}
+	return os.Remove(path)
+}
+
+// Close stops listening and removes the socket. Connections go on. A server closes its listener itself.
+func (l *Listener) Close() error {
+	err := l.ln.Close() // unlinks the path first
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	l.release()
+	return err
+}
+
+// dial connects to the socket in dir. The error is CodeNotRunning if nobody is there.
+func dial(ctx context.Context, dir string) (net.Conn, error) {
+	path, release, err := socketPath(dir)
+	if err == nil {
+		defer release()
+		var conn net.Conn
+		if conn, err = new(net.Dialer).DialContext(ctx, "unix", path); err == nil {
+			return conn, nil
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, Errorf(CodeNotRunning, "no kernel is running at %s", dir)
+	}
+	return nil, fmt.Errorf("connect to the kernel at %s: %w", dir, err)
+}
+
+// allowed says whether the peer may speak to us: our own user, or root.
+func allowed(conn *net.UnixConn) (bool, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return false, err
+	}
+	if credErr != nil {
+		return false, credErr
+	}
+	return cred.Uid == 0 || int(cred.Uid) == os.Geteuid(), nil
+}
+
+// gone says whether the peer has closed its end altogether, and not only said that it will write no more.
+func gone(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	hup := true
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		_, pollErr := unix.Poll(fds, 0)
+		hup = pollErr == nil && fds[0].Revents&unix.POLLHUP != 0
+	})
+	return err != nil || hup
+}
+
+// isTransient says whether accepting may work again later.
+func isTransient(err error) bool {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}

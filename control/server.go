@@ -1,0 +1,117 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/capdata"
+)
+
+// ServerOptions are the choices of a server. The zero value is useful.
+type ServerOptions struct {
+	// Version is what the method version answers.
+	Version string
+	// Logger gets what a person should know; nil logs nothing.
+	Logger hclog.Logger
+	// MaxLineBytes, MaxConns and MaxInFlight tighten the constants of the same names; zero means those.
+	MaxLineBytes, MaxConns, MaxInFlight int
+	// WriteTimeout bounds one write to a peer that does not read; zero means ten seconds.
+	WriteTimeout time.Duration
+}
+
+// Server answers the requests of clients out of a [Backend].
+type Server struct {
+	listener *Listener
+	backend  Backend
+	options  ServerOptions
+	log      hclog.Logger
+	// slots holds a token for each connection.
+	slots chan struct{}
+}
+
+// NewServer returns a server for the listener, which is the server's from now on.
+func NewServer(l *Listener, b Backend, o ServerOptions) *Server {
+	tighten := func(n *int, most int) {
+		if *n <= 0 || *n > most {
+			*n = most
+		}
+	}
+	tighten(&o.MaxLineBytes, MaxLineBytes)
+	tighten(&o.MaxConns, MaxConns)
+	tighten(&o.MaxInFlight, MaxInFlight)
+	if o.WriteTimeout <= 0 || o.WriteTimeout > writeTimeout {
+		o.WriteTimeout = writeTimeout
+	}
+	log := o.Logger
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	return &Server{listener: l, backend: b, options: o, log: log, slots: make(chan struct{}, o.MaxConns)}
+}
+
+// Run serves until ctx ends. Then it removes the socket, ends the waiting of the requests at hand, sends
+// what answers there are, and returns when no goroutine of its own is left. It returns an error only if
+// it can accept no more connections.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = s.listener.Close() }) // the accept below tells
+	defer stop()
+
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	defer cancel()
+	for {
+		conn, err := s.listener.ln.AcceptUnix()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			if isTransient(err) {
+				// Without a pause this would spin until a descriptor is free.
+				s.log.Warn("cannot accept a connection", "err", err)
+				select {
+				case <-time.After(100 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				continue
+			}
+			_ = s.listener.Close() // the accept error says more
+			return fmt.Errorf("accept connections: %w", err)
+		}
+		ok, err := allowed(conn)
+		if err != nil || !ok {
+			s.log.Warn("refused a connection of another user", "err", err)
+			_ = conn.Close()
+			continue
+		}
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			s.refuse(conn)
+			continue
+		}
+		conns.Add(1)
+		go func() {
+			defer conns.Done()
+			defer func() { <-s.slots }()
+			s.serve(ctx, conn)
+		}()
+	}
+}
+
+// refuse tells a peer that it is one too many. The line fits the buffer of a fresh socket, so that this
+// does not wait for the peer.
+func (s *Server) refuse(conn *net.UnixConn) {
+	s.log.Warn("refused a connection: too many")
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	line := appendError(nil, nil, Errorf(capdata.LIMIT, "the kernel serves %d connections already", s.options.MaxConns))
+	_, _ = conn.Write(line) // a courtesy
+	_ = conn.Close()
+}

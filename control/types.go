@@ -1,0 +1,185 @@
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// State is what a kernel is doing.
+type State string
+
+// The states of a kernel: a closed set.
+const (
+	// Running: it accepts calls and runs vats.
+	Running State = "running"
+	// DiskFull: the free space is below the reserve. No delivery begins and no call is accepted until
+	// there is space again; terminate, restart --forget, acknowledge and shutdown work.
+	DiskFull State = "disk-full"
+	// Stopping: it accepts nothing more and stops its workers.
+	Stopping State = "stopping"
+)
+
+// VatState is what a vat is doing.
+type VatState string
+
+// The states of a vat: a closed set.
+const (
+	// VatIdle: it has no process, and nothing to do. A message will start one.
+	VatIdle VatState = "idle"
+	// VatStarting: it has work, and a process is being started for it or will be after a wait.
+	VatStarting VatState = "starting"
+	// VatRunning: its process is up.
+	VatRunning VatState = "running"
+	// VatFailed: its program cannot be started. That is tried again, with growing waits; nothing is lost.
+	VatFailed VatState = "failed"
+	// VatStopped: it died too often without progress, or its configuration says to stop at a fault.
+	// Messages to it are rejected. Its store is kept; restart revives it.
+	VatStopped VatState = "stopped"
+	// VatTerminating: it is being deleted.
+	VatTerminating VatState = "terminating"
+)
+
+// Settlement is whether a call has its answer.
+type Settlement string
+
+// The settlements: a closed set.
+const (
+	// Pending: no answer yet. The call is accepted and durable.
+	Pending Settlement = "pending"
+	// Fulfilled: the answer is a value.
+	Fulfilled Settlement = "fulfilled"
+	// Rejected: the answer is an error.
+	Rejected Settlement = "rejected"
+)
+
+// Status describes a kernel at one moment. What it tells may not be durable yet.
+type Status struct {
+	PID   int   `json:"pid"`
+	State State `json:"state"`
+	// Durability is what an accepted call survives: "power" (loss of power) or "process" (death of the
+	// kernel).
+	Durability string `json:"durability"`
+	// Cranks counts the cranks since the state was made.
+	Cranks uint64 `json:"cranks"`
+	// Commit is the number of the newest durable commit.
+	Commit uint64 `json:"commit"`
+	// Epoch is the epoch of the tickets that this state knows.
+	Epoch string `json:"epoch"`
+	// Subclusters and Vats are counts.
+	Subclusters int `json:"subclusters"`
+	Vats        int `json:"vats"`
+	// Clusters describes the subclusters, in the order of their launch.
+	Clusters []Subcluster `json:"clusters"`
+	// Version is the version of the kernel program.
+	Version string `json:"version"`
+}
+
+// Subcluster describes a subcluster.
+type Subcluster struct {
+	// ID is its id, such as s1.
+	ID string `json:"subcluster"`
+	// Root is the kernel's name of the bootstrap vat's root object.
+	Root string `json:"root"`
+	// Vats maps the names of its vats to their ids.
+	Vats map[string]string `json:"vats"`
+	// Source is the path of the configuration file that it was launched from, and Hash the SHA-256 of
+	// the text, in hexadecimal.
+	Source string `json:"source"`
+	Hash   string `json:"hash"`
+}
+
+// Vat describes one vat.
+type Vat struct {
+	// ID is its id, such as v3; Name its name in the configuration of Subcluster.
+	ID         string `json:"vat"`
+	Name       string `json:"name"`
+	Subcluster string `json:"subcluster"`
+	// PID is the process id of its worker, 0 if it has none.
+	PID   int      `json:"pid"`
+	State VatState `json:"state"`
+	// Restarts counts the deaths of its workers, ever.
+	Restarts int `json:"restarts"`
+	// Queue is the number of messages that wait for it.
+	Queue int `json:"queue"`
+	// RSSBytes is the resident memory of its worker.
+	RSSBytes int64 `json:"rssBytes"`
+}
+
+// LaunchRequest asks for a new subcluster.
+type LaunchRequest struct {
+	// Path is the absolute path of the configuration file; paths in it are relative to its directory.
+	Path string
+	// Config is the text of the configuration: the kernel does not read the file.
+	Config []byte
+}
+
+// Launched is a new subcluster.
+type Launched struct {
+	Subcluster
+	// Result is what the bootstrap method answered.
+	Result json.RawMessage `json:"result"`
+}
+
+// SendRequest asks for a call of a method.
+type SendRequest struct {
+	// Ticket names the call. If its epoch is empty, the present one is meant; if its id is empty, the
+	// client makes one.
+	Ticket Ticket
+	// Target is an object, such as ko4, a promise, such as kp7, or a subcluster, such as s1, which
+	// stands for the root of its bootstrap vat.
+	Target string
+	// Method is the name of the method.
+	Method string
+	// Args are the arguments in JSON; a capability is {"$ref":"ko4"}.
+	Args []json.RawMessage
+	// Wait asks for the answer. Without it the outcome is usually [Pending].
+	Wait bool
+	// Timeout bounds the waiting; zero means [MaxWait]. It does not take the call back.
+	Timeout time.Duration
+	// Raw asks for Outcome.CapData instead of value and error.
+	Raw bool
+}
+
+// Outcome is the present answer of a call.
+type Outcome struct {
+	Ticket Ticket     `json:"ticket"`
+	Status Settlement `json:"status"`
+	// Value is the answer of a fulfilled call.
+	Value json.RawMessage `json:"value,omitempty"`
+	// Error describes the answer of a rejected one. It is the kernel's if its code is, the vat's if its
+	// code is CodeRejected.
+	Error *Error `json:"error,omitempty"`
+	// CapData is the answer as the vat marshalled it. It comes alone, and only if asked for.
+	CapData *CapData `json:"capdata,omitempty"`
+}
+
+// CapData is a marshalled value: a smallcaps body, and the kernel's names of the references in it.
+type CapData struct {
+	Body  string   `json:"body"`
+	Slots []string `json:"slots"`
+}
+
+// Poisoned is a message that was taken out of its queue because each attempt to deliver it killed the vat.
+type Poisoned struct {
+	// ID names it in [Client.PoisonedRetry] and [Client.PoisonedDrop].
+	ID string `json:"id"`
+	// Vat is the id of the vat that it killed, Name the vat's name.
+	Vat  string `json:"vat"`
+	Name string `json:"name"`
+	// Target and Method are what it would have called; empty if it was no call.
+	Target string `json:"target"`
+	Method string `json:"method"`
+	// Attempts is how often it was delivered.
+	Attempts int `json:"attempts"`
+	// Code and Message are what its result was rejected with.
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+}
+
+// Version describes the server.
+type Version struct {
+	// Version is the version of the kernel program.
+	Version string `json:"version"`
+	// Protocol is the [ProtocolVersion] that it speaks.
+	Protocol int `json:"protocol"`
+}

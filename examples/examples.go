@@ -1,0 +1,20 @@
+// Package examples collects the example vats into what the stock worker program runs.
+package examples
+
+import (
+	"maps"
+
+	"ocapkernel.dev/examples/bank"
+	"ocapkernel.dev/examples/hello"
+	"ocapkernel.dev/examples/pingpong"
+	"ocapkernel.dev/vat"
+)
+
+// Modules are all modules of the examples.
+func Modules() vat.Modules {
+	all := vat.Modules{}
+	for _, m := range []vat.Modules{bank.Modules(), hello.Modules(), pingpong.Modules()} {
+		maps.Copy(all, m)
+	}
+	return all
+}

@@ -1,0 +1,51 @@
+// Package pingpong is two vats that send a number to and fro: the smallest conversation, and what the
+// benchmarks measure.
+package pingpong
+
+import (
+	"context"
+
+	"ocapkernel.dev/vat"
+)
+
+// Modules are the kinds of vat: ping asks, pong answers.
+func Modules() vat.Modules {
+	return vat.Modules{"pingpong.ping": NewPing, "pingpong.pong": NewPong}
+}
+
+// Ping asks its pong.
+type Ping struct {
+	vat.Durable
+	Pong vat.Ref
+}
+
+// NewPing makes a ping without a pong.
+func NewPing() *Ping { return &Ping{} }
+
+// Bootstrap introduces the pong.
+func (p *Ping) Bootstrap(vats map[string]vat.Ref) { p.Pong = vats["pong"] }
+
+// Play plays a number of rounds, one after the other, and returns how many returns pong has counted.
+func (p *Ping) Play(ctx context.Context, rounds int) (count int, err error) {
+	for range rounds {
+		if count, err = vat.Call[int](ctx, p.Pong, "ping"); err != nil {
+			return 0, err
+		}
+	}
+	return count, nil
+}
+
+// Pong counts.
+type Pong struct {
+	vat.Durable
+	Count int
+}
+
+// NewPong makes a pong that was never asked.
+func NewPong() *Pong { return &Pong{} }
+
+// Ping counts one more and returns how many there were.
+func (p *Pong) Ping() int {
+	p.Count++
+	return p.Count
+}

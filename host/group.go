@@ -1,0 +1,162 @@
+package host
+
+import (
+	"fmt"
+	"time"
+
+	"ocapkernel.dev/storage"
+)
+
+// group is the commit pipeline. The loop applies commits to the current group; when the committer is
+// idle the group is sealed and handed to it whole, and what waits for its durability is released when it
+// comes back. So the busier the kernel, the larger the groups, and nothing ever waits for a timer.
+type group struct {
+	k         *Kernel
+	work      chan []storage.Write
+	committed chan error
+
+	busy    bool   // the committer has a group
+	newest  uint64 // number of the newest commit applied
+	sealed  uint64 // number of the newest commit in the group being committed
+	durable uint64 // number of the newest durable commit
+	// held waits for the current group, sealedHeld for the one being committed.
+	held, sealedHeld []func()
+	recorded         time.Time // when the witness was last written
+	recording        uint64
+}
+
+func (g *group) init(k *Kernel) {
+	g.k = k
+	g.work = make(chan []storage.Write)
+	g.committed = make(chan error, 1)
+}
+
+// run is the committer: it owns nothing but the group that it was handed.
+func (g *group) run() {
+	for writes := range g.work {
+		g.committed <- g.k.cfg.Store.Commit(writes)
+	}
+	close(g.committed)
+}
+
+// flush hands the current group to the committer if that is idle and there is something to commit.
+func (g *group) flush() {
+	if g.busy || g.k.fatal != nil {
+		return
+	}
+	rows, _ := g.k.layers.Size()
+	if rows == 0 && len(g.held) == 0 {
+		return
+	}
+	g.k.checkDisk()
+	writes := g.k.layers.Seal()
+	g.busy, g.sealed = true, g.newest
+	g.held, g.sealedHeld = nil, g.held
+	g.work <- writes
+}
+
+// release takes the committer's answer and lets go what waited for it.
+func (g *group) release(err error) {
+	g.busy = false
+	if err != nil {
+		g.k.fail(fmt.Errorf("commit: %w", err))
+		return
+	}
+	g.k.layers.Committed()
+	g.durable = g.sealed
+	held := g.sealedHeld
+	g.sealedHeld = nil
+	for _, f := range held {
+		f()
+	}
+	g.witness()
+}
+
+// witness writes down the durable commit, at most once a second: a state that is older by less than that
+// is not told from this one.
+func (g *group) witness() {
+	if g.k.cfg.Witness == nil || time.Since(g.recorded) < time.Second {
+		return
+	}
+	g.recorded = time.Now()
+	g.k.fail(g.k.cfg.Witness.Record(g.durable))
+}
+
+// bound keeps the current group below what one transaction of the store takes: a crank is at most half
+// of it, so that a group is closed beyond the other half. If the committer is busy the loop waits for it.
+func (g *group) bound() {
+	rows, bytes := g.k.layers.Size()
+	limits := g.k.cfg.Store.Limits()
+	if rows < limits.Rows/2 && bytes < limits.Bytes/2 {
+		return
+	}
+	if g.busy {
+		g.release(<-g.committed)
+	}
+	g.flush()
+}
+
+// flushAll makes everything applied durable.
+func (g *group) flushAll() {
+	for g.k.fatal == nil {
+		if g.busy {
+			g.release(<-g.committed)
+		}
+		g.flush()
+		if !g.busy {
+			return
+		}
+	}
+}
+
+// stop ends the committer.
+func (g *group) stop() {
+	close(g.work)
+	for range g.committed {
+	}
+}
+
+// whenDurable runs f in the loop once everything applied so far is durable.
+func (k *Kernel) whenDurable(f func()) {
+	g := &k.group
+	rows, _ := k.layers.Size()
+	switch {
+	case rows > 0 || len(g.held) > 0:
+		g.held = append(g.held, f)
+	case g.busy:
+		g.sealedHeld = append(g.sealedHeld, f)
+	default:
+		f()
+	}
+}
+
+// checkDisk compares the free space with the reserve. Badger writes into sparse maps, where a full disk
+// is a SIGBUS: it must not come to that.
+func (k *Kernel) checkDisk() {
+	if k.cfg.FreeBytes == nil {
+		return
+	}
+	free, err := k.cfg.FreeBytes()
+	if err != nil {
+		k.log.Warn("free space is unknown", "err", err)
+		return
+	}
+	full := free < k.cfg.ReserveBytes
+	if full && !k.diskFull {
+		k.log.Error("disk full: deliveries and calls pause until there is space", "freeBytes", free, "reserveBytes", k.cfg.ReserveBytes)
+		k.watchDisk()
+	}
+	if !full && k.diskFull {
+		k.log.Info("there is space on the disk again", "freeBytes", free)
+	}
+	k.diskFull = full
+}
+
+// watchDisk looks again each second, for as long as the disk is full.
+func (k *Kernel) watchDisk() {
+	k.after(time.Second, func() {
+		if k.checkDisk(); k.diskFull {
+			k.watchDisk()
+		}
+	})
+}

@@ -1,0 +1,390 @@
+// Package host is the shell around the kernel's state machine: one goroutine owns [kernel.Machine],
+// talks to workers and to callers, and commits.
+//
+//	calls ──►                          ┌──► workers: deliveries
+//	events of workers ──► loop ── Machine ──► group ──► store.Commit ──► held outputs
+//
+// Everything that comes in is handled one at a time: a call, a frame, a death. Each gives a commit of the
+// machine, which is visible to the machine at once and durable with its group. Deliveries to workers do
+// not wait for that: they die with the kernel, together with what they depended on. All other outputs do.
+//
+// # Concurrency
+//
+// Exported methods may be called from any goroutine. A context ends waiting; what was begun goes on.
+//
+// # Durability
+//
+// What a method has answered is durable. A commit that fails ends the process: [Kernel.Run] returns its
+// error, nothing that was held is released, and the next start recovers.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/supervisor"
+)
+
+// ErrStopping is returned by calls that a stopping kernel does not accept any more.
+var ErrStopping = errors.New("the kernel is stopping")
+
+// ErrDiskFull is returned by calls that need space while the disk has too little.
+var ErrDiskFull = errors.New("the disk has too little free space")
+
+// Config says what a kernel is made of.
+type Config struct {
+	// Store holds the state. Run closes it.
+	Store storage.Store
+	// Witness guards against a store that opens at an older state; nil for a store in memory.
+	Witness *storage.Witness
+	// AcceptRollback runs on a store that is older than its witness, under a new epoch.
+	AcceptRollback bool
+	// Workers starts worker processes. Run closes it.
+	Workers *supervisor.Supervisor
+	Logger  hclog.Logger
+	// KeepAnswers is how long a settled host call is remembered; 24 h if zero.
+	KeepAnswers time.Duration
+	// MaxWorkers is the number of idle workers above which the least recently used are stopped, if
+	// nothing of their vats lives in their memory; 200 if zero.
+	MaxWorkers int
+	// FreeBytes tells the free space where the store is; nil if that cannot run out.
+	FreeBytes func() (uint64, error)
+	// ReserveBytes is the free space below which nothing new is accepted; 256 MiB if zero.
+	ReserveBytes uint64
+	// CacheBytes bounds the rows kept in memory; 32 MiB if zero.
+	CacheBytes int
+}
+
+// Kernel is a running kernel.
+type Kernel struct {
+	cfg     Config
+	log     hclog.Logger
+	machine *kernel.Machine
+	layers  *storage.Layers
+	group   group
+
+	inbox  chan func() // what other goroutines ask of the loop; full: they wait
+	events chan supervisor.Event
+	done   chan struct{} // closed when the loop has ended
+
+	// Of the loop's goroutine only:
+	vats     map[kernel.VatID]*vat
+	ready    []kernel.VatID // vats that may have something for Begin, least recently served first
+	working  bool           // the machine has work of its own
+	stopping bool
+	diskFull bool
+	fatal    error
+	workers  int                                   // live or starting
+	waiting  map[string][]chan struct{}            // for the answer of a ticket
+	launches map[kernel.SubID]func(failure string) // for the end of a launch
+	gone     map[kernel.SubID][]func()             // for nothing being left of a subcluster
+	leaving  map[kernel.SubID]int                  // workers of removed vats that have not exited
+	buried   map[kernel.SubID]bool                 // Gone is durable
+	expiring bool                                  // a timer will call expire
+}
+
+// Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
+// Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema] and [storage.ErrCorrupt].
+// The caller calls Run next, in any case.
+func Open(cfg Config) (*Kernel, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	if cfg.KeepAnswers <= 0 {
+		cfg.KeepAnswers = 24 * time.Hour
+	}
+	if cfg.MaxWorkers <= 0 {
+		cfg.MaxWorkers = 200
+	}
+	if cfg.ReserveBytes == 0 {
+		cfg.ReserveBytes = 256 << 20
+	}
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = 32 << 20
+	}
+	k := &Kernel{
+		cfg: cfg, log: cfg.Logger.Named("kernel"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
+		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}),
+		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
+		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
+		leaving: map[kernel.SubID]int{}, buried: map[kernel.SubID]bool{},
+	}
+	k.group.init(k)
+	if err := k.recover(); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func newEpoch() string {
+	const letters = "abcdefghijkmnpqrstuvwxyz23456789"
+	b := make([]byte, 8)
+	for i := range b {
+		b[i] = letters[rand.IntN(len(letters))]
+	}
+	return string(b)
+}
+
+// recover brings a stored state to life: incarnations and launches of the last kernel are over.
+func (k *Kernel) recover() error {
+	m, first, err := kernel.Open(k.layers, k.cfg.Store.Limits(), newEpoch())
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	k.machine = m
+	if k.cfg.Witness != nil {
+		stored := m.CommitNumber()
+		if first.Number != 0 {
+			stored = 0
+		}
+		if err := k.cfg.Witness.Check(stored); errors.Is(err, storage.ErrRolledBack) && k.cfg.AcceptRollback {
+			k.log.Warn("running on an older state", "commit", stored, "err", err)
+			k.apply(first)
+			if err := k.cfg.Witness.Accept(stored); err != nil {
+				return err
+			}
+			if first, err = m.NewEpoch(newEpoch()); err != nil {
+				return err
+			}
+		} else if err != nil {
+			return err
+		}
+	}
+	k.apply(first)
+	vats, err := m.Vats()
+	if err != nil {
+		return err
+	}
+	for _, v := range vats {
+		if v.Live && !v.Terminated {
+			c, err := m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", false, nowMillis())
+			if err != nil {
+				return err
+			}
+			k.apply(c)
+		}
+		if v.HasWork {
+			k.wake(v.ID)
+		}
+	}
+	subs, err := m.Subclusters()
+	if err != nil {
+		return err
+	}
+	for _, s := range subs {
+		c, err := m.FailLaunch(s.ID, "the kernel ended during the launch")
+		if err != nil {
+			return err
+		}
+		k.apply(c)
+	}
+	k.working = true
+	return nil
+}
+
+func nowMillis() int64 { return time.Now().UnixMilli() }
+
+// Run does the kernel's work until ctx ends or Stop is called, then stops the workers in order, commits,
+// and closes the store. It returns an error if it ended for another reason, or could not end in order.
+// It is called once.
+func (k *Kernel) Run(ctx context.Context) error {
+	defer close(k.done)
+	go k.group.run()
+	k.guard(k.expire)
+	for k.fatal == nil && !k.stopping {
+		k.guard(k.pump)
+		k.guard(k.group.flush)
+		select {
+		case <-ctx.Done():
+			k.stopping = true
+		case f := <-k.inbox:
+			k.guard(f)
+		case e := <-k.events:
+			k.guard(func() { k.event(e) })
+		case err := <-k.group.committed:
+			k.guard(func() { k.group.release(err) })
+		case <-k.more():
+		}
+		k.drain()
+	}
+	return k.close()
+}
+
+// drain takes what else has come in meanwhile, so that one group and one round of the pump serve it all.
+func (k *Kernel) drain() {
+	for range 128 {
+		select {
+		case f := <-k.inbox:
+			k.guard(f)
+		case e := <-k.events:
+			k.guard(func() { k.event(e) })
+		default:
+			return
+		}
+		if k.fatal != nil {
+			return
+		}
+	}
+}
+
+// always is ready at any time.
+var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// more is ready if the loop has something to do without waiting.
+func (k *Kernel) more() <-chan struct{} {
+	if k.working || (len(k.ready) > 0 && !k.diskFull) {
+		return always
+	}
+	return nil
+}
+
+// guard runs a step of the loop. A broken invariant stops the kernel before anything more is committed;
+// it must not end in a stack trace alone, since the workers are to be stopped.
+func (k *Kernel) guard(step func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			k.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
+			k.fail(fmt.Errorf("invariant broken: %v", p))
+		}
+	}()
+	if k.fatal == nil {
+		step()
+	}
+}
+
+// fail ends the kernel: the state in memory can no longer be trusted or kept.
+func (k *Kernel) fail(err error) {
+	if err != nil && k.fatal == nil {
+		k.fatal = err
+	}
+}
+
+// close ends the kernel in order, or after a failure as well as it goes.
+func (k *Kernel) close() error {
+	k.stopping = true
+	if k.fatal == nil {
+		k.finishFlights()
+		k.group.flushAll()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := errors.Join(k.fatal, k.cfg.Workers.Close(ctx))
+	k.group.stop()
+	if k.fatal == nil && k.cfg.Witness != nil {
+		err = errors.Join(err, k.cfg.Witness.Record(k.group.durable))
+	}
+	return errors.Join(err, k.cfg.Store.Close())
+}
+
+// finishFlights gives cranks in flight a moment to end, so that a clean stop repeats nothing.
+func (k *Kernel) finishFlights() {
+	deadline := time.After(time.Second)
+	for k.fatal == nil && k.inFlight() > 0 {
+		select {
+		case e := <-k.events:
+			k.guard(func() { k.event(e) })
+		case err := <-k.group.committed:
+			k.guard(func() { k.group.release(err) })
+		case <-deadline:
+			return
+		}
+		k.group.flush()
+	}
+}
+
+func (k *Kernel) inFlight() (n int) {
+	for _, v := range k.vats {
+		if v.crank != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Stop makes Run return. It may be called at any time, and returns at once.
+func (k *Kernel) Stop() { k.post(func() { k.stopping = true }) }
+
+// post hands a step to the loop, from a goroutine that is not the loop. It says whether the loop took it.
+func (k *Kernel) post(f func()) bool {
+	select {
+	case k.inbox <- f:
+		return true
+	case <-k.done:
+		return false
+	}
+}
+
+// after runs a step in the loop when some time has passed. The timer dies with the loop.
+func (k *Kernel) after(d time.Duration, f func()) {
+	time.AfterFunc(d, func() { k.post(f) })
+}
+
+// apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
+// durable, but for those that stay inside this process.
+func (k *Kernel) apply(c kernel.Commit) {
+	if c.Number == 0 {
+		return
+	}
+	k.layers.Apply(c.Writes)
+	k.group.newest = c.Number
+	for _, e := range c.Trace {
+		k.trace(e)
+	}
+	for _, e := range c.Effects {
+		switch e := e.(type) {
+		case kernel.Wake:
+			k.wake(e.Vat)
+		case kernel.StopWorker:
+			k.detach(e.Vat)
+		case kernel.Answer:
+			k.whenDurable(func() { k.answered(e.Ticket) })
+		case kernel.LaunchSettled:
+			k.whenDurable(func() { k.launchSettled(e) })
+		case kernel.Gone:
+			k.whenDurable(func() { k.subGone(e.Sub) })
+		default:
+			panic(fmt.Sprintf("host: unknown effect %T", e))
+		}
+	}
+	// Any commit may leave work; asking costs one cached read.
+	k.working = true
+	k.group.bound()
+}
+
+func (k *Kernel) trace(e kernel.Event) {
+	switch e := e.(type) {
+	case kernel.Delivered:
+		if k.log.IsDebug() {
+			k.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
+		}
+	case kernel.Settled:
+		if k.log.IsTrace() {
+			k.log.Trace("promise settled", "kref", e.Promise, "rejected", e.Rejected)
+		}
+	case kernel.Rejected:
+		k.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)
+	case kernel.Dropped:
+		k.log.Warn("message without result dropped, queue full", "target", e.Target)
+	case kernel.Died:
+		switch e.Cause {
+		case kernel.CauseStopped, kernel.CauseKernel:
+			k.log.Debug("incarnation over", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String())
+		default:
+			k.log.Warn("worker died", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String(), "attempt", e.Attempts)
+		}
+	case kernel.Poisoned:
+		k.log.Error("delivery poisoned", "vat", e.Vat, "id", e.N, "what", e.What, "code", e.Code)
+	case kernel.VatStopped:
+		k.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
+	case kernel.VatTerminated:
+		k.log.Info("vat terminated", "vat", e.Vat, "why", e.Why)
+	}
+}

@@ -1,0 +1,279 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/wire"
+)
+
+// vat is what the loop knows of a vat beyond its durable state: its worker.
+type vat struct {
+	id          kernel.VatID
+	sub         kernel.SubID
+	worker      *supervisor.Worker // nil: none
+	incarnation uint64
+	up          bool          // the worker said hello
+	crank       *kernel.Crank // in flight
+	queued      bool          // listed in Kernel.ready
+	parked      int           // turns that wait in the worker's memory
+	used        time.Time     // when it last had something to do
+	// startFailures counts starts that failed in a row, deaths the deaths since the last progress.
+	startFailures, deaths int
+	// notBefore is when the next worker may be started.
+	notBefore time.Time
+}
+
+// The waits before a worker is started again: none after the first death, then growing.
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 15 * time.Second
+)
+
+// wait is the wait after n failures in a row, n > 0.
+func wait(n int) time.Duration { return min(firstWait<<min(n-1, 10), lastWait) }
+
+func (k *Kernel) vat(id kernel.VatID) *vat {
+	v := k.vats[id]
+	if v == nil {
+		v = &vat{id: id}
+		k.vats[id] = v
+	}
+	return v
+}
+
+// wake lists a vat for the pump, behind those that are waiting already.
+func (k *Kernel) wake(id kernel.VatID) {
+	if v := k.vat(id); !v.queued {
+		v.queued = true
+		k.ready = append(k.ready, id)
+	}
+}
+
+// pump begins what can be begun: for each listed vat at most one step, so that no vat starves another,
+// and one slice of the machine's own work.
+func (k *Kernel) pump() {
+	if k.working {
+		c, more, err := k.machine.Work(nowMillis())
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		k.apply(c)
+		k.working = more
+	}
+	if k.diskFull {
+		return
+	}
+	list := k.ready
+	k.ready = nil
+	for i, id := range list {
+		v := k.vats[id]
+		if v == nil {
+			continue // removed meanwhile
+		}
+		v.queued = false
+		if err := k.step(v); err != nil {
+			k.fail(fmt.Errorf("vat %s: %w", id, err))
+			k.ready = append(list[i+1:], k.ready...)
+			return
+		}
+	}
+}
+
+// step does the next thing that a vat has to do, if its worker is free for it.
+func (k *Kernel) step(v *vat) error {
+	if v.crank != nil {
+		return nil // its end wakes the vat
+	}
+	s, err := k.machine.Begin(v.id, nowMillis(), rand.Uint64())
+	switch {
+	case err != nil:
+		return err
+	case s.Commit != nil:
+		k.apply(*s.Commit)
+		k.wake(v.id)
+	case s.NeedsWorker:
+		return k.start(v)
+	case s.Crank != nil && v.up:
+		v.crank = s.Crank
+		v.used = time.Now()
+		v.worker.Deliver(s.Crank.Deliver)
+	}
+	return nil
+}
+
+// start starts a worker for a vat that has something to do.
+func (k *Kernel) start(v *vat) error {
+	if now := time.Now(); now.Before(v.notBefore) {
+		return nil // the timer that was set then wakes the vat
+	}
+	row, found, err := k.machine.Vat(v.id)
+	if err != nil || !found {
+		return err
+	}
+	cfg, err := cluster.UnmarshalStored(row.Config)
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("configuration of %s", v.id))
+	}
+	start, c, err := k.machine.StartWorker(v.id)
+	if err != nil {
+		return err
+	}
+	k.apply(c)
+	k.makeRoom()
+	start.Module, start.Parameters = cfg.Module, string(cfg.Parameters)
+	start.MaxFrameBytes, start.MaxSyscalls = cfg.Limits.FrameBytes, cfg.Limits.Syscalls
+	v.sub, v.incarnation, v.up, v.parked = row.Sub, start.Incarnation, false, 0
+	k.workers++
+	v.worker = k.cfg.Workers.Start(supervisor.Spec{
+		Program: cfg.Worker, SHA256: cfg.SHA256, Start: start, DeliveryTime: cfg.Limits.Delivery,
+	}, k.events)
+	return nil
+}
+
+// makeRoom stops the least recently used idle worker, if there are too many, and nothing of its vat lives
+// in its memory. MaxWorkers is a target: a vat that has work starts in any case.
+func (k *Kernel) makeRoom() {
+	if k.workers < k.cfg.MaxWorkers {
+		return
+	}
+	var oldest *vat
+	for _, v := range k.vats { // the order does not matter: the smallest is looked for
+		if v.up && v.crank == nil && !v.queued && v.parked == 0 && (oldest == nil || v.used.Before(oldest.used)) {
+			if quiet, err := k.machine.Quiescent(v.id); err == nil && quiet {
+				oldest = v
+			}
+		}
+	}
+	if oldest != nil {
+		k.log.Debug("idle worker stopped", "vat", oldest.id)
+		w := oldest.worker
+		k.over(oldest, kernel.CauseStopped, "paged out")
+		w.Stop()
+	}
+}
+
+// event handles what a worker said or what became of it.
+func (k *Kernel) event(e supervisor.Event) {
+	id, _ := kernel.ParseVatID(e.Source().Vat())
+	v := k.vat(id)
+	if x, ok := e.(supervisor.Exited); ok {
+		k.exited(v, x)
+		return
+	}
+	if v.worker != e.Source() {
+		return // a worker that was given up has something to say still
+	}
+	switch e := e.(type) {
+	case supervisor.Ready:
+		v.up, v.startFailures = true, 0
+		k.wake(v.id)
+	case supervisor.Read:
+		k.read(v, e.Frame)
+	case supervisor.Done:
+		k.finish(v, e.Done)
+	}
+}
+
+// read answers a worker that reads its own store during a crank.
+func (k *Kernel) read(v *vat, f wire.UpFrame) {
+	var row wire.Row
+	var err error
+	switch f := f.(type) {
+	case wire.Get:
+		row, err = k.machine.StoreGet(v.id, f.Key)
+	case wire.Next:
+		row, err = k.machine.StoreNext(v.id, f.Prefix, f.After)
+	}
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	v.worker.Reply(row)
+}
+
+// finish commits a crank, or finds that the vat is at fault.
+func (k *Kernel) finish(v *vat, done wire.Done) {
+	c, err := k.machine.Finish(v.crank, done, nowMillis())
+	var fault *kernel.Fault
+	if errors.As(err, &fault) {
+		k.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
+		w := v.worker
+		k.over(v, fault.Cause, fault.Reason)
+		w.Kill() // its memory holds what did not happen
+		return
+	}
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	v.crank, v.deaths, v.parked = nil, 0, done.Outcome.Parked
+	k.apply(c)
+}
+
+// exited handles the end of a worker.
+func (k *Kernel) exited(v *vat, e supervisor.Exited) {
+	k.workers--
+	if v.worker != e.Worker {
+		if n := k.leaving[v.sub]; n > 0 {
+			k.leaving[v.sub] = n - 1
+			k.tellGone(v.sub)
+		}
+		return
+	}
+	cause := map[supervisor.Cause]kernel.Cause{
+		supervisor.CauseStart: kernel.CauseStart, supervisor.CauseCrash: kernel.CauseCrash,
+		supervisor.CauseKilled: kernel.CauseKilled, supervisor.CauseDeadline: kernel.CauseDeadline,
+		supervisor.CauseMalformed: kernel.CauseMalformed, supervisor.CauseLimit: kernel.CauseLimit,
+		supervisor.CauseStopped: kernel.CauseStopped,
+	}[e.Cause]
+	k.log.Info("worker ended", "vat", v.id, "pid", e.Pid, "cause", e.Cause.String(), "detail", e.Detail)
+	k.over(v, cause, e.Detail)
+}
+
+// over tells the machine that the vat's incarnation is over, and decides when the next may start.
+func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
+	delivering := v.crank != nil
+	v.worker, v.crank, v.up, v.parked = nil, nil, false, 0
+	delay := time.Duration(0)
+	switch cause {
+	case kernel.CauseStopped:
+	case kernel.CauseStart:
+		v.startFailures++
+		delay = wait(v.startFailures)
+	default:
+		if v.deaths > 0 {
+			delay = wait(v.deaths)
+		}
+		v.deaths++
+	}
+	if delay > 0 {
+		v.notBefore = time.Now().Add(delay)
+		k.after(delay, func() { k.wake(v.id) })
+	}
+	c, err := k.machine.Died(v.id, v.incarnation, cause, detail, delivering, nowMillis())
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.apply(c)
+}
+
+// detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is
+// durable.
+func (k *Kernel) detach(id kernel.VatID) {
+	v := k.vat(id)
+	w := v.worker
+	if w == nil {
+		return
+	}
+	v.worker, v.crank, v.up, v.parked = nil, nil, false, 0
+	k.leaving[v.sub]++
+	k.whenDurable(w.Kill)
+}

@@ -1,0 +1,116 @@
+package liveslots
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Error is a rejection that came from outside the turn: from another vat, or from the kernel. Returned
+// from a method, alone or not, it keeps its meaning: alone it is passed on as it came.
+type Error struct {
+	// Name is the class of the error in JavaScript's terms, such as "Error" or "TypeError".
+	Name string
+	// Message is the text.
+	Message string
+	// val is the reason itself, which need not be an error.
+	val value
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Is says whether the error is one that the kernel raises, so that errors.Is(err, ErrRevoked) works.
+// A vat can write such a text too: it proves nothing about the kernel unless the vat is trusted.
+func (e *Error) Is(target error) bool {
+	code, ok := target.(KernelError)
+	if !ok {
+		return false
+	}
+	ce, ok := e.val.tree.(*capdata.Error)
+	if !ok {
+		return false
+	}
+	got, _, ok := capdata.ParseKernelError(ce)
+	return ok && got == capdata.Code(code)
+}
+
+// KernelError is one of the closed set of errors that the kernel raises, for errors.Is.
+type KernelError capdata.Code
+
+// Error describes the error.
+func (k KernelError) Error() string { return "kernel: " + string(k) }
+
+// The errors that the kernel raises.
+const (
+	ErrRevoked          = KernelError(capdata.REVOKED)
+	ErrVatTerminated    = KernelError(capdata.VAT_TERMINATED)
+	ErrVatRestarted     = KernelError(capdata.VAT_RESTARTED)
+	ErrObjectDeleted    = KernelError(capdata.OBJECT_DELETED)
+	ErrBadTarget        = KernelError(capdata.BAD_TARGET)
+	ErrDeliveryTimeout  = KernelError(capdata.DELIVERY_TIMEOUT)
+	ErrDeliveryPoisoned = KernelError(capdata.DELIVERY_POISONED)
+	ErrQueueFull        = KernelError(capdata.QUEUE_FULL)
+	ErrLimit            = KernelError(capdata.LIMIT)
+	ErrServiceGone      = KernelError(capdata.SERVICE_GONE)
+	ErrAmbiguous        = KernelError(capdata.AMBIGUOUS)
+	ErrConnectionLost   = KernelError(capdata.CONNECTION_LOST)
+	ErrUnknown          = KernelError(capdata.UNKNOWN)
+)
+
+// errorValue is the reason of a rejection with err.
+func errorValue(err error) value {
+	if e, ok := err.(*Error); ok && e.val.body != "" {
+		return e.val
+	}
+	var e encoder
+	x, sealErr := e.seal(errorTree(err))
+	if sealErr != nil {
+		x, _ = e.seal(&capdata.Error{Name: "Error", Message: "an error whose text cannot be passed"})
+	}
+	return x
+}
+
+// errorTree is err as a passable.
+func errorTree(err error) *capdata.Error {
+	var e *Error
+	name := "Error"
+	if errors.As(err, &e) {
+		if ce, ok := e.val.tree.(*capdata.Error); ok && error(e) == err {
+			return ce
+		}
+		if e.Name != "" {
+			name = e.Name
+		}
+	}
+	return &capdata.Error{Name: name, Message: strings.ToValidUTF8(err.Error(), "\uFFFD")}
+}
+
+// errorOf is the error that a rejection becomes in Go.
+func errorOf(x value) error {
+	if ce, ok := x.tree.(*capdata.Error); ok {
+		return &Error{Name: ce.Name, Message: ce.Message, val: x}
+	}
+	return &Error{Name: "Error", Message: "rejected with " + describe(x.tree, x.slots), val: x}
+}
+
+// badTarget is how the vat answers in the kernel's stead where it knows that a target is none.
+func badTarget(x value) value {
+	return kernelError(capdata.BAD_TARGET, "a "+describe(x.tree, x.slots)+" cannot be sent a message")
+}
+
+func kernelError(code capdata.Code, detail string) value {
+	body := capdata.KernelError(code, detail)
+	tree, err := capdata.Decode(body, 0)
+	if err != nil {
+		return errorValue(fmt.Errorf("%s: %s", code, detail))
+	}
+	return value{body: body, tree: tree}
+}
+
+// faultText is the panic by which code deep in a crank ends it. The delivery cannot be processed.
+type faultText string
+
+func fault(text string) faultText { return faultText(text) }

@@ -1,0 +1,244 @@
+package liveslots
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+)
+
+// A kind is what the vat knows of a struct type whose instances are objects.
+type kind struct {
+	name      string // such as bank.Purse
+	iface     string
+	typ       reflect.Type // the struct
+	ephemeral bool
+	fields    []field
+	methods   map[string]*method
+}
+
+// A field of a durable object or of a plain struct.
+type field struct {
+	name  string // as it is passed and stored
+	index int
+	codec *codec
+	// shape is the type as stored state records it.
+	shape string
+}
+
+// A method that can be called by a message.
+type method struct {
+	name   string
+	fn     reflect.Value
+	ctx    bool
+	params []*codec
+	// result is nil for a method without one.
+	result *codec
+	fails  bool
+}
+
+// signature is the method as a caller sees it.
+func (m *method) signature() string {
+	var b strings.Builder
+	b.WriteString(m.name)
+	b.WriteByte('(')
+	for i, p := range m.params {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(p.sig)
+	}
+	b.WriteByte(')')
+	return b.String()
+}
+
+var (
+	typeContext   = reflect.TypeFor[context.Context]()
+	typeError     = reflect.TypeFor[error]()
+	typeDurable   = reflect.TypeFor[Durable]()
+	typeEphemeral = reflect.TypeFor[Ephemeral]()
+	typePromise   = reflect.TypeFor[Promise]()
+	typeRef       = reflect.TypeFor[Ref]()
+	typeMutex     = reflect.TypeFor[Mutex]()
+)
+
+// embeds says whether a struct type embeds Durable or Ephemeral.
+func embeds(t reflect.Type) (durable, ephemeral bool) {
+	if t.Kind() != reflect.Struct {
+		return false, false
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			durable = durable || f.Type == typeDurable
+			ephemeral = ephemeral || f.Type == typeEphemeral
+		}
+	}
+	return durable, ephemeral
+}
+
+// isObject says whether t is the pointer type of an object.
+func isObject(t reflect.Type) bool {
+	if t.Kind() != reflect.Pointer {
+		return false
+	}
+	d, e := embeds(t.Elem())
+	return d || e
+}
+
+// kindOf returns the kind of a struct type, and makes it known with every type that it refers to.
+func (c *codecs) kindOf(t reflect.Type) (*kind, error) {
+	if k := c.kinds[t]; k != nil {
+		return k, nil
+	}
+	if c.sealed {
+		return nil, fmt.Errorf("%s is not an object type of this module: name it where the module is registered", typeName(t))
+	}
+	durable, ephemeral := embeds(t)
+	k := &kind{name: typeName(t), typ: t, ephemeral: ephemeral, methods: map[string]*method{}}
+	k.iface = "Alleged: " + t.Name()
+	c.kinds[t] = k // before its fields: types refer to each other
+	if durable && ephemeral {
+		c.problem("%s embeds both Durable and Ephemeral: choose one", k.name)
+		return k, nil
+	}
+	if prev := c.names[k.name]; prev != nil {
+		c.problem("two types are called %s (of %s and %s): stored objects are found by that name", k.name, prev.PkgPath(), t.PkgPath())
+	}
+	c.names[k.name] = t
+	if durable {
+		k.fields = c.fields(t, k.name, true)
+	}
+	c.methods(k)
+	return k, nil
+}
+
+// fields returns the fields of a struct that are passed or saved. Whatever would silently get lost is a
+// problem.
+func (c *codecs) fields(t reflect.Type, owner string, durable bool) []field {
+	var fields []field
+	seen := map[string]string{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("vat")
+		switch {
+		case f.Name == "_", f.Type == typeMutex, tag == "-":
+			continue
+		case f.Anonymous && (f.Type == typeDurable || f.Type == typeEphemeral):
+			continue
+		case !f.IsExported():
+			c.problem("%s.%s is unexported and would be lost: export it, or declare it transient with the tag `vat:\"-\"`", owner, f.Name)
+			continue
+		}
+		name := tag
+		if name == "" {
+			name = lowerCamel(f.Name)
+		}
+		if other, dup := seen[name]; dup {
+			c.problem("%s.%s and %s.%s are both called %q", owner, other, owner, f.Name, name)
+			continue
+		}
+		seen[name] = f.Name
+		fc, err := c.of(f.Type)
+		if err != nil {
+			c.problem("%s.%s: %v", owner, f.Name, err)
+			continue
+		}
+		if durable {
+			if why := c.unstorable(f.Type, nil); why != "" {
+				c.problem("%s.%s cannot be saved: %s; declare it transient with the tag `vat:\"-\"` if it may be lost", owner, f.Name, why)
+				continue
+			}
+		} else if isCollection(f.Type) {
+			c.problem("%s.%s: a Map can only be a field of a durable object", owner, f.Name)
+			continue
+		}
+		fields = append(fields, field{name, i, fc, shapeOf(f.Type, nil)})
+	}
+	return fields
+}
+
+// methods finds the methods of a kind, all of which are callable.
+func (c *codecs) methods(k *kind) {
+	pt := reflect.PointerTo(k.typ)
+	for i := range pt.NumMethod() {
+		gm := pt.Method(i)
+		m := &method{name: lowerCamel(gm.Name), fn: gm.Func}
+		where := k.name + "." + gm.Name
+		if other := k.methods[m.name]; other != nil {
+			c.problem("two methods of %s are called %q", k.name, m.name)
+			continue
+		}
+		ft := gm.Type
+		if ft.IsVariadic() {
+			c.problem("%s: a variadic method cannot be called by a message: take a slice", where)
+			continue
+		}
+		ok := true
+		for j := 1; j < ft.NumIn(); j++ {
+			if ft.In(j) == typeContext {
+				if j != 1 {
+					c.problem("%s: context.Context must be the first parameter", where)
+					ok = false
+				}
+				m.ctx = true
+				continue
+			}
+			pc, err := c.passable(ft.In(j))
+			if err != nil {
+				c.problem("%s: parameter %d: %v", where, j, err)
+				ok = false
+				continue
+			}
+			m.params = append(m.params, pc)
+		}
+		out := ft.NumOut()
+		if out > 0 && ft.Out(out-1) == typeError {
+			m.fails = true
+			out--
+		}
+		switch out {
+		case 0:
+		case 1:
+			rc, err := c.passable(ft.Out(0))
+			if err != nil {
+				c.problem("%s: result: %v", where, err)
+				ok = false
+			}
+			m.result = rc
+		default:
+			c.problem("%s: a method returns nothing, a value, an error, or a value and an error", where)
+			ok = false
+		}
+		if ok {
+			k.methods[m.name] = m
+		}
+	}
+}
+
+func (c *codecs) passable(t reflect.Type) (*codec, error) {
+	if isCollection(t) {
+		return nil, fmt.Errorf("a Map can only be a field of a durable object")
+	}
+	return c.of(t)
+}
+
+// lowerCamel is a Go name as it is called from outside: Deposit is deposit, ID is id, URLOf is urlOf.
+func lowerCamel(name string) string {
+	rs := []rune(name)
+	for i, r := range rs {
+		if !unicode.IsUpper(r) {
+			break
+		}
+		if i > 0 && i+1 < len(rs) && unicode.IsLower(rs[i+1]) {
+			break
+		}
+		rs[i] = unicode.ToLower(r)
+	}
+	return string(rs)
+}
+
+// typeName is a type as a vat author writes it.
+func typeName(t reflect.Type) string {
+	return strings.ReplaceAll(t.String(), "liveslots.", "vat.")
+}

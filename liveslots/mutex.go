@@ -1,0 +1,39 @@
+package liveslots
+
+import "context"
+
+// Mutex excludes other turns of the same vat across an [Await]. (Between two awaits a turn has the vat
+// to itself and needs no lock.) It parks the turn, where a sync.Mutex would block the vat for ever.
+//
+// The zero Mutex is unlocked. It may be a field of any object; it is not saved: whoever holds or awaits
+// it is a turn, and lives in memory like it.
+type Mutex struct {
+	holder  bool
+	waiters []*turn
+}
+
+// Lock waits until no other turn holds the mutex. Turns get it in the order in which they asked.
+func (m *Mutex) Lock(ctx context.Context) {
+	t := running(ctx)
+	if !m.holder {
+		m.holder = true
+		return
+	}
+	m.waiters = append(m.waiters, t)
+	t.park()
+}
+
+// Unlock hands the mutex to the turn that waited longest. It panics if the mutex is not locked.
+func (m *Mutex) Unlock(ctx context.Context) {
+	v := running(ctx).v
+	if !m.holder {
+		panic("vat: unlock of a Mutex that is not locked")
+	}
+	if len(m.waiters) == 0 {
+		m.holder = false
+		return
+	}
+	t := m.waiters[0]
+	m.waiters = m.waiters[1:]
+	v.tasks = append(v.tasks, func() { v.resume(t) })
+}

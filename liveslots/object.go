@@ -1,0 +1,236 @@
+package liveslots
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"ocapkernel.dev/wire"
+)
+
+// Durable makes the struct that embeds it an object: passed by reference, kept in the vat's store, and
+// the same after a restart. Its fields are saved at the end of the crank that changed them.
+//
+// Use such objects by pointer only, and do not copy them.
+type Durable struct{ head *head }
+
+// Ephemeral makes the struct that embeds it an object that is passed by reference and lives in memory:
+// when the vat's memory is lost, messages to it are answered with OBJECT_DELETED. Its fields may be of
+// any type.
+type Ephemeral struct{ head *head }
+
+// head is what the vat knows of one of its own objects.
+type head struct {
+	kind *kind
+	// self is the pointer to the struct, as the Go type *T.
+	self reflect.Value
+	// ref is the object's name; empty until it is first passed or saved.
+	ref wire.Ref
+	// saved is the object's row as it is in the store.
+	saved string
+	// presence is the reference to an object without a name.
+	presence *presence
+	// gone says that the vat has let go of the Go struct, having saved it.
+	gone bool
+	// dropped says that nobody reaches this ephemeral object any more.
+	dropped bool
+}
+
+func (d *Durable) headOf() **head   { return &d.head }
+func (d *Ephemeral) headOf() **head { return &d.head }
+
+// object is implemented by pointers to structs that embed Durable or Ephemeral.
+type object interface{ headOf() **head }
+
+// headOf returns the head of a struct of kind k, given its pointer.
+func headOf(k *kind, ptr reflect.Value) (*head, error) {
+	at := ptr.Interface().(object).headOf()
+	h := *at
+	if h == nil {
+		h = &head{kind: k, self: ptr}
+		*at = h
+		return h, nil
+	}
+	if h.self.Pointer() != ptr.Pointer() {
+		return nil, fmt.Errorf("%s was copied: objects are used by pointer only", k.name)
+	}
+	if h.gone {
+		return nil, fmt.Errorf("this %s is no longer loaded: it was kept in memory while the vat was at rest", k.name)
+	}
+	return h, nil
+}
+
+// presence is an object by its name: another vat's, or one of this vat's own. There is one for each
+// object, so that references can be compared.
+type presence struct {
+	// ref is empty as long as nobody was told of an own object.
+	ref   wire.Ref
+	own   *head
+	iface string
+}
+
+// called notes the interface name of an object. The first that is heard stays.
+func (p *presence) called(iface string) {
+	if p.iface == "" {
+		p.iface = iface
+	}
+}
+
+// ephemeral says whether the object is this vat's own and lives in memory.
+func (p *presence) ephemeral() bool {
+	if p.own != nil {
+		return p.own.kind.ephemeral
+	}
+	return strings.HasPrefix(string(p.ref), "o+") && p.ref != wire.RootRef && !strings.HasPrefix(string(p.ref), "o+d")
+}
+
+// Ref is a reference to an object, of this vat or another. References to the same object are equal.
+// The zero Ref refers to nothing; it is passed as null.
+type Ref struct{ p *presence }
+
+// IsZero says whether the reference refers to nothing.
+func (r Ref) IsZero() bool { return r.p == nil }
+
+// presence is the one place where a vat comes to know an object's name. (It is also where references
+// that are no longer held will be found, once vats bring out their dead.)
+func (v *Vat) presence(ref wire.Ref) *presence {
+	p := v.presences[ref]
+	if p == nil {
+		p = &presence{ref: ref}
+		v.presences[ref] = p
+	}
+	return p
+}
+
+// presenceOf is the reference to an object of this vat. It spends no name: an ephemeral name that is
+// made and not sent in the same crank could not be used any more.
+func (v *Vat) presenceOf(h *head) *presence {
+	if h.ref != "" {
+		p := v.presence(h.ref)
+		p.called(h.kind.iface)
+		return p
+	}
+	if h.presence == nil {
+		h.presence = &presence{own: h, iface: h.kind.iface}
+	}
+	return h.presence
+}
+
+// RefOf returns a reference to an object of this vat. It panics if obj is not a pointer to a struct
+// that embeds Durable or Ephemeral and belongs to the vat's module.
+func RefOf(ctx context.Context, obj any) Ref {
+	v := running(ctx).v
+	h, err := v.headOfAny(obj)
+	if err != nil {
+		panic("vat: " + err.Error())
+	}
+	return Ref{v.presenceOf(h)}
+}
+
+// Local returns the object of this vat that the reference refers to, if it is a T. T is the pointer
+// type of an object.
+func Local[T any](ctx context.Context, r Ref) (T, bool) {
+	v := running(ctx).v
+	var none T
+	if r.p == nil {
+		return none, false
+	}
+	h := r.p.own
+	if h == nil {
+		h = v.local(r.p.ref)
+		v.fill()
+	}
+	if h == nil {
+		return none, false
+	}
+	obj, ok := h.self.Interface().(T)
+	return obj, ok
+}
+
+func (v *Vat) headOfAny(obj any) (*head, error) {
+	ptr := reflect.ValueOf(obj)
+	if ptr.Kind() != reflect.Pointer || ptr.IsNil() {
+		return nil, fmt.Errorf("%T is not an object of this vat", obj)
+	}
+	k := v.codecs.kinds[ptr.Type().Elem()]
+	if k == nil {
+		return nil, fmt.Errorf("%s is not an object type of module %s", typeName(ptr.Type()), v.module.name)
+	}
+	return headOf(k, ptr)
+}
+
+// objectName returns the name of an object of this vat, and makes one for what has none.
+func (v *Vat) objectName(h *head) wire.Ref {
+	if h.ref != "" {
+		if h.dropped { // passed again before it was retired
+			h.dropped = false
+			v.ephemerals++
+		}
+		return h.ref
+	}
+	if h.kind.ephemeral {
+		v.lastObject++
+		h.ref = wire.Ref("o+" + utoa(v.lastObject))
+		v.ephemerals++
+	} else {
+		h.ref = v.ids.instance(h.kind)
+		v.loaded = append(v.loaded, h)
+	}
+	v.objects[h.ref] = h
+	if h.presence != nil {
+		h.presence.ref, h.presence.own = h.ref, nil
+		v.presences[h.ref] = h.presence
+		h.presence = nil
+	}
+	return h.ref
+}
+
+// local returns the object that the vat itself names ref, or nil if there is none. A durable object is
+// loaded, at the latest when [Vat.fill] is called.
+func (v *Vat) local(ref wire.Ref) *head {
+	if h := v.objects[ref]; h != nil {
+		return h
+	}
+	var k *kind
+	if ref == wire.RootRef {
+		k = v.module.root
+	} else {
+		parts, err := wire.ParseRef(string(ref))
+		if err != nil || !parts.Durable {
+			return nil
+		}
+		k = v.ids.kind(parts.Number)
+	}
+	h := &head{kind: k, self: reflect.New(k.typ), ref: ref}
+	*h.self.Interface().(object).headOf() = h
+	v.objects[ref] = h
+	v.loaded = append(v.loaded, h)
+	v.unfilled = append(v.unfilled, h)
+	return h
+}
+
+// fill loads the state of the objects that were mentioned. What they point to is loaded too, one after
+// another rather than one inside another, so that a long list costs no deep stack.
+func (v *Vat) fill() {
+	for len(v.unfilled) > 0 {
+		h := v.unfilled[0]
+		v.unfilled = v.unfilled[1:]
+		v.load(h)
+	}
+	v.unfilled = nil
+}
+
+// rest lets go of every loaded object once nothing in memory can refer to one, so that the next crank
+// starts from the store alone, as it would in a new worker: what is not saved is lost at once, and not
+// only when something dies.
+func (v *Vat) rest() {
+	if len(v.parked) > 0 || v.held > 0 || v.deciding > 0 || v.ephemerals > 0 {
+		return
+	}
+	for _, h := range v.loaded {
+		h.gone = true
+	}
+	v.loaded = v.loaded[:0]
+	clear(v.objects)
+}

@@ -1,0 +1,117 @@
+package liveslots
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// Send sends a message and returns a promise for its answer. target is a [Ref], a [Promise] (the
+// message goes to what it resolves to), or a pointer to an object of this vat. Messages from one vat to
+// one target arrive in the order sent; messages to this vat's own objects take the same way through
+// the kernel as all others.
+//
+// What cannot be sent is not: the promise is then rejected, with an error that says why.
+func Send(ctx context.Context, target any, method string, args ...any) Promise {
+	v := running(ctx).v
+	slot, err := v.target(target)
+	if err != nil {
+		return Promise{rejectedPromise(fmt.Errorf("send %s: %w", method, err))}
+	}
+	msg, err := v.encodeCall(method, args)
+	if err != nil {
+		return Promise{rejectedPromise(fmt.Errorf("send %s: %w", method, err))}
+	}
+	return Promise{v.send(slot, msg)}
+}
+
+func rejectedPromise(err error) *promise {
+	return &promise{settled: true, rejected: true, val: errorValue(err)}
+}
+
+func (v *Vat) target(target any) (any, error) {
+	switch t := target.(type) {
+	case Ref:
+		if t.p == nil {
+			return nil, fmt.Errorf("the target is the zero Ref")
+		}
+		return t.p, nil
+	case Promise:
+		if t.p == nil {
+			return nil, fmt.Errorf("the target is the zero Promise")
+		}
+		return t.p, nil
+	case nil:
+		return nil, fmt.Errorf("the target is nil")
+	}
+	h, err := v.headOfAny(target)
+	if err != nil {
+		return nil, fmt.Errorf("the target is no Ref, Promise or object: %w", err)
+	}
+	return h, nil
+}
+
+func (v *Vat) encodeCall(method string, args []any) (value, error) {
+	e := encoder{v: v}
+	list := make([]any, len(args))
+	for i, a := range args {
+		x, err := e.any(reflect.ValueOf(a))
+		if err != nil {
+			return value{}, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+		list[i] = x
+	}
+	if len(e.slots) > maxSlots {
+		return value{}, fmt.Errorf("a message with %d references: the limit is %d", len(e.slots), maxSlots)
+	}
+	body, err := capdata.EncodeCall(method, list)
+	if err != nil {
+		return value{}, err
+	}
+	if len(body) > v.maxValueBytes {
+		return value{}, fmt.Errorf("a message of %d bytes is too large to send: the limit is %d", len(body), v.maxValueBytes)
+	}
+	return value{body: body, slots: e.slots}, nil
+}
+
+// send sends a message to a slot: a presence, a promise, or an object of this vat.
+func (v *Vat) send(target any, msg value) *promise {
+	var ref wire.Ref
+	switch t := target.(type) {
+	case *promise:
+		switch {
+		case t.settled && t.rejected:
+			return &promise{settled: true, rejected: true, val: t.val}
+		case t.settled:
+			r, ok := t.val.tree.(capdata.Remotable)
+			if !ok {
+				return &promise{settled: true, rejected: true, val: badTarget(t.val)}
+			}
+			return v.send(t.val.slots[r.Slot], msg)
+		case t.ref == "":
+			// The kernel does not know the promise, so the message waits here.
+			result := &promise{}
+			v.held++
+			v.whenSettled(t, func() {
+				v.held--
+				v.follow(result, v.send(t, msg))
+			})
+			return result
+		}
+		ref = t.ref
+	default:
+		ref = v.name(target)
+	}
+	methargs := v.wireValue(msg)
+	v.lastPromise++
+	result := &promise{ref: wire.Ref("p+" + utoa(v.lastPromise))}
+	v.promises[result.ref] = result
+	v.syscall(wire.Send{Target: ref, Message: wire.Message{MethArgs: methargs, Result: result.ref}})
+	v.announce()
+	// Always: only a notification makes the kernel forget the promise.
+	v.syscall(wire.Subscribe{Promise: result.ref})
+	return result
+}

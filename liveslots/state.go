@@ -1,0 +1,275 @@
+package liveslots
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// The vat's store, as this package lays it out:
+//
+//	ids          JSON: the kinds by number, their counters and shapes; the number of the last Map
+//	o.<ref>      the state of a durable object (wire.StateKey); o.o+0 is the root
+//	m.<n>.<key>  an entry of the Map with number n
+//
+// An object's row is three lines: the number of the shape it was written in, its slots, its body. A
+// Map's entry is the latter two. A body is a record of the fields that are not zero.
+//
+// A shape is the list of a type's fields with their types. It tells, when a program meets a row of its
+// predecessor, whether a field was retyped. Zero fields are not stored, so that a field which no object
+// uses can be removed.
+
+const idsKey = "ids"
+
+// ids is the vat's durable bookkeeping of identity.
+type ids struct {
+	v *Vat
+	// stored is what the row holds.
+	stored  string
+	Kinds   []*kindRow `json:"kinds"`
+	LastMap uint64     `json:"lastMap,omitempty"`
+}
+
+type kindRow struct {
+	Type   string              `json:"type"`
+	Last   uint64              `json:"last,omitempty"`
+	Shapes []map[string]string `json:"shapes,omitempty"`
+	// current is 1 + the index of the program's own shape, 0 before it is needed.
+	current int
+}
+
+func (i *ids) load() {
+	if i.stored != "" {
+		return
+	}
+	if row, found := i.v.rows.get(idsKey); found {
+		i.stored = string(row)
+		if err := json.Unmarshal(row, i); err != nil {
+			panic(fault("stored state: " + idsKey + ": " + err.Error()))
+		}
+	}
+}
+
+func (i *ids) save() {
+	if len(i.Kinds) == 0 && i.LastMap == 0 {
+		return
+	}
+	row, err := json.Marshal(i)
+	if err != nil {
+		panic(fault("ids: " + err.Error()))
+	}
+	if string(row) != i.stored {
+		i.stored = string(row)
+		i.v.rows.set(idsKey, row)
+	}
+}
+
+// number returns the number of a kind, from 1.
+func (i *ids) number(k *kind) int {
+	i.load()
+	n := slices.IndexFunc(i.Kinds, func(r *kindRow) bool { return r.Type == k.name })
+	if n < 0 {
+		i.Kinds = append(i.Kinds, &kindRow{Type: k.name})
+		n = len(i.Kinds) - 1
+	}
+	return n + 1
+}
+
+// instance names a new object.
+func (i *ids) instance(k *kind) wire.Ref {
+	n := i.number(k)
+	row := i.Kinds[n-1]
+	row.Last++
+	return wire.Ref("o+d" + strconv.Itoa(n) + "/" + utoa(row.Last))
+}
+
+// kind returns the kind with a number.
+func (i *ids) kind(number uint64) *kind {
+	i.load()
+	if number == 0 || number > uint64(len(i.Kinds)) {
+		panic(fault(fmt.Sprintf("an object of kind %d: this vat has no such kind", number)))
+	}
+	name := i.Kinds[number-1].Type
+	t := i.v.codecs.names[name]
+	if t == nil {
+		panic(fault(fmt.Sprintf("stored objects are of type %s, which module %s does not have: name it where the module is registered",
+			name, i.v.module.name)))
+	}
+	return i.v.codecs.kinds[t]
+}
+
+// shape returns the number of the program's shape of a kind, which is recorded when it is new.
+func (i *ids) shape(k *kind) int {
+	row := i.Kinds[i.number(k)-1]
+	if row.current == 0 {
+		now := make(map[string]string, len(k.fields))
+		for _, f := range k.fields {
+			now[f.name] = f.shape
+		}
+		at := slices.IndexFunc(row.Shapes, func(s map[string]string) bool { return reflect.DeepEqual(s, now) })
+		if at < 0 {
+			row.Shapes = append(row.Shapes, now)
+			at = len(row.Shapes) - 1
+		}
+		row.current = at + 1
+	}
+	return row.current - 1
+}
+
+// save puts every object that changed into the store.
+func (v *Vat) save() {
+	// Saving one may give a name to another that was never passed; that one is saved in turn.
+	for n := 0; n < len(v.loaded); n++ {
+		h := v.loaded[n]
+		if row := v.state(h); row != h.saved {
+			v.rows.set(wire.StateKey(h.ref), []byte(row))
+			h.saved = row
+		}
+	}
+	v.ids.save()
+}
+
+// state is the row of an object as it is now.
+func (v *Vat) state(h *head) string {
+	e := encoder{v: v, durable: true}
+	obj := h.self.Elem()
+	r := &capdata.Record{Fields: make([]capdata.Field, 0, len(h.kind.fields))}
+	for _, f := range h.kind.fields {
+		fv := obj.Field(f.index)
+		if fv.IsZero() {
+			continue
+		}
+		x, err := f.codec.enc(&e, fv)
+		if err != nil {
+			panic(fault(fmt.Sprintf("%s.%s cannot be saved: %v", h.kind.name, f.name, err)))
+		}
+		r.Fields = append(r.Fields, capdata.Field{Name: f.name, Value: x})
+	}
+	return strconv.Itoa(v.ids.shape(h.kind)) + "\n" + v.stored(&e, r, h.kind.name)
+}
+
+// stored is a value as it is in the store: a line of slots, and the body.
+func (v *Vat) stored(e *encoder, tree any, what string) string {
+	body, err := capdata.Encode(tree)
+	if err != nil {
+		panic(fault(what + " cannot be saved: " + err.Error()))
+	}
+	if len(e.slots) == 0 {
+		return "\n" + body
+	}
+	names := make([]string, len(e.slots))
+	for i, s := range e.slots {
+		names[i] = string(v.name(s))
+	}
+	return strings.Join(names, " ") + "\n" + body
+}
+
+// unstored is the inverse of stored.
+func (v *Vat) unstored(row string) (decoder, any, error) {
+	slots, body, ok := strings.Cut(row, "\n")
+	if !ok {
+		return decoder{}, nil, fmt.Errorf("stored state is not in the form of this program")
+	}
+	d := decoder{v: v}
+	if slots != "" {
+		names := strings.Split(slots, " ")
+		d.slots = make([]any, len(names))
+		for i, n := range names {
+			d.slots[i] = v.presence(wire.Ref(n))
+		}
+	}
+	tree, err := capdata.Decode(body, len(d.slots))
+	return d, tree, err
+}
+
+// load fills an object from its row.
+func (v *Vat) load(h *head) {
+	row, found := v.rows.get(wire.StateKey(h.ref))
+	if !found {
+		panic(fault(fmt.Sprintf("%s has no stored state for %s", h.kind.name, h.ref)))
+	}
+	h.saved = string(row)
+	bad := func(err error) { panic(fault(fmt.Sprintf("stored state of a %s: %v", h.kind.name, err))) }
+	number, rest, ok := strings.Cut(h.saved, "\n")
+	shape, err := strconv.Atoi(number)
+	if !ok || err != nil {
+		bad(fmt.Errorf("not in the form of this program"))
+	}
+	current := v.ids.shape(h.kind)
+	shapes := v.ids.Kinds[v.ids.number(h.kind)-1].Shapes
+	if shape < 0 || shape >= len(shapes) {
+		bad(fmt.Errorf("shape %d is unknown", shape))
+	}
+	d, tree, err := v.unstored(rest)
+	if err != nil {
+		bad(err)
+	}
+	r, ok := tree.(*capdata.Record)
+	if !ok {
+		bad(fmt.Errorf("not a record"))
+	}
+	obj := h.self.Elem()
+	for _, x := range r.Fields {
+		was := shapes[shape][x.Name]
+		i := slices.IndexFunc(h.kind.fields, func(f field) bool { return f.name == x.Name })
+		if i < 0 {
+			panic(fault(fmt.Sprintf("%s.%s is stored as %s, and the program has no such field", h.kind.name, x.Name, was)))
+		}
+		f := h.kind.fields[i]
+		if shape != current && was != f.shape {
+			panic(fault(fmt.Sprintf("%s.%s is stored as %s, and is %s in the program", h.kind.name, x.Name, was, f.shape)))
+		}
+		if err := f.codec.decode(&d, x.Value, obj.Field(f.index)); err != nil {
+			bad(fmt.Errorf("%s: %w", x.Name, err))
+		}
+	}
+}
+
+// shapeOf is a type as shapes record it: by what is stored, so that a plain struct is its fields.
+func shapeOf(t reflect.Type, within []reflect.Type) string {
+	if slices.Contains(within, t) {
+		return typeName(t)
+	}
+	within = append(within, t)
+	switch {
+	case t == typeTime, t == typeRef, t == typeBigInt, t == typeBytes, isObject(t):
+		return typeName(t)
+	case isCollection(t):
+		k, e := collectionTypes(t)
+		return "vat.Map[" + shapeOf(k, within) + "]" + shapeOf(e, within)
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + shapeOf(t.Elem(), within)
+	case reflect.Slice:
+		return "[]" + shapeOf(t.Elem(), within)
+	case reflect.Array:
+		return "[" + strconv.Itoa(t.Len()) + "]" + shapeOf(t.Elem(), within)
+	case reflect.Map:
+		return "map[string]" + shapeOf(t.Elem(), within)
+	case reflect.Struct:
+		var fs []string
+		for i := range t.NumField() {
+			f := t.Field(i)
+			tag := f.Tag.Get("vat")
+			if tag == "-" || !f.IsExported() {
+				continue
+			}
+			if tag == "" {
+				tag = lowerCamel(f.Name)
+			}
+			fs = append(fs, tag+" "+shapeOf(f.Type, within))
+		}
+		slices.Sort(fs)
+		return "struct{" + strings.Join(fs, "; ") + "}"
+	case reflect.Interface:
+		return typeName(t)
+	}
+	return t.Kind().String()
+}

@@ -1,0 +1,139 @@
+package liveslots
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/wire"
+)
+
+// Store reads the vat's own rows, as they were at the start of the crank. An error means that the
+// kernel is gone; nothing can be done about it in the vat.
+type Store interface {
+	Get(key string) (value []byte, found bool, err error)
+	Next(prefix, after string) (key string, value []byte, found bool, err error)
+}
+
+// maxCacheBytes bounds one generation of the row cache.
+const maxCacheBytes = 1 << 20
+
+// rows is the vat's view of its store during a crank: what it wrote in this crank, above what it read.
+//
+// Rows that were read stay cached, since nobody but this vat's committed cranks changes them. The cache
+// has two generations: when the young one is full it becomes the old one, and the old one is forgotten.
+type rows struct {
+	below      Store
+	written    map[string]row
+	sorted     []string // the keys of written, or nil if that has to be made
+	young, old map[string]row
+	youngBytes int
+}
+
+type row struct {
+	value []byte
+	found bool
+}
+
+func newRows(below Store) *rows {
+	return &rows{below: below, written: map[string]row{}, young: map[string]row{}}
+}
+
+func (s *rows) get(key string) ([]byte, bool) {
+	if r, ok := s.written[key]; ok {
+		return r.value, r.found
+	}
+	if r, ok := s.young[key]; ok {
+		return r.value, r.found
+	}
+	if r, ok := s.old[key]; ok {
+		s.keep(key, r)
+		return r.value, r.found
+	}
+	value, found, err := s.below.Get(key)
+	if err != nil {
+		panic(fault("read of the vat's store: " + err.Error()))
+	}
+	s.keep(key, row{value, found})
+	return value, found
+}
+
+func (s *rows) set(key string, value []byte) { s.write(key, row{value, true}) }
+func (s *rows) delete(key string)            { s.write(key, row{}) }
+
+func (s *rows) write(key string, r row) {
+	if _, ok := s.written[key]; !ok {
+		s.sorted = nil
+	}
+	s.written[key] = r
+}
+
+// next returns the first row after a key among those with a prefix.
+func (s *rows) next(prefix, after string) (key string, value []byte, found bool) {
+	if s.sorted == nil {
+		s.sorted = slices.Sorted(maps.Keys(s.written))
+	}
+	i, ok := slices.BinarySearch(s.sorted, max(prefix, after))
+	if ok && s.sorted[i] == after {
+		i++
+	}
+	for ; i < len(s.sorted) && !s.written[s.sorted[i]].found; i++ {
+	}
+	lower := after
+	for {
+		k, val, ok, err := s.below.Next(prefix, lower)
+		if err != nil {
+			panic(fault("read of the vat's store: " + err.Error()))
+		}
+		if !ok {
+			break
+		}
+		if i < len(s.sorted) && s.sorted[i] <= k {
+			break // the written row comes first, or hides this one
+		}
+		if _, hidden := s.written[k]; hidden {
+			lower = k
+			continue
+		}
+		return k, val, true
+	}
+	if i < len(s.sorted) && strings.HasPrefix(s.sorted[i], prefix) {
+		return s.sorted[i], s.written[s.sorted[i]].value, true
+	}
+	return "", nil, false
+}
+
+// prime takes over the rows that came with a delivery.
+func (s *rows) prime(rs []wire.Row) {
+	for _, r := range rs {
+		s.keep(r.Key, row{r.Value, r.Found})
+	}
+}
+
+func (s *rows) keep(key string, r row) {
+	n := len(key) + len(r.value)
+	if s.youngBytes+n > maxCacheBytes {
+		s.old, s.young, s.youngBytes = s.young, map[string]row{}, 0
+	}
+	s.young[key] = r
+	s.youngBytes += n
+}
+
+// flush yields the crank's writes in the order of their keys, and starts the next crank's.
+func (s *rows) flush(emit func(wire.Syscall)) {
+	if len(s.written) == 0 {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.written)) {
+		r := s.written[key]
+		if r.found {
+			emit(wire.StoreSet{Key: key, Value: r.value})
+		} else {
+			emit(wire.StoreDelete{Key: key})
+		}
+		delete(s.old, key)
+		s.keep(key, r)
+	}
+	clear(s.written)
+	s.sorted = nil
+}

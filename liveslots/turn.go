@@ -1,0 +1,132 @@
+package liveslots
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+	"runtime/debug"
+)
+
+// A turn is one run of a method: a coroutine that the vat resumes, so that only one turn of a vat runs
+// at any time and nothing runs between cranks. It ends when the method returns, and parks when the
+// method awaits a promise that is not settled.
+type turn struct {
+	v    *Vat
+	what string
+	next func() (struct{}, bool)
+	stop func()
+	// yield parks the turn; it is called on the turn's own coroutine only.
+	yield func(struct{}) bool
+}
+
+// turnContext carries a turn. It has no deadline and is never cancelled: how long a crank may take is
+// the kernel's business.
+type turnContext struct {
+	context.Context
+	t *turn
+}
+
+type turnKey struct{}
+
+func (c *turnContext) Value(key any) any {
+	if key == (turnKey{}) {
+		return c.t
+	}
+	return nil
+}
+
+// abandoned unwinds a parked turn whose vat is closed.
+type abandoned struct{}
+
+// begin starts a turn and runs it until it parks or ends.
+func (v *Vat) begin(what string, body func(context.Context)) {
+	t := &turn{v: v, what: what}
+	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
+		t.yield = yield
+		defer t.recover()
+		body(&turnContext{context.Background(), t})
+	})
+	v.resume(t)
+}
+
+// recover turns a panic of the method into a fault of the delivery: its objects may be half changed, so
+// nothing of the crank may be kept.
+func (t *turn) recover() {
+	switch r := recover().(type) {
+	case nil, abandoned:
+	case faultText:
+		t.v.fail(string(r))
+	default:
+		t.v.log.Error("panic in a turn", "turn", t.what, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		t.v.fail(fmt.Sprintf("panic in %s: %v", t.what, r))
+	}
+}
+
+// resume runs a turn until it parks or ends.
+func (v *Vat) resume(t *turn) {
+	v.current.Store(t)
+	_, parked := t.next()
+	v.current.Store(nil)
+	if parked {
+		v.parked[t] = struct{}{}
+	} else {
+		delete(v.parked, t)
+	}
+}
+
+// wait parks the running turn until p is settled.
+func (t *turn) wait(p *promise) {
+	if p.settled {
+		return
+	}
+	p.waiters = append(p.waiters, func() { t.v.resume(t) })
+	t.park()
+}
+
+func (t *turn) park() {
+	if !t.yield(struct{}{}) {
+		panic(abandoned{})
+	}
+}
+
+// running returns the turn of ctx, and insists that it is the one that runs. A goroutine that outlives
+// its turn, or a context that was kept, would change the vat's objects behind the back of the crank
+// that is being recorded.
+func running(ctx context.Context) *turn {
+	t, _ := ctx.Value(turnKey{}).(*turn)
+	if t == nil {
+		panic("vat: this context does not come from a turn: pass on the one that the method was given")
+	}
+	if t.v.current.Load() != t {
+		panic("vat: the turn of this context (" + t.what + ") is not running: a goroutine started by a vat cannot " +
+			"use references, promises or durable state; let it finish before the method returns or awaits, " +
+			"and use its result in the method")
+	}
+	return t
+}
+
+// Await waits for the promise and returns its value as a T, or the error with which it was rejected.
+// While it waits, the vat handles other messages: what was read from the vat's objects before may have
+// changed after. It returns an error also if the value does not fit T.
+//
+// If the promise is already settled, Await returns at once.
+func Await[T any](ctx context.Context, p Promise) (T, error) {
+	t := running(ctx)
+	var out T
+	if p.p == nil {
+		return out, fmt.Errorf("await of the zero Promise")
+	}
+	t.wait(p.p)
+	if p.p.rejected {
+		return out, errorOf(p.p.val)
+	}
+	c, err := t.v.codecs.of(reflect.TypeFor[T]())
+	if err != nil {
+		return out, fmt.Errorf("await: %w", err)
+	}
+	if err := t.decode(c, p.p.val, reflect.ValueOf(&out).Elem()); err != nil {
+		return *new(T), err
+	}
+	return out, nil
+}

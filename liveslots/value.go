@@ -1,0 +1,199 @@
+package liveslots
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// A value is a passable value inside the vat: what capdata holds on the wire, with its slots as the
+// things themselves instead of their names. A name is made only when a value is handed to the kernel,
+// by [Vat.wireValue]: so a name is never spent on something that was not sent after all.
+//
+// Values do not change once they are made.
+type value struct {
+	body string
+	tree any
+	// slots holds a *promise, a *presence, or a *head for an object of this vat.
+	slots []any
+}
+
+var undefined = value{body: `#"#undefined"`, tree: capdata.Undefined{}}
+
+// An encoder collects the slots of one value while it is put together.
+type encoder struct {
+	v     *Vat
+	slots []any
+	index map[any]int // of slots, once they are many
+	depth int
+	// durable says that the value is to be stored: what lives in memory is refused.
+	durable bool
+}
+
+// maxDepth bounds the nesting of Go values. Go values can be cyclic, passables cannot.
+const maxDepth = capdata.MaxDepth
+
+// maxSlots bounds the references of one value, as the kernel does. Beyond it the sender is told; the
+// kernel would take it for the vat's fault.
+const maxSlots = 1000
+
+// slot returns the index of a slot, the same for the same thing.
+func (e *encoder) slot(x any) int {
+	if e.index == nil {
+		for i, s := range e.slots {
+			if s == x {
+				return i
+			}
+		}
+		if len(e.slots) >= 16 {
+			e.index = make(map[any]int)
+			for i, s := range e.slots {
+				e.index[s] = i
+			}
+		}
+	} else if i, ok := e.index[x]; ok {
+		return i
+	}
+	e.slots = append(e.slots, x)
+	if e.index != nil {
+		e.index[x] = len(e.slots) - 1
+	}
+	return len(e.slots) - 1
+}
+
+// seal makes the value of a tree that was built with the encoder's slots.
+func (e *encoder) seal(tree any) (value, error) {
+	if len(e.slots) > maxSlots {
+		return value{}, fmt.Errorf("a value with %d references: the limit is %d", len(e.slots), maxSlots)
+	}
+	body, err := capdata.Encode(tree)
+	if err != nil {
+		return value{}, err
+	}
+	return value{body, tree, e.slots}, nil
+}
+
+// include copies a part of another value, with the slots that it uses.
+func (e *encoder) include(tree any, slots []any) any {
+	switch x := tree.(type) {
+	case capdata.Remotable:
+		iface := x.Iface
+		if p, ok := slots[x.Slot].(*presence); ok {
+			p.called(iface) // one slot has one interface name, whatever the sender called it where
+			iface = p.iface
+		}
+		return capdata.Remotable{Slot: e.slot(slots[x.Slot]), Iface: iface}
+	case capdata.Promise:
+		return capdata.Promise{Slot: e.slot(slots[x.Slot])}
+	case []any:
+		list := make([]any, len(x))
+		for i := range x {
+			list[i] = e.include(x[i], slots)
+		}
+		return list
+	case *capdata.Record:
+		r := &capdata.Record{Fields: make([]capdata.Field, len(x.Fields))}
+		for i, f := range x.Fields {
+			r.Fields[i] = capdata.Field{Name: f.Name, Value: e.include(f.Value, slots)}
+		}
+		return r
+	case *capdata.Tagged:
+		return &capdata.Tagged{Tag: x.Tag, Payload: e.include(x.Payload, slots)}
+	}
+	return tree
+}
+
+// wireValue names the slots of a value. It cannot fail. The caller calls [Vat.announce] after the
+// syscall that carries the value.
+func (v *Vat) wireValue(x value) wire.CapData {
+	d := wire.CapData{Body: x.body}
+	if len(x.slots) > 0 {
+		d.Slots = make([]wire.Ref, len(x.slots))
+		for i, s := range x.slots {
+			d.Slots[i] = v.name(s)
+		}
+	}
+	return d
+}
+
+// name returns the name of a slot's content, and makes one for what has none.
+func (v *Vat) name(slot any) wire.Ref {
+	switch s := slot.(type) {
+	case *promise:
+		return v.promiseName(s)
+	case *presence:
+		if s.own != nil {
+			return v.objectName(s.own)
+		}
+		return s.ref
+	default:
+		return v.objectName(s.(*head))
+	}
+}
+
+// take makes a value of what came from the kernel. A body that cannot be read is an error, for whoever
+// sent it to hear; the references beside it are known from then on in any case.
+func (v *Vat) take(d wire.CapData) (value, error) {
+	slots := v.takeSlots(d.Slots)
+	tree, err := capdata.Decode(d.Body, len(slots))
+	if err != nil {
+		return value{}, fmt.Errorf("unreadable value: %w", err)
+	}
+	return value{d.Body, tree, slots}, nil
+}
+
+func (v *Vat) takeSlots(refs []wire.Ref) []any {
+	if len(refs) == 0 {
+		return nil
+	}
+	slots := make([]any, len(refs))
+	for i, ref := range refs {
+		if ref != "" && ref[0] == 'p' {
+			slots[i] = v.remotePromise(ref)
+		} else {
+			slots[i] = v.presence(ref)
+		}
+	}
+	return slots
+}
+
+// describe says in a few words what a value is, for error messages.
+func describe(tree any, slots []any) string {
+	switch x := tree.(type) {
+	case nil:
+		return "null"
+	case capdata.Undefined:
+		return "undefined"
+	case bool:
+		return fmt.Sprintf("boolean %v", x)
+	case float64:
+		return fmt.Sprintf("number %v", x)
+	case string:
+		if len(x) > 40 {
+			return fmt.Sprintf("string of %d bytes", len(x))
+		}
+		return fmt.Sprintf("string %q", x)
+	case []any:
+		return fmt.Sprintf("array of %d", len(x))
+	case *capdata.Record:
+		return "record"
+	case *capdata.Tagged:
+		return "tagged value"
+	case *capdata.Error:
+		return "error"
+	case capdata.Symbol:
+		return "symbol"
+	case capdata.Promise:
+		return "promise"
+	case capdata.Remotable:
+		if h, ok := slots[x.Slot].(*head); ok {
+			return "object " + h.kind.name
+		}
+		if x.Iface != "" {
+			return fmt.Sprintf("reference %q", x.Iface)
+		}
+		return "reference"
+	}
+	return "bigint"
+}

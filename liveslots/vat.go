@@ -1,0 +1,261 @@
+package liveslots
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/wire"
+)
+
+// maxFaultBytes bounds the text of a fault, which has to fit its frame.
+const maxFaultBytes = 2000
+
+// Vat is one vat in memory: what it knows of others, its objects, its turns. It belongs to one
+// goroutine at a time.
+type Vat struct {
+	module *Module
+	start  wire.Start
+	log    hclog.Logger
+	codecs *codecs
+	rows   *rows
+	ids    ids
+
+	// The crank at hand.
+	now      time.Time
+	rand     *rand.Rand
+	seed     rand.PCG
+	syscalls []wire.Syscall
+	exit     *leaving
+	// notified holds the promises that the delivery at hand resolves.
+	notified map[wire.Ref]bool
+	// announcing are settled promises that have to be resolved under the name they were mentioned by.
+	announcing []named
+	// broken says why no crank can be processed any more.
+	broken string
+
+	// Turns and what they wait for.
+	tasks   []func()
+	current atomic.Pointer[turn]
+	parked  map[*turn]struct{}
+	// held counts messages to promises that the kernel does not know, which are sent when those settle.
+	held int
+	// deciding counts promises known to the kernel that this vat has to resolve.
+	deciding int
+
+	// Names.
+	promises                map[wire.Ref]*promise
+	presences               map[wire.Ref]*presence
+	objects                 map[wire.Ref]*head
+	lastObject, lastPromise uint64
+	// loaded are the durable objects in memory, in the order in which they came there; unfilled those
+	// whose state was not read yet.
+	loaded, unfilled []*head
+	// ephemerals counts ephemeral objects that others may hold.
+	ephemerals int
+
+	maxValueBytes int
+}
+
+// New makes the vat that start describes. store reads the vat's own rows; only Deliver uses it.
+func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	if start.MaxFrameBytes <= 0 {
+		start.MaxFrameBytes = 4 << 20
+	}
+	if start.MaxSyscalls <= 0 {
+		start.MaxSyscalls = 10_000
+	}
+	v := &Vat{
+		module: m, start: start, log: log,
+		codecs:        m.codecs.seal(),
+		rows:          newRows(store),
+		parked:        map[*turn]struct{}{},
+		promises:      map[wire.Ref]*promise{},
+		presences:     map[wire.Ref]*presence{},
+		objects:       map[wire.Ref]*head{},
+		lastObject:    start.HighObject,
+		lastPromise:   start.HighPromise,
+		maxValueBytes: start.MaxFrameBytes / 2,
+	}
+	v.ids.v = v
+	v.rand = rand.New(&v.seed)
+	return v
+}
+
+// Deliver processes one delivery: it runs turns until none can go on, and returns everything they asked
+// of the kernel. After a Done with a fault the vat is of no use any more.
+func (v *Vat) Deliver(d wire.Deliver) wire.Done {
+	done := wire.Done{Number: d.Number}
+	if v.broken == "" {
+		v.crank(d)
+	}
+	if v.broken != "" {
+		done.Outcome.Fault = v.broken
+		return done
+	}
+	done.Syscalls = v.syscalls
+	done.Outcome.Parked = len(v.parked) + v.held
+	return done
+}
+
+func (v *Vat) crank(d wire.Deliver) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case faultText:
+			v.fail(string(r))
+		default:
+			panic(r) // ours: a turn's own panics are recovered in the turn
+		}
+	}()
+	v.now = time.UnixMilli(d.Now).UTC()
+	v.seed.Seed(d.Seed, d.Number)
+	v.syscalls = nil
+	v.rows.prime(d.State)
+	v.deliver(d.Delivery)
+	v.run()
+	if v.broken != "" {
+		return
+	}
+	v.save()
+	v.rows.flush(v.syscall)
+	if v.exit != nil {
+		v.syscall(wire.Exit{Failure: v.exit.failure, Info: v.wireValue(v.exit.info)})
+	}
+	v.checkSize()
+	v.rest()
+}
+
+// run lets every turn go on that can.
+func (v *Vat) run() {
+	for n := 0; n < len(v.tasks) && v.broken == ""; n++ {
+		v.tasks[n]()
+	}
+	clear(v.tasks)
+	v.tasks = v.tasks[:0]
+}
+
+func (v *Vat) syscall(s wire.Syscall) { v.syscalls = append(v.syscalls, s) }
+
+func (v *Vat) fail(why string) {
+	if v.broken == "" {
+		if len(why) > maxFaultBytes {
+			why = why[:maxFaultBytes] + "…"
+		}
+		v.broken = strings.ToValidUTF8(why, "\uFFFD")
+	}
+}
+
+// checkSize finds a crank that asks for more than the kernel takes, to say so in the vat's own terms.
+func (v *Vat) checkSize() {
+	if n := len(v.syscalls); n > v.start.MaxSyscalls {
+		v.fail(fmt.Sprintf("the crank makes %d syscalls, the limit is %d", n, v.start.MaxSyscalls))
+		return
+	}
+	bytes := 0
+	data := func(d wire.CapData) {
+		bytes += len(d.Body)
+		for _, s := range d.Slots {
+			bytes += len(s)
+		}
+	}
+	for _, s := range v.syscalls {
+		switch x := s.(type) {
+		case wire.Send:
+			data(x.Message.MethArgs)
+		case wire.Resolve:
+			for _, r := range x.Resolutions {
+				data(r.Value)
+			}
+		case wire.StoreSet:
+			bytes += len(x.Key) + len(x.Value)
+		case wire.StoreDelete:
+			bytes += len(x.Key)
+		}
+	}
+	if bytes > v.start.MaxFrameBytes {
+		v.fail(fmt.Sprintf("the crank sends and stores %d bytes, the limit is %d", bytes, v.start.MaxFrameBytes))
+	}
+}
+
+// Close ends the parked turns, whose deferred functions run. It is for programs that hold many vats,
+// such as tests; a worker just exits.
+func (v *Vat) Close() {
+	v.fail("the vat is closed")
+	for t := range v.parked {
+		v.current.Store(t)
+		t.stop()
+	}
+	v.current.Store(nil)
+	clear(v.parked)
+}
+
+// Now is the time of the crank. It does not change while the turn runs, and may jump across an [Await].
+func Now(ctx context.Context) time.Time { return running(ctx).v.now }
+
+// Rand is the source of random numbers to use in a vat: it comes with the delivery, so that what the
+// vat does can be repeated. It is not for secrets.
+func Rand(ctx context.Context) *rand.Rand { return running(ctx).v.rand }
+
+// Log is the vat's logger. What a vat logs reaches the kernel's log with the vat's id and name.
+func Log(ctx context.Context) hclog.Logger { return running(ctx).v.log }
+
+// Name is the name of the vat in its cluster's configuration.
+func Name(ctx context.Context) string { return running(ctx).v.start.Name }
+
+// Parameters are the vat's parameters in the configuration, which is JSON, as encoding/json reads them
+// into a T. A name that T does not have is an error. Without parameters it is the zero T.
+func Parameters[T any](ctx context.Context) (T, error) {
+	var p T
+	err := running(ctx).v.parameters(&p)
+	return p, err
+}
+
+func (v *Vat) parameters(into any) error {
+	if v.start.Parameters == "" {
+		return nil
+	}
+	dec := json.NewDecoder(strings.NewReader(v.start.Parameters))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("parameters: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+// Exit ends the vat when the crank ends, and is part of it: what the turn did and does is kept. Info is
+// told to whoever asks why.
+func Exit(ctx context.Context, info any) {
+	v := running(ctx).v
+	x, err := v.encodeAny(info)
+	if err != nil {
+		x = errorValue(err)
+	}
+	v.leave(x, false)
+}
+
+// Fail ends the vat when the crank ends, and drops all that the crank did.
+func Fail(ctx context.Context, err error) {
+	if err == nil {
+		err = errors.New("failed")
+	}
+	running(ctx).v.leave(errorValue(err), true)
+}
+
+// leaving is how the vat ends with the crank at hand.
+type leaving struct {
+	info    value
+	failure bool
+}
+
+func (v *Vat) leave(info value, failure bool) { v.exit = &leaving{info, failure} }

@@ -1,0 +1,101 @@
+package badgerstore_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/storage/storagetest"
+)
+
+func TestStore(t *testing.T) {
+	for _, d := range []badgerstore.Durability{badgerstore.Power, badgerstore.Process} {
+		t.Run(d.String(), func(t *testing.T) {
+			storagetest.Run(t, func(t *testing.T) (storage.Store, func() (storage.Store, error)) {
+				dir := t.TempDir()
+				open := func() (storage.Store, error) {
+					return badgerstore.Open(dir, badgerstore.Options{Durability: d})
+				}
+				s, err := open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s, open
+			})
+		})
+	}
+}
+
+func TestOpenOfAnOpenDirectory(t *testing.T) {
+	dir := t.TempDir()
+	s, err := badgerstore.Open(dir, badgerstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = badgerstore.Open(dir, badgerstore.Options{})
+	if !errors.Is(err, badgerstore.ErrLocked) {
+		t.Errorf("got %v, want ErrLocked", err)
+	}
+	if want := "open " + dir + ": the database is in use by another process"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err = badgerstore.Open(dir, badgerstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenOfAFile(t *testing.T) {
+	_, err := badgerstore.Open("badgerstore_test.go", badgerstore.Options{})
+	if err == nil || errors.Is(err, badgerstore.ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLimitsAreUseful(t *testing.T) {
+	s, err := badgerstore.Open(t.TempDir(), badgerstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }() // nothing was written
+	if l := s.Limits(); l.Rows < 90_000 || l.Bytes < 8<<20 {
+		t.Errorf("got %+v", l)
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var out bytes.Buffer
+	log := hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Debug})
+	s, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "[DEBUG] badger: message=") {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestParseDurability(t *testing.T) {
+	for _, d := range []badgerstore.Durability{badgerstore.Power, badgerstore.Process} {
+		if got, err := badgerstore.ParseDurability(d.String()); got != d || err != nil {
+			t.Errorf("%v: got %v, %v", d, got, err)
+		}
+	}
+	if _, err := badgerstore.ParseDurability("paper"); err == nil {
+		t.Error("an unknown name was accepted")
+	}
+}

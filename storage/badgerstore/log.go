@@ -1,0 +1,25 @@
+package badgerstore
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// badgerLog gives Badger's lines to hclog. What Badger finds informative concerns its tables and its
+// compactions; for a kernel that is detail, so it goes one level down.
+type badgerLog struct{ log hclog.Logger }
+
+func (l badgerLog) Errorf(format string, args ...any)   { l.write(hclog.Error, format, args) }
+func (l badgerLog) Warningf(format string, args ...any) { l.write(hclog.Warn, format, args) }
+func (l badgerLog) Infof(format string, args ...any)    { l.write(hclog.Debug, format, args) }
+func (l badgerLog) Debugf(format string, args ...any)   { l.write(hclog.Trace, format, args) }
+
+func (l badgerLog) write(level hclog.Level, format string, args []any) {
+	// Rendering costs more than asking.
+	if level < l.log.GetLevel() {
+		return
+	}
+	l.log.Log(level, "badger", "message", strings.TrimSpace(fmt.Sprintf(format, args...)))
+}

@@ -1,0 +1,148 @@
+package storage
+
+// Layers is the state as the machine sees it while the store lags behind: a row is looked for in the
+// current group (applied, not yet handed to the store), then in the group being committed, then in a
+// bounded cache, then in the store.
+//
+//	Apply … Apply, Seal ──► store.Commit(sealed), elsewhere ──► Committed
+//	Apply … Apply           meanwhile, into the next group
+//
+// # Concurrency
+//
+// One goroutine owns Layers. The writes that Seal returned are shared with whoever commits them, and
+// are only read by both sides. The store's Commit may run at the same time as any method but Committed,
+// which is called when it has returned without an error. After an error Layers is of no more use.
+type Layers struct {
+	store Reader
+	// current takes what is applied; sealed is being committed, and empty if nothing is.
+	current, sealed *table[row]
+	committing      bool
+	currentBytes    int
+	cache           *cache
+}
+
+// row is what a group knows about a key.
+type row struct {
+	// value is nil for a deletion.
+	value []byte
+	// fresh says that no layer below this group has the key. A deletion is never fresh: it is elided.
+	fresh bool
+}
+
+// NewLayers returns a view of store without any group. The cache holds about cacheBytes, keys and
+// bookkeeping included; with zero nothing is cached.
+func NewLayers(store Reader, cacheBytes int) *Layers {
+	return &Layers{
+		store:   store,
+		current: newTable[row](),
+		sealed:  newTable[row](),
+		cache:   newCache(cacheBytes),
+	}
+}
+
+// Get implements [Reader].
+func (l *Layers) Get(key string) ([]byte, bool, error) {
+	if r, ok := l.current.get(key); ok {
+		return r.value, r.value != nil, nil
+	}
+	if r, ok := l.sealed.get(key); ok {
+		return r.value, r.value != nil, nil
+	}
+	if value, ok := l.cache.get(key); ok {
+		return value, value != nil, nil
+	}
+	value, found, err := l.store.Get(key)
+	if err != nil {
+		return nil, false, err
+	}
+	if !found {
+		value = nil
+	}
+	l.cache.put(key, value)
+	return value, found, nil
+}
+
+// Next implements [Reader]. Its cost does not depend on the size of the groups, except for what was
+// added since the last Next; it goes to the store each time.
+func (l *Layers) Next(prefix, after string) (string, []byte, bool, error) {
+	for {
+		key, value, found, err := l.store.Next(prefix, after)
+		if err != nil {
+			return "", nil, false, err
+		}
+		// Where layers have the same key, the upper one is the truth: it comes last here.
+		for _, t := range [...]*table[row]{l.sealed, l.current} {
+			if k, r, ok := t.next(prefix, after); ok && (!found || k <= key) {
+				key, value, found = k, r.value, true
+			}
+		}
+		if !found || value != nil {
+			return key, value, found, nil
+		}
+		after = key // deleted
+	}
+}
+
+// Apply adds the writes of one crank to the current group. Later writes to a key win, and a key that
+// is born and dies inside one group leaves no write at all.
+func (l *Layers) Apply(writes []Write) {
+	for _, w := range writes {
+		old, known := l.current.get(w.Key)
+		fresh := w.Fresh && l.absentFromSealed(w.Key)
+		if known {
+			// What is below this group does not change while it grows: the first write knew.
+			fresh = old.fresh
+			l.currentBytes -= len(w.Key) + len(old.value)
+		}
+		if w.Value == nil && fresh {
+			l.current.delete(w.Key)
+			continue
+		}
+		l.current.put(w.Key, row{value: w.Value, fresh: fresh})
+		l.currentBytes += w.Size()
+	}
+}
+
+// absentFromSealed guards the promise of Fresh where that is cheap.
+func (l *Layers) absentFromSealed(key string) bool {
+	r, ok := l.sealed.get(key)
+	return !ok || r.value == nil
+}
+
+// Size returns how many rows the current group holds, and how many bytes of keys and values, as the
+// store's [Limits] count them.
+func (l *Layers) Size() (rows, bytes int) { return len(l.current.rows), l.currentBytes }
+
+// Seal closes the current group, which is from then on the one being committed, and returns its
+// writes, in the order of their keys, each key once; an empty group has none. The next group is empty.
+//
+// It panics if the last sealed group was not reported as Committed.
+func (l *Layers) Seal() []Write {
+	if l.committing {
+		panic("storage: Seal while a group is being committed")
+	}
+	l.committing = true
+	l.sealed, l.current = l.current, newTable[row]()
+	l.currentBytes = 0
+	keys := l.sealed.keys()
+	writes := make([]Write, len(keys))
+	for i, key := range keys {
+		r := l.sealed.rows[key]
+		writes[i] = Write{Key: key, Value: r.value, Fresh: r.fresh}
+	}
+	return writes
+}
+
+// Committed says that the sealed group is in the store. Its rows stay at hand in the cache.
+//
+// It panics if there is no sealed group.
+func (l *Layers) Committed() {
+	if !l.committing {
+		panic("storage: Committed without Seal")
+	}
+	l.committing = false
+	for key, r := range l.sealed.rows {
+		l.cache.put(key, r.value)
+	}
+	l.sealed = newTable[row]()
+}

@@ -1,0 +1,198 @@
+package supervisor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
+)
+
+// Bounds of what a worker may log.
+const (
+	maxLine       = 4 << 10 // bytes of a line that are looked at; the rest is cut off
+	maxLogText    = 1 << 10 // bytes of a message, or of a value, that are logged
+	maxLogFields  = 16
+	linesPerSec   = 100
+	linesAtOnce   = 1000
+	bytesPerSec   = 16 << 20 // beyond it the worker's writes wait: a flood costs CPU here as well
+	maxLastWords  = 300
+	droppedNotice = "worker log lines dropped"
+)
+
+// logReader turns what a worker prints into log entries of ours.
+type logReader struct {
+	log   hclog.Logger
+	lines *rate.Limiter
+	bytes *rate.Limiter
+
+	mu struct {
+		sync.Mutex
+		dropped int
+		last    string // the last line of plain text, or the first of a panic
+		panics  bool
+	}
+}
+
+func newLogReader(log hclog.Logger) *logReader {
+	return &logReader{
+		log:   log,
+		lines: rate.NewLimiter(linesPerSec, linesAtOnce),
+		bytes: rate.NewLimiter(bytesPerSec, bytesPerSec),
+	}
+}
+
+// read logs the lines of in until it ends.
+func (l *logReader) read(in *bufio.Reader) {
+	fresh := true // the next piece begins a line; what does not is cut off
+	for {
+		piece, err := in.ReadSlice('\n')
+		if fresh {
+			l.line(bytes.TrimRight(piece, "\r\n"))
+		}
+		if fresh = err == nil; err != nil && err != bufio.ErrBufferFull {
+			return
+		}
+		// A fraction of a millisecond at most, so there is nothing to cancel.
+		_ = l.bytes.WaitN(context.Background(), len(piece))
+	}
+}
+
+// line logs one line, if there have not been too many.
+func (l *logReader) line(line []byte) {
+	if len(line) == 0 {
+		return
+	}
+	structured := line[0] == '{'
+	if !structured {
+		l.remember(line)
+	}
+	if !l.lines.Allow() {
+		l.mu.Lock()
+		l.mu.dropped++
+		l.mu.Unlock()
+		return
+	}
+	l.report()
+	if structured && l.structured(line) {
+		return
+	}
+	level := hclog.Debug
+	if bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
+		level = hclog.Error
+	}
+	l.log.Log(level, "worker says", "text", clean(string(line), maxLogText))
+}
+
+// structured logs a line that hclog wrote in the worker, at its level. It answers false if it is not one.
+func (l *logReader) structured(line []byte) bool {
+	var entry map[string]json.RawMessage
+	if json.Unmarshal(line, &entry) != nil {
+		return false
+	}
+	text := func(key string) string {
+		var s string
+		_ = json.Unmarshal(entry[key], &s) // what is no string counts as none
+		return s
+	}
+	message, level := text("@message"), hclog.LevelFromString(text("@level"))
+	if level == hclog.NoLevel || level == hclog.Off || message == "" {
+		return false
+	}
+	if level < l.log.GetLevel() {
+		return true
+	}
+	var fields []any
+	for _, key := range slices.Sorted(maps.Keys(entry)) {
+		if strings.HasPrefix(key, "@") || len(fields) == 2*maxLogFields {
+			continue
+		}
+		value := string(entry[key])
+		var s string
+		if json.Unmarshal(entry[key], &s) == nil {
+			value = s
+		}
+		fields = append(fields, fieldName(key), clean(value, maxLogText))
+	}
+	l.log.Log(level, clean(message, maxLogText), fields...)
+	return true
+}
+
+// fieldName keeps a worker's field from passing for one of ours.
+func fieldName(key string) string {
+	key = strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) || r == '.' || r == '-' {
+			return r
+		}
+		return '_'
+	}, key)
+	switch key = key[:min(len(key), 32)]; key {
+	case "vat", "name", "pid", "crank", "service", "cause", "":
+		return "its_" + key
+	}
+	return key
+}
+
+// remember keeps the line that most likely says why a worker died.
+func (l *logReader) remember(line []byte) {
+	starts := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) || bytes.HasPrefix(line, []byte("worker: "))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.panics && !starts {
+		return // the rest of its stack trace
+	}
+	l.mu.panics = starts
+	l.mu.last = clean(string(line[:min(len(line), maxLastWords)]), maxLastWords)
+}
+
+func (l *logReader) lastWords() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.last
+}
+
+// report says how many lines were dropped since it last did.
+func (l *logReader) report() {
+	l.mu.Lock()
+	n := l.mu.dropped
+	l.mu.dropped = 0
+	l.mu.Unlock()
+	if n > 0 {
+		l.log.Warn(droppedNotice, "lines", n)
+	}
+}
+
+// clean makes text from outside fit for a log or a terminal: one line, no control characters, at most
+// that many bytes (and a little).
+func clean(s string, most int) string {
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	plain := func(r rune) bool { return r != utf8.RuneError && strconv.IsPrint(r) }
+	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case plain(r):
+			b.WriteRune(r)
+		case r == utf8.RuneError:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,335 @@
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/wire"
+	"ocapkernel.dev/worker"
+)
+
+// The test binary is also the worker program, and a kernel to be killed.
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(wire.CookieKey) != "", len(os.Args) == 2 && os.Args[1] == wire.ModulesFlag:
+		worker.Main(worker.Program{Modules: []string{"echo", "rogue"}, New: newVat})
+	case len(os.Args) == 3 && os.Args[1] == "be-a-kernel":
+		beKernel(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "be-an-echo":
+		beEcho()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// newVat makes the vat whose behaviour the module names.
+func newVat(s wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
+	switch s.Module {
+	case "no-hello":
+		return nil, errors.New("this vat\ncannot be")
+	case "die-early":
+		fmt.Fprintln(os.Stderr, "worker: a reason")
+		os.Exit(7)
+	case "hang-early":
+		select {}
+	}
+	return &vat{store: store, log: log}, nil
+}
+
+type vat struct {
+	store worker.Store
+	log   hclog.Logger
+}
+
+// Deliver does what the body of a Call says; anything else it answers with no syscalls.
+func (v *vat) Deliver(d wire.Deliver) wire.Done {
+	call, ok := d.Delivery.(wire.Call)
+	if !ok {
+		return wire.Done{}
+	}
+	verb, arg, _ := strings.Cut(call.Message.MethArgs.Body, " ")
+	switch verb {
+	case "echo":
+		return wire.Done{Syscalls: []wire.Syscall{wire.Send{Target: call.Target, Message: call.Message}}}
+	case "get":
+		value, found, err := v.store.Get(arg)
+		return wire.Done{Outcome: wire.Outcome{Fault: fmt.Sprintf("%q %v %v", value, found, err)}}
+	case "next":
+		key, value, found, err := v.store.Next(arg, arg)
+		return wire.Done{Outcome: wire.Outcome{Fault: fmt.Sprintf("%q %q %v %v", key, value, found, err)}}
+	case "env":
+		return wire.Done{Outcome: wire.Outcome{Fault: v.surroundings()}}
+	case "late":
+		go func() {
+			for {
+				if _, _, err := v.store.Get("x"); err != nil {
+					fmt.Fprintln(os.Stderr, "late: "+err.Error())
+					return
+				}
+			}
+		}()
+		return wire.Done{}
+	case "panic":
+		panic("oh dear")
+	case "exit":
+		n, _ := strconv.Atoi(arg)
+		os.Exit(n)
+	case "loop":
+		for {
+		}
+	case "sleep":
+		select {}
+	case "many":
+		n, _ := strconv.Atoi(arg)
+		return wire.Done{Syscalls: slicesRepeat(wire.StoreDelete{Key: "k"}, n)}
+	case "big":
+		n, _ := strconv.Atoi(arg)
+		return wire.Done{Syscalls: []wire.Syscall{wire.StoreSet{Key: "k", Value: make([]byte, n)}}}
+	case "raw": // bytes on the stream, given in hex
+		raw, _ := hex.DecodeString(arg)
+		_, _ = unix.Write(wire.DataFD, raw)
+		select {}
+	case "frame": // a well-formed frame that may be out of place
+		_, _ = unix.Write(wire.DataFD, oddFrame(arg))
+		select {}
+	case "close": // and live on
+		_ = unix.Shutdown(wire.DataFD, unix.SHUT_WR)
+		select {}
+	case "log":
+		v.log.Warn("a warning", "answer", 42, "vat", "v999", "text", "two\nlines")
+	case "print":
+		fmt.Println("on stdout")
+		fmt.Fprintln(os.Stderr, "on stderr\x1b[31m")
+	case "flood":
+		fd, _ := strconv.Atoi(arg)
+		junk := bytes.Repeat([]byte{'x', 0, 0x1b}, 1<<20)
+		for range 4 {
+			for rest := junk; len(rest) > 0; {
+				n, err := unix.Write(fd, rest)
+				if err != nil {
+					break
+				}
+				rest = rest[n:]
+			}
+		}
+	case "lines":
+		for i := range 20_000 {
+			fmt.Fprintln(os.Stderr, "line", i)
+		}
+	case "forge":
+		fmt.Fprintln(os.Stderr, `{"@message":1,"@level":{}}`)
+		fmt.Fprintln(os.Stderr, `{"@level":"error","@message":"forged\u001b[2J","vat":"v0","a\nb":"c","n":{"deep":[1]}}`)
+		fmt.Fprintln(os.Stderr, `{"@level":"off","@message":"x"}`)
+	}
+	return wire.Done{}
+}
+
+func slicesRepeat(s wire.Syscall, n int) []wire.Syscall {
+	out := make([]wire.Syscall, n)
+	for i := range out {
+		out[i] = s
+	}
+	return out
+}
+
+func oddFrame(name string) []byte {
+	var f wire.UpFrame
+	switch name {
+	case "wrong-number":
+		f = wire.Done{Number: 77}
+	case "hello":
+		f = wire.Hello{}
+	case "two-gets":
+		b, _ := wire.AppendUp(nil, wire.Get{Key: "a"})
+		b, _ = wire.AppendUp(b, wire.Get{Key: "b"})
+		return b
+	case "two-dones":
+		b, _ := wire.AppendUp(nil, wire.Done{Number: 1})
+		b, _ = wire.AppendUp(b, wire.Done{Number: 1})
+		return b
+	}
+	b, _ := wire.AppendUp(nil, f)
+	return b
+}
+
+// surroundings lists what the process got beyond its descriptors 0 to 4: variables and files.
+func (v *vat) surroundings() string {
+	var got []string
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		got = append(got, name)
+	}
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range fds {
+		target, _ := os.Readlink("/proc/self/fd/" + e.Name())
+		if n, _ := strconv.Atoi(e.Name()); n == 0 || n > 4 {
+			got = append(got, "fd:"+target)
+		}
+	}
+	comm, _ := os.ReadFile("/proc/self/comm")
+	cwd, _ := os.Getwd()
+	got = append(got, "comm:"+strings.TrimSpace(string(comm)), "cwd:"+cwd, "args:"+strings.Join(os.Args, ","))
+	return strings.Join(got, " ")
+}
+
+// A house is a supervisor with what a test needs around it.
+type house struct {
+	*supervisor.Supervisor
+	t      testing.TB
+	events chan supervisor.Event
+	runDir string
+	log    *syncBuffer
+}
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func newHouse(t testing.TB, change ...func(*supervisor.Config)) *house {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ok")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	log := &syncBuffer{}
+	cfg := supervisor.Config{
+		RunDir:       filepath.Join(dir, "run"),
+		Logger:       hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Trace}),
+		StockProgram: self(t),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := supervisor.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{Supervisor: s, t: t, events: make(chan supervisor.Event, 64), runDir: cfg.RunDir, log: log}
+	t.Cleanup(h.close)
+	return h
+}
+
+func (h *house) close() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := h.Close(ctx); err != nil {
+		h.t.Errorf("close: %v", err)
+	}
+	if _, err := os.Stat(h.runDir); !errors.Is(err, os.ErrNotExist) {
+		h.t.Errorf("run directory is still there: %v", err)
+	}
+}
+
+func self(t testing.TB) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+func (h *house) spec(module string) supervisor.Spec {
+	return supervisor.Spec{Start: wire.Start{Vat: "v1", Name: "alice", Module: module, Incarnation: 1}}
+}
+
+// start returns a worker that is ready.
+func (h *house) start(spec supervisor.Spec) *supervisor.Worker {
+	h.t.Helper()
+	w := h.Start(spec, h.events)
+	r := want[supervisor.Ready](h)
+	if r.Worker != w || r.Pid <= 0 || r.Pid != w.Pid() {
+		h.t.Fatalf("got ready %+v, want one of %p with its pid", r, w)
+	}
+	return w
+}
+
+// want returns the next event, which has to be an E.
+func want[E supervisor.Event](h *house) E {
+	h.t.Helper()
+	select {
+	case e := <-h.events:
+		got, ok := e.(E)
+		if !ok {
+			h.t.Fatalf("got event %T %+v, want a %T\n%s", e, e, got, h.log)
+		}
+		return got
+	case <-time.After(20 * time.Second):
+		h.t.Fatalf("no event\n%s", h.log)
+	}
+	panic("not reached")
+}
+
+func (h *house) wantExit(cause supervisor.Cause, parts ...string) supervisor.Exited {
+	h.t.Helper()
+	e := want[supervisor.Exited](h)
+	if e.Cause != cause {
+		h.t.Fatalf("got cause %s (%s), want %s\n%s", e.Cause, e.Detail, cause, h.log)
+	}
+	for _, p := range parts {
+		if !strings.Contains(e.Detail, p) {
+			h.t.Errorf("got detail %q, want it to contain %q", e.Detail, p)
+		}
+	}
+	if strings.ContainsFunc(e.Detail, func(r rune) bool { return r < ' ' }) {
+		h.t.Errorf("detail %q has control characters", e.Detail)
+	}
+	return e
+}
+
+func call(number uint64, body string) wire.Deliver {
+	return wire.Deliver{Number: number, Now: 1, Seed: 2, Delivery: wire.Call{
+		Target: "o+0", Message: wire.Message{MethArgs: wire.CapData{Body: body}},
+	}}
+}
+
+// eventually polls for what no event tells.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("never came: %s", what)
+}
+
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}

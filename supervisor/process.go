@@ -1,0 +1,341 @@
+package supervisor
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/wire"
+)
+
+// hostEnv lists the variables of the kernel that a worker inherits. All of them are for the Go runtime,
+// none for the vat.
+func hostEnv() []string {
+	var env []string
+	for _, key := range []string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"} {
+		if v, ok := os.LookupEnv(key); ok {
+			env = append(env, key+"="+v)
+		}
+	}
+	return env
+}
+
+// process is the OS process of a worker, and the [runner.Runner] by which go-plugin runs it.
+//
+// Whatever go-plugin reads of a worker is reduced to one short line, the handshake: its log reader lets a worker
+// panic the kernel (a log line whose "@message" is a number), and its reader of stdout keeps a buffer and a
+// goroutine for what nobody wants. Log lines are read by logs.go instead.
+type process struct {
+	w    *Worker
+	cmd  *exec.Cmd
+	plug *plugin.Client
+	logs *logReader
+
+	stdout, stderr *os.File // our ends
+	pidfd          *os.File
+	handshake      *io.PipeReader
+	pumps          sync.WaitGroup
+	pumped         chan struct{} // closed when both pumps are at their end
+
+	exited chan struct{} // closed when the process is reaped; then state and ours are set
+	state  syscall.WaitStatus
+	ours   bool // we had sent SIGKILL before it ended
+
+	mu struct {
+		sync.Mutex
+		pid            int
+		killed, reaped bool
+		control        *os.File // our end, until the control plane takes it
+	}
+}
+
+var _ runner.Runner = (*process)(nil)
+
+func newProcess(w *Worker) *process {
+	return &process{w: w, exited: make(chan struct{}), pumped: make(chan struct{}), logs: newLogReader(w.log)}
+}
+
+// launch starts the program and returns our end of its data socket, after the handshake. On an error
+// the caller still calls cleanUp.
+func (p *process) launch() (*net.UnixConn, error) {
+	path, pinned, err := openProgram(p.w.spec.Program, p.w.spec.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	if pinned != nil {
+		defer pinned.Close()
+	}
+	data, dataChild, err := socketpair("data")
+	if err != nil {
+		return nil, err
+	}
+	defer dataChild.Close()
+	conn, err := net.FileConn(data)
+	_ = data.Close() // conn is a duplicate
+	if err != nil {
+		return nil, fmt.Errorf("data socket: %w", err)
+	}
+	control, controlChild, err := socketpair("control")
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	defer controlChild.Close()
+	p.mu.Lock()
+	p.mu.control = control
+	p.mu.Unlock()
+
+	start := p.w.spec.Start
+	p.cmd = &exec.Cmd{
+		Path:       path,
+		Args:       []string{wire.WorkerName, start.Vat, start.Module},
+		Dir:        "/",
+		ExtraFiles: []*os.File{dataChild, controlChild},
+	}
+	p.plug = plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
+		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, tmpDir string) (runner.Runner, error) {
+			_ = os.Remove(tmpDir) // for sockets, of which there are none; a stray empty directory harms nobody
+			p.cmd.Env = append(cmd.Env, hostEnv()...)
+			return p, nil
+		},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},
+		SkipHostEnv:      true,
+		StartTimeout:     p.w.sup.cfg.StartTimeout,
+		GRPCDialOptions:  dialOptions(p.dialControl),
+		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
+	})
+	if _, err := p.plug.Start(); err != nil {
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, errors.Join(errors.New(clean(text, 300)), conn.Close())
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// openProgram finds the program and, if it has to have a certain hash, checks that. Then the file stays
+// open and is executed through its descriptor, so that what runs is what was checked and not what has
+// meanwhile taken its name.
+func openProgram(program, want string) (path string, pinned *os.File, err error) {
+	if program == "" {
+		return "", nil, errors.New("no worker program")
+	}
+	if path, err = filepath.Abs(program); err != nil {
+		return "", nil, fmt.Errorf("worker program: %w", err)
+	}
+	if want == "" {
+		return path, nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", nil, fmt.Errorf("worker program: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", nil, fmt.Errorf("worker program: %w", err)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(got, want) {
+		return "", nil, fmt.Errorf("worker program %s has sha256 %s, want %s", path, got, clean(want, 80))
+	}
+	// In the child, descriptors 3 and 4 are others: stay above.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 16)
+	if err != nil {
+		return "", nil, fmt.Errorf("worker program: %w", err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), os.NewFile(uintptr(fd), path), nil
+}
+
+func socketpair(name string) (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s socket: %w", name, err)
+	}
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name+" of worker"), nil
+}
+
+// Start is part of being a runner: it is called once, by launch, through go-plugin.
+func (p *process) Start(context.Context) error {
+	var childOut, childErr *os.File
+	var err error
+	if p.stdout, childOut, err = os.Pipe(); err != nil {
+		return err
+	}
+	defer childOut.Close()
+	if p.stderr, childErr, err = os.Pipe(); err != nil {
+		return err
+	}
+	defer childErr.Close()
+	pidfd := -1
+	p.cmd.Stdout, p.cmd.Stderr = childOut, childErr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("start worker program: %w", err)
+	}
+	if pidfd < 0 {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		return errors.New("start worker program: no pidfd: Linux 5.4 or later is needed")
+	}
+	_ = unix.SetNonblock(pidfd, true)
+	p.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	p.mu.Lock()
+	p.mu.pid = p.cmd.Process.Pid
+	p.w.pid.Store(int64(p.mu.pid))
+	killed := p.mu.killed
+	p.mu.Unlock()
+	go p.reap()
+
+	line, w := io.Pipe()
+	p.handshake = line
+	p.pumps.Go(func() {
+		out := bufio.NewReaderSize(p.stdout, maxLine)
+		first, _ := out.ReadSlice('\n') // a line that is too long, or none, is no handshake
+		_, _ = w.Write(first)
+		_ = w.Close()
+		p.logs.read(out)
+	})
+	p.pumps.Go(func() { p.logs.read(bufio.NewReaderSize(p.stderr, maxLine)) })
+	go func() {
+		p.pumps.Wait()
+		close(p.pumped)
+	}()
+	if killed {
+		p.kill()
+	}
+	return nil
+}
+
+// reap waits for the process without a thread, kills what is left of its group while its id is still
+// taken, and only then lets the id go.
+func (p *process) reap() {
+	defer close(p.exited)
+	if raw, err := p.pidfd.SyscallConn(); err == nil {
+		_ = raw.Read(func(fd uintptr) bool {
+			var info unix.Siginfo
+			err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+			return err != nil && err != unix.EINTR || info.Signo != 0
+		})
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ours = p.mu.killed
+	_ = unix.Kill(-p.mu.pid, unix.SIGKILL)
+	if state, err := p.cmd.Process.Wait(); err == nil {
+		p.state, _ = state.Sys().(syscall.WaitStatus)
+	}
+	p.mu.reaped = true
+	_ = p.pidfd.Close()
+}
+
+// kill ends the process and its group, now or as soon as it exists.
+func (p *process) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.killed = true
+	if p.mu.pid != 0 && !p.mu.reaped {
+		_ = unix.Kill(-p.mu.pid, unix.SIGKILL) // fails only if it is gone
+	}
+}
+
+// status waits, at most that long, for how the process ended, and whether we had sent it SIGKILL by then.
+func (p *process) status(wait time.Duration) (status syscall.WaitStatus, ours, ok bool) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return p.state, p.ours, true
+	case <-timer.C:
+		return 0, false, false
+	}
+}
+
+// lastWords is the line by which the worker explained its end, if there is one. It waits, at most that
+// long, for the log to end.
+func (p *process) lastWords(wait time.Duration) string {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-p.pumped:
+	case <-timer.C:
+	}
+	return p.logs.lastWords()
+}
+
+// cleanUp waits for the process, which the caller has killed, and releases what belongs to it.
+func (p *process) cleanUp() {
+	if p.w.Pid() != 0 {
+		<-p.exited
+		// The pipes may hold the last lines, or be held open by what the process left behind.
+		timer := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-p.pumped:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	p.mu.Lock()
+	control := p.mu.control
+	p.mu.control = nil
+	p.mu.Unlock()
+	for _, f := range []*os.File{p.stdout, p.stderr, control} {
+		if f != nil {
+			_ = f.Close() // of reading ends: ends the pumps
+		}
+	}
+	p.pumps.Wait()
+	p.logs.report()
+}
+
+// Wait is part of being a runner.
+func (p *process) Wait(context.Context) error { <-p.exited; return nil }
+
+// Kill is part of being a runner.
+func (p *process) Kill(context.Context) error { p.kill(); return nil }
+
+// Stdout is part of being a runner: the handshake and no more.
+func (p *process) Stdout() io.ReadCloser { return p.handshake }
+
+// Stderr is part of being a runner: nothing.
+func (p *process) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name is part of being a runner.
+func (p *process) Name() string { return wire.WorkerName }
+
+// ID is part of being a runner.
+func (p *process) ID() string {
+	if pid := p.w.Pid(); pid != 0 {
+		return fmt.Sprint(pid)
+	}
+	return ""
+}
+
+// Diagnose is part of being a runner.
+func (p *process) Diagnose(context.Context) string { return "" }
+
+// PluginToHost is part of being a runner. What the worker names is ignored: nothing is ever dialled.
+func (p *process) PluginToHost(string, string) (string, string, error) {
+	return "unix", "inherited", nil
+}
+
+// HostToPlugin is part of being a runner. There is nothing of ours to connect to.
+func (p *process) HostToPlugin(string, string) (string, string, error) {
+	return "", "", errors.New("supervisor: a worker connects to nothing")
+}

@@ -1,0 +1,214 @@
+// Package supervisor runs workers: one OS process for each [Worker], which hosts one vat. It starts
+// them, carries frames to and from them, holds them to their limits, and reports how they end.
+//
+// # Trust
+//
+// A worker is hostile. Each frame is bounded before it is read and checked before it is decoded; what
+// comes out of turn ends the worker. Its log lines are bounded in length and rate and carry no control
+// characters. It inherits no descriptor, no standard input and no environment but what is listed in
+// process.go. Identity is the descriptor that a frame arrives on, never a field.
+//
+// # Transport
+//
+// Frames travel on a socketpair (descriptor 3 of the worker): nobody else can connect to it, and its end
+// is the death of the worker, exactly. hashicorp/go-plugin does the launch: cookie, protocol version,
+// handshake; its own protocol, on a second socketpair (descriptor 4), is opened by the first
+// [Worker.Ping] and serves nothing but that.
+//
+// # Concurrency
+//
+// Methods of a Worker may be called from any goroutine and never block on the worker: a frame that the
+// socket does not take at once is handed to a goroutine. Each worker has one goroutine that reads it;
+// what it says arrives, in order, on the channel given to [Supervisor.Start]. Reading stops while that
+// channel is full. Deadlines are kept here: a worker that lets one pass is killed.
+//
+// # Death
+//
+// A worker ends with its kernel, also when that is killed: it sees the end of its descriptor 3. To end a
+// worker is to SIGKILL its process group.
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/wire"
+)
+
+// Config says how workers are run.
+type Config struct {
+	// RunDir is a directory for this kernel alone, at a short path. New removes what an earlier run left
+	// there and makes it; Close removes it. It never holds a socket that anyone could connect to.
+	RunDir string
+	// Logger takes the life of workers, and what they log, with the vat's id and name.
+	Logger hclog.Logger
+	// Starts is how many workers may be starting at the same time; 3 if zero. Starting is bound by CPU.
+	Starts int
+	// StartTimeout is how long a worker may take from exec to hello; 10 s if zero.
+	StartTimeout time.Duration
+	// StopTimeout is how long a worker may take to leave after bye; 1 s if zero.
+	StopTimeout time.Duration
+	// StockProgram is the path of the worker program for a Spec that names none.
+	StockProgram string
+}
+
+// Supervisor runs workers until it is closed.
+type Supervisor struct {
+	cfg   Config
+	log   hclog.Logger
+	slots chan struct{} // holds one item for each worker that is starting
+	done  chan struct{} // closed by Close: nobody listens to events any more
+	wg    sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		closed  bool
+		workers map[*Worker]struct{}
+	}
+}
+
+// New checks cfg and makes its run directory. It also marks all descriptors of this process, other than
+// the standard three, to be closed on exec: those that the process itself inherited would else go on to
+// every worker.
+func New(cfg Config) (*Supervisor, error) {
+	if cfg.RunDir == "" {
+		return nil, errors.New("supervisor: no run directory")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	if cfg.Starts <= 0 {
+		cfg.Starts = 3
+	}
+	if cfg.StartTimeout <= 0 {
+		cfg.StartTimeout = 10 * time.Second
+	}
+	if cfg.StopTimeout <= 0 {
+		cfg.StopTimeout = time.Second
+	}
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("supervisor: close descriptors on exec (Linux 5.11 or later is needed): %w", err)
+	}
+	if err := makeRunDir(cfg.RunDir); err != nil {
+		return nil, err
+	}
+	s := &Supervisor{
+		cfg:   cfg,
+		log:   cfg.Logger.Named("vat"),
+		slots: make(chan struct{}, cfg.Starts),
+		done:  make(chan struct{}),
+	}
+	s.mu.workers = make(map[*Worker]struct{})
+	return s, nil
+}
+
+// makeRunDir leaves dir empty and private. It refuses a directory with anything in it that is not ours,
+// since it removes what it finds.
+func makeRunDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), runPrefix) {
+			return fmt.Errorf("run directory %s holds %q, which is not ours", dir, e.Name())
+		}
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("run directory: %w", err)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return nil
+}
+
+// runPrefix begins the name of whatever go-plugin puts into the run directory.
+const runPrefix = "plugin"
+
+// Spec says what a worker is.
+type Spec struct {
+	// Program is the path of the worker program; empty for the stock one.
+	Program string
+	// SHA256 is the hash that the program must have, in hex; empty if any will do.
+	SHA256 string
+	// Start is the first frame. Its MaxFrameBytes and MaxSyscalls, if not 0, are enforced here.
+	Start wire.Start
+	// DeliveryTime is how long a delivery may take; 10 s if zero.
+	DeliveryTime time.Duration
+}
+
+// Start starts a worker and returns at once. What becomes of it arrives on events, in order: Ready (if
+// it gets so far), what it says, and at last, exactly once, Exited. The channel may be shared by all workers.
+// After Close has been called nothing more is sent.
+func (s *Supervisor) Start(spec Spec, events chan<- Event) *Worker {
+	w := newWorker(s, spec, events)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed {
+		w.Kill()
+		return w
+	}
+	s.mu.workers[w] = struct{}{}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		w.run()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.mu.workers, w)
+	}()
+	return w
+}
+
+// Close stops all workers: each is asked to leave, and killed if it has not after Config.StopTimeout, or
+// when ctx ends. It returns when their processes and goroutines are gone and the run directory is removed.
+// An error says what is left. Events are no longer sent, so the caller need not receive any.
+func (s *Supervisor) Close(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.mu.closed
+	s.mu.closed = true
+	workers := make([]*Worker, 0, len(s.mu.workers))
+	for w := range s.mu.workers { // the order matters to nobody: each is only asked
+		workers = append(workers, w)
+	}
+	s.mu.Unlock()
+	if first {
+		close(s.done)
+	}
+	for _, w := range workers {
+		w.Stop()
+	}
+	gone := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-ctx.Done():
+		for _, w := range workers {
+			w.Kill()
+		}
+		select {
+		case <-gone:
+		case <-time.After(2 * time.Second): // a process that even SIGKILL does not end: not ours to fix
+			return fmt.Errorf("supervisor: workers do not end: %w", ctx.Err())
+		}
+	}
+	if err := os.RemoveAll(s.cfg.RunDir); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return nil
+}

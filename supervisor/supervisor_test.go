@@ -1,0 +1,626 @@
+package supervisor_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/wire"
+)
+
+func TestWorkerEchoes(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	for n := uint64(1); n <= 100; n++ {
+		d := call(n, "echo "+strings.Repeat("é", int(n)))
+		w.Deliver(d)
+		done := want[supervisor.Done](h)
+		c := d.Delivery.(wire.Call)
+		wantDone := wire.Done{Number: n, Syscalls: []wire.Syscall{wire.Send(c)}}
+		if diff := cmp.Diff(wantDone, done.Done); diff != "" {
+			t.Fatalf("delivery %d (-want +got):\n%s", n, diff)
+		}
+		again, err := wire.AppendUp(nil, wantDone)
+		if err != nil || string(again[wire.HeaderBytes:]) != string(done.Frame) {
+			t.Fatalf("frame of delivery %d is not that of its value (%v)", n, err)
+		}
+	}
+	w.Stop()
+	if e := h.wantExit(supervisor.CauseStopped); e.Pid != w.Pid() {
+		t.Errorf("got pid %d, want %d", e.Pid, w.Pid())
+	}
+	w.Deliver(call(101, "echo")) // too late: nothing happens
+}
+
+func TestWorkerReadsItsStore(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	w.Deliver(call(1, "get key"))
+	if diff := cmp.Diff(wire.UpFrame(wire.Get{Key: "key"}), want[supervisor.Read](h).Frame); diff != "" {
+		t.Fatal(diff)
+	}
+	w.Reply(wire.Row{Key: "key", Value: []byte("value"), Found: true})
+	if got := want[supervisor.Done](h).Done.Outcome.Fault; got != `"value" true <nil>` {
+		t.Fatalf("got %s", got)
+	}
+	w.Deliver(call(2, "next p."))
+	if diff := cmp.Diff(wire.UpFrame(wire.Next{After: "p.", Prefix: "p."}), want[supervisor.Read](h).Frame); diff != "" {
+		t.Fatal(diff)
+	}
+	w.Reply(wire.Row{})
+	if got := want[supervisor.Done](h).Done.Outcome.Fault; got != `"" "" false <nil>` {
+		t.Fatalf("got %s", got)
+	}
+	// A key that no frame can hold is the vat's error, and the worker goes on.
+	w.Deliver(call(3, "get "+strings.Repeat("k", wire.MaxKeyBytes+1)))
+	if got := want[supervisor.Done](h).Done.Outcome.Fault; !strings.Contains(got, "over the limit") {
+		t.Fatalf("got %s", got)
+	}
+	// So is a read after the end of the crank.
+	w.Deliver(call(4, "late"))
+	for done := false; !done; {
+		switch e := (<-h.events).(type) {
+		case supervisor.Read:
+			w.Reply(wire.Row{})
+		case supervisor.Done:
+			done = true
+		default:
+			t.Fatalf("got %+v", e)
+		}
+	}
+	w.Deliver(call(5, "echo"))
+	for done := false; !done; { // the straggler may have got into this crank
+		switch e := (<-h.events).(type) {
+		case supervisor.Read:
+			w.Reply(wire.Row{})
+		case supervisor.Done:
+			done = true
+		default:
+			t.Fatalf("got %+v", e)
+		}
+	}
+}
+
+func TestDeathIsSeenAtOnce(t *testing.T) {
+	h := newHouse(t)
+	for _, body := range []string{"", "sleep", "loop"} {
+		w := h.start(h.spec("echo"))
+		if body != "" {
+			w.Deliver(call(1, body))
+		}
+		began := time.Now()
+		if err := syscall.Kill(w.Pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		e := h.wantExit(supervisor.CauseKilled, "signal: killed")
+		took := time.Since(began)
+		t.Logf("%q: seen after %s", body, took)
+		if e.Signal != syscall.SIGKILL || e.ExitCode != -1 {
+			t.Errorf("got %+v", e)
+		}
+		if took > 2*time.Second { // a few milliseconds, but for the machine's other load
+			t.Errorf("seen after %s", took)
+		}
+	}
+}
+
+func TestHowWorkersEnd(t *testing.T) {
+	h := newHouse(t)
+	tests := []struct {
+		body  string
+		cause supervisor.Cause
+		parts []string
+	}{
+		{"panic", supervisor.CauseCrash, []string{"exit status 2", "panic: oh dear"}},
+		{"exit 0", supervisor.CauseCrash, []string{"exit status 0"}},
+		{"exit 3", supervisor.CauseCrash, []string{"exit status 3"}},
+		{"close", supervisor.CauseCrash, []string{"closed its stream"}},
+		{"raw 0500000068656c6c6f", supervisor.CauseMalformed, []string{"a frame is an array"}},
+		{"raw 00000000", supervisor.CauseMalformed, []string{"empty frame"}},
+		{"raw 05000000ddffffffff", supervisor.CauseMalformed, []string{"length 4294967295"}},
+		{"raw ffffff7f", supervisor.CauseLimit, []string{"frame of 2147483647 bytes", "4194304"}},
+		{"frame wrong-number", supervisor.CauseMalformed, []string{"delivery 77, want 1"}},
+		{"frame hello", supervisor.CauseMalformed, []string{"wire.Hello"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.body, func(t *testing.T) {
+			h.t = t
+			w := h.start(h.spec("echo"))
+			pid := w.Pid()
+			w.Deliver(call(1, tt.body))
+			h.wantExit(tt.cause, tt.parts...)
+			eventually(t, "end of the process", func() bool { return !alive(pid) })
+		})
+	}
+}
+
+func TestFramesOutOfTurn(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	w.Deliver(call(1, "frame two-gets"))
+	want[supervisor.Read](h)
+	h.wantExit(supervisor.CauseMalformed, "wire.Get without a delivery")
+	w.Reply(wire.Row{}) // too late: nothing happens
+
+	w = h.start(h.spec("echo"))
+	w.Deliver(call(1, "frame two-dones"))
+	want[supervisor.Done](h)
+	h.wantExit(supervisor.CauseMalformed, "wire.Done without a delivery")
+}
+
+func TestLimitsOfACrank(t *testing.T) {
+	h := newHouse(t)
+	spec := h.spec("echo")
+	spec.Start.MaxFrameBytes, spec.Start.MaxSyscalls = 10_000, 10
+	w := h.start(spec)
+	// An honest worker ends a crank that is too large as a fault.
+	for n, body := range map[uint64]string{1: "many 11", 2: "big 10000"} {
+		w.Deliver(call(n, body))
+		if got := want[supervisor.Done](h).Done; !strings.Contains(got.Outcome.Fault, "the limit is") || got.Syscalls != nil {
+			t.Errorf("%s: got %+v", body, got)
+		}
+	}
+	w.Deliver(call(3, "many 10"))
+	if got := want[supervisor.Done](h).Done; len(got.Syscalls) != 10 {
+		t.Errorf("got %+v", got)
+	}
+	// A dishonest one is ended.
+	b, err := wire.AppendUp(nil, wire.Done{Number: 4, Syscalls: slicesRepeat(wire.StoreDelete{Key: "k"}, 11)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Deliver(call(4, "raw "+hex.EncodeToString(b)))
+	h.wantExit(supervisor.CauseLimit, "11 items")
+}
+
+func TestDeadline(t *testing.T) {
+	h := newHouse(t)
+	for _, body := range []string{"loop", "sleep", "get x"} { // the last waits for an answer that we do not give
+		spec := h.spec("echo")
+		spec.DeliveryTime = 300 * time.Millisecond
+		w := h.start(spec)
+		w.Deliver(call(1, "echo"))
+		want[supervisor.Done](h)
+		began := time.Now()
+		w.Deliver(call(2, body))
+		if body == "get x" {
+			want[supervisor.Read](h)
+		}
+		h.wantExit(supervisor.CauseDeadline, "delivery 2 took longer than 300ms")
+		if took := time.Since(began); took < 300*time.Millisecond {
+			t.Errorf("%s: ended after %s", body, took)
+		}
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "script")
+	write := func(text string) string {
+		t.Helper()
+		if err := os.WriteFile(script, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return script
+	}
+	tests := []struct {
+		name   string
+		change func(*supervisor.Spec)
+		parts  []string
+	}{
+		{"missing program", func(s *supervisor.Spec) { s.Program = "/does/not/exist" }, []string{"no such file"}},
+		{"not a program", func(s *supervisor.Spec) { s.Program = "/etc/passwd" }, []string{"permission denied"}},
+		{"wrong hash", func(s *supervisor.Spec) { s.SHA256 = strings.Repeat("00", 32) }, []string{"has sha256", "want 0000"}},
+		{"hello with an error", func(s *supervisor.Spec) { s.Start.Module = "no-hello" }, []string{`this vat\ncannot be`}},
+		{"death before hello", func(s *supervisor.Spec) { s.Start.Module = "die-early" }, []string{"exit status 7", "a reason"}},
+		{"no handshake", func(s *supervisor.Spec) { s.Program = write("echo nonsense >&1; echo because >&2; exit 4") }, []string{"nonsense"}},
+		{"silent exit", func(s *supervisor.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"because", "exit status 4"}},
+		{"wrong version", func(s *supervisor.Spec) { s.Program = write("echo '1|99|unix|x|grpc|'; exec sleep 60") }, []string{"incompatible", "99"}},
+		{"a flood for a handshake", func(s *supervisor.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"Unrecognized"}},
+		{"an address to dial", func(s *supervisor.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"hello"}},
+	}
+	h := newHouse(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h.t = t
+			spec := h.spec("echo")
+			tt.change(&spec)
+			h.Start(spec, h.events)
+			h.wantExit(supervisor.CauseStart, tt.parts...)
+		})
+	}
+}
+
+func TestStartTimeout(t *testing.T) {
+	h := newHouse(t, func(c *supervisor.Config) { c.StartTimeout = 500 * time.Millisecond })
+	spec := h.spec("hang-early")
+	h.Start(spec, h.events)
+	h.wantExit(supervisor.CauseStart, "no hello within 500ms")
+	spec.Program = "/bin/cat" // refuses its arguments
+	h.Start(spec, h.events)
+	h.wantExit(supervisor.CauseStart)
+}
+
+func TestPinnedProgramRuns(t *testing.T) {
+	b, err := os.ReadFile(self(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(b)
+	h := newHouse(t)
+	spec := h.spec("echo")
+	spec.SHA256 = strings.ToUpper(hex.EncodeToString(sum[:]))
+	w := h.start(spec)
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.Pid()))
+	if err != nil || string(comm) != "vatworker\n" {
+		t.Errorf("process is called %q (%v)", comm, err)
+	}
+}
+
+func TestSurroundings(t *testing.T) {
+	t.Setenv("DECOY_SECRET", "x")
+	r, w2, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w2.Close()
+	if _, err := unix.FcntlInt(w2.Fd(), unix.F_SETFD, 0); err != nil { // it is not closed on exec
+		t.Fatal(err)
+	}
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	w.Deliver(call(1, "env"))
+	got := want[supervisor.Done](h).Done.Outcome.Fault
+	for _, word := range strings.Fields(got) {
+		name, rest, _ := strings.Cut(word, ":")
+		switch {
+		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"}, name):
+		case name == "fd" && (rest == "/dev/null" || rest == "" /* the listing itself */ || strings.HasPrefix(rest, "/proc/") || strings.HasPrefix(rest, "anon_inode:") || strings.HasPrefix(rest, "/sys/fs/cgroup")):
+		case word == "comm:vatworker", word == "cwd:/", word == "args:vatworker,v1,echo":
+		default:
+			t.Errorf("worker has %q", word)
+		}
+	}
+}
+
+func TestLogs(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	for n, body := range []string{"log", "print", "forge"} {
+		w.Deliver(call(uint64(n+1), body))
+		want[supervisor.Done](h)
+	}
+	w.Stop()
+	h.wantExit(supervisor.CauseStopped)
+	h.close()
+	log := h.log.String()
+	for _, part := range []string{
+		`[WARN]  vat: a warning: name=alice vat=v1 answer=42 text=two\nlines its_vat=v999`,
+		`worker says: name=alice vat=v1 text="on stdout"`,
+		`[ERROR] vat: forged\x1b[2J: name=alice vat=v1 a_b=c n="{\"deep\":[1]}" its_vat=v0`,
+	} {
+		if !strings.Contains(log, part) {
+			t.Errorf("log does not have %s", part)
+		}
+	}
+	if strings.ContainsRune(log, 0x1b) {
+		t.Error("log has escapes")
+	}
+	if t.Failed() {
+		t.Log(log)
+	}
+}
+
+func TestFloodsOfOutput(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	for n, body := range []string{"flood 1", "flood 2", "lines", "echo"} {
+		w.Deliver(call(uint64(n+1), body))
+		want[supervisor.Done](h)
+	}
+	w.Stop()
+	h.wantExit(supervisor.CauseStopped)
+	h.close()
+	log := h.log.String()
+	if len(log) > 1<<20 {
+		t.Errorf("log has %d bytes", len(log))
+	}
+	if !strings.Contains(log, "worker log lines dropped") {
+		t.Error("log does not say that lines were dropped")
+	}
+}
+
+func TestPing(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	w.Deliver(call(1, "loop"))
+	ctx := context.Background()
+	for range 3 {
+		if err := w.Ping(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if err := w.Ping(short); err == nil {
+		t.Error("a stopped worker answers")
+	}
+	w.Kill()
+	h.wantExit(supervisor.CauseStopped)
+	if err := w.Ping(ctx); err == nil {
+		t.Error("a dead worker answers")
+	}
+}
+
+func TestStopIsBounded(t *testing.T) {
+	h := newHouse(t, func(c *supervisor.Config) { c.StopTimeout = 200 * time.Millisecond })
+	w := h.start(h.spec("echo"))
+	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
+	w.Stop()
+	h.wantExit(supervisor.CauseStopped)
+
+	w = h.start(h.spec("echo"))
+	w.Deliver(call(1, "loop"))
+	w.Stop()
+	h.wantExit(supervisor.CauseStopped)
+
+	// Before it started, too.
+	w = h.Start(h.spec("hang-early"), h.events)
+	w.Stop()
+	h.wantExit(supervisor.CauseStopped)
+}
+
+func TestCloseWithStoppedAndBusyWorkers(t *testing.T) {
+	h := newHouse(t)
+	a, b := h.start(h.spec("echo")), h.start(h.spec("echo"))
+	_ = syscall.Kill(a.Pid(), syscall.SIGSTOP)
+	b.Deliver(call(1, "loop"))
+	began := time.Now()
+	h.close()
+	if took := time.Since(began); took < 900*time.Millisecond || took > 8*time.Second {
+		t.Errorf("close took %s", took)
+	}
+	if alive(a.Pid()) || alive(b.Pid()) {
+		t.Error("a worker is alive")
+	}
+	w := h.Start(h.spec("echo"), h.events)
+	if w.Pid() != 0 {
+		t.Error("a closed supervisor starts workers")
+	}
+}
+
+func TestCloseWithoutListener(t *testing.T) {
+	h := newHouse(t)
+	quiet := make(chan supervisor.Event) // nobody receives
+	for range 3 {
+		h.Start(h.spec("echo"), quiet)
+	}
+	h.close()
+}
+
+func TestBigDeliveryDoesNotBlock(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
+	big := strings.Repeat("x", 3<<20)
+	began := time.Now()
+	w.Deliver(call(1, "echo "+big))
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("deliver took %s", took)
+	}
+	_ = syscall.Kill(w.Pid(), syscall.SIGCONT)
+	done := want[supervisor.Done](h)
+	if got := done.Done.Syscalls[0].(wire.Send).Message.MethArgs.Body; got != "echo "+big {
+		t.Errorf("got %d bytes back", len(got))
+	}
+	// One that never reads is ended with all that is pending.
+	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
+	w.Deliver(call(2, "echo "+big))
+	w.Kill()
+	h.wantExit(supervisor.CauseStopped)
+}
+
+func TestModules(t *testing.T) {
+	h := newHouse(t)
+	ctx := context.Background()
+	got, err := h.Modules(ctx, "")
+	if diff := cmp.Diff([]string{"echo", "rogue"}, got); err != nil || diff != "" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	dir := t.TempDir()
+	for name, tt := range map[string]struct{ script, want string }{
+		"missing":  {"", "no such file"},
+		"failing":  {"echo oh >&2; exit 3", "exit status 3: oh"},
+		"not-json": {"echo hello", "no worker program"},
+		"endless":  {"exec cat /dev/zero", "more than"},
+		"bad-name": {`echo '["a\u0007"]'`, "is no name"},
+	} {
+		path := filepath.Join(dir, name)
+		if tt.script != "" {
+			if err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := h.Modules(ctx, path); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+	path := filepath.Join(dir, "slow")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nsleep 60\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if _, err := h.Modules(short, path); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStartedByHand(t *testing.T) {
+	// The test binary is a worker only if the cookie is there, so a wrong one stands for none.
+	cmd := exec.Command(self(t))
+	cmd.Env = append(os.Environ(), wire.CookieKey+"=wrong")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "only\nthe kernel can start it") {
+		t.Errorf("got %v, %s", err, out)
+	}
+}
+
+// A kernel that is killed leaves no worker, whatever they are doing.
+func TestKilledKernelLeavesNoWorker(t *testing.T) {
+	dir, err := os.MkdirTemp("", "ok")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.Command(self(t), "be-a-kernel", filepath.Join(dir, "run"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	line := bufio.NewScanner(out)
+	for len(pids) < 3 && line.Scan() {
+		pid, err := strconv.Atoi(line.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	if len(pids) != 3 {
+		t.Fatalf("got workers %v", pids)
+	}
+	began := time.Now()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		eventually(t, "end of the worker", func() bool { return !alive(pid) })
+	}
+	t.Logf("gone after %s", time.Since(began))
+	_ = cmd.Wait()
+	entries, err := os.ReadDir(filepath.Join(dir, "run"))
+	if err != nil || len(entries) > 0 {
+		t.Errorf("left in the run directory: %v, %v", entries, err)
+	}
+}
+
+// beKernel starts an idle, a sleeping and a looping worker, prints their pids, and waits to be killed.
+func beKernel(runDir string) {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	s, err := supervisor.New(supervisor.Config{RunDir: runDir, StockProgram: exe})
+	if err != nil {
+		panic(err)
+	}
+	events := make(chan supervisor.Event, 8)
+	for _, body := range []string{"", "sleep", "loop"} {
+		w := s.Start(supervisor.Spec{Start: wire.Start{Vat: "v1", Module: "echo"}, DeliveryTime: time.Hour}, events)
+		if _, ok := (<-events).(supervisor.Ready); !ok {
+			panic("worker is not ready")
+		}
+		if body != "" {
+			w.Deliver(call(1, body))
+		}
+		fmt.Println(w.Pid())
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // for the case that the test dies first
+	os.Exit(1)
+}
+
+func TestNothingIsLeft(t *testing.T) {
+	fds := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	w.Kill()
+	h.wantExit(supervisor.CauseStopped)
+	before := fds() // the runtime has its own by now
+	var pids []int
+	for i := range 30 {
+		w := h.start(h.spec("echo"))
+		pids = append(pids, w.Pid())
+		switch i % 5 {
+		case 0:
+			w.Stop()
+		case 1:
+			w.Kill()
+		case 2:
+			_ = syscall.Kill(w.Pid(), syscall.SIGKILL)
+		case 3:
+			w.Deliver(call(1, "exit 0"))
+		case 4:
+			if err := w.Ping(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			w.Kill()
+		}
+		want[supervisor.Exited](h)
+	}
+	eventually(t, "return of descriptors", func() bool { return fds() <= before })
+	for _, pid := range pids {
+		eventually(t, "end of each process", func() bool { return !isChild(pid) })
+	}
+	if entries, err := os.ReadDir(h.runDir); err != nil || len(entries) > 0 {
+		t.Errorf("left in the run directory: %v, %v", entries, err)
+	}
+}
+
+func isChild(pid int) bool {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return strings.Contains(string(b), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid()))
+}
+
+func TestRunDirIsNotSomebodyElses(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := supervisor.New(supervisor.Config{RunDir: dir}); err == nil || !strings.Contains(err.Error(), "precious") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRSS(t *testing.T) {
+	if n, err := supervisor.RSS(os.Getpid()); err != nil || n < 1<<20 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, err := supervisor.RSS(-1); err == nil {
+		t.Error("a process that does not exist has memory")
+	}
+}

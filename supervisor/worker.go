@@ -1,0 +1,486 @@
+package supervisor
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/wire"
+)
+
+// Worker is one life of one vat's process.
+type Worker struct {
+	sup    *Supervisor
+	spec   Spec
+	events chan<- Event
+	log    hclog.Logger
+	lim    wire.Limits
+
+	proc    *process
+	control controlPlane
+	pid     atomic.Int64
+	over    chan struct{} // closed with the verdict
+	helpers sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		phase phase
+		// verdict is why the worker ends, once that is decided here. The first one counts, and nothing
+		// that the worker sends after it is heard.
+		verdict verdict
+		conn    *net.UnixConn
+		raw     syscall.RawConn
+		// number is that of the delivery in flight, deadline the end of its time.
+		number   uint64
+		deadline time.Time
+		// out is the buffer for frames; pending is what the socket did not take, while writing says that
+		// a goroutine is at it.
+		out     []byte
+		pending []byte
+		writing bool
+	}
+	clock *time.Timer // runs out at mu.deadline or later; after the start only
+}
+
+type phase uint8
+
+const (
+	starting   phase = iota // no hello yet
+	idle                    // waits for a delivery
+	delivering              // a delivery is with the worker
+	reading                 // and so is nobody: it waits for our Reply
+	ended                   // its stream is at its end
+)
+
+// verdict is why a worker ends. An open one knows only that the worker ended by itself: how, the
+// process has to say.
+type verdict struct {
+	cause  Cause
+	detail string
+	open   bool
+}
+
+func newWorker(s *Supervisor, spec Spec, events chan<- Event) *Worker {
+	if spec.Program == "" {
+		spec.Program = s.cfg.StockProgram
+	}
+	if spec.DeliveryTime <= 0 {
+		spec.DeliveryTime = 10 * time.Second
+	}
+	w := &Worker{
+		sup: s, spec: spec, events: events,
+		log:  s.log.With("vat", spec.Start.Vat, "name", clean(spec.Start.Name, 64)),
+		lim:  wire.Limits{FrameBytes: spec.Start.MaxFrameBytes, Syscalls: spec.Start.MaxSyscalls},
+		over: make(chan struct{}),
+	}
+	if w.lim.FrameBytes <= 0 {
+		w.lim.FrameBytes = wire.DefaultFrameBytes
+	}
+	w.proc = newProcess(w)
+	return w
+}
+
+// Vat is the id in Spec.Start.
+func (w *Worker) Vat() string { return w.spec.Start.Vat }
+
+// Pid is the process's id, or 0 if there is none yet.
+func (w *Worker) Pid() int { return int(w.pid.Load()) }
+
+// Deliver hands a delivery to the worker, whose time begins now. It is answered by Done, or by Exited.
+// If the worker is already on its way out, nothing happens: Exited follows.
+//
+// Preconditions: the worker is ready and has no delivery; d can be encoded. Else Deliver panics.
+func (w *Worker) Deliver(d wire.Deliver) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dying() {
+		return
+	}
+	if w.mu.phase != idle {
+		panic("supervisor: delivery to a worker that does not wait for one")
+	}
+	w.mu.phase, w.mu.number = delivering, d.Number
+	w.mu.deadline = time.Now().Add(w.spec.DeliveryTime)
+	w.clock.Reset(w.spec.DeliveryTime)
+	w.send(d)
+}
+
+// Reply answers the last Read.
+//
+// Preconditions: there is one that was not answered; r can be encoded. Else Reply panics.
+func (w *Worker) Reply(r wire.Row) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dying() {
+		return
+	}
+	if w.mu.phase != reading {
+		panic("supervisor: reply to a worker that did not ask")
+	}
+	w.mu.phase = delivering
+	w.send(r)
+}
+
+// Stop asks the worker to leave, and kills it if it has not after Config.StopTimeout. What it says
+// meanwhile is not heard. Exited follows.
+func (w *Worker) Stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dying() {
+		return
+	}
+	soft := w.mu.phase != starting
+	w.decide(CauseStopped, "stopped")
+	if soft {
+		w.send(wire.Bye{})
+		w.clock.Reset(w.sup.cfg.StopTimeout)
+		return
+	}
+	w.end()
+}
+
+// Kill ends the worker at once. Exited follows.
+func (w *Worker) Kill() { w.condemn(CauseStopped, "killed by the kernel") }
+
+// condemn decides why the worker ends, unless that is decided, and ends it.
+func (w *Worker) condemn(cause Cause, detail string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.decide(cause, detail)
+	w.end()
+}
+
+// decide sets the verdict. The caller holds mu.
+func (w *Worker) decide(cause Cause, detail string) {
+	if w.mu.verdict.cause == 0 {
+		w.mu.verdict = verdict{cause: cause, detail: detail}
+		close(w.over)
+	}
+}
+
+// end kills the process and ends the reading of it. The caller holds mu.
+func (w *Worker) end() {
+	w.proc.kill()
+	if w.mu.conn != nil {
+		_ = w.mu.conn.SetReadDeadline(time.Unix(1, 0)) // fails only if closed, when nobody reads
+	}
+}
+
+// dying says whether nothing more is to be sent. The caller holds mu.
+func (w *Worker) dying() bool { return w.mu.verdict.cause != 0 || w.mu.phase == ended }
+
+// send encodes and writes a frame. It does not block: what the socket does not take is left to a
+// goroutine. An error of the socket is not reported here, since the reading sees it as well. The caller
+// holds mu.
+func (w *Worker) send(f wire.DownFrame) {
+	out, err := wire.AppendDown(w.mu.out[:0], f)
+	if err != nil {
+		panic(fmt.Sprintf("supervisor: encode %T for %s: %v", f, w.spec.Start.Vat, err))
+	}
+	if cap(out) <= 64<<10 {
+		w.mu.out = out[:0]
+	}
+	if w.mu.writing {
+		w.mu.pending = append(w.mu.pending, out...)
+		return
+	}
+	var sent int
+	_ = w.mu.raw.Write(func(fd uintptr) bool {
+		for {
+			n, err := unix.Write(int(fd), out)
+			if err == unix.EINTR {
+				continue
+			}
+			sent = max(n, 0)
+			return true // never wait
+		}
+	})
+	if sent < len(out) {
+		w.mu.pending = append(w.mu.pending[:0], out[sent:]...)
+		w.mu.writing = true
+		w.helpers.Add(1)
+		go w.writePending()
+	}
+}
+
+func (w *Worker) writePending() {
+	defer w.helpers.Done()
+	for {
+		w.mu.Lock()
+		out := w.mu.pending
+		w.mu.pending = nil
+		if len(out) == 0 {
+			w.mu.writing = false
+			w.mu.Unlock()
+			return
+		}
+		conn := w.mu.conn
+		w.mu.Unlock()
+		if _, err := conn.Write(out); err != nil {
+			return // the stream has ended; what else is sent is left in pending
+		}
+	}
+}
+
+// run is the life of the worker. It returns when the process and all goroutines are gone.
+func (w *Worker) run() {
+	w.emit(w.live())
+	w.mu.Lock()
+	w.mu.phase = ended
+	conn := w.mu.conn
+	w.mu.Unlock()
+	w.proc.kill()
+	if w.clock != nil {
+		w.clock.Stop()
+	}
+	if conn != nil {
+		_ = conn.Close() // ends writePending
+	}
+	w.control.close()
+	w.proc.cleanUp()
+	w.helpers.Wait()
+}
+
+// live starts the worker and hears it, until it ends.
+func (w *Worker) live() Exited {
+	in, v := w.start()
+	if in != nil {
+		v = w.hear(in)
+	}
+	return w.exited(v)
+}
+
+// start returns the stream when the worker has said hello, or else no stream but the reason. It holds
+// one of the slots meanwhile.
+func (w *Worker) start() (*bufio.Reader, verdict) {
+	fail := func(open bool, format string, args ...any) (*bufio.Reader, verdict) {
+		return nil, verdict{cause: CauseStart, detail: clean(fmt.Errorf(format, args...).Error(), 1000), open: open}
+	}
+	select {
+	case w.sup.slots <- struct{}{}:
+		defer func() { <-w.sup.slots }()
+	case <-w.over:
+		return nil, verdict{}
+	}
+	limit := w.sup.cfg.StartTimeout
+	timer := time.AfterFunc(limit, func() { w.condemn(CauseStart, fmt.Sprintf("no hello within %s", limit)) })
+	defer timer.Stop()
+
+	conn, err := w.proc.launch()
+	if err != nil {
+		return fail(true, "%w", err)
+	}
+	raw, err := conn.SyscallConn()
+	w.mu.Lock()
+	w.mu.conn, w.mu.raw = conn, raw
+	switch {
+	case err != nil:
+	case w.mu.verdict.cause != 0: // decided when there was no conn to end
+		w.end()
+	default:
+		w.send(w.spec.Start)
+	}
+	w.mu.Unlock()
+	w.helpers.Go(w.endWithProcess)
+	if err != nil {
+		return fail(false, "data socket: %w", err)
+	}
+
+	in := bufio.NewReaderSize(conn, 4<<10)
+	frame, err := wire.ReadFrame(in, nil, 64<<10)
+	if err != nil {
+		return fail(streamVerdict(err).open, "wait for hello: %w", err)
+	}
+	up, err := w.decode(frame)
+	if err != nil {
+		return fail(false, "decode hello: %w", err)
+	}
+	hello, ok := up.(wire.Hello)
+	if !ok {
+		return fail(false, "want hello, got a %T", up)
+	}
+	if hello.Error != "" {
+		return fail(false, "%s", hello.Error)
+	}
+	w.clock = time.AfterFunc(time.Hour, w.timeUp)
+	w.clock.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.verdict.cause != 0 {
+		return nil, verdict{}
+	}
+	w.mu.phase = idle
+	return in, verdict{}
+}
+
+// endWithProcess ends the reading soon after the process has died, even if something that it left
+// behind holds its end of the stream open.
+func (w *Worker) endWithProcess() {
+	<-w.proc.exited
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.verdict.cause == 0 {
+		_ = w.mu.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	}
+}
+
+// timeUp is called by clock: a delivery, or leaving, has taken too long.
+func (w *Worker) timeUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.mu.verdict.cause != 0:
+		w.end()
+	case w.mu.phase != delivering && w.mu.phase != reading:
+	case time.Now().Before(w.mu.deadline): // set for an earlier delivery; that of this one is still to come
+	default:
+		w.decide(CauseDeadline, fmt.Sprintf("delivery %d took longer than %s", w.mu.number, w.spec.DeliveryTime))
+		w.end()
+	}
+}
+
+// hear reads frames until the worker ends, and returns what it can say about why.
+func (w *Worker) hear(in *bufio.Reader) verdict {
+	w.emit(Ready{Worker: w, Pid: w.Pid()})
+	var buf []byte
+	for {
+		frame, err := wire.ReadFrame(in, buf, w.lim.FrameBytes)
+		if err != nil {
+			return streamVerdict(err)
+		}
+		if buf = frame; cap(buf) > 64<<10 {
+			buf = nil
+		}
+		up, err := w.decode(frame)
+		if err != nil {
+			return w.condemned(err)
+		}
+		ev, err := w.accept(up, frame)
+		if err != nil {
+			return w.condemned(err)
+		}
+		if ev != nil {
+			w.emit(ev)
+		}
+	}
+}
+
+// accept checks that up has its place here and now. The event is nil if nobody is to hear it.
+func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.verdict.cause != 0 {
+		return nil, nil
+	}
+	if w.mu.phase != delivering {
+		return nil, fmt.Errorf("a %T without a delivery", up)
+	}
+	switch up := up.(type) {
+	case wire.Done:
+		if up.Number != w.mu.number {
+			return nil, fmt.Errorf("done with delivery %d, want %d", up.Number, w.mu.number)
+		}
+		w.mu.phase = idle
+		w.clock.Stop()
+		return Done{Worker: w, Done: up, Frame: bytes.Clone(frame)}, nil
+	case wire.Get, wire.Next:
+		w.mu.phase = reading
+		return Read{Worker: w, Frame: up}, nil
+	}
+	return nil, fmt.Errorf("a %T during a delivery", up)
+}
+
+// decode turns a panic of the decoder into an error: there is none that we know of, and if there is, it
+// is one worker's end and not the kernel's.
+func (w *Worker) decode(frame []byte) (up wire.UpFrame, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("decoder panics: %v", r)
+		}
+	}()
+	return wire.DecodeUp(frame, w.lim)
+}
+
+func (w *Worker) emit(e Event) {
+	select {
+	case w.events <- e:
+	case <-w.sup.done:
+	}
+}
+
+// condemned ends the worker for what it sent.
+func (w *Worker) condemned(err error) verdict {
+	v := frameVerdict(err)
+	w.condemn(v.cause, v.detail)
+	return v
+}
+
+func frameVerdict(err error) verdict {
+	cause := CauseMalformed
+	if errors.Is(err, wire.ErrLimit) {
+		cause = CauseLimit
+	}
+	return verdict{cause: cause, detail: clean(err.Error(), 1000)}
+}
+
+// streamVerdict tells the end of the stream from bytes that begin no frame. What ended a stream, exited
+// finds out.
+func streamVerdict(err error) verdict {
+	var op *net.OpError
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &op) {
+		return verdict{cause: CauseCrash, open: true}
+	}
+	return frameVerdict(err)
+}
+
+// exited completes the account of the worker's end. It may wait for the process, which normally dies
+// within a millisecond or two of its stream, but not for long: a worker can close the stream and live on.
+func (w *Worker) exited(v verdict) Exited {
+	w.mu.Lock()
+	w.mu.phase = ended
+	if w.mu.verdict.cause != 0 { // ours came first
+		v = w.mu.verdict
+	}
+	w.mu.Unlock()
+	e := Exited{Worker: w, Pid: w.Pid(), ExitCode: -1}
+	if v.open && e.Pid != 0 {
+		status, ours, ok := w.proc.status(200 * time.Millisecond)
+		switch {
+		case !ok:
+			v.detail = joinDetail(v.detail, "it closed its stream and lives on")
+		case status.Signaled() && ours:
+		case status.Signaled():
+			e.Signal = status.Signal()
+			if v.cause == CauseCrash && e.Signal == syscall.SIGKILL {
+				v.cause = CauseKilled
+			}
+			v.detail = joinDetail(v.detail, "signal: "+e.Signal.String())
+		default:
+			e.ExitCode = status.ExitStatus()
+			v.detail = joinDetail(v.detail, fmt.Sprintf("exit status %d", e.ExitCode))
+			v.detail = joinDetail(v.detail, w.proc.lastWords(100*time.Millisecond))
+		}
+	}
+	e.Cause, e.Detail = v.cause, v.detail
+	w.proc.kill()
+	w.log.Debug("worker ended", "pid", e.Pid, "cause", e.Cause, "detail", e.Detail)
+	return e
+}
+
+func joinDetail(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + ": " + b
+}

@@ -1,0 +1,144 @@
+package vat
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/liveslots"
+)
+
+// Durable makes the struct that embeds it an object: passed by reference, kept in the vat's store, and
+// the same after a restart. Its fields are saved at the end of the crank that changed them.
+//
+// Use such objects by pointer only, and do not copy them. Pointers to them that are kept outside of
+// objects and turns, in a package variable say, go stale.
+type Durable = liveslots.Durable
+
+// Ephemeral makes the struct that embeds it an object that is passed by reference and lives in memory:
+// when the vat's memory is lost, messages to it are answered with [ErrObjectDeleted]. Its fields may be
+// of any type.
+type Ephemeral = liveslots.Ephemeral
+
+// Ref is a reference to an object, of this vat or another. References to the same object are equal.
+// The zero Ref refers to nothing; it is passed as null.
+type Ref = liveslots.Ref
+
+// Promise is a value that is not there yet: the answer to a message, or one that this vat makes itself.
+// It can be awaited ([Await]), sent messages before it is settled ([Send]), passed as an argument,
+// and returned from a method. It lives in memory and cannot be part of durable state.
+type Promise = liveslots.Promise
+
+// Resolver settles a promise made by [NewPromise].
+type Resolver = liveslots.Resolver
+
+// Map is a durable table, for collections that may be larger than memory: each entry is a row of the
+// vat's store, read when it is asked for. It is a field of a durable object; the zero Map is empty and
+// ready for use.
+type Map[K comparable, V any] = liveslots.Map[K, V]
+
+// Mutex excludes other turns of the same vat across an [Await]. The zero Mutex is unlocked.
+type Mutex = liveslots.Mutex
+
+// None is the result of a call that has none: Await[None] waits and ignores the value.
+type None = liveslots.None
+
+// Error is a rejection that came from outside the turn. Use errors.Is to find out whether it is one of
+// the kernel's, such as [ErrRevoked].
+type Error = liveslots.Error
+
+// The errors that the kernel raises, for errors.Is.
+const (
+	// ErrRevoked: the object was revoked.
+	ErrRevoked = liveslots.ErrRevoked
+	// ErrVatTerminated: the vat that would have answered is gone for good.
+	ErrVatTerminated = liveslots.ErrVatTerminated
+	// ErrVatRestarted: the vat that would have answered lost its memory. Whether it did what it was
+	// asked to is not known.
+	ErrVatRestarted = liveslots.ErrVatRestarted
+	// ErrObjectDeleted: the object is gone.
+	ErrObjectDeleted = liveslots.ErrObjectDeleted
+	// ErrBadTarget: the message was sent to something that is no object.
+	ErrBadTarget = liveslots.ErrBadTarget
+	// ErrDeliveryTimeout: the vat did not handle the message in time, repeatedly. It did not happen.
+	ErrDeliveryTimeout = liveslots.ErrDeliveryTimeout
+	// ErrDeliveryPoisoned: the message killed the vat's worker, repeatedly. It did not happen.
+	ErrDeliveryPoisoned = liveslots.ErrDeliveryPoisoned
+	// ErrQueueFull: too many messages wait for the target. It did not happen.
+	ErrQueueFull = liveslots.ErrQueueFull
+	// ErrLimit: a limit was exceeded.
+	ErrLimit = liveslots.ErrLimit
+	// ErrServiceGone: the kernel service is no longer there.
+	ErrServiceGone = liveslots.ErrServiceGone
+	// ErrAmbiguous: whether the service did it is not known.
+	ErrAmbiguous = liveslots.ErrAmbiguous
+	// ErrConnectionLost: the connection to the other side is lost.
+	ErrConnectionLost = liveslots.ErrConnectionLost
+	// ErrUnknown: the kernel knows nothing about it.
+	ErrUnknown = liveslots.ErrUnknown
+)
+
+// Send sends a message and returns a promise for its answer. target is a [Ref], a [Promise] (the
+// message goes to what it resolves to, and is on its way before that is known), or a pointer to an
+// object of this vat. Messages from one vat to one target arrive in the order sent; messages to this
+// vat's own objects take the same way through the kernel as all others, and run in a later crank.
+//
+// What cannot be sent is not: the promise is then rejected, with an error that says why.
+func Send(ctx context.Context, target any, method string, args ...any) Promise {
+	return liveslots.Send(ctx, target, method, args...)
+}
+
+// Await waits for the promise and returns its value as a T, or the error with which it was rejected.
+// While it waits, the vat handles other messages: what was read from the vat's objects before may have
+// changed after. It returns an error also if the value does not fit T. If the promise is settled
+// already, Await returns at once.
+func Await[T any](ctx context.Context, p Promise) (T, error) { return liveslots.Await[T](ctx, p) }
+
+// Call sends a message and awaits the answer.
+func Call[T any](ctx context.Context, target any, method string, args ...any) (T, error) {
+	return liveslots.Await[T](ctx, liveslots.Send(ctx, target, method, args...))
+}
+
+// All returns a promise for the values of all promises, in their order, which can be awaited as a slice.
+// It is rejected as soon as one of them is, in the same way.
+func All(ctx context.Context, ps ...Promise) Promise { return liveslots.All(ctx, ps...) }
+
+// Race returns a promise that settles as the first of the promises does. Of none, it never settles.
+func Race(ctx context.Context, ps ...Promise) Promise { return liveslots.Race(ctx, ps...) }
+
+// NewPromise makes a promise that this vat decides through the resolver.
+func NewPromise(ctx context.Context) (Promise, Resolver) { return liveslots.NewPromise(ctx) }
+
+// RefOf returns a reference to an object of this vat, given its pointer. It panics if obj is none.
+func RefOf(ctx context.Context, obj any) Ref { return liveslots.RefOf(ctx, obj) }
+
+// Local returns the object that the reference refers to, if it is this vat's own and a T. T is the
+// pointer type of an object.
+func Local[T any](ctx context.Context, r Ref) (T, bool) { return liveslots.Local[T](ctx, r) }
+
+// Now is the time of the crank. It does not change while the turn runs, and may jump across an [Await].
+// Use it instead of time.Now: what a vat does must follow from what was delivered to it.
+func Now(ctx context.Context) time.Time { return liveslots.Now(ctx) }
+
+// Rand is the source of random numbers to use in a vat: it comes with the delivery, so that what the
+// vat does can be repeated. It is not for secrets.
+func Rand(ctx context.Context) *rand.Rand { return liveslots.Rand(ctx) }
+
+// Log is the vat's logger. What a vat logs reaches the kernel's log with the vat's id and name.
+func Log(ctx context.Context) hclog.Logger { return liveslots.Log(ctx) }
+
+// Name is the name of the vat in its cluster's configuration.
+func Name(ctx context.Context) string { return liveslots.Name(ctx) }
+
+// Parameters are the vat's parameters in the configuration, as encoding/json reads them into a T. A name
+// that T does not have is an error. Without parameters it is the zero T. A constructor can take them as
+// an argument instead.
+func Parameters[T any](ctx context.Context) (T, error) { return liveslots.Parameters[T](ctx) }
+
+// Exit ends the vat when the crank ends; what the crank did is kept. Info tells why.
+func Exit(ctx context.Context, info any) { liveslots.Exit(ctx, info) }
+
+// Fail ends the vat when the crank ends, and drops all that the crank did.
+func Fail(ctx context.Context, err error) { liveslots.Fail(ctx, err) }

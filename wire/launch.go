@@ -1,0 +1,18 @@
+package wire
+
+// What the kernel and a worker program must agree on before the first frame.
+const (
+	// CookieKey and CookieValue are the environment variable by which a worker program knows that a
+	// kernel started it. They are no secret: they save a person who starts it by hand from waiting.
+	CookieKey   = "OCAPKERNEL_WORKER"
+	CookieValue = "1c0b2f61-vat"
+	// DataFD is the worker's descriptor for frames. Its end of stream is the end of the worker.
+	DataFD = 3
+	// ControlFD is the worker's descriptor for go-plugin's own protocol: health and shutdown.
+	ControlFD = 4
+	// ModulesFlag makes a worker program print the names of its modules as a JSON array, and exit.
+	ModulesFlag = "--modules"
+	// WorkerName is argv[0] of every worker; the vat's id and its module follow, for people who look
+	// for the process to kill.
+	WorkerName = "vatworker"
+)

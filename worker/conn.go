@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"ocapkernel.dev/wire"
+)
+
+// conn is the stream of frames on DataFD. Reads and writes block a thread: the file is not in the
+// runtime's poller, which nearly halves a round trip. The goroutine is not locked to that thread: a vat
+// hands its turns to other goroutines, and each such switch from a locked one costs more than the lock gains.
+type conn struct {
+	file                       *os.File
+	in                         *bufio.Reader
+	maxFrameBytes, maxSyscalls int
+
+	// mu orders the vat's goroutines among each other, and the last of them before the Done.
+	mu struct {
+		sync.Mutex
+		crank bool // a delivery is with the vat, so the kernel answers reads
+	}
+	// The buffers belong to whoever holds mu, or to serve between cranks.
+	rbuf, wbuf []byte
+}
+
+func newConn(f *os.File) *conn {
+	return &conn{file: f, in: bufio.NewReaderSize(f, 16<<10)}
+}
+
+// serve does cranks until the kernel says bye or the stream ends.
+func (c *conn) serve(vat Vat) error {
+	for {
+		f, err := c.read()
+		if err != nil {
+			return err
+		}
+		d, ok := f.(wire.Deliver)
+		if !ok {
+			return fmt.Errorf("a %T between cranks", f)
+		}
+		c.setCrank(true)
+		done := vat.Deliver(d)
+		c.setCrank(false)
+		done.Number = d.Number
+		if err := c.finish(done); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *conn) setCrank(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.crank = on
+}
+
+// finish sends the end of a crank. A crank that does not fit a frame ends as a fault, which names the
+// limit, where the frame itself would end the worker.
+func (c *conn) finish(done wire.Done) error {
+	var err error
+	if n := len(done.Syscalls); c.maxSyscalls > 0 && n > c.maxSyscalls {
+		err = fmt.Errorf("crank makes %d syscalls, the limit is %d", n, c.maxSyscalls)
+	} else if c.wbuf, err = wire.AppendUp(c.wbuf[:0], done); err == nil {
+		if n := len(c.wbuf) - wire.HeaderBytes; c.maxFrameBytes > 0 && n > c.maxFrameBytes {
+			err = fmt.Errorf("crank makes a frame of %d bytes, the limit is %d", n, c.maxFrameBytes)
+		}
+	}
+	if err != nil {
+		return c.write(wire.Done{Number: done.Number, Outcome: wire.Outcome{Fault: clip(err.Error())}})
+	}
+	return c.flush()
+}
+
+// Get is part of [Store].
+func (c *conn) Get(key string) ([]byte, bool, error) {
+	row, err := c.ask(wire.Get{Key: key})
+	return row.Value, row.Found, err
+}
+
+// Next is part of [Store].
+func (c *conn) Next(prefix, after string) (string, []byte, bool, error) {
+	row, err := c.ask(wire.Next{After: after, Prefix: prefix})
+	return row.Key, row.Value, row.Found, err
+}
+
+func (c *conn) ask(f wire.UpFrame) (wire.Row, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.crank {
+		return wire.Row{}, errors.New("the store can be read only while a delivery is being done")
+	}
+	if err := c.write(f); err != nil {
+		return wire.Row{}, err
+	}
+	answer, err := c.read()
+	if err != nil {
+		// The vat cannot go on, nor may it decide what to do about it.
+		c.end(err)
+	}
+	row, ok := answer.(wire.Row)
+	if !ok {
+		c.end(fmt.Errorf("a %T in answer to a read", answer))
+	}
+	return row, nil
+}
+
+// read returns the next frame. It does not return if that is Bye, or if the stream has ended.
+func (c *conn) read() (wire.DownFrame, error) {
+	b, err := wire.ReadFrame(c.in, c.rbuf, wire.MaxDownFrameBytes)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			c.end(nil)
+		}
+		return nil, fmt.Errorf("read frame: %w", err)
+	}
+	c.rbuf = keep(b)
+	f, err := wire.DecodeDown(b)
+	if err != nil {
+		return nil, fmt.Errorf("decode frame: %w", err)
+	}
+	if _, bye := f.(wire.Bye); bye {
+		c.end(nil)
+	}
+	return f, nil
+}
+
+func (c *conn) write(f wire.UpFrame) error {
+	b, err := wire.AppendUp(c.wbuf[:0], f)
+	if err != nil {
+		return err
+	}
+	c.wbuf = b
+	return c.flush()
+}
+
+func (c *conn) flush() error {
+	_, err := c.file.Write(c.wbuf)
+	c.wbuf = keep(c.wbuf)
+	if err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	return nil
+}
+
+// keep returns b for reuse, unless a rare big frame made it big.
+func keep(b []byte) []byte {
+	if cap(b) > 256<<10 {
+		return nil
+	}
+	return b[:0]
+}
+
+// end ends the process, from any goroutine.
+func (c *conn) end(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "worker: %v\n", err)
+		os.Exit(exitFailed)
+	}
+	os.Exit(exitDone)
+}

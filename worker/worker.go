@@ -1,0 +1,180 @@
+// Package worker is the worker's side of the protocol: what a worker program does between its command
+// line and the deliveries of its one vat. The kinds of vat (Go, JavaScript) stand on it.
+//
+// # Life
+//
+// [Main] answers the handshake of hashicorp/go-plugin, waits for [wire.Start], makes the vat and says
+// hello. Then each [wire.Deliver] is handed to [Vat.Deliver] and answered by the [wire.Done] that it
+// returns. The process ends with the stream on descriptor 3, whatever the vat is doing at the time:
+// a worker does not outlive its kernel.
+//
+// # Concurrency
+//
+// Deliver is called on one goroutine, for one crank at a time. The vat may use others; its [Store] can
+// be used from any of them, one at a time, until Deliver returns.
+//
+// # Output
+//
+// Descriptors 1 and 2 are both the log. What the vat prints appears there as lines of the worker, and
+// can neither disturb the protocol nor block for want of a reader.
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/wire"
+)
+
+// Store reads the vat's own store as it was when the crank began. Each call is a round trip to the
+// kernel. Outside of a crank it fails.
+type Store interface {
+	// Get returns the value of key, and whether there is one.
+	Get(key string) (value []byte, found bool, err error)
+	// Next returns the row with the smallest key that is greater than after and begins with prefix.
+	Next(prefix, after string) (key string, value []byte, found bool, err error)
+}
+
+// A Vat does the work of cranks.
+type Vat interface {
+	// Deliver does one delivery and returns its syscalls, in order, and its outcome. It is called for
+	// one crank at a time, always on the same goroutine. The number in the result is set by the caller.
+	// A panic ends the process, and thereby the crank.
+	Deliver(wire.Deliver) wire.Done
+}
+
+// Program is what a worker program is made of.
+type Program struct {
+	// Modules names the kinds of vat in this program, for people and for the kernel's configuration.
+	Modules []string
+	// New makes the vat. An error is told to the kernel, which then treats the start as failed.
+	// The logger writes to the kernel's log. The store can not be used yet: it is for Deliver.
+	New func(wire.Start, Store, hclog.Logger) (Vat, error)
+}
+
+// Exit statuses of a worker. Any other is the vat's doing.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Main runs p as this process and does not return. Call it first thing in main: the fewer goroutines,
+// descriptors and output come before it, the better.
+func Main(p Program) {
+	os.Exit(run(p, os.Args, os.Stdout, os.Stderr))
+}
+
+func run(p Program, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 2 && args[1] == wire.ModulesFlag {
+		names := p.Modules
+		if names == nil {
+			names = []string{}
+		}
+		if err := json.NewEncoder(stdout).Encode(names); err != nil {
+			return exitFailed
+		}
+		return exitDone
+	}
+	if os.Getenv(wire.CookieKey) != wire.CookieValue || !isSocket(wire.DataFD) || !isSocket(wire.ControlFD) {
+		fmt.Fprintf(stderr, `This is a worker program of the object-capability kernel. It runs one vat, and only
+the kernel can start it: name it as "worker" of a vat in a cluster configuration, and
+launch that with "kernel". To see which modules it contains: %s %s
+`, args[0], wire.ModulesFlag)
+		return exitUsage
+	}
+	if err := serve(p); err != nil {
+		fmt.Fprintf(stderr, "worker: %v\n", err)
+		return exitFailed
+	}
+	return exitDone
+}
+
+func serve(p Program) error {
+	unix.CloseOnExec(wire.DataFD)
+	unix.CloseOnExec(wire.ControlFD)
+	nameProcess()
+
+	handshake, err := takeStdout()
+	if err != nil {
+		return err
+	}
+	go watch()
+	if err := shakeHands(handshake); err != nil {
+		return err
+	}
+
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+	c := newConn(os.NewFile(wire.DataFD, "data"))
+	first, err := c.read()
+	if err != nil {
+		return err
+	}
+	start, ok := first.(wire.Start)
+	if !ok {
+		return fmt.Errorf("the first frame is a %T", first)
+	}
+	c.maxFrameBytes, c.maxSyscalls = start.MaxFrameBytes, start.MaxSyscalls
+	vat, err := p.New(start, c, log)
+	if err != nil {
+		// The kernel kills us once it has read this; the status is for the case that it does not.
+		if err := c.write(wire.Hello{Error: clip(err.Error())}); err != nil {
+			return err
+		}
+		return fmt.Errorf("start of %s: %w", start.Module, err)
+	}
+	if err := c.write(wire.Hello{}); err != nil {
+		return err
+	}
+	return c.serve(vat)
+}
+
+// isSocket says whether descriptor fd is open and a Unix stream socket.
+func isSocket(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_UNIX
+}
+
+// takeStdout takes descriptor 1 for the handshake and leaves the log in its place, so that a stray
+// print, be it of C code, is a log line and not a broken handshake.
+func takeStdout() (*os.File, error) {
+	fd, err := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, wire.ControlFD+1)
+	if err != nil {
+		return nil, fmt.Errorf("keep standard output: %w", err)
+	}
+	if err := unix.Dup3(2, 1, 0); err != nil {
+		return nil, fmt.Errorf("replace standard output: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "handshake"), nil
+}
+
+// shakeHands says the line that go-plugin waits for. The address in it means nothing: the kernel has
+// our other end of ControlFD in its hand, and dials nothing.
+func shakeHands(w io.WriteCloser) error {
+	_, err := fmt.Fprintf(w, "1|%d|unix|fd%d|grpc|\n", wire.Version, wire.ControlFD)
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	return nil
+}
+
+// nameProcess gives the process the name under which tools list it. The kernel may have started the
+// program by way of a descriptor, whose number would be the name. It is no failure if that is not allowed.
+func nameProcess() {
+	_ = os.WriteFile("/proc/self/comm", []byte(wire.WorkerName), 0)
+}
+
+// clip shortens a text for people to what a frame admits, and makes it UTF-8.
+func clip(s string) string {
+	const most = 1000
+	return strings.ToValidUTF8(s[:min(len(s), most)], "?")
+}
