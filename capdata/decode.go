@@ -273,6 +273,9 @@ func (d *decoder) object() (any, error) {
 		d.pos++
 		return &Record{}, nil
 	}
+	if d.fields == nil {
+		d.fields = make([]Field, 0, 8)
+	}
 	base := len(d.fields)
 	for {
 		d.peek()

@@ -125,8 +125,10 @@ func TestDecodeAcceptsOtherSpellings(t *testing.T) {
 		{`#"!"`, `#""`},
 		{`#{"name":"x","message":"y"}`, `#{"message":"y","name":"x"}`},
 		{`#{"#error":"x","name":"E","errorId":"i","later":[1]}`, `#{"#error":"x","errorId":"i","name":"E"}`},
-		{`#{"#error":"x","name":"E","errors":[],"cause":{"#error":"c","name":"E"}}`,
-			`#{"#error":"x","name":"E","cause":{"#error":"c","name":"E"},"errors":[]}`},
+		{
+			`#{"#error":"x","name":"E","errors":[],"cause":{"#error":"c","name":"E"}}`,
+			`#{"#error":"x","name":"E","cause":{"#error":"c","name":"E"},"errors":[]}`,
+		},
 		{`#["$0","$0.A",{"x":"$0.A"}]`, `#["$0.A","$0",{"x":"$0"}]`},
 	} {
 		v, err := capdata.Decode(c.body, 1)
@@ -175,8 +177,10 @@ func TestBigIntsAreBounded(t *testing.T) {
 
 func TestDecodeTakesMemoryInProportion(t *testing.T) {
 	const size = 1 << 20
-	for _, unit := range []string{`0.5,`, `[],`, `{},`, `{"":0.5},`, `[[0.5]],`, `"$0",`, `"a",`, `"!a",`, `"\n",`, `"+1",`,
-		`{"#tag":"","payload":0},`, `{"#error":"","name":""},`} {
+	for _, unit := range []string{
+		`0.5,`, `[],`, `{},`, `{"":0.5},`, `[[0.5]],`, `"$0",`, `"a",`, `"!a",`, `"\n",`, `"+1",`,
+		`{"#tag":"","payload":0},`, `{"#error":"","name":""},`,
+	} {
 		body := "#[" + strings.Repeat(unit, size/len(unit)) + "0]"
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -37,7 +37,7 @@
 // # Limits
 //
 // Both directions refuse containers nested deeper than [MaxDepth], bodies above [MaxBodyBytes] and
-// bigints above [MaxBigIntBits]. The memory that Decode takes is at most some 30 times the length of
+// bigints above [MaxBigIntBits]. The memory that Decode takes is at most some 50 times the length of
 // the body.
 //
 // # JSON for people and programs

@@ -11,8 +11,7 @@ import (
 // passable, or exceeds a limit, or uses one slot both as a [Remotable] and as a [Promise]. The caller
 // keeps the slots; Encode writes their indexes as they are.
 func Encode(v any) (body string, err error) {
-	var small [256]byte
-	b, err := Append(small[:0], v)
+	b, err := Append(make([]byte, 0, 128), v)
 	return string(b), err
 }
 
@@ -31,8 +30,7 @@ func Append(dst []byte, v any) ([]byte, error) {
 
 // EncodeCall returns the body of a method call, [method, [args…]], as [Encode].
 func EncodeCall(method string, args []any) (body string, err error) {
-	var small [256]byte
-	b, err := AppendCall(small[:0], method, args)
+	b, err := AppendCall(make([]byte, 0, 128), method, args)
 	return string(b), err
 }
 
@@ -104,7 +102,11 @@ func (e *encoder) value(v any) error {
 		if v.Sign() >= 0 {
 			e.buf = append(e.buf, '+')
 		}
-		e.buf = append(v.Append(e.buf, 10), '"')
+		if v.IsInt64() { // without the allocation
+			e.buf = append(strconv.AppendInt(e.buf, v.Int64(), 10), '"')
+		} else {
+			e.buf = append(v.Append(e.buf, 10), '"')
+		}
 	case Symbol:
 		if fault := symbolFault(string(v)); fault != "" {
 			return unmarshalable("the symbol %s: %s", clipQuoted(string(v)), fault)
@@ -136,11 +138,14 @@ func (e *encoder) remotable(v Remotable) error {
 	if fault != "" {
 		return unmarshalable("%s", fault)
 	}
-	if !first || v.Iface == "" {
-		e.buf = append(strconv.AppendInt(append(e.buf, `"$`...), int64(v.Slot), 10), '"')
-		return nil
+	e.buf = strconv.AppendInt(append(e.buf, `"$`...), int64(v.Slot), 10)
+	if first && v.Iface != "" {
+		e.buf = append(e.buf, '.')
 	}
-	return e.quote("$"+strconv.Itoa(v.Slot)+".", v.Iface)
+	if !first {
+		return e.quoteRest("")
+	}
+	return e.quoteRest(v.Iface)
 }
 
 func (e *encoder) array(a []any) error {

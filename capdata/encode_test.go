@@ -23,8 +23,10 @@ func TestEncodeRefusesAndSaysWhere(t *testing.T) {
 		want string
 	}{
 		{1, "cannot marshal the value: int is not a passable type: numbers are float64, bigints *big.Int"},
-		{[]any{true, &capdata.Record{Fields: []capdata.Field{{"a", []any{int64(1)}}}}},
-			"cannot marshal [1].a[0] of the value: int64 is not a passable type: numbers are float64, bigints *big.Int"},
+		{
+			[]any{true, &capdata.Record{Fields: []capdata.Field{{"a", []any{int64(1)}}}}},
+			"cannot marshal [1].a[0] of the value: int64 is not a passable type: numbers are float64, bigints *big.Int",
+		},
 		{[]byte("x"), "cannot marshal the value: smallcaps has no form for byte arrays ([]byte)"},
 		{map[string]any{}, "cannot marshal the value: map[string]interface {} is not a passable type"},
 		{capdata.Record{}, "cannot marshal the value: capdata.Record is not a passable type"},
@@ -38,14 +40,22 @@ func TestEncodeRefusesAndSaysWhere(t *testing.T) {
 		{capdata.Symbol("@@x"), `cannot marshal the value: the symbol "@@x": no such well-known symbol`},
 		{capdata.Remotable{Slot: -1}, "cannot marshal the value: negative slot -1"},
 		{capdata.Promise{Slot: -1}, "cannot marshal the value: negative slot -1"},
-		{[]any{capdata.Promise{Slot: 9}, capdata.Remotable{Slot: 9}},
-			"cannot marshal [1] of the value: slot 9 is both an object and a promise"},
-		{[]any{capdata.Remotable{Slot: 9, Iface: "A"}, capdata.Remotable{Slot: 9, Iface: "B"}},
-			"cannot marshal [1] of the value: slot 9 has two interface names"},
-		{&capdata.Record{Fields: []capdata.Field{{"b", nil}, {"a", nil}, {"b", nil}}},
-			`cannot marshal the value: the record has two properties named "b"`},
-		{&capdata.Record{Fields: []capdata.Field{{"\xed\xa0\x80\xed\xb0\x80", nil}, {"\U00010000", nil}}},
-			"cannot marshal the value: the record has two properties named \"𐀀\""},
+		{
+			[]any{capdata.Promise{Slot: 9}, capdata.Remotable{Slot: 9}},
+			"cannot marshal [1] of the value: slot 9 is both an object and a promise",
+		},
+		{
+			[]any{capdata.Remotable{Slot: 9, Iface: "A"}, capdata.Remotable{Slot: 9, Iface: "B"}},
+			"cannot marshal [1] of the value: slot 9 has two interface names",
+		},
+		{
+			&capdata.Record{Fields: []capdata.Field{{"b", nil}, {"a", nil}, {"b", nil}}},
+			`cannot marshal the value: the record has two properties named "b"`,
+		},
+		{
+			&capdata.Record{Fields: []capdata.Field{{"\xed\xa0\x80\xed\xb0\x80", nil}, {"\U00010000", nil}}},
+			"cannot marshal the value: the record has two properties named \"𐀀\"",
+		},
 		{self, "cannot marshal " + strings.Repeat("[0]", 20) + "… of the value: nested deeper than 64, or contains itself"},
 		{loop, "cannot marshal " + strings.Repeat(".me", 20) + "… of the value: nested deeper than 64, or contains itself"},
 		{shared, "cannot marshal " + strings.Repeat("[0]", 20) + "… of the value: the text is larger than 16777216 bytes"},

@@ -117,6 +117,9 @@ func (s *scanner) array(value func() (any, error)) ([]any, error) {
 		s.pos++
 		return []any{}, nil
 	}
+	if s.elements == nil {
+		s.elements = make([]any, 0, 8)
+	}
 	base := len(s.elements)
 	for {
 		v, err := value()

@@ -116,8 +116,10 @@ func genValue(depth int) *rapid.Generator[any] {
 		case 2:
 			return rapid.Bool().Draw(t, "bool")
 		case 3:
-			return rapid.SampledFrom([]float64{0, 1, -1, 1 << 53, 1<<53 - 1, 1e20, 1e21, 1e-6, 1e-7, 5e-324, math.MaxFloat64,
-				math.NaN(), math.Inf(1), math.Inf(-1)}).Draw(t, "number")
+			return rapid.SampledFrom([]float64{
+				0, 1, -1, 1 << 53, 1<<53 - 1, 1e20, 1e21, 1e-6, 1e-7, 5e-324, math.MaxFloat64,
+				math.NaN(), math.Inf(1), math.Inf(-1),
+			}).Draw(t, "number")
 		case 4:
 			return rapid.Float64().Draw(t, "float") + 0 // no -0
 		case 5:

@@ -74,10 +74,16 @@ const hexDigits = "0123456789abcdef"
 
 // quote writes prefix and s as one JSON string, as JSON.stringify does. prefix is plain ASCII.
 func (w *writer) quote(prefix, s string) error {
+	w.buf = append(append(w.buf, '"'), prefix...)
+	return w.quoteRest(s)
+}
+
+// quoteRest writes s and the closing quote of a string that was begun.
+func (w *writer) quoteRest(s string) error {
 	if err := w.room(len(s)); err != nil {
 		return err
 	}
-	b := append(append(w.buf, '"'), prefix...)
+	b := w.buf
 	start := 0 // of what is not yet copied
 	for i := 0; i < len(s); {
 		c := s[i]

@@ -112,23 +112,23 @@ func dial(ctx context.Context, dir string) (net.Conn, error) {
 	return nil, fmt.Errorf("connect to the kernel at %s: %w", dir, err)
 }
 
-// allowed says whether the peer may speak to us: our own user, or root.
-func allowed(conn *net.UnixConn) (bool, error) {
+// peerUID returns the user who made the other end of a connection.
+func peerUID(conn *net.UnixConn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return false, err
+		return 0, err
 	}
 	if credErr != nil {
-		return false, credErr
+		return 0, credErr
 	}
-	return cred.Uid == 0 || int(cred.Uid) == os.Geteuid(), nil
+	return int(cred.Uid), nil
 }
 
 // gone says whether the peer has closed its end altogether, and not only said that it will write no more.

@@ -126,6 +126,7 @@ type Machine struct {
 	limits storage.Limits
 	enc    *rowEncoder
 	dec    *rowDecoder
+	tx     *tx // the transaction whose memory the next one uses
 	commit uint64
 	cranks uint64
 	hash   uint64

@@ -115,9 +115,8 @@ func (t *tx) releaseMessage(m message) {
 // free deletes what the commit left without holders: promises, and orphaned objects that nobody can
 // even recognise. Objects that have an owner stay until it has been told (a later issue).
 func (t *tx) free() {
-	for len(t.maybeFree) > 0 {
-		k := t.maybeFree[0]
-		t.maybeFree = t.maybeFree[1:]
+	for i := 0; i < len(t.maybeFree); i++ { // it may grow meanwhile
+		k := t.maybeFree[i]
 		if !k.IsPromise() {
 			o := t.objects.look(t, k)
 			if o != nil && o.owner == "" && o.recognizable == 0 {

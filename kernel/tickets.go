@@ -104,6 +104,7 @@ func (t *tx) settleTicket(k KRef, p *promise) {
 		tk.state = ticketRejected
 	}
 	t.holdData(tk.value)
+	t.ownBytes += len(tk.value.Body) // the value is written twice
 	t.setTicket(id, tk)
 	t.set(keyExpiry(t.now, id), []byte{})
 	t.release(k)

@@ -9,12 +9,13 @@ import (
 
 // tx is the overlay in which one commit is made, over the state as it is now. Dropping it undoes
 // everything. It decodes each row at most once and encodes each changed one once, at the end; nothing
-// of it outlives the commit.
+// of it outlives the commit, but for the memory, which the machine uses again: each crank takes two.
 type tx struct {
 	m   *Machine
 	now int64
 
 	rows    map[string]*row
+	slab    slab[row]
 	changed []string // keys in the order of their first change
 
 	objects  cache[object, *object]
@@ -39,12 +40,47 @@ type row struct {
 	changed bool
 }
 
+// begin starts a transaction. The one begun before, if it was not done, is dropped.
 func (m *Machine) begin(now int64) *tx {
-	t := &tx{m: m, now: now, rows: make(map[string]*row, 32)}
-	t.objects.init(keyObject)
-	t.promises.init(keyPromise)
-	t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
+	t := m.tx
+	if t == nil || len(t.rows) > keepRows {
+		t = &tx{m: m, rows: make(map[string]*row, 32)}
+		t.objects.init(keyObject)
+		t.promises.init(keyPromise)
+		t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
+		m.tx = t
+	}
+	t.now = now
+	clear(t.rows)
+	t.slab.n = 0
+	t.changed, t.maybeFree, t.failed = t.changed[:0], t.maybeFree[:0], t.failed[:0]
+	t.objects.reset()
+	t.promises.reset()
+	t.runs.reset()
+	t.told, t.ownRows, t.ownBytes = 0, 0, 0
+	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
+}
+
+// keepRows bounds the transaction whose memory is used again.
+const keepRows = 2000
+
+// slab hands out values that are all given back at once, by setting n to 0.
+type slab[T any] struct {
+	chunks [][]T
+	n      int
+}
+
+func (s *slab[T]) next() *T {
+	const chunk = 64
+	if s.n/chunk == len(s.chunks) {
+		s.chunks = append(s.chunks, make([]T, chunk))
+	}
+	p := &s.chunks[s.n/chunk][s.n%chunk]
+	var zero T
+	*p = zero
+	s.n++
+	return p
 }
 
 // done settles the counts, writes what was decoded and changed, and seals the commit.
@@ -61,7 +97,7 @@ func (t *tx) done() Commit {
 func (t *tx) read(key string) *row {
 	r := t.rows[key]
 	if r == nil {
-		r = &row{}
+		r = t.slab.next()
 		t.rows[key] = r
 	}
 	if !r.known {
@@ -92,7 +128,7 @@ func (t *tx) get(key string) ([]byte, bool) {
 func (t *tx) set(key string, value []byte) {
 	r := t.rows[key]
 	if r == nil {
-		r = &row{}
+		r = t.slab.next()
 		t.rows[key] = r
 	}
 	if !r.changed {
@@ -182,11 +218,13 @@ type cache[T any, P rowOf[T]] struct {
 	key  func(KRef) string
 	m    map[KRef]*cached[T]
 	list []*cached[T] // in the order of first edit
+	slab slab[cached[T]]
 }
 
 type cached[T any] struct {
 	id      KRef
-	val     *T // nil: absent
+	val     *T // nil: absent, else space
+	space   T
 	edited  bool
 	created bool
 }
@@ -196,13 +234,20 @@ func (c *cache[T, P]) init(key func(KRef) string) {
 	c.m = make(map[KRef]*cached[T], 8)
 }
 
+func (c *cache[T, P]) reset() {
+	clear(c.m)
+	c.list = c.list[:0]
+	c.slab.n = 0
+}
+
 func (c *cache[T, P]) entry(t *tx, id KRef) *cached[T] {
 	e := c.m[id]
 	if e == nil {
-		e = &cached[T]{id: id}
+		e = c.slab.next()
+		e.id = id
 		key := c.key(id)
 		if b, ok := t.get(key); ok {
-			e.val = new(T)
+			e.val = &e.space
 			P(e.val).decode(t.m.dec, key, b)
 		}
 		c.m[id] = e
@@ -229,10 +274,12 @@ func (c *cache[T, P]) mark(e *cached[T]) {
 
 // create adds a row whose id was just allocated.
 func (c *cache[T, P]) create(id KRef, v *T) *T {
-	e := &cached[T]{id: id, val: v, created: true}
+	e := c.slab.next()
+	e.id, e.space, e.created = id, *v, true
+	e.val = &e.space
 	c.m[id] = e
 	c.mark(e)
-	return v
+	return e.val
 }
 
 func (c *cache[T, P]) remove(t *tx, id KRef) {

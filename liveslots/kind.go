@@ -240,5 +240,5 @@ func lowerCamel(name string) string {
 
 // typeName is a type as a vat author writes it.
 func typeName(t reflect.Type) string {
-	return strings.ReplaceAll(t.String(), "liveslots.", "vat.")
+	return strings.NewReplacer("liveslots.", "vat.", "[]uint8", "[]byte", "interface {}", "any").Replace(t.String())
 }

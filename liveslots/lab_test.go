@@ -60,10 +60,10 @@ type Item struct {
 	Next  *Item
 }
 
-func (i *Item) Hit() int           { i.Count++; return i.Count }
-func (i *Item) GetName() string    { return i.Name }
-func (i *Item) Link(next *Item)    { i.Next = next }
-func (i *Item) GetNext() *Item     { return i.Next }
+func (i *Item) Hit() int            { i.Count++; return i.Count }
+func (i *Item) GetName() string     { return i.Name }
+func (i *Item) Link(next *Item)     { i.Next = next }
+func (i *Item) GetNext() *Item      { return i.Next }
 func (i *Item) Is(other *Item) bool { return i == other }
 
 // Weak is an ephemeral object.
@@ -102,4 +102,24 @@ func result(got string, err error) string {
 		return "error: " + err.Error()
 	}
 	return got
+}
+
+// OneWeak always passes the same ephemeral object.
+type OneWeak struct {
+	vat.Durable
+	weak *Weak `vat:"-"`
+}
+
+func NewOneWeak() *OneWeak { return &OneWeak{} }
+
+func (o *OneWeak) Get() *Weak {
+	if o.weak == nil {
+		o.weak = &Weak{}
+	}
+	return o.weak
+}
+
+func (o *OneWeak) Hold(ctx context.Context) vat.Promise {
+	p, _ := vat.NewPromise(ctx)
+	return p
 }

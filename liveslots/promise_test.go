@@ -256,6 +256,7 @@ func TestMutexKeepsTurnsOut(t *testing.T) {
 	k.Send("lab", "guarded", `"a"`)
 	k.Send("lab", "guarded", `"b"`)
 	k.Send("lab", "guarded", `"c"`)
+	k.Run()
 	want(t, k, `["a in","a out","b in","b out","c in","c out"]`, "lab", "getLog")
 }
 

@@ -31,9 +31,11 @@ const idsKey = "ids"
 type ids struct {
 	v *Vat
 	// stored is what the row holds.
-	stored  string
-	Kinds   []*kindRow `json:"kinds"`
-	LastMap uint64     `json:"lastMap,omitempty"`
+	stored string
+	Kinds  []*kindRow `json:"kinds"`
+	// Root is the number of the root's kind.
+	Root    int    `json:"root,omitempty"`
+	LastMap uint64 `json:"lastMap,omitempty"`
 }
 
 type kindRow struct {
@@ -79,6 +81,18 @@ func (i *ids) number(k *kind) int {
 		n = len(i.Kinds) - 1
 	}
 	return n + 1
+}
+
+// checkRoot finds that the module has another root than the vat was made with.
+func (i *ids) checkRoot(k *kind) {
+	i.load()
+	if i.Root < 1 || i.Root > len(i.Kinds) || i.Kinds[i.Root-1].Type != k.name {
+		was := "something else"
+		if i.Root >= 1 && i.Root <= len(i.Kinds) {
+			was = "a " + i.Kinds[i.Root-1].Type
+		}
+		panic(fault(fmt.Sprintf("the root is stored as %s, and is a %s in the program", was, k.name)))
+	}
 }
 
 // instance names a new object.
@@ -195,6 +209,9 @@ func (v *Vat) load(h *head) {
 		panic(fault(fmt.Sprintf("%s has no stored state for %s", h.kind.name, h.ref)))
 	}
 	h.saved = string(row)
+	if h.ref == wire.RootRef {
+		v.ids.checkRoot(h.kind)
+	}
 	bad := func(err error) { panic(fault(fmt.Sprintf("stored state of a %s: %v", h.kind.name, err))) }
 	number, rest, ok := strings.Cut(h.saved, "\n")
 	shape, err := strconv.Atoi(number)

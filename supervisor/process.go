@@ -114,7 +114,7 @@ func (p *process) launch() (*net.UnixConn, error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, tmpDir string) (runner.Runner, error) {
 			_ = os.Remove(tmpDir) // for sockets, of which there are none; a stray empty directory harms nobody
-			p.cmd.Env = append(cmd.Env, hostEnv()...)
+			p.cmd.Env = append(append(cmd.Env, hostEnv()...), wire.LogKey+"="+p.w.log.GetLevel().String())
 			return p, nil
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},
@@ -124,10 +124,23 @@ func (p *process) launch() (*net.UnixConn, error) {
 		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
 	})
 	if _, err := p.plug.Start(); err != nil {
-		text, _, _ := strings.Cut(err.Error(), "\n")
-		return nil, errors.Join(errors.New(clean(text, 300)), conn.Close())
+		_ = conn.Close() // nothing was written to it
+		return nil, handshakeError(err)
 	}
 	return conn.(*net.UnixConn), nil
+}
+
+// handshakeError says in our words what go-plugin says in many.
+func handshakeError(err error) error {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	said, odd := strings.CutPrefix(text, "Unrecognized remote plugin message:")
+	switch said = strings.TrimSpace(said); {
+	case odd && said == "":
+		return errors.New("no handshake")
+	case odd:
+		return fmt.Errorf("not a worker program: instead of a handshake it says %q", clean(said, 100))
+	}
+	return errors.New(clean(text, 300))
 }
 
 // openProgram finds the program and, if it has to have a certain hash, checks that. Then the file stays
@@ -143,11 +156,14 @@ func openProgram(program, want string) (path string, pinned *os.File, err error)
 	if want == "" {
 		return path, nil, nil
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hold us
 	if err != nil {
 		return "", nil, fmt.Errorf("worker program: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", nil, fmt.Errorf("worker program %s is not a regular file", path)
+	}
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", nil, fmt.Errorf("worker program: %w", err)

@@ -227,12 +227,13 @@ func TestStartFails(t *testing.T) {
 		{"missing program", func(s *supervisor.Spec) { s.Program = "/does/not/exist" }, []string{"no such file"}},
 		{"not a program", func(s *supervisor.Spec) { s.Program = "/etc/passwd" }, []string{"permission denied"}},
 		{"wrong hash", func(s *supervisor.Spec) { s.SHA256 = strings.Repeat("00", 32) }, []string{"has sha256", "want 0000"}},
+		{"pinned device", func(s *supervisor.Spec) { s.Program, s.SHA256 = "/dev/null", "00" }, []string{"not a regular file"}},
 		{"hello with an error", func(s *supervisor.Spec) { s.Start.Module = "no-hello" }, []string{`this vat\ncannot be`}},
 		{"death before hello", func(s *supervisor.Spec) { s.Start.Module = "die-early" }, []string{"exit status 7", "a reason"}},
 		{"no handshake", func(s *supervisor.Spec) { s.Program = write("echo nonsense >&1; echo because >&2; exit 4") }, []string{"nonsense"}},
-		{"silent exit", func(s *supervisor.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"because", "exit status 4"}},
+		{"silent exit", func(s *supervisor.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"no handshake: exit status 4: because"}},
 		{"wrong version", func(s *supervisor.Spec) { s.Program = write("echo '1|99|unix|x|grpc|'; exec sleep 60") }, []string{"incompatible", "99"}},
-		{"a flood for a handshake", func(s *supervisor.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"Unrecognized"}},
+		{"a flood for a handshake", func(s *supervisor.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"not a worker program"}},
 		{"an address to dial", func(s *supervisor.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"hello"}},
 	}
 	h := newHouse(t)
@@ -291,7 +292,7 @@ func TestSurroundings(t *testing.T) {
 	for _, word := range strings.Fields(got) {
 		name, rest, _ := strings.Cut(word, ":")
 		switch {
-		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"}, name):
+		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, name == wire.LogKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"}, name):
 		case name == "fd" && (rest == "/dev/null" || rest == "" /* the listing itself */ || strings.HasPrefix(rest, "/proc/") || strings.HasPrefix(rest, "anon_inode:") || strings.HasPrefix(rest, "/sys/fs/cgroup")):
 		case word == "comm:vatworker", word == "cwd:/", word == "args:vatworker,v1,echo":
 		default:

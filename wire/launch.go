@@ -6,6 +6,8 @@ const (
 	// kernel started it. They are no secret: they save a person who starts it by hand from waiting.
 	CookieKey   = "OCAPKERNEL_WORKER"
 	CookieValue = "1c0b2f61-vat"
+	// LogKey is the environment variable that tells a worker from which hclog level on lines are wanted.
+	LogKey = "OCAPKERNEL_LOG"
 	// DataFD is the worker's descriptor for frames. Its end of stream is the end of the worker.
 	DataFD = 3
 	// ControlFD is the worker's descriptor for go-plugin's own protocol: health and shutdown.

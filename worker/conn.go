@@ -12,8 +12,9 @@ import (
 )
 
 // conn is the stream of frames on DataFD. Reads and writes block a thread: the file is not in the
-// runtime's poller, which nearly halves a round trip. The goroutine is not locked to that thread: a vat
-// hands its turns to other goroutines, and each such switch from a locked one costs more than the lock gains.
+// runtime's poller, which nearly halves a round trip. The goroutine is not locked to that thread: it would
+// gain a microsecond, but a vat that runs its turns on other goroutines would lose tens of them at each
+// switch (0.6 against 58 µs, measured on a loaded machine).
 type conn struct {
 	file                       *os.File
 	in                         *bufio.Reader

@@ -110,7 +110,11 @@ func serve(p Program) error {
 		return err
 	}
 
-	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+	level := hclog.LevelFromString(os.Getenv(wire.LogKey))
+	if level == hclog.NoLevel {
+		level = hclog.Info
+	}
+	log := hclog.New(&hclog.LoggerOptions{Level: level, Output: os.Stderr, JSONFormat: true})
 	c := newConn(os.NewFile(wire.DataFD, "data"))
 	first, err := c.read()
 	if err != nil {

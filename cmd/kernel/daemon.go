@@ -88,6 +88,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	defer hear.Close()
 	child := exec.Command(exe) // not CommandContext: it outlives this
 	child.Args = append([]string{os.Args[0], "run", "--state", dir, "--log-file", logPath, "--ready-fd", "3"}, append(f.args(), words...)...)
+	child.Dir = dir // it keeps nobody else's directory busy
 	child.Stdout, child.Stderr = out, out
 	child.ExtraFiles = []*os.File{say}
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

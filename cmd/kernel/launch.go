@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -22,16 +23,14 @@ also of a configuration that runs already.`,
 			if err != nil {
 				return err
 			}
-			client, err := a.dial(ctx)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			launched, err := client.Launch(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
-			if err != nil {
-				return err
-			}
-			return a.print(launched, func(w io.Writer) { describeLaunched(w, launched) })
+			// The kernel bounds the bootstrap itself, by a limit of the configuration.
+			return a.ask(ctx, noLimit, func(ctx context.Context, client *control.Client) error {
+				launched, err := client.Launch(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
+				if err != nil {
+					return err
+				}
+				return a.print(launched, func(w io.Writer) { describeLaunched(w, launched) })
+			})
 		},
 	})
 }
@@ -42,15 +41,12 @@ func (a *app) terminateCommand() *cobra.Command {
 		Short: "Delete a subcluster, its vats and their state",
 		Args:  exactly("SUBCLUSTER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			if err := client.Terminate(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			return a.print(map[string]any{"subcluster": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is terminated\n", args[0]) })
+			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
+				if err := client.Terminate(ctx, args[0]); err != nil {
+					return err
+				}
+				return a.print(map[string]any{"subcluster": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is terminated\n", args[0]) })
+			})
 		},
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{
 		stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, version: version(),
-		newKernel: newKernel, modules: workerModules,
+		newKernel: newKernel, modules: workerModules, patience: patience,
 	}
 	return a.run(ctx, args)
 }
@@ -49,6 +50,8 @@ type app struct {
 	// state and json are the values of the flags of the same names.
 	state string
 	json  bool
+	// patience is the constant of that name, but in tests.
+	patience time.Duration
 	// started is set when a command's own code begins: an error before is one of usage.
 	started bool
 }
@@ -89,7 +92,7 @@ accepted is not lost, and nothing happens twice.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&a.state, "state", "", "state `DIR`ectory (default $"+stateEnv+", else "+defaultStateHelp+")")
+	root.PersistentFlags().StringVar(&a.state, "state", "", "`DIR` that holds the state (default $"+stateEnv+", else "+defaultStateHelp+")")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{message: err.Error(), hint: cmd.CommandPath() + " --help"}
 	})

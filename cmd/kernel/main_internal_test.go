@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 			modules: func(context.Context, string) ([]string, error) {
 				return []string{"bank.mint", "bank.teller"}, nil
 			},
+			patience: patience,
+		}
+		if text := os.Getenv("PATIENCE"); text != "" {
+			a.patience, _ = time.ParseDuration(text)
 		}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
 	}})

@@ -25,7 +25,15 @@ kept. Its sender was told with DELIVERY_POISONED or DELIVERY_TIMEOUT.`,
 			Use:   "ls",
 			Short: "List the poisoned messages",
 			Args:  exactly(),
-			RunE:  func(cmd *cobra.Command, _ []string) error { return a.listPoisoned(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
+					list, err := client.PoisonedList(ctx)
+					if err != nil {
+						return err
+					}
+					return a.print(map[string]any{"poisoned": list}, func(w io.Writer) { describePoisoned(w, list) })
+				})
+			},
 		}),
 		a.onPoisoned("retry", "Deliver a poisoned message again, after mending the vat", "will be delivered again", (*control.Client).PoisonedRetry),
 		a.onPoisoned("drop", "Forget a poisoned message", "is dropped", (*control.Client).PoisonedDrop),
@@ -33,30 +41,16 @@ kept. Its sender was told with DELIVERY_POISONED or DELIVERY_TIMEOUT.`,
 	return poisoned
 }
 
-func (a *app) listPoisoned(ctx context.Context) error {
-	client, err := a.dial(ctx)
-	if err != nil {
-		return err
+func describePoisoned(w io.Writer, list []control.Poisoned) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "there are no poisoned messages")
+		return
 	}
-	defer client.Close()
-	list, err := client.PoisonedList(ctx)
-	if err != nil {
-		return err
+	rows := [][]string{{"ID", "VAT", "NAME", "TARGET", "METHOD", "ATTEMPTS", "CODE", "MESSAGE"}}
+	for _, p := range list {
+		rows = append(rows, []string{p.ID, p.Vat, p.Name, dash(p.Target), dash(p.Method), strconv.Itoa(p.Attempts), string(p.Code), p.Message})
 	}
-	if list == nil {
-		list = []control.Poisoned{}
-	}
-	return a.print(map[string]any{"poisoned": list}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "there are no poisoned messages")
-			return
-		}
-		rows := [][]string{{"ID", "VAT", "NAME", "TARGET", "METHOD", "ATTEMPTS", "CODE", "MESSAGE"}}
-		for _, p := range list {
-			rows = append(rows, []string{p.ID, p.Vat, p.Name, dash(p.Target), dash(p.Method), strconv.Itoa(p.Attempts), string(p.Code), p.Message})
-		}
-		table(w, rows)
-	})
+	table(w, rows)
 }
 
 // onPoisoned makes a command that does one thing with one message.
@@ -66,15 +60,12 @@ func (a *app) onPoisoned(verb, short, done string, do func(*control.Client, cont
 		Short: short,
 		Args:  exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			if err := do(client, cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			return a.print(map[string]any{"id": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", args[0], done) })
+			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
+				if err := do(client, ctx, args[0]); err != nil {
+					return err
+				}
+				return a.print(map[string]any{"id": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", args[0], done) })
+			})
 		},
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"strconv"
 
@@ -15,31 +16,27 @@ func (a *app) psCommand() *cobra.Command {
 		Short: "List the vats, and the processes that they run in",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			vats, err := client.PS(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if vats == nil {
-				vats = []control.Vat{}
-			}
-			return a.print(map[string]any{"vats": vats}, func(w io.Writer) {
-				rows := [][]string{{"VAT", "NAME", "SUBCLUSTER", "PID", "STATE", "RESTARTS", "QUEUE", "RSS"}}
-				for _, v := range vats {
-					pid := "-"
-					if v.PID > 0 {
-						pid = strconv.Itoa(v.PID)
-					}
-					rows = append(rows, []string{
-						v.ID, v.Name, v.Subcluster, pid, string(v.State), strconv.Itoa(v.Restarts), strconv.Itoa(v.Queue), size(v.RSSBytes),
-					})
+			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
+				vats, err := client.PS(ctx)
+				if err != nil {
+					return err
 				}
-				table(w, rows)
+				return a.print(map[string]any{"vats": vats}, func(w io.Writer) { describeVats(w, vats) })
 			})
 		},
 	})
+}
+
+func describeVats(w io.Writer, vats []control.Vat) {
+	rows := [][]string{{"VAT", "NAME", "SUBCLUSTER", "PID", "STATE", "RESTARTS", "QUEUE", "RSS"}}
+	for _, v := range vats {
+		pid := "-"
+		if v.PID > 0 {
+			pid = strconv.Itoa(v.PID)
+		}
+		rows = append(rows, []string{
+			v.ID, v.Name, v.Subcluster, pid, string(v.State), strconv.Itoa(v.Restarts), strconv.Itoa(v.Queue), size(v.RSSBytes),
+		})
+	}
+	table(w, rows)
 }

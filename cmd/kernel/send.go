@@ -74,37 +74,34 @@ func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
 			return usagef("--id: %v", err)
 		}
 	}
-	client, err := a.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if ticket.Epoch == "" {
-		status, err := client.Status(ctx)
-		if err != nil {
-			return err
+	return a.ask(ctx, f.timeout, func(ctx context.Context, client *control.Client) error {
+		if ticket.Epoch == "" {
+			status, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			ticket.Epoch = status.Epoch
 		}
-		ticket.Epoch = status.Epoch
-	}
-	request.Ticket = ticket
-	fmt.Fprintf(a.stderr, "ticket %s\n", ticket)
+		request.Ticket = ticket
+		fmt.Fprintf(a.stderr, "ticket %s\n", ticket)
 
-	outcome, err := client.Send(ctx, request)
-	if err != nil {
+		outcome, err := client.Send(ctx, request)
 		switch control.CodeOf(err) {
 		case control.CodeNotRunning, control.CodeStopping, control.CodeTimeout:
 			return &hinted{err, fmt.Sprintf("it may have been accepted; when the kernel runs, ask: %s await %s", a.typed(), ticket)}
 		}
+		if err != nil {
+			return err
+		}
+		if f.noWait {
+			return a.print(outcome, func(w io.Writer) { fmt.Fprintln(w, outcome.Ticket) })
+		}
+		answered, err := a.printOutcome(outcome, f.timeout)
+		if answered && f.id == "" {
+			_ = client.Acknowledge(ctx, ticket) // the kernel also lets it go by itself, after a day
+		}
 		return err
-	}
-	if f.noWait {
-		return a.print(outcome, func(w io.Writer) { fmt.Fprintln(w, outcome.Ticket) })
-	}
-	answered, err := a.printOutcome(outcome, f.timeout)
-	if answered && f.id == "" {
-		_ = client.Acknowledge(ctx, ticket) // the kernel also lets it go by itself, after a day
-	}
-	return err
+	})
 }
 
 // printOutcome prints an answer. answered is whether there was one and it was printed; the error says how
@@ -152,45 +149,4 @@ func quoteJSON(word string) string {
 		return `""`
 	}
 	return string(text)
-}
-
-func (a *app) awaitCommand() *cobra.Command {
-	var timeout time.Duration
-	var raw, ack bool
-	cmd := a.withJSON(&cobra.Command{
-		Use:   "await TICKET",
-		Short: "Wait for the answer of an earlier call",
-		Long: `Wait for the answer of a call that was sent before, and print it as kernel send does. The answer is kept, and can be
-asked for again, unless --ack lets it go.`,
-		Args: exactly("TICKET"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ticket, err := control.ParseTicket(args[0])
-			if err != nil {
-				return usagef("%v", err)
-			}
-			if timeout <= 0 {
-				return usagef("--timeout must be above zero")
-			}
-			client, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			outcome, err := client.Await(cmd.Context(), ticket, timeout, raw)
-			if err != nil {
-				return err
-			}
-			answered, err := a.printOutcome(outcome, timeout)
-			if answered && ack {
-				if err := client.Acknowledge(cmd.Context(), ticket); err != nil {
-					return err
-				}
-			}
-			return err
-		},
-	})
-	cmd.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "how long to wait for the answer")
-	cmd.Flags().BoolVar(&raw, "raw", false, "print the answer as the vat marshalled it: body and slots")
-	cmd.Flags().BoolVar(&ack, "ack", false, "let the answer go once it is printed")
-	return cmd
 }

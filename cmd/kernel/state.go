@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -59,19 +58,6 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// dial connects to the kernel of this state.
-func (a *app) dial(ctx context.Context) (*control.Client, error) {
-	dir, err := a.stateDir()
-	if err != nil {
-		return nil, err
-	}
-	client, err := control.Dial(ctx, dir)
-	if control.CodeOf(err) == control.CodeNotRunning {
-		return nil, &hinted{err, "start one with: " + a.typed() + " start CONFIG"}
-	}
-	return client, err
 }
 
 // openState makes the state directory usable for a kernel, and locks it. A directory that holds something

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -20,16 +21,13 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Say whether a kernel runs, and how it is",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			status, err := client.Status(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(status, func(w io.Writer) { a.describeStatus(w, status) })
+			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
+				status, err := client.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return a.print(status, func(w io.Writer) { a.describeStatus(w, status) })
+			})
 		},
 	})
 }
@@ -39,7 +37,7 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 	if s.State == control.DiskFull {
 		state += " (new work waits until there is space)"
 	}
-	dir, _ := a.stateDir() // it was found when we dialled
+	dir, _ := a.stateDir() // it was found when we asked
 	table(w, [][]string{
 		{"state", state},
 		{"pid", strconv.Itoa(s.PID)},

@@ -156,7 +156,7 @@ func TestKill(t *testing.T) {
 	root := t.TempDir()
 	for round := range 10 {
 		dir := filepath.Join(root, []string{"power", "process"}[round%2])
-		acknowledged := commitAndKill(t, dir, 20+37*round)
+		acknowledged := commitAndKill(t, dir, 20+10*round)
 		// The commit in flight when the kill came may be there.
 		if last := reopen(t, dir); last != acknowledged && last != acknowledged+1 {
 			t.Errorf("round %d: acknowledged %d, found %d", round, acknowledged, last)
@@ -168,7 +168,7 @@ func TestKill(t *testing.T) {
 // knows better. If this test fails because Badger has learnt to complain: good, say so in the docs.
 func TestDamageIsARollbackThatTheWitnessSees(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "process")
-	acknowledged := commitAndKill(t, dir, 100)
+	acknowledged := commitAndKill(t, dir, 50)
 	witness := storage.NewWitness(filepath.Join(filepath.Dir(dir), "witness"))
 	if err := witness.Record(uint64(acknowledged)); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/storage/badgerstore"
+)
+
+const childEnv = "OCAPKERNEL_BENCH_CHILD"
+
+// runChild makes the test binary the other process of a floor, if it was started as one.
+func runChild() bool {
+	switch os.Getenv(childEnv) {
+	case "echo":
+		echoChild()
+	case "plugin":
+		pluginChild()
+	default:
+		return false
+	}
+	return true
+}
+
+// echoChild sends back whatever comes on descriptor 3, by blocking reads.
+func echoChild() {
+	buf := make([]byte, 4096)
+	for {
+		n, err := syscall.Read(3, buf)
+		if n <= 0 || err != nil {
+			return
+		}
+		if _, err := syscall.Write(3, buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// BenchmarkFloorSocketpair is 100 bytes to another process and back over a socketpair: what a delivery
+// and its answer cost at the least.
+func BenchmarkFloorSocketpair(b *testing.B) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"=echo")
+	cmd.ExtraFiles = []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	theirs.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ours.Close()
+	buf := make([]byte, 100)
+	var lat []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if _, err := conn.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, buf); err != nil {
+			b.Fatal(err)
+		}
+		lat = append(lat, time.Since(start))
+	}
+	reportLatency(b, lat)
+	conn.Close()
+	_ = cmd.Wait()
+}
+
+// BenchmarkFloorBadgerSync is a synced transaction of ten small rows: what a durable answer costs at the least.
+func BenchmarkFloorBadgerSync(b *testing.B) {
+	s := openBadger(b, badgerstore.Power)
+	defer s.Close()
+	var lat []time.Duration
+	for n := uint64(0); b.Loop(); n++ {
+		writes := make([]storage.Write, 10)
+		for i := range writes {
+			writes[i] = storage.Write{Key: string(binary.BigEndian.AppendUint64([]byte("key-of-24-bytes-"), n*10+uint64(i))), Value: make([]byte, 100)}
+		}
+		start := time.Now()
+		if err := s.Commit(writes); err != nil {
+			b.Fatal(err)
+		}
+		lat = append(lat, time.Since(start))
+	}
+	reportLatency(b, lat)
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ocapkernel.dev/control"
+)
+
+// patience is how long a kernel may take for an answer that needs no vat. One that is held by a debugger,
+// say, must not hang those who ask.
+const patience = 10 * time.Second
+
+// noLimit lets a command wait for the kernel as long as it takes.
+const noLimit time.Duration = -1
+
+// ask connects to the kernel of this state and does something with it, which may take as long as limit
+// and the patience that this side adds.
+func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Context, *control.Client) error) error {
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	if limit != noLimit {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit+a.patience)
+		defer cancel()
+	}
+	client, err := control.Dial(ctx, dir)
+	if control.CodeOf(err) == control.CodeNotRunning {
+		if pid, held := holder(dir); held {
+			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops", pid)}
+		}
+		return &hinted{err, "start one with: " + a.typed() + " start CONFIG"}
+	}
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err = do(ctx, client); !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	pid, _ := holder(dir)
+	return &hinted{
+		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", pid),
+		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", pid),
+	}
+}
