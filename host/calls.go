@@ -378,14 +378,18 @@ func (k *Kernel) subGone(id kernel.SubID) {
 }
 
 func (k *Kernel) tellGone(id kernel.SubID) {
-	if !k.buried[id] || k.leaving[id] > 0 {
+	if !k.buried[id] {
 		return
+	}
+	for _, sub := range k.leaving { // is one of them there? The order does not matter
+		if sub == id {
+			return
+		}
 	}
 	for _, f := range k.gone[id] {
 		f()
 	}
 	delete(k.gone, id)
-	delete(k.leaving, id)
 	delete(k.buried, id)
 	for _, v := range k.vats { // removed in any order: nothing is said about it
 		if v.sub == id {

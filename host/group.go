@@ -12,7 +12,7 @@ import (
 // comes back. So the busier the kernel, the larger the groups, and nothing ever waits for a timer.
 type group struct {
 	k         *Kernel
-	work      chan []storage.Write
+	work      chan sealedGroup
 	committed chan error
 
 	busy    bool   // the committer has a group
@@ -21,20 +21,32 @@ type group struct {
 	durable uint64 // number of the newest durable commit
 	// held waits for the current group, sealedHeld for the one being committed.
 	held, sealedHeld []func()
-	recorded         time.Time // when the witness was last written
-	recording        uint64
+}
+
+// sealedGroup is what the committer gets.
+type sealedGroup struct {
+	writes []storage.Write
+	commit uint64 // number of its newest commit
 }
 
 func (g *group) init(k *Kernel) {
 	g.k = k
-	g.work = make(chan []storage.Write)
+	g.work = make(chan sealedGroup)
 	g.committed = make(chan error, 1)
 }
 
 // run is the committer: it owns nothing but the group that it was handed.
+// At most once a second it also writes the witness: a state that is older by less than that is not told
+// from this one.
 func (g *group) run() {
-	for writes := range g.work {
-		g.committed <- g.k.cfg.Store.Commit(writes)
+	var recorded time.Time
+	for group := range g.work {
+		err := g.k.cfg.Store.Commit(group.writes)
+		if err == nil && g.k.cfg.Witness != nil && time.Since(recorded) >= time.Second {
+			err = g.k.cfg.Witness.Record(group.commit)
+			recorded = time.Now()
+		}
+		g.committed <- err
 	}
 	close(g.committed)
 }
@@ -52,7 +64,7 @@ func (g *group) flush() {
 	writes := g.k.layers.Seal()
 	g.busy, g.sealed = true, g.newest
 	g.held, g.sealedHeld = nil, g.held
-	g.work <- writes
+	g.work <- sealedGroup{writes, g.sealed}
 }
 
 // release takes the committer's answer and lets go what waited for it.
@@ -69,17 +81,6 @@ func (g *group) release(err error) {
 	for _, f := range held {
 		f()
 	}
-	g.witness()
-}
-
-// witness writes down the durable commit, at most once a second: a state that is older by less than that
-// is not told from this one.
-func (g *group) witness() {
-	if g.k.cfg.Witness == nil || time.Since(g.recorded) < time.Second {
-		return
-	}
-	g.recorded = time.Now()
-	g.k.fail(g.k.cfg.Witness.Record(g.durable))
 }
 
 // bound keeps the current group below what one transaction of the store takes: a crank is at most half

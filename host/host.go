@@ -86,7 +86,7 @@ type Kernel struct {
 	waiting  map[string][]chan struct{}            // for the answer of a ticket
 	launches map[kernel.SubID]func(failure string) // for the end of a launch
 	gone     map[kernel.SubID][]func()             // for nothing being left of a subcluster
-	leaving  map[kernel.SubID]int                  // workers of removed vats that have not exited
+	leaving  map[*supervisor.Worker]kernel.SubID   // workers that were given up and have not exited
 	buried   map[kernel.SubID]bool                 // Gone is durable
 	expiring bool                                  // a timer will call expire
 }
@@ -115,7 +115,7 @@ func Open(cfg Config) (*Kernel, error) {
 		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
-		leaving: map[kernel.SubID]int{}, buried: map[kernel.SubID]bool{},
+		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{},
 	}
 	k.group.init(k)
 	if err := k.recover(); err != nil {

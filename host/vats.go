@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"ocapkernel.dev/cluster"
@@ -143,19 +144,27 @@ func (k *Kernel) makeRoom() {
 	if k.workers < k.cfg.MaxWorkers {
 		return
 	}
-	var oldest *vat
-	for _, v := range k.vats { // the order does not matter: the smallest is looked for
-		if v.up && v.crank == nil && !v.queued && v.parked == 0 && (oldest == nil || v.used.Before(oldest.used)) {
-			if quiet, err := k.machine.Quiescent(v.id); err == nil && quiet {
-				oldest = v
-			}
+	var idle []*vat
+	for _, v := range k.vats {
+		if v.up && v.crank == nil && !v.queued && v.parked == 0 {
+			idle = append(idle, v)
 		}
 	}
-	if oldest != nil {
-		k.log.Debug("idle worker stopped", "vat", oldest.id)
-		w := oldest.worker
-		k.over(oldest, kernel.CauseStopped, "paged out")
-		w.Stop()
+	slices.SortFunc(idle, func(a, b *vat) int { return a.used.Compare(b.used) })
+	for _, v := range idle[:min(len(idle), 8)] { // beyond, it is cheaper to have one worker more
+		quiet, err := k.machine.Quiescent(v.id)
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if quiet {
+			k.log.Debug("idle worker stopped", "vat", v.id)
+			w := v.worker
+			k.leaving[w] = v.sub
+			k.over(v, kernel.CauseStopped, "paged out")
+			w.Stop()
+			return
+		}
 	}
 }
 
@@ -205,6 +214,7 @@ func (k *Kernel) finish(v *vat, done wire.Done) {
 	if errors.As(err, &fault) {
 		k.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
 		w := v.worker
+		k.leaving[w] = v.sub
 		k.over(v, fault.Cause, fault.Reason)
 		w.Kill() // its memory holds what did not happen
 		return
@@ -221,9 +231,9 @@ func (k *Kernel) finish(v *vat, done wire.Done) {
 func (k *Kernel) exited(v *vat, e supervisor.Exited) {
 	k.workers--
 	if v.worker != e.Worker {
-		if n := k.leaving[v.sub]; n > 0 {
-			k.leaving[v.sub] = n - 1
-			k.tellGone(v.sub)
+		if sub, ok := k.leaving[e.Worker]; ok {
+			delete(k.leaving, e.Worker)
+			k.tellGone(sub)
 		}
 		return
 	}
@@ -274,6 +284,6 @@ func (k *Kernel) detach(id kernel.VatID) {
 		return
 	}
 	v.worker, v.crank, v.up, v.parked = nil, nil, false, 0
-	k.leaving[v.sub]++
+	k.leaving[w] = v.sub
 	k.whenDurable(w.Kill)
 }

@@ -11,24 +11,48 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// emptyStore is the store of a vat that was never started.
-type emptyStore struct{}
+// testStore is a store without an order.
+type testStore map[string][]byte
 
-func (emptyStore) Get(string) ([]byte, bool, error)                  { return nil, false, nil }
-func (emptyStore) Next(string, string) (string, []byte, bool, error) { return "", nil, false, nil }
+func (s testStore) Get(key string) ([]byte, bool, error) {
+	v, ok := s[key]
+	return v, ok, nil
+}
 
-// started returns a vat after its first delivery.
+func (testStore) Next(string, string) (string, []byte, bool, error) { return "", nil, false, nil }
+
+func (s testStore) apply(syscalls []wire.Syscall) {
+	for _, x := range syscalls {
+		if set, ok := x.(wire.StoreSet); ok {
+			s[set.Key] = set.Value
+		}
+	}
+}
+
+// started returns a vat after its first delivery. What it stores is forgotten but by the vat.
 func started(t testing.TB, constructor any, start wire.Start) *liveslots.Vat {
+	t.Helper()
+	return startWith(t, constructor, start, testStore{})
+}
+
+func startedOn(t testing.TB, constructor any, store testStore) *liveslots.Vat {
+	t.Helper()
+	return startWith(t, constructor, wire.Start{}, store)
+}
+
+func startWith(t testing.TB, constructor any, start wire.Start, store testStore) *liveslots.Vat {
 	t.Helper()
 	m, err := liveslots.Compile("m", constructor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := liveslots.New(m, start, emptyStore{}, nil)
+	v := liveslots.New(m, start, store, nil)
 	t.Cleanup(v.Close)
-	if d := v.Deliver(wire.Deliver{Number: 1, Delivery: wire.StartVat{}}); d.Outcome.Fault != "" {
+	d := v.Deliver(wire.Deliver{Number: 1, Delivery: wire.StartVat{}})
+	if d.Outcome.Fault != "" {
 		t.Fatal(d.Outcome.Fault)
 	}
+	store.apply(d.Syscalls)
 	return v
 }
 
@@ -128,7 +152,7 @@ func TestVatWithoutStateIsAFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := liveslots.New(m, wire.Start{}, emptyStore{}, nil)
+	v := liveslots.New(m, wire.Start{}, testStore{}, nil)
 	d := v.Deliver(wire.Deliver{Number: 2, Delivery: message(t, "p-1", "notes")})
 	if want := "liveslots_test.Helper has no stored state for o+0"; d.Outcome.Fault != want {
 		t.Errorf("got %+v, want %s", d, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -15,6 +16,7 @@ type kind struct {
 	typ       reflect.Type // the struct
 	ephemeral bool
 	fields    []field
+	flat      bool // the fields can be compared with ==
 	methods   map[string]*method
 }
 
@@ -108,6 +110,7 @@ func (c *codecs) kindOf(t reflect.Type) (*kind, error) {
 	c.names[k.name] = t
 	if durable {
 		k.fields = c.fields(t, k.name, true)
+		k.flat = !slices.ContainsFunc(k.fields, func(f field) bool { return !flat(t.Field(f.index).Type) })
 	}
 	c.methods(k)
 	return k, nil

@@ -71,6 +71,7 @@ liveslots_test.Bad.MapKey cannot be saved: the key of a Map is a string, an inte
 liveslots_test.Bad.MapVal cannot be saved: a promise lives in memory only; declare it transient with the tag ` + "`vat:\"-\"`" + ` if it may be lost
 liveslots_test.Bad.Maps: a Map can only be a field of a durable object
 liveslots_test.AlsoBad embeds both Durable and Ephemeral: choose one
+liveslots_test.Bad.Other cannot be saved: liveslots_test.AlsoBad is ephemeral; declare it transient with the tag ` + "`vat:\"-\"`" + ` if it may be lost
 liveslots_test.Bad.Func2: parameter 1: func() cannot be passed
 liveslots_test.Bad.Late: context.Context must be the first parameter
 liveslots_test.Bad.Results: a method returns nothing, a value, an error, or a value and an error

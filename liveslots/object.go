@@ -29,6 +29,8 @@ type head struct {
 	ref wire.Ref
 	// saved is the object's row as it is in the store.
 	saved string
+	// shadow holds the fields of saved, if they can be compared.
+	shadow reflect.Value
 	// presence is the reference to an object without a name.
 	presence *presence
 	// gone says that the vat has let go of the Go struct, having saved it.

@@ -141,12 +141,63 @@ func (v *Vat) save() {
 	// Saving one may give a name to another that was never passed; that one is saved in turn.
 	for n := 0; n < len(v.loaded); n++ {
 		h := v.loaded[n]
+		if h.unchanged() {
+			continue
+		}
 		if row := v.state(h); row != h.saved {
 			v.rows.set(wire.StateKey(h.ref), []byte(row))
 			h.saved = row
 		}
+		h.remember()
 	}
 	v.ids.save()
+}
+
+// unchanged says, without encoding anything, that an object is as it was saved. It may miss that; where
+// many objects are loaded, most have nothing but fields that it can compare.
+func (h *head) unchanged() bool {
+	if !h.shadow.IsValid() {
+		return false
+	}
+	obj := h.self.Elem()
+	for _, f := range h.kind.fields {
+		if !obj.Field(f.index).Equal(h.shadow.Field(f.index)) {
+			return false
+		}
+	}
+	return true
+}
+
+// remember notes how an object was saved.
+func (h *head) remember() {
+	if !h.kind.flat {
+		return
+	}
+	if !h.shadow.IsValid() {
+		h.shadow = reflect.New(h.kind.typ).Elem()
+	}
+	obj := h.self.Elem()
+	for _, f := range h.kind.fields {
+		h.shadow.Field(f.index).Set(obj.Field(f.index))
+	}
+}
+
+// flat says whether values of a type are the same whenever Go's == says so, and == does not panic.
+func flat(t reflect.Type) bool {
+	switch {
+	case t == typeRef, t == typeTime, isObject(t), isCollection(t):
+		return true
+	case t.Kind() == reflect.Struct:
+		for i := range t.NumField() {
+			if !flat(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	case t.Kind() == reflect.Array:
+		return flat(t.Elem())
+	}
+	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Float64 || t.Kind() == reflect.String
 }
 
 // state is the row of an object as it is now.
@@ -246,6 +297,7 @@ func (v *Vat) load(h *head) {
 			bad(fmt.Errorf("%s: %w", x.Name, err))
 		}
 	}
+	h.remember()
 }
 
 // shapeOf is a type as shapes record it: by what is stored, so that a plain struct is its fields.

@@ -26,12 +26,17 @@ const (
 	maxModuleName   = 128
 )
 
-// Modules asks a worker program (the stock one, if program is empty) which modules it contains. It runs
-// the program, for ten seconds at most.
+// Modules is the function [Modules], for the stock program if program is empty.
 func (s *Supervisor) Modules(ctx context.Context, program string) ([]string, error) {
 	if program == "" {
 		program = s.cfg.StockProgram
 	}
+	return Modules(ctx, program)
+}
+
+// Modules asks a worker program, given by its path, which modules it contains. It runs the program, until
+// ctx ends or for ten seconds at most, and kills what it leaves behind by then.
+func Modules(ctx context.Context, program string) ([]string, error) {
 	path, _, err := openProgram(program, "")
 	if err != nil {
 		return nil, err

@@ -3,9 +3,7 @@ package supervisor_test
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
@@ -210,97 +207,6 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-func TestStartFails(t *testing.T) {
-	script := filepath.Join(t.TempDir(), "script")
-	write := func(text string) string {
-		t.Helper()
-		if err := os.WriteFile(script, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return script
-	}
-	tests := []struct {
-		name   string
-		change func(*supervisor.Spec)
-		parts  []string
-	}{
-		{"missing program", func(s *supervisor.Spec) { s.Program = "/does/not/exist" }, []string{"no such file"}},
-		{"not a program", func(s *supervisor.Spec) { s.Program = "/etc/passwd" }, []string{"permission denied"}},
-		{"wrong hash", func(s *supervisor.Spec) { s.SHA256 = strings.Repeat("00", 32) }, []string{"has sha256", "want 0000"}},
-		{"pinned device", func(s *supervisor.Spec) { s.Program, s.SHA256 = "/dev/null", "00" }, []string{"not a regular file"}},
-		{"hello with an error", func(s *supervisor.Spec) { s.Start.Module = "no-hello" }, []string{`this vat\ncannot be`}},
-		{"death before hello", func(s *supervisor.Spec) { s.Start.Module = "die-early" }, []string{"exit status 7", "a reason"}},
-		{"no handshake", func(s *supervisor.Spec) { s.Program = write("echo nonsense >&1; echo because >&2; exit 4") }, []string{"nonsense"}},
-		{"silent exit", func(s *supervisor.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"no handshake: exit status 4: because"}},
-		{"wrong version", func(s *supervisor.Spec) { s.Program = write("echo '1|99|unix|x|grpc|'; exec sleep 60") }, []string{"incompatible", "99"}},
-		{"a flood for a handshake", func(s *supervisor.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"not a worker program"}},
-		{"an address to dial", func(s *supervisor.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"hello"}},
-	}
-	h := newHouse(t)
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			h.t = t
-			spec := h.spec("echo")
-			tt.change(&spec)
-			h.Start(spec, h.events)
-			h.wantExit(supervisor.CauseStart, tt.parts...)
-		})
-	}
-}
-
-func TestStartTimeout(t *testing.T) {
-	h := newHouse(t, func(c *supervisor.Config) { c.StartTimeout = 500 * time.Millisecond })
-	spec := h.spec("hang-early")
-	h.Start(spec, h.events)
-	h.wantExit(supervisor.CauseStart, "no hello within 500ms")
-	spec.Program = "/bin/cat" // refuses its arguments
-	h.Start(spec, h.events)
-	h.wantExit(supervisor.CauseStart)
-}
-
-func TestPinnedProgramRuns(t *testing.T) {
-	b, err := os.ReadFile(self(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(b)
-	h := newHouse(t)
-	spec := h.spec("echo")
-	spec.SHA256 = strings.ToUpper(hex.EncodeToString(sum[:]))
-	w := h.start(spec)
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.Pid()))
-	if err != nil || string(comm) != "vatworker\n" {
-		t.Errorf("process is called %q (%v)", comm, err)
-	}
-}
-
-func TestSurroundings(t *testing.T) {
-	t.Setenv("DECOY_SECRET", "x")
-	r, w2, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w2.Close()
-	if _, err := unix.FcntlInt(w2.Fd(), unix.F_SETFD, 0); err != nil { // it is not closed on exec
-		t.Fatal(err)
-	}
-	h := newHouse(t)
-	w := h.start(h.spec("echo"))
-	w.Deliver(call(1, "env"))
-	got := want[supervisor.Done](h).Done.Outcome.Fault
-	for _, word := range strings.Fields(got) {
-		name, rest, _ := strings.Cut(word, ":")
-		switch {
-		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, name == wire.LogKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"}, name):
-		case name == "fd" && (rest == "/dev/null" || rest == "" /* the listing itself */ || strings.HasPrefix(rest, "/proc/") || strings.HasPrefix(rest, "anon_inode:") || strings.HasPrefix(rest, "/sys/fs/cgroup")):
-		case word == "comm:vatworker", word == "cwd:/", word == "args:vatworker,v1,echo":
-		default:
-			t.Errorf("worker has %q", word)
-		}
-	}
-}
-
 func TestLogs(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
@@ -359,6 +265,13 @@ func TestPing(t *testing.T) {
 		}
 	}
 	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
+	eventually(t, "stop of each thread", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", w.Pid()))
+		return !slices.ContainsFunc(tasks, func(stat string) bool {
+			b, err := os.ReadFile(stat)
+			return err == nil && !strings.Contains(string(b), ") T ")
+		})
+	})
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if err := w.Ping(short); err == nil {
@@ -437,53 +350,6 @@ func TestBigDeliveryDoesNotBlock(t *testing.T) {
 	w.Deliver(call(2, "echo "+big))
 	w.Kill()
 	h.wantExit(supervisor.CauseStopped)
-}
-
-func TestModules(t *testing.T) {
-	h := newHouse(t)
-	ctx := context.Background()
-	got, err := h.Modules(ctx, "")
-	if diff := cmp.Diff([]string{"echo", "rogue"}, got); err != nil || diff != "" {
-		t.Errorf("got %v, %v", got, err)
-	}
-	dir := t.TempDir()
-	for name, tt := range map[string]struct{ script, want string }{
-		"missing":  {"", "no such file"},
-		"failing":  {"echo oh >&2; exit 3", "exit status 3: oh"},
-		"not-json": {"echo hello", "no worker program"},
-		"endless":  {"exec cat /dev/zero", "more than"},
-		"bad-name": {`echo '["a\u0007"]'`, "is no name"},
-	} {
-		path := filepath.Join(dir, name)
-		if tt.script != "" {
-			if err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := h.Modules(ctx, path); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: got %v, want %q", name, err, tt.want)
-		}
-	}
-	path := filepath.Join(dir, "slow")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\nsleep 60\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	if _, err := h.Modules(short, path); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestStartedByHand(t *testing.T) {
-	// The test binary is a worker only if the cookie is there, so a wrong one stands for none.
-	cmd := exec.Command(self(t))
-	cmd.Env = append(os.Environ(), wire.CookieKey+"=wrong")
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "only\nthe kernel can start it") {
-		t.Errorf("got %v, %s", err, out)
-	}
 }
 
 // A kernel that is killed leaves no worker, whatever they are doing.

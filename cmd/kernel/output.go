@@ -40,6 +40,15 @@ func table(w io.Writer, rows [][]string) {
 	_ = t.Flush() // w is in memory
 }
 
+// human is how a value is shown to people: as JSON, but for the answer of a method that has none, which
+// is no sight for them.
+func human(value json.RawMessage) string {
+	if string(value) == `{"$undefined":true}` {
+		return "undefined"
+	}
+	return string(value)
+}
+
 // printable makes text from elsewhere (a vat's error, a file's name) safe to show on a terminal: whatever
 // could move the cursor, change colours or the direction of text becomes an escape, and so does a newline.
 func printable(s string) string {

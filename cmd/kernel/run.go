@@ -278,7 +278,7 @@ func (a *app) describe(w io.Writer, r *ready, stop string) {
 	if sub != nil && len(r.Preface) > 0 {
 		fmt.Fprintf(w, "  (from %s)\n", printable(filepath.Base(sub.Source)))
 		for _, line := range r.Preface {
-			fmt.Fprintf(w, "  %s\n", printable(strings.ReplaceAll(line, "\t", "  ")))
+			fmt.Fprintln(w, strings.TrimRight("  "+printable(strings.ReplaceAll(line, "\t", "  ")), " "))
 		}
 	}
 	rows := [][2]string{
@@ -293,7 +293,7 @@ func (a *app) describe(w io.Writer, r *ready, stop string) {
 	}
 	width := 0
 	for _, row := range rows {
-		width = max(width, len([]rune(row[0])))
+		width = min(max(width, len([]rune(row[0]))), 48) // a long --state would push the rest off the screen
 	}
 	for _, row := range rows {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, row[0], row[1])
@@ -307,7 +307,7 @@ func describeLaunched(w io.Writer, l control.Launched) {
 		vats = append(vats, name+" "+l.Vats[name])
 	}
 	fmt.Fprintf(w, "launched %s as %s, root %s: %s\n", printable(filepath.Base(l.Source)), l.ID, l.Root, printable(strings.Join(vats, ", ")))
-	if result := string(l.Result); result != "null" && result != `{"$undefined":true}` && result != "" {
+	if result := human(l.Result); result != "null" && result != "undefined" {
 		fmt.Fprintf(w, "bootstrap answered %s\n", result)
 	}
 }

@@ -115,7 +115,7 @@ func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered b
 				fmt.Fprintf(w, "slot %d: %s\n", i, slot)
 			}
 		case o.Status == control.Fulfilled:
-			fmt.Fprintf(w, "%s\n", o.Value)
+			fmt.Fprintln(w, human(o.Value))
 		}
 	})
 	if err != nil {

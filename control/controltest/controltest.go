@@ -24,6 +24,7 @@ const Epoch = "e1"
 //	fail(text)    is rejected with an error of that text
 //	reject(value) is rejected with the value
 //	revoked()     is rejected by the kernel, with REVOKED
+//	silent()      is fulfilled with undefined
 //	garbage()     is fulfilled with a body that is no value
 //	hang()        is settled by [Fake.Release], or not at all
 //
@@ -224,6 +225,8 @@ func (c *call) perform(method string, args []any, slots []string, effects int) e
 	status, value := control.Fulfilled, any(args)
 	switch method {
 	case "echo":
+	case "silent":
+		value = capdata.Undefined{}
 	case "count":
 		value = float64(effects)
 	case "fail":

@@ -1,0 +1,608 @@
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/wire"
+)
+
+// world is a machine over a store in memory, with the least that a shell must do around it: it makes
+// each commit durable, checks the invariants, remembers cranks in flight, and writes down what happened.
+type world struct {
+	t       testing.TB
+	mem     *storage.Mem
+	m       *kernel.Machine
+	flights map[kernel.VatID]*kernel.Crank
+	kept    map[string]string // what a vat's script keeps by a name of its own, see expand
+	now     int64
+	out     strings.Builder
+	applied int // commits
+	// crashAt, if not 0, is the number of commits after which the kernel is killed: see crash.
+	crashAt int
+	// unchecked leaves the invariants to the test, for states too large to check after each commit.
+	unchecked bool
+	// after, if set, is called after each commit.
+	after func(kernel.Commit)
+}
+
+// crash is what apply panics with at crashAt.
+type crash struct{}
+
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, mem: storage.NewMem(), now: 1000, kept: map[string]string{}}
+	w.open()
+	w.flush()
+	return w
+}
+
+// open begins a kernel over what is stored.
+func (w *world) open() {
+	w.t.Helper()
+	w.flights = map[kernel.VatID]*kernel.Crank{}
+	m, first, err := kernel.Open(w.mem, w.mem.Limits(), "E1")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.m = m
+	w.apply(first)
+}
+
+// reopen is what the next kernel does after a kill: nothing of the old one is alive.
+func (w *world) reopen() {
+	w.t.Helper()
+	w.open()
+	for _, v := range must(w.m.Vats()) {
+		if v.Live && !v.Terminated {
+			w.do(w.m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", false, w.now))
+		}
+	}
+	for _, s := range must(w.m.Subclusters()) {
+		if s.State == "launching" {
+			w.do(w.m.FailLaunch(s.ID, "the kernel ended"))
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (w *world) printf(format string, args ...any) { fmt.Fprintf(&w.out, format+"\n", args...) }
+
+// flush returns what was written down since the last flush.
+func (w *world) flush() string {
+	s := w.out.String()
+	w.out.Reset()
+	return s
+}
+
+// do applies a commit, or writes down why there is none. It says whether there was one.
+func (w *world) do(c kernel.Commit, err error) bool {
+	w.t.Helper()
+	var refusal *kernel.Refusal
+	if errors.As(err, &refusal) {
+		w.printf("refused %v", err)
+		return false
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if c.Number == 0 {
+		w.printf("nothing")
+		return false
+	}
+	w.apply(c)
+	return true
+}
+
+func (w *world) apply(c kernel.Commit) {
+	w.t.Helper()
+	if c.Number == 0 {
+		return
+	}
+	if err := w.mem.Commit(c.Writes); err != nil {
+		w.t.Fatalf("commit %d: %v", c.Number, err)
+	}
+	w.printf("commit %d", c.Number)
+	for _, e := range c.Trace {
+		w.printf("  %s", e)
+	}
+	var woken []string
+	for _, e := range c.Effects {
+		switch e := e.(type) {
+		case kernel.Wake:
+			if !slices.Contains(woken, string(e.Vat)) {
+				woken = append(woken, string(e.Vat))
+			}
+		case kernel.StopWorker:
+			delete(w.flights, e.Vat)
+			w.printf("  > stop worker of %s", e.Vat)
+		case kernel.Answer:
+			w.printf("  > answer %s: %s", e.Ticket, ticketText(must(w.m.Ticket(e.Ticket))))
+		case kernel.LaunchSettled:
+			if e.Failure != "" {
+				w.printf("  > launch of %s failed: %s", e.Sub, e.Failure)
+			} else {
+				w.printf("  > launch of %s succeeded", e.Sub)
+			}
+		case kernel.Gone:
+			w.printf("  > %s is gone", e.Sub)
+		default:
+			w.t.Fatalf("unknown effect %T", e)
+		}
+	}
+	if len(woken) > 0 {
+		w.printf("  > wake %s", strings.Join(woken, " "))
+	}
+	if !w.unchecked {
+		w.check()
+	}
+	if w.after != nil {
+		w.after(c)
+	}
+	if w.applied++; w.applied == w.crashAt {
+		panic(crash{})
+	}
+}
+
+func (w *world) check() {
+	w.t.Helper()
+	problems, err := kernel.Check(w.mem)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, p := range problems {
+		w.printf("VIOLATION %s", p)
+		w.t.Errorf("commit %d: %s", w.m.CommitNumber(), p)
+	}
+}
+
+func ticketText(t kernel.TicketState) string {
+	switch {
+	case !t.Found:
+		return "unknown"
+	case t.Pending:
+		return "pending"
+	case t.Acknowledged:
+		return "acknowledged"
+	case t.Rejected:
+		return "rejected " + valueText(t.Value)
+	}
+	return "fulfilled " + valueText(t.Value)
+}
+
+// begin looks for work of a vat and starts its worker if there is some and no worker: what the vat is
+// given is written down. It says whether a crank is in flight then.
+func (w *world) begin(v kernel.VatID) bool {
+	w.t.Helper()
+	for {
+		s, err := w.m.Begin(v, w.now, 7)
+		switch {
+		case err != nil:
+			w.t.Fatal(err)
+		case s.Commit != nil:
+			w.apply(*s.Commit)
+		case s.NeedsWorker:
+			start, c, err := w.m.StartWorker(v)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.apply(c)
+			w.printf("  worker %d of %s, names above o+%d p+%d", start.Incarnation, v, start.HighObject, start.HighPromise)
+		case s.Crank != nil:
+			w.flights[v] = s.Crank
+			w.printf("%s %s", v, deliveryText(s.Crank.Deliver))
+			return true
+		default:
+			w.printf("%s has nothing to do", v)
+			return false
+		}
+	}
+}
+
+// finish hands in what a vat answers. A fault is followed by the death that the shell reports.
+func (w *world) finish(v kernel.VatID, done wire.Done) {
+	w.t.Helper()
+	c := w.flights[v]
+	if c == nil {
+		w.printf("%s has no crank in flight", v)
+		return
+	}
+	commit, err := w.m.Finish(c, done, w.now)
+	var fault *kernel.Fault
+	if errors.As(err, &fault) {
+		w.printf("fault of %v", err)
+		w.died(v, fault.Cause, fault.Reason)
+		return
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	delete(w.flights, v)
+	w.apply(commit)
+}
+
+// died reports the death of a vat's worker.
+func (w *world) died(v kernel.VatID, cause kernel.Cause, detail string) {
+	w.t.Helper()
+	vat, found, err := w.m.Vat(v)
+	if err != nil || !found {
+		w.t.Fatalf("vat %s: found %t, %v", v, found, err)
+	}
+	_, delivering := w.flights[v]
+	delete(w.flights, v)
+	w.do(w.m.Died(v, vat.Incarnation, cause, detail, delivering, w.now))
+}
+
+// deliver is a whole crank, its answer given in words.
+func (w *world) deliver(v kernel.VatID, words string) {
+	w.t.Helper()
+	if w.begin(v) {
+		w.finish(v, w.parse(v, words))
+	}
+}
+
+// parse reads what a vat answers to the delivery in flight, see parseDone.
+func (w *world) parse(v kernel.VatID, words string) wire.Done {
+	w.t.Helper()
+	done, err := parseDone(w.expand(v, words))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return done
+}
+
+// expand replaces in a vat's words $r by the result of the delivery in flight, $0, $1, … by its slots (of
+// the value of the first promise, if it is a notification), and $name by what a line "let name $1" in an
+// answer of the same vat kept.
+func (w *world) expand(v kernel.VatID, words string) string {
+	pairs := []string{}
+	if c := w.flights[v]; c != nil {
+		var slots []wire.Ref
+		switch d := c.Deliver.Delivery.(type) {
+		case wire.Call:
+			slots = d.Message.MethArgs.Slots
+			pairs = append(pairs, "$r", string(d.Message.Result))
+		case wire.Notify:
+			slots = d.Resolutions[0].Value.Slots
+			pairs = append(pairs, "$r", string(d.Resolutions[0].Promise))
+		}
+		for i := len(slots) - 1; i >= 0; i-- { // $12 before $1
+			pairs = append(pairs, fmt.Sprintf("$%d", i), string(slots[i]))
+		}
+	}
+	names := slices.Sorted(maps.Keys(w.kept))
+	slices.Reverse(names) // $pay2 before $pay
+	for _, name := range names {
+		if vat, name, _ := strings.Cut(name, " "); vat == string(v) {
+			pairs = append(pairs, "$"+name, w.kept[string(v)+" "+name])
+		}
+	}
+	words = strings.NewReplacer(pairs...).Replace(words)
+	var out []string
+	for line := range strings.SplitSeq(words, "\n") {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "let" {
+			w.kept[string(v)+" "+f[1]] = f[2]
+			continue
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\n")
+}
+
+func (w *world) call(ticket string, target kernel.KRef, method string, slots ...kernel.KRef) bool {
+	w.t.Helper()
+	data := kernel.Data{Body: callBody(method, slots), Slots: slots}
+	st, c, err := w.m.Call(kernel.HostCall{Ticket: ticket, Hash: method + fmt.Sprint(target, slots), Target: target, MethArgs: data}, w.now)
+	if err == nil && c.Number == 0 {
+		w.printf("%s is %s", ticket, ticketText(st))
+		return true
+	}
+	return w.do(c, err)
+}
+
+// answer is what a vat of few words does: it fulfils results with null and listens to every promise.
+func answer(d wire.Deliver) string {
+	var out strings.Builder
+	listen := func(refs []wire.Ref) {
+		for _, r := range refs {
+			if r[0] == 'p' {
+				fmt.Fprintf(&out, "subscribe %s\n", r)
+			}
+		}
+	}
+	switch d := d.Delivery.(type) {
+	case wire.Call:
+		r := d.Message.Result
+		listen(slices.DeleteFunc(slices.Clone(d.Message.MethArgs.Slots), func(s wire.Ref) bool { return s == r }))
+		if r != "" {
+			fmt.Fprintf(&out, "resolve %s=null\n", r)
+		}
+	case wire.Notify:
+		told := map[wire.Ref]bool{}
+		for _, r := range d.Resolutions {
+			told[r.Promise] = true
+		}
+		for _, r := range d.Resolutions {
+			listen(slices.DeleteFunc(slices.Clone(r.Value.Slots), func(s wire.Ref) bool { return told[s] }))
+		}
+	}
+	return out.String()
+}
+
+// run lets everybody work until nobody has anything to do: the kernel, and vats that answer as told by
+// their deliveries, or in few words.
+func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
+	w.t.Helper()
+	for busy := true; busy; {
+		busy = false
+		for {
+			c, _, err := w.m.Work(w.now)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if c.Number == 0 {
+				break
+			}
+			w.apply(c)
+			busy = true
+		}
+		for _, v := range must(w.m.Vats()) {
+			crank := w.flights[v.ID]
+			if crank == nil {
+				if !v.HasWork || !w.begin(v.ID) {
+					continue
+				}
+				crank = w.flights[v.ID]
+			}
+			words := ""
+			if how != nil {
+				words = how(v.ID, crank.Deliver)
+			} else {
+				words = answer(crank.Deliver)
+			}
+			w.finish(v.ID, w.parse(v.ID, words))
+			busy = true
+		}
+	}
+}
+
+// cluster launches vats, the first of which is the bootstrap vat, and runs them until they are up.
+func (w *world) cluster(edit func(*kernel.LaunchVat), names ...string) kernel.SubID {
+	w.t.Helper()
+	s := w.launch(edit, names...)
+	w.run(nil)
+	return s
+}
+
+func (w *world) launch(edit func(*kernel.LaunchVat), names ...string) kernel.SubID {
+	w.t.Helper()
+	l := kernel.Launch{Bootstrap: names[0]}
+	for _, n := range names {
+		lv := kernel.LaunchVat{Name: n, MaxQueue: 100, MaxRestarts: 5, Config: []byte("{}")}
+		if edit != nil {
+			edit(&lv)
+		}
+		l.Vats = append(l.Vats, lv)
+	}
+	s, c, err := w.m.Launch(l)
+	w.do(c, err)
+	return s
+}
+
+// settleAll runs the world to rest, terminates everything, and returns the rows that are left over.
+func (w *world) leftovers() (keys []string) {
+	w.t.Helper()
+	for _, s := range must(w.m.Subclusters()) {
+		w.do(w.m.Terminate(s.ID))
+	}
+	w.run(nil)
+	for {
+		c, _, err := w.m.Expire(w.now + 1)
+		if !w.do(c, err) {
+			break
+		}
+	}
+	for _, row := range w.mem.Snapshot() {
+		switch {
+		case row.Key == "schema", row.Key == "epoch", row.Key == "commit", row.Key == "work", strings.HasPrefix(row.Key, "next."):
+		default:
+			keys = append(keys, row.Key)
+		}
+	}
+	return keys
+}
+
+func callBody[R ~string](method string, slots []R) string {
+	return `#["` + method + `",` + slotsBody(slots) + `]`
+}
+
+func slotsBody[R ~string](slots []R) string {
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, s := range slots {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		sign := '$'
+		if strings.TrimPrefix(string(s), "k")[0] == 'p' {
+			sign = '&'
+		}
+		fmt.Fprintf(&b, `"%c%d"`, sign, i)
+	}
+	b.WriteByte(']')
+	return b.String()
+}
+
+func join[R ~string](refs []R) string {
+	var out []string
+	for _, r := range refs {
+		out = append(out, string(r))
+	}
+	return strings.Join(out, " ")
+}
+
+// valueText renders a value in a word or two.
+func valueText[R ~string](v capdata.Data[R]) string {
+	if capdata.LoneSlot(v.Body, len(v.Slots)) {
+		return string(v.Slots[0])
+	}
+	body := strings.TrimPrefix(v.Body, "#")
+	if value, err := capdata.Decode(v.Body, kernel.MaxSlots); err == nil {
+		if e, ok := value.(*capdata.Error); ok {
+			body = "error " + e.Message
+		}
+	}
+	if len(v.Slots) == 0 {
+		return body
+	}
+	return "(" + join(v.Slots) + ")"
+}
+
+func deliveryText(d wire.Deliver) string {
+	s := fmt.Sprintf("gets %d: ", d.Number)
+	switch d := d.Delivery.(type) {
+	case wire.StartVat:
+		s += "start"
+	case wire.Call:
+		s += fmt.Sprintf("%s.%s(%s)", d.Target, kernel.Method(d.Message.MethArgs.Body), join(d.Message.MethArgs.Slots))
+		if d.Message.Result != "" {
+			s += " -> " + string(d.Message.Result)
+		}
+	case wire.Notify:
+		s += "notify"
+		for _, r := range d.Resolutions {
+			sep := "="
+			if r.Rejected {
+				sep = "!="
+			}
+			s += " " + string(r.Promise) + sep + valueText(r.Value)
+		}
+	default:
+		s += fmt.Sprintf("%T", d)
+	}
+	for _, row := range d.State {
+		s += fmt.Sprintf(" [%s is %s]", row.Key, row.Value)
+	}
+	return s
+}
+
+// parseDone reads what a vat answers, a syscall a line:
+//
+//	send o-1 method o+1 p-2 -> p+3
+//	subscribe p-1
+//	resolve p-1=o+1 p-2=(o+1 p-3) p+4!=text
+//	set key value; delete key; exit; exit failure; fault text
+//	drop o-1; retireImports o-1; retireExports o+1; abandon o+1
+func parseDone(words string) (wire.Done, error) {
+	var done wire.Done
+	for line := range strings.SplitSeq(words, "\n") {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		refs := make([]wire.Ref, 0, len(f))
+		for _, r := range f[1:] {
+			refs = append(refs, wire.Ref(r))
+		}
+		arg := func(i int) string {
+			if i < len(f) {
+				return f[i]
+			}
+			return ""
+		}
+		var s wire.Syscall
+		switch f[0] {
+		case "send":
+			if len(f) < 3 {
+				return done, fmt.Errorf("send what? %q", line)
+			}
+			msg := wire.Send{Target: refs[0]}
+			slots := refs[2:]
+			if n := len(f); n > 4 && f[n-2] == "->" {
+				msg.Message.Result = wire.Ref(f[n-1])
+				slots = refs[2 : n-3]
+			}
+			msg.Message.MethArgs = wire.CapData{Body: callBody(f[2], slots), Slots: slots}
+			s = msg
+		case "subscribe":
+			s = wire.Subscribe{Promise: wire.Ref(arg(1))}
+		case "resolve":
+			r, err := parseResolve(strings.TrimPrefix(strings.TrimSpace(line), "resolve"))
+			if err != nil {
+				return done, err
+			}
+			s = r
+		case "set":
+			s = wire.StoreSet{Key: arg(1), Value: []byte(strings.Join(f[min(2, len(f)):], " "))}
+		case "delete":
+			s = wire.StoreDelete{Key: arg(1)}
+		case "exit":
+			s = wire.Exit{Failure: arg(1) == "failure", Info: wire.CapData{Body: `#"bye"`}}
+		case "fault":
+			done.Outcome.Fault = strings.Join(f[1:], " ")
+			continue
+		case "drop":
+			s = wire.DropImports{Refs: refs}
+		case "retireImports":
+			s = wire.RetireImportsCall{Refs: refs}
+		case "retireExports":
+			s = wire.RetireExportsCall{Refs: refs}
+		case "abandon":
+			s = wire.AbandonExports{Refs: refs}
+		default:
+			return done, fmt.Errorf("no syscall: %q", line)
+		}
+		done.Syscalls = append(done.Syscalls, s)
+	}
+	return done, nil
+}
+
+func parseResolve(rest string) (wire.Resolve, error) {
+	var out wire.Resolve
+	for rest = strings.TrimSpace(rest); rest != ""; rest = strings.TrimSpace(rest) {
+		name, after, ok := strings.Cut(rest, "=")
+		if !ok {
+			return out, fmt.Errorf("resolve to what? %q", rest)
+		}
+		r := wire.Resolution{Promise: wire.Ref(strings.TrimSuffix(name, "!")), Rejected: strings.HasSuffix(name, "!")}
+		switch {
+		case strings.HasPrefix(after, "("):
+			var list string
+			list, rest, _ = strings.Cut(after[1:], ")")
+			for _, s := range strings.Fields(list) {
+				r.Value.Slots = append(r.Value.Slots, wire.Ref(s))
+			}
+			r.Value.Body = "#" + slotsBody(r.Value.Slots)
+		default:
+			var word string
+			word, rest, _ = strings.Cut(after, " ")
+			switch {
+			case len(word) > 2 && (word[1] == '+' || word[1] == '-'):
+				r.Value = wire.CapData{Body: `#"$0"`, Slots: []wire.Ref{wire.Ref(word)}}
+				if word[0] == 'p' {
+					r.Value.Body = `#"&0"`
+				}
+			case word == "null":
+				r.Value.Body = "#null"
+			case strings.HasPrefix(word, "error:"): // a value that is an error
+				r.Value.Body = `#{"#error":"` + word[len("error:"):] + `","name":"Error"}`
+			default:
+				r.Value.Body = `#"` + word + `"`
+			}
+		}
+		out.Resolutions = append(out.Resolutions, r)
+	}
+	return out, nil
+}
