@@ -129,8 +129,10 @@ func (t *tx) poison(v VatID, u *run, code capdata.Code, why string) {
 	event := Poisoned{Vat: v, Code: string(code)}
 	switch it.kind {
 	case itemStart:
-		// Only a vat whose launch is over without it could come here; there is none.
-		panic(fmt.Sprintf("kernel: the start of %s is poisoned", v))
+		// Other deaths have failed the launch at once; here the worker was killed from outside, again and
+		// again. A launch is not over before all its vats have started, so that there is one to fail.
+		t.failLaunch(t.vat(v).sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
+		return
 	case itemNotify:
 		event.What = "notification of " + string(it.promise)
 		t.popHead(v, u, it)

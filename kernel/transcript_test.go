@@ -22,6 +22,7 @@ import (
 //	begin v1                 the next delivery (starts a worker if it takes one)
 //	finish v1                what the vat answers, a syscall a line: see parseDone and expand
 //	deliver v1               begin and finish
+//	try v1                   what finish would say, and take back: a line an answer, ";" between its syscalls
 //	died v1 crash            the worker's end: stopped start killed crash deadline malformed limit illegal fault
 //	                         (times=N: so often, with a begin before each)
 //	work                     one slice of the kernel's own work
@@ -110,6 +111,10 @@ func command(w *world, d *datadriven.TestData) {
 		w.finish(v(), w.parse(v(), d.Input))
 	case "deliver":
 		w.deliver(v(), d.Input)
+	case "try":
+		for line := range strings.SplitSeq(d.Input, "\n") {
+			w.printf("%s", w.try(v(), strings.ReplaceAll(line, ";", "\n")))
+		}
 	case "died":
 		cause, ok := causes[arg(1)]
 		if !ok {

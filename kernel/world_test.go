@@ -233,6 +233,30 @@ func (w *world) finish(v kernel.VatID, done wire.Done) {
 	w.apply(commit)
 }
 
+// try says what finish would say to an answer, and leaves everything as it was, the crank in flight.
+// A fault must have changed nothing by itself.
+func (w *world) try(v kernel.VatID, words string) string {
+	w.t.Helper()
+	number, hash := w.m.CommitNumber(), w.m.Hash()
+	c, err := w.m.Finish(w.flights[v], w.parse(v, words), w.now)
+	var fault *kernel.Fault
+	switch {
+	case errors.As(err, &fault):
+		if w.m.CommitNumber() != number || w.m.Hash() != hash || c.Number != 0 {
+			w.t.Errorf("the fault %q left a trace", fault.Reason)
+		}
+		return fault.Error()
+	case err != nil:
+		w.t.Fatal(err)
+	}
+	m, _, err := kernel.Open(w.mem, w.mem.Limits(), "E1")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.m = m
+	return "legal"
+}
+
 // died reports the death of a vat's worker.
 func (w *world) died(v kernel.VatID, cause kernel.Cause, detail string) {
 	w.t.Helper()

@@ -1,0 +1,350 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/supervisor"
+)
+
+// program is the stock worker program, built once.
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "host")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "vatworker")
+	build := exec.Command("go", "build", "-o", program, "ocapkernel.dev/cmd/vatworker")
+	build.Stderr = os.Stderr
+	code := 1
+	if err := build.Run(); err == nil {
+		code = m.Run()
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// running is a kernel and the end of its Run.
+type running struct {
+	*host.Kernel
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// start runs a kernel over a store, with real workers.
+func start(t *testing.T, store storage.Store, change func(*host.Config)) *running {
+	t.Helper()
+	workers, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(t.TempDir(), "r"), StockProgram: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := host.Config{Store: store, Workers: workers}
+	if change != nil {
+		change(&cfg)
+	}
+	k, err := host.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{Kernel: k, stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- k.Run(ctx) }()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// end stops the kernel in order.
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func example(t *testing.T, name string) *cluster.Config {
+	t.Helper()
+	cfg, err := cluster.Load(filepath.Join("..", "examples", name, "cluster.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func launch(t *testing.T, k *running, name string) kernel.Subcluster {
+	t.Helper()
+	sub, err := k.Launch(t.Context(), example(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
+// send makes one call and waits for its answer.
+func send(ctx context.Context, k *running, id, target, method string, args ...any) (host.Answer, error) {
+	body, err := capdata.EncodeCall(method, args)
+	if err != nil {
+		return host.Answer{}, err
+	}
+	return k.Call(ctx, "", id, target, kernel.Data{Body: body}, true)
+}
+
+func TestStateOutlivesTheKernel(t *testing.T) {
+	mem := storage.NewMem()
+	k := start(t, mem, nil)
+	sub := launch(t, k, "pingpong")
+	if a, err := send(t.Context(), k, "one", string(sub.ID), "play", 5.0); err != nil || a.Value.Body != "#5" {
+		t.Fatalf("got %+v, %v, want 5", a, err)
+	}
+	k.end(t)
+	if err := mem.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	k = start(t, mem, nil)
+	if a, err := k.Await(t.Context(), "", "one"); err != nil || a.Value.Body != "#5" {
+		t.Fatalf("the kept answer is %+v, %v, want 5", a, err)
+	}
+	if a, err := send(t.Context(), k, "two", string(sub.ID), "play", 5.0); err != nil || a.Value.Body != "#10" {
+		t.Fatalf("got %+v, %v, want 10", a, err)
+	}
+	k.end(t)
+}
+
+func TestTheSameTicketHasOneEffect(t *testing.T) {
+	k := start(t, storage.NewMem(), nil)
+	sub := launch(t, k, "pingpong")
+	answers := make(chan string, 8)
+	for range 8 {
+		go func() {
+			a, err := send(t.Context(), k, "same", string(sub.Root), "play", 1.0)
+			answers <- fmt.Sprint(a.Value.Body, err)
+		}()
+	}
+	for range 8 {
+		if got := <-answers; got != "#1<nil>" {
+			t.Errorf("got %s, want #1", got)
+		}
+	}
+	_, err := send(t.Context(), k, "same", string(sub.Root), "play", 2.0)
+	var refusal *kernel.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != kernel.CodeConflict {
+		t.Errorf("other content under the same ticket: %v, want CONFLICT", err)
+	}
+	k.end(t)
+}
+
+// faulty fails from the n-th commit on.
+type faulty struct {
+	storage.Store
+	left atomic.Int64
+}
+
+var errDisk = errors.New("the disk fails")
+
+func (f *faulty) Commit(w []storage.Write) error {
+	if f.left.Add(-1) < 0 {
+		return errDisk
+	}
+	return f.Store.Commit(w)
+}
+
+func (f *faulty) Close() error { return nil }
+
+// TestAFailedCommitEndsTheProcessAndNothingWasSaid makes each commit of a session fail in turn: Run ends
+// with the error, whatever was answered before is still true after the next start, and the session can be
+// finished then.
+func TestAFailedCommitEndsTheProcessAndNothingWasSaid(t *testing.T) {
+	passed := false
+	for n := int64(0); !passed; n++ {
+		if n > 60 {
+			t.Fatal("the session does not end")
+		}
+		mem := storage.NewMem()
+		f := &faulty{Store: mem}
+		f.left.Store(n)
+		k := start(t, f, nil)
+		sub, err := k.Launch(t.Context(), example(t, "pingpong"))
+		launched := err == nil
+		var answered host.Answer
+		if launched {
+			if answered, err = send(t.Context(), k, "t", string(sub.Root), "play", 2.0); err != nil {
+				answered = host.Answer{Pending: true}
+			}
+		}
+		if launched && !answered.Pending {
+			passed = true
+		} else if err := <-k.ended; !errors.Is(err, errDisk) {
+			t.Fatalf("commit %d fails: Run returns %v", n, err)
+		}
+		if passed {
+			k.end(t)
+		}
+
+		again := &faulty{Store: mem}
+		again.left.Store(1 << 60)
+		k = start(t, again, nil)
+		st, err := k.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		running := 0
+		for _, s := range st.Subclusters {
+			if s.State == "running" {
+				running++
+			}
+		}
+		if launched != (running == 1) && launched {
+			t.Fatalf("commit %d fails: a launch was answered and is gone", n)
+		}
+		if running == 1 {
+			a, err := send(t.Context(), k, "t", string(st.Subclusters[0].Root), "play", 2.0)
+			// The turn that played may have been lost with its worker: then the answer says so.
+			lost := a.Rejected
+			if err != nil || (!lost && a.Value.Body != "#2") {
+				t.Fatalf("commit %d fails: after the restart %+v, %v", n, a, err)
+			}
+		}
+		k.end(t)
+	}
+}
+
+func TestDiskFullPausesAndTerminateGoesOn(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	k := start(t, storage.NewMem(), func(c *host.Config) {
+		c.FreeBytes = func() (uint64, error) { return free.Load(), nil }
+	})
+	sub, other := launch(t, k, "pingpong"), launch(t, k, "hello")
+	free.Store(1000)
+	// The group of this call is the one before which the disk is found to be full.
+	_, _ = k.Call(t.Context(), "", "last", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, false)
+	if _, err := k.Call(t.Context(), "", "refused", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true); !errors.Is(err, host.ErrDiskFull) {
+		t.Fatalf("a call on a full disk: %v", err)
+	}
+	if st, err := k.Status(t.Context()); err != nil || !st.DiskFull {
+		t.Fatalf("got %+v, %v, want a full disk", st, err)
+	}
+	if err := k.Terminate(t.Context(), other.ID); err != nil {
+		t.Fatalf("terminate on a full disk: %v", err)
+	}
+	free.Store(1 << 40)
+	if a, err := k.Await(t.Context(), "", "last"); err != nil || a.Value.Body != "#1" {
+		t.Fatalf("with space again: %+v, %v", a, err)
+	}
+	k.end(t)
+}
+
+func TestWorkersBeyondTheTargetArePagedOut(t *testing.T) {
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.MaxWorkers = 2 })
+	var subs []kernel.Subcluster
+	for range 6 {
+		subs = append(subs, launch(t, k, "hello"))
+	}
+	for round := range 3 {
+		for i, sub := range subs {
+			if a, err := send(t.Context(), k, fmt.Sprint(round, "-", i), string(sub.Root), "hello", "you"); err != nil || a.Rejected {
+				t.Fatalf("got %+v, %v", a, err)
+			}
+		}
+	}
+	vats, err := k.Vats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := 0
+	for _, v := range vats {
+		if v.Pid != 0 {
+			up++
+		}
+		if v.Restarts != 0 {
+			t.Errorf("%s: being paged out counts as %d deaths", v.ID, v.Restarts)
+		}
+	}
+	if up > 3 {
+		t.Errorf("%d workers are up, the target is 2", up)
+	}
+	k.end(t)
+}
+
+func TestAKilledWorkerIsReplacedAndNobodyIsCharged(t *testing.T) {
+	k := start(t, storage.NewMem(), nil)
+	sub := launch(t, k, "pingpong")
+	for n := range 30 { // more than any bound on deaths
+		vats, err := k.Vats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range vats {
+			if v.Pid != 0 {
+				_ = syscall.Kill(v.Pid, syscall.SIGKILL)
+			}
+			if v.Stopped != "" {
+				t.Fatalf("%s was stopped: %s", v.ID, v.Stopped)
+			}
+		}
+		// The turn that plays may die with its worker; a new call is served.
+		if _, err := send(t.Context(), k, strconv.Itoa(n), string(sub.Root), "play", 1.0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.end(t)
+}
+
+func TestALaunchThatFailsLeavesNothing(t *testing.T) {
+	bad := func(vat string) *cluster.Config {
+		text := `{"bootstrap":"a","limits":{"bootstrap":"2s","delivery":"500ms"},"vats":{"a":{"module":"pingpong.ping"},"b":` + vat + `}}`
+		cfg, err := cluster.Parse(filepath.Join(t.TempDir(), "c.json"), []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	mem := storage.NewMem()
+	k := start(t, mem, nil)
+	script := filepath.Join(t.TempDir(), "w")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec sleep 100\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name, _ := json.Marshal(script)
+	for what, vat := range map[string]string{
+		"unknown module": `{"module":"no.such"}`,
+		"wrong hash":     `{"module":"pingpong.pong","sha256":"0000000000000000000000000000000000000000000000000000000000000000"}`,
+		"silent program": `{"module":"pingpong.pong","worker":` + string(name) + `}`,
+	} {
+		_, err := k.Launch(t.Context(), bad(vat))
+		var failed *host.LaunchError
+		if !errors.As(err, &failed) {
+			t.Errorf("%s: got %v, want a launch error", what, err)
+		}
+		t.Logf("%s: %v", what, err)
+		if vats, err := k.Vats(t.Context()); err != nil || len(vats) != 0 {
+			t.Errorf("%s: %d vats are left, %v", what, len(vats), err)
+		}
+	}
+	launch(t, k, "pingpong")
+	k.end(t)
+}
