@@ -58,9 +58,6 @@ type backend struct {
 
 // newKernel opens the state and recovers what was under way.
 func newKernel(_ context.Context, o Options) (_ Kernel, err error) {
-	if err := prepareProcess(); err != nil {
-		return nil, err
-	}
 	stock, err := stockProgram()
 	if err != nil {
 		return nil, err
@@ -89,14 +86,6 @@ func newKernel(_ context.Context, o Options) (_ Kernel, err error) {
 		return nil, errors.Join(err, workers.Close(context.Background()), store.Close())
 	}
 	return &backend{Kernel: k, opts: o, workers: workers}, nil
-}
-
-// prepareProcess keeps this process's descriptors from the workers.
-func prepareProcess() error {
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
-	}
-	return nil
 }
 
 // stockProgram is vatworker, beside this program.
@@ -136,17 +125,7 @@ func workerModules(ctx context.Context, program string) ([]string, error) {
 			return nil, err
 		}
 	}
-	dir, err := os.MkdirTemp("", "ocapkernel-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	s, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(dir, "run")})
-	if err != nil {
-		return nil, err
-	}
-	names, err := s.Modules(ctx, program)
-	return names, errors.Join(err, s.Close(ctx))
+	return supervisor.Modules(ctx, program)
 }
 
 // coded gives an error of the host the code that clients branch on.
@@ -245,24 +224,11 @@ func (b *backend) Launch(ctx context.Context, r control.LaunchRequest) (control.
 	cfg, err := cluster.Parse(r.Path, r.Config)
 	if err == nil {
 		err = cluster.CheckModules(cfg, func(program string) ([]string, error) {
-			if program == "" {
-				if program, err = stockProgram(); err != nil {
-					return nil, err
-				}
-			}
-			return b.workers.Modules(ctx, program)
+			return workerModules(ctx, program)
 		})
 	}
-	var mistakes *cluster.Errors
-	if errors.As(err, &mistakes) {
-		e := control.Errorf(control.CodeInvalid, "the configuration has mistakes")
-		for _, p := range mistakes.Problems {
-			e.Details = append(e.Details, p.String())
-		}
-		return control.Subcluster{}, control.Data{}, e
-	}
 	if err != nil {
-		return control.Subcluster{}, control.Data{}, control.Errorf(control.CodeInvalid, "%s", err)
+		return control.Subcluster{}, control.Data{}, configError(r.Path, err)
 	}
 	sub, err := b.Kernel.Launch(ctx, cfg)
 	return subcluster(sub), data(sub.Result), coded(err)

@@ -1,0 +1,62 @@
+package archtest
+
+// Row says what a package is, and what it may import.
+type Row struct {
+	// Package is the path of the package below the module's; a path that ends in /... stands for all
+	// packages below, but those that have a row of their own.
+	Package string
+	// About is its one line in ARCHITECTURE.md.
+	About string
+	// Imports are the packages of this module that it may import, tests aside; "..." allows all.
+	Imports []string
+	// Pure says that it is part of a deterministic state machine: see [Determinism].
+	Pure bool
+	// NoLink are modules that must not be linked into it, through whatever it imports.
+	NoLink []string
+}
+
+// What stays out of where it has no business: the state machine knows no disk, process or log; a worker
+// has no database, and neither has a client.
+const (
+	badger = "github.com/dgraph-io/badger/v4"
+	plugin = "github.com/hashicorp/go-plugin"
+	hclog  = "github.com/hashicorp/go-hclog"
+	grpc   = "google.golang.org/grpc"
+	cobra  = "github.com/spf13/cobra"
+)
+
+// Table is the import table of this module. ARCHITECTURE.md shows it; a test compares the two.
+func Table() []Row {
+	pure := []string{badger, plugin, hclog, grpc, cobra}
+	worker := []string{badger, cobra}
+	return []Row{
+		{Package: "capdata", About: "Body and slots: smallcaps, msgpack, limits", NoLink: pure},
+		{Package: "wire", About: "Words of the kernel–vat boundary and their frames", Imports: []string{"capdata"}, NoLink: pure},
+		{Package: "storage", About: "Ordered keys and values: reader, store, layers, witness", NoLink: pure},
+		{Package: "storage/storagetest", About: "The suite that every store passes", Imports: []string{"storage"}, NoLink: pure},
+		{Package: "storage/badgerstore", About: "The durable store", Imports: []string{"storage"}, NoLink: []string{plugin, grpc, cobra}},
+		{Package: "cluster", About: "Cluster configuration: types, parsing, validation", NoLink: pure},
+		{
+			Package: "kernel", About: "The state machine: queues, promises, c-lists, counts, subclusters, host calls",
+			Imports: []string{"capdata", "wire", "storage", "cluster"}, Pure: true, NoLink: pure,
+		},
+		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire"}, NoLink: worker},
+		{
+			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
+			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "supervisor"}, NoLink: []string{badger, cobra},
+		},
+		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire"}, NoLink: worker},
+		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire"}, NoLink: []string{badger, plugin, grpc, cobra}},
+		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: worker},
+		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: worker},
+		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "worker", "wire", "capdata"}, NoLink: worker},
+		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata"}, NoLink: worker},
+		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata"}, NoLink: worker},
+		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: worker},
+		{Package: "cmd/kernel", About: "The command line: flags, wiring, exit status", Imports: []string{"..."}},
+		{Package: "cmd/vatworker", About: "The stock worker program: the examples' modules", Imports: []string{"vat", "examples/..."}, NoLink: worker},
+		{Package: "bench", About: "Measurements beside their floors (tests only)"},
+		{Package: "e2e", About: "Scripts over the real programs (tests only)"},
+		{Package: "internal/archtest", About: "These rules"},
+	}
+}
