@@ -8,20 +8,27 @@ import (
 )
 
 // group is the commit pipeline. The loop applies commits to the current group; when the committer is
-// idle the group is sealed and handed to it whole, and what waits for its durability is released when it
-// comes back. So the busier the kernel, the larger the groups, and nothing ever waits for a timer.
+// idle and somebody waits for its durability, the group is sealed and handed over whole, and what waits
+// is released when it comes back. So the busier the kernel, the larger the groups. A group for which
+// nobody waits is left to grow for a moment: a promise, a queue item, a name that is born and dies in it
+// costs nothing then.
 type group struct {
 	k         *Kernel
 	work      chan sealedGroup
 	committed chan error
 
 	busy    bool   // the committer has a group
+	due     bool   // the group is to be handed over although nobody waits
+	waiting bool   // a timer will make it due
 	newest  uint64 // number of the newest commit applied
 	sealed  uint64 // number of the newest commit in the group being committed
 	durable uint64 // number of the newest durable commit
 	// held waits for the current group, sealedHeld for the one being committed.
 	held, sealedHeld []func()
 }
+
+// growTime is how long a group for which nobody waits may grow. A kernel that dies forgets no more.
+const growTime = 10 * time.Millisecond
 
 // sealedGroup is what the committer gets.
 type sealedGroup struct {
@@ -60,6 +67,14 @@ func (g *group) flush() {
 	if rows == 0 && len(g.held) == 0 {
 		return
 	}
+	if len(g.held) == 0 && !g.due {
+		if !g.waiting {
+			g.waiting = true
+			g.k.after(growTime, func() { g.waiting, g.due = false, true })
+		}
+		return
+	}
+	g.due = false
 	g.k.checkDisk()
 	writes := g.k.layers.Seal()
 	g.busy, g.sealed = true, g.newest
@@ -94,6 +109,7 @@ func (g *group) bound() {
 	if g.busy {
 		g.release(<-g.committed)
 	}
+	g.due = true
 	g.flush()
 }
 
@@ -103,6 +119,7 @@ func (g *group) flushAll() {
 		if g.busy {
 			g.release(<-g.committed)
 		}
+		g.due = true
 		g.flush()
 		if !g.busy {
 			return

@@ -20,6 +20,7 @@ import (
 //	launch a b c …           only launch; a is the bootstrap vat
 //	call t1 ko4 foo [ko5 …]  a host call under the ticket E1.t1
 //	begin v1                 the next delivery (starts a worker if it takes one)
+//	start v1                 only its worker
 //	finish v1                what the vat answers, a syscall a line: see parseDone and expand
 //	deliver v1               begin and finish
 //	try v1                   what finish would say, and take back: a line an answer, ";" between its syscalls
@@ -107,6 +108,9 @@ func command(w *world, d *datadriven.TestData) {
 		w.call("E1."+arg(0), kernel.KRef(arg(1)), arg(2), slots...)
 	case "begin":
 		w.begin(v())
+	case "start":
+		_, c, err := w.m.StartWorker(v())
+		w.do(c, err)
 	case "finish":
 		w.finish(v(), w.parse(v(), d.Input))
 	case "deliver":

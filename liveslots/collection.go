@@ -133,9 +133,7 @@ func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error {
 		return fmt.Errorf("the value cannot be saved: %w", err)
 	}
 	if m.id == 0 {
-		v.ids.load()
-		v.ids.LastMap++
-		m.id = v.ids.LastMap
+		m.id = v.ids.newMap()
 	}
 	rowKey, err := m.rowKey(v, key)
 	if err != nil {

@@ -60,7 +60,7 @@ func (v *Vat) startVat() {
 			return
 		}
 		h.ref = wire.RootRef
-		v.ids.Root = v.ids.number(h.kind)
+		v.ids.setRoot(h.kind)
 		v.objects[h.ref] = h
 		v.loaded = append(v.loaded, h)
 	})

@@ -29,10 +29,9 @@ const idsKey = "ids"
 
 // ids is the vat's durable bookkeeping of identity.
 type ids struct {
-	v *Vat
-	// stored is what the row holds.
-	stored string
-	Kinds  []*kindRow `json:"kinds"`
+	v               *Vat
+	loaded, changed bool
+	Kinds           []*kindRow `json:"kinds"`
 	// Root is the number of the root's kind.
 	Root    int    `json:"root,omitempty"`
 	LastMap uint64 `json:"lastMap,omitempty"`
@@ -47,11 +46,11 @@ type kindRow struct {
 }
 
 func (i *ids) load() {
-	if i.stored != "" {
+	if i.loaded {
 		return
 	}
+	i.loaded = true
 	if row, found := i.v.rows.get(idsKey); found {
-		i.stored = string(row)
 		if err := json.Unmarshal(row, i); err != nil {
 			panic(fault("stored state: " + idsKey + ": " + err.Error()))
 		}
@@ -59,17 +58,28 @@ func (i *ids) load() {
 }
 
 func (i *ids) save() {
-	if len(i.Kinds) == 0 && i.LastMap == 0 {
+	if !i.changed {
 		return
 	}
+	i.changed = false
 	row, err := json.Marshal(i)
 	if err != nil {
 		panic(fault("ids: " + err.Error()))
 	}
-	if string(row) != i.stored {
-		i.stored = string(row)
-		i.v.rows.set(idsKey, row)
-	}
+	i.v.rows.set(idsKey, row)
+}
+
+func (i *ids) setRoot(k *kind) {
+	i.Root = i.number(k)
+	i.changed = true
+}
+
+// newMap numbers a Map.
+func (i *ids) newMap() uint64 {
+	i.load()
+	i.LastMap++
+	i.changed = true
+	return i.LastMap
 }
 
 // number returns the number of a kind, from 1.
@@ -78,6 +88,7 @@ func (i *ids) number(k *kind) int {
 	n := slices.IndexFunc(i.Kinds, func(r *kindRow) bool { return r.Type == k.name })
 	if n < 0 {
 		i.Kinds = append(i.Kinds, &kindRow{Type: k.name})
+		i.changed = true
 		n = len(i.Kinds) - 1
 	}
 	return n + 1
@@ -100,6 +111,7 @@ func (i *ids) instance(k *kind) wire.Ref {
 	n := i.number(k)
 	row := i.Kinds[n-1]
 	row.Last++
+	i.changed = true
 	return wire.Ref("o+d" + strconv.Itoa(n) + "/" + utoa(row.Last))
 }
 
@@ -129,6 +141,7 @@ func (i *ids) shape(k *kind) int {
 		at := slices.IndexFunc(row.Shapes, func(s map[string]string) bool { return reflect.DeepEqual(s, now) })
 		if at < 0 {
 			row.Shapes = append(row.Shapes, now)
+			i.changed = true
 			at = len(row.Shapes) - 1
 		}
 		row.current = at + 1

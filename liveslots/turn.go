@@ -8,17 +8,27 @@ import (
 	"runtime/debug"
 )
 
-// A turn is one run of a method: a coroutine that the vat resumes, so that only one turn of a vat runs
-// at any time and nothing runs between cranks. It ends when the method returns, and parks when the
-// method awaits a promise that is not settled.
+// A turn is one run of a method, on a coroutine that the vat resumes: so only one turn of a vat runs at
+// any time, and nothing runs between cranks. It ends when the method returns, and parks when the method
+// awaits a promise that is not settled.
 type turn struct {
 	v    *Vat
 	what string
-	next func() (struct{}, bool)
-	stop func()
-	// yield parks the turn; it is called on the turn's own coroutine only.
-	yield func(struct{}) bool
+	body func(context.Context)
+	on   *coroutine
 }
+
+// A coroutine runs one turn after another. It yields true when the turn has parked, and false when it
+// has ended; a new stack for each turn would cost more than most turns do.
+type coroutine struct {
+	t     *turn
+	next  func() (parked, ok bool)
+	stop  func()
+	yield func(bool) bool
+}
+
+// maxIdle bounds the coroutines that are kept for later turns.
+const maxIdle = 16
 
 // turnContext carries a turn. It has no deadline and is never cancelled: how long a crank may take is
 // the kernel's business.
@@ -41,13 +51,34 @@ type abandoned struct{}
 
 // begin starts a turn and runs it until it parks or ends.
 func (v *Vat) begin(what string, body func(context.Context)) {
-	t := &turn{v: v, what: what}
-	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
-		t.yield = yield
-		defer t.recover()
-		body(&turnContext{context.Background(), t})
-	})
+	t := &turn{v: v, what: what, body: body}
+	if n := len(v.idle); n > 0 {
+		t.on = v.idle[n-1]
+		v.idle = v.idle[:n-1]
+	} else {
+		t.on = newCoroutine()
+	}
+	t.on.t = t
 	v.resume(t)
+}
+
+func newCoroutine() *coroutine {
+	c := &coroutine{}
+	c.next, c.stop = iter.Pull(func(yield func(bool) bool) {
+		c.yield = yield
+		for {
+			c.t.run()
+			if !yield(false) {
+				return
+			}
+		}
+	})
+	return c
+}
+
+func (t *turn) run() {
+	defer t.recover()
+	t.body(&turnContext{context.Background(), t})
 }
 
 // recover turns a panic of the method into a fault of the delivery: its objects may be half changed, so
@@ -66,13 +97,19 @@ func (t *turn) recover() {
 // resume runs a turn until it parks or ends.
 func (v *Vat) resume(t *turn) {
 	v.current.Store(t)
-	_, parked := t.next()
+	parked, _ := t.on.next()
 	v.current.Store(nil)
 	if parked {
 		v.parked[t] = struct{}{}
-	} else {
-		delete(v.parked, t)
+		return
 	}
+	delete(v.parked, t)
+	if len(v.idle) < maxIdle {
+		v.idle = append(v.idle, t.on)
+	} else {
+		t.on.stop()
+	}
+	t.on.t, t.on = nil, nil
 }
 
 // wait parks the running turn until p is settled.
@@ -85,7 +122,7 @@ func (t *turn) wait(p *promise) {
 }
 
 func (t *turn) park() {
-	if !t.yield(struct{}{}) {
+	if !t.on.yield(true) {
 		panic(abandoned{})
 	}
 }

@@ -45,6 +45,7 @@ type Vat struct {
 	tasks   []func()
 	current atomic.Pointer[turn]
 	parked  map[*turn]struct{}
+	idle    []*coroutine
 	// held counts messages to promises that the kernel does not know, which are sent when those settle.
 	held int
 	// deciding counts promises known to the kernel that this vat has to resolve.
@@ -194,10 +195,14 @@ func (v *Vat) Close() {
 	v.fail("the vat is closed")
 	for t := range v.parked {
 		v.current.Store(t)
-		t.stop()
+		t.on.stop()
 	}
 	v.current.Store(nil)
 	clear(v.parked)
+	for _, c := range v.idle {
+		c.stop()
+	}
+	v.idle = nil
 }
 
 // Now is the time of the crank. It does not change while the turn runs, and may jump across an [Await].

@@ -2,7 +2,6 @@ package archtest
 
 import (
 	"go/ast"
-	"go/token"
 	"go/types"
 	"maps"
 	"slices"
@@ -11,7 +10,8 @@ import (
 
 // ClosedSets checks every type switch outside of tests over a closed set: an interface of this module with an
 // unexported method, which only types of its own package can have. The switch names each of them, or has
-// a default that panics. So whoever adds a type is told all the places that do not know it.
+// a default that panics or refuses with an error. So whoever adds a type is told all the places that would
+// pass over it in silence.
 //
 // The names are those that must be closed sets, so that the rule does not vanish with a change of theirs.
 func (m *Module) ClosedSets(names ...string) (problems []Problem) {
@@ -100,7 +100,7 @@ func (m *Module) typeSwitch(p *Package, s *ast.TypeSwitchStmt, sets map[*types.T
 	}
 	for _, clause := range s.Body.List {
 		clause := clause.(*ast.CaseClause)
-		if clause.List == nil && panics(p, clause.Body) {
+		if clause.List == nil && p.refuses(clause.Body) {
 			return nil
 		}
 		for _, expr := range clause.List {
@@ -123,7 +123,7 @@ func (m *Module) typeSwitch(p *Package, s *ast.TypeSwitchStmt, sets map[*types.T
 	for i := range list {
 		list[i] = strings.ReplaceAll(list[i], m.path+"/", "")
 	}
-	return []Problem{m.problem(s.Pos(), "the switch over the closed set %s does not name %s: add the cases, or a default that panics",
+	return []Problem{m.problem(s.Pos(), "the switch over the closed set %s does not name %s: add the cases, or a default that panics or returns an error",
 		m.nameOf(named.Obj()), strings.Join(list, ", "))}
 }
 
@@ -139,72 +139,23 @@ func switched(s *ast.TypeSwitchStmt) ast.Expr {
 	return ast.Unparen(x).(*ast.TypeAssertExpr).X
 }
 
-// panics says whether the last statement of a body is a panic.
-func panics(p *Package, body []ast.Stmt) bool {
+// refuses says whether the last statement of a body is a panic, or the return of an error.
+func (p *Package) refuses(body []ast.Stmt) bool {
 	if len(body) == 0 {
 		return false
 	}
-	stmt, ok := body[len(body)-1].(*ast.ExprStmt)
-	if !ok {
-		return false
-	}
-	call, ok := stmt.X.(*ast.CallExpr)
-	if !ok {
-		return false
-	}
-	id, ok := call.Fun.(*ast.Ident)
-	return ok && p.info.Uses[id] == types.Universe.Lookup("panic")
-}
-
-// Globals finds assignments to variables of packages: they are set where they are declared, and never
-// again. What changes has an owner, and is passed to whoever needs it.
-func (m *Module) Globals() (problems []Problem) {
-	for _, p := range m.Packages {
-		for _, f := range p.files {
-			ast.Inspect(f, func(n ast.Node) bool {
-				var targets []ast.Expr
-				switch n := n.(type) {
-				case *ast.AssignStmt:
-					if n.Tok != token.DEFINE {
-						targets = n.Lhs
-					}
-				case *ast.IncDecStmt:
-					targets = []ast.Expr{n.X}
-				}
-				for _, x := range targets {
-					if v := p.global(x); v != nil {
-						problems = append(problems, m.problem(x.Pos(), "%s is a global that changes: make it a field of what owns it, and pass that", v.Name()))
-					}
-				}
-				return true
-			})
+	switch stmt := body[len(body)-1].(type) {
+	case *ast.ExprStmt:
+		if call, ok := stmt.X.(*ast.CallExpr); ok {
+			id, ok := call.Fun.(*ast.Ident)
+			return ok && p.info.Uses[id] == types.Universe.Lookup("panic")
+		}
+	case *ast.ReturnStmt:
+		if n := len(stmt.Results); n > 0 {
+			// The type of nil is no error.
+			return types.AssignableTo(p.info.TypeOf(stmt.Results[n-1]), types.Universe.Lookup("error").Type()) &&
+				!p.info.Types[stmt.Results[n-1]].IsNil()
 		}
 	}
-	return problems
-}
-
-// global returns the package's variable that an assignment to x changes, if it is one.
-func (p *Package) global(x ast.Expr) *types.Var {
-	for {
-		switch e := ast.Unparen(x).(type) {
-		case *ast.IndexExpr:
-			x = e.X
-		case *ast.StarExpr:
-			x = e.X
-		case *ast.SelectorExpr:
-			if _, field := p.info.Selections[e]; field {
-				x = e.X
-				continue
-			}
-			x = e.Sel // of another package
-		case *ast.Ident:
-			v, ok := p.info.Uses[e].(*types.Var)
-			if !ok || v.Pkg() == nil || v.Parent() != v.Pkg().Scope() {
-				return nil
-			}
-			return v
-		default:
-			return nil
-		}
-	}
+	return false
 }

@@ -61,11 +61,11 @@ func (p Problem) String() string {
 
 // listed is what `go list` says of a package.
 type listed struct {
-	Dir, ImportPath, Name, Export     string
+	Dir, ImportPath, Name, Export      string
 	GoFiles, TestGoFiles, XTestGoFiles []string
-	Imports, Deps                     []string
-	Module                            *struct{ Path, Dir string }
-	Error                             *struct{ Err string }
+	Imports, Deps                      []string
+	Module                             *struct{ Path, Dir string }
+	Error                              *struct{ Err string }
 }
 
 // Load reads the module that dir lies in. It runs the go command, which compiles what is not compiled yet.

@@ -1,0 +1,242 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/control"
+)
+
+// transfer is one transfer that a customer ordered, and what became of it.
+type transfer struct {
+	from, to int
+	amount   int
+	// unknown says that the kernel rejected the call because a worker died: the transfer happened once
+	// or not at all. applied is known otherwise.
+	unknown, applied bool
+}
+
+var accounts = []string{"alice", "bob", "carol"}
+
+// envInt reads a number from the environment.
+func envInt(t *testing.T, name string, otherwise uint64) uint64 {
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestTortureBank runs the bank under load while its workers and its kernel are killed at random. Each
+// customer repeats a call under its ticket until it is answered, across deaths of the kernel. In the
+// end no money was made or lost, every answer is true, and nobody waits.
+//
+// KILLS sets the number of kills, KILL_SEED replays the choices of one run (not its timing).
+func TestTortureBank(t *testing.T) {
+	seed := envInt(t, "KILL_SEED", rand.Uint64())
+	kills := int(envInt(t, "KILLS", 200))
+	t.Logf("KILL_SEED=%d KILLS=%d", seed, kills)
+	rng := rand.New(rand.NewPCG(seed, 0))
+
+	s := newSite(t)
+	dir := s.state
+	config, err := filepath.Abs("../examples/bank/cluster.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := s.run(t, config)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	const customers = 6
+	var wg sync.WaitGroup
+	orders := make([][]transfer, customers)
+	failures := make(chan error, customers)
+	for c := range customers {
+		r := rand.New(rand.NewPCG(seed, uint64(c)+1))
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				tr := transfer{from: r.IntN(3), to: r.IntN(3), amount: 1 + r.IntN(5)}
+				id := fmt.Sprintf("c%d-%d", c, n)
+				if err := order(dir, id, &tr); err != nil {
+					failures <- fmt.Errorf("transfer %s: %w", id, err)
+					return
+				}
+				orders[c] = append(orders[c], tr)
+			}
+		})
+	}
+	kernels := 0
+	for n := range kills {
+		if n%10 == 9 {
+			kernels++
+			k.kill()
+			k = s.run(t, config)
+		} else {
+			killWorker(t, dir, rng)
+		}
+		select {
+		case err := <-failures:
+			t.Fatal(err)
+		case <-time.After(time.Duration(rng.IntN(120)) * time.Millisecond):
+		}
+	}
+	stop()
+	wg.Wait()
+	select {
+	case err := <-failures:
+		t.Fatal(err)
+	default:
+	}
+	checkBank(t, dir, orders)
+	total := 0
+	for _, list := range orders {
+		total += len(list)
+	}
+	t.Logf("%d transfers, %d kills, %d of them of the kernel", total, kills, kernels)
+	if total < kills/4 {
+		t.Errorf("only %d transfers: there was no load", total)
+	}
+	k.stop()
+}
+
+// order sends a transfer under its ticket until there is an answer.
+func order(dir, id string, tr *transfer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	for {
+		out, err := sendOnce(ctx, dir, control.SendRequest{
+			Ticket: control.Ticket{ID: id}, Target: "s1", Method: "transfer", Wait: true, Timeout: 20 * time.Second,
+			Args: []json.RawMessage{quoted(accounts[tr.from]), quoted(accounts[tr.to]), []byte(strconv.Itoa(tr.amount))},
+		})
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return fmt.Errorf("no answer for ever: %w", err)
+		case err != nil || out.Status == control.Pending:
+			select { // the kernel is away: it comes back
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return errors.New("pending for ever")
+			}
+			continue
+		case out.Status == control.Fulfilled:
+			tr.applied = true
+		case out.Error.Code == capdata.VAT_RESTARTED, out.Error.Code == capdata.DELIVERY_POISONED:
+			tr.unknown = true
+		case out.Error.Code != control.CodeRejected:
+			return fmt.Errorf("rejected with %s: %s", out.Error.Code, out.Error.Message)
+		}
+		return nil
+	}
+}
+
+func quoted(s string) json.RawMessage { return []byte(strconv.Quote(s)) }
+
+// sendOnce sends one call on a connection of its own.
+func sendOnce(ctx context.Context, dir string, r control.SendRequest) (control.Outcome, error) {
+	c, err := control.Dial(ctx, dir)
+	if err != nil {
+		return control.Outcome{}, err
+	}
+	defer c.Close()
+	return c.Send(ctx, r)
+}
+
+// killWorker kills one worker that is alive, if there is one.
+func killWorker(t *testing.T, dir string, rng *rand.Rand) {
+	c, err := control.Dial(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	vats, err := c.PS(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, v := range vats {
+		if v.PID > 0 {
+			pids = append(pids, v.PID)
+		}
+		if v.State == control.VatStopped {
+			t.Fatalf("vat %s was stopped by kills from outside", v.ID)
+		}
+	}
+	if len(pids) > 0 {
+		_ = syscall.Kill(pids[rng.IntN(len(pids))], syscall.SIGKILL) // it may just have ended
+	}
+}
+
+// checkBank compares what the bank holds with what its customers were told.
+func checkBank(t *testing.T, dir string, orders [][]transfer) {
+	var sure [3]int
+	var unknown []transfer
+	for _, list := range orders {
+		for _, tr := range list {
+			switch {
+			case tr.unknown:
+				unknown = append(unknown, tr)
+			case tr.applied:
+				sure[tr.from] -= tr.amount
+				sure[tr.to] += tr.amount
+			}
+		}
+	}
+	ask := func(method string, args ...json.RawMessage) int {
+		deadline, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for {
+			out, err := sendOnce(deadline, dir, control.SendRequest{Target: "s1", Method: method, Args: args, Wait: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.Status == control.Rejected && out.Error.Code == capdata.VAT_RESTARTED {
+				continue // the last kill was just now
+			}
+			var n int
+			if err := json.Unmarshal(out.Value, &n); err != nil {
+				t.Fatalf("%s: %+v: %v", method, out, err)
+			}
+			return n
+		}
+	}
+	if sum := ask("audit"); sum != 3000 {
+		t.Errorf("audit tells %d, want 3000", sum)
+	}
+	var rest [3]int // what the transfers of unknown fate must account for
+	for i, name := range accounts {
+		rest[i] = ask("balance", quoted(name)) - 1000 - sure[i]
+	}
+	// Some choice of them, each applied once or not at all, must explain the balances exactly.
+	reachable := map[[2]int]bool{{0, 0}: true}
+	for _, tr := range unknown {
+		var move [3]int
+		move[tr.from] -= tr.amount
+		move[tr.to] += tr.amount
+		next := make(map[[2]int]bool, 2*len(reachable))
+		for at := range reachable {
+			next[at] = true
+			next[[2]int{at[0] + move[0], at[1] + move[1]}] = true
+		}
+		reachable = next
+	}
+	if !reachable[[2]int{rest[0], rest[1]}] || rest[0]+rest[1]+rest[2] != 0 {
+		t.Errorf("the balances are off by %v from what was answered, and %d transfers of unknown fate do not explain it", rest, len(unknown))
+	}
+	t.Logf("%d transfers of unknown fate", len(unknown))
+}

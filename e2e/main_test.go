@@ -1,0 +1,53 @@
+// Package e2e_test runs the real programs as a person does: kernel processes with their own state
+// directories, worker processes, the command line, SIGKILL.
+//
+// The scripts in testdata say what the system does, an area and a case each. The tests in Go are those
+// that need a clock, a load, or many kills. Everything runs in a [site], which finds whatever is left.
+package e2e_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// built is where TestMain puts the programs, below root; nothing changes them afterwards.
+var root, built string
+
+// The programs that the tests run.
+var programs = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker"}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	if testing.Short() {
+		fmt.Println("the end-to-end tests are skipped: -short")
+		return 0
+	}
+	var err error
+	if root, err = os.MkdirTemp("", "e2e"); err != nil { // short: paths of sockets begin with it
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(root)
+	if root, err = filepath.EvalSymlinks(root); err != nil { // as the system names a program that runs
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	built = filepath.Join(root, "built")
+	build := exec.Command("go", append([]string{"build", "-o", built + "/"}, programs...)...)
+	build.Dir = ".."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		return 1
+	}
+	return m.Run()
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"ocapkernel.dev/vat"
+)
+
+// plan says how a vat begins.
+type plan struct {
+	// Start is what its constructor does, Bootstrap what its bootstrap does: one of the words in do.
+	Start, Bootstrap string
+}
+
+// boot is a vat that begins as its parameters say.
+type boot struct {
+	vat.Durable
+	Plan   plan
+	Others map[string]vat.Ref
+}
+
+func newBoot(p plan) (*boot, error) {
+	return &boot{Plan: p}, do(p.Start)
+}
+
+// Bootstrap does what the plan says, after it has greeted all others.
+func (b *boot) Bootstrap(ctx context.Context, vats map[string]vat.Ref) (any, error) {
+	b.Others = vats
+	if b.Plan.Bootstrap == "never" {
+		p, _ := vat.NewPromise(ctx)
+		return p, nil
+	}
+	return fmt.Sprintf("%d vats", len(vats)), do(b.Plan.Bootstrap)
+}
+
+func do(word string) error {
+	switch word {
+	case "":
+		return nil
+	case "fail":
+		return errors.New("it does not want to")
+	case "panic":
+		panic("it panics")
+	case "exit":
+		fmt.Fprintln(os.Stderr, "these are its last words")
+		os.Exit(7)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case "loop":
+		for {
+		}
+	}
+	return fmt.Errorf("unknown plan %q", word)
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+	"ocapkernel.dev/worker"
+)
+
+const hostileModule = "test.hostile"
+
+// withHostile adds a vat to a program that no SDK stands behind: it asks the kernel for what is illegal,
+// or does not speak its protocol at all.
+func withHostile(p worker.Program) worker.Program {
+	sdk := p.New
+	p.Modules = append(slices.Clone(p.Modules), hostileModule)
+	p.New = func(start wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
+		if start.Module == hostileModule {
+			return hostile{}, nil
+		}
+		return sdk(start, store, log)
+	}
+	return p
+}
+
+// hostile does with each message what its method says.
+type hostile struct{}
+
+func (hostile) Deliver(d wire.Deliver) wire.Done {
+	call, ok := d.Delivery.(wire.Call)
+	if !ok {
+		return wire.Done{}
+	}
+	method, _, err := capdata.DecodeCall(call.Message.MethArgs.Body, len(call.Message.MethArgs.Slots))
+	if err != nil {
+		panic(err)
+	}
+	answer := wire.Resolve{Resolutions: []wire.Resolution{{
+		Promise: call.Message.Result, Value: wire.CapData{Body: `#"` + method + `"`},
+	}}}
+	message := func(target wire.Ref) wire.Syscall {
+		return wire.Send{Target: target, Message: wire.Message{MethArgs: wire.CapData{Body: `#["hello",[]]`}}}
+	}
+	raw := func(bytes string) wire.Done {
+		_, _ = unix.Write(wire.DataFD, []byte(bytes))
+		select {}
+	}
+	switch method {
+	// What it was not handed.
+	case "forge":
+		return wire.Done{Syscalls: []wire.Syscall{message("o-999"), answer}}
+	// What it does not decide.
+	case "usurp":
+		return wire.Done{Syscalls: []wire.Syscall{answer, answer}}
+	// A name that it cannot give.
+	case "misname":
+		answer.Resolutions[0].Value = wire.CapData{Body: `#"$0"`, Slots: []wire.Ref{"o-7"}}
+		return wire.Done{Syscalls: []wire.Syscall{answer}}
+	// No frame at all.
+	case "babble":
+		return raw("GET / HTTP/1.1\r\nHost: kernel\r\n\r\n")
+	// A frame that claims to be four gigabytes long.
+	case "boast":
+		return raw("\xff\xff\xff\xff")
+	// A frame that claims an array of four billion elements.
+	case "inflate":
+		return raw("\x00\x00\x00\x05\xdd\xff\xff\xff\xff")
+	// Half a frame, and silence.
+	case "trail":
+		return raw("\x00\x00\x00\x10\x94")
+	// The end of the stream, but not of the process.
+	case "hang":
+		_ = unix.Shutdown(wire.DataFD, unix.SHUT_RDWR)
+		select {}
+	}
+	return wire.Done{Syscalls: []wire.Syscall{answer}}
+}

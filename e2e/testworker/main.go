@@ -1,0 +1,25 @@
+// Testworker is the worker program of the end-to-end tests: vats that misbehave in every way that a vat
+// can, and some that only look at what they are given.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"ocapkernel.dev/vat"
+	"ocapkernel.dev/worker"
+)
+
+func main() {
+	p, err := vat.Program(vat.Modules{
+		"test.counter": newCounter,
+		"test.values":  vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
+		"test.unruly":  newUnruly,
+		"test.boot":    newBoot,
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	worker.Main(withHostile(p))
+}

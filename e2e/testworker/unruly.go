@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"ocapkernel.dev/vat"
+)
+
+// unruly dies, hangs and shouts when it is told to, and counts what it survives.
+type unruly struct {
+	vat.Durable
+	Done int
+	// calls counts the calls of this process.
+	calls int `vat:"-"`
+}
+
+func newUnruly() *unruly { return &unruly{} }
+
+// Add counts one more.
+func (u *unruly) Add() int {
+	u.Done++
+	return u.Done
+}
+
+// Loop never ends.
+func (u *unruly) Loop() {
+	for {
+	}
+}
+
+// Busy computes for some milliseconds, and then counts one more.
+func (u *unruly) Busy(ms int) int {
+	for end := time.Now().Add(time.Duration(ms) * time.Millisecond); time.Now().Before(end); {
+	}
+	return u.Add()
+}
+
+// Linger does nothing for some milliseconds, and then counts one more.
+func (u *unruly) Linger(ms int) int {
+	<-time.After(time.Duration(ms) * time.Millisecond)
+	return u.Add()
+}
+
+// Exit ends the process, with a status.
+func (u *unruly) Exit(status int) { os.Exit(status) }
+
+// Kill ends the process as a stranger would.
+func (u *unruly) Kill() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// Crash ends the process by a panic on a goroutine that nobody watches.
+func (u *unruly) Crash() {
+	go panic("a goroutine of the vat panics")
+	select {}
+}
+
+// Panic panics in its turn.
+func (u *unruly) Panic() { panic("the method panics") }
+
+// Deep overflows the stack, which no program can catch.
+func (u *unruly) Deep(n int) int { return u.Deep(n+1) + 1 }
+
+// Fail says that the vat cannot go on.
+func (u *unruly) Fail(ctx context.Context) { vat.Fail(ctx, errors.New("the vat gives up")) }
+
+// Leave ends the vat in order.
+func (u *unruly) Leave(ctx context.Context) string {
+	vat.Exit(ctx, "the vat leaves")
+	return "goodbye"
+}
+
+// Never returns a promise that nobody will ever settle.
+func (u *unruly) Never(ctx context.Context) vat.Promise {
+	p, _ := vat.NewPromise(ctx)
+	return p
+}
+
+// Big returns a text of so many bytes.
+func (u *unruly) Big(n int) string { return strings.Repeat("x", n) }
+
+// Many sends so many messages in one crank.
+func (u *unruly) Many(ctx context.Context, n int) {
+	for range n {
+		vat.Send(ctx, u, "add")
+	}
+}
+
+// Shout prints what must disturb neither the protocol nor a terminal.
+func (u *unruly) Shout(ctx context.Context) {
+	vat.Log(ctx).Warn("red \x1b[31malert\x1b[0m\nkernel: all is well", "vat", "v0", "bell", "\a", "right", "\u202eleft")
+	fmt.Println("printed on stdout \x1b[2J")
+	fmt.Fprintln(os.Stderr, `{"@message":17,"@level":[],"vat":"v0"}`)
+	fmt.Fprintln(os.Stderr, "\xff\xfe no UTF-8")
+}
+
+// Flood prints so many lines on both.
+func (u *unruly) Flood(lines int) int {
+	for i := range lines {
+		fmt.Printf("stdout %d\n", i)
+		fmt.Fprintf(os.Stderr, "stderr %d %s\n", i, strings.Repeat("x", 200))
+	}
+	return u.Add()
+}

@@ -1,0 +1,60 @@
+package archtest
+
+import (
+	"go/ast"
+	"go/token"
+	"go/types"
+)
+
+// Globals finds assignments to variables of packages: they are set where they are declared, and never
+// again. What changes has an owner, and is passed to whoever needs it.
+func (m *Module) Globals() (problems []Problem) {
+	for _, p := range m.Packages {
+		for _, f := range p.files {
+			ast.Inspect(f, func(n ast.Node) bool {
+				var targets []ast.Expr
+				switch n := n.(type) {
+				case *ast.AssignStmt:
+					if n.Tok != token.DEFINE {
+						targets = n.Lhs
+					}
+				case *ast.IncDecStmt:
+					targets = []ast.Expr{n.X}
+				}
+				for _, x := range targets {
+					if v := p.global(x); v != nil {
+						problems = append(problems, m.problem(x.Pos(), "%s is a global that changes: make it a field of what owns it, and pass that", v.Name()))
+					}
+				}
+				return true
+			})
+		}
+	}
+	return problems
+}
+
+// global returns the package's variable that an assignment to x changes, if it is one.
+func (p *Package) global(x ast.Expr) *types.Var {
+	for {
+		switch e := ast.Unparen(x).(type) {
+		case *ast.IndexExpr:
+			x = e.X
+		case *ast.StarExpr:
+			x = e.X
+		case *ast.SelectorExpr:
+			if _, field := p.info.Selections[e]; field {
+				x = e.X
+				continue
+			}
+			x = e.Sel // of another package
+		case *ast.Ident:
+			v, ok := p.info.Uses[e].(*types.Var)
+			if !ok || v.Pkg() == nil || v.Parent() != v.Pkg().Scope() {
+				return nil
+			}
+			return v
+		default:
+			return nil
+		}
+	}
+}

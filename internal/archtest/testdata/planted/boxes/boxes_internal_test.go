@@ -1,0 +1,5 @@
+package boxes
+
+import "time"
+
+var _ = time.Second

@@ -1,0 +1,1 @@
+package boxes_test // want "a test is of package boxes_test"

@@ -1,0 +1,2 @@
+// Package util has no row in the table, and a bad name.
+package util
