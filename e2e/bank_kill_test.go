@@ -113,6 +113,7 @@ func TestTortureBank(t *testing.T) {
 		t.Errorf("only %d transfers: there was no load", total)
 	}
 	k.stop()
+	s.must(t, "check") // recounts every reference
 }
 
 // order sends a transfer under its ticket until there is an answer.

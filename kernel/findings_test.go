@@ -251,3 +251,109 @@ func TestFindingRetryOfStopped(t *testing.T) {
 		t.Error(w.flush())
 	}
 }
+
+// F9: a crank within its limits makes a commit above the store's.
+func TestFindingCrankRows(t *testing.T) {
+	w := newWorld(t)
+	w.unchecked = true
+	w.cluster(nil, "a", "b")
+	n := 0
+	for i := range 9 {
+		w.call(fmt.Sprintf("E1.t%d", i), "ko5", "go", "ko4")
+		words := ""
+		for range 10 {
+			words += "send $0 hold"
+			for range 1000 {
+				n++
+				words += fmt.Sprintf(" o+%d", n)
+			}
+			words += "\n"
+		}
+		w.deliver("v2", words+"resolve $r=null")
+		for w.begin("v1") {
+			w.finish("v1", w.parse("v1", ""))
+		}
+	}
+	w.flush()
+	w.call("E1.x", "ko4", "go")
+	w.begin("v1")
+	words := ""
+	k := 1
+	for range 64 {
+		words += "send o+0 x"
+		for range 1000 {
+			k++
+			words += fmt.Sprintf(" o-%d", k)
+		}
+		words += "\n"
+	}
+	for range 14 {
+		words += "drop"
+		for range 1000 {
+			k++
+			words += fmt.Sprintf(" o-%d", k)
+		}
+		words += "\n"
+	}
+	done := w.parse("v1", words)
+	for i, s := range done.Syscalls {
+		if s, ok := s.(wire.Send); ok {
+			s.Message.MethArgs.Body = "#[]"
+			done.Syscalls[i] = s
+		}
+	}
+	c, err := w.m.Finish(w.flights["v1"], done, w.now)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	if err := w.mem.Limits().Check(c.Writes); err != nil {
+		t.Error(err)
+	}
+	t.Log(len(c.Writes))
+}
+
+// F10: a value of half the limit in bytes.
+func TestFindingCrankBytes(t *testing.T) {
+	w := newWorld(t)
+	w.unchecked = true
+	w.cluster(nil, "a")
+	w.call("E1.x", "ko4", "go")
+	w.begin("v1")
+	done := w.parse("v1", "send o+0 keep $r\nresolve $r=null")
+	done.Syscalls[1].(wire.Resolve).Resolutions[0].Value.Body = `#"` + strings.Repeat("x", w.mem.Limits().Bytes/2-300) + `"`
+	c, err := w.m.Finish(w.flights["v1"], done, w.now)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	if err := w.mem.Limits().Check(c.Writes); err != nil {
+		t.Error(err)
+	}
+	t.Log(len(c.Writes))
+}
+
+// F11: values with many slots.
+func TestFindingExpireIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.unchecked = true
+	w.cluster(nil, "a")
+	n := 0
+	for i := range 100 {
+		w.call(fmt.Sprintf("E1.t%d", i), "ko4", "go")
+		var b strings.Builder
+		for range 1000 {
+			n++
+			fmt.Fprintf(&b, " o+%d", n)
+		}
+		w.deliver("v1", "resolve $r=("+b.String()+")")
+	}
+	c, _, err := w.m.Expire(1 << 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.mem.Limits().Check(c.Writes); err != nil {
+		t.Error(err)
+	}
+	t.Log(len(c.Writes))
+}

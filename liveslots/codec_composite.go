@@ -1,6 +1,7 @@
 package liveslots
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/big"
@@ -15,7 +16,7 @@ import (
 func (e *encoder) enter() error {
 	e.depth++
 	if e.depth > maxDepth {
-		return fmt.Errorf("a value is nested deeper than %d", maxDepth)
+		return errors.New("a value is nested too deep, or contains itself")
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func (v *Vat) deliver(d wire.Delivery) {
 		v.retireExports(d.Refs)
 	case wire.RetireImports:
 		for _, ref := range d.Refs {
-			delete(v.presences, ref)
+			delete(v.imports, ref)
 		}
 	case wire.BringOutYourDead:
 		// Nothing is dropped yet.
@@ -52,7 +52,7 @@ func (v *Vat) startVat() {
 			err = errors.New("the root was passed by its constructor, before it is the root")
 		case err == nil && h.presence != nil:
 			h.presence.ref, h.presence.own = wire.RootRef, nil
-			v.presences[wire.RootRef] = h.presence
+			v.own[wire.RootRef] = h.presence
 			h.presence = nil
 		}
 		if err != nil {
@@ -74,6 +74,9 @@ func (v *Vat) call(d wire.Call) {
 	slots := v.takeSlots(d.Message.MethArgs.Slots)
 	result := v.resultPromise(d.Message.Result)
 	name, args, err := capdata.DecodeCall(d.Message.MethArgs.Body, len(slots))
+	if err == nil {
+		err = slotsFit(args, slots)
+	}
 	if err != nil {
 		v.settle(result, errorValue(fmt.Errorf("unreadable message: %w", err)), true)
 		return
@@ -248,7 +251,7 @@ func (v *Vat) dropExports(refs []wire.Ref) {
 
 func (v *Vat) retireExports(refs []wire.Ref) {
 	for _, ref := range refs {
-		delete(v.presences, ref)
+		delete(v.own, ref)
 		if h := v.objects[ref]; h != nil && h.kind.ephemeral {
 			if !h.dropped {
 				v.ephemerals--

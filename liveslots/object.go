@@ -97,12 +97,20 @@ func (r Ref) IsZero() bool { return r.p == nil }
 // presence is the one place where a vat comes to know an object's name. (It is also where references
 // that are no longer held will be found, once vats bring out their dead.)
 func (v *Vat) presence(ref wire.Ref) *presence {
-	p := v.presences[ref]
+	table := v.presencesOf(ref)
+	p := table[ref]
 	if p == nil {
 		p = &presence{ref: ref}
-		v.presences[ref] = p
+		table[ref] = p
 	}
 	return p
+}
+
+func (v *Vat) presencesOf(ref wire.Ref) map[wire.Ref]*presence {
+	if ref[1] == '+' {
+		return v.own
+	}
+	return v.imports
 }
 
 // presenceOf is the reference to an object of this vat. It spends no name: an ephemeral name that is
@@ -182,7 +190,7 @@ func (v *Vat) objectName(h *head) wire.Ref {
 	v.objects[h.ref] = h
 	if h.presence != nil {
 		h.presence.ref, h.presence.own = h.ref, nil
-		v.presences[h.ref] = h.presence
+		v.own[h.ref] = h.presence
 		h.presence = nil
 	}
 	return h.ref
@@ -233,6 +241,21 @@ func (v *Vat) rest() {
 	for _, h := range v.loaded {
 		h.gone = true
 	}
+	if len(v.loaded) > keptEntries {
+		v.loaded = nil
+	}
 	v.loaded = v.loaded[:0]
-	clear(v.objects)
+	v.objects = emptied(v.objects)
+	v.own = emptied(v.own)
+}
+
+// keptEntries is up to which size a table is used again: clearing one takes as long as it ever was large.
+const keptEntries = 256
+
+func emptied[K comparable, V any](m map[K]V) map[K]V {
+	if len(m) > keptEntries {
+		return map[K]V{}
+	}
+	clear(m)
+	return m
 }

@@ -180,16 +180,13 @@ func (x value) lonePromise() *promise {
 
 // NewPromise makes a promise that this vat decides through the resolver.
 func NewPromise(ctx context.Context) (Promise, Resolver) {
-	t := running(ctx)
+	running(ctx)
 	p := &promise{}
-	return Promise{p}, Resolver{t.v, p}
+	return Promise{p}, Resolver{p}
 }
 
 // Resolver settles a promise made by [NewPromise]. Only the first call of its methods counts.
-type Resolver struct {
-	v *Vat
-	p *promise
-}
+type Resolver struct{ p *promise }
 
 // Resolve fulfils the promise, or lets it follow value if that is a promise. A value that cannot be
 // passed rejects it, with an error that says why.

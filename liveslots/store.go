@@ -134,6 +134,6 @@ func (s *rows) flush(emit func(wire.Syscall)) {
 		delete(s.old, key)
 		s.keep(key, r)
 	}
-	clear(s.written)
+	s.written = emptied(s.written)
 	s.sorted = nil
 }

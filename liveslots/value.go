@@ -31,8 +31,9 @@ type encoder struct {
 	durable bool
 }
 
-// maxDepth bounds the nesting of Go values. Go values can be cyclic, passables cannot.
-const maxDepth = capdata.MaxDepth
+// maxDepth bounds the nesting of Go values, which can be cyclic. It is well above what a passable may
+// have, since pointers and interfaces count too.
+const maxDepth = 4 * capdata.MaxDepth
 
 // maxSlots bounds the references of one value, as the kernel does. Beyond it the sender is told; the
 // kernel would take it for the vat's fault.
@@ -140,7 +141,43 @@ func (v *Vat) take(d wire.CapData) (value, error) {
 	if err != nil {
 		return value{}, fmt.Errorf("unreadable value: %w", err)
 	}
+	if err := slotsFit(tree, slots); err != nil {
+		return value{}, fmt.Errorf("unreadable value: %w", err)
+	}
 	return value{d.Body, tree, slots}, nil
+}
+
+// slotsFit checks that what a body calls a promise is one, and what it calls an object: a body comes
+// from another vat as it is, and may say of its slots what it likes.
+func slotsFit(tree any, slots []any) error {
+	if len(slots) == 0 {
+		return nil
+	}
+	switch x := tree.(type) {
+	case capdata.Remotable:
+		if _, ok := slots[x.Slot].(*promise); ok {
+			return fmt.Errorf("slot %d is a promise, the body has it as an object", x.Slot)
+		}
+	case capdata.Promise:
+		if _, ok := slots[x.Slot].(*promise); !ok {
+			return fmt.Errorf("slot %d is an object, the body has it as a promise", x.Slot)
+		}
+	case []any:
+		for _, e := range x {
+			if err := slotsFit(e, slots); err != nil {
+				return err
+			}
+		}
+	case *capdata.Record:
+		for _, f := range x.Fields {
+			if err := slotsFit(f.Value, slots); err != nil {
+				return err
+			}
+		}
+	case *capdata.Tagged:
+		return slotsFit(x.Payload, slots)
+	}
+	return nil
 }
 
 func (v *Vat) takeSlots(refs []wire.Ref) []any {

@@ -139,7 +139,7 @@ func TestValues(t *testing.T) {
 	want(t, k, `[{"$bigint":"9223372036854775807"},{"$bigint":"-9223372036854775808"},9007199254740991,{"$bigint":"9007199254740992"}]`, "lab", "maxInt")
 	want(t, k, "error: liveslots_test.Values.huge: the result cannot be passed: a value of 3145731 bytes is too large to pass: the limit is 2097152", "lab", "huge")
 	want(t, k, "error: out of it", "lab", "custom")
-	if got := result(k.Call("lab", "circle")); !strings.Contains(got, "nested deeper than 64") {
+	if got := result(k.Call("lab", "circle")); !strings.Contains(got, "nested too deep") {
 		t.Errorf("circle: got %s", got)
 	}
 	if got := result(k.Call("lab", "nonsense")); !strings.HasPrefix(got, `error: liveslots_test.Values has no method "nonsense"; it has any, array,`) {

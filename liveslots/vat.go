@@ -53,7 +53,7 @@ type Vat struct {
 
 	// Names.
 	promises                map[wire.Ref]*promise
-	presences               map[wire.Ref]*presence
+	imports, own            map[wire.Ref]*presence
 	objects                 map[wire.Ref]*head
 	lastObject, lastPromise uint64
 	// loaded are the durable objects in memory, in the order in which they came there; unfilled those
@@ -82,7 +82,8 @@ func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
 		rows:          newRows(store),
 		parked:        map[*turn]struct{}{},
 		promises:      map[wire.Ref]*promise{},
-		presences:     map[wire.Ref]*presence{},
+		imports:       map[wire.Ref]*presence{},
+		own:           map[wire.Ref]*presence{},
 		objects:       map[wire.Ref]*head{},
 		lastObject:    start.HighObject,
 		lastPromise:   start.HighPromise,

@@ -57,6 +57,7 @@ func Table() []Row {
 		{Package: "cmd/vatworker", About: "The stock worker program: the examples' modules", Imports: []string{"vat", "examples/..."}, NoLink: worker},
 		{Package: "bench", About: "Measurements beside their floors (tests only)"},
 		{Package: "e2e", About: "Scripts over the real programs (tests only)"},
+		{Package: "e2e/testworker", About: "Their worker program: vats that misbehave", Imports: []string{"vat", "worker", "wire", "capdata"}, NoLink: worker},
 		{Package: "internal/archtest", About: "These rules"},
 	}
 }
