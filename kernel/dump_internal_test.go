@@ -55,6 +55,15 @@ func Project(r storage.Reader, names map[KRef]string) []string {
 	return d.lines(true)
 }
 
+// Named tells what the names mean that a crank in flight uses.
+func Named(c *Crank) map[wire.Ref]KRef {
+	names := map[wire.Ref]KRef{}
+	for _, n := range c.names {
+		names[n.ref] = n.kref
+	}
+	return names
+}
+
 type dumper struct {
 	t    *tx
 	name func(KRef) string

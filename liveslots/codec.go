@@ -120,7 +120,9 @@ func (t *turn) decode(c *codec, x value, out reflect.Value) error {
 		if err != errPending {
 			return err
 		}
-		t.wait(d.pending)
+		if err := t.wait(d.pending); err != nil {
+			return err
+		}
 		out.SetZero()
 	}
 }

@@ -3,6 +3,7 @@ package liveslots
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"ocapkernel.dev/capdata"
 )
@@ -115,7 +116,7 @@ func (c *codecs) makeObject(out *codec, t reflect.Type) error {
 				}
 				if h == nil {
 					got := describe(in, d.slots) + ", another vat's object"
-					if s.ref[1] == '+' {
+					if strings.HasPrefix(string(s.ref), "o+") {
 						got = describe(in, d.slots) + ", an object that is gone"
 					}
 					return &mismatch{want: out.sig + " of this vat", got: got}

@@ -141,6 +141,7 @@ func (t *turn) invoke(ctx context.Context, target wire.Ref, name string, args, s
 	if m.ctx {
 		in = append(in, reflect.ValueOf(ctx))
 	}
+	t.starting = true
 	for i, a := range args {
 		p := m.params[i]
 		arg := reflect.New(p.typ).Elem()
@@ -152,6 +153,7 @@ func (t *turn) invoke(ctx context.Context, target wire.Ref, name string, args, s
 		}
 		in = append(in, arg)
 	}
+	t.starting = false
 	// The arguments may have been awaited, and the vat have gone on meanwhile: so the object is looked
 	// up now.
 	h := v.local(target)
@@ -179,7 +181,9 @@ func (t *turn) argument(p *codec, arg any, slots []any, out reflect.Value) error
 	x := value{tree: arg, slots: slots}
 	if p.typ == typeAny {
 		for pr := x.lonePromise(); pr != nil; pr = x.lonePromise() {
-			t.wait(pr)
+			if err := t.wait(pr); err != nil {
+				return err
+			}
 			if pr.rejected {
 				return errorOf(pr.val)
 			}

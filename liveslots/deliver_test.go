@@ -1,6 +1,7 @@
 package liveslots_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -188,5 +189,31 @@ func TestDropAndRetire(t *testing.T) {
 	deliver(wire.RetireExports{Refs: []wire.Ref{"o+1"}})
 	if got := pass(); got != "o+2" {
 		t.Errorf("after retirement: got %s", got)
+	}
+}
+
+// Calls that wait for their arguments cost memory, and anybody can make them.
+func TestWaitingCallsAreBounded(t *testing.T) {
+	v := started(t, NewHelper, wire.Start{})
+	call := func(n uint64) wire.Done {
+		c := wire.Call{Target: wire.RootRef, Message: wire.Message{
+			MethArgs: wire.CapData{Body: `#["note",["&0"]]`, Slots: []wire.Ref{"p-1"}}, Result: wire.Ref(fmt.Sprint("p-", n)),
+		}}
+		return v.Deliver(wire.Deliver{Number: n, Delivery: c})
+	}
+	n := uint64(2)
+	for ; n < 10_002; n++ {
+		if d := call(n); d.Outcome.Parked != int(n-1) {
+			t.Fatalf("delivery %d: got %+v", n, d)
+		}
+	}
+	d := call(n)
+	r, ok := d.Syscalls[0].(wire.Resolve)
+	if !ok || !r.Resolutions[0].Rejected || !strings.Contains(r.Resolutions[0].Value.Body, "[KERNEL:LIMIT]") {
+		t.Errorf("got %+v", d)
+	}
+	d = v.Deliver(wire.Deliver{Number: n + 1, Delivery: message(t, "p-99999", "notes")})
+	if r, ok := d.Syscalls[0].(wire.Resolve); !ok || r.Resolutions[0].Rejected {
+		t.Errorf("a call that need not wait: got %+v", d)
 	}
 }

@@ -107,7 +107,7 @@ func (v *Vat) presence(ref wire.Ref) *presence {
 }
 
 func (v *Vat) presencesOf(ref wire.Ref) map[wire.Ref]*presence {
-	if ref[1] == '+' {
+	if strings.HasPrefix(string(ref), "o+") {
 		return v.own
 	}
 	return v.imports

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"reflect"
 	"runtime/debug"
+
+	"ocapkernel.dev/capdata"
 )
 
 // A turn is one run of a method, on a coroutine that the vat resumes: so only one turn of a vat runs at
@@ -16,7 +18,13 @@ type turn struct {
 	what string
 	body func(context.Context)
 	on   *coroutine
+	// starting says that the method was not called yet: its arguments are being awaited.
+	starting bool
 }
+
+// maxWaiting bounds the turns that wait when another call wants to wait for its arguments. Who can make
+// a vat wait is anybody who can call it; beyond the bound such calls are rejected, and all others go on.
+const maxWaiting = 10_000
 
 // A coroutine runs one turn after another. It yields true when the turn has parked, and false when it
 // has ended; a new stack for each turn would cost more than most turns do.
@@ -113,12 +121,16 @@ func (v *Vat) resume(t *turn) {
 }
 
 // wait parks the running turn until p is settled.
-func (t *turn) wait(p *promise) {
+func (t *turn) wait(p *promise) error {
 	if p.settled {
-		return
+		return nil
+	}
+	if t.starting && len(t.v.parked) >= maxWaiting {
+		return errorOf(kernelError(capdata.LIMIT, fmt.Sprintf("an argument is not there yet, and %d turns wait in this vat already", maxWaiting)))
 	}
 	p.waiters = append(p.waiters, func() { t.v.resume(t) })
 	t.park()
+	return nil
 }
 
 func (t *turn) park() {
@@ -154,7 +166,9 @@ func Await[T any](ctx context.Context, p Promise) (T, error) {
 	if p.p == nil {
 		return out, fmt.Errorf("await of the zero Promise")
 	}
-	t.wait(p.p)
+	if err := t.wait(p.p); err != nil {
+		return out, err
+	}
 	if p.p.rejected {
 		return out, errorOf(p.p.val)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 
@@ -58,6 +59,7 @@ type backend struct {
 
 // newKernel opens the state and recovers what was under way.
 func newKernel(_ context.Context, o Options) (_ Kernel, err error) {
+	leaveProcessors()
 	stock, err := stockProgram()
 	if err != nil {
 		return nil, err
@@ -86,6 +88,15 @@ func newKernel(_ context.Context, o Options) (_ Kernel, err error) {
 		return nil, errors.Join(err, workers.Close(context.Background()), store.Close())
 	}
 	return &backend{Kernel: k, opts: o, workers: workers}, nil
+}
+
+// leaveProcessors leaves half of the processors to the workers, which do the work. The loop is one
+// goroutine; with two processors of two the kernel spends a third more CPU time, most of it on waking the
+// other thread.
+func leaveProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+	}
 }
 
 // stockProgram is vatworker, beside this program.
