@@ -42,6 +42,7 @@ type sim struct {
 	log     []string
 	hashes  uint64
 	calm    bool // no new work: only finish what there is
+	after   func(kernel.Commit)
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -83,6 +84,10 @@ func (s *sim) apply(c kernel.Commit) {
 			}
 			s.tickets[e.Ticket] = true
 		}
+	}
+	if s.after != nil {
+		s.after(c)
+		return
 	}
 	problems, err := kernel.Check(s.mem)
 	if err != nil {

@@ -372,8 +372,8 @@ func answer(d wire.Deliver) string {
 // their deliveries, or in few words.
 func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
 	w.t.Helper()
-	for busy := true; busy; {
-		busy = false
+	for before := -1; before != w.applied; {
+		before = w.applied
 		for {
 			c, _, err := w.m.Work(w.now)
 			if err != nil {
@@ -383,16 +383,12 @@ func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
 				break
 			}
 			w.apply(c)
-			busy = true
 		}
 		for _, v := range must(w.m.Vats()) {
-			crank := w.flights[v.ID]
-			if crank == nil {
-				if !v.HasWork || !w.begin(v.ID) {
-					continue
-				}
-				crank = w.flights[v.ID]
+			if w.flights[v.ID] == nil && (!v.HasWork || !w.begin(v.ID)) {
+				continue
 			}
+			crank := w.flights[v.ID]
 			words := ""
 			if how != nil {
 				words = how(v.ID, crank.Deliver)
@@ -400,7 +396,6 @@ func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
 				words = answer(crank.Deliver)
 			}
 			w.finish(v.ID, w.parse(v.ID, words))
-			busy = true
 		}
 	}
 }

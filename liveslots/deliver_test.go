@@ -81,8 +81,11 @@ func TestOddDeliveries(t *testing.T) {
 		in   wire.Delivery
 		want []wire.Syscall
 	}{
-		{"notification of an unknown promise", wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-9", Value: slots("o-1", "p-10")}}},
-			[]wire.Syscall{wire.Subscribe{Promise: "p-10"}}},
+		{
+			"notification of an unknown promise",
+			wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-9", Value: slots("o-1", "p-10")}}},
+			[]wire.Syscall{wire.Subscribe{Promise: "p-10"}},
+		},
 		{"notification that mentions itself", wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-9", Value: slots("o-1", "p-9")}}}, nil},
 		{"notification of what cannot be read", wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-9", Value: wire.CapData{Body: "#["}}}}, nil},
 		{"drop of unknown exports", wire.DropExports{Refs: []wire.Ref{"o+5", "o+d1/7"}}, nil},
@@ -90,8 +93,11 @@ func TestOddDeliveries(t *testing.T) {
 		{"retirement of unknown imports", wire.RetireImports{Refs: []wire.Ref{"o-5"}}, nil},
 		{"bring out your dead", wire.BringOutYourDead{}, nil},
 		{"message without a result", message(t, "", "nonsense"), nil},
-		{"message to a lost object", wire.Call{Target: "o+77", Message: wire.Message{MethArgs: wire.CapData{Body: `#["x",[]]`}, Result: "p-1"}},
-			[]wire.Syscall{wire.Resolve{Resolutions: []wire.Resolution{{Promise: "p-1", Rejected: true, Value: rejection("[KERNEL:OBJECT_DELETED] the object lived in memory that is lost")}}}}},
+		{
+			"message to a lost object",
+			wire.Call{Target: "o+77", Message: wire.Message{MethArgs: wire.CapData{Body: `#["x",[]]`}, Result: "p-1"}},
+			[]wire.Syscall{wire.Resolve{Resolutions: []wire.Resolution{{Promise: "p-1", Rejected: true, Value: rejection("[KERNEL:OBJECT_DELETED] the object lived in memory that is lost")}}}},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := started(t, NewHelper, wire.Start{})

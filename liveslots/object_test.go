@@ -147,7 +147,7 @@ func TestEphemeralObjectsDoNot(t *testing.T) {
 	want(t, k, `"w1"`, refIn(w), "hit")
 	want(t, k, `"w2"`, refIn(w), "hit")
 	k.Restart("lab")
-	want(t, k, "error: [KERNEL:OBJECT_DELETED] the object is gone", refIn(w), "hit")
+	want(t, k, "error: OBJECT_DELETED: there is no object "+refIn(w), refIn(w), "hit")
 	w2 := call(t, k, "lab", "newWeak", `"w"`)
 	want(t, k, `"w1"`, refIn(w2), "hit")
 	want(t, k, `error: liveslots_test.Keeper.same: argument 1: want *liveslots_test.Item, got a *liveslots_test.Weak; it takes same(*liveslots_test.Item, *liveslots_test.Item, vat.Ref)`,
@@ -182,7 +182,7 @@ func TestWhatCannotBeSavedIsAFault(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			k := launch(t, NewKeeper)
 			call(t, k, "lab", "keep", `"a"`)
-			want(t, k, "error: [KERNEL:DELIVERY_POISONED] "+c.want, "lab", "hold", fmt.Sprintf("%q", c.what))
+			want(t, k, "error: [KERNEL:DELIVERY_POISONED] fault: "+c.want, "lab", "hold", fmt.Sprintf("%q", c.what))
 			want(t, k, "10", "lab", "sum") // nothing of it happened
 		})
 	}
@@ -204,9 +204,9 @@ func TestChangedProgram(t *testing.T) {
 		args       []string
 	}{
 		{"compatible", `"kept1"`, []string{"0", "0", "0"}},
-		{"removed", "error: [KERNEL:DELIVERY_POISONED] shop.Stock.gone is stored as int, and the program has no such field", []string{"7", "0", "0"}},
-		{"retyped", "error: [KERNEL:DELIVERY_POISONED] shop.Stock.retyped is stored as int, and is string in the program", []string{"0", "7", "0"}},
-		{"nested", "error: [KERNEL:DELIVERY_POISONED] shop.Stock.plain is stored as struct{a int}, and is struct{a string} in the program", []string{"0", "0", "7"}},
+		{"removed", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.gone is stored as int, and the program has no such field", []string{"7", "0", "0"}},
+		{"retyped", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.retyped is stored as int, and is string in the program", []string{"0", "7", "0"}},
+		{"nested", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.plain is stored as struct{a int}, and is struct{a string} in the program", []string{"0", "0", "7"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := launch(t, v1.New)
@@ -224,7 +224,7 @@ func TestChangedProgram(t *testing.T) {
 func TestRootOfAnotherType(t *testing.T) {
 	k := launch(t, NewKeeper)
 	k.Upgrade(modules(NewHelper2))
-	want(t, k, "error: [KERNEL:DELIVERY_POISONED] the root is stored as a liveslots_test.Keeper, and is a liveslots_test.Helper2 in the program", "lab", "x")
+	want(t, k, "error: [KERNEL:DELIVERY_POISONED] fault: the root is stored as a liveslots_test.Keeper, and is a liveslots_test.Helper2 in the program", "lab", "x")
 }
 
 func TestTypeThatIsGone(t *testing.T) {

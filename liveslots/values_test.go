@@ -62,6 +62,7 @@ func (*Values) Huge() string                           { return strings.Repeat("
 func (*Values) MaxInt() []int64                        { return []int64{math.MaxInt64, math.MinInt64, 1<<53 - 1, 1 << 53} }
 func (*Values) Wrapped(x error) error                  { return fmt.Errorf("wrapped: %w", x) }
 func (*Values) Custom() error                          { return &vat.Error{Name: "RangeError", Message: "out of it"} }
+
 func (*Values) Codes(x error) string {
 	return fmt.Sprint(errors.Is(x, vat.ErrRevoked), errors.Is(x, vat.ErrVatRestarted), errors.Is(fmt.Errorf("y: %w", x), vat.ErrRevoked))
 }

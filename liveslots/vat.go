@@ -183,6 +183,8 @@ func (v *Vat) checkSize() {
 			bytes += len(x.Key) + len(x.Value)
 		case wire.StoreDelete:
 			bytes += len(x.Key)
+		case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports:
+			// small, or alone
 		}
 	}
 	if bytes > v.start.MaxFrameBytes {

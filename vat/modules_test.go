@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 some fields are there to be found wanting
+
 package vat_test
 
 import (

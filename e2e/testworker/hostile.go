@@ -68,10 +68,10 @@ func (hostile) Deliver(d wire.Deliver) wire.Done {
 		return raw("\xff\xff\xff\xff")
 	// A frame that claims an array of four billion elements.
 	case "inflate":
-		return raw("\x00\x00\x00\x05\xdd\xff\xff\xff\xff")
+		return raw("\x05\x00\x00\x00\xdd\xff\xff\xff\xff")
 	// Half a frame, and silence.
 	case "trail":
-		return raw("\x00\x00\x00\x10\x94")
+		return raw("\x10\x00\x00\x00\x94")
 	// The end of the stream, but not of the process.
 	case "hang":
 		_ = unix.Shutdown(wire.DataFD, unix.SHUT_RDWR)

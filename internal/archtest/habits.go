@@ -14,8 +14,8 @@ import (
 // MaxLines is the length above which a file has a second idea.
 const MaxLines = 600
 
-// Habits checks how packages and files are kept: names that say something, no work at start-up, tests
-// that do not sleep and look from outside, and files that one can read.
+// Habits checks how packages and files are kept: names that say something, a comment on each package, no
+// work at start-up, tests that do not sleep and look from outside, and files that one can read.
 func (m *Module) Habits() (problems []Problem) {
 	for _, p := range m.Packages {
 		for _, name := range []string{p.Name, filepath.Base(p.dir)} {
@@ -23,6 +23,9 @@ func (m *Module) Habits() (problems []Problem) {
 				problems = append(problems, Problem{File: p.Path, Text: "a package is named after what it gives, not " + name})
 				break
 			}
+		}
+		if len(p.files) > 0 && !slices.ContainsFunc(p.files, func(f *ast.File) bool { return f.Doc != nil }) {
+			problems = append(problems, Problem{File: p.Path, Text: "the package has no comment: say what it is and how it is used, in doc.go or the file of its main type"})
 		}
 		for _, f := range p.files {
 			problems = append(problems, m.startUp(f)...)

@@ -37,7 +37,6 @@ type Package struct {
 
 	dir   string
 	full  string
-	deps  []string
 	files []*ast.File // without tests
 	tests []*ast.File
 	types *types.Package
@@ -63,7 +62,7 @@ func (p Problem) String() string {
 type listed struct {
 	Dir, ImportPath, Name, Export      string
 	GoFiles, TestGoFiles, XTestGoFiles []string
-	Imports, Deps                      []string
+	Imports                            []string
 	Module                             *struct{ Path, Dir string }
 	Error                              *struct{ Err string }
 }
@@ -71,7 +70,7 @@ type listed struct {
 // Load reads the module that dir lies in. It runs the go command, which compiles what is not compiled yet.
 func Load(dir string) (*Module, error) {
 	cmd := exec.Command("go", "list", "-deps", "-export",
-		"-json=Dir,ImportPath,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps,Module,Error", "./...")
+		"-json=Dir,ImportPath,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,Imports,Module,Error", "./...")
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -128,7 +127,7 @@ type importFunc func(path string) (*types.Package, error)
 func (f importFunc) Import(path string) (*types.Package, error) { return f(path) }
 
 func (m *Module) load(l listed, imports types.Importer) (*Package, error) {
-	p := &Package{Path: m.short(l.ImportPath), Name: l.Name, dir: l.Dir, full: l.ImportPath, deps: l.Deps}
+	p := &Package{Path: m.short(l.ImportPath), Name: l.Name, dir: l.Dir, full: l.ImportPath}
 	parse := func(names ...string) (files []*ast.File, err error) {
 		for _, name := range names {
 			f, err := parser.ParseFile(m.fset, filepath.Join(l.Dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
@@ -178,6 +177,3 @@ func (m *Module) relative(name string) string {
 	}
 	return name
 }
-
-// line is the line of a position.
-func (m *Module) line(pos token.Pos) int { return m.fset.Position(pos).Line }

@@ -1,4 +1,5 @@
-// Package vattest runs vats in memory, without processes and without a store on disk, for tests.
+// Package vattest runs vats in memory for tests: the real kernel, without processes and without a store
+// on disk.
 //
 //	k := vattest.New(t, bank.Modules())
 //	k.Launch("teller", vattest.Vat{Name: "teller", Module: "bank.teller"}, …)
@@ -6,29 +7,26 @@
 //
 // Arguments and answers are JSON, as on the kernel's command line; a reference is {"$ref":"ko4"}.
 //
-// The kernel in here is small but strict: it checks every syscall by the rules of the real one, and
-// fails the test for a breach. After the test it replays what each vat was given to a fresh one, and
-// fails the test if that does anything else: such a vat could not be brought back to where it was after
-// its worker died.
+// After the test, the kernel's state is checked, and each vat's deliveries are given to a fresh one once
+// more. The test fails if that does anything else: such a vat could not be brought back to where it was
+// after its worker died.
 //
-// It has no limits, queues or deadlines, and one crank follows the other. What a vat does in the face of
-// those is for a test with the real kernel.
+// There are no deadlines, and one crank follows the other.
 package vattest
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
-
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
 	"ocapkernel.dev/vat"
-	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
 )
 
@@ -41,93 +39,56 @@ type Vat struct {
 
 // Kernel runs vats. It belongs to the goroutine of its test.
 type Kernel struct {
-	tb       testing.TB
-	program  worker.Program
-	log      hclog.Logger
-	vats     []*vatState
-	objects  map[kref]*vatState // owners; nil for an object without one
-	promises map[kref]*promise
-	queue    []item
-	last     int // of krefs
-	now      int64
-	failure  error // of the start of a vat
+	tb      testing.TB
+	program worker.Program
+	mem     *storage.Mem
+	machine *kernel.Machine
+	// woken are vats that may have work, in the order in which they get it.
+	woken   []kernel.VatID
+	workers map[kernel.VatID]worker.Vat
+	records []*record
+	names   map[string]kernel.VatID
+	roots   map[string]kernel.KRef
+	parked  map[kernel.VatID]int
+	tickets int
+	now     int64
+	failure string // of the last launch
 }
 
-type kref string
-
-func (k kref) promise() bool { return k[1] == 'p' }
-
-type data = capdata.Data[kref]
-
-type promise struct {
-	decider     *vatState
-	subscribers []*vatState
-	parked      []message
-	settled     bool
-	rejected    bool
-	value       data
-}
-
-type message struct {
-	target   kref
-	methargs data
-	result   kref
-}
-
-// An item is a message, or the notification of a promise, or else the start of a vat.
-type item struct {
-	message *message
-	vat     *vatState
-	notify  kref
-}
-
-type vatState struct {
-	Vat
-	id          string
-	incarnation uint64
-	worker      worker.Vat
-	rows        *rows
-	root        kref
-	byRef       map[wire.Ref]kref
-	byKref      map[kref]wire.Ref
-	imports     [2]uint64 // objects, promises
-	high        [2]uint64
-	number      uint64
-	gone        bool
-	used        map[wire.Ref]bool // own names that were given
-	record      []delivered
-}
-
-// delivered is what a replay needs.
-type delivered struct {
-	incarnation uint64
-	start       wire.Start
-	before      map[string][]byte // the store, at the start of an incarnation
-	deliver     wire.Deliver
-	frame       []byte
-	parked      int
-}
+const epoch = "test"
 
 // New makes a kernel whose worker program has the given modules. It fails the test if they are not sound.
 func New(tb testing.TB, modules vat.Modules) *Kernel {
 	tb.Helper()
-	p, err := vat.Program(modules)
+	k := &Kernel{
+		tb: tb, mem: storage.NewMem(), now: 1_700_000_000_000,
+		workers: map[kernel.VatID]worker.Vat{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{},
+	}
+	k.load(modules)
+	m, first, err := kernel.Open(k.mem, k.mem.Limits(), epoch)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	k := &Kernel{
-		tb: tb, program: p, objects: map[kref]*vatState{}, promises: map[kref]*promise{}, now: 1_700_000_000_000,
-		log: hclog.NewNullLogger(),
-	}
+	k.machine = m
+	k.apply(first)
 	tb.Cleanup(func() {
 		if !tb.Failed() {
-			k.replay()
+			k.check()
 		}
-		for _, v := range k.vats {
-			closeVat(v.worker)
+		for _, w := range k.workers {
+			closeVat(w)
 		}
 	})
 	return k
+}
+
+func (k *Kernel) load(modules vat.Modules) {
+	k.tb.Helper()
+	p, err := vat.Program(modules)
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	k.program = p
 }
 
 func closeVat(w worker.Vat) {
@@ -137,83 +98,132 @@ func closeVat(w worker.Vat) {
 }
 
 // Launch starts vats and calls bootstrap on the root of the one that is named, as a launch of a cluster
-// does. It returns how bootstrap ended, once nothing is left to do.
+// does. It runs until nothing is left to do and returns why the launch failed, if it did.
 func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 	k.tb.Helper()
-	roots := &capdata.Record{}
-	var args data
-	for _, cfg := range vats {
-		v := &vatState{
-			Vat: cfg, id: fmt.Sprintf("v%d", len(k.vats)+1), rows: &rows{data: map[string][]byte{}},
-			byRef: map[wire.Ref]kref{}, byKref: map[kref]wire.Ref{},
+	l := kernel.Launch{Bootstrap: bootstrap}
+	for _, v := range vats {
+		config, err := json.Marshal(v)
+		if err != nil {
+			k.tb.Fatal(err)
 		}
-		v.root = k.newObject(v)
-		v.name(v.root, wire.RootRef)
-		k.vats = append(k.vats, v)
-		k.boot(v)
-		k.queue = append(k.queue, item{vat: v})
-		roots.Fields = append(roots.Fields, capdata.Field{Name: cfg.Name, Value: capdata.Remotable{Slot: len(args.Slots), Iface: "Alleged: vatRoot"}})
-		args.Slots = append(args.Slots, v.root)
+		l.Vats = append(l.Vats, kernel.LaunchVat{Name: v.Name, Config: config, MaxQueue: 10_000, MaxRestarts: 1000})
 	}
-	body, err := capdata.EncodeCall("bootstrap", []any{roots, &capdata.Record{}})
+	s, c, err := k.machine.Launch(l)
+	if err != nil {
+		return err
+	}
+	k.apply(c)
+	sub, _, err := k.machine.Subcluster(s)
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	args.Body = body
-	a := k.post(k.vat(bootstrap).root, args)
+	for _, m := range sub.Vats {
+		k.names[m.Name], k.roots[m.Name] = m.Vat, k.vat(m.Vat).Root
+	}
+	k.failure = ""
 	k.Run()
-	if k.failure != nil {
-		return k.failure
+	if k.failure != "" {
+		return errors.New(k.failure)
 	}
-	_, err = a.Result()
-	return err
+	return nil
 }
 
-func (k *Kernel) boot(v *vatState) {
+func (k *Kernel) apply(c kernel.Commit) {
 	k.tb.Helper()
-	v.incarnation++
-	start := wire.Start{
-		Vat: v.id, Name: v.Name, Module: v.Module, Parameters: v.Parameters, Incarnation: v.incarnation,
-		HighObject: v.high[0], HighPromise: v.high[1], MaxFrameBytes: 4 << 20, MaxSyscalls: 10_000,
+	if c.Number == 0 {
+		return
 	}
-	w, err := k.program.New(start, v.rows, k.log)
+	if err := k.mem.Commit(c.Writes); err != nil {
+		k.tb.Fatal(err)
+	}
+	for _, e := range c.Effects {
+		switch e := e.(type) {
+		case kernel.Wake:
+			if !slices.Contains(k.woken, e.Vat) {
+				k.woken = append(k.woken, e.Vat)
+			}
+		case kernel.StopWorker:
+			k.stop(e.Vat)
+		case kernel.LaunchSettled:
+			k.failure = e.Failure
+		case kernel.Answer, kernel.Gone:
+			// whoever wants to know looks
+		}
+	}
+}
+
+func (k *Kernel) do(c kernel.Commit, err error) {
+	k.tb.Helper()
 	if err != nil {
-		k.tb.Fatalf("start of %s: %v", v.Name, err)
+		k.tb.Fatal(err)
 	}
-	v.worker = w
-	v.record = append(v.record, delivered{incarnation: v.incarnation, start: start, before: v.rows.copy()})
+	k.apply(c)
 }
 
-func (k *Kernel) vat(name string) *vatState {
+func (k *Kernel) stop(v kernel.VatID) {
+	if w := k.workers[v]; w != nil {
+		closeVat(w)
+		delete(k.workers, v)
+		k.parked[v] = 0
+	}
+}
+
+func (k *Kernel) id(name string) kernel.VatID {
 	k.tb.Helper()
-	i := slices.IndexFunc(k.vats, func(v *vatState) bool { return v.Name == name })
-	if i < 0 {
+	v, ok := k.names[name]
+	if !ok {
 		k.tb.Fatalf("there is no vat %q", name)
 	}
-	return k.vats[i]
+	return v
+}
+
+func (k *Kernel) vat(v kernel.VatID) kernel.Vat {
+	k.tb.Helper()
+	info, found, err := k.machine.Vat(v)
+	if err != nil || !found {
+		k.tb.Fatalf("vat %s: %v", v, err)
+	}
+	return info
 }
 
 // Answer is the answer to a message, once there is one.
-type Answer struct{ p *promise }
+type Answer struct {
+	k       *Kernel
+	ticket  string
+	refused error
+}
 
 // Done says whether there is an answer.
-func (a *Answer) Done() bool { return a.p.settled }
+func (a *Answer) Done() bool {
+	_, err := a.Result()
+	return !errors.Is(err, errPending)
+}
+
+var errPending = errors.New("there is no answer yet")
 
 // Result returns the answer as JSON, or the rejection as an error. Before there is an answer, that is an
 // error too.
 func (a *Answer) Result() (string, error) {
-	if !a.p.settled {
-		return "", errors.New("there is no answer yet")
+	if a.refused != nil {
+		return "", a.refused
 	}
-	v, err := capdata.Decode(a.p.value.Body, len(a.p.value.Slots))
+	st, err := a.k.machine.Ticket(a.ticket)
 	if err != nil {
 		return "", err
 	}
-	if e, ok := v.(*capdata.Error); ok && a.p.rejected {
+	if st.Pending {
+		return "", errPending
+	}
+	v, err := capdata.Decode(st.Value.Body, len(st.Value.Slots))
+	if err != nil {
+		return "", err
+	}
+	if e, ok := v.(*capdata.Error); ok && st.Rejected {
 		return "", errors.New(e.Message)
 	}
-	text, err := capdata.ToJSON(v, func(slot int) string { return string(a.p.value.Slots[slot]) })
-	if err == nil && a.p.rejected {
+	text, err := capdata.ToJSON(v, func(slot int) string { return string(st.Value.Slots[slot]) })
+	if err == nil && st.Rejected {
 		return "", fmt.Errorf("rejected with %s", text)
 	}
 	return string(text), err
@@ -223,14 +233,14 @@ func (a *Answer) Result() (string, error) {
 // arguments are JSON.
 func (k *Kernel) Send(target, method string, args ...string) *Answer {
 	k.tb.Helper()
-	var d data
 	var list []any
+	var slots []kernel.KRef
 	for _, a := range args {
 		v, err := capdata.FromJSON([]byte(a), func(ref string) (int, error) {
-			i := slices.Index(d.Slots, kref(ref))
+			i := slices.Index(slots, kernel.KRef(ref))
 			if i < 0 {
-				d.Slots = append(d.Slots, kref(ref))
-				i = len(d.Slots) - 1
+				slots = append(slots, kernel.KRef(ref))
+				i = len(slots) - 1
 			}
 			return i, nil
 		})
@@ -243,18 +253,19 @@ func (k *Kernel) Send(target, method string, args ...string) *Answer {
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	d.Body = body
-	to := kref(target)
-	if _, ok := k.objects[to]; !ok && k.promises[to] == nil {
-		to = k.vat(target).root
+	to, ok := kernel.ParseKRef(target)
+	if !ok {
+		k.id(target)
+		to = k.roots[target]
 	}
-	return k.post(to, d)
-}
-
-func (k *Kernel) post(target kref, methargs data) *Answer {
-	result := k.newPromise(nil)
-	k.route(message{target, methargs, result})
-	return &Answer{k.promises[result]}
+	k.tickets++
+	call := kernel.HostCall{Ticket: fmt.Sprint(epoch, ".", k.tickets), Target: to, MethArgs: kernel.Data{Body: body, Slots: slots}}
+	_, c, err := k.machine.Call(call, k.now)
+	if err != nil {
+		return &Answer{refused: err}
+	}
+	k.apply(c)
+	return &Answer{k: k, ticket: call.Ticket}
 }
 
 // Call sends a message, runs until nothing is left to do, and returns the answer.
@@ -275,162 +286,99 @@ func (k *Kernel) Run() {
 // Step runs the next crank and says whether there was one.
 func (k *Kernel) Step() bool {
 	k.tb.Helper()
-	if len(k.queue) == 0 {
-		return false
-	}
-	it := k.queue[0]
-	k.queue = k.queue[1:]
-	k.now++
-	switch {
-	case it.message != nil:
-		k.deliverMessage(*it.message)
-	case it.notify != "":
-		k.deliverNotify(it.vat, it.notify)
-	default:
-		if fault := k.crank(it.vat, wire.StartVat{}, nil); fault != "" && k.failure == nil {
-			k.failure = fmt.Errorf("vat %s did not start: %s", it.vat.Name, fault)
+	for {
+		c, more, err := k.machine.Work(k.now)
+		k.do(c, err)
+		if more {
+			continue
+		}
+		if len(k.woken) == 0 {
+			return false
+		}
+		v := k.woken[0]
+		k.woken = k.woken[1:]
+		step, err := k.machine.Begin(v, k.now+1, uint64(k.now))
+		if err != nil {
+			k.tb.Fatal(err)
+		}
+		switch {
+		case step.NeedsWorker:
+			k.boot(v)
+		case step.Commit != nil:
+			k.apply(*step.Commit)
+		case step.Crank != nil:
+			k.now++
+			k.woken = append(k.woken, v)
+			k.crank(step.Crank)
+			return true
+		default:
+			continue
+		}
+		if !slices.Contains(k.woken, v) {
+			k.woken = append(k.woken, v)
 		}
 	}
-	return true
 }
 
-// Restart kills a vat's worker between two cranks and starts another from the vat's store: what was in
-// memory only is lost, and the promises that it had to settle are rejected with VAT_RESTARTED.
+// Restart kills a vat's worker between two cranks; another starts from the vat's store when it has work.
+// What was in memory only is lost, and the promises that it had to settle are rejected.
 func (k *Kernel) Restart(name string) {
 	k.tb.Helper()
-	v := k.vat(name)
-	closeVat(v.worker)
-	k.rejectDecided(v, capdata.VAT_RESTARTED, "vat "+v.id+" was restarted")
-	for _, ref := range v.refs() {
-		if strings.HasPrefix(string(ref), "o+") && ref != wire.RootRef && ref[2] != 'd' {
-			k.objects[v.byRef[ref]] = nil
-			v.forget(v.byRef[ref])
-		}
+	v := k.vat(k.id(name))
+	if v.Live {
+		k.stop(v.ID)
+		k.do(k.machine.Died(v.ID, v.Incarnation, kernel.CauseKilled, "", false, k.now))
 	}
-	k.boot(v)
-}
-
-// Parked returns how many turns of a vat wait in memory.
-func (k *Kernel) Parked(name string) int {
-	v := k.vat(name)
-	return v.record[len(v.record)-1].parked
-}
-
-// Store returns the rows of a vat's store, one a line.
-func (k *Kernel) Store(name string) string {
-	var b strings.Builder
-	rows := k.vat(name).rows
-	for _, key := range rows.keys() {
-		fmt.Fprintf(&b, "%s = %q\n", key, rows.data[key])
-	}
-	return b.String()
 }
 
 // Upgrade restarts every vat with another set of modules, as if the worker program had been rebuilt.
 func (k *Kernel) Upgrade(modules vat.Modules) {
 	k.tb.Helper()
-	p, err := vat.Program(modules)
-	if err != nil {
-		k.tb.Fatal(err)
-	}
-	k.replay()
-	k.program = p
-	for _, v := range k.vats {
-		v.record = nil
-		k.Restart(v.Name)
+	k.check()
+	k.records = nil
+	k.load(modules)
+	for _, name := range k.sortedNames() {
+		k.Restart(name)
 	}
 }
 
-// replay gives each vat's last incarnations what they were given, and compares what comes back.
-func (k *Kernel) replay() {
+func (k *Kernel) sortedNames() []string {
+	return slices.Sorted(maps.Keys(k.names))
+}
+
+// Parked returns how many turns of a vat wait in memory.
+func (k *Kernel) Parked(name string) int { return k.parked[k.id(name)] }
+
+// Store returns the rows of a vat's store, one a line.
+func (k *Kernel) Store(name string) string {
 	k.tb.Helper()
-	for _, v := range k.vats {
-		var w worker.Vat
-		var view *rows
-		for _, d := range v.record {
-			if d.before != nil {
-				if w != nil {
-					closeVat(w)
-				}
-				view = &rows{data: d.before}
-				var err error
-				if w, err = k.program.New(d.start, view, k.log); err != nil {
-					k.tb.Fatal(err)
-				}
-				continue
-			}
-			done := w.Deliver(d.deliver)
-			frame, err := wire.AppendUp(nil, done)
-			if err != nil {
-				k.tb.Fatal(err)
-			}
-			if !bytes.Equal(frame, d.frame) {
-				k.tb.Errorf("vat %s does not do the same again in delivery %d (%T):\nfirst %q\nthen  %q", v.Name, d.deliver.Number, d.deliver.Delivery, d.frame, frame)
-				break
-			}
-			if done.Outcome.Fault == "" {
-				view.apply(done.Syscalls)
-			}
+	var b strings.Builder
+	s := store{k.machine, k.id(name)}
+	for after := ""; ; {
+		key, value, found, err := s.Next("", after)
+		if err != nil {
+			k.tb.Fatal(err)
 		}
-		if w != nil {
-			closeVat(w)
+		if !found {
+			return b.String()
 		}
+		fmt.Fprintf(&b, "%s = %q\n", key, value)
+		after = key
 	}
 }
 
-// rows is a vat's store.
-type rows struct {
-	data   map[string][]byte
-	sorted []string
+// store is a vat's own store.
+type store struct {
+	m *kernel.Machine
+	v kernel.VatID
 }
 
-func (r *rows) copy() map[string][]byte {
-	c := make(map[string][]byte, len(r.data))
-	for key, v := range r.data {
-		c[key] = v
-	}
-	return c
+func (s store) Get(key string) ([]byte, bool, error) {
+	r, err := s.m.StoreGet(s.v, key)
+	return r.Value, r.Found, err
 }
 
-func (r *rows) keys() []string {
-	if r.sorted == nil {
-		for key := range r.data {
-			r.sorted = append(r.sorted, key)
-		}
-		sort.Strings(r.sorted)
-	}
-	return r.sorted
-}
-
-// Get is worker.Store's.
-func (r *rows) Get(key string) ([]byte, bool, error) {
-	v, ok := r.data[key]
-	return v, ok, nil
-}
-
-// Next is worker.Store's.
-func (r *rows) Next(prefix, after string) (string, []byte, bool, error) {
-	keys := r.keys()
-	for i := sort.SearchStrings(keys, max(prefix, after)); i < len(keys); i++ {
-		if !strings.HasPrefix(keys[i], prefix) {
-			break
-		}
-		if keys[i] > after {
-			return keys[i], r.data[keys[i]], true, nil
-		}
-	}
-	return "", nil, false, nil
-}
-
-func (r *rows) apply(syscalls []wire.Syscall) {
-	for _, s := range syscalls {
-		switch s := s.(type) {
-		case wire.StoreSet:
-			r.data[s.Key] = s.Value
-			r.sorted = nil
-		case wire.StoreDelete:
-			delete(r.data, s.Key)
-			r.sorted = nil
-		}
-	}
+func (s store) Next(prefix, after string) (string, []byte, bool, error) {
+	r, err := s.m.StoreNext(s.v, prefix, after)
+	return r.Key, r.Value, r.Found, err
 }

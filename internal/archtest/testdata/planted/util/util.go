@@ -1,2 +1,1 @@
-// Package util has no row in the table, and a bad name.
 package util
