@@ -86,7 +86,13 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64) (s Step, err error) {
 			call.Message.Result = n.name(c.message.result)
 		}
 		c.Deliver.Delivery = call
-		c.Deliver.State = t.prefetch(v, call)
+		c.Deliver.State = prefetch(call, func(key string) ([]byte, bool) {
+			value, found, err := t.m.reader.Get(keyStore(v, key))
+			if err != nil {
+				panic(failure{err})
+			}
+			return value, found
+		})
 	}
 	if u.inc == u.deadInc {
 		return Step{NeedsWorker: true}, nil
@@ -161,8 +167,9 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 	return out
 }
 
-// prefetch reads the state of the durable objects that a call names, so that the worker need not ask.
-func (t *tx) prefetch(v VatID, call wire.Call) []wire.Row {
+// prefetch reads the state of the durable objects that a call names, so that the worker need not ask. What
+// it chooses depends on the call and the store alone, since a replay chooses again.
+func prefetch(call wire.Call, get func(key string) ([]byte, bool)) []wire.Row {
 	var rows []wire.Row
 	size := 0
 	add := func(r wire.Ref) {
@@ -174,10 +181,7 @@ func (t *tx) prefetch(v VatID, call wire.Call) []wire.Row {
 				return
 			}
 		}
-		value, found, err := t.m.reader.Get(keyStore(v, wire.StateKey(r)))
-		if err != nil {
-			panic(failure{err})
-		}
+		value, found := get(wire.StateKey(r))
 		if found && size+len(value) <= prefetchBytes {
 			size += len(value)
 			rows = append(rows, wire.Row{Key: wire.StateKey(r), Value: value, Found: true})
@@ -206,20 +210,23 @@ func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
 	return wire.Row{Key: key[len(base):], Value: value, Found: true}, nil
 }
 
-// StartWorker begins an incarnation of a vat and tells what its worker must know. limits of the frame
-// are the caller's to fill in. It is refused if the vat is not live or has a live incarnation.
+// StartWorker tells what a fresh worker of a vat must know: it is to have the memory of the live
+// incarnation, which Replay makes again, or begins a new one if there is none. The module and the limits
+// of the frame are the caller's to fill in. It is refused if the vat is not live.
 func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	u := t.runs.edit(t, KRef(v))
-	if u == nil || u.phase != live || u.inc != u.deadInc || u.reap != 0 {
+	if u == nil || u.phase != live || u.reap != 0 {
 		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
 	}
-	u.inc++
+	if u.inc == u.deadInc {
+		u.inc++
+	}
 	row := t.vat(v)
 	start = wire.Start{
 		Vat: string(v), Name: row.name, Incarnation: u.inc,
-		HighObject: u.highObject, HighPromise: u.highPromise,
+		HighObject: u.spanObject, HighPromise: u.spanPromise,
 	}
 	return start, t.done(), nil
 }

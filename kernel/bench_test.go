@@ -65,7 +65,7 @@ func BenchmarkCrank(b *testing.B) {
 			case wire.Notify:
 				out = ask()
 			}
-			c, err := m.Finish(s.Crank, wire.Done{Syscalls: out}, 1)
+			c, err := m.Finish(s.Crank, wire.Done{Syscalls: out}, nil, 1)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -45,9 +45,8 @@ func (t *tx) addEntry(v VatID, k KRef, ref wire.Ref) {
 	case k.IsPromise():
 		t.promise(k).refs++
 	case !isExport(ref):
-		o := t.object(k)
-		o.reachable++
-		o.recognizable++
+		t.reach(k)
+		t.object(k).recognizable++
 	}
 }
 
@@ -77,7 +76,7 @@ func (t *tx) retire(v VatID, k KRef) {
 func (t *tx) setReachable(v VatID, k KRef, ref wire.Ref) {
 	t.set(keyCListK(v, k), clistValue(true, ref))
 	if !k.IsPromise() && !isExport(ref) {
-		t.object(k).reachable++
+		t.reach(k)
 	}
 }
 

@@ -52,7 +52,7 @@ func session(w *world, made map[string]bool) {
 	w.do(w.m.Revoke("ko6"))
 	w.run(nil)
 	w.do(w.m.Acknowledge("E1.know"))
-	w.do(w.m.Restart("v4"))
+	w.do(w.m.Restart("v4", true))
 	call("E1.again", "ko7", "again", "ko4")
 	w.deliver("v4", "exit\nresolve $r=bye")
 	w.run(nil)

@@ -44,18 +44,22 @@ func (c Cause) String() string {
 // fault says whether the cause is something that the vat's code did.
 func (c Cause) fault() bool { return c >= CauseMalformed }
 
-// Died reports that an incarnation is over, and why. delivering says that a crank was in flight.
-// What the incarnation's memory decided is rejected, by the vat's next Begins; what it was given is
-// delivered again, or given up if it killed too often. A report on an incarnation that is already known
+// Died reports that the worker of an incarnation is over, why, and what it was doing.
+// Its memory will be made again from the transcript; if that does not hold all of it, what the memory
+// decided is rejected, by the vat's next Begins. What it was given is delivered again, or given up if it
+// killed too often. A report on an incarnation that is already known
 // to be dead gives a commit with Number 0, which changes nothing.
-func (m *Machine) Died(v VatID, inc uint64, cause Cause, detail string, delivering bool, now int64) (c Commit, err error) {
+func (m *Machine) Died(v VatID, inc uint64, cause Cause, detail string, doing Doing, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
 	u := t.runs.edit(t, KRef(v))
 	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
 		return Commit{}, nil
 	}
-	t.bury(v, u)
+	if u.lost {
+		t.loseMemory(v, u, "the transcript was full")
+	}
+	t.effect(Wake{v})
 	if cause == CauseStopped || cause == CauseKernel {
 		t.event(Died{v, inc, cause, 0})
 		return t.done(), nil
@@ -69,31 +73,72 @@ func (m *Machine) Died(v VatID, inc uint64, cause Cause, detail string, deliveri
 		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
 		return t.done(), nil
 	}
-	t.charge(v, u, cause, why, delivering)
+	t.charge(v, u, cause, why, doing)
 	return t.done(), nil
 }
 
-// bury marks the vat's incarnation as dead, to be put away before its next crank.
+// Doing is what a worker was doing when it ended.
+type Doing uint8
+
+const (
+	// Idle: it had no delivery.
+	Idle Doing = iota
+	// Delivering: a crank was in flight.
+	Delivering
+	// Replaying: it was being given its past.
+	Replaying
+)
+
+// Diverged reports that the replay of a live incarnation came out other than recorded: its memory cannot
+// be made again, and the vat starts from its durable state. The caller stops the worker.
+func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	u := t.runs.edit(t, KRef(v))
+	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
+		return Commit{}, nil
+	}
+	u.restarts++
+	t.loseMemory(v, u, "its replay diverged: "+why)
+	return t.done(), nil
+}
+
+// loseMemory gives an incarnation up though somebody may have relied on its memory.
+func (t *tx) loseMemory(v VatID, u *run, why string) {
+	t.event(MemoryLost{v, why})
+	t.bury(v, u)
+}
+
+// bury marks the vat's incarnation as dead, to be put away before its next crank. The next one begins a
+// span, from the durable state.
 func (t *tx) bury(v VatID, u *run) {
 	u.deadInc = u.inc
 	u.reap = 1
+	u.decides, u.ephemerals, u.replays = 0, 0, 0
+	t.nextSpan(v, u)
 	t.effect(Wake{v})
 }
 
 // charge does what the table of deaths says.
-func (t *tx) charge(v VatID, u *run, cause Cause, why string, delivering bool) {
+func (t *tx) charge(v VatID, u *run, cause Cause, why string, doing Doing) {
 	event := Died{v, u.inc, cause, 0}
 	code := capdata.Code("")
 	switch {
-	case cause == CauseStart, !delivering && cause == CauseKilled:
-	case delivering && cause == CauseKilled:
+	case cause == CauseStart, doing != Delivering && cause == CauseKilled:
+	case cause == CauseKilled:
 		u.kills++
 		if u.kills >= maxKills {
 			code = capdata.DELIVERY_POISONED
 		}
 	default:
 		u.deaths++
-		if !delivering {
+		if doing == Replaying {
+			if u.replays++; u.replays >= maxAttempts {
+				t.loseMemory(v, u, fmt.Sprintf("its replay killed %d workers, the last: %s", maxAttempts, why))
+				u.deaths = 0
+			}
+		}
+		if doing != Delivering {
 			break
 		}
 		u.attempts++
@@ -134,6 +179,12 @@ func (t *tx) poison(v VatID, u *run, code capdata.Code, why string) {
 		t.failLaunch(t.vat(v).sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
 		return
 	case itemNotify:
+		if u.records > 0 && !u.forgotten {
+			// Perhaps it is the memory that cannot bear it: the vat starts from its durable state alone.
+			t.loseMemory(v, u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
+			u.attempts, u.kills, u.forgotten = 0, 0, true
+			return
+		}
 		event.What = "notification of " + string(it.promise)
 		t.popHead(v, u, it)
 		t.retire(v, it.promise)
@@ -175,9 +226,9 @@ func (t *tx) stop(v VatID, u *run, why string) {
 	}
 }
 
-// Restart ends the vat's incarnation, if it has one, and lets it begin another from its durable state.
-// It revives a stopped vat. Nobody is charged.
-func (m *Machine) Restart(v VatID) (c Commit, err error) {
+// Restart gives the vat a fresh worker, which gets the memory that the vat had, or, with forget, begins
+// from the durable state alone. It revives a stopped vat. Nobody is charged.
+func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	u := t.runs.edit(t, KRef(v))
@@ -189,7 +240,12 @@ func (m *Machine) Restart(v VatID) (c Commit, err error) {
 	}
 	if u.inc != u.deadInc {
 		t.event(Died{v, u.inc, CauseStopped, 0})
-		t.bury(v, u)
+		switch {
+		case forget:
+			t.loseMemory(v, u, "a person said so")
+		case u.lost:
+			t.loseMemory(v, u, "the transcript was full")
+		}
 		t.effect(StopWorker{v})
 	}
 	u.phase, u.why = live, ""

@@ -31,7 +31,8 @@ func (LaunchSettled) isEffect() {}
 func (Gone) isEffect()          {}
 
 // An Event is a line of a commit's story: what a person who reads logs wants to know. It is one of
-// [Delivered], [Rejected], [Dropped], [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled].
+// [Delivered], [Rejected], [Dropped], [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled],
+// [TranscriptFull], [MemoryLost].
 type Event interface {
 	fmt.Stringer
 	isEvent()
@@ -82,20 +83,35 @@ type VatTerminated struct {
 	Why string
 }
 
+// TranscriptFull says that recording has stopped until the vat is quiescent: should its worker die before,
+// it starts from its durable state.
+type TranscriptFull struct {
+	Vat            VatID
+	Records, Bytes uint64
+}
+
+// MemoryLost says that a vat starts from its durable state alone, though its memory held something.
+type MemoryLost struct {
+	Vat VatID
+	Why string
+}
+
 // Settled says that a promise was settled.
 type Settled struct {
 	Promise  KRef
 	Rejected bool
 }
 
-func (Delivered) isEvent()     {}
-func (Rejected) isEvent()      {}
-func (Dropped) isEvent()       {}
-func (Died) isEvent()          {}
-func (Poisoned) isEvent()      {}
-func (VatStopped) isEvent()    {}
-func (VatTerminated) isEvent() {}
-func (Settled) isEvent()       {}
+func (Delivered) isEvent()      {}
+func (Rejected) isEvent()       {}
+func (Dropped) isEvent()        {}
+func (Died) isEvent()           {}
+func (Poisoned) isEvent()       {}
+func (VatStopped) isEvent()     {}
+func (VatTerminated) isEvent()  {}
+func (Settled) isEvent()        {}
+func (TranscriptFull) isEvent() {}
+func (MemoryLost) isEvent()     {}
 
 func (e Delivered) String() string {
 	return fmt.Sprintf("%s: delivery %d: %s", e.Vat, e.Number, e.What)
@@ -122,6 +138,11 @@ func (e Died) String() string {
 }
 
 func (e Poisoned) String() string { return fmt.Sprintf("%s: poisoned %s: %s", e.Vat, e.What, e.Code) }
+
+func (e TranscriptFull) String() string {
+	return fmt.Sprintf("%s: transcript full: %d records, %d bytes", e.Vat, e.Records, e.Bytes)
+}
+func (e MemoryLost) String() string { return fmt.Sprintf("%s: memory lost: %s", e.Vat, e.Why) }
 
 func (e VatStopped) String() string    { return fmt.Sprintf("%s: stopped: %s", e.Vat, e.Why) }
 func (e VatTerminated) String() string { return fmt.Sprintf("%s: terminated: %s", e.Vat, e.Why) }

@@ -9,8 +9,8 @@ import (
 
 // Finish applies a crank: what Begin named, the removal of the item, the vat's syscalls in order, as one
 // commit over the state as it is now. A *Fault means that nothing was changed and that the worker must
-// be replaced.
-func (m *Machine) Finish(c *Crank, done wire.Done, now int64) (commit Commit, err error) {
+// be replaced. frame is the answer as it came, without its header; nil if it did not come as one.
+func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (commit Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
 	u := t.run(c.Vat)
@@ -31,16 +31,17 @@ func (m *Machine) Finish(c *Crank, done wire.Done, now int64) (commit Commit, er
 				"syscall %d: the crank writes more than %d rows or %d bytes", i, m.limits.Rows/2, m.limits.Bytes/2)}
 		}
 		if call.exit == exitFailure {
-			return m.exitWithFailure(c, now)
+			return m.exitWithFailure(c, call.why, now)
 		}
 	}
 	u.deliveries++
 	m.cranks++
-	u.deaths = 0
+	u.deaths, u.replays = 0, 0
 	t.event(Delivered{c.Vat, u.deliveries, c.What})
 	if call.exit == exitSuccess {
-		t.kill(c.Vat, "the vat exited")
+		t.kill(c.Vat, "the vat exited: "+call.why)
 	} else {
+		t.endCrank(c, u, done, frame, call.written)
 		t.wakeMore(c.Vat)
 	}
 	return t.done(), nil
@@ -73,13 +74,13 @@ func (t *tx) consume(c *Crank, u *run) {
 }
 
 // exitWithFailure ends a vat and drops its last crank: the message that made it exit is rejected.
-func (m *Machine) exitWithFailure(c *Crank, now int64) (Commit, error) {
+func (m *Machine) exitWithFailure(c *Crank, why string, now int64) (Commit, error) {
 	t := m.begin(now)
-	t.kill(c.Vat, "the vat exited with a failure")
+	t.kill(c.Vat, "the vat exited with a failure: "+why)
 	u := t.run(c.Vat)
 	if c.message.target != "" {
 		t.popHead(c.Vat, u, c.item)
-		t.splat(c.message, capdata.VAT_TERMINATED, fmt.Sprintf("vat %s exited with a failure", c.Vat))
+		t.splat(c.message, capdata.VAT_TERMINATED, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
 		t.releaseMessage(c.message)
 	}
 	return t.done(), nil

@@ -18,6 +18,10 @@ type Vat struct {
 	Live        bool
 	// Queue counts the items in its queue, Restarts the deaths of its workers.
 	Queue, Restarts, Deliveries uint64
+	// Records is the length of the transcript that a fresh worker would be given; Lost says that it does
+	// not hold all, so that the vat would start from its durable state.
+	Records uint64
+	Lost    bool
 	// HasWork says that Begin may find something.
 	HasWork bool
 }
@@ -52,6 +56,7 @@ func (t *tx) exportVat(v VatID) Vat {
 		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
 		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc,
 		Queue: u.tail - u.head, Restarts: u.restarts, Deliveries: u.deliveries,
+		Records: u.records, Lost: u.lost,
 		HasWork: u.phase != dead && (u.reap != 0 || u.head < u.rejectUntil || (u.phase == live && u.head != u.tail)),
 	}
 	if u.phase == stopped {
@@ -130,21 +135,4 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	}
 	t.object(k).revoked = true
 	return t.done(), nil
-}
-
-// Quiescent says that nothing of the vat lives in its worker's memory alone, as far as the kernel can
-// see: it decides no promise, and exports no object that would die with the memory. That no turn is
-// parked is for the worker to say.
-func (m *Machine) Quiescent(v VatID) (yes bool, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	if key, _ := t.next(prefixDecides(v), ""); key != "" {
-		return false, nil
-	}
-	for digit := byte('1'); digit <= '9'; digit++ {
-		if key, _ := t.next(prefixCList(v)+"o+"+string(digit), ""); key != "" {
-			return false, nil
-		}
-	}
-	return true, nil
 }

@@ -167,7 +167,7 @@ func interleavings() []interleaving {
 		},
 		{
 			name: "a vat is restarted by a person", setup: goes, vats: two,
-			other: func(w *world) { w.do(w.m.Restart("v2")) },
+			other: func(w *world) { w.do(w.m.Restart("v2", true)) },
 			script: map[string]string{
 				"v1.go": "send $beph hello -> p+3\nsubscribe p+3\nsend $b1 hello -> p+4\nsubscribe p+4\nsend $bdur hello -> p+5\nsubscribe $b2\nresolve $r=null",
 				"v2.go": "send $ceph hello -> p+9\nsubscribe p+9\nset k v\nresolve $r=null",

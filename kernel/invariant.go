@@ -25,6 +25,7 @@ func Check(r storage.Reader) (problems []string, err error) {
 	c.clists()
 	c.others()
 	c.compare()
+	c.spans()
 	return c.problems, nil
 }
 
@@ -255,6 +256,35 @@ func (c *checker) others() {
 			c.hold(w.promise)
 		}
 	})
+}
+
+// spans checks that a vat's own counts of what keeps it from quiescence are right (I13), and that its
+// transcript is whole (I14).
+func (c *checker) spans() {
+	decides, ephemerals := map[VatID]uint64{}, map[VatID]uint64{}
+	for _, p := range sorted(c.promises) {
+		if p.decider != "" && p.inc > c.runs[p.decider].deadInc {
+			decides[p.decider]++
+		}
+	}
+	for _, o := range sorted(c.objects) {
+		if o.owner != "" && o.inc > c.runs[o.owner].deadInc && o.reachable > 0 {
+			ephemerals[o.owner]++
+		}
+	}
+	for v, u := range sorted(c.runs) {
+		if u.phase == dead {
+			continue
+		}
+		if u.decides != decides[v] || u.ephemerals != ephemerals[v] {
+			c.bad("I13: %s counts %d promises and %d objects in memory, there are %d and %d", v, u.decides, u.ephemerals, decides[v], ephemerals[v])
+		}
+		n := uint64(0)
+		c.scan(prefixRecord(v, u.span), func(string, []byte) { n++ })
+		if n != u.records {
+			c.bad("I14: the transcript of %s has %d records, its counter says %d", v, n, u.records)
+		}
+	}
 }
 
 // compare checks that every stored count is the sum over its holders (I10).

@@ -26,11 +26,12 @@ import (
 //	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
 //	x.<vat>.<n>       poisoned message
+//	y.<vat>.<span>.<n>   record n of the vat's transcript: a delivery of the span, and the frame that answered it
+//	z.<vat>.<span>.<key> what a row of the vat's store was before the span first wrote it
 //	work              head and tail of the kernel's own work
 //	w.<n>             item of the kernel's own work: what a commit left to do in slices
 //
 // Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
-// Room is left for the transcripts of spans (design 5a), which will live under y.<vat>.
 const SchemaVersion = 1
 
 // The kernel's own names. They never leave this package as anything but these types, and the command
@@ -100,7 +101,14 @@ func keySub(s SubID) string                { return "u." + string(s) }
 func keyTicket(id string) string           { return "t." + id }
 func keyPoisoned(v VatID, n uint64) string { return "x." + string(v) + "." + num(n) }
 func prefixPoisoned(v VatID) string        { return "x." + string(v) + "." }
-func keyWorkItem(n uint64) string          { return "w." + num(n) }
+func keyRecord(v VatID, span, n uint64) string {
+	return "y." + string(v) + "." + num(span) + "." + num(n)
+}
+func prefixRecord(v VatID, span uint64) string { return "y." + string(v) + "." + num(span) + "." }
+func prefixTranscripts(v VatID) string         { return "y." + string(v) + "." }
+func prefixAllFormers(v VatID) string          { return "z." + string(v) + "." }
+func prefixFormer(v VatID, span uint64) string { return "z." + string(v) + "." + num(span) + "." }
+func keyWorkItem(n uint64) string              { return "w." + num(n) }
 func keyExpiry(when int64, ticket string) string {
 	s := strconv.FormatInt(max(when, 0), 10)
 	for len(s) < 13 {

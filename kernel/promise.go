@@ -32,12 +32,16 @@ func (t *tx) setDecider(k KRef, v VatID, inc uint64) {
 	p := t.promise(k)
 	p.decider, p.inc = v, inc
 	t.set(keyDecides(v, k), []byte(num(inc)))
+	t.run(v).decides++
 }
 
 func (t *tx) clearDecider(k KRef) {
 	p := t.promise(k)
 	if p.decider != "" {
 		t.delete(keyDecides(p.decider, k))
+		if u := t.lookRun(p.decider); u != nil && u.phase != dead && p.inc > u.deadInc {
+			t.run(p.decider).decides--
+		}
 		p.decider, p.inc = "", 0
 	}
 }

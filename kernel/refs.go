@@ -43,9 +43,8 @@ func (t *tx) hold(k KRef) {
 		t.promise(k).refs++
 		return
 	}
-	o := t.object(k)
-	o.reachable++
-	o.recognizable++
+	t.reach(k)
+	t.object(k).recognizable++
 }
 
 // release gives one count back.
@@ -65,12 +64,34 @@ func (t *tx) release(k KRef) {
 	t.unrecognize(k)
 }
 
+func (t *tx) reach(k KRef) {
+	o := t.object(k)
+	if o.reachable == 0 {
+		t.countEphemeral(o, +1)
+	}
+	o.reachable++
+}
+
+// countEphemeral keeps count of the reachable objects that live in the memory of a live incarnation: with
+// one of them a vat is not quiescent.
+func (t *tx) countEphemeral(o *object, n int) {
+	if o.inc == 0 || o.owner == "" {
+		return
+	}
+	if u := t.lookRun(o.owner); u != nil && u.phase != dead && o.inc > u.deadInc {
+		t.run(o.owner).ephemerals += uint64(n)
+	}
+}
+
 func (t *tx) unreach(k KRef) {
 	o := t.object(k)
 	if o.reachable == 0 {
 		panic(fmt.Sprintf("kernel: reachable count of %s below zero", k))
 	}
 	o.reachable--
+	if o.reachable == 0 {
+		t.countEphemeral(o, -1)
+	}
 }
 
 func (t *tx) unrecognize(k KRef) {
@@ -131,9 +152,7 @@ func (t *tx) free() {
 		if p.head != p.tail {
 			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
 		}
-		if p.decider != "" {
-			t.delete(keyDecides(p.decider, k))
-		}
+		t.clearDecider(k)
 		value := p.value
 		t.promises.remove(t, k)
 		t.releaseData(value)

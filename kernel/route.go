@@ -163,7 +163,7 @@ func (t *tx) headItem(v VatID, u *run) item {
 // it stands for: popHead removes that message, and the item only if none is left. The counts of what
 // was removed pass to the caller; those of the drain item itself are given back here.
 func (t *tx) popHead(v VatID, u *run, it item) {
-	u.attempts, u.kills = 0, 0
+	u.attempts, u.kills, u.forgotten = 0, 0, false
 	switch it.kind {
 	case itemDrain:
 		p := t.promise(it.promise)

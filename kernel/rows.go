@@ -105,6 +105,19 @@ type run struct {
 	// Policy, copied from the configuration so that a crank need not read it.
 	maxQueue, maxRestarts uint64
 	never, stopOnFault    bool
+	// span numbers the spans: it advances whenever the vat is quiescent. records and recordBytes are the
+	// length of the present one's transcript; spanObject and spanPromise are highObject and highPromise
+	// as they were when it began.
+	span, records, recordBytes, spanObject, spanPromise uint64
+	// decides counts the promises that the memory of the live incarnation decides, ephemerals the
+	// objects in it that somebody can reach.
+	decides, ephemerals uint64
+	// replays counts the deaths of workers that were replaying the transcript.
+	replays uint64
+	// lost says that the transcript does not hold all of the span: the memory cannot be made again.
+	lost bool
+	// forgotten says that the vat was started from its durable state because of the item at the head.
+	forgotten bool
 	// started says that StartVat was delivered.
 	started bool
 	// why tells why the vat was stopped.
@@ -176,10 +189,11 @@ type ticket struct {
 type workKind uint8
 
 const (
-	workTell  workKind = iota // tell the subscribers of a settled promise
-	workDrain                 // reject the messages parked on a promise that leads nowhere
-	workReap                  // reject what dead incarnations decided, orphan what lived in their memory
-	workBury                  // remove a dead vat
+	workTell   workKind = iota // tell the subscribers of a settled promise
+	workDrain                  // reject the messages parked on a promise that leads nowhere
+	workReap                   // reject what dead incarnations decided, orphan what lived in their memory
+	workForget                 // remove the transcript of a span that is over
+	workBury                   // remove a dead vat
 )
 
 // work is an item of the kernel's own work.
@@ -189,6 +203,7 @@ type work struct {
 	vat     VatID
 	stage   uint8
 	after   string // where the last slice ended
+	span    uint64 // of workForget
 }
 
 // rowEncoder writes rows. A machine has one and reuses it.
@@ -377,17 +392,17 @@ func (v *vatRow) decode(r *rowDecoder, key string, b []byte) {
 }
 
 // counters lists the numbers of a run in the order of its row.
-func (u *run) counters() [20]*uint64 {
+func (u *run) counters() [27]*uint64 {
 	return [...]*uint64{
 		&u.inc, &u.deadInc, &u.head, &u.tail, &u.messages, &u.rejectUntil, &u.deliveries,
 		&u.importObjects, &u.importPromises, &u.highObject, &u.highPromise,
 		&u.attempts, &u.kills, &u.deaths, &u.restarts, &u.poisoned, &u.maxQueue, &u.maxRestarts, &u.reap,
-		new(uint64), // room for the number of the span, design 5a
+		&u.span, &u.records, &u.recordBytes, &u.spanObject, &u.spanPromise, &u.decides, &u.ephemerals, &u.replays,
 	}
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(25, func() {
+	return r.row(34, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -395,17 +410,20 @@ func (u *run) encode(r *rowEncoder) []byte {
 		r.bool(u.never)
 		r.bool(u.stopOnFault)
 		r.bool(u.started)
+		r.bool(u.lost)
+		r.bool(u.forgotten)
 		r.str(u.why)
 	})
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 25)
+	r.open(key, b, 34)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
 	}
-	u.never, u.stopOnFault, u.started, u.why = r.bool(), r.bool(), r.bool(), r.str()
+	u.never, u.stopOnFault, u.started, u.lost, u.forgotten = r.bool(), r.bool(), r.bool(), r.bool(), r.bool()
+	u.why = r.str()
 	if u.phase > dead || u.head > u.tail || u.deadInc > u.inc {
 		r.corrupt(fmt.Errorf("impossible state"))
 	}
@@ -469,18 +487,19 @@ func (t *ticket) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (w *work) encode(r *rowEncoder) []byte {
-	return r.row(5, func() {
+	return r.row(6, func() {
 		r.uint(uint64(w.kind))
 		r.str(string(w.promise))
 		r.str(string(w.vat))
 		r.uint(uint64(w.stage))
 		r.str(w.after)
+		r.uint(w.span)
 	})
 }
 
 func (w *work) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 5)
-	*w = work{kind: workKind(r.uint()), promise: KRef(r.str()), vat: VatID(r.str()), stage: uint8(r.uint()), after: r.str()}
+	r.open(key, b, 6)
+	*w = work{kind: workKind(r.uint()), promise: KRef(r.str()), vat: VatID(r.str()), stage: uint8(r.uint()), after: r.str(), span: r.uint()}
 }
 
 // poisoned is a message that killed its vat too often, or would not end. It holds its references.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
@@ -22,10 +24,17 @@ type simVat struct {
 	decides  []wire.Ref
 	highO    uint64
 	highP    uint64
+	// history is what a replay of the span must deliver, and the answers.
+	history []exchange
+}
+
+type exchange struct {
+	deliver wire.Deliver
+	done    wire.Done
 }
 
 func (s *simVat) clone() *simVat {
-	return &simVat{slices.Clone(s.objects), slices.Clone(s.promises), slices.Clone(s.decides), s.highO, s.highP}
+	return &simVat{slices.Clone(s.objects), slices.Clone(s.promises), slices.Clone(s.decides), s.highO, s.highP, slices.Clone(s.history)}
 }
 
 // sim drives a machine with random vats, deaths and host calls, and checks every invariant after every commit.
@@ -34,7 +43,8 @@ type sim struct {
 	rng     *rand.Rand
 	mem     *storage.Mem
 	m       *kernel.Machine
-	vats    map[kernel.VatID]*simVat // live incarnations
+	vats    map[kernel.VatID]*simVat // memory of live incarnations
+	up      map[kernel.VatID]bool    // vats with a worker
 	flights map[kernel.VatID]*kernel.Crank
 	now     int64
 	tickets map[string]bool // settled?
@@ -48,7 +58,7 @@ type sim struct {
 func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), mem: storage.NewMem(),
-		vats: map[kernel.VatID]*simVat{}, flights: map[kernel.VatID]*kernel.Crank{}, tickets: map[string]bool{}, now: 1000,
+		vats: map[kernel.VatID]*simVat{}, up: map[kernel.VatID]bool{}, flights: map[kernel.VatID]*kernel.Crank{}, tickets: map[string]bool{}, now: 1000,
 	}
 	s.open()
 	return s
@@ -76,8 +86,9 @@ func (s *sim) apply(c kernel.Commit) {
 	for _, e := range c.Effects {
 		switch e := e.(type) {
 		case kernel.StopWorker:
-			delete(s.vats, e.Vat)
+			delete(s.up, e.Vat)
 			delete(s.flights, e.Vat)
+			s.checkMemory(e.Vat)
 		case kernel.Answer:
 			if s.tickets[e.Ticket] {
 				s.t.Fatalf("ticket %s answered twice", e.Ticket)
@@ -254,7 +265,11 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 			}
 		}
 	}
-	return wire.Done{Syscalls: out}
+	done := wire.Done{Syscalls: out}
+	if s.rng.IntN(3) > 0 {
+		done.Outcome.Parked = len(v.promises)
+	}
+	return done
 }
 
 // step does one random thing; it says whether there was anything to do.
@@ -306,7 +321,7 @@ func (s *sim) step() bool {
 			return true
 		case 8:
 			if v, ok := pick(s.rng, vats); ok && v.Stopped != "" {
-				c, err := s.m.Restart(v.ID)
+				c, err := s.m.Restart(v.ID, s.rng.IntN(2) == 0)
 				if err == nil {
 					s.apply(c)
 				}
@@ -324,7 +339,7 @@ func (s *sim) step() bool {
 			return true
 		case 10:
 			if s.rng.IntN(6) == 0 { // the kernel is killed
-				clear(s.vats)
+				clear(s.up)
 				clear(s.flights)
 				s.open()
 				for _, v := range vats {
@@ -363,12 +378,14 @@ func (s *sim) step() bool {
 			delete(s.flights, v)
 			memory := s.vats[v].clone()
 			done := s.answer(memory, c.Deliver)
-			commit, err := s.m.Finish(c, done, s.now)
+			commit, err := s.m.Finish(c, done, nil, s.now)
 			if err != nil {
 				s.t.Fatalf("finish %s %+v\n%+v: %v\n%s", v, c.Deliver, done, err, strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
 			}
+			memory.history = append(memory.history, exchange{c.Deliver, done})
 			s.vats[v] = memory
 			s.apply(commit)
+			s.checkMemory(v)
 			return true
 		}
 		step, err := s.m.Begin(v, s.now, 7)
@@ -386,6 +403,10 @@ func (s *sim) step() bool {
 			}
 			s.apply(c)
 			s.vats[v] = &simVat{objects: []wire.Ref{wire.RootRef}, highO: start.HighObject, highP: start.HighPromise}
+			s.up[v] = true
+			return true
+		case step.Crank != nil && !s.up[v]:
+			s.replay(v)
 			return true
 		case step.Crank != nil:
 			s.flights[v] = step.Crank
@@ -395,15 +416,84 @@ func (s *sim) step() bool {
 	return false
 }
 
-func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {
-	_, flying := s.flights[v]
-	delete(s.vats, v)
-	delete(s.flights, v)
-	c, err := s.m.Died(v, inc, cause, "", flying, s.now)
+// checkMemory forgets what a vat's memory held if the kernel says that there is none to keep, because the
+// vat is quiescent or its incarnation is over.
+func (s *sim) checkMemory(v kernel.VatID) {
+	vat, found, err := s.m.Vat(v)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	memory := s.vats[v]
+	switch {
+	case memory == nil:
+	case !found || !vat.Live || vat.Terminated:
+		delete(s.vats, v)
+	case vat.Records == 0 && !vat.Lost:
+		s.vats[v] = &simVat{objects: []wire.Ref{wire.RootRef}, highO: memory.highO, highP: memory.highP}
+	}
+}
+
+// replay gives a fresh worker the memory of its incarnation, and checks that it is the right one.
+func (s *sim) replay(v kernel.VatID) {
+	start, c, err := s.m.StartWorker(v)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.apply(c)
+	memory := s.vats[v]
+	if memory == nil {
+		s.t.Fatalf("%s has a live incarnation and no memory", v)
+	}
+	r, err := s.m.Replay(v)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n := uint64(0)
+	if r != nil {
+		n = r.Records()
+	}
+	if n != uint64(len(memory.history)) {
+		s.t.Fatalf("%s: a replay of %d deliveries, want %d", v, n, len(memory.history))
+	}
+	if n == 0 && (start.HighObject != memory.highO || start.HighPromise != memory.highP) {
+		s.t.Fatalf("%s starts with %+v, want %d and %d", v, start, memory.highO, memory.highP)
+	}
+	for _, x := range memory.history {
+		d, more, err := r.Next()
+		if err != nil || !more {
+			s.t.Fatalf("%s: %v, %v", v, more, err)
+		}
+		d.State, x.deliver.State = nil, nil
+		if diff := cmp.Diff(x.deliver, d); diff != "" {
+			s.t.Fatalf("%s: replayed delivery (-was +is):\n%s", v, diff)
+		}
+		frame, err := wire.AppendUp(nil, x.done)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if err := r.Answer(x.done, frame[wire.HeaderBytes:]); err != nil {
+			s.t.Fatalf("%s: %v", v, err)
+		}
+	}
+	s.up[v] = true
+}
+
+func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {
+	_, flying := s.flights[v]
+	delete(s.up, v)
+	delete(s.flights, v)
+	doing := kernel.Idle
+	if flying {
+		doing = kernel.Delivering
+	} else if s.rng.IntN(4) == 0 {
+		doing = kernel.Replaying
+	}
+	c, err := s.m.Died(v, inc, cause, "", doing, s.now)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.apply(c)
+	s.checkMemory(v)
 }
 
 // TestEverySequenceKeepsTheInvariants drives random vats through deaths, terminations and kernel
@@ -433,9 +523,22 @@ func runSim(t *testing.T, seed uint64, steps int) *sim {
 	if err != nil {
 		t.Fatal(err)
 	}
+	launching, err := s.m.Subclusters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range launching {
+		c, err := s.m.FailLaunch(sub.ID, "its time is over")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.apply(c)
+	}
 	for _, v := range vats { // a new life: what the old one forgot to answer is rejected
-		if v.Live && !v.Terminated {
-			s.die(v.ID, v.Incarnation, kernel.CauseStopped)
+		if !v.Terminated {
+			if c, err := s.m.Restart(v.ID, true); err == nil {
+				s.apply(c)
+			}
 		}
 	}
 	for i := 0; s.step(); i++ {

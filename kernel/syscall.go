@@ -18,7 +18,11 @@ type vatCall struct {
 	objects, promises uint64
 	// introduced are the names that are new in this crank: none may be used for two things.
 	introduced map[wire.Ref]bool
-	exit       exitKind
+	// written are the rows of the store that the crank writes, each once, in order.
+	written   []string
+	writtenAt map[string]bool
+	exit      exitKind
+	why       string // the vat's own reason to exit
 }
 
 type exitKind uint8
@@ -51,6 +55,7 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		if _, err := c.data(s.Info); err != nil {
 			return fmt.Errorf("exit: %w", err)
 		}
+		c.why = errorText(s.Info.Body)
 		c.exit = exitSuccess
 		if s.Failure {
 			c.exit = exitFailure
@@ -65,14 +70,14 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		if value == nil {
 			value = []byte{}
 		}
-		t.set(keyStore(c.v, s.Key), value)
+		c.write(s.Key, value)
 		return nil
 	case wire.StoreDelete:
 		if s.Key == "" || len(s.Key) > MaxStoreKeyBytes {
 			return fmt.Errorf("store: a key of %d bytes, want 1 to %d", len(s.Key), MaxStoreKeyBytes)
 		}
 		t.ownBytes += len(s.Key) + 16
-		t.delete(keyStore(c.v, s.Key))
+		c.write(s.Key, nil)
 		return nil
 	case wire.DropImports:
 		return c.refs("dropImports", s.Refs, false, flagSet, c.dropImport)
@@ -86,6 +91,18 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		return c.refs("abandonExports", s.Refs, true, flagAny, c.orphan)
 	}
 	panic(fmt.Sprintf("kernel: unknown syscall %T", s))
+}
+
+// write writes a row of the vat's store.
+func (c *vatCall) write(key string, value []byte) {
+	if !c.writtenAt[key] {
+		if c.writtenAt == nil {
+			c.writtenAt = make(map[string]bool, 8)
+		}
+		c.writtenAt[key] = true
+		c.written = append(c.written, key)
+	}
+	c.t.set(keyStore(c.v, key), value)
 }
 
 // flag is the state in which a syscall wants the reachable flag of a reference.
@@ -129,6 +146,9 @@ func (c *vatCall) orphan(k KRef, r wire.Ref) { c.t.orphan(c.v, k, r) }
 
 func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
 	o := t.object(k)
+	if o.reachable > 0 {
+		t.countEphemeral(o, -1)
+	}
 	o.owner, o.inc = "", 0
 	t.removeEntry(v, k, r, true)
 	if o.recognizable == 0 {
@@ -234,12 +254,9 @@ func (c *vatCall) data(d wire.CapData) (Data, error) {
 
 func (c *vatCall) send(s wire.Send) error {
 	t := c.t
-	target, reachable, err := c.known(s.Target)
+	target, err := c.target(s.Target)
 	if err != nil {
 		return fmt.Errorf("send: target: %w", err)
-	}
-	if !target.IsPromise() && !isExport(s.Target) && !reachable {
-		return fmt.Errorf("send: target %s was dropped by this vat", s.Target)
 	}
 	m := message{target: target}
 	if m.methArgs, err = c.data(s.Message.MethArgs); err != nil {
@@ -256,6 +273,19 @@ func (c *vatCall) send(s wire.Send) error {
 	t.route(m, true)
 	t.releaseMessage(m)
 	return nil
+}
+
+// target translates the target of a send: an object of the vat, which may be new, an import that it can
+// reach, or a promise that it knows.
+func (c *vatCall) target(ref wire.Ref) (KRef, error) {
+	if parts, err := wire.ParseRef(string(ref)); err != nil || (parts.Own && !parts.Promise) {
+		return c.use(ref)
+	}
+	k, reachable, err := c.known(ref)
+	if err == nil && !k.IsPromise() && !reachable {
+		err = fmt.Errorf("%s was dropped by this vat", ref)
+	}
+	return k, err
 }
 
 // result translates the result of a send: a new promise of the vat, or an unresolved one that it

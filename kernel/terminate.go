@@ -92,6 +92,8 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = true
 	case workDrain:
 		done = t.rejectParked(w.promise)
+	case workForget:
+		done = t.sweepSpan(&w)
 	case workBury:
 		done = t.buryVat(&w)
 	default:
@@ -126,6 +128,8 @@ const (
 	buryQueue
 	buryCList
 	buryStore
+	buryTranscript
+	buryFormers
 	buryPoisoned
 	buryRows
 )
@@ -170,6 +174,11 @@ func (t *tx) buryVat(w *work) (done bool) {
 		})
 	case buryStore:
 		scan(keyStore(v, ""), func(key string, _ []byte) { t.delete(key) })
+	case buryTranscript:
+		// Whatever span they are of, records and former values.
+		scan(prefixTranscripts(v), func(key string, _ []byte) { t.delete(key) })
+	case buryFormers:
+		scan(prefixAllFormers(v), func(key string, _ []byte) { t.delete(key) })
 	case buryPoisoned:
 		scan(prefixPoisoned(v), func(key string, value []byte) {
 			var p poisoned

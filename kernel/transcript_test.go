@@ -146,7 +146,7 @@ func command(w *world, d *datadriven.TestData) {
 	case "faillaunch":
 		w.do(w.m.FailLaunch(kernel.SubID(arg(0)), "it took too long"))
 	case "restart":
-		w.do(w.m.Restart(v()))
+		w.do(w.m.Restart(v(), true))
 	case "revoke":
 		w.do(w.m.Revoke(kernel.KRef(arg(0))))
 	case "poisoned":

@@ -96,7 +96,7 @@ func TestTerminationEndsTheCrankInFlight(t *testing.T) {
 				t.Error("a crank of a dead vat was finished")
 			}
 		}()
-		_, _ = w.m.Finish(c, w.parse("v1", "resolve "+string(c.Deliver.Delivery.(wire.Call).Message.Result)+"=null"), w.now)
+		_, _ = w.m.Finish(c, w.parse("v1", "resolve "+string(c.Deliver.Delivery.(wire.Call).Message.Result)+"=null"), nil, w.now)
 	}()
 	w.run(nil)
 	if st := must(w.m.Ticket("E1.t")); st.Pending || !st.Rejected {
@@ -186,7 +186,7 @@ func TestHostileInputsAreRefused(t *testing.T) {
 		wire.Exit{Info: wire.CapData{Slots: []wire.Ref{"o-7"}}},
 	}
 	for i, s := range slices.Concat(legal, illegal) {
-		_, err := w.m.Finish(w.flights["v1"], wire.Done{Syscalls: []wire.Syscall{s}}, w.now)
+		_, err := w.m.Finish(w.flights["v1"], wire.Done{Syscalls: []wire.Syscall{s}}, nil, w.now)
 		var fault *kernel.Fault
 		switch {
 		case i < len(legal):
@@ -213,7 +213,7 @@ func TestDeadVatsTakeNothingDown(t *testing.T) {
 	w.deliver("v2", "subscribe $0\nlet r $r\nsend $1 ask -> p+1\nsubscribe p+1")
 	w.deliver("v3", "subscribe $0\nsubscribe $1")
 	w.call("E1.s", "ko4", "settle")
-	w.do(w.m.Restart("v2"))
+	w.do(w.m.Restart("v2", true))
 	w.do(w.m.Terminate("s2"))
 	w.deliver("v1", "resolve $r=$b")                    // "ask": a dead vat waits for it
 	w.deliver("v1", "resolve p+1=($b $c p+3) $r=(p+3)") // both wait for it
@@ -228,7 +228,7 @@ func TestPromisesOfADyingVatAreRejected(t *testing.T) {
 		"terminated":      func(w *world) { w.do(w.m.Terminate("s2")) },
 		"exits":           func(w *world) { w.call("E1.x", "ko6", "x"); w.deliver("v3", "exit") },
 		"fails":           func(w *world) { w.call("E1.x", "ko6", "x"); w.deliver("v3", "exit failure") },
-		"restarted":       func(w *world) { w.do(w.m.Restart("v3")) },
+		"restarted":       func(w *world) { w.do(w.m.Restart("v3", true)) },
 		"crashed":         func(w *world) { w.died("v3", kernel.CauseCrash, "") },
 		"killed":          func(w *world) { w.died("v3", kernel.CauseKilled, "") },
 		"with the kernel": func(w *world) { w.reopen() },
@@ -237,7 +237,7 @@ func TestPromisesOfADyingVatAreRejected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.cluster(nil, "a", "c") // v1, v2
-			w.cluster(nil, "b") // v3
+			w.cluster(nil, "b")      // v3
 			w.call("E1.t", "ko6", "go", "ko4", "ko5")
 			// b decides: an answer to the host, a promise that a waits for, and one that a passes on to c.
 			w.deliver("v3", "send $0 take p+1 p+2")
@@ -459,7 +459,7 @@ func TestReferencesOfAnotherKindAreIllegal(t *testing.T) {
 			if send, ok := s.(wire.Send); ok && r == "" && send.Target == "o+0" && send.Message.MethArgs.Slots == nil {
 				continue // no result
 			}
-			_, err := w.m.Finish(w.flights["v1"], wire.Done{Syscalls: []wire.Syscall{s}}, w.now)
+			_, err := w.m.Finish(w.flights["v1"], wire.Done{Syscalls: []wire.Syscall{s}}, nil, w.now)
 			var fault *kernel.Fault
 			if !errors.As(err, &fault) {
 				t.Errorf("%+v: got %v", s, err)
@@ -512,7 +512,7 @@ func TestAbortLeavesNoTrace(t *testing.T) {
 				}
 				_, _, _ = w.m.Call(kernel.HostCall{Ticket: "E1.r", Target: "ko4", MethArgs: kernel.Data{Slots: []kernel.KRef{"ko99"}}}, 0)
 				_, _ = w.m.Terminate("s9")
-				_, _ = w.m.Restart("v9")
+				_, _ = w.m.Restart("v9", true)
 				_, _, _ = w.m.StartWorker("v1")
 				_, _ = w.m.Begin("v2", 0, 0)
 				_, _, _ = w.m.Launch(kernel.Launch{Bootstrap: "x", Vats: []kernel.LaunchVat{{Name: "y"}}})
@@ -675,7 +675,7 @@ func TestNamesAreNeverUsedTwice(t *testing.T) {
 		}
 		w.finish("v1", w.parse("v1", words))
 		high[0], high[1] = high[0]+2, high[1]+3
-		w.do(w.m.Restart("v1"))
+		w.do(w.m.Restart("v1", true))
 		w.begin("v1")
 		_, c, err := w.m.StartWorker("v1")
 		w.do(c, err)

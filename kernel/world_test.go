@@ -61,7 +61,7 @@ func (w *world) reopen() {
 	w.open()
 	for _, v := range must(w.m.Vats()) {
 		if v.Live && !v.Terminated {
-			w.do(w.m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", false, w.now))
+			w.do(w.m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", kernel.Idle, w.now))
 		}
 	}
 	for _, s := range must(w.m.Subclusters()) {
@@ -219,7 +219,7 @@ func (w *world) finish(v kernel.VatID, done wire.Done) {
 		w.printf("%s has no crank in flight", v)
 		return
 	}
-	commit, err := w.m.Finish(c, done, w.now)
+	commit, err := w.m.Finish(c, done, nil, w.now)
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		w.printf("fault of %v", err)
@@ -238,7 +238,7 @@ func (w *world) finish(v kernel.VatID, done wire.Done) {
 func (w *world) try(v kernel.VatID, words string) string {
 	w.t.Helper()
 	number, hash := w.m.CommitNumber(), w.m.Hash()
-	c, err := w.m.Finish(w.flights[v], w.parse(v, words), w.now)
+	c, err := w.m.Finish(w.flights[v], w.parse(v, words), nil, w.now)
 	var fault *kernel.Fault
 	switch {
 	case errors.As(err, &fault):
@@ -266,7 +266,7 @@ func (w *world) died(v kernel.VatID, cause kernel.Cause, detail string) {
 	}
 	_, delivering := w.flights[v]
 	delete(w.flights, v)
-	w.do(w.m.Died(v, vat.Incarnation, cause, detail, delivering, w.now))
+	w.do(w.m.Died(v, vat.Incarnation, cause, detail, doing(delivering), w.now))
 }
 
 // deliver is a whole crank, its answer given in words.
@@ -627,4 +627,11 @@ func parseResolve(rest string) (wire.Resolve, error) {
 		out.Resolutions = append(out.Resolutions, r)
 	}
 	return out, nil
+}
+
+func doing(delivering bool) kernel.Doing {
+	if delivering {
+		return kernel.Delivering
+	}
+	return kernel.Idle
 }
