@@ -237,7 +237,7 @@ func TestPromisesOfADyingVatAreRejected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.cluster(nil, "a", "c") // v1, v2
-			w.cluster(nil, "b") // v3
+			w.cluster(nil, "b")      // v3
 			w.call("E1.t", "ko6", "go", "ko4", "ko5")
 			// b decides: an answer to the host, a promise that a waits for, and one that a passes on to c.
 			w.deliver("v3", "send $0 take p+1 p+2")
