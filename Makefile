@@ -1,7 +1,8 @@
 # The two commands are `make run` and `make test`; `make help` lists the others.
 GO      ?= go
 BIN     := bin
-STATE   ?= $(CURDIR)/.state
+# STATE=DIR keeps the state of `make run` elsewhere than in the user's own place for state.
+STATE   ?=
 FUZZTIME ?= 3s
 KILLS   ?=
 export CGO_ENABLED ?= 0
@@ -12,7 +13,7 @@ build: ## build bin/kernel and bin/vatworker
 	$(GO) build -o $(BIN)/ ./cmd/kernel ./cmd/vatworker
 
 run: build ## build everything and run the bank in the foreground
-	$(BIN)/kernel --state $(STATE) run examples/bank/cluster.json
+	$(BIN)/kernel $(if $(STATE),--state $(STATE)) run examples/bank/cluster.json
 
 test: build check race e2e fuzz ## everything that must pass
 
@@ -65,8 +66,8 @@ cover: ## coverage of the unit tests
 rewrite: ## regenerate transcripts; read every diff
 	$(GO) test ./kernel -rewrite
 
-clean: ## remove what was built, and the state of make run
-	rm -rf $(BIN) .bin .state .cover
+clean: ## remove what was built
+	rm -rf $(BIN) .bin .cover
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'

@@ -45,7 +45,8 @@ type Config struct {
 	Store storage.Store
 	// Witness guards against a store that opens at an older state; nil for a store in memory.
 	Witness *storage.Witness
-	// AcceptRollback runs on a store that is older than its witness, under a new epoch.
+	// AcceptRollback runs on a store that is older than its witness, or that was restored from a copy
+	// together with it, under a new epoch: tickets handed out before are unknown.
 	AcceptRollback bool
 	// Workers starts worker processes. Run closes it.
 	Workers *supervisor.Supervisor
@@ -111,7 +112,7 @@ func Open(cfg Config) (*Kernel, error) {
 		cfg.CacheBytes = 32 << 20
 	}
 	k := &Kernel{
-		cfg: cfg, log: cfg.Logger.Named("kernel"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
+		cfg: cfg, log: cfg.Logger.Named("host"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
 		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
@@ -145,8 +146,9 @@ func (k *Kernel) recover() error {
 		if first.Number != 0 {
 			stored = 0
 		}
-		if err := k.cfg.Witness.Check(stored); errors.Is(err, storage.ErrRolledBack) && k.cfg.AcceptRollback {
-			k.log.Warn("running on an older state", "commit", stored, "err", err)
+		err := k.cfg.Witness.Check(stored)
+		if k.cfg.AcceptRollback && (err == nil || errors.Is(err, storage.ErrRolledBack)) {
+			k.log.Warn("running on a state that may be older than what was acknowledged", "commit", stored, "err", err)
 			k.apply(first)
 			if err := k.cfg.Witness.Accept(stored); err != nil {
 				return err

@@ -172,21 +172,23 @@ func (k *Kernel) makeRoom() {
 func (k *Kernel) event(e supervisor.Event) {
 	id, _ := kernel.ParseVatID(e.Source().Vat())
 	v := k.vat(id)
-	if x, ok := e.(supervisor.Exited); ok {
-		k.exited(v, x)
-		return
-	}
-	if v.worker != e.Source() {
-		return // a worker that was given up has something to say still
-	}
+	current := v.worker == e.Source() // a worker that was given up has something to say still
 	switch e := e.(type) {
 	case supervisor.Ready:
-		v.up, v.startFailures = true, 0
-		k.wake(v.id)
+		if current {
+			v.up, v.startFailures = true, 0
+			k.wake(v.id)
+		}
 	case supervisor.Read:
-		k.read(v, e.Frame)
+		if current {
+			k.read(v, e.Frame)
+		}
 	case supervisor.Done:
-		k.finish(v, e.Done)
+		if current {
+			k.finish(v, e.Done)
+		}
+	case supervisor.Exited:
+		k.exited(v, e)
 	}
 }
 
@@ -199,6 +201,8 @@ func (k *Kernel) read(v *vat, f wire.UpFrame) {
 		row, err = k.machine.StoreGet(v.id, f.Key)
 	case wire.Next:
 		row, err = k.machine.StoreNext(v.id, f.Prefix, f.After)
+	default:
+		panic(fmt.Sprintf("host: a read by %T", f))
 	}
 	if err != nil {
 		k.fail(err)

@@ -44,11 +44,16 @@ func session(w *world, made map[string]bool) {
 	w.begin("v4")
 	w.died("v4", kernel.CauseCrash, "") // stopped
 	call("E1.late", "ko7", "late")
+	w.deliver("v1", "set k w") // a notification: the queue of c is full
 	call("E1.settle", "ko4", "settle")
-	w.deliver("v1", "resolve p+1=$d p+2=(p+1 o+2) $r=null $r2!=x") // a slip: not its to resolve
+	w.deliver("v1", "resolve p+1=$d p+2=(p+1 o+2) $r=null")
+	call("E1.slip", "ko4", "slip")
+	w.deliver("v1", "resolve p+1=null") // not its to resolve
 	w.deliver("v1", "resolve $r=null")
-	w.begin("v2")
-	w.died("v2", kernel.CauseKilled, "")
+	for _, cause := range []kernel.Cause{kernel.CauseKilled, kernel.CauseCrash, kernel.CauseFault, kernel.CauseLimit} {
+		w.begin("v2")
+		w.died("v2", cause, "") // poisoned
+	}
 	w.do(w.m.Revoke("ko6"))
 	w.run(nil)
 	w.do(w.m.Acknowledge("E1.know"))
@@ -56,7 +61,7 @@ func session(w *world, made map[string]bool) {
 	call("E1.again", "ko7", "again", "ko4")
 	w.deliver("v4", "exit\nresolve $r=bye")
 	w.run(nil)
-	w.do(w.m.Unpoison("v4", 1, true))
+	w.do(w.m.Unpoison("v2", 1, true))
 	w.launch(nil, "e")
 	w.deliver("v5", "resolve p+1=null") // dies: the launch fails
 	w.run(nil)

@@ -22,6 +22,7 @@ type world struct {
 	m       *kernel.Machine
 	flights map[kernel.VatID]*kernel.Crank
 	kept    map[string]string // what a vat's script keeps by a name of its own, see expand
+	woken   []kernel.VatID
 	now     int64
 	out     strings.Builder
 	applied int // commits
@@ -53,6 +54,12 @@ func (w *world) open() {
 	}
 	w.m = m
 	w.apply(first)
+	w.woken = nil
+	for _, v := range must(m.Vats()) {
+		if v.HasWork {
+			w.woken = append(w.woken, v.ID)
+		}
+	}
 }
 
 // reopen is what the next kernel does after a kill: nothing of the old one is alive.
@@ -124,6 +131,9 @@ func (w *world) apply(c kernel.Commit) {
 		case kernel.Wake:
 			if !slices.Contains(woken, string(e.Vat)) {
 				woken = append(woken, string(e.Vat))
+			}
+			if !slices.Contains(w.woken, e.Vat) {
+				w.woken = append(w.woken, e.Vat)
 			}
 		case kernel.StopWorker:
 			delete(w.flights, e.Vat)
@@ -368,12 +378,11 @@ func answer(d wire.Deliver) string {
 	return out.String()
 }
 
-// run lets everybody work until nobody has anything to do: the kernel, and vats that answer as told by
-// their deliveries, or in few words.
+// run lets everybody work until nobody has anything to do: the kernel, and the vats that were woken, which
+// answer as how says, or in few words.
 func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
 	w.t.Helper()
-	for before := -1; before != w.applied; {
-		before = w.applied
+	for {
 		for {
 			c, _, err := w.m.Work(w.now)
 			if err != nil {
@@ -384,19 +393,25 @@ func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
 			}
 			w.apply(c)
 		}
-		for _, v := range must(w.m.Vats()) {
-			if w.flights[v.ID] == nil && (!v.HasWork || !w.begin(v.ID)) {
+		v := kernel.VatID("")
+		switch flying := slices.Sorted(maps.Keys(w.flights)); {
+		case len(flying) > 0:
+			v = flying[0]
+		case len(w.woken) > 0:
+			v, w.woken = w.woken[0], w.woken[1:]
+			if !w.begin(v) {
 				continue
 			}
-			crank := w.flights[v.ID]
-			words := ""
-			if how != nil {
-				words = how(v.ID, crank.Deliver)
-			} else {
-				words = answer(crank.Deliver)
-			}
-			w.finish(v.ID, w.parse(v.ID, words))
+		default:
+			return
 		}
+		words := ""
+		if crank := w.flights[v]; how != nil {
+			words = how(v, crank.Deliver)
+		} else {
+			words = answer(crank.Deliver)
+		}
+		w.finish(v, w.parse(v, words))
 	}
 }
 

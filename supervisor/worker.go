@@ -397,8 +397,9 @@ func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
 	case wire.Get, wire.Next:
 		w.mu.phase = reading
 		return Read{Worker: w, Frame: up}, nil
+	default:
+		return nil, fmt.Errorf("a %T during a delivery", up)
 	}
-	return nil, fmt.Errorf("a %T during a delivery", up)
 }
 
 // decode turns a panic of the decoder into an error: there is none that we know of, and if there is, it

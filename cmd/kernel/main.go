@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -31,10 +32,19 @@ func main() {
 // run performs one command line and returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{
-		stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, version: version(),
+		stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, version: version(), program: programName(os.Args[0]),
 		newKernel: newKernel, modules: workerModules, patience: patience,
 	}
 	return a.run(ctx, args)
+}
+
+// programName is what a person typed to run this program: bin/kernel, or kernel if it was found on the
+// path.
+func programName(arg0 string) string {
+	if strings.ContainsRune(arg0, '/') && !filepath.IsAbs(arg0) {
+		return arg0
+	}
+	return "kernel"
 }
 
 // app is what the commands share.
@@ -43,7 +53,9 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	version        string
-	newKernel      func(context.Context, Options) (Kernel, error)
+	// program is the name by which a person calls this program.
+	program   string
+	newKernel func(context.Context, Options) (Kernel, error)
 	// modules asks a worker program what it contains; nil does not ask.
 	modules func(ctx context.Context, program string) ([]string, error)
 

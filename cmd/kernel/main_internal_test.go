@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"kernel": func() {
 		a := &app{
 			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, version: "v0-test",
-			newKernel: newFakeKernel,
+			newKernel: newFakeKernel, program: "kernel",
 			modules: func(context.Context, string) ([]string, error) {
 				return []string{"bank.mint", "bank.teller"}, nil
 			},

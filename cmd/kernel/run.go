@@ -36,7 +36,7 @@ type runFlags struct {
 func (f *runFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.durability, "durability", "power", "`LOSS` that an accepted call survives: power, or only that of the process (faster)")
-	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run although the state is older than what was acknowledged")
+	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
 }

@@ -42,12 +42,12 @@ func (a *app) stateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// typed returns "kernel", with the flags that make a command reach this state: what a person types next.
+// typed returns the program, with the flags that make a command reach this state: what a person types next.
 func (a *app) typed() string {
 	if a.state == "" {
-		return "kernel"
+		return a.program
 	}
-	return "kernel --state " + shellQuote(a.state)
+	return a.program + " --state " + shellQuote(a.state)
 }
 
 func shellQuote(s string) string {
