@@ -398,10 +398,11 @@ func (k *Kernel) tellGone(id kernel.SubID) {
 	}
 }
 
-// Restart gives a vat a fresh worker, from its durable state, and revives a stopped one.
-func (k *Kernel) Restart(ctx context.Context, id kernel.VatID) error {
+// Restart gives a vat a fresh worker, with the memory that it had, or, with forget, from its durable state
+// alone. It revives a stopped vat.
+func (k *Kernel) Restart(ctx context.Context, id kernel.VatID, forget bool) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
-		c, err := k.machine.Restart(id)
+		c, err := k.machine.Restart(id, forget)
 		if v := k.vats[id]; v != nil && err == nil {
 			v.startFailures, v.deaths, v.notBefore = 0, 0, time.Time{}
 		}

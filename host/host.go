@@ -167,7 +167,7 @@ func (k *Kernel) recover() error {
 	}
 	for _, v := range vats {
 		if v.Live && !v.Terminated {
-			c, err := m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", false, nowMillis())
+			c, err := m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", kernel.Idle, nowMillis())
 			if err != nil {
 				return err
 			}
@@ -384,6 +384,10 @@ func (k *Kernel) trace(e kernel.Event) {
 		}
 	case kernel.Poisoned:
 		k.log.Error("delivery poisoned", "vat", e.Vat, "id", e.N, "what", e.What, "code", e.Code)
+	case kernel.TranscriptFull:
+		k.log.Warn("transcript full: until it is quiescent the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
+	case kernel.MemoryLost:
+		k.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
 	case kernel.VatStopped:
 		k.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
 	case kernel.VatTerminated:

@@ -21,8 +21,9 @@ type vat struct {
 	incarnation uint64
 	up          bool          // the worker said hello
 	crank       *kernel.Crank // in flight
+	replay      *kernel.Replay // its memory is being made again
+	replayed    time.Time     // when that began
 	queued      bool          // listed in Kernel.ready
-	parked      int           // turns that wait in the worker's memory
 	used        time.Time     // when it last had something to do
 	// startFailures counts starts that failed in a row, deaths the deaths since the last progress.
 	startFailures, deaths int
@@ -101,6 +102,8 @@ func (k *Kernel) step(v *vat) error {
 		k.wake(v.id)
 	case s.NeedsWorker:
 		return k.start(v)
+	case s.Crank != nil && v.worker == nil:
+		return k.start(v)
 	case s.Crank != nil && v.up:
 		v.crank = s.Crank
 		v.used = time.Now()
@@ -129,8 +132,9 @@ func (k *Kernel) start(v *vat) error {
 	k.apply(c)
 	k.makeRoom()
 	start.Module, start.Parameters = cfg.Module, string(cfg.Parameters)
+	start.Replays = row.Records
 	start.MaxFrameBytes, start.MaxSyscalls = cfg.Limits.FrameBytes, cfg.Limits.Syscalls
-	v.sub, v.incarnation, v.up, v.parked = row.Sub, start.Incarnation, false, 0
+	v.sub, v.incarnation, v.up = row.Sub, start.Incarnation, false
 	k.workers++
 	v.worker = k.cfg.Workers.Start(supervisor.Spec{
 		Program: cfg.Worker, SHA256: cfg.SHA256, Start: start, DeliveryTime: cfg.Limits.Delivery,
@@ -146,18 +150,18 @@ func (k *Kernel) makeRoom() {
 	}
 	var idle []*vat
 	for _, v := range k.vats {
-		if v.up && v.crank == nil && !v.queued && v.parked == 0 {
+		if v.up && v.crank == nil && !v.queued {
 			idle = append(idle, v)
 		}
 	}
 	slices.SortFunc(idle, func(a, b *vat) int { return a.used.Compare(b.used) })
 	for _, v := range idle[:min(len(idle), 8)] { // beyond, it is cheaper to have one worker more
-		quiet, err := k.machine.Quiescent(v.id)
+		row, _, err := k.machine.Vat(v.id)
 		if err != nil {
 			k.fail(err)
 			return
 		}
-		if quiet {
+		if row.Records == 0 && !row.Lost { // quiescent: nothing is to be made again
 			k.log.Debug("idle worker stopped", "vat", v.id)
 			w := v.worker
 			k.leaving[w] = v.sub
@@ -176,31 +180,89 @@ func (k *Kernel) event(e supervisor.Event) {
 	switch e := e.(type) {
 	case supervisor.Ready:
 		if current {
-			v.up, v.startFailures = true, 0
-			k.wake(v.id)
+			v.startFailures = 0
+			k.remember(v)
 		}
 	case supervisor.Read:
 		if current {
 			k.read(v, e.Frame)
 		}
 	case supervisor.Done:
-		if current {
-			k.finish(v, e.Done)
+		if current && v.replay != nil {
+			k.replayed(v, e)
+		} else if current {
+			k.finish(v, e)
 		}
 	case supervisor.Exited:
 		k.exited(v, e)
 	}
 }
 
+// remember gives a fresh worker the memory that its vat had, delivery by delivery, before it gets new ones.
+func (k *Kernel) remember(v *vat) {
+	r, err := k.machine.Replay(v.id)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	v.replay, v.replayed = r, time.Now()
+	if r == nil {
+		v.up = true
+		k.wake(v.id)
+		return
+	}
+	k.log.Debug("replay begins", "vat", v.id, "deliveries", r.Records())
+	k.replayNext(v)
+}
+
+func (k *Kernel) replayNext(v *vat) {
+	d, more, err := v.replay.Next()
+	switch {
+	case err != nil:
+		k.fail(err)
+	case more:
+		v.worker.Deliver(d)
+	default:
+		k.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
+		v.replay, v.up = nil, true
+		k.wake(v.id)
+	}
+}
+
+// replayed compares what came with what was recorded.
+func (k *Kernel) replayed(v *vat, e supervisor.Done) {
+	err := v.replay.Answer(e.Done, e.Frame)
+	if err == nil {
+		k.replayNext(v)
+		return
+	}
+	k.log.Error("replay diverged, the vat starts from its durable state", "vat", v.id, "err", err)
+	w := v.worker
+	k.leaving[w] = v.sub
+	v.worker, v.replay, v.up = nil, nil, false
+	w.Kill()
+	c, err := k.machine.Diverged(v.id, v.incarnation, err.Error())
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.apply(c)
+}
+
 // read answers a worker that reads its own store during a crank.
 func (k *Kernel) read(v *vat, f wire.UpFrame) {
+	get := func(key string) (wire.Row, error) { return k.machine.StoreGet(v.id, key) }
+	next := func(prefix, after string) (wire.Row, error) { return k.machine.StoreNext(v.id, prefix, after) }
+	if v.replay != nil {
+		get, next = v.replay.Get, v.replay.After
+	}
 	var row wire.Row
 	var err error
 	switch f := f.(type) {
 	case wire.Get:
-		row, err = k.machine.StoreGet(v.id, f.Key)
+		row, err = get(f.Key)
 	case wire.Next:
-		row, err = k.machine.StoreNext(v.id, f.Prefix, f.After)
+		row, err = next(f.Prefix, f.After)
 	default:
 		panic(fmt.Sprintf("host: a read by %T", f))
 	}
@@ -212,8 +274,8 @@ func (k *Kernel) read(v *vat, f wire.UpFrame) {
 }
 
 // finish commits a crank, or finds that the vat is at fault.
-func (k *Kernel) finish(v *vat, done wire.Done) {
-	c, err := k.machine.Finish(v.crank, done, nowMillis())
+func (k *Kernel) finish(v *vat, e supervisor.Done) {
+	c, err := k.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		k.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
@@ -227,7 +289,7 @@ func (k *Kernel) finish(v *vat, done wire.Done) {
 		k.fail(err)
 		return
 	}
-	v.crank, v.deaths, v.parked = nil, 0, done.Outcome.Parked
+	v.crank, v.deaths = nil, 0
 	k.apply(c)
 }
 
@@ -253,8 +315,14 @@ func (k *Kernel) exited(v *vat, e supervisor.Exited) {
 
 // over tells the machine that the vat's incarnation is over, and decides when the next may start.
 func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
-	delivering := v.crank != nil
-	v.worker, v.crank, v.up, v.parked = nil, nil, false, 0
+	doing := kernel.Idle
+	switch {
+	case v.crank != nil:
+		doing = kernel.Delivering
+	case v.replay != nil:
+		doing = kernel.Replaying
+	}
+	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
 	delay := time.Duration(0)
 	switch cause {
 	case kernel.CauseStopped:
@@ -271,7 +339,7 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
 		v.notBefore = time.Now().Add(delay)
 		k.after(delay, func() { k.wake(v.id) })
 	}
-	c, err := k.machine.Died(v.id, v.incarnation, cause, detail, delivering, nowMillis())
+	c, err := k.machine.Died(v.id, v.incarnation, cause, detail, doing, nowMillis())
 	if err != nil {
 		k.fail(err)
 		return
@@ -287,7 +355,7 @@ func (k *Kernel) detach(id kernel.VatID) {
 	if w == nil {
 		return
 	}
-	v.worker, v.crank, v.up, v.parked = nil, nil, false, 0
+	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
 	k.leaving[w] = v.sub
 	k.whenDurable(w.Kill)
 }

@@ -16,10 +16,11 @@ func DecodeDown(frame []byte) (DownFrame, error) {
 	return decodeFrame(frame, downLimits(), func(r *reader, kind, fields int) DownFrame {
 		switch kind {
 		case kindStart:
-			r.want("start", fields, 10)
+			r.want("start", fields, 11)
 			return Start{
 				Vat: r.str("vat"), Name: r.str("name"), Module: r.str("module"), Parameters: r.str("parameters"),
 				Incarnation: r.uint("incarnation"), HighObject: r.uint("high object"), HighPromise: r.uint("high promise"),
+				Replays: r.uint("replays"),
 				MaxFrameBytes: r.count("max frame bytes"), MaxSyscalls: r.count("max syscalls"),
 			}
 		case kindDeliver:

@@ -18,7 +18,7 @@ func AppendDown(buf []byte, f DownFrame) ([]byte, error) {
 	return appendFrame(buf, func(w *writer) {
 		switch f := f.(type) {
 		case Start:
-			w.array(10)
+			w.array(11)
 			w.uint(kindStart)
 			w.str(f.Vat)
 			w.str(f.Name)
@@ -27,6 +27,7 @@ func AppendDown(buf []byte, f DownFrame) ([]byte, error) {
 			w.uint(f.Incarnation)
 			w.uint(f.HighObject)
 			w.uint(f.HighPromise)
+			w.uint(f.Replays)
 			w.count(f.MaxFrameBytes)
 			w.count(f.MaxSyscalls)
 		case Deliver:

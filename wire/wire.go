@@ -149,6 +149,9 @@ type Start struct {
 	// HighObject and HighPromise are the highest N of o+N and p+N that the vat ever committed. New
 	// names must be above them. Before the first, both are 0.
 	HighObject, HighPromise uint64
+	// Replays is the number of deliveries that the worker will be given again to make its memory: what
+	// it answers to them is compared and has no effect.
+	Replays uint64
 	// MaxFrameBytes and MaxSyscalls bound a Done frame.
 	MaxFrameBytes, MaxSyscalls int
 }

@@ -144,7 +144,7 @@ func genDown() *rapid.Generator[wire.DownFrame] {
 		case 0:
 			return wire.Start{
 				Vat: text.Draw(t, "vat"), Name: text.Draw(t, "name"), Module: text.Draw(t, "module"), Parameters: text.Draw(t, "parameters"),
-				Incarnation: n.Draw(t, "incarnation"), HighObject: n.Draw(t, "object"), HighPromise: n.Draw(t, "promise"),
+				Incarnation: n.Draw(t, "incarnation"), HighObject: n.Draw(t, "object"), HighPromise: n.Draw(t, "promise"), Replays: n.Draw(t, "replays"),
 				MaxFrameBytes: count.Draw(t, "frame bytes"), MaxSyscalls: count.Draw(t, "syscalls"),
 			}
 		case 1:

@@ -261,14 +261,12 @@ func (b *backend) Terminate(ctx context.Context, s string) error {
 	return coded(b.Kernel.Terminate(ctx, id))
 }
 
-// RestartVat restarts a vat from durable state alone, with or without forget: this version knows no other
-// restart.
-func (b *backend) RestartVat(ctx context.Context, s string, _ bool) error {
+func (b *backend) RestartVat(ctx context.Context, s string, forget bool) error {
 	id, ok := kernel.ParseVatID(s)
 	if !ok {
 		return control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
 	}
-	return coded(b.Restart(ctx, id))
+	return coded(b.Restart(ctx, id, forget))
 }
 
 func (b *backend) Send(ctx context.Context, c control.Call) (control.Answer, error) {

@@ -37,13 +37,18 @@ func (k *Kernel) boot(v kernel.VatID) {
 	}
 	start.Name, start.Module, start.Parameters = config.Name, config.Module, config.Parameters
 	start.MaxFrameBytes, start.MaxSyscalls = 4<<20, 10_000
-	w, err := k.program.New(start, store{k.machine, v}, nil)
+	start.Replays = k.vat(v).Records
+	past, err := k.machine.Replay(v)
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	s := &store{k.machine, v, past}
+	w, err := k.program.New(start, s, nil)
 	if err != nil {
 		k.tb.Fatalf("start of %s: %v", config.Name, err)
 	}
 	k.workers[v] = w
 	r := &record{vat: v, start: start, before: rows{}}
-	s := store{k.machine, v}
 	for after := ""; ; {
 		key, value, found, err := s.Next("", after)
 		if err != nil {
@@ -56,6 +61,40 @@ func (k *Kernel) boot(v kernel.VatID) {
 		after = key
 	}
 	k.records = append(k.records, r)
+	for past != nil {
+		d, more, err := past.Next()
+		if err != nil {
+			k.tb.Fatal(err)
+		}
+		if !more {
+			break
+		}
+		done := w.Deliver(d)
+		frame, err := wire.AppendUp(nil, done)
+		if err != nil {
+			k.tb.Fatal(err)
+		}
+		if err := past.Answer(done, frame[wire.HeaderBytes:]); err != nil {
+			k.diverged(v, err)
+			return
+		}
+		r.cranks = append(r.cranks, recorded{d, frame})
+	}
+	s.past = nil
+}
+
+// diverged notes that a vat does not do the same again.
+func (k *Kernel) diverged(v kernel.VatID, err error) {
+	k.tb.Helper()
+	vat := k.vat(v)
+	if k.OnDivergence == nil {
+		k.tb.Errorf("vat %s does not do the same again: %v", vat.Name, err)
+	} else {
+		k.OnDivergence(vat.Name, err)
+	}
+	k.records = slices.DeleteFunc(k.records, func(r *record) bool { return r.vat == v })
+	k.stop(v)
+	k.do(k.machine.Diverged(v, vat.Incarnation, err.Error()))
 }
 
 // crank has a worker do a crank. Both frames take the way over the wire.
@@ -84,18 +123,21 @@ func (k *Kernel) crank(c *kernel.Crank) {
 		k.tb.Fatalf("answer of %s: %v", c.Vat, err)
 	}
 	done = u.(wire.Done)
-	commit, err := k.machine.Finish(c, done, k.now)
+	commit, err := k.machine.Finish(c, done, up[wire.HeaderBytes:], k.now)
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		if fault.Cause != kernel.CauseFault {
 			k.tb.Errorf("vat %s: %v", c.Vat, fault)
 		}
 		k.stop(c.Vat)
-		k.do(k.machine.Died(c.Vat, c.Incarnation, fault.Cause, fault.Reason, true, k.now))
+		k.do(k.machine.Died(c.Vat, c.Incarnation, fault.Cause, fault.Reason, kernel.Delivering, k.now))
 		return
 	}
 	k.do(commit, err)
 	k.parked[c.Vat] = done.Outcome.Parked
+	if k.KillAlways && k.workers[c.Vat] != nil {
+		k.kill(c.Vat)
+	}
 }
 
 // check checks the kernel's state, and replays what every vat did.

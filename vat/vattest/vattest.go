@@ -53,6 +53,14 @@ type Kernel struct {
 	tickets int
 	now     int64
 	failure string // of the last launch
+
+	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh one that
+	// was given the vat's past. It finds what a vat does not do the same way twice, and shows that nothing
+	// depends on a worker that lives.
+	KillAlways bool
+	// OnDivergence is told when a vat does not do the same again with the same deliveries; the vat then
+	// starts from its durable state, as it does under a real kernel. If it is nil, the test fails.
+	OnDivergence func(vat string, err error)
 }
 
 const epoch = "test"
@@ -302,7 +310,7 @@ func (k *Kernel) Step() bool {
 			k.tb.Fatal(err)
 		}
 		switch {
-		case step.NeedsWorker:
+		case step.NeedsWorker, step.Crank != nil && k.workers[v] == nil:
 			k.boot(v)
 		case step.Commit != nil:
 			k.apply(*step.Commit)
@@ -320,15 +328,26 @@ func (k *Kernel) Step() bool {
 	}
 }
 
-// Restart kills a vat's worker between two cranks; another starts from the vat's store when it has work.
-// What was in memory only is lost, and the promises that it had to settle are rejected.
+// Kill kills a vat's worker between two cranks. The next one is given what the vat has lived through, and
+// goes on at the same line.
+func (k *Kernel) Kill(name string) {
+	k.tb.Helper()
+	k.kill(k.id(name))
+}
+
+func (k *Kernel) kill(v kernel.VatID) {
+	k.tb.Helper()
+	if row := k.vat(v); row.Live {
+		k.stop(v)
+		k.do(k.machine.Died(v, row.Incarnation, kernel.CauseKilled, "", kernel.Idle, k.now))
+	}
+}
+
+// Restart makes a vat begin again from its store. What was in memory only is lost, and the promises that
+// it had to settle are rejected.
 func (k *Kernel) Restart(name string) {
 	k.tb.Helper()
-	v := k.vat(k.id(name))
-	if v.Live {
-		k.stop(v.ID)
-		k.do(k.machine.Died(v.ID, v.Incarnation, kernel.CauseKilled, "", false, k.now))
-	}
+	k.do(k.machine.Restart(k.id(name), true))
 }
 
 // Upgrade restarts every vat with another set of modules, as if the worker program had been rebuilt.
@@ -353,7 +372,7 @@ func (k *Kernel) Parked(name string) int { return k.parked[k.id(name)] }
 func (k *Kernel) Store(name string) string {
 	k.tb.Helper()
 	var b strings.Builder
-	s := store{k.machine, k.id(name)}
+	s := &store{m: k.machine, v: k.id(name)}
 	for after := ""; ; {
 		key, value, found, err := s.Next("", after)
 		if err != nil {
@@ -369,16 +388,25 @@ func (k *Kernel) Store(name string) string {
 
 // store is a vat's own store.
 type store struct {
-	m *kernel.Machine
-	v kernel.VatID
+	m    *kernel.Machine
+	v    kernel.VatID
+	past *kernel.Replay // not nil while the worker is given it
 }
 
-func (s store) Get(key string) ([]byte, bool, error) {
+func (s *store) Get(key string) ([]byte, bool, error) {
+	if s.past != nil {
+		r, err := s.past.Get(key)
+		return r.Value, r.Found, err
+	}
 	r, err := s.m.StoreGet(s.v, key)
 	return r.Value, r.Found, err
 }
 
-func (s store) Next(prefix, after string) (string, []byte, bool, error) {
+func (s *store) Next(prefix, after string) (string, []byte, bool, error) {
+	if s.past != nil {
+		r, err := s.past.After(prefix, after)
+		return r.Key, r.Value, r.Found, err
+	}
 	r, err := s.m.StoreNext(s.v, prefix, after)
 	return r.Key, r.Value, r.Found, err
 }
