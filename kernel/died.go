@@ -259,14 +259,16 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 func (t *tx) reap(v VatID) {
 	u := t.run(v)
 	units := 0
-	for u.reap == 1 {
-		key, _ := t.next(prefixDecides(v), "")
-		if key == "" {
+	// Those that the store decides stay, and are passed over.
+	for after := ""; u.reap == 1; {
+		key, _ := t.next(prefixDecides(v), after)
+		if after = key; key == "" {
 			u.reap = 2
 			break
 		}
-		k := KRef(key[len(prefixDecides(v)):])
-		t.touch(k)
+		if t.touch(KRef(key[len(prefixDecides(v)):])).state == unresolved {
+			continue
+		}
 		if units++; units >= sliceUnits {
 			t.effect(Wake{v})
 			return

@@ -32,7 +32,9 @@ func (t *tx) setDecider(k KRef, v VatID, inc uint64) {
 	p := t.promise(k)
 	p.decider, p.inc = v, inc
 	t.set(keyDecides(v, k), []byte(num(inc)))
-	t.run(v).decides++
+	if inc != 0 {
+		t.run(v).decides++
+	}
 }
 
 func (t *tx) clearDecider(k KRef) {
@@ -67,10 +69,10 @@ func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	switch {
 	case u == nil || u.phase == dead:
 		return capdata.VAT_TERMINATED, fmt.Sprintf("vat %s was terminated", p.decider), true
-	case p.inc > u.deadInc:
-		return "", "", false
-	case u.phase == stopped:
+	case u.phase == stopped && p.inc <= u.deadInc:
 		return capdata.VAT_TERMINATED, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
+	case p.inc == 0, p.inc > u.deadInc:
+		return "", "", false
 	default:
 		return capdata.VAT_RESTARTED, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
 	}

@@ -44,7 +44,8 @@ type promise struct {
 	state promiseState
 	// decider may settle it; empty while the message whose result it is is in flight, and once settled.
 	decider VatID
-	// inc is the incarnation whose memory decides it. Once that is dead the promise reads as rejected.
+	// inc is the incarnation whose memory decides it; once that is dead the promise reads as rejected. It
+	// is 0 if the decider's store holds what will settle it.
 	inc  uint64
 	refs uint64
 	// subscribers are vats that wait. A settled promise that still has some has not told them yet.

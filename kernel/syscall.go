@@ -79,6 +79,8 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		t.ownBytes += len(s.Key) + 16
 		c.write(s.Key, nil)
 		return nil
+	case wire.Keep:
+		return c.keep(s)
 	case wire.DropImports:
 		return c.refs("dropImports", s.Refs, false, flagSet, c.dropImport)
 	case wire.RetireImportsCall:
@@ -315,19 +317,66 @@ func (c *vatCall) result(ref wire.Ref) (KRef, error) {
 	return k, nil
 }
 
+// keep notes who settles a promise of the vat: its memory or its store.
+func (c *vatCall) keep(s wire.Keep) error {
+	t := c.t
+	if c.settledBefore(s.Promise) {
+		return nil
+	}
+	k, _, err := c.known(s.Promise)
+	if err != nil {
+		return fmt.Errorf("keep: %w", err)
+	}
+	if !k.IsPromise() {
+		return fmt.Errorf("keep: %s is no promise", s.Promise)
+	}
+	if p := t.touch(k); p.state != unresolved || p.decider != c.v {
+		return fmt.Errorf("keep: %s is not this vat's to keep", s.Promise)
+	}
+	inc := c.u.inc
+	if s.Stored {
+		inc = 0
+	}
+	t.ownRows++
+	t.clearDecider(k)
+	t.setDecider(k, c.v, inc)
+	return nil
+}
+
+// settledBefore says whether a promise is one that this vat's store may still hold the name of, though it
+// is settled and retired: the kernel rejected what the vat decided while it was stopped. Its name has
+// been used, and is nothing now.
+func (c *vatCall) settledBefore(ref wire.Ref) bool {
+	parts, err := wire.ParseRef(string(ref))
+	if err != nil || !parts.Promise {
+		return false
+	}
+	if _, ok := c.t.kref(c.v, ref); ok {
+		return false
+	}
+	if parts.Own {
+		return parts.Number <= c.promises
+	}
+	return parts.Number <= c.u.importPromises
+}
+
 func (c *vatCall) resolve(s wire.Resolve) error {
 	t := c.t
 	if len(s.Resolutions) > MaxSlots {
 		return fmt.Errorf("resolve: %d resolutions, the limit is %d", len(s.Resolutions), MaxSlots)
 	}
 	type settlement struct {
-		k     KRef
-		value Data
+		k      KRef
+		reject bool
+		value  Data
 	}
 	seen := make(map[KRef]bool, len(s.Resolutions))
 	// All values are translated before any name is retired, since they may mention each other.
-	settlements := make([]settlement, len(s.Resolutions))
-	for i, r := range s.Resolutions {
+	settlements := make([]settlement, 0, len(s.Resolutions))
+	for _, r := range s.Resolutions {
+		if c.settledBefore(r.Promise) {
+			continue
+		}
 		k, _, err := c.known(r.Promise)
 		if err != nil {
 			return fmt.Errorf("resolve: %w", err)
@@ -349,16 +398,16 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 		if !r.Rejected && capdata.LoneSlot(value.Body, len(value.Slots)) && value.Slots[0].IsPromise() {
 			return fmt.Errorf("resolve: %s is resolved to a promise", r.Promise)
 		}
-		settlements[i] = settlement{k, value}
+		settlements = append(settlements, settlement{k, r.Rejected, value})
 	}
 	// Settling the first must not free what a later one mentions.
 	for _, st := range settlements {
 		t.hold(st.k)
 		t.holdData(st.value)
 	}
-	for i, st := range settlements {
+	for _, st := range settlements {
 		t.ownRows += 3
-		t.settle(st.k, s.Resolutions[i].Rejected, st.value)
+		t.settle(st.k, st.reject, st.value)
 	}
 	for _, st := range settlements {
 		t.release(st.k)

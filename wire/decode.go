@@ -20,7 +20,7 @@ func DecodeDown(frame []byte) (DownFrame, error) {
 			return Start{
 				Vat: r.str("vat"), Name: r.str("name"), Module: r.str("module"), Parameters: r.str("parameters"),
 				Incarnation: r.uint("incarnation"), HighObject: r.uint("high object"), HighPromise: r.uint("high promise"),
-				Replays: r.uint("replays"),
+				Replays:       r.uint("replays"),
 				MaxFrameBytes: r.count("max frame bytes"), MaxSyscalls: r.count("max syscalls"),
 			}
 		case kindDeliver:
@@ -127,6 +127,9 @@ func (r *reader) syscall() Syscall {
 	case kindStoreDelete:
 		r.want("store delete", fields, 2)
 		return StoreDelete{Key: r.text("key", MaxKeyBytes)}
+	case kindKeep:
+		r.want("keep", fields, 3)
+		return Keep{Promise: r.ref("promise"), Stored: r.bool("stored")}
 	}
 	r.fail("unknown syscall kind %d", kind)
 	return nil

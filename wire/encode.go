@@ -154,6 +154,11 @@ func (w *writer) syscall(s Syscall) {
 		w.array(2)
 		w.uint(kindStoreDelete)
 		w.text(s.Key, MaxKeyBytes)
+	case Keep:
+		w.array(3)
+		w.uint(kindKeep)
+		w.ref(s.Promise)
+		w.bool(s.Stored)
 	default:
 		w.fail(fmt.Errorf("%T is no syscall", s))
 	}

@@ -135,4 +135,5 @@ const (
 	kindAbandonExports    = 8
 	kindStoreSet          = 9
 	kindStoreDelete       = 10
+	kindKeep              = 11
 )

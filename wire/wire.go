@@ -68,7 +68,7 @@ func (RetireImports) isDelivery()    {}
 func (BringOutYourDead) isDelivery() {}
 
 // A Syscall is a request that a vat made during a crank. It is one of [Send], [Subscribe], [Resolve],
-// [Exit], [DropImports], [RetireImportsCall], [RetireExportsCall], [AbandonExports], [StoreSet], [StoreDelete].
+// [Exit], [DropImports], [RetireImportsCall], [RetireExportsCall], [AbandonExports], [StoreSet], [StoreDelete], [Keep].
 type Syscall interface{ isSyscall() }
 
 // Send sends a message to an object or a promise.
@@ -110,6 +110,15 @@ type StoreSet struct {
 // StoreDelete deletes a row of the vat's own store. Deleting an absent row is allowed.
 type StoreDelete struct{ Key string }
 
+// Keep says where that lives which will settle a promise that the vat decides: in its store, so that the
+// promise outlives the vat's memory and does not keep it from quiescence, or, with Stored false, in its
+// memory, as that of every promise does at first. A promise that the vat once decided and that is
+// settled by now is ignored.
+type Keep struct {
+	Promise Ref
+	Stored  bool
+}
+
 func (Send) isSyscall()              {}
 func (Subscribe) isSyscall()         {}
 func (Resolve) isSyscall()           {}
@@ -120,6 +129,7 @@ func (RetireExportsCall) isSyscall() {}
 func (AbandonExports) isSyscall()    {}
 func (StoreSet) isSyscall()          {}
 func (StoreDelete) isSyscall()       {}
+func (Keep) isSyscall()              {}
 
 // Outcome is how a delivery ended in the vat.
 type Outcome struct {

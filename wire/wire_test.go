@@ -113,7 +113,7 @@ func genDelivery() *rapid.Generator[wire.Delivery] {
 func genSyscall() *rapid.Generator[wire.Syscall] {
 	refs, key := genList(genRef(), 20), genText(wire.MaxKeyBytes)
 	return rapid.Custom(func(t *rapid.T) wire.Syscall {
-		switch rapid.IntRange(0, 9).Draw(t, "syscall") {
+		switch rapid.IntRange(0, 10).Draw(t, "syscall") {
 		case 0:
 			return wire.Send{Target: genRef().Draw(t, "target"), Message: genMessage().Draw(t, "message")}
 		case 1:
@@ -132,6 +132,8 @@ func genSyscall() *rapid.Generator[wire.Syscall] {
 			return wire.AbandonExports{Refs: refs.Draw(t, "refs")}
 		case 8:
 			return wire.StoreSet{Key: key.Draw(t, "key"), Value: genBytes().Draw(t, "value")}
+		case 9:
+			return wire.Keep{Promise: genRef().Draw(t, "promise"), Stored: rapid.Bool().Draw(t, "stored")}
 		}
 		return wire.StoreDelete{Key: key.Draw(t, "key")}
 	})

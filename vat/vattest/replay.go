@@ -206,7 +206,7 @@ func (r rows) apply(syscalls []wire.Syscall) {
 		case wire.StoreDelete:
 			delete(r, s.Key)
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Exit, wire.DropImports, wire.RetireImportsCall,
-			wire.RetireExportsCall, wire.AbandonExports:
+			wire.RetireExportsCall, wire.AbandonExports, wire.Keep:
 			// not about the store
 		}
 	}
