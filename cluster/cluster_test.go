@@ -57,7 +57,7 @@ func TestLoad(t *testing.T) {
 			"module": "bank/teller-2", "worker": "bin/../bin/teller",
 			"sha256": "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
 			"restart": "never", "maxRestarts": 0, "onFault": "stop",
-			"limits": {"delivery": "1500ms", "syscalls": 1, "frameBytes": 65536, "queue": 7},
+			"limits": {"delivery": "1500ms", "syscalls": 1, "frameBytes": 65536, "queue": 7, "transcript": 5},
 		},
 		"alice_-9": {"module": "a", "worker": "", "parameters": {}},
 	},
@@ -69,7 +69,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limits := cluster.Limits{Delivery: 2 * time.Minute, Syscalls: 10_000, FrameBytes: 512 << 10, Queue: 10_000}
+	limits := cluster.Limits{Delivery: 2 * time.Minute, Syscalls: 10_000, FrameBytes: 512 << 10, Queue: 10_000, Transcript: 100_000}
 	withBootstrap := limits
 	withBootstrap.Bootstrap = time.Hour
 	want := &cluster.Config{
@@ -85,7 +85,7 @@ func TestLoad(t *testing.T) {
 			{
 				Name: "teller", Module: "bank/teller-2", Worker: filepath.Join(filepath.Dir(path), "bin/teller"), SHA256: digits,
 				Restart: cluster.RestartNever, MaxRestarts: 0, OnFault: cluster.FaultStop,
-				Limits: cluster.Limits{Delivery: 1500 * time.Millisecond, Syscalls: 1, FrameBytes: 64 << 10, Queue: 7},
+				Limits: cluster.Limits{Delivery: 1500 * time.Millisecond, Syscalls: 1, FrameBytes: 64 << 10, Queue: 7, Transcript: 5},
 			},
 			{
 				Name: "alice_-9", Module: "a", Parameters: []byte(`{}`),
@@ -309,7 +309,7 @@ func TestUnmarshalStoredRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"v":1,"name":"a","module":"m","parameters":{"a":"<&>"},"restart":"","maxRestarts":0,"onFault":"",` +
-		`"deliveryNs":0,"syscalls":0,"frameBytes":0,"queue":0}`
+		`"deliveryNs":0,"syscalls":0,"frameBytes":0,"queue":0,"transcript":0}`
 	if diff := cmp.Diff(want, string(good)); diff != "" {
 		t.Errorf("the stored form changed: raise its version. %s", diff)
 	}

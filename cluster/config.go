@@ -78,6 +78,9 @@ type Limits struct {
 	FrameBytes int
 	// Queue is how many items may wait for the vat.
 	Queue int
+	// Transcript is how many deliveries may be recorded for a vat that does not come to rest. Beyond, it
+	// would start from its durable state alone.
+	Transcript int
 	// Bootstrap is how long the launch may take until the bootstrap method has answered.
 	Bootstrap time.Duration
 }
@@ -89,6 +92,7 @@ func DefaultLimits() Limits {
 		Syscalls:   10_000,
 		FrameBytes: 4 << 20,
 		Queue:      10_000,
+		Transcript: 100_000,
 		Bootstrap:  time.Minute,
 	}
 }

@@ -24,7 +24,7 @@ var (
 		laterSources, laterVatFields)
 	laterSources       = []string{"bundleSpec", "sourceSpec", "bundleName"}
 	laterVatFields     = []string{"globals", "network", "platformConfig", "creationOptions"}
-	vatLimitFields     = []string{"delivery", "syscalls", "frameBytes", "queue"}
+	vatLimitFields     = []string{"delivery", "syscalls", "frameBytes", "queue", "transcript"}
 	clusterLimitFields = append(slices.Clone(vatLimitFields), "bootstrap")
 )
 
@@ -218,6 +218,7 @@ func (d *decoder) limits(o object, known []string, defaults Limits) Limits {
 		Syscalls:   d.integer(l, "syscalls", defaults.Syscalls, 1, 1_000_000),
 		FrameBytes: d.size(l, "frameBytes", defaults.FrameBytes, 64<<10, 16<<20),
 		Queue:      d.integer(l, "queue", defaults.Queue, 1, 1_000_000),
+		Transcript: d.integer(l, "transcript", defaults.Transcript, 0, 100_000),
 		Bootstrap:  d.duration(l, "bootstrap", defaults.Bootstrap, 100*time.Millisecond, time.Hour),
 	}
 }

@@ -27,6 +27,7 @@ type storedVat struct {
 	Syscalls    int             `json:"syscalls"`
 	FrameBytes  int             `json:"frameBytes"`
 	Queue       int             `json:"queue"`
+	Transcript  int             `json:"transcript"`
 }
 
 // MarshalStored returns v as bytes for the kernel's store: the same bytes for the same value. It fails only
@@ -49,6 +50,7 @@ func MarshalStored(v Vat) ([]byte, error) {
 		Syscalls:    v.Limits.Syscalls,
 		FrameBytes:  v.Limits.FrameBytes,
 		Queue:       v.Limits.Queue,
+		Transcript:  v.Limits.Transcript,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store vat %q: %w", v.Name, err)
@@ -88,6 +90,7 @@ func UnmarshalStored(data []byte) (Vat, error) {
 			Syscalls:   s.Syscalls,
 			FrameBytes: s.FrameBytes,
 			Queue:      s.Queue,
+			Transcript: s.Transcript,
 		},
 	}, nil
 }

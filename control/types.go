@@ -103,6 +103,10 @@ type Vat struct {
 	Queue int `json:"queue"`
 	// RSSBytes is the resident memory of its worker.
 	RSSBytes int64 `json:"rssBytes"`
+	// Transcript is the number of deliveries that a fresh worker would be given again, -1 if the vat would
+	// start from its durable state, because its transcript was full. SpanMillis is since when.
+	Transcript int   `json:"transcript"`
+	SpanMillis int64 `json:"spanMillis"`
 }
 
 // LaunchRequest asks for a new subcluster.

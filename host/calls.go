@@ -297,7 +297,8 @@ func (k *Kernel) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subclu
 		}
 		l.Vats = append(l.Vats, kernel.LaunchVat{
 			Name: v.Name, Config: stored, MaxQueue: uint64(v.Limits.Queue), MaxRestarts: uint64(v.MaxRestarts),
-			Never: v.Restart == cluster.RestartNever, StopOnFault: v.OnFault == cluster.FaultStop,
+			MaxRecords: uint64(v.Limits.Transcript),
+			Never:      v.Restart == cluster.RestartNever, StopOnFault: v.OnFault == cluster.FaultStop,
 		})
 	}
 	return ask(ctx, k, func(done func(kernel.Subcluster, error)) {

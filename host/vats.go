@@ -19,12 +19,12 @@ type vat struct {
 	sub         kernel.SubID
 	worker      *supervisor.Worker // nil: none
 	incarnation uint64
-	up          bool          // the worker said hello
-	crank       *kernel.Crank // in flight
+	up          bool           // the worker said hello
+	crank       *kernel.Crank  // in flight
 	replay      *kernel.Replay // its memory is being made again
-	replayed    time.Time     // when that began
-	queued      bool          // listed in Kernel.ready
-	used        time.Time     // when it last had something to do
+	replayed    time.Time      // when that began
+	queued      bool           // listed in Kernel.ready
+	used        time.Time      // when it last had something to do
 	// startFailures counts starts that failed in a row, deaths the deaths since the last progress.
 	startFailures, deaths int
 	// notBefore is when the next worker may be started.

@@ -22,6 +22,8 @@ type Vat struct {
 	// not hold all, so that the vat would start from its durable state.
 	Records uint64
 	Lost    bool
+	// SpanAt is when the first of the records was made, in milliseconds; 0 if there is none.
+	SpanAt int64
 	// HasWork says that Begin may find something.
 	HasWork bool
 }
@@ -61,6 +63,9 @@ func (t *tx) exportVat(v VatID) Vat {
 	}
 	if u.phase == stopped {
 		out.Stopped = u.why
+	}
+	if u.records > 0 {
+		out.SpanAt = int64(u.spanAt)
 	}
 	return out
 }

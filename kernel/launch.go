@@ -13,8 +13,9 @@ type LaunchVat struct {
 	Name string
 	// Config is the stored form of its configuration; the machine keeps it and does not read it.
 	Config []byte
-	// MaxQueue bounds the messages in its queue, MaxRestarts the deaths in a row without progress.
-	MaxQueue, MaxRestarts uint64
+	// MaxQueue bounds the messages in its queue, MaxRestarts the deaths in a row without progress,
+	// MaxRecords its transcript.
+	MaxQueue, MaxRestarts, MaxRecords uint64
 	// Never says that it is not restarted, StopOnFault that a fault of its code stops it.
 	Never, StopOnFault bool
 }
@@ -90,7 +91,7 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 	row := &vatRow{name: lv.Name, sub: s, root: root, config: lv.Config}
 	t.create(keyVat(v), row.encode(t.m.enc))
 	u := t.runs.create(KRef(v), &run{
-		maxQueue: lv.MaxQueue, maxRestarts: lv.MaxRestarts, never: lv.Never, stopOnFault: lv.StopOnFault,
+		maxQueue: lv.MaxQueue, maxRestarts: lv.MaxRestarts, maxRecords: lv.MaxRecords, never: lv.Never, stopOnFault: lv.StopOnFault,
 	})
 	t.push(v, u, item{kind: itemStart})
 	return root

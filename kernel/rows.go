@@ -104,12 +104,14 @@ type run struct {
 	// poisoned counts the kept poisoned messages.
 	poisoned uint64
 	// Policy, copied from the configuration so that a crank need not read it.
-	maxQueue, maxRestarts uint64
-	never, stopOnFault    bool
+	maxQueue, maxRestarts, maxRecords uint64
+	never, stopOnFault                bool
 	// span numbers the spans: it advances whenever the vat is quiescent. records and recordBytes are the
 	// length of the present one's transcript; spanObject and spanPromise are highObject and highPromise
 	// as they were when it began.
 	span, records, recordBytes, spanObject, spanPromise uint64
+	// spanAt is when its first record was made, in milliseconds.
+	spanAt uint64
 	// decides counts the promises that the memory of the live incarnation decides, ephemerals the
 	// objects in it that somebody can reach.
 	decides, ephemerals uint64
@@ -393,17 +395,18 @@ func (v *vatRow) decode(r *rowDecoder, key string, b []byte) {
 }
 
 // counters lists the numbers of a run in the order of its row.
-func (u *run) counters() [27]*uint64 {
+func (u *run) counters() [29]*uint64 {
 	return [...]*uint64{
 		&u.inc, &u.deadInc, &u.head, &u.tail, &u.messages, &u.rejectUntil, &u.deliveries,
 		&u.importObjects, &u.importPromises, &u.highObject, &u.highPromise,
 		&u.attempts, &u.kills, &u.deaths, &u.restarts, &u.poisoned, &u.maxQueue, &u.maxRestarts, &u.reap,
 		&u.span, &u.records, &u.recordBytes, &u.spanObject, &u.spanPromise, &u.decides, &u.ephemerals, &u.replays,
+		&u.maxRecords, &u.spanAt,
 	}
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(34, func() {
+	return r.row(36, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -418,7 +421,7 @@ func (u *run) encode(r *rowEncoder) []byte {
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 34)
+	r.open(key, b, 36)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()

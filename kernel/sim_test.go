@@ -113,7 +113,7 @@ func (s *sim) apply(c kernel.Commit) {
 func (s *sim) launch(n int) {
 	l := kernel.Launch{Bootstrap: "a0"}
 	for i := range n {
-		l.Vats = append(l.Vats, kernel.LaunchVat{Name: "a" + strconv.Itoa(i), MaxQueue: 20, MaxRestarts: 5, Config: []byte("{}")})
+		l.Vats = append(l.Vats, kernel.LaunchVat{Name: "a" + strconv.Itoa(i), MaxQueue: 20, MaxRestarts: 5, MaxRecords: 40, Config: []byte("{}")})
 	}
 	_, c, err := s.m.Launch(l)
 	if err != nil {

@@ -130,7 +130,7 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 		size += len(at) + len(b)
 		formers = append(formers, former{at, b})
 	}
-	if u.records >= MaxRecords || u.recordBytes+uint64(size) > MaxTranscriptBytes || t.ownBytes+size > t.m.limits.Bytes/2 ||
+	if u.records >= min(u.maxRecords, MaxRecords) || u.recordBytes+uint64(size) > MaxTranscriptBytes || t.ownBytes+size > t.m.limits.Bytes/2 ||
 		t.ownRows+len(formers) > t.m.limits.Rows/2 {
 		u.lost = true
 		t.event(TranscriptFull{c.Vat, u.records, u.recordBytes})
@@ -139,6 +139,9 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 	t.create(keyRecord(c.Vat, u.span, u.records), row)
 	for _, f := range formers {
 		t.set(f.key, f.value)
+	}
+	if u.records == 0 {
+		u.spanAt = uint64(t.now)
 	}
 	u.records++
 	u.recordBytes += uint64(size)

@@ -428,7 +428,7 @@ func TestGeneratorsNameEveryType(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 4+7+4+10 {
+	if len(seen) != 4+7+4+11 {
 		t.Errorf("got %d types: %v", len(seen), seen)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -209,7 +210,13 @@ func (b *backend) PS(ctx context.Context) ([]control.Vat, error) {
 	for i, v := range list {
 		out[i] = control.Vat{
 			ID: string(v.ID), Name: v.Name, Subcluster: string(v.Sub), PID: v.Pid, State: vatState(v),
-			Restarts: int(v.Restarts), Queue: int(v.Queue), RSSBytes: v.RSSBytes,
+			Restarts: int(v.Restarts), Queue: int(v.Queue), RSSBytes: v.RSSBytes, Transcript: int(v.Records),
+		}
+		if v.Lost {
+			out[i].Transcript = -1
+		}
+		if v.SpanAt != 0 {
+			out[i].SpanMillis = max(time.Now().UnixMilli()-v.SpanAt, 1)
 		}
 	}
 	return out, nil

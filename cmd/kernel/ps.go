@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func (a *app) psCommand() *cobra.Command {
 }
 
 func describeVats(w io.Writer, vats []control.Vat) {
-	rows := [][]string{{"VAT", "NAME", "SUBCLUSTER", "PID", "STATE", "RESTARTS", "QUEUE", "RSS"}}
+	rows := [][]string{{"VAT", "NAME", "SUBCLUSTER", "PID", "STATE", "RESTARTS", "QUEUE", "RSS", "TRANSCRIPT", "SPAN"}}
 	for _, v := range vats {
 		pid := "-"
 		if v.PID > 0 {
@@ -36,7 +37,26 @@ func describeVats(w io.Writer, vats []control.Vat) {
 		}
 		rows = append(rows, []string{
 			v.ID, v.Name, v.Subcluster, pid, string(v.State), strconv.Itoa(v.Restarts), strconv.Itoa(v.Queue), size(v.RSSBytes),
+			transcript(v), span(v),
 		})
 	}
 	table(w, rows)
+}
+
+// transcript is the length of a vat's transcript, for people.
+func transcript(v control.Vat) string {
+	switch v.Transcript {
+	case 0:
+		return "-"
+	case -1:
+		return "full"
+	}
+	return strconv.Itoa(v.Transcript)
+}
+
+func span(v control.Vat) string {
+	if v.SpanMillis == 0 {
+		return "-"
+	}
+	return (time.Duration(v.SpanMillis) * time.Millisecond).Round(10 * time.Millisecond).String()
 }

@@ -115,7 +115,7 @@ func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 		if err != nil {
 			k.tb.Fatal(err)
 		}
-		l.Vats = append(l.Vats, kernel.LaunchVat{Name: v.Name, Config: config, MaxQueue: 10_000, MaxRestarts: 1000})
+		l.Vats = append(l.Vats, kernel.LaunchVat{Name: v.Name, Config: config, MaxQueue: 10_000, MaxRestarts: 1000, MaxRecords: 100_000})
 	}
 	s, c, err := k.machine.Launch(l)
 	if err != nil {
