@@ -30,6 +30,9 @@ type Backend interface {
 	// RestartVat gives a vat a fresh worker, and a stopped one its life back. With forget the vat
 	// starts from its durable state alone.
 	RestartVat(ctx context.Context, vat string, forget bool) error
+	// ReplayVat gives the past of a vat to a worker that is not to become the vat's, and returns what that
+	// does, a line for each delivery and syscall. It changes nothing.
+	ReplayVat(ctx context.Context, vat string) ([]string, error)
 	// Send accepts a call. It returns when the call is durable, or c.Wait is set and it is settled; a
 	// call that is not settled is answered Pending. If the context ends while a call that was accepted
 	// is waited for, the answer is Pending too, without an error.

@@ -45,6 +45,14 @@ func (c *Client) RestartVat(ctx context.Context, vat string, forget bool) error 
 	return c.Call(ctx, methodRestart, restartParams{ID: vat, Forget: forget}, nil)
 }
 
+// ReplayVat gives the past of a vat, since it was last at rest, to a fresh worker and returns a line for each
+// delivery and syscall, and one for where it diverges. The vat waits meanwhile; nothing changes.
+func (c *Client) ReplayVat(ctx context.Context, vat string) ([]string, error) {
+	var r replayed
+	err := c.Call(ctx, methodReplay, idParams{ID: vat}, &r)
+	return r.Lines, err
+}
+
 // Send calls a method. A rejection is no error: it is an [Outcome]. If r.Ticket has no id, Send makes one;
 // a caller who wants to know the answer whatever happens chooses it before, with [NewID].
 func (c *Client) Send(ctx context.Context, r SendRequest) (Outcome, error) {

@@ -14,6 +14,7 @@ const (
 	methodLaunch        = "launchSubcluster"
 	methodTerminate     = "terminateSubcluster"
 	methodRestart       = "restartVat"
+	methodReplay        = "replayVat"
 	methodSend          = "queueMessage"
 	methodAwait         = "awaitTicket"
 	methodAcknowledge   = "acknowledge"
@@ -37,6 +38,10 @@ type (
 	restartParams struct {
 		ID     string `json:"id"`
 		Forget bool   `json:"forget,omitempty"`
+	}
+	// replayed is the result of a replay.
+	replayed struct {
+		Lines []string `json:"lines"`
 	}
 	sendParams struct {
 		Ticket    Ticket            `json:"ticket"`
@@ -123,6 +128,17 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 			return nil, Errorf(CodeInvalid, "%s is not a vat's id, such as v1", quoteShort(p.ID))
 		}
 		return nil, s.backend.RestartVat(ctx, p.ID, p.Forget)
+
+	case methodReplay:
+		var p idParams
+		if err := parseParams(params, &p); err != nil {
+			return nil, err
+		}
+		if !validRef("v", p.ID) {
+			return nil, Errorf(CodeInvalid, "%s is not a vat's id, such as v1", quoteShort(p.ID))
+		}
+		lines, err := s.backend.ReplayVat(ctx, p.ID)
+		return replayed{lines}, err
 
 	case methodSend:
 		var p sendParams

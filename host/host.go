@@ -56,6 +56,8 @@ type Config struct {
 	// MaxWorkers is the number of idle workers above which the least recently used are stopped, if
 	// nothing of their vats lives in their memory; 200 if zero.
 	MaxWorkers int
+	// Paused makes a kernel that begins no crank: for looking at a state.
+	Paused bool
 	// FreeBytes tells the free space where the store is; nil if that cannot run out.
 	FreeBytes func() (uint64, error)
 	// ReserveBytes is the free space below which nothing new is accepted; 256 MiB if zero.
@@ -77,19 +79,20 @@ type Kernel struct {
 	done   chan struct{} // closed when the loop has ended
 
 	// Of the loop's goroutine only:
-	vats     map[kernel.VatID]*vat
-	ready    []kernel.VatID // vats that may have something for Begin, least recently served first
-	working  bool           // the machine has work of its own
-	stopping bool
-	diskFull bool
-	fatal    error
-	workers  int                                   // live or starting
-	waiting  map[string][]chan struct{}            // for the answer of a ticket
-	launches map[kernel.SubID]func(failure string) // for the end of a launch
-	gone     map[kernel.SubID][]func()             // for nothing being left of a subcluster
-	leaving  map[*supervisor.Worker]kernel.SubID   // workers that were given up and have not exited
-	buried   map[kernel.SubID]bool                 // Gone is durable
-	expiring bool                                  // a timer will call expire
+	vats       map[kernel.VatID]*vat
+	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
+	working    bool           // the machine has work of its own
+	stopping   bool
+	diskFull   bool
+	fatal      error
+	workers    int                                   // live or starting
+	waiting    map[string][]chan struct{}            // for the answer of a ticket
+	launches   map[kernel.SubID]func(failure string) // for the end of a launch
+	gone       map[kernel.SubID][]func()             // for nothing being left of a subcluster
+	leaving    map[*supervisor.Worker]kernel.SubID   // workers that were given up and have not exited
+	buried     map[kernel.SubID]bool                 // Gone is durable
+	rehearsals map[*supervisor.Worker]*rehearsal
+	expiring   bool // a timer will call expire
 }
 
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
@@ -116,7 +119,7 @@ func Open(cfg Config) (*Kernel, error) {
 		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
-		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{},
+		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
 	}
 	k.group.init(k)
 	if err := k.recover(); err != nil {
@@ -167,7 +170,7 @@ func (k *Kernel) recover() error {
 	}
 	for _, v := range vats {
 		if v.Live && !v.Terminated {
-			c, err := m.Died(v.ID, v.Incarnation, kernel.CauseKernel, "", kernel.Idle, nowMillis())
+			c, err := m.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, nowMillis())
 			if err != nil {
 				return err
 			}
@@ -242,7 +245,7 @@ var always = func() chan struct{} { c := make(chan struct{}); close(c); return c
 
 // more is ready if the loop has something to do without waiting.
 func (k *Kernel) more() <-chan struct{} {
-	if k.working || (len(k.ready) > 0 && !k.diskFull) {
+	if k.working || (len(k.ready) > 0 && !k.diskFull && !k.cfg.Paused) {
 		return always
 	}
 	return nil
@@ -364,6 +367,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 func (k *Kernel) trace(e kernel.Event) {
 	switch e := e.(type) {
 	case kernel.Delivered:
+		k.recorded(k.vat(e.Vat), e.Records)
 		if k.log.IsDebug() {
 			k.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
 		}

@@ -25,6 +25,12 @@ type vat struct {
 	replayed    time.Time      // when that began
 	queued      bool           // listed in Kernel.ready
 	used        time.Time      // when it last had something to do
+	// paused says that its past is being rehearsed, which its next crank would change.
+	paused bool
+	// holding says that new messages are held back, so that the vat may come to rest; holdEvery is after how
+	// many records that is tried again, holdAt at which number.
+	holding           bool
+	holdEvery, holdAt uint64
 	// startFailures counts starts that failed in a row, deaths the deaths since the last progress.
 	startFailures, deaths int
 	// notBefore is when the next worker may be started.
@@ -43,7 +49,7 @@ func wait(n int) time.Duration { return min(firstWait<<min(n-1, 10), lastWait) }
 func (k *Kernel) vat(id kernel.VatID) *vat {
 	v := k.vats[id]
 	if v == nil {
-		v = &vat{id: id}
+		v = &vat{id: id, holdEvery: holdRecords, holdAt: holdRecords}
 		k.vats[id] = v
 	}
 	return v
@@ -69,7 +75,7 @@ func (k *Kernel) pump() {
 		k.apply(c)
 		k.working = more
 	}
-	if k.diskFull {
+	if k.diskFull || k.cfg.Paused {
 		return
 	}
 	list := k.ready
@@ -90,10 +96,10 @@ func (k *Kernel) pump() {
 
 // step does the next thing that a vat has to do, if its worker is free for it.
 func (k *Kernel) step(v *vat) error {
-	if v.crank != nil {
+	if v.crank != nil || v.paused {
 		return nil // its end wakes the vat
 	}
-	s, err := k.machine.Begin(v.id, nowMillis(), rand.Uint64())
+	s, err := k.machine.Begin(v.id, nowMillis(), rand.Uint64(), v.holding)
 	switch {
 	case err != nil:
 		return err
@@ -117,13 +123,9 @@ func (k *Kernel) start(v *vat) error {
 	if now := time.Now(); now.Before(v.notBefore) {
 		return nil // the timer that was set then wakes the vat
 	}
-	row, found, err := k.machine.Vat(v.id)
+	spec, found, err := k.spec(v.id)
 	if err != nil || !found {
 		return err
-	}
-	cfg, err := cluster.UnmarshalStored(row.Config)
-	if err != nil {
-		return errors.Join(err, fmt.Errorf("configuration of %s", v.id))
 	}
 	start, c, err := k.machine.StartWorker(v.id)
 	if err != nil {
@@ -131,15 +133,43 @@ func (k *Kernel) start(v *vat) error {
 	}
 	k.apply(c)
 	k.makeRoom()
-	start.Module, start.Parameters = cfg.Module, string(cfg.Parameters)
-	start.Replays = row.Records
-	start.MaxFrameBytes, start.MaxSyscalls = cfg.Limits.FrameBytes, cfg.Limits.Syscalls
-	v.sub, v.incarnation, v.up = row.Sub, start.Incarnation, false
+	spec.begin(start)
+	v.sub, v.incarnation, v.up = spec.sub, start.Incarnation, false
 	k.workers++
-	v.worker = k.cfg.Workers.Start(supervisor.Spec{
-		Program: cfg.Worker, SHA256: cfg.SHA256, Start: start, DeliveryTime: cfg.Limits.Delivery,
-	}, k.events)
+	v.worker = k.cfg.Workers.Start(spec.Spec, k.events)
 	return nil
+}
+
+// workerSpec is how a vat's worker is started.
+type workerSpec struct {
+	supervisor.Spec
+	sub kernel.SubID
+}
+
+// begin completes the first frame with what the machine knows.
+func (s *workerSpec) begin(start wire.Start) {
+	start.Module, start.Parameters, start.Replays = s.Start.Module, s.Start.Parameters, s.Start.Replays
+	start.MaxFrameBytes, start.MaxSyscalls = s.Start.MaxFrameBytes, s.Start.MaxSyscalls
+	s.Start = start
+}
+
+// spec reads how a vat's worker is started; found is false if there is no such vat.
+func (k *Kernel) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
+	row, found, err := k.machine.Vat(id)
+	if err != nil || !found {
+		return workerSpec{}, false, err
+	}
+	cfg, err := cluster.UnmarshalStored(row.Config)
+	if err != nil {
+		return workerSpec{}, false, fmt.Errorf("configuration of %s: %w", id, err)
+	}
+	return workerSpec{supervisor.Spec{
+		Program: cfg.Worker, SHA256: cfg.SHA256, DeliveryTime: cfg.Limits.Delivery,
+		Start: wire.Start{
+			Module: cfg.Module, Parameters: string(cfg.Parameters), Replays: row.Records,
+			MaxFrameBytes: cfg.Limits.FrameBytes, MaxSyscalls: cfg.Limits.Syscalls,
+		},
+	}, row.Sub}, true, nil
 }
 
 // makeRoom stops the least recently used idle worker, if there are too many, and nothing of its vat lives
@@ -174,6 +204,10 @@ func (k *Kernel) makeRoom() {
 
 // event handles what a worker said or what became of it.
 func (k *Kernel) event(e supervisor.Event) {
+	if r := k.rehearsals[e.Source()]; r != nil {
+		k.rehearse(r, e)
+		return
+	}
 	id, _ := kernel.ParseVatID(e.Source().Vat())
 	v := k.vat(id)
 	current := v.worker == e.Source() // a worker that was given up has something to say still
@@ -249,28 +283,69 @@ func (k *Kernel) replayed(v *vat, e supervisor.Done) {
 	k.apply(c)
 }
 
+// The kernel holds messages back from a vat whose transcript has grown by holdRecords, for holdTime or until
+// the vat is at rest. Each vain attempt doubles the number of records until the next.
+const (
+	holdRecords = 1000
+	holdTime    = 100 * time.Millisecond
+)
+
+// recorded notes how long a vat's transcript is now.
+func (k *Kernel) recorded(v *vat, records uint64) {
+	switch {
+	case records == 0:
+		v.holdEvery, v.holdAt = holdRecords, holdRecords
+		if v.holding {
+			v.holding = false
+			k.wake(v.id)
+		}
+	case !v.holding && records >= v.holdAt:
+		v.holding = true
+		k.after(holdTime, func() {
+			if k.vats[v.id] == v && v.holding {
+				v.holding = false
+				v.holdEvery *= 2
+				v.holdAt += v.holdEvery
+				k.log.Debug("vat does not come to rest", "vat", v.id, "records", records, "next", v.holdAt)
+				k.wake(v.id)
+			}
+		})
+	}
+}
+
 // read answers a worker that reads its own store during a crank.
 func (k *Kernel) read(v *vat, f wire.UpFrame) {
-	get := func(key string) (wire.Row, error) { return k.machine.StoreGet(v.id, key) }
-	next := func(prefix, after string) (wire.Row, error) { return k.machine.StoreNext(v.id, prefix, after) }
+	read := func() (wire.Row, error) {
+		switch f := f.(type) {
+		case wire.Get:
+			return k.machine.StoreGet(v.id, f.Key)
+		case wire.Next:
+			return k.machine.StoreNext(v.id, f.Prefix, f.After)
+		default:
+			panic(fmt.Sprintf("host: a read by %T", f))
+		}
+	}
 	if v.replay != nil {
-		get, next = v.replay.Get, v.replay.After
+		read = func() (wire.Row, error) { return readPast(v.replay, f) }
 	}
-	var row wire.Row
-	var err error
-	switch f := f.(type) {
-	case wire.Get:
-		row, err = get(f.Key)
-	case wire.Next:
-		row, err = next(f.Prefix, f.After)
-	default:
-		panic(fmt.Sprintf("host: a read by %T", f))
-	}
+	row, err := read()
 	if err != nil {
 		k.fail(err)
 		return
 	}
 	v.worker.Reply(row)
+}
+
+// readPast answers a worker that is given its past.
+func readPast(r *kernel.Replay, f wire.UpFrame) (wire.Row, error) {
+	switch f := f.(type) {
+	case wire.Get:
+		return r.Get(f.Key)
+	case wire.Next:
+		return r.After(f.Prefix, f.After)
+	default:
+		panic(fmt.Sprintf("host: a read by %T", f))
+	}
 }
 
 // finish commits a crank, or finds that the vat is at fault.
@@ -315,12 +390,9 @@ func (k *Kernel) exited(v *vat, e supervisor.Exited) {
 
 // over tells the machine that the vat's incarnation is over, and decides when the next may start.
 func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
-	doing := kernel.Idle
-	switch {
-	case v.crank != nil:
-		doing = kernel.Delivering
-	case v.replay != nil:
-		doing = kernel.Replaying
+	k.endRehearsals(v, "the vat's worker ended meanwhile")
+	death := kernel.Death{
+		Vat: v.id, Incarnation: v.incarnation, Cause: cause, Detail: detail, Crank: v.crank, Replaying: v.replay != nil,
 	}
 	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
 	delay := time.Duration(0)
@@ -339,7 +411,7 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
 		v.notBefore = time.Now().Add(delay)
 		k.after(delay, func() { k.wake(v.id) })
 	}
-	c, err := k.machine.Died(v.id, v.incarnation, cause, detail, doing, nowMillis())
+	c, err := k.machine.Died(death, nowMillis())
 	if err != nil {
 		k.fail(err)
 		return
@@ -351,6 +423,7 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
 // durable.
 func (k *Kernel) detach(id kernel.VatID) {
 	v := k.vat(id)
+	k.endRehearsals(v, "the vat was stopped meanwhile")
 	w := v.worker
 	if w == nil {
 		return

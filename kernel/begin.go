@@ -15,12 +15,11 @@ type Crank struct {
 	// What says in a few words what is delivered, for logs.
 	What string
 
-	position uint64
-	item     item
-	message  message // of a message or drain item: what is delivered, its target as it was parked
-	names    []naming
-	members  []KRef // promises of a notification
-	imports  [2]uint64
+	item    item
+	message message // of a message or drain item: what is delivered, its target as it was parked
+	names   []naming
+	members []KRef // promises of a notification
+	imports [2]uint64
 }
 
 // Step is what Begin found to do. At most one field is set; none means that there is nothing to do.
@@ -34,8 +33,10 @@ type Step struct {
 }
 
 // Begin looks for the next thing that a vat has to do. A crank changes nothing; it holds until its
-// Finish or until the vat's incarnation ends. now is in milliseconds, seed is for the vat's dice.
-func (m *Machine) Begin(v VatID, now int64, seed uint64) (s Step, err error) {
+// Finish or until the vat's incarnation ends. now is in milliseconds, seed is for the vat's dice. With hold,
+// new messages are held back, so that the vat may come to rest: of what is queued only notifications are
+// delivered, and what the vat that caused one has sent before it.
+func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err error) {
 	defer caught(&err)
 	t := m.begin(now)
 	u := t.lookRun(v)
@@ -53,7 +54,14 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64) (s Step, err error) {
 	if u.phase == stopped || u.head == u.tail {
 		return Step{}, nil
 	}
-	c := &Crank{Vat: v, Incarnation: u.inc, position: u.head, item: t.headItem(v, u)}
+	c := &Crank{Vat: v, Incarnation: u.inc}
+	if !hold {
+		c.item = t.headItem(v, u)
+	} else if it, ok := t.released(v, u); ok {
+		c.item = it
+	} else {
+		return Step{}, nil
+	}
 	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed = u.deliveries+1, now, seed
 	n := newNamer(t, v, u)
 	switch c.item.kind {
@@ -62,7 +70,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64) (s Step, err error) {
 		c.Deliver.Delivery = wire.StartVat{}
 	case itemNotify:
 		if _, _, ok := t.vref(v, c.item.promise); !ok {
-			t.popHead(v, t.run(v), c.item)
+			t.pop(v, t.run(v), c.item)
 			t.release(c.item.promise)
 			t.wakeMore(v)
 			return step(t.done()), nil
@@ -126,7 +134,7 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 // splatHead takes the message at the head of the queue and sends it on its way again, which rejects it
 // for the reason of the day.
 func (t *tx) splatHead(v VatID, c *Crank) {
-	t.popHead(v, t.run(v), c.item)
+	t.pop(v, t.run(v), c.item)
 	t.route(c.message, false)
 	t.releaseMessage(c.message)
 }
@@ -223,12 +231,15 @@ func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	if u.inc == u.deadInc {
 		u.inc++
 	}
-	row := t.vat(v)
-	start = wire.Start{
-		Vat: string(v), Name: row.name, Incarnation: u.inc,
+	start = t.startFrame(v, u)
+	return start, t.done(), nil
+}
+
+func (t *tx) startFrame(v VatID, u *run) wire.Start {
+	return wire.Start{
+		Vat: string(v), Name: t.vat(v).name, Incarnation: u.inc,
 		HighObject: u.spanObject, HighPromise: u.spanPromise,
 	}
-	return start, t.done(), nil
 }
 
 func (t *tx) vat(v VatID) *vatRow {

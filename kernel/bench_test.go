@@ -37,7 +37,7 @@ func BenchmarkCrank(b *testing.B) {
 		}
 	}
 	step := func(v kernel.VatID) bool {
-		s, err := m.Begin(v, 1, 1)
+		s, err := m.Begin(v, 1, 1, false)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -49,8 +49,9 @@ func (c Cause) fault() bool { return c >= CauseMalformed }
 // decided is rejected, by the vat's next Begins. What it was given is delivered again, or given up if it
 // killed too often. A report on an incarnation that is already known
 // to be dead gives a commit with Number 0, which changes nothing.
-func (m *Machine) Died(v VatID, inc uint64, cause Cause, detail string, doing Doing, now int64) (c Commit, err error) {
+func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 	defer caught(&err)
+	v, inc, cause := d.Vat, d.Incarnation, d.Cause
 	t := m.begin(now)
 	u := t.runs.edit(t, KRef(v))
 	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
@@ -66,28 +67,29 @@ func (m *Machine) Died(v VatID, inc uint64, cause Cause, detail string, doing Do
 	}
 	u.restarts++
 	why := cause.String()
-	if detail != "" {
-		why += ": " + detail
+	if d.Detail != "" {
+		why += ": " + d.Detail
 	}
 	if sub := t.vat(v).sub; !u.started && cause != CauseKilled && t.launching(sub) {
 		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
 		return t.done(), nil
 	}
-	t.charge(v, u, cause, why, doing)
+	t.charge(d, u, why)
 	return t.done(), nil
 }
 
-// Doing is what a worker was doing when it ended.
-type Doing uint8
-
-const (
-	// Idle: it had no delivery.
-	Idle Doing = iota
-	// Delivering: a crank was in flight.
-	Delivering
-	// Replaying: it was being given its past.
-	Replaying
-)
+// Death is the end of an incarnation's worker.
+type Death struct {
+	Vat         VatID
+	Incarnation uint64
+	Cause       Cause
+	// Detail is one line for people.
+	Detail string
+	// Crank is what was in flight, if anything was.
+	Crank *Crank
+	// Replaying says that the worker was being given its past.
+	Replaying bool
+}
 
 // Diverged reports that the replay of a live incarnation came out other than recorded: its memory cannot
 // be made again, and the vat starts from its durable state. The caller stops the worker.
@@ -120,11 +122,12 @@ func (t *tx) bury(v VatID, u *run) {
 }
 
 // charge does what the table of deaths says.
-func (t *tx) charge(v VatID, u *run, cause Cause, why string, doing Doing) {
+func (t *tx) charge(d Death, u *run, why string) {
+	v, cause, delivering := d.Vat, d.Cause, d.Crank != nil
 	event := Died{v, u.inc, cause, 0}
 	code := capdata.Code("")
 	switch {
-	case cause == CauseStart, doing != Delivering && cause == CauseKilled:
+	case cause == CauseStart, !delivering && cause == CauseKilled:
 	case cause == CauseKilled:
 		u.kills++
 		if u.kills >= maxKills {
@@ -132,13 +135,13 @@ func (t *tx) charge(v VatID, u *run, cause Cause, why string, doing Doing) {
 		}
 	default:
 		u.deaths++
-		if doing == Replaying {
+		if d.Replaying {
 			if u.replays++; u.replays >= maxAttempts {
 				t.loseMemory(v, u, fmt.Sprintf("its replay killed %d workers, the last: %s", maxAttempts, why))
 				u.deaths = 0
 			}
 		}
-		if doing != Delivering {
+		if !delivering {
 			break
 		}
 		u.attempts++
@@ -152,7 +155,7 @@ func (t *tx) charge(v VatID, u *run, cause Cause, why string, doing Doing) {
 	}
 	t.event(event)
 	if code != "" {
-		t.poison(v, u, code, why)
+		t.poison(v, u, d.Crank.item, code, why)
 		u.deaths = 0
 	}
 	switch {
@@ -166,10 +169,9 @@ func (t *tx) charge(v VatID, u *run, cause Cause, why string, doing Doing) {
 	}
 }
 
-// poison gives up the delivery at the head of the queue. A message is kept for inspection, its result
+// poison gives up a delivery. A message is kept for inspection, its result
 // rejected; anything else counts as delivered.
-func (t *tx) poison(v VatID, u *run, code capdata.Code, why string) {
-	it := t.headItem(v, u)
+func (t *tx) poison(v VatID, u *run, it item, code capdata.Code, why string) {
 	attempts := u.attempts + u.kills
 	event := Poisoned{Vat: v, Code: string(code)}
 	switch it.kind {
@@ -186,7 +188,7 @@ func (t *tx) poison(v VatID, u *run, code capdata.Code, why string) {
 			return
 		}
 		event.What = "notification of " + string(it.promise)
-		t.popHead(v, u, it)
+		t.pop(v, u, it)
 		t.retire(v, it.promise)
 		t.release(it.promise)
 	default:
@@ -194,7 +196,7 @@ func (t *tx) poison(v VatID, u *run, code capdata.Code, why string) {
 		target, _ := t.target(c, v)
 		msg := c.message
 		event.What = "message to " + string(target)
-		t.popHead(v, u, it)
+		t.pop(v, u, it)
 		if msg.result != "" {
 			t.settle(msg.result, true, kernelError(code, why))
 			t.release(msg.result)
@@ -302,13 +304,13 @@ func (t *tx) rejectQueued(v VatID) {
 		it := t.headItem(v, u)
 		switch it.kind {
 		case itemStart, itemNotify:
-			t.popHead(v, u, it)
+			t.pop(v, u, it)
 			t.push(v, u, it)
 			continue
 		}
 		c := &Crank{item: it}
 		t.target(c, v)
-		t.popHead(v, u, it)
+		t.pop(v, u, it)
 		if c.message.result != "" {
 			t.settle(c.message.result, true, kernelError(capdata.VAT_TERMINATED, "the vat is stopped: "+u.why))
 		}

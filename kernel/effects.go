@@ -43,6 +43,8 @@ type Delivered struct {
 	Vat    VatID
 	Number uint64
 	What   string
+	// Records is the length of the vat's transcript now; 0 if it is at rest.
+	Records uint64
 }
 
 // Rejected says that a message was not delivered; its result, if any, was rejected with Code (empty if

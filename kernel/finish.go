@@ -13,8 +13,9 @@ import (
 func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (commit Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
+	t.actor = c.Vat
 	u := t.run(c.Vat)
-	if u.phase != live || u.inc != c.Incarnation || u.inc <= u.deadInc || u.head != c.position {
+	if u.phase != live || u.inc != c.Incarnation || u.inc <= u.deadInc {
 		panic(fmt.Sprintf("kernel: crank of %s is finished after its incarnation ended", c.Vat))
 	}
 	if done.Outcome.Fault != "" {
@@ -37,13 +38,13 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 	u.deliveries++
 	m.cranks++
 	u.deaths, u.replays = 0, 0
-	t.event(Delivered{c.Vat, u.deliveries, c.What})
 	if call.exit == exitSuccess {
 		t.kill(c.Vat, "the vat exited: "+call.why)
 	} else {
 		t.endCrank(c, u, done, frame, call.written)
 		t.wakeMore(c.Vat)
 	}
+	t.event(Delivered{c.Vat, u.deliveries, c.What, u.records})
 	return t.done(), nil
 }
 
@@ -51,7 +52,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 func (t *tx) consume(c *Crank, u *run) {
 	t.applyNames(c.Vat, c.names)
 	u.importObjects, u.importPromises = c.imports[0], c.imports[1]
-	t.popHead(c.Vat, u, c.item)
+	t.pop(c.Vat, u, c.item)
 	switch c.item.kind {
 	case itemStart:
 		u.started = true
@@ -79,7 +80,7 @@ func (m *Machine) exitWithFailure(c *Crank, why string, now int64) (Commit, erro
 	t.kill(c.Vat, "the vat exited with a failure: "+why)
 	u := t.run(c.Vat)
 	if c.message.target != "" {
-		t.popHead(c.Vat, u, c.item)
+		t.pop(c.Vat, u, c.item)
 		t.splat(c.message, capdata.VAT_TERMINATED, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
 		t.releaseMessage(c.message)
 	}

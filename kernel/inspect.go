@@ -57,7 +57,7 @@ func (t *tx) exportVat(v VatID) Vat {
 	out := Vat{
 		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
 		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc,
-		Queue: u.tail - u.head, Restarts: u.restarts, Deliveries: u.deliveries,
+		Queue: u.items, Restarts: u.restarts, Deliveries: u.deliveries,
 		Records: u.records, Lost: u.lost,
 		HasWork: u.phase != dead && (u.reap != 0 || u.head < u.rejectUntil || (u.phase == live && u.head != u.tail)),
 	}

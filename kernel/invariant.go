@@ -123,8 +123,8 @@ func (c *checker) queues() {
 		}
 	})
 	for v, u := range sorted(c.runs) {
-		if uint64(items[string(v)]) != u.tail-u.head {
-			c.bad("I2: the queue of %s has %d items, its counters say %d", v, items[string(v)], u.tail-u.head)
+		if uint64(items[string(v)]) != u.items {
+			c.bad("I2: the queue of %s has %d items, its counter says %d", v, items[string(v)], u.items)
 		}
 		delete(items, string(v))
 	}

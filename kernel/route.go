@@ -89,8 +89,12 @@ func loneObject(d Data) (KRef, bool) {
 
 // push appends an item to a vat's queue. The item's counts are taken by the caller.
 func (t *tx) push(v VatID, u *run, it item) {
+	if it.from == "" {
+		it.from = t.actor
+	}
 	t.create(keyQueue(v, u.tail), it.encode(t.m.enc))
 	u.tail++
+	u.items++
 	t.effect(Wake{v})
 }
 
@@ -148,21 +152,50 @@ func (t *tx) parked(k KRef, p *promise) message {
 
 // headItem returns the item at the head of a vat's queue.
 func (t *tx) headItem(v VatID, u *run) item {
-	key := keyQueue(v, u.head)
-	b, ok := t.get(key)
+	it, ok := t.itemAt(v, u.head)
 	if !ok {
-		t.m.dec.key = key
+		t.m.dec.key = keyQueue(v, u.head)
 		t.m.dec.corrupt(errMissing)
 	}
-	var it item
-	it.decode(t.m.dec, key, b)
 	return it
 }
 
-// popHead removes the item at the head of a vat's queue. A drain item goes with the last message that
-// it stands for: popHead removes that message, and the item only if none is left. The counts of what
-// was removed pass to the caller; those of the drain item itself are given back here.
-func (t *tx) popHead(v VatID, u *run, it item) {
+func (t *tx) itemAt(v VatID, n uint64) (it item, found bool) {
+	key := keyQueue(v, n)
+	b, ok := t.get(key)
+	if !ok {
+		return item{}, false
+	}
+	it.decode(t.m.dec, key, b)
+	it.at = n
+	return it, true
+}
+
+// holdWindow bounds how many items are looked at for one that is not held back.
+const holdWindow = 256
+
+// released returns the first item that is delivered although messages are held back: a notification, or
+// what the vat that caused it has sent before.
+func (t *tx) released(v VatID, u *run) (it item, found bool) {
+	for n := u.head; n < u.tail && n < u.head+holdWindow; n++ {
+		it, found = t.itemAt(v, n)
+		if !found || it.kind == itemMessage || it.kind == itemDrain {
+			continue
+		}
+		for m := u.head; m < n && it.from != ""; m++ {
+			if earlier, ok := t.itemAt(v, m); ok && earlier.from == it.from {
+				return earlier, true
+			}
+		}
+		return it, true
+	}
+	return item{}, false
+}
+
+// pop removes an item from a vat's queue. A drain item goes with the last message that it stands for: pop
+// removes that message, and the item only if none is left. The counts of what was removed pass to the
+// caller; those of the drain item itself are given back here.
+func (t *tx) pop(v VatID, u *run, it item) {
 	u.attempts, u.kills, u.forgotten = 0, 0, false
 	switch it.kind {
 	case itemDrain:
@@ -177,6 +210,21 @@ func (t *tx) popHead(v VatID, u *run, it item) {
 	case itemMessage:
 		u.messages--
 	}
-	t.delete(keyQueue(v, u.head))
-	u.head++
+	t.removeItem(v, u, it.at)
+}
+
+// removeItem takes an item out and moves the head to the next one.
+func (t *tx) removeItem(v VatID, u *run, at uint64) {
+	t.delete(keyQueue(v, at))
+	u.items--
+	if u.items == 0 {
+		u.head = u.tail
+		return
+	}
+	for ; at == u.head; at++ {
+		u.head++
+		if _, ok := t.get(keyQueue(v, u.head)); ok {
+			return
+		}
+	}
 }

@@ -85,8 +85,9 @@ type run struct {
 	// inc numbers the latest incarnation, deadInc the latest one known to be dead. They are equal when
 	// no worker holds memory of this vat.
 	inc, deadInc uint64
-	// head and tail count the items of its queue, messages those of them that count against maxQueue.
-	head, tail, messages uint64
+	// The items of its queue lie between head and tail; items counts them, messages those that count
+	// against maxQueue. There is an item at head, if there is any; others may have been taken out of turn.
+	head, tail, items, messages uint64
 	// rejectUntil is the position below which items of the queue belong to a life that was stopped.
 	rejectUntil uint64
 	// reap is the stage of putting the latest dead incarnation away: 0 when that is done. Until then
@@ -166,7 +167,10 @@ const (
 
 // item is an entry of a vat's queue.
 type item struct {
+	// at is its position; it is in the key, not in the row.
+	at      uint64
 	kind    itemKind
+	from    VatID // the vat whose crank queued it, if one did
 	promise KRef
 	msg     message
 }
@@ -395,9 +399,9 @@ func (v *vatRow) decode(r *rowDecoder, key string, b []byte) {
 }
 
 // counters lists the numbers of a run in the order of its row.
-func (u *run) counters() [29]*uint64 {
+func (u *run) counters() [30]*uint64 {
 	return [...]*uint64{
-		&u.inc, &u.deadInc, &u.head, &u.tail, &u.messages, &u.rejectUntil, &u.deliveries,
+		&u.inc, &u.deadInc, &u.head, &u.tail, &u.items, &u.messages, &u.rejectUntil, &u.deliveries,
 		&u.importObjects, &u.importPromises, &u.highObject, &u.highPromise,
 		&u.attempts, &u.kills, &u.deaths, &u.restarts, &u.poisoned, &u.maxQueue, &u.maxRestarts, &u.reap,
 		&u.span, &u.records, &u.recordBytes, &u.spanObject, &u.spanPromise, &u.decides, &u.ephemerals, &u.replays,
@@ -406,7 +410,7 @@ func (u *run) counters() [29]*uint64 {
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(36, func() {
+	return r.row(37, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -421,14 +425,14 @@ func (u *run) encode(r *rowEncoder) []byte {
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 36)
+	r.open(key, b, 37)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
 	}
 	u.never, u.stopOnFault, u.started, u.lost, u.forgotten = r.bool(), r.bool(), r.bool(), r.bool(), r.bool()
 	u.why = r.str()
-	if u.phase > dead || u.head > u.tail || u.deadInc > u.inc {
+	if u.phase > dead || u.head > u.tail || u.items > u.tail-u.head || (u.items == 0) != (u.head == u.tail) || u.deadInc > u.inc {
 		r.corrupt(fmt.Errorf("impossible state"))
 	}
 }
@@ -464,12 +468,17 @@ func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (i *item) encode(r *rowEncoder) []byte {
-	return r.row(6, func() { r.uint(uint64(i.kind)); r.str(string(i.promise)); r.message(i.msg) })
+	return r.row(7, func() {
+		r.uint(uint64(i.kind))
+		r.str(string(i.from))
+		r.str(string(i.promise))
+		r.message(i.msg)
+	})
 }
 
 func (i *item) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 6)
-	*i = item{kind: itemKind(r.uint()), promise: KRef(r.str()), msg: r.message()}
+	r.open(key, b, 7)
+	*i = item{kind: itemKind(r.uint()), from: VatID(r.str()), promise: KRef(r.str()), msg: r.message()}
 	if i.kind > itemStart {
 		r.corrupt(fmt.Errorf("item of kind %d", i.kind))
 	}

@@ -388,7 +388,7 @@ func (s *sim) step() bool {
 			s.checkMemory(v)
 			return true
 		}
-		step, err := s.m.Begin(v, s.now, 7)
+		step, err := s.m.Begin(v, s.now, 7, !s.calm && s.rng.IntN(3) == 0)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -479,16 +479,11 @@ func (s *sim) replay(v kernel.VatID) {
 }
 
 func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {
-	_, flying := s.flights[v]
+	death := kernel.Death{Vat: v, Incarnation: inc, Cause: cause, Crank: s.flights[v]}
+	death.Replaying = death.Crank == nil && s.rng.IntN(4) == 0
 	delete(s.up, v)
 	delete(s.flights, v)
-	doing := kernel.Idle
-	if flying {
-		doing = kernel.Delivering
-	} else if s.rng.IntN(4) == 0 {
-		doing = kernel.Replaying
-	}
-	c, err := s.m.Died(v, inc, cause, "", doing, s.now)
+	c, err := s.m.Died(death, s.now)
 	if err != nil {
 		s.t.Fatal(err)
 	}

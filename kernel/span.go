@@ -169,6 +169,16 @@ type transcriptRecord struct {
 	up      []byte
 }
 
+// Rehearse is Replay for a worker that is not to become the vat's: it also tells that worker's first frame.
+func (m *Machine) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
+	defer caught(&err)
+	if r, err = m.Replay(v); r == nil || err != nil {
+		return wire.Start{}, nil, err
+	}
+	t := m.begin(0)
+	return t.startFrame(v, t.lookRun(v)), r, nil
+}
+
 // Replay returns what is to be replayed to a fresh worker of a vat; nil if there is nothing.
 func (m *Machine) Replay(v VatID) (r *Replay, err error) {
 	defer caught(&err)
@@ -261,7 +271,7 @@ func (r *Replay) write(key string, value []byte) {
 
 // divergence finds the first difference, in words for the author of the vat.
 func (r *Replay) divergence(came wire.Done) *Divergence {
-	d := &Divergence{Delivery: r.record.deliver.Number, What: describeDelivery(r.record.deliver.Delivery)}
+	d := &Divergence{Delivery: r.record.deliver.Number, What: DescribeDelivery(r.record.deliver.Delivery)}
 	d.Recorded, d.Came = "a frame too large to be kept", fmt.Sprintf("%d syscalls", len(came.Syscalls))
 	if !r.record.whole {
 		return d
@@ -275,10 +285,10 @@ func (r *Replay) divergence(came wire.Done) *Divergence {
 	for i := range max(len(was.Syscalls), len(came.Syscalls)) {
 		a, b := "no further syscall", "no further syscall"
 		if i < len(was.Syscalls) {
-			a = describeSyscall(was.Syscalls[i])
+			a = DescribeSyscall(was.Syscalls[i])
 		}
 		if i < len(came.Syscalls) {
-			b = describeSyscall(came.Syscalls[i])
+			b = DescribeSyscall(came.Syscalls[i])
 		}
 		if a != b {
 			d.Recorded, d.Came = fmt.Sprintf("syscall %d: %s", i, a), fmt.Sprintf("syscall %d: %s", i, b)
@@ -290,7 +300,8 @@ func (r *Replay) divergence(came wire.Done) *Divergence {
 	return d
 }
 
-func describeDelivery(d wire.Delivery) string {
+// DescribeDelivery tells a delivery in a line, its data cut to a length, for the author of the vat.
+func DescribeDelivery(d wire.Delivery) string {
 	switch d := d.(type) {
 	case wire.StartVat:
 		return "start"
@@ -303,8 +314,8 @@ func describeDelivery(d wire.Delivery) string {
 	}
 }
 
-// describeSyscall tells a syscall in full up to a length: it is for the vat's author, whose data it is.
-func describeSyscall(s wire.Syscall) string {
+// DescribeSyscall tells a syscall in a line, its data cut to a length, for the author of the vat.
+func DescribeSyscall(s wire.Syscall) string {
 	return strings.TrimPrefix(fmt.Sprintf("%T", s), "wire.") + " " + clip(fmt.Sprintf("%+v", s))
 }
 

@@ -203,14 +203,13 @@ func (t *tx) dropHead(v VatID, u *run) {
 	case itemDrain:
 		// The messages go the way of those whose target is gone; the item's count goes with them.
 		t.addWork(work{kind: workDrain, promise: it.promise})
-		t.delete(keyQueue(v, u.head))
-		u.head++
+		t.removeItem(v, u, it.at)
 	case itemMessage:
-		t.popHead(v, u, it)
+		t.pop(v, u, it)
 		t.route(it.msg, false)
 		t.releaseMessage(it.msg)
 	default:
-		t.popHead(v, u, it)
+		t.pop(v, u, it)
 		if it.kind == itemNotify {
 			t.release(it.promise)
 		}

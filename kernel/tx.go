@@ -13,6 +13,8 @@ import (
 type tx struct {
 	m   *Machine
 	now int64
+	// actor is the vat whose crank this is, if it is one.
+	actor VatID
 
 	rows    map[string]*row
 	slab    slab[row]
@@ -50,7 +52,7 @@ func (m *Machine) begin(now int64) *tx {
 		t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
 		m.tx = t
 	}
-	t.now = now
+	t.now, t.actor = now, ""
 	clear(t.rows)
 	t.slab.n = 0
 	t.changed, t.maybeFree, t.failed = t.changed[:0], t.maybeFree[:0], t.failed[:0]

@@ -35,7 +35,9 @@ type Options struct {
 	Durability string
 	// AcceptRollback lets the kernel run on a state that is older than what it acknowledged.
 	AcceptRollback bool
-	Logger         hclog.Logger
+	// Paused makes a kernel that does nothing by itself, to look at its state.
+	Paused bool
+	Logger hclog.Logger
 	// Version is the version of this program.
 	Version string
 }
@@ -79,7 +81,7 @@ func newKernel(_ context.Context, o Options) (_ Kernel, err error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	k, err := host.Open(host.Config{
-		Store: store, Witness: storage.NewWitness(filepath.Join(o.Dir, "witness")), AcceptRollback: o.AcceptRollback,
+		Store: store, Witness: storage.NewWitness(filepath.Join(o.Dir, "witness")), AcceptRollback: o.AcceptRollback, Paused: o.Paused,
 		Workers: workers, Logger: o.Logger, FreeBytes: func() (uint64, error) { return freeBytes(dir) },
 	})
 	if errors.Is(err, storage.ErrRolledBack) {
@@ -274,6 +276,16 @@ func (b *backend) RestartVat(ctx context.Context, s string, forget bool) error {
 		return control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
 	}
 	return coded(b.Restart(ctx, id, forget))
+}
+
+// ReplayVat is part of control.Backend.
+func (b *backend) ReplayVat(ctx context.Context, s string) ([]string, error) {
+	id, ok := kernel.ParseVatID(s)
+	if !ok {
+		return nil, control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
+	}
+	lines, err := b.Rehearse(ctx, id)
+	return lines, coded(err)
 }
 
 func (b *backend) Send(ctx context.Context, c control.Call) (control.Answer, error) {

@@ -120,7 +120,7 @@ accepted is not lost, and nothing happens twice.`,
 		}
 	}
 	add("life", a.runCommand(), a.startCommand(), a.stopCommand())
-	add("look", a.statusCommand(), a.psCommand(), a.poisonedCommand(), a.checkCommand())
+	add("look", a.statusCommand(), a.psCommand(), a.poisonedCommand(), a.checkCommand(), a.replayCommand())
 	add("work", a.launchCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand())
 	return root

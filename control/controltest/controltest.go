@@ -161,6 +161,18 @@ func (f *Fake) Terminate(_ context.Context, subcluster string) error {
 	return nil
 }
 
+// ReplayVat implements [control.Backend].
+func (f *Fake) ReplayVat(_ context.Context, vat string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, v := range f.mu.vats {
+		if v.ID == vat {
+			return []string{"delivery 1: start", "all 1 deliveries came out as recorded"}, nil
+		}
+	}
+	return nil, control.Errorf(control.CodeNotFound, "there is no vat %s", vat)
+}
+
 // RestartVat implements [control.Backend]. With forget the vat's worker is gone afterwards.
 func (f *Fake) RestartVat(_ context.Context, vat string, forget bool) error {
 	f.mu.Lock()

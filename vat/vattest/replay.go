@@ -130,7 +130,7 @@ func (k *Kernel) crank(c *kernel.Crank) {
 			k.tb.Errorf("vat %s: %v", c.Vat, fault)
 		}
 		k.stop(c.Vat)
-		k.do(k.machine.Died(c.Vat, c.Incarnation, fault.Cause, fault.Reason, kernel.Delivering, k.now))
+		k.do(k.machine.Died(kernel.Death{Vat: c.Vat, Incarnation: c.Incarnation, Cause: fault.Cause, Detail: fault.Reason, Crank: c}, k.now))
 		return
 	}
 	k.do(commit, err)

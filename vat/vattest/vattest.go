@@ -305,7 +305,7 @@ func (k *Kernel) Step() bool {
 		}
 		v := k.woken[0]
 		k.woken = k.woken[1:]
-		step, err := k.machine.Begin(v, k.now+1, uint64(k.now))
+		step, err := k.machine.Begin(v, k.now+1, uint64(k.now), false)
 		if err != nil {
 			k.tb.Fatal(err)
 		}
@@ -339,7 +339,7 @@ func (k *Kernel) kill(v kernel.VatID) {
 	k.tb.Helper()
 	if row := k.vat(v); row.Live {
 		k.stop(v)
-		k.do(k.machine.Died(v, row.Incarnation, kernel.CauseKilled, "", kernel.Idle, k.now))
+		k.do(k.machine.Died(kernel.Death{Vat: v, Incarnation: row.Incarnation, Cause: kernel.CauseKilled}, k.now))
 	}
 }
 

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"ocapkernel.dev/control"
+)
+
+func (a *app) replayCommand() *cobra.Command {
+	return a.withJSON(&cobra.Command{
+		Use:   "replay VAT",
+		Short: "Show what a vat did since it was last at rest, by doing it again",
+		Long: `Give the deliveries that a vat got since it was last at rest to a fresh process, and print each of them, each
+syscall that it makes, and where it does not do what was recorded. This is what the kernel does when the vat's
+process has died; here it changes nothing. It works with a running kernel, whose vat waits meanwhile, and with a
+stopped one.`,
+		Args: exactly("VAT"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.replay(cmd.Context(), args[0]) },
+	})
+}
+
+func (a *app) replay(ctx context.Context, vat string) error {
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	client, err := control.Dial(ctx, dir)
+	var lines []string
+	switch {
+	case control.CodeOf(err) == control.CodeNotRunning:
+		lines, err = a.replayStopped(ctx, dir, vat)
+	case err == nil:
+		defer client.Close()
+		lines, err = client.ReplayVat(ctx, vat)
+	}
+	if err != nil {
+		return err
+	}
+	return a.print(map[string]any{"vat": vat, "lines": lines}, func(w io.Writer) {
+		for _, line := range lines {
+			fmt.Fprintln(w, strings.TrimRight(printable(line), " "))
+		}
+	})
+}
+
+// replayStopped runs a kernel that begins nothing over the state.
+func (a *app) replayStopped(ctx context.Context, dir, vat string) (lines []string, err error) {
+	lock, err := openState(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	log, closeLog := a.logger(&runFlags{logLevel: "error"})
+	defer closeLog()
+	k, err := a.newKernel(ctx, Options{Dir: dir, Durability: "power", Logger: log, Version: a.version, Paused: true})
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error { return k.Run(ctx) })
+	lines, err = k.ReplayVat(ctx, vat)
+	stop()
+	return lines, errors.Join(err, g.Wait())
+}

@@ -1,0 +1,127 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/supervisor"
+)
+
+// rehearsal is a replay to a worker that does not become the vat's: for the author of a vat, who wants to
+// see what it did.
+type rehearsal struct {
+	v      *vat
+	worker *supervisor.Worker
+	past   *kernel.Replay
+	lines  []string
+	done   func([]string, error)
+}
+
+// Rehearse gives the past of a vat, since it was last at rest, to a fresh worker, and returns a line for
+// each delivery and syscall, and one for where it diverges. Meanwhile the vat gets no deliveries. It
+// changes nothing.
+func (k *Kernel) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error) {
+	return ask(ctx, k, func(done func([]string, error)) {
+		k.beginRehearsal(id, done)
+	})
+}
+
+func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
+	spec, found, err := k.spec(id)
+	if err != nil {
+		k.fail(err)
+	}
+	if !found || err != nil {
+		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)})
+		return
+	}
+	v := k.vat(id)
+	if v.crank != nil || v.replay != nil || v.paused { // soon it is not; the transcript must hold still
+		k.after(5*time.Millisecond, func() { k.beginRehearsal(id, done) })
+		return
+	}
+	start, past, err := k.machine.Rehearse(id)
+	switch {
+	case err != nil:
+		k.fail(err)
+		done(nil, err)
+		return
+	case past == nil:
+		done([]string{"the vat is at rest: all of its state is in its store, and there is nothing to replay"}, nil)
+		return
+	}
+	spec.begin(start)
+	v.paused = true
+	r := &rehearsal{v: v, past: past, done: done}
+	r.worker = k.cfg.Workers.Start(spec.Spec, k.events)
+	k.rehearsals[r.worker] = r
+}
+
+// rehearse handles what a rehearsing worker says.
+func (k *Kernel) rehearse(r *rehearsal, e supervisor.Event) {
+	if _, exited := e.(supervisor.Exited); r.done == nil && !exited {
+		return // it is over
+	}
+	switch e := e.(type) {
+	case supervisor.Ready:
+		k.rehearseNext(r)
+	case supervisor.Read:
+		row, err := readPast(r.past, e.Frame)
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		r.worker.Reply(row)
+	case supervisor.Done:
+		for _, s := range e.Done.Syscalls {
+			r.lines = append(r.lines, "  "+kernel.DescribeSyscall(s))
+		}
+		if err := r.past.Answer(e.Done, e.Frame); err != nil {
+			k.endRehearsal(r, "it diverges: "+err.Error())
+			return
+		}
+		k.rehearseNext(r)
+	case supervisor.Exited:
+		k.endRehearsal(r, fmt.Sprintf("the worker ended: %s: %s", e.Cause, e.Detail))
+		delete(k.rehearsals, r.worker)
+	}
+}
+
+func (k *Kernel) rehearseNext(r *rehearsal) {
+	d, more, err := r.past.Next()
+	switch {
+	case err != nil:
+		k.fail(err)
+	case !more:
+		k.endRehearsal(r, fmt.Sprintf("all %d deliveries came out as recorded", r.past.Records()))
+	default:
+		r.lines = append(r.lines, fmt.Sprintf("delivery %d: %s", d.Number, kernel.DescribeDelivery(d.Delivery)))
+		r.worker.Deliver(d)
+	}
+}
+
+// endRehearsals ends those of a vat whose past is about to change.
+func (k *Kernel) endRehearsals(v *vat, why string) {
+	if !v.paused {
+		return
+	}
+	for _, r := range k.rehearsals { // there is one
+		if r.v == v {
+			k.endRehearsal(r, why)
+		}
+	}
+}
+
+// endRehearsal answers and lets the vat go on. Its worker ends; later calls for the same one do nothing.
+func (k *Kernel) endRehearsal(r *rehearsal, last string) {
+	if r.done == nil {
+		return
+	}
+	r.done(append(r.lines, last), nil)
+	r.done = nil
+	r.v.paused = false
+	r.worker.Kill()
+	k.wake(r.v.id)
+}
