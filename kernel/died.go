@@ -66,6 +66,7 @@ func (m *Machine) Died(v VatID, inc uint64, cause Cause, detail string, deliveri
 		why += ": " + detail
 	}
 	if sub := t.vat(v).sub; !u.started && cause != CauseKilled && t.launching(sub) {
+		t.event(Died{v, inc, cause, 0})
 		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
 		return t.done(), nil
 	}
@@ -192,7 +193,7 @@ func (m *Machine) Restart(v VatID) (c Commit, err error) {
 		t.bury(v, u)
 		t.effect(StopWorker{v})
 	}
-	u.phase, u.why = live, ""
+	u.phase = live // why stays: what was queued before is still to be rejected for it
 	u.deaths, u.attempts, u.kills = 0, 0, 0
 	t.effect(Wake{v})
 	return t.done(), nil
@@ -211,7 +212,7 @@ func (t *tx) reap(v VatID) {
 		}
 		k := KRef(key[len(prefixDecides(v)):])
 		t.touch(k)
-		if units++; units >= sliceUnits {
+		if units++; units >= sliceUnits || t.sliceFull() {
 			t.effect(Wake{v})
 			return
 		}
@@ -226,7 +227,7 @@ func (t *tx) reap(v VatID) {
 			}
 			after = key
 			t.orphan(v, KRef(value), wire.Ref(key[len(prefixCList(v)):]))
-			if units++; units >= sliceUnits {
+			if units++; units >= sliceUnits || t.sliceFull() {
 				t.effect(Wake{v})
 				return
 			}
@@ -240,7 +241,7 @@ func (t *tx) reap(v VatID) {
 // Notifications go to the end of the queue, since what is durable in the vat may still wait for them.
 func (t *tx) rejectQueued(v VatID) {
 	u := t.run(v)
-	for units := 0; u.head < u.rejectUntil && units < sliceUnits; units++ {
+	for units := 0; u.head < u.rejectUntil && units < sliceUnits && !t.sliceFull(); units++ {
 		it := t.headItem(v, u)
 		switch it.kind {
 		case itemStart, itemNotify:

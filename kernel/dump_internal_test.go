@@ -180,7 +180,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 			s += " parked " + d.message(d.t.m.dec.message())
 		}
 		if p.state != unresolved {
-			s += " " + d.data(p.value)
+			s += " " + d.data(d.t.value(k, p))
 		}
 		rest = append(rest, s)
 	}
@@ -207,7 +207,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
 		w.decode(d.t.m.dec, "", b)
-		add("work %s %s%s", [...]string{"tell", "drain", "reap", "bury"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
+		add("work %s %s%s", [...]string{"tell", "drain", "free", "bury"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
 }

@@ -58,7 +58,10 @@ type promise struct {
 	drained bool
 	// waitsFor is the promise on which the message is parked whose result this is.
 	waitsFor KRef
-	value    Data
+	// value is that of a settled promise, once known: it has a row of its own, so that who counts a
+	// reference to a large value does not write it again. Use tx.value.
+	value Data
+	known bool
 }
 
 // phase is the state of a vat as far as it is durable.
@@ -178,7 +181,7 @@ type workKind uint8
 const (
 	workTell  workKind = iota // tell the subscribers of a settled promise
 	workDrain                 // reject the messages parked on a promise that leads nowhere
-	workReap                  // reject what dead incarnations decided, orphan what lived in their memory
+	workFree                  // let go of a promise, the last holder of which was let go
 	workBury                  // remove a dead vat
 )
 
@@ -332,7 +335,7 @@ func (o *object) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(14, func() {
+	return r.row(12, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
@@ -348,12 +351,11 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.bool(p.drained)
 		r.str(string(p.waitsFor))
 		r.uint(0) // flags: room for "durably watched" of design 5a
-		r.data(p.value)
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 14)
+	r.open(key, b, 12)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	for range r.arr() {
 		p.subscribers = append(p.subscribers, VatID(r.str()))
@@ -361,7 +363,6 @@ func (p *promise) decode(r *rowDecoder, key string, b []byte) {
 	p.ticket, p.launch = r.str(), SubID(r.str())
 	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
 	r.uint()
-	p.value = r.data()
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))
 	}

@@ -219,6 +219,7 @@ func (c *vatCall) data(d wire.CapData) (Data, error) {
 	}
 	out := Data{Body: d.Body}
 	c.t.ownBytes += len(d.Body) + 64*(len(d.Slots)+1)
+	c.t.ownRows += len(d.Slots) // the count of each changes
 	if len(d.Slots) > 0 {
 		out.Slots = make([]KRef, len(d.Slots))
 		for i, s := range d.Slots {
