@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
@@ -33,6 +34,10 @@ var program string
 func TestMain(m *testing.M) {
 	if runChild() {
 		return
+	}
+	// As the kernel program does: half of the processors are for the workers.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
 	}
 	code, err := run(m)
 	if err != nil {

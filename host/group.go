@@ -28,7 +28,7 @@ type group struct {
 }
 
 // growTime is how long a group for which nobody waits may grow. A kernel that dies forgets no more.
-const growTime = 10 * time.Millisecond
+const growTime = 20 * time.Millisecond
 
 // sealedGroup is what the committer gets.
 type sealedGroup struct {

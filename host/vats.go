@@ -417,6 +417,9 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
 		return
 	}
 	k.apply(c)
+	if slices.ContainsFunc(c.Trace, func(e kernel.Event) bool { _, ok := e.(kernel.Poisoned); return ok }) {
+		v.deaths, v.notBefore = 0, time.Time{} // giving a delivery up is progress: the next one does not wait for it
+	}
 }
 
 // detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is

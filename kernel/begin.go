@@ -125,7 +125,7 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 	if c.item.kind == itemDrain {
 		p := t.promises.look(t, c.item.promise)
 		c.message = t.parked(c.item.promise, p)
-		target, _ = loneObject(p.value)
+		target, _ = loneObject(t.value(c.item.promise, p))
 	}
 	o := t.objects.look(t, target)
 	return target, o != nil && !o.revoked && t.owner(o) == v
@@ -152,22 +152,27 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 		if p.state == unresolved {
 			panic(fmt.Sprintf("kernel: notification of %s, which is unresolved", c.members[i]))
 		}
+		value := t.value(c.members[i], p)
 		out.Resolutions = append(out.Resolutions, wire.Resolution{
-			Promise: n.name(c.members[i]), Rejected: p.state == rejected, Value: n.data(p.value),
+			Promise: n.name(c.members[i]), Rejected: p.state == rejected, Value: n.data(value),
 		})
-		bytes += len(p.value.Body)
-		slots += len(p.value.Slots)
-		for _, s := range p.value.Slots {
+		if i == 0 { // others are counted when they are added, so that the bound holds for all of them
+			bytes, slots = len(value.Body), len(value.Slots)
+		}
+		for _, s := range value.Slots {
 			if !s.IsPromise() || seen[s] {
 				continue
 			}
 			q := t.promises.look(t, s)
-			if q.state == unresolved || bytes+len(q.value.Body) > closureBytes || slots+len(q.value.Slots) > closureSlots {
+			if q.state == unresolved {
 				continue
 			}
-			// Sizes are counted when a member is added, so that the bound holds for all of them.
-			bytes += len(q.value.Body)
-			slots += len(q.value.Slots)
+			v := t.value(s, q)
+			if bytes+len(v.Body) > closureBytes || slots+len(v.Slots) > closureSlots {
+				continue
+			}
+			bytes += len(v.Body)
+			slots += len(v.Slots)
 			seen[s] = true
 			c.members = append(c.members, s)
 		}
@@ -228,9 +233,10 @@ func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	if u == nil || u.phase != live || u.reap != 0 {
 		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
 	}
-	if u.inc == u.deadInc {
-		u.inc++
+	if u.inc != u.deadInc {
+		return t.startFrame(v, u), Commit{}, nil
 	}
+	u.inc++
 	start = t.startFrame(v, u)
 	return start, t.done(), nil
 }

@@ -77,6 +77,7 @@ func session(w *world, made map[string]bool) {
 // TestKillAtEveryCommit kills the kernel after each commit of a session, so that the next one does not exist
 // and what the last one was to cause has not happened, and lets the next kernel go on from what is stored.
 func TestKillAtEveryCommit(t *testing.T) {
+	t.Parallel()
 	whole := newWorld(t)
 	session(whole, map[string]bool{})
 	if whole.applied < 80 {

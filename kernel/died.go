@@ -71,6 +71,7 @@ func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 		why += ": " + d.Detail
 	}
 	if sub := t.vat(v).sub; !u.started && cause != CauseKilled && t.launching(sub) {
+		t.event(Died{v, inc, cause, 0})
 		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
 		return t.done(), nil
 	}
@@ -250,7 +251,7 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 		}
 		t.effect(StopWorker{v})
 	}
-	u.phase, u.why = live, ""
+	u.phase = live // why stays: what was queued before is still to be rejected for it
 	u.deaths, u.attempts, u.kills = 0, 0, 0
 	t.effect(Wake{v})
 	return t.done(), nil
@@ -271,7 +272,7 @@ func (t *tx) reap(v VatID) {
 		if t.touch(KRef(key[len(prefixDecides(v)):])).state == unresolved {
 			continue
 		}
-		if units++; units >= sliceUnits {
+		if units++; units >= sliceUnits || t.sliceFull() {
 			t.effect(Wake{v})
 			return
 		}
@@ -286,7 +287,7 @@ func (t *tx) reap(v VatID) {
 			}
 			after = key
 			t.orphan(v, KRef(value), wire.Ref(key[len(prefixCList(v)):]))
-			if units++; units >= sliceUnits {
+			if units++; units >= sliceUnits || t.sliceFull() {
 				t.effect(Wake{v})
 				return
 			}
@@ -300,7 +301,7 @@ func (t *tx) reap(v VatID) {
 // Notifications go to the end of the queue, since what is durable in the vat may still wait for them.
 func (t *tx) rejectQueued(v VatID) {
 	u := t.run(v)
-	for units := 0; u.head < u.rejectUntil && units < sliceUnits; units++ {
+	for units := 0; u.head < u.rejectUntil && units < sliceUnits && !t.sliceFull(); units++ {
 		it := t.headItem(v, u)
 		switch it.kind {
 		case itemStart, itemNotify:

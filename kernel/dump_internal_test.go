@@ -180,7 +180,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 			s += " parked " + d.message(d.t.m.dec.message())
 		}
 		if p.state != unresolved {
-			s += " " + d.data(p.value)
+			s += " " + d.data(d.t.value(k, p))
 		}
 		rest = append(rest, s)
 	}
@@ -207,7 +207,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
 		w.decode(d.t.m.dec, "", b)
-		add("work %s %s%s", [...]string{"tell", "drain", "reap", "bury"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
+		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
 }
@@ -216,9 +216,10 @@ func (d *dumper) vat(v VatID, canonical bool, add func(string, ...any)) {
 	u := d.t.lookRun(v)
 	var items []string
 	for n := u.head; n != u.tail; n++ {
-		b, _ := d.t.get(keyQueue(v, n))
-		var it item
-		it.decode(d.t.m.dec, "", b)
+		it, found := d.t.itemAt(v, n)
+		if !found {
+			continue // taken out of turn
+		}
 		switch it.kind {
 		case itemStart:
 			items = append(items, "start")

@@ -117,6 +117,9 @@ func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) 
 	if !ok || u == nil || u.phase == dead {
 		return Commit{}, refuse(CodeNotFound, "vat %s has no poisoned message %d", v, n)
 	}
+	if retry && u.phase == stopped {
+		return Commit{}, refuse(CodeInvalid, "vat %s is stopped; restart it first", v)
+	}
 	var p poisoned
 	p.decode(m.dec, key, b)
 	t.delete(key)

@@ -380,9 +380,10 @@ func TestInterleavingsAreSerializable(t *testing.T) {
 			base.after = func(kernel.Commit) { kernel.Learn(base.mem, names) }
 			in.setup(base)
 			st := &stage{base.mem.Snapshot(), base.kept, names}
-			// Each crank ends well or with a death; with three, only well or one death.
+			// Each crank ends well or with a death; of three at most one dies, and none if something else
+			// happens too: those are many orders.
 			for deaths := range 1 << len(in.vats) {
-				if len(in.vats) > 2 && (deaths&(deaths-1) != 0 || testing.Short()) {
+				if len(in.vats) > 2 && (deaths&(deaths-1) != 0 || deaths != 0 && in.other != nil) {
 					continue
 				}
 				var units []unit

@@ -143,7 +143,6 @@ func (c *checker) queues() {
 			c.bad("I2: %d messages are parked on %s, its counters say %d", parked[k], k, p.tail-p.head)
 		}
 		delete(parked, k)
-		c.holdData(p.value)
 		if p.state != unresolved && p.decider != "" {
 			c.bad("I4: %s is settled and has a decider", k)
 		}
@@ -153,6 +152,21 @@ func (c *checker) queues() {
 		if p.ticket != "" || p.launch != "" {
 			c.hold(k)
 		}
+	}
+	values := map[KRef]bool{}
+	c.scan("b.", func(rest string, b []byte) {
+		values[KRef(rest)] = true
+		dec.open("b."+rest, b, 2)
+		c.holdData(dec.data())
+	})
+	for k, p := range sorted(c.promises) {
+		if values[k] != (p.state != unresolved) {
+			c.bad("I4: %s is %s, and has a value: %t", k, p.state, values[k])
+		}
+		delete(values, k)
+	}
+	for k := range sorted(values) {
+		c.bad("I4: there is a value of %s, which does not exist", k)
 	}
 	for k := range sorted(parked) {
 		c.bad("I2: messages are parked on %s, which does not exist", k)

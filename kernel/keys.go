@@ -19,7 +19,8 @@ import (
 //	c.<vat>.<vref>    c-list: kref
 //	s.<vat>.<key>     row of the vat's own store
 //	o.<ko>            object: owner, incarnation, flags, reachable and recognizable counts
-//	p.<kp>            promise: state, decider, count, subscribers, parked messages, value
+//	p.<kp>            promise: state, decider, count, subscribers, parked messages
+//	b.<kp>            value of a settled promise
 //	m.<kp>.<n>        message n parked on a promise
 //	d.<vat>.<kp>      the vat decides the promise; value: the incarnation that does
 //	u.<sub>           subcluster: state, members, source of its configuration, result of bootstrap
@@ -94,6 +95,7 @@ func prefixCList(v VatID) string           { return "c." + string(v) + "." }
 func keyStore(v VatID, key string) string  { return "s." + string(v) + "." + key }
 func keyObject(k KRef) string              { return "o." + string(k) }
 func keyPromise(k KRef) string             { return "p." + string(k) }
+func keyValue(k KRef) string               { return "b." + string(k) }
 func keyParked(k KRef, n uint64) string    { return "m." + string(k) + "." + num(n) }
 func keyDecides(v VatID, k KRef) string    { return "d." + string(v) + "." + string(k) }
 func prefixDecides(v VatID) string         { return "d." + string(v) + "." }

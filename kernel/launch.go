@@ -147,6 +147,7 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 		return
 	}
 	t.holdData(p.value)
+	t.ownBytes += len(p.value.Body) // the value is written twice
 	sub.settled, sub.result = true, p.value
 	t.setSub(s, sub)
 	t.launched(s, sub)

@@ -98,8 +98,16 @@ const (
 	closureBytes, closureSlots = 256 << 10, 2000
 	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
 	maxChain = 10_000
-	// sliceUnits bounds the rows that one slice of the kernel's own work looks at.
-	sliceUnits = 250
+	// sliceUnits bounds the items that one slice of the kernel's own work looks at, sliceRows the rows
+	// after whose change it takes no further item: an item may change MaxSlots of them.
+	sliceUnits, sliceRows = 250, 2000
+	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
+	freeUnits = 2000
+	// maxWalk bounds the steps of all walks of waitsInCircle in one commit.
+	maxWalk = 1_000_000
+	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise,
+	// maxRepeated what one commit repeats.
+	maxReason, maxRepeated = 64 << 10, 1 << 20
 	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
 	tellAtOnce = 1000
 	// prefetchBytes bounds the stored state that travels with a delivery.

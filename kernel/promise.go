@@ -88,14 +88,18 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 		panic(fmt.Sprintf("kernel: %s is settled twice", k))
 	}
 	t.holdData(value)
-	p.state, p.value = fulfilled, value
+	p.state, p.value, p.known = fulfilled, value, true
+	t.create(keyValue(k), t.m.enc.row(2, func() { t.m.enc.data(value) }))
 	if reject {
 		p.state = rejected
 	}
 	if p.decider != "" {
 		decider := p.decider
+		p.inStead = p.inc == 0 && t.lookRun(decider).phase == stopped
 		t.clearDecider(k)
-		t.retire(decider, k)
+		if !p.inStead {
+			t.retire(decider, k)
+		}
 	}
 	t.event(Settled{k, reject})
 	if t.told+len(p.subscribers) <= tellAtOnce {
@@ -133,6 +137,21 @@ func (t *tx) notify(v VatID, k KRef) {
 	t.push(v, t.run(v), item{kind: itemNotify, promise: k})
 }
 
+// value returns the value of a settled promise.
+func (t *tx) value(k KRef, p *promise) Data {
+	if !p.known {
+		key := keyValue(k)
+		b, ok := t.get(key)
+		if !ok {
+			t.m.dec.key = key
+			t.m.dec.corrupt(errMissing)
+		}
+		t.m.dec.open(key, b, 2)
+		p.value, p.known = t.m.dec.data(), true
+	}
+	return p.value
+}
+
 // drain schedules the messages parked on a settled promise, all at once and in order: one item in the
 // queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
 // overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
@@ -141,9 +160,13 @@ func (t *tx) drain(k KRef, p *promise) {
 	p.drained = true
 	t.hold(k)
 	if p.state == fulfilled {
-		if ko, ok := loneObject(p.value); ok {
-			if v := t.owner(t.objects.look(t, ko)); v != "" && t.lookRun(v).phase == live {
-				t.push(v, t.run(v), item{kind: itemDrain, promise: k})
+		if ko, ok := loneObject(t.value(k, p)); ok {
+			if v := t.owner(t.objects.look(t, ko)); v != "" {
+				u := t.run(v)
+				t.push(v, u, item{kind: itemDrain, promise: k})
+				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
+					u.rejectUntil = u.tail
+				}
 				return
 			}
 		}

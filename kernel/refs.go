@@ -135,7 +135,11 @@ func (t *tx) releaseMessage(m message) {
 
 // free deletes what the commit left without holders: promises, and orphaned objects that nobody can
 // even recognise. Objects that have an owner stay until it has been told (a later issue).
+//
+// A promise may be all that holds another, and so on without end: beyond freeUnits the rest is the kernel's
+// own work, which holds it until then.
 func (t *tx) free() {
+	units := 0
 	for i := 0; i < len(t.maybeFree); i++ { // it may grow meanwhile
 		k := t.maybeFree[i]
 		if !k.IsPromise() {
@@ -149,11 +153,21 @@ func (t *tx) free() {
 		if p == nil || p.refs > 0 {
 			continue
 		}
+		if units > freeUnits {
+			t.hold(k)
+			t.addWork(work{kind: workFree, promise: k})
+			continue
+		}
+		value := Data{}
+		if p.state != unresolved {
+			value = t.value(k, p)
+			t.delete(keyValue(k))
+		}
+		units += 1 + len(value.Slots)
 		if p.head != p.tail {
 			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
 		}
 		t.clearDecider(k)
-		value := p.value
 		t.promises.remove(t, k)
 		t.releaseData(value)
 	}

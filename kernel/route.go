@@ -27,10 +27,10 @@ func (t *tx) route(m message, bounded bool) {
 			t.holdMessage(m)
 			return
 		case rejected:
-			t.splatWith(m, p.value)
+			t.splatWith(m, t.value(m.target, p))
 			return
 		}
-		next, ok := loneObject(p.value)
+		next, ok := loneObject(t.value(m.target, p))
 		if !ok {
 			t.splat(m, capdata.BAD_TARGET, "the promise was fulfilled with something that is no object")
 			return
@@ -62,15 +62,18 @@ func (t *tx) route(m message, bounded bool) {
 
 // waitsInCircle says whether parking the message would make its result wait for itself, which nobody
 // could ever settle. A promise waits for another while the message whose result it is is parked there.
-// Only a result that existed before the message can close a circle, so that the walk is rare.
+// Only a result on which something is parked already can close a circle, so that the walk is rare.
 func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
-	if p := t.promises.look(t, m.result); p.refs <= 1 && len(p.subscribers) == 0 && p.head == p.tail {
-		return "", "", false // nothing but this message knows it
-	}
 	k := m.target
+	if p := t.promises.look(t, m.result); p.head == p.tail && k != m.result {
+		return "", "", false
+	}
 	for range maxChain {
 		if k == m.result {
 			return capdata.BAD_TARGET, "the message waits for its own result", true
+		}
+		if t.walked++; t.walked > maxWalk {
+			break
 		}
 		if k = t.promises.look(t, k).waitsFor; k == "" {
 			return "", "", false
@@ -101,6 +104,7 @@ func (t *tx) push(v VatID, u *run, it item) {
 const queueFull = "the queue of the receiver is full"
 
 func (t *tx) full(m message) {
+	t.queueFull = true
 	if m.result == "" {
 		t.event(Dropped{m.target})
 		return
@@ -116,9 +120,17 @@ func (t *tx) splat(m message, code capdata.Code, detail string) {
 	}
 }
 
+// splatWith repeats the reason of a rejected promise, unless that is large, or repeated too often in one
+// commit: a small message must not make a large row.
 func (t *tx) splatWith(m message, reason Data) {
+	size := len(reason.Body) + 16*len(reason.Slots)
+	if m.result != "" && (size > maxReason || t.repeated+size > maxRepeated) {
+		t.splat(m, capdata.LIMIT, "the promise was rejected, with a reason that is too large to repeat")
+		return
+	}
 	t.event(Rejected{m.target, m.result, ""})
 	if m.result != "" {
+		t.repeated += size
 		t.settle(m.result, true, reason)
 	}
 }

@@ -57,9 +57,15 @@ type promise struct {
 	head, tail uint64
 	// drained says that an item of a queue, or of the kernel's work, stands for the parked messages.
 	drained bool
+	// inStead says that the kernel rejected it for its decider, whose store still holds what would have
+	// settled it: that vat keeps its name, and what it says about it is ignored.
+	inStead bool
 	// waitsFor is the promise on which the message is parked whose result this is.
 	waitsFor KRef
-	value    Data
+	// value is that of a settled promise, once known: it has a row of its own, so that who counts a
+	// reference to a large value does not write it again. Use tx.value.
+	value Data
+	known bool
 }
 
 // phase is the state of a vat as far as it is durable.
@@ -198,7 +204,7 @@ type workKind uint8
 const (
 	workTell   workKind = iota // tell the subscribers of a settled promise
 	workDrain                  // reject the messages parked on a promise that leads nowhere
-	workReap                   // reject what dead incarnations decided, orphan what lived in their memory
+	workFree                   // let go of a promise, the last holder of which was let go
 	workForget                 // remove the transcript of a span that is over
 	workBury                   // remove a dead vat
 )
@@ -354,7 +360,7 @@ func (o *object) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(14, func() {
+	return r.row(12, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
@@ -369,21 +375,19 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.uint(p.tail)
 		r.bool(p.drained)
 		r.str(string(p.waitsFor))
-		r.uint(0) // flags: room for "durably watched" of design 5a
-		r.data(p.value)
+		r.bool(p.inStead)
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 14)
+	r.open(key, b, 12)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	for range r.arr() {
 		p.subscribers = append(p.subscribers, VatID(r.str()))
 	}
 	p.ticket, p.launch = r.str(), SubID(r.str())
 	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
-	r.uint()
-	p.value = r.data()
+	p.inStead = r.bool()
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))
 	}

@@ -51,6 +51,9 @@ func (t *tx) nextSpan(v VatID, u *run) {
 
 // forgetSpan removes the transcript of the present span, at once if it is short.
 func (t *tx) forgetSpan(v VatID, u *run) {
+	if u.records == 0 {
+		return
+	}
 	left := uint64(forgetAtOnce)
 	if u.records <= left && !u.lost {
 		for n := range u.records {
@@ -133,7 +136,9 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 	if u.records >= min(u.maxRecords, MaxRecords) || u.recordBytes+uint64(size) > MaxTranscriptBytes || t.ownBytes+size > t.m.limits.Bytes/2 ||
 		t.ownRows+len(formers) > t.m.limits.Rows/2 {
 		u.lost = true
-		t.event(TranscriptFull{c.Vat, u.records, u.recordBytes})
+		if u.maxRecords > 0 { // else nothing was to be recorded
+			t.event(TranscriptFull{c.Vat, u.records, u.recordBytes})
+		}
 		return
 	}
 	t.create(keyRecord(c.Vat, u.span, u.records), row)

@@ -241,6 +241,7 @@ func (c *vatCall) data(d wire.CapData) (Data, error) {
 	}
 	out := Data{Body: d.Body}
 	c.t.ownBytes += len(d.Body) + 64*(len(d.Slots)+1)
+	c.t.ownRows += len(d.Slots) // the count of each changes
 	if len(d.Slots) > 0 {
 		out.Slots = make([]KRef, len(d.Slots))
 		for i, s := range d.Slots {
@@ -320,9 +321,6 @@ func (c *vatCall) result(ref wire.Ref) (KRef, error) {
 // keep notes who settles a promise of the vat: its memory or its store.
 func (c *vatCall) keep(s wire.Keep) error {
 	t := c.t
-	if c.settledBefore(s.Promise) {
-		return nil
-	}
 	k, _, err := c.known(s.Promise)
 	if err != nil {
 		return fmt.Errorf("keep: %w", err)
@@ -330,7 +328,11 @@ func (c *vatCall) keep(s wire.Keep) error {
 	if !k.IsPromise() {
 		return fmt.Errorf("keep: %s is no promise", s.Promise)
 	}
-	if p := t.touch(k); p.state != unresolved || p.decider != c.v {
+	p := t.touch(k)
+	if p.inStead {
+		return nil
+	}
+	if p.state != unresolved || p.decider != c.v {
 		return fmt.Errorf("keep: %s is not this vat's to keep", s.Promise)
 	}
 	inc := c.u.inc
@@ -341,23 +343,6 @@ func (c *vatCall) keep(s wire.Keep) error {
 	t.clearDecider(k)
 	t.setDecider(k, c.v, inc)
 	return nil
-}
-
-// settledBefore says whether a promise is one that this vat's store may still hold the name of, though it
-// is settled and retired: the kernel rejected what the vat decided while it was stopped. Its name has
-// been used, and is nothing now.
-func (c *vatCall) settledBefore(ref wire.Ref) bool {
-	parts, err := wire.ParseRef(string(ref))
-	if err != nil || !parts.Promise {
-		return false
-	}
-	if _, ok := c.t.kref(c.v, ref); ok {
-		return false
-	}
-	if parts.Own {
-		return parts.Number <= c.promises
-	}
-	return parts.Number <= c.u.importPromises
 }
 
 func (c *vatCall) resolve(s wire.Resolve) error {
@@ -374,9 +359,6 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 	// All values are translated before any name is retired, since they may mention each other.
 	settlements := make([]settlement, 0, len(s.Resolutions))
 	for _, r := range s.Resolutions {
-		if c.settledBefore(r.Promise) {
-			continue
-		}
 		k, _, err := c.known(r.Promise)
 		if err != nil {
 			return fmt.Errorf("resolve: %w", err)
@@ -384,7 +366,12 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 		if !k.IsPromise() {
 			return fmt.Errorf("resolve: %s is no promise", r.Promise)
 		}
-		if p := t.touch(k); p.state != unresolved || p.decider != c.v {
+		p := t.touch(k)
+		if p.inStead {
+			t.retire(c.v, k)
+			continue
+		}
+		if p.state != unresolved || p.decider != c.v {
 			return fmt.Errorf("resolve: %s is not this vat's to resolve", r.Promise)
 		}
 		if seen[k] {

@@ -90,6 +90,9 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		t.touch(w.promise)
 		t.release(w.promise)
 		done = true
+	case workFree:
+		t.release(w.promise)
+		done = true
 	case workDrain:
 		done = t.rejectParked(w.promise)
 	case workForget:
@@ -111,7 +114,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 func (t *tx) rejectParked(k KRef) (done bool) {
 	p := t.promise(k)
 	for units := 0; p.head != p.tail; units++ {
-		if units >= sliceUnits {
+		if units >= sliceUnits || t.sliceFull() {
 			return false
 		}
 		m := t.takeParked(k, p)
@@ -140,6 +143,9 @@ func (t *tx) buryVat(w *work) (done bool) {
 	u := t.run(v)
 	scan := func(prefix string, each func(key string, value []byte)) {
 		for range sliceUnits {
+			if t.sliceFull() {
+				return
+			}
 			key, value := t.next(prefix, w.after)
 			if key == "" {
 				w.stage++
@@ -158,6 +164,9 @@ func (t *tx) buryVat(w *work) (done bool) {
 		for range sliceUnits {
 			if u.head == u.tail {
 				w.stage++
+				break
+			}
+			if t.sliceFull() {
 				break
 			}
 			t.dropHead(v, u)

@@ -54,7 +54,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 	t.hold(result) // the host waits
 	t.setTicket(h.Ticket, &ticket{hash: h.Hash, promise: result})
 	t.route(message{target: h.Target, methArgs: h.MethArgs, result: result}, true)
-	if p.state == rejected && p.value.Body == kernelError(capdata.QUEUE_FULL, queueFull).Body {
+	if t.queueFull {
 		// Refused, not answered: the caller may try again under the same ticket.
 		return TicketState{}, Commit{}, refuse(capdata.QUEUE_FULL, queueFull)
 	}
@@ -150,7 +150,7 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 		for _, d := range []byte(key[len("e."):][:13]) {
 			when = when*10 + int64(d-'0')
 		}
-		if when >= before || n >= sliceUnits {
+		if when >= before || n >= sliceUnits || t.sliceFull() {
 			next = max(when, 1)
 			break
 		}

@@ -107,14 +107,18 @@ func command(w *world, d *datadriven.TestData) {
 		}
 		w.call("E1."+arg(0), kernel.KRef(arg(1)), arg(2), slots...)
 	case "begin":
-		w.begin(v())
+		if !w.begin(v()) {
+			w.printf("%s has nothing to do", v())
+		}
 	case "start":
 		_, c, err := w.m.StartWorker(v())
 		w.do(c, err)
 	case "finish":
 		w.finish(v(), w.parse(v(), d.Input))
 	case "deliver":
-		w.deliver(v(), d.Input)
+		if !w.deliver(v(), d.Input) {
+			w.printf("%s has nothing to do", v())
+		}
 	case "try":
 		for line := range strings.SplitSeq(d.Input, "\n") {
 			w.printf("%s", w.try(v(), strings.ReplaceAll(line, ";", "\n")))

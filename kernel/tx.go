@@ -29,6 +29,8 @@ type tx struct {
 	failed    []SubID
 	// own counts the rows and bytes that the syscalls of the vat itself asked for.
 	ownRows, ownBytes int
+	walked, repeated  int  // see maxWalk, maxRepeated
+	queueFull         bool // a message found no room
 
 	effects []Effect
 	trace   []Event
@@ -60,6 +62,7 @@ func (m *Machine) begin(now int64) *tx {
 	t.promises.reset()
 	t.runs.reset()
 	t.told, t.ownRows, t.ownBytes = 0, 0, 0
+	t.walked, t.repeated, t.queueFull = 0, 0, false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
 }
@@ -182,6 +185,11 @@ func (t *tx) writes() []storage.Write {
 		ws = append(ws, storage.Write{Key: key, Value: r.value, Fresh: fresh})
 	}
 	return ws
+}
+
+// sliceFull says that a slice has changed as many rows as it may before its next item.
+func (t *tx) sliceFull() bool {
+	return len(t.changed)+len(t.objects.list)+len(t.promises.list) >= sliceRows || t.repeated >= maxRepeated
 }
 
 func (t *tx) uintRow(key string) (uint64, bool) {

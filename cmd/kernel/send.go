@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,7 +98,7 @@ func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
 			return a.print(outcome, func(w io.Writer) { fmt.Fprintln(w, outcome.Ticket) })
 		}
 		answered, err := a.printOutcome(outcome, f.timeout)
-		if answered && f.id == "" {
+		if answered && f.id == "" && !givesReferences(outcome) {
 			_ = client.Acknowledge(ctx, ticket) // the kernel also lets it go by itself, after a day
 		}
 		return err
@@ -140,6 +141,12 @@ func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered b
 			fmt.Sprintf("the call goes on; ask again with: %s await %s", a.typed(), o.Ticket),
 		}
 	}
+}
+
+// givesReferences says whether there are references in an answer. While the answer is kept, so is what they
+// refer to, and the person who sees them can use them: so such an answer is not let go.
+func givesReferences(o control.Outcome) bool {
+	return o.CapData != nil && len(o.CapData.Slots) > 0 || strings.Contains(string(o.Value), `{"$ref":`)
 }
 
 // quoteJSON makes a JSON string of what was probably meant as one.

@@ -1,0 +1,108 @@
+package kernel
+
+import (
+	"fmt"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
+)
+
+// CheckMore checks what Check does not: the counters and back references that make no state unsound by
+// themselves, but wrong in time. One line for each violation.
+func CheckMore(r storage.Reader) (problems []string) {
+	d := newDumper(r)
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	dec := d.t.m.dec
+	messages, stands := map[string]uint64{}, map[KRef]int{}
+	d.each("q.", func(rest string, b []byte) {
+		v, _, _ := strings.Cut(rest, ".")
+		var it item
+		it.decode(dec, "q."+rest, b)
+		switch it.kind {
+		case itemMessage:
+			messages[v]++
+		case itemDrain:
+			stands[it.promise]++
+		}
+	})
+	items := uint64(0)
+	d.each("w.", func(rest string, b []byte) {
+		var w work
+		w.decode(dec, "w."+rest, b)
+		items++
+		if w.kind == workDrain {
+			stands[w.promise]++
+		}
+	})
+	if head, tail := d.t.workRange(); tail-head != items {
+		bad("the kernel's work has %d items, its counters say %d", items, tail-head)
+	}
+	poisonedRows := map[string]uint64{}
+	d.each("x.", func(rest string, _ []byte) {
+		v, _, _ := strings.Cut(rest, ".")
+		poisonedRows[v]++
+	})
+	d.each("r.", func(v string, b []byte) {
+		var u run
+		u.decode(dec, "r."+v, b)
+		if u.phase != dead && u.messages != messages[v] {
+			bad("%s counts %d messages, there are %d", v, u.messages, messages[v])
+		}
+		if u.phase != dead && u.poisoned != poisonedRows[v] {
+			bad("%s counts %d poisoned messages, there are %d", v, u.poisoned, poisonedRows[v])
+		}
+		if u.phase == stopped && u.inc != u.deadInc {
+			bad("%s is stopped and has a live incarnation", v)
+		}
+	})
+	waits := map[KRef]KRef{}
+	d.each("m.", func(rest string, b []byte) {
+		k, _, _ := strings.Cut(rest, ".")
+		dec.open("m."+rest, b, 4)
+		if m := dec.message(); m.result != "" {
+			waits[m.result] = KRef(k)
+			if m.target != KRef(k) {
+				bad("a message to %s is parked on %s", m.target, k)
+			}
+		}
+	})
+	d.each("p.", func(rest string, b []byte) {
+		var p promise
+		k := KRef(rest)
+		p.decode(dec, "p."+rest, b)
+		if p.waitsFor != waits[k] {
+			bad("%s waits for %q, the message whose result it is is parked on %q", k, p.waitsFor, waits[k])
+		}
+		want := 0
+		if p.state != unresolved && p.head != p.tail {
+			want = 1
+		}
+		if stands[k] != want {
+			bad("%d items stand for the messages parked on %s, want %d", stands[k], k, want)
+		}
+		if p.state == fulfilled {
+			if v := d.t.value(k, &p); capdata.LoneSlot(v.Body, len(v.Slots)) && v.Slots[0].IsPromise() {
+				bad("%s is fulfilled with a promise", k)
+			}
+		}
+	})
+	expiries := map[string]int{}
+	d.each("e.", func(rest string, _ []byte) { expiries[rest[14:]]++ })
+	d.each("t.", func(id string, b []byte) {
+		var tk ticket
+		tk.decode(dec, "t."+id, b)
+		want := 1
+		if tk.state == ticketPending {
+			want = 0
+		}
+		if expiries[id] != want {
+			bad("ticket %s is %d times in the expiry index, want %d", id, expiries[id], want)
+		}
+		delete(expiries, id)
+	})
+	for id := range expiries {
+		bad("the expiry index knows ticket %s, which does not exist", id)
+	}
+	return problems
+}
