@@ -47,7 +47,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		t.reap(v)
 		return step(t.done()), nil
 	}
-	if u.head < u.rejectUntil {
+	if u.rejectAt < u.rejectUntil {
 		t.rejectQueued(v)
 		return step(t.done()), nil
 	}
@@ -113,7 +113,7 @@ func step(c Commit) Step { return Step{Commit: &c} }
 
 // wakeMore says that the vat may have more to do.
 func (t *tx) wakeMore(v VatID) {
-	if u := t.lookRun(v); u.reap != 0 || u.head < u.rejectUntil || (u.phase == live && u.head != u.tail) {
+	if u := t.lookRun(v); u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail) {
 		t.effect(Wake{v})
 	}
 }

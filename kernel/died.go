@@ -221,7 +221,7 @@ func (t *tx) poison(v VatID, u *run, it item, code capdata.Code, why string) {
 func (t *tx) stop(v VatID, u *run, why string) {
 	u.phase, u.why = stopped, why
 	t.bury(v, u)
-	u.rejectUntil = u.tail
+	t.rejectFrom(u, u.head)
 	t.effect(StopWorker{v})
 	t.event(VatStopped{v, why})
 	if sub := t.vat(v).sub; t.launching(sub) {
@@ -297,21 +297,27 @@ func (t *tx) reap(v VatID) {
 	t.wakeMore(v)
 }
 
+// rejectFrom has the messages from a position on looked for, to be rejected, up to the present tail.
+func (t *tx) rejectFrom(u *run, n uint64) {
+	if u.rejectAt >= u.rejectUntil {
+		u.rejectAt = n
+	}
+	u.rejectUntil = u.tail
+}
+
 // rejectQueued rejects, a slice at a time, the messages that were queued for a vat when it was stopped.
-// Notifications go to the end of the queue, since what is durable in the vat may still wait for them.
+// Notifications stay where they are, since what is durable in the vat may still wait for them.
 func (t *tx) rejectQueued(v VatID) {
 	u := t.run(v)
-	for units := 0; u.head < u.rejectUntil && units < sliceUnits && !t.sliceFull(); units++ {
-		it := t.headItem(v, u)
-		switch it.kind {
-		case itemStart, itemNotify:
-			t.pop(v, u, it)
-			t.push(v, u, it)
+	for units := 0; u.rejectAt < u.rejectUntil && units < sliceUnits && !t.sliceFull(); units++ {
+		it, found := t.itemAt(v, u.rejectAt)
+		if !found || it.kind == itemStart || it.kind == itemNotify {
+			u.rejectAt++
 			continue
 		}
 		c := &Crank{item: it}
 		t.target(c, v)
-		t.pop(v, u, it)
+		t.pop(v, u, it) // a drain item stays until the last of its messages
 		if c.message.result != "" {
 			t.settle(c.message.result, true, kernelError(capdata.VAT_TERMINATED, "the vat is stopped: "+u.why))
 		}

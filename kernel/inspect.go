@@ -59,7 +59,7 @@ func (t *tx) exportVat(v VatID) Vat {
 		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc,
 		Queue: u.items, Restarts: u.restarts, Deliveries: u.deliveries,
 		Records: u.records, Lost: u.lost,
-		HasWork: u.phase != dead && (u.reap != 0 || u.head < u.rejectUntil || (u.phase == live && u.head != u.tail)),
+		HasWork: u.phase != dead && (u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail)),
 	}
 	if u.phase == stopped {
 		out.Stopped = u.why

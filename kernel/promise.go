@@ -165,7 +165,7 @@ func (t *tx) drain(k KRef, p *promise) {
 				u := t.run(v)
 				t.push(v, u, item{kind: itemDrain, promise: k})
 				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
-					u.rejectUntil = u.tail
+					t.rejectFrom(u, u.tail-1)
 				}
 				return
 			}

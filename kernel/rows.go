@@ -94,8 +94,9 @@ type run struct {
 	// The items of its queue lie between head and tail; items counts them, messages those that count
 	// against maxQueue. There is an item at head, if there is any; others may have been taken out of turn.
 	head, tail, items, messages uint64
-	// rejectUntil is the position below which items of the queue belong to a life that was stopped.
-	rejectUntil uint64
+	// From rejectAt to below rejectUntil the queue is still to be looked through for messages that were
+	// there when the vat was stopped.
+	rejectAt, rejectUntil uint64
 	// reap is the stage of putting the latest dead incarnation away: 0 when that is done. Until then
 	// the vat begins no crank.
 	reap uint64
@@ -403,9 +404,9 @@ func (v *vatRow) decode(r *rowDecoder, key string, b []byte) {
 }
 
 // counters lists the numbers of a run in the order of its row.
-func (u *run) counters() [30]*uint64 {
+func (u *run) counters() [31]*uint64 {
 	return [...]*uint64{
-		&u.inc, &u.deadInc, &u.head, &u.tail, &u.items, &u.messages, &u.rejectUntil, &u.deliveries,
+		&u.inc, &u.deadInc, &u.head, &u.tail, &u.items, &u.messages, &u.rejectAt, &u.rejectUntil, &u.deliveries,
 		&u.importObjects, &u.importPromises, &u.highObject, &u.highPromise,
 		&u.attempts, &u.kills, &u.deaths, &u.restarts, &u.poisoned, &u.maxQueue, &u.maxRestarts, &u.reap,
 		&u.span, &u.records, &u.recordBytes, &u.spanObject, &u.spanPromise, &u.decides, &u.ephemerals, &u.replays,
@@ -414,7 +415,7 @@ func (u *run) counters() [30]*uint64 {
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(37, func() {
+	return r.row(38, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -429,7 +430,7 @@ func (u *run) encode(r *rowEncoder) []byte {
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 37)
+	r.open(key, b, 38)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
