@@ -262,6 +262,9 @@ func (r *Replay) Answer(done wire.Done, frame []byte) error {
 			r.write(s.Key, append([]byte{}, s.Value...))
 		case wire.StoreDelete:
 			r.write(s.Key, nil)
+		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Exit, wire.DropImports, wire.RetireImportsCall,
+			wire.RetireExportsCall, wire.AbandonExports:
+			// The kernel has done these; the view is of the store alone.
 		}
 	}
 	return nil
@@ -314,9 +317,10 @@ func DescribeDelivery(d wire.Delivery) string {
 		return "message to " + string(d.Target) + ": " + clip(d.Message.MethArgs.Body)
 	case wire.Notify:
 		return fmt.Sprintf("notification of %s", d.Resolutions[0].Promise)
-	default:
-		return fmt.Sprintf("%T", d)
+	case wire.BringOutYourDead, wire.DropExports, wire.RetireExports, wire.RetireImports:
+		return strings.TrimPrefix(fmt.Sprintf("%T", d), "wire.")
 	}
+	panic(fmt.Sprintf("kernel: unknown delivery %T", d))
 }
 
 // DescribeSyscall tells a syscall in a line, its data cut to a length, for the author of the vat.

@@ -1,0 +1,225 @@
+package kernel_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"ocapkernel.dev/wire"
+)
+
+// simVat is the memory of one incarnation in the simulation: what a correct vat would know.
+type simVat struct {
+	objects  []wire.Ref // that it may mention
+	dropped  []wire.Ref // imports that it can only recognise
+	promises []wire.Ref // unresolved, as far as it knows
+	decides  []wire.Ref
+	highO    uint64
+	highP    uint64
+	// history is what a replay of the span must deliver, and the answers.
+	history []exchange
+}
+
+type exchange struct {
+	deliver wire.Deliver
+	done    wire.Done
+}
+
+func (s *simVat) clone() *simVat {
+	return &simVat{
+		slices.Clone(s.objects), slices.Clone(s.dropped), slices.Clone(s.promises), slices.Clone(s.decides), s.highO, s.highP,
+		slices.Clone(s.history),
+	}
+}
+
+func (s *sim) slots(v *simVat, out *[]wire.Syscall) []wire.Ref {
+	var slots []wire.Ref
+	for range s.rng.IntN(4) {
+		switch s.rng.IntN(5) {
+		case 0, 1:
+			if r, ok := pick(s.rng, v.objects); ok {
+				slots = append(slots, r)
+			}
+		case 2:
+			if r, ok := pick(s.rng, slices.Concat(v.promises, v.decides)); ok {
+				slots = append(slots, r)
+			}
+		case 3:
+			v.highO++
+			r := wire.Ref("o+" + strconv.FormatUint(v.highO, 10))
+			if s.rng.IntN(2) == 0 {
+				v.highO--
+				r = wire.Ref(fmt.Sprintf("o+d1/%d", 1+s.rng.IntN(5)))
+			}
+			slots = append(slots, r)
+			v.objects = append(v.objects, r)
+		case 4:
+			v.highP++
+			r := wire.Ref("p+" + strconv.FormatUint(v.highP, 10))
+			slots = append(slots, r)
+			v.decides = append(v.decides, r)
+		}
+	}
+	return slots
+}
+
+func body(n int) string {
+	if n == 1 {
+		return `#"$0"`
+	}
+	return `#[]`
+}
+
+// answer makes up what a vat does in a crank: everything it emits is legal for a vat with that memory.
+func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
+	var out []wire.Syscall
+	learn := func(refs []wire.Ref) {
+		for _, r := range refs {
+			v.dropped = slices.DeleteFunc(v.dropped, func(d wire.Ref) bool { return d == r })
+			switch {
+			case r[0] == 'o':
+				if !slices.Contains(v.objects, r) {
+					v.objects = append(v.objects, r)
+				}
+			case !slices.Contains(v.promises, r) && !slices.Contains(v.decides, r):
+				v.promises = append(v.promises, r)
+				out = append(out, wire.Subscribe{Promise: r})
+			}
+		}
+	}
+	switch d := d.Delivery.(type) {
+	case wire.Call:
+		learn(d.Message.MethArgs.Slots)
+		if r := d.Message.Result; r != "" {
+			v.promises = slices.DeleteFunc(v.promises, func(p wire.Ref) bool { return p == r })
+			v.decides = append(v.decides, r)
+		}
+	case wire.Notify:
+		gone := map[wire.Ref]bool{}
+		for _, r := range d.Resolutions {
+			gone[r.Promise] = true
+		}
+		forget := func(p wire.Ref) bool { return gone[p] }
+		v.promises = slices.DeleteFunc(v.promises, forget)
+		v.decides = slices.DeleteFunc(v.decides, forget)
+		for _, r := range d.Resolutions {
+			learn(slices.DeleteFunc(slices.Clone(r.Value.Slots), forget))
+		}
+	}
+	if s.calm {
+		for _, p := range v.decides {
+			out = append(out, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: "#null"}}}})
+		}
+		v.decides = nil
+		return wire.Done{Number: 0, Syscalls: out}
+	}
+	for range s.rng.IntN(5) {
+		switch s.rng.IntN(5) {
+		case 4:
+			out = append(out, s.collect(v)...)
+		case 0, 1:
+			target, ok := pick(s.rng, slices.Concat(v.objects, v.promises, v.decides))
+			if !ok {
+				continue
+			}
+			slots := s.slots(v, &out)
+			send := wire.Send{Target: target, Message: wire.Message{MethArgs: wire.CapData{Body: body(len(slots)), Slots: slots}}}
+			switch s.rng.IntN(4) {
+			case 0:
+			case 1:
+				if r, ok := pick(s.rng, v.decides); ok {
+					send.Message.Result = r
+					v.decides = slices.DeleteFunc(v.decides, func(p wire.Ref) bool { return p == r })
+					v.promises = append(v.promises, r)
+				}
+			default:
+				v.highP++
+				send.Message.Result = wire.Ref("p+" + strconv.FormatUint(v.highP, 10))
+				v.promises = append(v.promises, send.Message.Result)
+			}
+			out = append(out, send)
+			if send.Message.Result != "" {
+				out = append(out, wire.Subscribe{Promise: send.Message.Result})
+			}
+		case 2:
+			var res []wire.Resolution
+			for range 1 + s.rng.IntN(2) {
+				p, ok := pick(s.rng, v.decides)
+				if !ok || slices.ContainsFunc(res, func(r wire.Resolution) bool { return r.Promise == p }) {
+					continue
+				}
+				slots := s.slots(v, &out)
+				b := body(len(slots))
+				if len(slots) == 1 && slots[0][0] == 'p' {
+					b = `#["&0"]`
+				}
+				res = append(res, wire.Resolution{Promise: p, Rejected: s.rng.IntN(4) == 0, Value: wire.CapData{Body: b, Slots: slots}})
+			}
+			if len(res) > 0 {
+				out = append(out, wire.Resolve{Resolutions: res})
+				for _, r := range res {
+					v.decides = slices.DeleteFunc(v.decides, func(p wire.Ref) bool { return p == r.Promise })
+				}
+			}
+		case 3:
+			key := "k" + strconv.Itoa(s.rng.IntN(5))
+			if s.rng.IntN(3) == 0 {
+				out = append(out, wire.StoreDelete{Key: key})
+			} else {
+				out = append(out, wire.StoreSet{Key: key, Value: []byte("x")})
+			}
+		}
+	}
+	done := wire.Done{Syscalls: out}
+	if s.rng.IntN(3) > 0 {
+		done.Outcome.Parked = len(v.promises)
+	}
+	return done
+}
+
+// collect makes up what a vat says about what it no longer holds.
+func (s *sim) collect(v *simVat) []wire.Syscall {
+	r, ok := pick(s.rng, v.objects)
+	if ok && r != wire.RootRef && s.rng.IntN(2) == 0 {
+		v.objects = slices.DeleteFunc(v.objects, func(o wire.Ref) bool { return o == r })
+		if r[1] == '+' {
+			return []wire.Syscall{wire.AbandonExports{Refs: []wire.Ref{r}}}
+		}
+		v.dropped = append(v.dropped, r)
+		return []wire.Syscall{wire.DropImports{Refs: []wire.Ref{r}}}
+	}
+	if r, ok := pick(s.rng, v.dropped); ok {
+		v.dropped = slices.DeleteFunc(v.dropped, func(o wire.Ref) bool { return o == r })
+		return []wire.Syscall{wire.RetireImportsCall{Refs: []wire.Ref{r}}}
+	}
+	return nil
+}
+
+// hostile puts an illegal syscall somewhere into what a vat answers.
+func (s *sim) hostile(v *simVat, done wire.Done) wire.Done {
+	bad := []wire.Syscall{
+		wire.Send{Target: "o-9999"},
+		wire.Send{Target: "o+0", Message: wire.Message{MethArgs: wire.CapData{Body: "#[]", Slots: []wire.Ref{"p-9999"}}}},
+		wire.Send{Target: "o+0", Message: wire.Message{Result: "o+0"}},
+		wire.Send{Target: "garbage"},
+		wire.Subscribe{Promise: "o+0"},
+		wire.Resolve{Resolutions: []wire.Resolution{{Promise: "p-9999"}}},
+		wire.DropImports{Refs: []wire.Ref{"o+0"}},
+		wire.AbandonExports{Refs: []wire.Ref{"o+0"}},
+		wire.RetireExportsCall{Refs: []wire.Ref{"o+0"}},
+		wire.StoreSet{},
+	}
+	if p, ok := pick(s.rng, v.promises); ok { // not its to resolve, to give away
+		bad = append(bad, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: "#null"}}}},
+			wire.Send{Target: "o+0", Message: wire.Message{Result: p}})
+	}
+	if p, ok := pick(s.rng, v.decides); ok {
+		bad = append(bad, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: `#"&0"`, Slots: []wire.Ref{p}}}}})
+	}
+	if r, ok := pick(s.rng, v.dropped); ok {
+		bad = append(bad, wire.Send{Target: r}, wire.DropImports{Refs: []wire.Ref{r}})
+	}
+	b, _ := pick(s.rng, bad)
+	done.Syscalls = append(done.Syscalls, b) // what came before is legal
+	return done
+}
