@@ -16,6 +16,9 @@ func main() {
 		"test.values":  vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
 		"test.unruly":  newUnruly,
 		"test.boot":    newBoot,
+		"test.waiter":  newWaiter,
+		"test.source":  newSource,
+		"test.fickle":  newFickle,
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,151 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/control"
+)
+
+// waiters launches a vat whose turns wait for a source, both of the test program.
+func (s *site) waiters(t testing.TB, module string) string {
+	t.Helper()
+	config := s.file(t, "waiters.json", fmt.Sprintf(`{"bootstrap": "waiter", "vats": {
+		"waiter": {"module": %q, "worker": "bin/testworker"},
+		"source": {"module": "test.source", "worker": "bin/testworker"},
+	}}`, module))
+	var l control.Launched
+	s.read(t, &l, "launch", config)
+	return l.ID
+}
+
+// ask calls a method and insists on an answer, however often the kernel goes away meanwhile.
+func ask(ctx context.Context, dir, id, target, method string, args ...string) (control.Outcome, error) {
+	r := control.SendRequest{Ticket: control.Ticket{ID: id}, Target: target, Method: method, Wait: true, Timeout: 20 * time.Second}
+	for _, a := range args {
+		r.Args = append(r.Args, json.RawMessage(a))
+	}
+	for {
+		out, err := sendOnce(ctx, dir, r)
+		if err == nil && out.Status != control.Pending {
+			return out, nil
+		}
+		select {
+		case <-ctx.Done():
+			return out, fmt.Errorf("no answer: %w", ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// TestTurnsThatWaitSurviveKills has two turns of one vat add up thirty answers each, in local variables,
+// while the vat, its source and the kernel are killed between and in the middle of all of that. The sums
+// are right, nothing was asked twice, and the turns go on after an orderly restart too.
+func TestTurnsThatWaitSurviveKills(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	k := s.run(t)
+	sub := s.waiters(t, "test.waiter")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	const n = 30
+	type answer struct {
+		out control.Outcome
+		err error
+	}
+	answers := make(chan answer, 2)
+	for i := range 2 {
+		go func() {
+			out, err := ask(ctx, s.state, fmt.Sprint("sum", i), sub, "sum", fmt.Sprint(n))
+			answers <- answer{out, err}
+		}()
+	}
+	for i := 0; len(answers) < 2; i++ {
+		if ctx.Err() != nil {
+			t.Fatal("the turns do not end")
+		}
+		switch {
+		case i%12 == 5:
+			k.kill()
+			k = s.run(t)
+		case i%12 == 11:
+			k.stop() // in order: what waits then goes on as well
+			k = s.run(t)
+		default:
+			for _, v := range s.vats(t) {
+				if v.PID != 0 && (v.Name == "waiter" || i%4 == 0) {
+					kill(t, v.PID)
+				}
+			}
+		}
+		select {
+		case <-time.After(15 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	total := 0
+	for range 2 {
+		a := <-answers
+		var x int
+		if a.err != nil || json.Unmarshal(a.out.Value, &x) != nil {
+			t.Fatalf("got %+v, %v", a.out, a.err)
+		}
+		total += x
+	}
+	if want := 2 * n * (2*n + 1) / 2; total != want {
+		t.Errorf("the sums are %d together, want %d", total, want)
+	}
+	config := s.vats(t)["source"]
+	out := s.must(t, "send", sub, "sum", "1")
+	if strings.TrimSpace(out) != fmt.Sprint(2*n+1) {
+		t.Errorf("the source (%s) was asked %s times before, want %d", config.ID, out, 2*n)
+	}
+	k.stop()
+	s.must(t, "check")
+}
+
+// TestDivergenceIsNamed kills a vat that does not do the same twice while it waits: the log names the
+// delivery, what was recorded and what came; its callers are told VAT_RESTARTED; and it works afterwards.
+func TestDivergenceIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.run(t)
+	sub := s.waiters(t, "test.fickle")
+	for _, method := range []string{"steady", "clock", "dice", "map", "package", "goroutine"} {
+		if method == "package" {
+			s.must(t, "send", sub, method) // the process has counted to one; the next will begin at nought
+		}
+		answers := make(chan said, 1)
+		go func() { answers <- s.cli("send", sub, method) }()
+		// The vat has asked the source, was answered, and waits for the second answer.
+		eventually(t, func() error {
+			if v := s.vats(t)["waiter"]; v.Transcript < 2 {
+				return fmt.Errorf("%s: the vat is not waiting: %+v", method, v)
+			}
+			return nil
+		})
+		replay := s.must(t, "replay", s.vats(t)["waiter"].ID)
+		kill(t, s.vats(t)["waiter"].PID)
+		a := <-answers
+		diverges := method != "steady"
+		if diverged := strings.Contains(replay, "it diverges"); diverged != diverges {
+			t.Errorf("%s: kernel replay says\n%s", method, replay)
+		}
+		if restarted := strings.Contains(a.stderr, "VAT_RESTARTED") && a.exit == 1; restarted != diverges {
+			t.Errorf("%s: got %v", method, a)
+		}
+	}
+	log := s.log(t)
+	for _, want := range []string{"replay diverged", "was recorded with syscall", "and replayed with syscall", "echo"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not say %q:\n%s", want, log)
+		}
+	}
+	if out := s.cli("send", sub, "steady"); out.exit != 0 {
+		t.Errorf("afterwards: %v", out)
+	}
+}

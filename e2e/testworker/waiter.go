@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"ocapkernel.dev/vat"
+)
+
+// waiter is a vat whose turns wait: what it has added up lives in local variables.
+type waiter struct {
+	vat.Durable
+	Source vat.Ref
+}
+
+func newWaiter() *waiter { return &waiter{} }
+
+// Bootstrap introduces the source.
+func (w *waiter) Bootstrap(vats map[string]vat.Ref) { w.Source = vats["source"] }
+
+// Sum asks the source n times, one after the other, and adds up the answers.
+func (w *waiter) Sum(ctx context.Context, n int) (int, error) {
+	total := 0
+	for range n {
+		x, err := vat.Call[int](ctx, w.Source, "next")
+		if err != nil {
+			return 0, fmt.Errorf("after %d: %w", total, err)
+		}
+		total += x
+	}
+	return total, nil
+}
+
+// source hands out numbers, each once.
+type source struct {
+	vat.Durable
+	Last int
+}
+
+func newSource() *source { return &source{} }
+
+// Next returns the next number.
+func (s *source) Next() int {
+	s.Last++
+	return s.Last
+}
+
+// Count returns how many were handed out.
+func (s *source) Count() int { return s.Last }
+
+// fickle does not do the same twice, each of its methods for another reason; each waits for the source in
+// between, so that it has a past.
+type fickle struct {
+	vat.Durable
+	Source vat.Ref
+}
+
+func newFickle() *fickle { return &fickle{} }
+
+// Bootstrap introduces the source.
+func (f *fickle) Bootstrap(vats map[string]vat.Ref) { f.Source = vats["source"] }
+
+// Steady does the same each time.
+func (f *fickle) Steady(ctx context.Context) (int, error) { return f.ask(ctx, "steady") }
+
+// Clock looks at the clock of the machine instead of the crank's.
+func (f *fickle) Clock(ctx context.Context) (int, error) {
+	return f.ask(ctx, time.Now().Format(time.RFC3339Nano))
+}
+
+// Dice uses random numbers of its own.
+func (f *fickle) Dice(ctx context.Context) (int, error) { return f.ask(ctx, fmt.Sprint(rand.Uint64())) }
+
+// Map depends on the order of a map.
+func (f *fickle) Map(ctx context.Context) (int, error) {
+	m := map[string]bool{}
+	for i := range 100 {
+		m[fmt.Sprint(i)] = true
+	}
+	text := ""
+	for k := range m {
+		text += k
+	}
+	return f.ask(ctx, text)
+}
+
+// started counts in a variable of the package, which a new process begins anew.
+var started atomic.Int64
+
+// Package depends on a variable of the package.
+func (f *fickle) Package(ctx context.Context) (int, error) {
+	return f.ask(ctx, fmt.Sprint(started.Add(1)))
+}
+
+// Goroutine depends on which of two goroutines comes first.
+func (f *fickle) Goroutine(ctx context.Context) (int, error) {
+	c := make(chan int, 1000)
+	for i := range 1000 {
+		go func() { c <- i }()
+	}
+	order := ""
+	for range 1000 {
+		order += fmt.Sprint(<-c, " ")
+	}
+	return f.ask(ctx, order+fmt.Sprint(time.Now().UnixNano()%7))
+}
+
+// ask sends what it was told along, waits, and waits again for an answer that is a while in coming.
+func (f *fickle) ask(ctx context.Context, what string) (int, error) {
+	if _, err := vat.Call[string](ctx, f.Source, "echo", what); err != nil {
+		return 0, err
+	}
+	return vat.Call[int](ctx, f.Source, "slow")
+}
+
+// Echo returns what it is given.
+func (s *source) Echo(what string) string { return what }
+
+// Slow takes its time, in which its caller can be killed.
+func (s *source) Slow() int {
+	time.Sleep(600 * time.Millisecond) // this vat is no model: it makes the others wait
+	s.Last++
+	return s.Last
+}
