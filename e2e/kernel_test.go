@@ -102,8 +102,6 @@ func tail(text string, lines int) string {
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
 
-func (d *daemon) pid() int { return d.cmd.Process.Pid }
-
 func (d *daemon) alive() bool {
 	select {
 	case <-d.ended:
@@ -199,20 +197,6 @@ func (s *site) read(t testing.TB, into any, args ...string) {
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		t.Fatalf("kernel %q prints %s: %v", args, text, err)
 	}
-}
-
-// vats is what `kernel ps` tells, by the names of the vats.
-func (s *site) vats(t testing.TB) map[string]control.Vat {
-	t.Helper()
-	var ps struct {
-		Vats []control.Vat `json:"vats"`
-	}
-	s.read(t, &ps, "ps")
-	vats := map[string]control.Vat{}
-	for _, v := range ps.Vats {
-		vats[v.Name] = v
-	}
-	return vats
 }
 
 // dial connects to the kernel of the site. The connection is closed at the end of the test.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +38,15 @@ func lockState(dir string) (*stateLock, error) {
 		return nil, err
 	}
 	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
+	// A kernel that was killed holds the lock until the last of its threads is gone, some milliseconds. One
+	// that lives answers, or is about to start or stop: that is not waited for.
+	for range dyingTries {
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) || answers(dir) {
+			break
+		}
+		time.Sleep(dyingWait)
+		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
+	}
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		pid := readPID(f)
 		_ = f.Close() // nothing was written
@@ -52,6 +63,24 @@ func lockState(dir string) (*stateLock, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return &stateLock{f}, nil
+}
+
+// A lock is tried so often, so far apart, while the kernel that holds it does not answer.
+const (
+	dyingTries = 100
+	dyingWait  = 5 * time.Millisecond
+)
+
+// answers says whether a kernel listens at dir.
+func answers(dir string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		return false
+	}
+	_ = client.Close() // nothing was asked
+	return true
 }
 
 func (l *stateLock) Close() error { return l.file.Close() }

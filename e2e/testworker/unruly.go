@@ -16,8 +16,6 @@ import (
 type unruly struct {
 	vat.Durable
 	Done int
-	// calls counts the calls of this process.
-	calls int `vat:"-"`
 }
 
 func newUnruly() *unruly { return &unruly{} }
@@ -30,6 +28,7 @@ func (u *unruly) Add() int {
 
 // Loop never ends.
 func (u *unruly) Loop() {
+	//lint:ignore SA5002 it is to loop
 	for {
 	}
 }
@@ -64,9 +63,6 @@ func (u *unruly) Crash() {
 
 // Panic panics in its turn.
 func (u *unruly) Panic() { panic("the method panics") }
-
-// Deep overflows the stack, which no program can catch.
-func (u *unruly) Deep(n int) int { return u.Deep(n+1) + 1 }
 
 // Fail says that the vat cannot go on.
 func (u *unruly) Fail(ctx context.Context) { vat.Fail(ctx, errors.New("the vat gives up")) }
