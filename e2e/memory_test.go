@@ -149,3 +149,15 @@ func TestDivergenceIsNamed(t *testing.T) {
 		t.Errorf("afterwards: %v", out)
 	}
 }
+
+// vats returns what ps says, by the names of the vats.
+func (s *site) vats(t testing.TB) map[string]control.Vat {
+	t.Helper()
+	var list struct{ Vats []control.Vat }
+	s.read(t, &list, "ps")
+	out := map[string]control.Vat{}
+	for _, v := range list.Vats {
+		out[v.Name] = v
+	}
+	return out
+}
