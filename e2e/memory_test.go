@@ -115,21 +115,26 @@ func TestDivergenceIsNamed(t *testing.T) {
 	s := newSite(t)
 	s.run(t)
 	sub := s.waiters(t, "test.fickle")
+	answers, source := make(chan said, 1), s.source(t)
 	for _, method := range []string{"steady", "clock", "dice", "map", "package", "goroutine"} {
 		if method == "package" {
-			s.must(t, "send", sub, method) // the process has counted to one; the next will begin at nought
+			go func() { answers <- s.cli("send", sub, method) }()
+			s.atSlow(t, method)
+			s.must(t, "send", source, "release")
+			<-answers // the process has counted to one; the next will begin at nought
 		}
-		answers := make(chan said, 1)
 		go func() { answers <- s.cli("send", sub, method) }()
-		// The vat has asked the source, was answered, and waits for the second answer.
+		s.atSlow(t, method)
+		restarts := s.vats(t)["waiter"].Restarts
+		replay := s.must(t, "replay", s.vats(t)["waiter"].ID)
+		kill(t, s.vats(t)["waiter"].PID)
 		eventually(t, func() error {
-			if v := s.vats(t)["waiter"]; v.Transcript < 2 {
-				return fmt.Errorf("%s: the vat is not waiting: %+v", method, v)
+			if v := s.vats(t)["waiter"]; v.Restarts == restarts {
+				return fmt.Errorf("%s: the death was not seen: %+v", method, v)
 			}
 			return nil
 		})
-		replay := s.must(t, "replay", s.vats(t)["waiter"].ID)
-		kill(t, s.vats(t)["waiter"].PID)
+		s.must(t, "send", source, "release")
 		a := <-answers
 		diverges := method != "steady"
 		if diverged := strings.Contains(replay, "it diverges"); diverged != diverges {
@@ -145,9 +150,36 @@ func TestDivergenceIsNamed(t *testing.T) {
 			t.Errorf("the log does not say %q:\n%s", want, log)
 		}
 	}
-	if out := s.cli("send", sub, "steady"); out.exit != 0 {
+	go func() { answers <- s.cli("send", sub, "steady") }()
+	s.atSlow(t, "steady")
+	s.must(t, "send", source, "release")
+	if out := <-answers; out.exit != 0 {
 		t.Errorf("afterwards: %v", out)
 	}
+}
+
+// atSlow waits until the vat has asked the source, was answered, and waits for a second answer.
+func (s *site) atSlow(t testing.TB, method string) {
+	t.Helper()
+	eventually(t, func() error {
+		vats := s.vats(t)
+		if vats["waiter"].Transcript < 2 || vats["source"].Transcript < 1 {
+			return fmt.Errorf("%s: the vat is not waiting: %+v", method, vats)
+		}
+		return nil
+	})
+}
+
+// source returns the kernel's name of the source.
+func (s *site) source(t testing.TB) string {
+	t.Helper()
+	var out struct {
+		Value struct {
+			Ref string `json:"$ref"`
+		}
+	}
+	s.read(t, &out, "send", "s1", "peer")
+	return out.Value.Ref
 }
 
 // vats returns what ps says, by the names of the vats.

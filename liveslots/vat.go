@@ -183,7 +183,7 @@ func (v *Vat) checkSize() {
 			bytes += len(x.Key) + len(x.Value)
 		case wire.StoreDelete:
 			bytes += len(x.Key)
-		case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports:
+		case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep:
 			// small, or alone
 		}
 	}

@@ -38,6 +38,8 @@ func (w *waiter) Sum(ctx context.Context, n int) (int, error) {
 type source struct {
 	vat.Durable
 	Last int
+	// asked is not saved: while it holds something, the vat is not at rest.
+	asked []vat.Resolver `vat:"-"`
 }
 
 func newSource() *source { return &source{} }
@@ -62,6 +64,9 @@ func newFickle() *fickle { return &fickle{} }
 
 // Bootstrap introduces the source.
 func (f *fickle) Bootstrap(vats map[string]vat.Ref) { f.Source = vats["source"] }
+
+// Peer returns the source.
+func (f *fickle) Peer() vat.Ref { return f.Source }
 
 // Steady does the same each time.
 func (f *fickle) Steady(ctx context.Context) (int, error) { return f.ask(ctx, "steady") }
@@ -119,9 +124,18 @@ func (f *fickle) ask(ctx context.Context, what string) (int, error) {
 // Echo returns what it is given.
 func (s *source) Echo(what string) string { return what }
 
-// Slow takes its time, in which its caller can be killed.
-func (s *source) Slow() int {
-	time.Sleep(600 * time.Millisecond) // this vat is no model: it makes the others wait
-	s.Last++
-	return s.Last
+// Slow answers when it is told to.
+func (s *source) Slow(ctx context.Context) vat.Promise {
+	p, r := vat.NewPromise(ctx)
+	s.asked = append(s.asked, r)
+	return p
+}
+
+// Release answers what Slow was asked.
+func (s *source) Release(ctx context.Context) {
+	for _, r := range s.asked {
+		s.Last++
+		r.Resolve(ctx, s.Last)
+	}
+	s.asked = nil
 }
