@@ -54,6 +54,11 @@ func (t *tx) touch(k KRef) *promise {
 	p := t.promise(k)
 	if p.state == unresolved && p.decider != "" {
 		if code, detail, lost := t.lost(p); lost {
+			if slices.Contains(p.subscribers, p.decider) {
+				// Its own store waits for the promise: the vat keeps the name, to be told by it.
+				p.inStead = true
+				t.clearDecider(k)
+			}
 			t.settle(k, true, kernelError(code, detail))
 		}
 	}
