@@ -9,11 +9,19 @@ import (
 
 func seeds(f *testing.F) {
 	for _, u := range []wire.UpFrame{
-		wire.Hello{}, wire.Hello{Error: "é"}, wire.Get{Key: "k"}, wire.Next{After: "a", Prefix: "b"},
+		wire.Hello{},
+		wire.Hello{Error: "é"},
+		wire.Get{Key: "k"},
+		wire.Next{After: "a", Prefix: "b"},
 		wire.Done{Number: 300, Outcome: wire.Outcome{Parked: 3, Fault: "f"}, Syscalls: []wire.Syscall{
 			wire.Send{Target: "o-1", Message: wire.Message{MethArgs: wire.CapData{Body: "#[]", Slots: []wire.Ref{"o+1"}}, Result: "p+1"}},
-			wire.Subscribe{Promise: "p-1"}, wire.Resolve{Resolutions: []wire.Resolution{{Promise: "p-1", Rejected: true}}},
-			wire.Exit{Failure: true}, wire.DropImports{Refs: []wire.Ref{"o-1"}}, wire.StoreSet{Key: "k", Value: make([]byte, 300)}, wire.StoreDelete{Key: "k"}, wire.Keep{Promise: "p+1", Stored: true},
+			wire.Subscribe{Promise: "p-1"},
+			wire.Resolve{Resolutions: []wire.Resolution{{Promise: "p-1", Rejected: true}}},
+			wire.Exit{Failure: true},
+			wire.DropImports{Refs: []wire.Ref{"o-1"}},
+			wire.StoreSet{Key: "k", Value: make([]byte, 300)},
+			wire.StoreDelete{Key: "k"},
+			wire.Keep{Promise: "p+1", Stored: true},
 		}},
 	} {
 		b, err := wire.AppendUp(nil, u)
@@ -23,9 +31,13 @@ func seeds(f *testing.F) {
 		f.Add(b[wire.HeaderBytes:])
 	}
 	for _, d := range []wire.DownFrame{
-		wire.Start{Vat: "v1", Incarnation: 1 << 40}, wire.Bye{}, wire.Row{Key: "k"}, wire.Row{Key: "k", Value: []byte{1}, Found: true},
+		wire.Start{Vat: "v1", Incarnation: 1 << 40},
+		wire.Bye{},
+		wire.Row{Key: "k"},
+		wire.Row{Key: "k", Value: []byte{1}, Found: true},
 		wire.Deliver{Now: -1, State: []wire.Row{{Key: "k"}}, Delivery: wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-1"}}}},
-		wire.Deliver{Delivery: wire.Call{Target: "o+0"}}, wire.Deliver{Delivery: wire.RetireExports{Refs: []wire.Ref{"o+d1/2"}}},
+		wire.Deliver{Delivery: wire.Call{Target: "o+0"}},
+		wire.Deliver{Delivery: wire.RetireExports{Refs: []wire.Ref{"o+d1/2"}}},
 	} {
 		b, err := wire.AppendDown(nil, d)
 		if err != nil {

@@ -361,8 +361,10 @@ func TestHostileFrames(t *testing.T) {
 }
 
 func TestNumbersAtTheirEnds(t *testing.T) {
-	for _, now := range []int64{0, 127, 128, 255, 256, 65535, 65536, math.MaxUint32, math.MaxUint32 + 1, math.MaxInt64,
-		-1, -32, -33, -128, -129, -32768, -32769, math.MinInt32, math.MinInt32 - 1, math.MinInt64} {
+	for _, now := range []int64{
+		0, 127, 128, 255, 256, 65535, 65536, math.MaxUint32, math.MaxUint32 + 1, math.MaxInt64,
+		-1, -32, -33, -128, -129, -32768, -32769, math.MinInt32, math.MinInt32 - 1, math.MinInt64,
+	} {
 		f := wire.Deliver{Now: now, Seed: uint64(now), Delivery: wire.StartVat{}}
 		b, err := wire.AppendDown(nil, f)
 		if err != nil {
@@ -403,7 +405,7 @@ func TestReadFrame(t *testing.T) {
 		t.Errorf("far over the limit: got %v", err)
 	}
 	// A peer that promises a gigabyte gets no gigabyte.
-	var before, after = allocated(), uint64(0)
+	before, after := allocated(), uint64(0)
 	_, err := wire.ReadFrame(bytes.NewReader([]byte{0, 0, 0, 0x40, 1, 2, 3}), nil, 1<<30)
 	if after = allocated(); err != io.ErrUnexpectedEOF || after-before > 1<<20 {
 		t.Errorf("got %v, allocated %d bytes", err, after-before)

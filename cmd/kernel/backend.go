@@ -359,6 +359,7 @@ func (b *backend) PoisonedList(ctx context.Context) ([]control.Poisoned, error) 
 func (b *backend) PoisonedRetry(ctx context.Context, id string) error {
 	return b.unpoison(ctx, id, true)
 }
+
 func (b *backend) PoisonedDrop(ctx context.Context, id string) error {
 	return b.unpoison(ctx, id, false)
 }
