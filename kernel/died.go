@@ -66,16 +66,12 @@ func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 		return t.done(), nil
 	}
 	u.restarts++
-	why := cause.String()
-	if d.Detail != "" {
-		why += ": " + d.Detail
-	}
 	if sub := t.vat(v).sub; !u.started && cause != CauseKilled && t.launching(sub) {
 		t.event(Died{v, inc, cause, 0})
-		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
+		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, d.why()))
 		return t.done(), nil
 	}
-	t.charge(d, u, why)
+	t.charge(d, u)
 	return t.done(), nil
 }
 
@@ -90,6 +86,23 @@ type Death struct {
 	Crank *Crank
 	// Replaying says that the worker was being given its past.
 	Replaying bool
+}
+
+// why tells the death to those who run the kernel.
+func (d Death) why() string {
+	if d.Detail == "" {
+		return d.Cause.String()
+	}
+	return d.Cause.String() + ": " + d.Detail
+}
+
+// public tells the death to other vats: what the vat, or the kernel about it, has to say, but not what a
+// dying process happened to log.
+func (d Death) public() string {
+	if d.Cause == CauseFault || d.Cause == CauseIllegal || d.Cause == CauseLimit {
+		return d.why()
+	}
+	return d.Cause.String()
 }
 
 // Diverged reports that the replay of a live incarnation came out other than recorded: its memory cannot
@@ -123,7 +136,8 @@ func (t *tx) bury(v VatID, u *run) {
 }
 
 // charge does what the table of deaths says.
-func (t *tx) charge(d Death, u *run, why string) {
+func (t *tx) charge(d Death, u *run) {
+	why := d.public()
 	v, cause, delivering := d.Vat, d.Cause, d.Crank != nil
 	event := Died{v, u.inc, cause, 0}
 	code := capdata.Code("")
@@ -156,7 +170,7 @@ func (t *tx) charge(d Death, u *run, why string) {
 	}
 	t.event(event)
 	if code != "" {
-		t.poison(v, u, d.Crank.item, code, why)
+		t.poison(v, u, d, code)
 		u.deaths = 0
 	}
 	switch {
@@ -172,7 +186,8 @@ func (t *tx) charge(d Death, u *run, why string) {
 
 // poison gives up a delivery. A message is kept for inspection, its result
 // rejected; anything else counts as delivered.
-func (t *tx) poison(v VatID, u *run, it item, code capdata.Code, why string) {
+func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
+	it, why := d.Crank.item, d.why()
 	attempts := u.attempts + u.kills
 	event := Poisoned{Vat: v, Code: string(code)}
 	switch it.kind {
@@ -199,7 +214,7 @@ func (t *tx) poison(v VatID, u *run, it item, code capdata.Code, why string) {
 		event.What = "message to " + string(target)
 		t.pop(v, u, it)
 		if msg.result != "" {
-			t.settle(msg.result, true, kernelError(code, why))
+			t.settle(msg.result, true, kernelError(code, d.public()))
 			t.release(msg.result)
 			msg.result = ""
 		}

@@ -27,9 +27,7 @@ type sim struct {
 	flights map[kernel.VatID]*kernel.Crank
 	now     int64
 	tickets map[string]bool // settled?
-	roots   []kernel.KRef
 	log     []string
-	hashes  uint64
 	calm    bool // no new work: only finish what there is
 	after   func(kernel.Commit)
 }

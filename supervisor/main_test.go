@@ -64,7 +64,7 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 	verb, arg, _ := strings.Cut(call.Message.MethArgs.Body, " ")
 	switch verb {
 	case "echo":
-		return wire.Done{Syscalls: []wire.Syscall{wire.Send{Target: call.Target, Message: call.Message}}}
+		return wire.Done{Syscalls: []wire.Syscall{wire.Send(call)}}
 	case "get":
 		value, found, err := v.store.Get(arg)
 		return wire.Done{Outcome: wire.Outcome{Fault: fmt.Sprintf("%q %v %v", value, found, err)}}
@@ -89,6 +89,7 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 		n, _ := strconv.Atoi(arg)
 		os.Exit(n)
 	case "loop":
+		//lint:ignore SA5002 to be busy for ever is what it is for
 		for {
 		}
 	case "sleep":

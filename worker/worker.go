@@ -93,11 +93,9 @@ launch that with "kernel". To see which modules it contains: %s %s
 `, args[0], wire.ModulesFlag)
 		return exitUsage
 	}
-	if err := serve(p); err != nil {
-		fmt.Fprintf(stderr, "worker: %v\n", err)
-		return exitFailed
-	}
-	return exitDone
+	// The end of the stream, and bye, end the process elsewhere.
+	fmt.Fprintf(stderr, "worker: %v\n", serve(p))
+	return exitFailed
 }
 
 func serve(p Program) error {

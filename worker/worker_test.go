@@ -42,7 +42,8 @@ type vat struct{ store worker.Store }
 func (v vat) Deliver(d wire.Deliver) wire.Done {
 	switch d.Delivery.(type) {
 	case wire.BringOutYourDead:
-		for { // busy for ever
+		//lint:ignore SA5002 to be busy for ever is what it is for
+		for {
 		}
 	case wire.Notify:
 		_, _, _ = v.store.Get("k")
