@@ -178,6 +178,36 @@ func BenchmarkPingPong(b *testing.B) {
 	}
 }
 
+// BenchmarkRally is the same conversation without anybody waiting: nothing is recorded, since both vats are
+// at rest after each crank.
+func BenchmarkRally(b *testing.B) {
+	for _, s := range stores {
+		b.Run(s.name, func(b *testing.B) {
+			k, subs := startKernel(b, s.open(b), "pingpong", 1)
+			cranks := func() uint64 {
+				st, err := k.Status(context.Background())
+				if err != nil {
+					b.Fatal(err)
+				}
+				return st.Cranks
+			}
+			before, start := cranks(), time.Now()
+			for n := 0; b.Loop(); n++ {
+				const strokes = 2000
+				from := cranks()
+				call(b, k, "r"+strconv.Itoa(n), subs[0].Root, "rally", float64(strokes))
+				for cranks() < from+2*strokes { // a message and a notification for each stroke
+					<-time.After(time.Millisecond)
+				}
+			}
+			took, n := time.Since(start), float64(cranks()-before)
+			b.ReportMetric(n/took.Seconds(), "cranks/s")
+			b.ReportMetric(took.Seconds()*1e6/n, "µs/crank")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
 // BenchmarkHostCall measures a request from outside until its answer is durable, one at a time.
 func BenchmarkHostCall(b *testing.B) {
 	for _, s := range stores {

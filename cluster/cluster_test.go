@@ -117,7 +117,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := cluster.Limits{
-		Delivery: 10 * time.Second, Syscalls: 10_000, FrameBytes: 4 << 20, Queue: 10_000, Bootstrap: time.Minute,
+		Delivery: 10 * time.Second, Syscalls: 10_000, FrameBytes: 4 << 20, Queue: 10_000, Transcript: 100_000, Bootstrap: time.Minute,
 	}
 	if diff := cmp.Diff(limits, got.Limits); diff != "" {
 		t.Error(diff)
@@ -245,6 +245,28 @@ func TestProblemAt(t *testing.T) {
 	}
 }
 
+func TestModulesAreCheckedBesideOtherMistakes(t *testing.T) {
+	cfg, err := cluster.Parse("/x/cluster.json", []byte(`{"bootstrap": "a", "vats": {
+		"a": {"module": "bank.mnt", "limits": {"queue": 0}},
+		"b": {"module": "bank.mint", "colour": "red"},
+		"c": {"worker": "no/such", "module": "bank.mnt"},
+		"d": {},
+	}}`))
+	err = cluster.CheckModules(cfg, err, func(string) ([]string, error) { return []string{"bank.mint"}, nil })
+	var errs *cluster.Errors
+	if !errors.As(err, &errs) {
+		t.Fatal(err)
+	}
+	var fields []string
+	for _, p := range errs.Problems {
+		fields = append(fields, p.Field)
+	}
+	want := []string{"vats.a.module", "vats.a.limits.queue", "vats.b", "vats.c.worker", "vats.d"}
+	if diff := cmp.Diff(want, fields); diff != "" {
+		t.Errorf("%s\n%v", diff, err)
+	}
+}
+
 func TestCheckModules(t *testing.T) {
 	path := write(t, `{
 "bootstrap": "alice",
@@ -262,7 +284,7 @@ func TestCheckModules(t *testing.T) {
 	stock := []string{"echo", "bank.teller", "bank.mint"}
 	check := func(own []string, ownErr, stockErr error) string {
 		asked = 0
-		err := cluster.CheckModules(cfg, func(worker string) ([]string, error) {
+		err := cluster.CheckModules(cfg, nil, func(worker string) ([]string, error) {
 			asked++
 			if worker == "" {
 				return stock, stockErr

@@ -37,6 +37,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	d := &decoder{doc: doc, source: source}
 	d.cluster(&root, cfg)
 	if err := d.errs.err(); err != nil {
+		d.errs.partial = cfg
 		return nil, err
 	}
 	return cfg, nil

@@ -1,22 +1,47 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
 
-// CheckModules asks for the names of the modules in each worker program, once for each, and returns
-// the vats whose module their program does not have, as [*Errors] with the places in the file. The
-// argument of modules is the Worker of a [Vat]; if it returns an error, that is the problem of each vat
-// with this program.
-func CheckModules(cfg *Config, modules func(worker string) ([]string, error)) error {
+// CheckModules completes what [Load] or [Parse] found, whose results it takes: it asks for the names of the
+// modules in each worker program, once for each, and adds the vats whose module their program does not
+// have, also where there were mistakes already. The argument of modules is the Worker of a [Vat]; if it
+// returns an error, that is the problem of each vat with this program. The error is [*Errors].
+func CheckModules(cfg *Config, err error, modules func(worker string) ([]string, error)) error {
+	var errs *Errors
+	switch {
+	case err == nil:
+		errs = &Errors{}
+	case !errors.As(err, &errs) || errs.partial == nil:
+		return err
+	default:
+		cfg = errs.partial
+	}
+	errs.checkModules(cfg, modules)
+	return errs.err()
+}
+
+// checkable says whether it is known which module of which program a vat wants.
+func (e *Errors) checkable(v Vat) bool {
+	path := "vats." + v.Name
+	return v.Module != "" && !slices.ContainsFunc(e.Problems, func(p Problem) bool {
+		return p.Field == path || p.Field == path+".worker" || p.Field == path+".module"
+	})
+}
+
+func (e *Errors) checkModules(cfg *Config, modules func(worker string) ([]string, error)) {
 	type answer struct {
 		names []string
 		err   error
 	}
 	answers := map[string]answer{}
-	var errs Errors
 	for _, v := range cfg.Vats {
+		if !e.checkable(v) {
+			continue
+		}
 		a, asked := answers[v.Worker]
 		if !asked {
 			a.names, a.err = modules(v.Worker)
@@ -26,7 +51,7 @@ func CheckModules(cfg *Config, modules func(worker string) ([]string, error)) er
 		if a.err == nil && slices.Contains(a.names, v.Module) {
 			continue
 		}
-		errs.add(func() Problem {
+		e.add(func() Problem {
 			path := "vats." + v.Name
 			switch {
 			case a.err != nil && v.Worker != "":
@@ -38,5 +63,4 @@ func CheckModules(cfg *Config, modules func(worker string) ([]string, error)) er
 			}
 		})
 	}
-	return errs.err()
 }

@@ -42,6 +42,9 @@ type Errors struct {
 	Problems []Problem
 	// More counts the mistakes that are not listed.
 	More int
+
+	// partial is what could be read all the same, for CheckModules to find more mistakes in.
+	partial *Config
 }
 
 // Error returns one line for each problem.

@@ -158,6 +158,47 @@ func TestDivergenceIsNamed(t *testing.T) {
 	}
 }
 
+// A turn that waits is there again after an orderly restart of the kernel; what it has lived through can be
+// looked at while the kernel is stopped, and that changes nothing.
+func TestParkedTurnOutlivesTheKernel(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	k := s.run(t)
+	sub := s.waiters(t, "test.fickle")
+	source := s.source(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() {
+		out, err := ask(ctx, s.state, "steady", sub, "steady")
+		if err == nil && string(out.Value) != "1" {
+			err = fmt.Errorf("got %+v, want 1", out)
+		}
+		answer <- err
+	}()
+	s.atSlow(t, "steady")
+	waiter := s.vats(t)["waiter"]
+	k.stop()
+	for range 2 {
+		out := s.must(t, "replay", waiter.ID)
+		for _, want := range []string{"message to o+0: #[\"steady\",[]]", "Send {Target:o-1", "Subscribe", "all 2 deliveries came out as recorded"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("replay does not say %q:\n%s", want, out)
+			}
+		}
+	}
+	s.must(t, "check")
+	k = s.run(t)
+	s.must(t, "send", source, "release")
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+	if out := s.must(t, "replay", waiter.ID); !strings.Contains(out, "at rest") {
+		t.Errorf("afterwards replay says %s", out)
+	}
+	k.stop()
+}
+
 // atSlow waits until the vat has asked the source, was answered, and waits for a second answer.
 func (s *site) atSlow(t testing.TB, method string) {
 	t.Helper()

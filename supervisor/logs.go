@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -38,9 +39,10 @@ type logReader struct {
 
 	mu struct {
 		sync.Mutex
-		dropped int
-		last    string // the last line of plain text, or the first of a panic
-		panics  bool
+		dropped  int
+		reported time.Time // when that was last said
+		last     string    // the last line of plain text, or the first of a panic
+		panics   bool
 	}
 }
 
@@ -83,7 +85,7 @@ func (l *logReader) line(line []byte) {
 		l.mu.Unlock()
 		return
 	}
-	l.report()
+	l.report(false)
 	if structured && l.structured(line) {
 		return
 	}
@@ -161,11 +163,13 @@ func (l *logReader) lastWords() string {
 	return l.mu.last
 }
 
-// report says how many lines were dropped since it last did.
-func (l *logReader) report() {
+// report says how many lines were dropped since it last did: at most once a second, and at the end.
+func (l *logReader) report(last bool) {
 	l.mu.Lock()
-	n := l.mu.dropped
-	l.mu.dropped = 0
+	n := 0
+	if now := time.Now(); last || now.Sub(l.mu.reported) >= time.Second {
+		n, l.mu.dropped, l.mu.reported = l.mu.dropped, 0, now
+	}
 	l.mu.Unlock()
 	if n > 0 {
 		l.log.Warn(droppedNotice, "lines", n)

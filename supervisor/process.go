@@ -317,7 +317,7 @@ func (p *process) cleanUp() {
 		}
 	}
 	p.pumps.Wait()
-	p.logs.report()
+	p.logs.report(true)
 }
 
 // Wait is part of being a runner.

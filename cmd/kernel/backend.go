@@ -242,11 +242,7 @@ func vatState(v host.VatStatus) control.VatState {
 
 func (b *backend) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
 	cfg, err := cluster.Parse(r.Path, r.Config)
-	if err == nil {
-		err = cluster.CheckModules(cfg, func(program string) ([]string, error) {
-			return workerModules(ctx, program)
-		})
-	}
+	err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return workerModules(ctx, program) })
 	if err != nil {
 		return control.Subcluster{}, control.Data{}, configError(r.Path, err)
 	}

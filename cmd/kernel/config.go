@@ -24,14 +24,11 @@ type configFile struct {
 // loadConfig reads a configuration and checks all of it.
 func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) {
 	cfg, err := cluster.Load(path)
+	if a.modules != nil {
+		err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return a.modules(ctx, program) })
+	}
 	if err != nil {
 		return nil, configError(path, err)
-	}
-	if a.modules != nil {
-		err := cluster.CheckModules(cfg, func(program string) ([]string, error) { return a.modules(ctx, program) })
-		if err != nil {
-			return nil, configError(path, err)
-		}
 	}
 	text, err := os.ReadFile(cfg.Source)
 	if err != nil {

@@ -35,6 +35,20 @@ func (p *Ping) Play(ctx context.Context, rounds int) (count int, err error) {
 	return count, nil
 }
 
+// Rally begins an exchange of n strokes in which nobody waits for an answer: between its deliveries each
+// vat is at rest.
+func (p *Ping) Rally(ctx context.Context, n int) { vat.Send(ctx, p.Pong, "hit", n, vat.RefOf(ctx, p)) }
+
+// Hit returns the ball while there are strokes left.
+func (p *Ping) Hit(ctx context.Context, n int, back vat.Ref) { hit(ctx, n, back, p) }
+
+// hit sends the ball back to where it came from.
+func hit(ctx context.Context, n int, back vat.Ref, self any) {
+	if n > 0 {
+		vat.Send(ctx, back, "hit", n-1, vat.RefOf(ctx, self))
+	}
+}
+
 // Pong counts.
 type Pong struct {
 	vat.Durable
@@ -43,6 +57,12 @@ type Pong struct {
 
 // NewPong makes a pong that was never asked.
 func NewPong() *Pong { return &Pong{} }
+
+// Hit returns the ball while there are strokes left.
+func (p *Pong) Hit(ctx context.Context, n int, back vat.Ref) {
+	p.Count++
+	hit(ctx, n, back, p)
+}
 
 // Ping counts one more and returns how many there were.
 func (p *Pong) Ping() int {
