@@ -7,39 +7,39 @@ import "strings"
 type Code string
 
 const (
-	// REVOKED: the object was revoked.
-	REVOKED Code = "REVOKED"
-	// VAT_TERMINATED: the vat that owned the object, or was to resolve the promise, is gone for good.
-	VAT_TERMINATED Code = "VAT_TERMINATED"
-	// VAT_RESTARTED: the vat that was to resolve the promise lost its memory and forgot it.
-	VAT_RESTARTED Code = "VAT_RESTARTED"
-	// OBJECT_DELETED: the object does not exist any more.
-	OBJECT_DELETED Code = "OBJECT_DELETED"
-	// BAD_TARGET: the message was sent to something that takes no messages.
-	BAD_TARGET Code = "BAD_TARGET"
-	// DELIVERY_TIMEOUT: the vat did not finish with the message in time, however often it was tried.
-	DELIVERY_TIMEOUT Code = "DELIVERY_TIMEOUT"
-	// DELIVERY_POISONED: the message killed the vat's worker as often as it is allowed to.
-	DELIVERY_POISONED Code = "DELIVERY_POISONED"
-	// QUEUE_FULL: the vat has too many messages waiting.
-	QUEUE_FULL Code = "QUEUE_FULL"
-	// LIMIT: a limit of the cluster's configuration was exceeded.
-	LIMIT Code = "LIMIT"
-	// SERVICE_GONE: the kernel service does not exist any more.
-	SERVICE_GONE Code = "SERVICE_GONE"
-	// AMBIGUOUS: the kernel stopped while the call of a service was under way: it may have happened or not.
-	AMBIGUOUS Code = "AMBIGUOUS"
-	// CONNECTION_LOST: the other end of an IO channel went away.
-	CONNECTION_LOST Code = "CONNECTION_LOST"
-	// UNKNOWN: anything else.
-	UNKNOWN Code = "UNKNOWN"
+	// CodeRevoked: the object was revoked.
+	CodeRevoked Code = "REVOKED"
+	// CodeVatTerminated: the vat that owned the object, or was to resolve the promise, is gone for good.
+	CodeVatTerminated Code = "VAT_TERMINATED"
+	// CodeVatRestarted: the vat that was to resolve the promise lost its memory and forgot it.
+	CodeVatRestarted Code = "VAT_RESTARTED"
+	// CodeObjectDeleted: the object does not exist any more.
+	CodeObjectDeleted Code = "OBJECT_DELETED"
+	// CodeBadTarget: the message was sent to something that takes no messages.
+	CodeBadTarget Code = "BAD_TARGET"
+	// CodeDeliveryTimeout: the vat did not finish with the message in time, however often it was tried.
+	CodeDeliveryTimeout Code = "DELIVERY_TIMEOUT"
+	// CodeDeliveryPoisoned: the message killed the vat's worker as often as it is allowed to.
+	CodeDeliveryPoisoned Code = "DELIVERY_POISONED"
+	// CodeQueueFull: the vat has too many messages waiting.
+	CodeQueueFull Code = "QUEUE_FULL"
+	// CodeLimit: a limit of the cluster's configuration was exceeded.
+	CodeLimit Code = "LIMIT"
+	// CodeServiceGone: the kernel service does not exist any more.
+	CodeServiceGone Code = "SERVICE_GONE"
+	// CodeAmbiguous: the kernel stopped while the call of a service was under way: it may have happened or not.
+	CodeAmbiguous Code = "AMBIGUOUS"
+	// CodeConnectionLost: the other end of an IO channel went away.
+	CodeConnectionLost Code = "CONNECTION_LOST"
+	// CodeUnknown: anything else.
+	CodeUnknown Code = "UNKNOWN"
 )
 
 // Codes returns all codes, in the order of their declaration.
 func Codes() []Code {
 	return []Code{
-		REVOKED, VAT_TERMINATED, VAT_RESTARTED, OBJECT_DELETED, BAD_TARGET, DELIVERY_TIMEOUT, DELIVERY_POISONED,
-		QUEUE_FULL, LIMIT, SERVICE_GONE, AMBIGUOUS, CONNECTION_LOST, UNKNOWN,
+		CodeRevoked, CodeVatTerminated, CodeVatRestarted, CodeObjectDeleted, CodeBadTarget, CodeDeliveryTimeout, CodeDeliveryPoisoned,
+		CodeQueueFull, CodeLimit, CodeServiceGone, CodeAmbiguous, CodeConnectionLost, CodeUnknown,
 	}
 }
 

@@ -68,7 +68,7 @@ func TestClient(t *testing.T) {
 	list, err := client.PoisonedList(ctx)
 	check(t, "poisoned", list, err, []control.Poisoned{{
 		ID: "m7", Vat: "v1", Name: "root", Target: "ko1", Method: "explode", Attempts: 3,
-		Code: capdata.DELIVERY_POISONED, Message: "the message killed its vat 3 times",
+		Code: capdata.CodeDeliveryPoisoned, Message: "the message killed its vat 3 times",
 	}})
 	check(t, "retry", struct{}{}, client.PoisonedRetry(ctx, "m7"), struct{}{})
 	checkCode(t, "drop", client.PoisonedDrop(ctx, "m7"), control.CodeNotFound)
@@ -99,14 +99,14 @@ func TestCallsHappenOnce(t *testing.T) {
 	_, err := client.Send(ctx, control.SendRequest{Ticket: ticket, Target: "ko1", Method: "echo"})
 	checkCode(t, "another call", err, control.CodeConflict)
 	_, err = client.Send(ctx, control.SendRequest{Ticket: control.Ticket{Epoch: "e0", ID: "pay-1"}, Target: "ko1", Method: "echo"})
-	checkCode(t, "another epoch", err, capdata.UNKNOWN)
+	checkCode(t, "another epoch", err, capdata.CodeUnknown)
 
 	o, err := client.Await(ctx, ticket, time.Minute, false)
 	check(t, "await", o, err, want)
 	check(t, "acknowledge", struct{}{}, client.Acknowledge(ctx, ticket), struct{}{})
 	check(t, "acknowledge twice", struct{}{}, client.Acknowledge(ctx, ticket), struct{}{})
 	_, err = client.Await(ctx, ticket, time.Minute, false)
-	checkCode(t, "await", err, capdata.UNKNOWN)
+	checkCode(t, "await", err, capdata.CodeUnknown)
 }
 
 func TestContextEndsACall(t *testing.T) {

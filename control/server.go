@@ -111,7 +111,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) refuse(conn *net.UnixConn) {
 	s.log.Warn("refused a connection: too many")
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	line := appendError(nil, nil, Errorf(capdata.LIMIT, "the kernel serves %d connections already", s.options.MaxConns))
+	line := appendError(nil, nil, Errorf(capdata.CodeLimit, "the kernel serves %d connections already", s.options.MaxConns))
 	_, _ = conn.Write(line) // a courtesy
 	_ = conn.Close()
 }

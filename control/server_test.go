@@ -285,7 +285,7 @@ func TestTooManyConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := dial(t, dir).Status(context.Background())
-	if control.CodeOf(err) != capdata.LIMIT {
+	if control.CodeOf(err) != capdata.CodeLimit {
 		t.Errorf("got %v, want LIMIT", err)
 	}
 }

@@ -146,7 +146,7 @@ func (t *tx) charge(d Death, u *run) {
 	case cause == CauseKilled:
 		u.kills++
 		if u.kills >= maxKills {
-			code = capdata.DELIVERY_POISONED
+			code = capdata.CodeDeliveryPoisoned
 		}
 	default:
 		u.deaths++
@@ -163,9 +163,9 @@ func (t *tx) charge(d Death, u *run) {
 		event.Attempts = u.attempts
 		switch {
 		case cause == CauseDeadline && u.attempts >= maxDeadlines:
-			code = capdata.DELIVERY_TIMEOUT
+			code = capdata.CodeDeliveryTimeout
 		case u.attempts >= maxAttempts:
-			code = capdata.DELIVERY_POISONED
+			code = capdata.CodeDeliveryPoisoned
 		}
 	}
 	t.event(event)
@@ -334,9 +334,9 @@ func (t *tx) rejectQueued(v VatID) {
 		t.target(c, v)
 		t.pop(v, u, it) // a drain item stays until the last of its messages
 		if c.message.result != "" {
-			t.settle(c.message.result, true, kernelError(capdata.VAT_TERMINATED, "the vat is stopped: "+u.why))
+			t.settle(c.message.result, true, kernelError(capdata.CodeVatTerminated, "the vat is stopped: "+u.why))
 		}
-		t.event(Rejected{c.message.target, c.message.result, string(capdata.VAT_TERMINATED)})
+		t.event(Rejected{c.message.target, c.message.result, string(capdata.CodeVatTerminated)})
 		t.releaseMessage(c.message)
 	}
 	t.wakeMore(v)

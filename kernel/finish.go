@@ -81,7 +81,7 @@ func (m *Machine) exitWithFailure(c *Crank, why string, now int64) (Commit, erro
 	u := t.run(c.Vat)
 	if c.message.target != "" {
 		t.pop(c.Vat, u, c.item)
-		t.splat(c.message, capdata.VAT_TERMINATED, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
+		t.splat(c.message, capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
 		t.releaseMessage(c.message)
 	}
 	return t.done(), nil

@@ -136,7 +136,7 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	if k.IsPromise() {
-		return Commit{}, refuse(capdata.BAD_TARGET, "%s is a promise; only an object can be revoked", k)
+		return Commit{}, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
 	}
 	if err := t.exists(k); err != nil {
 		return Commit{}, err

@@ -52,7 +52,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	if n := t.countVats(); n+len(l.Vats) > MaxVats {
-		return "", Commit{}, refuse(capdata.LIMIT, "%d vats, the limit is %d", n+len(l.Vats), MaxVats)
+		return "", Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n+len(l.Vats), MaxVats)
 	}
 	s = SubID("s" + num(t.allocate("s")))
 	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats))}

@@ -73,13 +73,13 @@ func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	u := t.lookRun(p.decider)
 	switch {
 	case u == nil || u.phase == dead:
-		return capdata.VAT_TERMINATED, fmt.Sprintf("vat %s was terminated", p.decider), true
+		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true
 	case u.phase == stopped && p.inc <= u.deadInc:
-		return capdata.VAT_TERMINATED, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
+		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
 	case p.inc == 0, p.inc > u.deadInc:
 		return "", "", false
 	default:
-		return capdata.VAT_RESTARTED, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
+		return capdata.CodeVatRestarted, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
 	}
 }
 

@@ -32,25 +32,25 @@ func (t *tx) route(m message, bounded bool) {
 		}
 		next, ok := loneObject(t.value(m.target, p))
 		if !ok {
-			t.splat(m, capdata.BAD_TARGET, "the promise was fulfilled with something that is no object")
+			t.splat(m, capdata.CodeBadTarget, "the promise was fulfilled with something that is no object")
 			return
 		}
 		m.target = next
 	}
 	o := t.objects.look(t, m.target)
 	if o != nil && o.revoked {
-		t.splat(m, capdata.REVOKED, "the object was revoked")
+		t.splat(m, capdata.CodeRevoked, "the object was revoked")
 		return
 	}
 	v := t.owner(o)
 	if v == "" {
-		t.splat(m, capdata.OBJECT_DELETED, "the object does not exist any more")
+		t.splat(m, capdata.CodeObjectDeleted, "the object does not exist any more")
 		return
 	}
 	u := t.run(v)
 	switch {
 	case u.phase == stopped:
-		t.splat(m, capdata.VAT_TERMINATED, "the vat is stopped: "+u.why)
+		t.splat(m, capdata.CodeVatTerminated, "the vat is stopped: "+u.why)
 	case bounded && u.messages >= u.maxQueue:
 		t.full(m)
 	default:
@@ -70,7 +70,7 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 	}
 	for range maxChain {
 		if k == m.result {
-			return capdata.BAD_TARGET, "the message waits for its own result", true
+			return capdata.CodeBadTarget, "the message waits for its own result", true
 		}
 		if t.walked++; t.walked > maxWalk {
 			break
@@ -79,7 +79,7 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 			return "", "", false
 		}
 	}
-	return capdata.LIMIT, "the message waits for a chain of more than " + num(maxChain) + " others", true
+	return capdata.CodeLimit, "the message waits for a chain of more than " + num(maxChain) + " others", true
 }
 
 // loneObject returns the object that a value is, if it is one object and nothing else.
@@ -109,7 +109,7 @@ func (t *tx) full(m message) {
 		t.event(Dropped{m.target})
 		return
 	}
-	t.splat(m, capdata.QUEUE_FULL, queueFull)
+	t.splat(m, capdata.CodeQueueFull, queueFull)
 }
 
 // splat ends a message that holds no counts by rejecting its result.
@@ -125,7 +125,7 @@ func (t *tx) splat(m message, code capdata.Code, detail string) {
 func (t *tx) splatWith(m message, reason Data) {
 	size := len(reason.Body) + 16*len(reason.Slots)
 	if m.result != "" && (size > maxReason || t.repeated+size > maxRepeated) {
-		t.splat(m, capdata.LIMIT, "the promise was rejected, with a reason that is too large to repeat")
+		t.splat(m, capdata.CodeLimit, "the promise was rejected, with a reason that is too large to repeat")
 		return
 	}
 	t.event(Rejected{m.target, m.result, ""})

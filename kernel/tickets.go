@@ -46,7 +46,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 		}
 	}
 	if len(h.MethArgs.Slots) > MaxSlots {
-		return TicketState{}, Commit{}, refuse(capdata.LIMIT, "%d references, the limit is %d", len(h.MethArgs.Slots), MaxSlots)
+		return TicketState{}, Commit{}, refuse(capdata.CodeLimit, "%d references, the limit is %d", len(h.MethArgs.Slots), MaxSlots)
 	}
 	result := t.newPromise("", 0)
 	p := t.promise(result)
@@ -56,7 +56,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 	t.route(message{target: h.Target, methArgs: h.MethArgs, result: result}, true)
 	if t.queueFull {
 		// Refused, not answered: the caller may try again under the same ticket.
-		return TicketState{}, Commit{}, refuse(capdata.QUEUE_FULL, queueFull)
+		return TicketState{}, Commit{}, refuse(capdata.CodeQueueFull, queueFull)
 	}
 	return t.ticket(h.Ticket).export(), t.done(), nil
 }
@@ -65,12 +65,12 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 func (t *tx) exists(k KRef) error {
 	if k.IsPromise() {
 		if t.promises.look(t, k) == nil {
-			return refuse(capdata.BAD_TARGET, "there is no promise %s", k)
+			return refuse(capdata.CodeBadTarget, "there is no promise %s", k)
 		}
 		return nil
 	}
 	if o := t.objects.look(t, k); o == nil || o.reachable == 0 || t.owner(o) == "" {
-		return refuse(capdata.OBJECT_DELETED, "there is no object %s", k)
+		return refuse(capdata.CodeObjectDeleted, "there is no object %s", k)
 	}
 	return nil
 }

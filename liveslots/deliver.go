@@ -82,7 +82,7 @@ func (v *Vat) call(d wire.Call) {
 		return
 	}
 	if v.local(d.Target) == nil {
-		v.settle(result, kernelError(capdata.OBJECT_DELETED, "the object lived in memory that is lost"), true)
+		v.settle(result, kernelError(capdata.CodeObjectDeleted, "the object lived in memory that is lost"), true)
 		return
 	}
 	v.begin(string(d.Target)+"."+name, func(ctx context.Context) {

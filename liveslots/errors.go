@@ -45,19 +45,19 @@ func (k KernelError) Error() string { return "kernel: " + string(k) }
 
 // The errors that the kernel raises.
 const (
-	ErrRevoked          = KernelError(capdata.REVOKED)
-	ErrVatTerminated    = KernelError(capdata.VAT_TERMINATED)
-	ErrVatRestarted     = KernelError(capdata.VAT_RESTARTED)
-	ErrObjectDeleted    = KernelError(capdata.OBJECT_DELETED)
-	ErrBadTarget        = KernelError(capdata.BAD_TARGET)
-	ErrDeliveryTimeout  = KernelError(capdata.DELIVERY_TIMEOUT)
-	ErrDeliveryPoisoned = KernelError(capdata.DELIVERY_POISONED)
-	ErrQueueFull        = KernelError(capdata.QUEUE_FULL)
-	ErrLimit            = KernelError(capdata.LIMIT)
-	ErrServiceGone      = KernelError(capdata.SERVICE_GONE)
-	ErrAmbiguous        = KernelError(capdata.AMBIGUOUS)
-	ErrConnectionLost   = KernelError(capdata.CONNECTION_LOST)
-	ErrUnknown          = KernelError(capdata.UNKNOWN)
+	ErrRevoked          = KernelError(capdata.CodeRevoked)
+	ErrVatTerminated    = KernelError(capdata.CodeVatTerminated)
+	ErrVatRestarted     = KernelError(capdata.CodeVatRestarted)
+	ErrObjectDeleted    = KernelError(capdata.CodeObjectDeleted)
+	ErrBadTarget        = KernelError(capdata.CodeBadTarget)
+	ErrDeliveryTimeout  = KernelError(capdata.CodeDeliveryTimeout)
+	ErrDeliveryPoisoned = KernelError(capdata.CodeDeliveryPoisoned)
+	ErrQueueFull        = KernelError(capdata.CodeQueueFull)
+	ErrLimit            = KernelError(capdata.CodeLimit)
+	ErrServiceGone      = KernelError(capdata.CodeServiceGone)
+	ErrAmbiguous        = KernelError(capdata.CodeAmbiguous)
+	ErrConnectionLost   = KernelError(capdata.CodeConnectionLost)
+	ErrUnknown          = KernelError(capdata.CodeUnknown)
 )
 
 // errorValue is the reason of a rejection with err.
@@ -98,7 +98,7 @@ func errorOf(x value) error {
 
 // badTarget is how the vat answers in the kernel's stead where it knows that a target is none.
 func badTarget(x value) value {
-	return kernelError(capdata.BAD_TARGET, "a "+describe(x.tree, x.slots)+" cannot be sent a message")
+	return kernelError(capdata.CodeBadTarget, "a "+describe(x.tree, x.slots)+" cannot be sent a message")
 }
 
 func kernelError(code capdata.Code, detail string) value {

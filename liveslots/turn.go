@@ -126,7 +126,7 @@ func (t *turn) wait(p *promise) error {
 		return nil
 	}
 	if t.starting && len(t.v.parked) >= maxWaiting {
-		return errorOf(kernelError(capdata.LIMIT, fmt.Sprintf("an argument is not there yet, and %d turns wait in this vat already", maxWaiting)))
+		return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("an argument is not there yet, and %d turns wait in this vat already", maxWaiting)))
 	}
 	p.waiters = append(p.waiters, func() { t.v.resume(t) })
 	t.park()

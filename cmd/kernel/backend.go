@@ -308,7 +308,7 @@ func answer(a host.Answer, err error) (control.Answer, error) {
 	out := control.Answer{Ticket: t, Status: control.Fulfilled, Value: data(a.Value)}
 	switch {
 	case a.Acknowledged:
-		return control.Answer{}, control.Errorf(capdata.UNKNOWN, "the answer of ticket %s was acknowledged and let go", a.Ticket)
+		return control.Answer{}, control.Errorf(capdata.CodeUnknown, "the answer of ticket %s was acknowledged and let go", a.Ticket)
 	case a.Pending:
 		out.Status = control.Pending
 	case a.Rejected:

@@ -64,7 +64,7 @@ func New() *Fake {
 	f.mu.calls = make(map[string]*call)
 	f.mu.poisoned = []control.Poisoned{{
 		ID: "m7", Vat: "v1", Name: "root", Target: "ko1", Method: "explode", Attempts: 3,
-		Code: capdata.DELIVERY_POISONED, Message: "the message killed its vat 3 times",
+		Code: capdata.CodeDeliveryPoisoned, Message: "the message killed its vat 3 times",
 	}}
 	return f
 }
@@ -250,7 +250,7 @@ func (c *call) perform(method string, args []any, slots []string, effects int) e
 	case "reject":
 		status, value = control.Rejected, args[0]
 	case "revoked":
-		c.settle(control.Rejected, control.Data{Body: capdata.KernelError(capdata.REVOKED, "ko9 was revoked")})
+		c.settle(control.Rejected, control.Data{Body: capdata.KernelError(capdata.CodeRevoked, "ko9 was revoked")})
 		return nil
 	case "garbage":
 		c.settle(control.Fulfilled, control.Data{Body: "no smallcaps"})
@@ -294,7 +294,7 @@ func (f *Fake) wait(ctx context.Context, c *call) (control.Answer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c.dropped {
-		return control.Answer{}, control.Errorf(capdata.UNKNOWN, "the answer of %s was acknowledged", c.answer.Ticket)
+		return control.Answer{}, control.Errorf(capdata.CodeUnknown, "the answer of %s was acknowledged", c.answer.Ticket)
 	}
 	return c.answer, nil
 }
@@ -316,7 +316,7 @@ func (f *Fake) Acknowledge(_ context.Context, t control.Ticket) error {
 
 func (f *Fake) epoch(t control.Ticket) error {
 	if t.Epoch != "" && t.Epoch != Epoch {
-		return control.Errorf(capdata.UNKNOWN, "ticket %s is of another epoch", t)
+		return control.Errorf(capdata.CodeUnknown, "ticket %s is of another epoch", t)
 	}
 	return nil
 }
@@ -329,7 +329,7 @@ func (f *Fake) find(t control.Ticket) (*call, error) {
 	defer f.mu.Unlock()
 	known, ok := f.mu.calls[t.ID]
 	if !ok {
-		return nil, control.Errorf(capdata.UNKNOWN, "there is no call %s", t)
+		return nil, control.Errorf(capdata.CodeUnknown, "there is no call %s", t)
 	}
 	return known, nil
 }

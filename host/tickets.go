@@ -1,0 +1,223 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/kernel"
+)
+
+// Answer is where a host call stands.
+type Answer struct {
+	Ticket   string
+	Pending  bool
+	Rejected bool
+	// Acknowledged says that the answer was let go.
+	Acknowledged bool
+	Value        kernel.Data
+}
+
+// Epoch is the epoch of the tickets that this state knows.
+func (k *Kernel) Epoch(ctx context.Context) (string, error) {
+	return ask(ctx, k, func(done func(string, error)) { done(k.machine.Epoch(), nil) })
+}
+
+// ticket completes a ticket: an empty epoch means the present one. Another one is UNKNOWN.
+func (k *Kernel) ticket(epoch, id string) (string, error) {
+	if epoch != "" && epoch != k.machine.Epoch() {
+		return "", &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s.%s is of another epoch than this state's, %s", epoch, id, k.machine.Epoch())}
+	}
+	return k.machine.Epoch() + "." + id, nil
+}
+
+// Call sends a message to an object or promise, or to the root of a subcluster. It returns when the call
+// is durable; with wait when it is settled, or when ctx ends: then the answer is Pending, with no error.
+// The same call under the same ticket has one effect and one answer; another call is refused with
+// [kernel.CodeConflict].
+func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs kernel.Data, wait bool) (Answer, error) {
+	sum := sha256.New()
+	for _, s := range append([]string{target, methArgs.Body}, toStrings(methArgs.Slots)...) {
+		sum.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s))))
+		sum.Write([]byte(s))
+	}
+	hash := hex.EncodeToString(sum.Sum(nil))
+	a, err := ask(ctx, k, func(done func(Answer, error)) {
+		fail := func(err error) { k.refuse(err, func(err error) { done(Answer{}, err) }) }
+		ticket, err := k.ticket(epoch, id)
+		if err != nil {
+			fail(err)
+			return
+		}
+		st, err := k.machine.Ticket(ticket)
+		if err != nil {
+			fail(err)
+			return
+		}
+		if k.diskFull && !st.Found {
+			done(Answer{}, ErrDiskFull)
+			return
+		}
+		var root kernel.KRef
+		if !st.Found {
+			// The target of a known ticket may be gone: its answer is not.
+			if root, err = k.target(target); err != nil {
+				fail(err)
+				return
+			}
+		}
+		st, c, err := k.machine.Call(kernel.HostCall{Ticket: ticket, Hash: hash, Target: root, MethArgs: methArgs}, nowMillis())
+		if err != nil {
+			fail(err)
+			return
+		}
+		k.apply(c)
+		k.whenDurable(func() { done(answer(ticket, st), nil) })
+	})
+	if err != nil || !a.Pending || !wait {
+		return a, err
+	}
+	return k.await(ctx, a.Ticket)
+}
+
+func toStrings[S ~string](list []S) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = string(s)
+	}
+	return out
+}
+
+func answer(ticket string, st kernel.TicketState) Answer {
+	return Answer{Ticket: ticket, Pending: st.Pending, Rejected: st.Rejected, Acknowledged: st.Acknowledged, Value: st.Value}
+}
+
+// target finds the object or promise that a host names.
+func (k *Kernel) target(s string) (kernel.KRef, error) {
+	if kref, ok := kernel.ParseKRef(s); ok {
+		return kref, nil
+	}
+	id, ok := kernel.ParseSubID(s)
+	if !ok {
+		return "", &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%q is no target: want ko4, kp7 or s1", s)}
+	}
+	sub, found, err := k.machine.Subcluster(id)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return "", &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no subcluster %s", id)}
+	}
+	return sub.Root, nil
+}
+
+// Await waits for the answer of an earlier call. If ctx ends first the answer is Pending, with no error.
+// A ticket that is not known is UNKNOWN.
+func (k *Kernel) Await(ctx context.Context, epoch, id string) (Answer, error) {
+	ticket, err := ask(ctx, k, func(done func(string, error)) { done(k.ticket(epoch, id)) })
+	if err != nil {
+		return Answer{}, err
+	}
+	return k.await(ctx, ticket)
+}
+
+func (k *Kernel) await(ctx context.Context, ticket string) (Answer, error) {
+	for {
+		var woken chan struct{}
+		a, err := ask(context.WithoutCancel(ctx), k, func(done func(Answer, error)) {
+			st, err := k.machine.Ticket(ticket)
+			switch {
+			case err != nil:
+				k.fail(err)
+				done(Answer{}, err)
+			case !st.Found:
+				done(Answer{}, &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s is unknown: it was never used, or its time is over", ticket)})
+			case st.Pending:
+				woken = make(chan struct{})
+				k.waiting[ticket] = append(k.waiting[ticket], woken)
+				done(answer(ticket, st), nil)
+			default:
+				k.whenDurable(func() { done(answer(ticket, st), nil) })
+			}
+		})
+		if err != nil || !a.Pending {
+			return a, err
+		}
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			k.post(func() { k.forgetWaiter(ticket, woken) })
+			return a, nil
+		case <-k.done:
+			return a, ErrStopping
+		}
+	}
+}
+
+func (k *Kernel) forgetWaiter(ticket string, woken chan struct{}) {
+	list := slices.DeleteFunc(k.waiting[ticket], func(c chan struct{}) bool { return c == woken })
+	if k.waiting[ticket] = list; len(list) == 0 {
+		delete(k.waiting, ticket)
+	}
+}
+
+// answered wakes those who wait for a ticket whose answer is durable.
+func (k *Kernel) answered(ticket string) {
+	for _, woken := range k.waiting[ticket] {
+		close(woken)
+	}
+	delete(k.waiting, ticket)
+	k.expireLater()
+}
+
+// Acknowledge lets the answer of a settled call go. A call that is pending is refused with
+// [kernel.CodeConflict].
+func (k *Kernel) Acknowledge(ctx context.Context, epoch, id string) error {
+	return change(ctx, k, func() (kernel.Commit, error) {
+		ticket, err := k.ticket(epoch, id)
+		if err != nil {
+			return kernel.Commit{}, err
+		}
+		st, err := k.machine.Ticket(ticket)
+		switch {
+		case err != nil:
+			return kernel.Commit{}, err
+		case !st.Found:
+			return kernel.Commit{}, &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s is unknown", ticket)}
+		case st.Pending:
+			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("the call of ticket %s is not settled", ticket)}
+		}
+		return k.machine.Acknowledge(ticket)
+	})
+}
+
+// expireLater makes sure that expire runs some time after the answer that is settled now has expired.
+func (k *Kernel) expireLater() {
+	if !k.expiring {
+		k.expiring = true
+		k.after(k.cfg.KeepAnswers+time.Second, func() { k.expiring = false; k.expire() })
+	}
+}
+
+// expire forgets the calls whose time is over.
+func (k *Kernel) expire() {
+	c, next, err := k.machine.Expire(nowMillis() - k.cfg.KeepAnswers.Milliseconds())
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.apply(c)
+	switch {
+	case c.Number != 0 && next != 0 && next < nowMillis()-k.cfg.KeepAnswers.Milliseconds():
+		k.after(0, k.expire)
+	case next != 0 && !k.expiring:
+		k.expiring = true
+		due := time.UnixMilli(next).Add(k.cfg.KeepAnswers + time.Second)
+		k.after(max(time.Until(due), time.Second), func() { k.expiring = false; k.expire() })
+	}
+}
