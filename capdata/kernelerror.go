@@ -9,7 +9,7 @@ type Code string
 const (
 	// CodeRevoked: the object was revoked.
 	CodeRevoked Code = "REVOKED"
-	// CodeVatTerminated: the vat that owned the object, or was to resolve the promise, is gone for good.
+	// CodeVatTerminated: the vat that was to resolve the promise is gone for good, or stopped.
 	CodeVatTerminated Code = "VAT_TERMINATED"
 	// CodeVatRestarted: the vat that was to resolve the promise lost its memory and forgot it.
 	CodeVatRestarted Code = "VAT_RESTARTED"

@@ -27,13 +27,18 @@ func (k *Kernel) remember(v *vat) {
 }
 
 func (k *Kernel) replayNext(v *vat) {
-	d, more, err := v.replay.Next()
-	switch {
-	case err != nil:
-		k.fail(err)
-	case more:
+	for {
+		d, ready, err := v.replay.Next()
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if !ready {
+			break
+		}
 		v.worker.Deliver(d)
-	default:
+	}
+	if v.replay.Done() {
 		k.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
 		v.replay, v.up = nil, true
 		k.wake(v.id)

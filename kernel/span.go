@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -160,18 +161,26 @@ type Replay struct {
 	m       *Machine
 	v       VatID
 	span    uint64
-	n       uint64
 	records uint64
-	// written are the rows that the replayed cranks have written, nil for a deletion; keys are sorted.
-	written map[string][]byte
+	// n is the next delivery, answered the one whose answer comes next: those between are ahead.
+	n, answered uint64
+	ahead       []transcriptRecord
+	// written are the rows that the replayed cranks have written, in order; keys are sorted.
+	written map[string][]version
 	keys    []string
-	record  transcriptRecord
+}
+
+// version is what a row was after the n-th delivery of the span; nil: deleted.
+type version struct {
+	n     uint64
+	value []byte
 }
 
 type transcriptRecord struct {
 	deliver wire.Deliver
 	whole   bool
 	up      []byte
+	done    wire.Done // if whole
 }
 
 // Rehearse is Replay for a worker that is not to become the vat's: it also tells that worker's first frame.
@@ -191,16 +200,24 @@ func (m *Machine) Replay(v VatID) (r *Replay, err error) {
 	if u == nil || u.phase != live || u.inc == u.deadInc || u.records == 0 {
 		return nil, nil
 	}
-	return &Replay{m: m, v: v, span: u.span, records: u.records, written: map[string][]byte{}}, nil
+	return &Replay{m: m, v: v, span: u.span, records: u.records, written: map[string][]version{}}, nil
 }
 
 // Records is the number of deliveries to replay.
 func (r *Replay) Records() uint64 { return r.records }
 
-// Next returns the next delivery; more is false if all were replayed.
-func (r *Replay) Next() (d wire.Deliver, more bool, err error) {
+// MaxAhead bounds the deliveries that Next hands out before the first of them is answered.
+const MaxAhead = 16
+
+// Done says whether every delivery was handed out and answered.
+func (r *Replay) Done() bool { return r.answered == r.records }
+
+// Next returns the next delivery. It need not wait for the answer to the one before, whose effect is known
+// from the record; where it is not (only the hash of the frame was kept), or where there are enough ahead,
+// or no more, ready is false.
+func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 	defer caught(&err)
-	if r.n == r.records {
+	if n := len(r.ahead); r.n == r.records || n >= MaxAhead || (n > 0 && !r.ahead[n-1].whole) {
 		return wire.Deliver{}, false, nil
 	}
 	t := r.m.begin(0)
@@ -212,22 +229,28 @@ func (r *Replay) Next() (d wire.Deliver, more bool, err error) {
 	}
 	r.m.dec.open(key, b, 3)
 	down := r.m.dec.bytes()
-	r.record = transcriptRecord{whole: r.m.dec.bool(), up: r.m.dec.bytes()}
+	rec := transcriptRecord{whole: r.m.dec.bool(), up: r.m.dec.bytes()}
 	f, err := wire.DecodeDown(down)
 	if err != nil {
 		r.m.dec.corrupt(err)
 	}
-	r.record.deliver = f.(wire.Deliver)
-	d = r.record.deliver
+	rec.deliver = f.(wire.Deliver)
+	d = rec.deliver
 	if call, ok := d.Delivery.(wire.Call); ok {
 		d.State = prefetch(call, func(key string) ([]byte, bool) {
-			row, err := r.Get(key)
-			if err != nil {
-				panic(failure{err})
-			}
-			return row.Value, row.Found
+			return r.row(key, r.n)
 		})
 	}
+	if rec.whole {
+		up, err := wire.DecodeUp(rec.up, wire.Limits{})
+		done, ok := up.(wire.Done)
+		if err != nil || !ok {
+			r.m.dec.corrupt(errors.Join(err, errMissing))
+		}
+		rec.done = done
+		r.apply(r.n, done)
+	}
+	r.ahead = append(r.ahead, rec)
 	r.n++
 	return d, true, nil
 }
@@ -245,51 +268,56 @@ func (d *Divergence) Error() string {
 	return fmt.Sprintf("delivery %d (%s) was recorded with %s, and replayed with %s", d.Delivery, d.What, d.Recorded, d.Came)
 }
 
-// Answer compares a worker's answer with the recorded one, and applies it to the view that the replay
-// has of the store. The error is a *Divergence.
+// Answer compares a worker's answer to the first delivery ahead with the recorded one. The error is a
+// *Divergence.
 func (r *Replay) Answer(done wire.Done, frame []byte) error {
-	same := bytes.Equal(frame, r.record.up)
-	if !r.record.whole {
+	rec := r.ahead[0]
+	same := bytes.Equal(frame, rec.up)
+	if !rec.whole {
 		sum := sha256.Sum256(frame)
-		same = bytes.Equal(sum[:], r.record.up)
+		same = bytes.Equal(sum[:], rec.up)
 	}
 	if !same {
-		return r.divergence(done)
+		return rec.divergence(done)
 	}
+	if !rec.whole {
+		r.apply(r.answered, done)
+	}
+	r.ahead = r.ahead[1:]
+	r.answered++
+	return nil
+}
+
+// apply does to the view of the store what the n-th crank of the span did.
+func (r *Replay) apply(n uint64, done wire.Done) {
 	for _, s := range done.Syscalls {
 		switch s := s.(type) {
 		case wire.StoreSet:
-			r.write(s.Key, append([]byte{}, s.Value...))
+			r.write(n, s.Key, append([]byte{}, s.Value...))
 		case wire.StoreDelete:
-			r.write(s.Key, nil)
+			r.write(n, s.Key, nil)
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Exit, wire.DropImports, wire.RetireImportsCall,
 			wire.RetireExportsCall, wire.AbandonExports:
 			// The kernel has done these; the view is of the store alone.
 		}
 	}
-	return nil
 }
 
-func (r *Replay) write(key string, value []byte) {
+func (r *Replay) write(n uint64, key string, value []byte) {
 	if i, found := slices.BinarySearch(r.keys, key); !found {
 		r.keys = slices.Insert(r.keys, i, key)
 	}
-	r.written[key] = value
+	r.written[key] = append(r.written[key], version{n, value})
 }
 
 // divergence finds the first difference, in words for the author of the vat.
-func (r *Replay) divergence(came wire.Done) *Divergence {
-	d := &Divergence{Delivery: r.record.deliver.Number, What: DescribeDelivery(r.record.deliver.Delivery)}
+func (r *transcriptRecord) divergence(came wire.Done) *Divergence {
+	d := &Divergence{Delivery: r.deliver.Number, What: DescribeDelivery(r.deliver.Delivery)}
 	d.Recorded, d.Came = "a frame too large to be kept", fmt.Sprintf("%d syscalls", len(came.Syscalls))
-	if !r.record.whole {
+	if !r.whole {
 		return d
 	}
-	f, err := wire.DecodeUp(r.record.up, wire.Limits{})
-	was, ok := f.(wire.Done)
-	if err != nil || !ok {
-		d.Recorded = "an unreadable frame"
-		return d
-	}
+	was := r.done
 	for i := range max(len(was.Syscalls), len(came.Syscalls)) {
 		a, b := "no further syscall", "no further syscall"
 		if i < len(was.Syscalls) {
@@ -336,16 +364,20 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s, "?")
 }
 
-// Get reads a row of the vat's store as the replayed worker has to see it.
+// Get reads a row of the vat's store as the replayed worker has to see it, who is doing the first delivery
+// that was not answered.
 func (r *Replay) Get(key string) (row wire.Row, err error) {
 	defer caught(&err)
-	value, found := r.row(key)
+	value, found := r.row(key, r.answered)
 	return wire.Row{Key: key, Value: value, Found: found}, nil
 }
 
-func (r *Replay) row(key string) ([]byte, bool) {
-	if value, ok := r.written[key]; ok {
-		return value, value != nil
+// row returns what a row was before the n-th delivery of the span.
+func (r *Replay) row(key string, n uint64) ([]byte, bool) {
+	for _, v := range slices.Backward(r.written[key]) {
+		if v.n < n {
+			return v.value, v.value != nil
+		}
 	}
 	at := prefixFormer(r.v, r.span) + key
 	b, found, err := r.m.reader.Get(at)
@@ -380,7 +412,7 @@ func (r *Replay) After(prefix, after string) (row wire.Row, err error) {
 		if !ok {
 			return wire.Row{}, nil
 		}
-		if value, found := r.row(key); found {
+		if value, found := r.row(key, r.answered); found {
 			return wire.Row{Key: key, Value: value, Found: true}, nil
 		}
 		after = key

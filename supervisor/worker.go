@@ -44,6 +44,8 @@ type Worker struct {
 		// number is that of the delivery in flight, deadline the end of its time.
 		number   uint64
 		deadline time.Time
+		// ahead are the numbers of the deliveries that the worker has after that one.
+		ahead []uint64
 		// out is the buffer for frames; pending is what the socket did not take, while writing says that
 		// a goroutine is at it.
 		out     []byte
@@ -97,23 +99,36 @@ func (w *Worker) Vat() string { return w.spec.Start.Vat }
 // Pid is the process's id, or 0 if there is none yet.
 func (w *Worker) Pid() int { return int(w.pid.Load()) }
 
-// Deliver hands a delivery to the worker, whose time begins now. It is answered by Done, or by Exited.
-// If the worker is already on its way out, nothing happens: Exited follows.
+// Deliver hands a delivery to the worker, whose time begins when those before it are done. Each is answered
+// by a Done, in order, or all by Exited. If the worker is already on its way out, nothing happens: Exited
+// follows.
 //
-// Preconditions: the worker is ready and has no delivery; d can be encoded. Else Deliver panics.
+// More than one at a time is for a replay, where the next delivery does not depend on the answer to this
+// one: it spares both sides the waiting for each other. How many is for the caller to bound.
+//
+// Preconditions: the worker is ready; d can be encoded. Else Deliver panics.
 func (w *Worker) Deliver(d wire.Deliver) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dying() {
 		return
 	}
-	if w.mu.phase != idle {
-		panic("supervisor: delivery to a worker that does not wait for one")
+	switch w.mu.phase {
+	case idle:
+		w.begin(d.Number)
+	case delivering, reading:
+		w.mu.ahead = append(w.mu.ahead, d.Number)
+	default:
+		panic("supervisor: delivery to a worker that is not ready")
 	}
-	w.mu.phase, w.mu.number = delivering, d.Number
+	w.send(d)
+}
+
+// begin notes that the worker has a delivery to do now. The caller holds mu.
+func (w *Worker) begin(number uint64) {
+	w.mu.phase, w.mu.number = delivering, number
 	w.mu.deadline = time.Now().Add(w.spec.DeliveryTime)
 	w.clock.Reset(w.spec.DeliveryTime)
-	w.send(d)
 }
 
 // Reply answers the last Read.
@@ -391,8 +406,13 @@ func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
 		if up.Number != w.mu.number {
 			return nil, fmt.Errorf("done with delivery %d, want %d", up.Number, w.mu.number)
 		}
-		w.mu.phase = idle
-		w.clock.Stop()
+		if len(w.mu.ahead) > 0 {
+			w.begin(w.mu.ahead[0])
+			w.mu.ahead = w.mu.ahead[1:]
+		} else {
+			w.mu.phase = idle
+			w.clock.Stop()
+		}
 		return Done{Worker: w, Done: up, Frame: bytes.Clone(frame)}, nil
 	case wire.Get, wire.Next:
 		w.mu.phase = reading

@@ -25,6 +25,9 @@ type conn struct {
 		sync.Mutex
 		crank bool // a delivery is with the vat, so the kernel answers reads
 	}
+	// ahead are deliveries that arrived while the vat was waiting for the answer to a read: in a replay
+	// the kernel sends some in advance. It belongs to whoever the buffers belong to.
+	ahead []wire.Deliver
 	// The buffers belong to whoever holds mu, or to serve between cranks.
 	rbuf, wbuf []byte
 }
@@ -36,13 +39,9 @@ func newConn(f *os.File) *conn {
 // serve does cranks until the kernel says bye or the stream ends.
 func (c *conn) serve(vat Vat) error {
 	for {
-		f, err := c.read()
+		d, err := c.next()
 		if err != nil {
 			return err
-		}
-		d, ok := f.(wire.Deliver)
-		if !ok {
-			return fmt.Errorf("a %T between cranks", f)
 		}
 		c.setCrank(true)
 		done := vat.Deliver(d)
@@ -52,6 +51,24 @@ func (c *conn) serve(vat Vat) error {
 			return err
 		}
 	}
+}
+
+// next returns the next delivery.
+func (c *conn) next() (wire.Deliver, error) {
+	if len(c.ahead) > 0 {
+		d := c.ahead[0]
+		c.ahead = c.ahead[1:]
+		return d, nil
+	}
+	f, err := c.read()
+	if err != nil {
+		return wire.Deliver{}, err
+	}
+	d, ok := f.(wire.Deliver)
+	if !ok {
+		return wire.Deliver{}, fmt.Errorf("a %T between cranks", f)
+	}
+	return d, nil
 }
 
 func (c *conn) setCrank(on bool) {
@@ -98,16 +115,21 @@ func (c *conn) ask(f wire.UpFrame) (wire.Row, error) {
 	if err := c.write(f); err != nil {
 		return wire.Row{}, err
 	}
-	answer, err := c.read()
-	if err != nil {
-		// The vat cannot go on, nor may it decide what to do about it.
-		c.end(err)
+	for {
+		answer, err := c.read()
+		if err != nil {
+			// The vat cannot go on, nor may it decide what to do about it.
+			c.end(err)
+		}
+		switch f := answer.(type) {
+		case wire.Row:
+			return f, nil
+		case wire.Deliver:
+			c.ahead = append(c.ahead, f)
+		default:
+			c.end(fmt.Errorf("a %T in answer to a read", answer))
+		}
 	}
-	row, ok := answer.(wire.Row)
-	if !ok {
-		c.end(fmt.Errorf("a %T in answer to a read", answer))
-	}
-	return row, nil
 }
 
 // read returns the next frame. It does not return if that is Bye, or if the stream has ended.
