@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"strings"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
@@ -96,13 +97,13 @@ func (d Death) why() string {
 	return d.Cause.String() + ": " + d.Detail
 }
 
-// public tells the death to other vats: what the vat, or the kernel about it, has to say, but not what a
-// dying process happened to log.
+// public tells the death to other vats. How a process ended is theirs to know, but not what it happened to
+// log while it did, which follows after a colon.
 func (d Death) public() string {
-	if d.Cause == CauseFault || d.Cause == CauseIllegal || d.Cause == CauseLimit {
-		return d.why()
+	if d.Cause == CauseCrash || d.Cause == CauseStart {
+		d.Detail, _, _ = strings.Cut(d.Detail, ": ")
 	}
-	return d.Cause.String()
+	return d.why()
 }
 
 // Diverged reports that the replay of a live incarnation came out other than recorded: its memory cannot

@@ -484,10 +484,10 @@ func TestEveryoneSeesTheSameError(t *testing.T) {
 	w.call("E1.u", "ko5", "bad")
 	for range 6 {
 		w.begin("v2")
-		w.died("v2", kernel.CauseCrash, "exit status 2")
+		w.died("v2", kernel.CauseCrash, "exit status 2: the secret is 42")
 	}
 	w.run(nil)
-	want := "error [KERNEL:DELIVERY_POISONED] crashed"
+	want := "error [KERNEL:DELIVERY_POISONED] crashed: exit status 2"
 	if out := w.flush(); !strings.Contains(out, "notify p+1!="+want+"\n") || !strings.Contains(out, "answer E1.u: rejected "+want+"\n") {
 		t.Errorf("got %s", out)
 	}

@@ -19,6 +19,8 @@ type codec struct {
 	typ reflect.Type
 	// promise says that the type can hold a promise as it is; for others it is awaited first.
 	promise bool
+	// outcome is the codec of the value, if the type is an Outcome.
+	outcome *codec
 	enc     func(e *encoder, v reflect.Value) (any, error)
 	dec     func(d *decoder, in any, out reflect.Value) error
 }
@@ -111,16 +113,26 @@ func (c *codec) decodePromised(d *decoder, pr capdata.Promise, out reflect.Value
 	return err
 }
 
+// decode puts a value into out, or returns the promise that has to be settled first, where out cannot
+// hold a promise.
+func (v *Vat) decode(c *codec, x value, out reflect.Value) (pending *promise, err error) {
+	d := decoder{v: v, slots: x.slots}
+	err = c.decode(&d, x.tree, out)
+	v.fill()
+	if err == errPending {
+		return d.pending, nil
+	}
+	return nil, err
+}
+
 // decode puts a value into out, waiting for the promises in it where out cannot hold a promise.
 func (t *turn) decode(c *codec, x value, out reflect.Value) error {
 	for {
-		d := decoder{v: t.v, slots: x.slots}
-		err := c.decode(&d, x.tree, out)
-		t.v.fill()
-		if err != errPending {
+		pending, err := t.v.decode(c, x, out)
+		if pending == nil {
 			return err
 		}
-		if err := t.wait(d.pending); err != nil {
+		if err := t.wait(pending); err != nil {
 			return err
 		}
 		out.SetZero()
@@ -214,6 +226,9 @@ func (c *codecs) make(out *codec, t reflect.Type) error {
 	if isCollection(t) {
 		makeCollection(out)
 		return nil
+	}
+	if outcomeOf(t) != nil {
+		return fmt.Errorf("an Outcome is for the first parameter of a method that vat.When calls, and nothing else")
 	}
 	switch t.Kind() {
 	case reflect.Bool:

@@ -1,7 +1,6 @@
 package liveslots_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -12,7 +11,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// testStore is a store without an order.
+// testStore is a vat's store.
 type testStore map[string][]byte
 
 func (s testStore) Get(key string) ([]byte, bool, error) {
@@ -20,12 +19,23 @@ func (s testStore) Get(key string) ([]byte, bool, error) {
 	return v, ok, nil
 }
 
-func (testStore) Next(string, string) (string, []byte, bool, error) { return "", nil, false, nil }
+func (s testStore) Next(prefix, after string) (string, []byte, bool, error) {
+	least := ""
+	for key := range s {
+		if key > after && strings.HasPrefix(key, prefix) && (least == "" || key < least) {
+			least = key
+		}
+	}
+	return least, s[least], least != "", nil
+}
 
 func (s testStore) apply(syscalls []wire.Syscall) {
 	for _, x := range syscalls {
-		if set, ok := x.(wire.StoreSet); ok {
-			s[set.Key] = set.Value
+		switch x := x.(type) {
+		case wire.StoreSet:
+			s[x.Key] = x.Value
+		case wire.StoreDelete:
+			delete(s, x.Key)
 		}
 	}
 }
@@ -195,31 +205,5 @@ func TestDropAndRetire(t *testing.T) {
 	deliver(wire.RetireExports{Refs: []wire.Ref{"o+1"}})
 	if got := pass(); got != "o+2" {
 		t.Errorf("after retirement: got %s", got)
-	}
-}
-
-// Calls that wait for their arguments cost memory, and anybody can make them.
-func TestWaitingCallsAreBounded(t *testing.T) {
-	v := started(t, NewHelper, wire.Start{})
-	call := func(n uint64) wire.Done {
-		c := wire.Call{Target: wire.RootRef, Message: wire.Message{
-			MethArgs: wire.CapData{Body: `#["note",["&0"]]`, Slots: []wire.Ref{"p-1"}}, Result: wire.Ref(fmt.Sprint("p-", n)),
-		}}
-		return v.Deliver(wire.Deliver{Number: n, Delivery: c})
-	}
-	n := uint64(2)
-	for ; n < 10_002; n++ {
-		if d := call(n); d.Outcome.Parked != int(n-1) {
-			t.Fatalf("delivery %d: got %+v", n, d)
-		}
-	}
-	d := call(n)
-	r, ok := d.Syscalls[0].(wire.Resolve)
-	if !ok || !r.Resolutions[0].Rejected || !strings.Contains(r.Resolutions[0].Value.Body, "[KERNEL:LIMIT]") {
-		t.Errorf("got %+v", d)
-	}
-	d = v.Deliver(wire.Deliver{Number: n + 1, Delivery: message(t, "p-99999", "notes")})
-	if r, ok := d.Syscalls[0].(wire.Resolve); !ok || r.Resolutions[0].Rejected {
-		t.Errorf("a call that need not wait: got %+v", d)
 	}
 }

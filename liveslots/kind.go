@@ -35,6 +35,8 @@ type method struct {
 	fn     reflect.Value
 	ctx    bool
 	params []*codec
+	// outcome says that the first parameter is an Outcome: messages do not call the method.
+	outcome bool
 	// result is nil for a method without one.
 	result *codec
 	fails  bool
@@ -185,6 +187,23 @@ func (c *codecs) methods(k *kind) {
 					ok = false
 				}
 				m.ctx = true
+				continue
+			}
+			if val := outcomeOf(ft.In(j)); val != nil {
+				vc, err := c.passable(val)
+				switch {
+				case len(m.params) > 0:
+					err = fmt.Errorf("an Outcome must be the first parameter, after the context")
+				case k.ephemeral:
+					err = fmt.Errorf("vat.When calls no method of an ephemeral object")
+				}
+				if err != nil {
+					c.problem("%s: parameter %d: %v", where, j, err)
+					ok = false
+					continue
+				}
+				m.outcome = true
+				m.params = append(m.params, &codec{sig: "vat.Outcome[" + vc.sig + "]", typ: ft.In(j), outcome: vc})
 				continue
 			}
 			pc, err := c.passable(ft.In(j))

@@ -19,6 +19,7 @@ type Helper struct {
 	Gates vat.Map[string, int]
 
 	waiting map[string]vat.Resolver `vat:"-"`
+	kept    vat.Promise             `vat:"-"`
 }
 
 func NewHelper() *Helper { return &Helper{} }
@@ -49,6 +50,21 @@ func (h *Helper) Open(ctx context.Context, name string, x any) error {
 	}
 	delete(h.waiting, name)
 	r.Resolve(ctx, x)
+	return nil
+}
+
+// Keep keeps a promise, and PassBack passes it on.
+func (h *Helper) Keep(p vat.Promise)                       { h.kept = p }
+func (h *Helper) PassBack(ctx context.Context, to vat.Ref) { vat.Send(ctx, to, "take", h.kept) }
+
+// Shut rejects what Gate returned.
+func (h *Helper) Shut(ctx context.Context, name, why string) error {
+	r, ok := h.waiting[name]
+	if !ok {
+		return fmt.Errorf("no gate %s", name)
+	}
+	delete(h.waiting, name)
+	r.Reject(ctx, errors.New(why))
 	return nil
 }
 

@@ -231,11 +231,10 @@ func (v *Vat) fill() {
 	v.unfilled = nil
 }
 
-// rest lets go of every loaded object once nothing in memory can refer to one, so that the next crank
-// starts from the store alone, as it would in a new worker: what is not saved is lost at once, and not
-// only when something dies.
+// rest lets go of all memory once nothing can refer to it, so that the next crank starts from the store
+// alone, as it would in a new worker: what is not saved is lost at once, and not only when something dies.
 func (v *Vat) rest() {
-	if len(v.parked) > 0 || v.held > 0 || v.deciding > 0 || v.ephemerals > 0 {
+	if !v.AtRest() {
 		return
 	}
 	for _, h := range v.loaded {
@@ -247,6 +246,9 @@ func (v *Vat) rest() {
 	v.loaded = v.loaded[:0]
 	v.objects = emptied(v.objects)
 	v.own = emptied(v.own)
+	v.imports = emptied(v.imports)
+	v.promises = emptied(v.promises)
+	v.onShelf = emptied(v.onShelf)
 }
 
 // keptEntries is up to which size a table is used again: clearing one takes as long as it ever was large.

@@ -27,10 +27,42 @@ type promise struct {
 	settled  bool
 	rejected bool
 	val      value
-	// following is the promise whose outcome this one takes over.
+	// following is a promise whose outcome this one takes over, not always the next one; see [promise.leader].
 	following *promise
 	// waiters are run, as tasks of their own and in this order, when the promise has settled.
-	waiters []func()
+	waiters []waiter
+
+	// call is the call whose result the promise is, if it is one.
+	call *call
+	// named are the promises that the kernel knows, this vat decides and this promise leads; it may be one.
+	named []*promise
+	// keeper is the stored call that will settle a promise that is ours; see [Vat.keep].
+	keeper *call
+	// unkept says that the promise had a keeper once, and is decided by memory now.
+	unkept bool
+	// touched says that the promise is listed in Vat.touched; watched that this vat, which decides it, is
+	// told of it.
+	touched, watched bool
+	// source is by what name the store knows the promise, if it does, once it is settled.
+	source string
+}
+
+// A waiter is a function to run, or a call that is to be tried again.
+type waiter struct {
+	run  func()
+	call *call
+}
+
+// leader returns the promise that decides how p settles.
+func (p *promise) leader() *promise {
+	l := p
+	for l.following != nil {
+		l = l.following
+	}
+	for p.following != nil {
+		p, p.following = p.following, l
+	}
+	return l
 }
 
 // remotePromise returns the promise that the kernel knows as ref. One that is new to the vat is
@@ -47,15 +79,6 @@ func (v *Vat) remotePromise(ref wire.Ref) *promise {
 	return p
 }
 
-// whenSettled runs f as a task of its own once p is settled.
-func (v *Vat) whenSettled(p *promise, f func()) {
-	if p.settled {
-		v.tasks = append(v.tasks, f)
-		return
-	}
-	p.waiters = append(p.waiters, f)
-}
-
 // settle decides a promise. Settling one that is settled or that follows another changes nothing.
 func (v *Vat) settle(p *promise, val value, rejected bool) {
 	if p.settled || p.following != nil {
@@ -64,45 +87,93 @@ func (v *Vat) settle(p *promise, val value, rejected bool) {
 	if !rejected {
 		// A promise never resolves to a promise: it takes over the other's outcome instead.
 		if next := val.lonePromise(); next != nil {
-			v.follow(p, next)
+			v.adopt(p, next)
 			return
 		}
 	}
 	v.finish(p, val, rejected)
 }
 
+// adopt makes p settle as q does. If the kernel knows both, and others decide q, the store can see to
+// that; else memory does.
+func (v *Vat) adopt(p, q *promise) {
+	if l := q.leader(); len(p.named) > 0 && l.ref != "" && !l.ours {
+		p.call = &call{kind: forward, slots: []any{q}, result: p}
+		v.try(p.call)
+		return
+	}
+	v.follow(p, q)
+}
+
 // follow makes p settle as q does.
 func (v *Vat) follow(p, q *promise) {
-	for x := q; x != nil; x = x.following {
-		if x == p {
-			v.finish(p, errorValue(fmt.Errorf("a promise was resolved to itself")), true)
-			return
-		}
+	l := q.leader()
+	if l == p {
+		v.finish(p, errorValue(fmt.Errorf("a promise was resolved to itself")), true)
+		return
 	}
 	if q.settled {
 		v.finish(p, q.val, q.rejected)
 		return
 	}
-	p.following = q
-	q.waiters = append(q.waiters, func() {
+	p.following = l
+	for _, x := range p.named {
+		v.touch(x)
+	}
+	l.named = append(l.named, p.named...)
+	p.named = nil
+	q.waiters = append(q.waiters, waiter{run: func() {
 		p.following = nil
 		v.finish(p, q.val, q.rejected)
-	})
+	}})
+}
+
+// decides notes that this vat has to settle a promise that the kernel knows.
+func (v *Vat) decides(p *promise) {
+	p.ours = true
+	v.deciding++
+	l := p.leader()
+	l.named = append(l.named, p)
+	v.touch(p)
+}
+
+// decided notes that a promise is no longer this vat's to settle.
+func (v *Vat) decided(p *promise) {
+	p.ours = false
+	if p.keeper == nil {
+		v.deciding--
+	}
+	if p.unkept {
+		v.unkept--
+	}
+	p.keeper, p.unkept = nil, false
 }
 
 // finish records the outcome, tells the kernel if it has to know, and wakes who waits.
 func (v *Vat) finish(p *promise, val value, rejected bool) {
 	p.settled, p.rejected, p.val = true, rejected, val
+	p.named = nil
 	if p.ref != "" && p.ours {
 		ref := p.ref
 		p.ref = "" // the syscall retires the name
-		p.ours = false
+		p.source = string(ref)
 		delete(v.promises, ref)
-		v.deciding--
+		v.decided(p)
 		v.resolve([]named{{ref, p}})
 	}
-	v.tasks = append(v.tasks, p.waiters...)
+	for _, w := range p.waiters {
+		if w.call == nil {
+			v.tasks = append(v.tasks, w.run)
+		} else if w.call.waits() {
+			v.tasks = append(v.tasks, func() {
+				if w.call.waits() {
+					v.try(w.call)
+				}
+			})
+		}
+	}
 	p.waiters = nil
+	v.wakeStored(p)
 }
 
 // named is a promise under the name by which the kernel is told its outcome.
@@ -162,9 +233,9 @@ func (v *Vat) promiseName(p *promise) wire.Ref {
 		v.announcing = append(v.announcing, named{ref, p})
 		return ref
 	}
-	p.ref, p.ours = ref, true
+	p.ref = ref
 	v.promises[ref] = p
-	v.deciding++
+	v.decides(p)
 	return ref
 }
 
@@ -208,53 +279,21 @@ func (r Resolver) Reject(ctx context.Context, err error) {
 
 // All returns a promise for the values of all promises, in their order. It is rejected as soon as one
 // of them is, in the same way.
-func All(ctx context.Context, ps ...Promise) Promise {
-	v := running(ctx).v
-	all := &promise{}
-	left := len(ps)
-	done := func() {
-		var list encoder
-		tree := make([]any, len(ps))
-		for i, p := range ps {
-			tree[i] = list.include(p.p.val.tree, p.p.val.slots)
-		}
-		x, err := list.seal(tree)
-		if err != nil {
-			v.settle(all, errorValue(err), true)
-			return
-		}
-		v.settle(all, x, false)
-	}
-	if left == 0 {
-		done()
-	}
-	for i, p := range ps {
-		if p.p == nil {
-			v.settle(all, errorValue(fmt.Errorf("promise %d of All is the zero Promise", i)), true)
-			break
-		}
-		v.whenSettled(p.p, func() {
-			left--
-			if p.p.rejected {
-				v.settle(all, p.p.val, true)
-			} else if left == 0 {
-				done()
-			}
-		})
-	}
-	return Promise{all}
-}
+func All(ctx context.Context, ps ...Promise) Promise { return combine(ctx, allOf, "All", ps) }
 
 // Race returns a promise that settles as the first of the promises does. Of none, it never settles.
-func Race(ctx context.Context, ps ...Promise) Promise {
+func Race(ctx context.Context, ps ...Promise) Promise { return combine(ctx, raceOf, "Race", ps) }
+
+func combine(ctx context.Context, kind callKind, name string, ps []Promise) Promise {
 	v := running(ctx).v
-	first := &promise{}
+	c := &call{kind: kind, result: &promise{}, slots: make([]any, len(ps))}
+	c.result.call = c
 	for i, p := range ps {
 		if p.p == nil {
-			v.settle(first, errorValue(fmt.Errorf("promise %d of Race is the zero Promise", i)), true)
-			break
+			return Promise{rejectedPromise(fmt.Errorf("promise %d of %s is the zero Promise", i, name))}
 		}
-		v.whenSettled(p.p, func() { v.settle(first, p.p.val, p.p.rejected) })
+		c.slots[i] = p.p
 	}
-	return Promise{first}
+	v.try(c)
+	return Promise{c.result}
 }

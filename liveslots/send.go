@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
@@ -93,13 +94,10 @@ func (v *Vat) send(target any, msg value) *promise {
 			return v.send(t.val.slots[r.Slot], msg)
 		case t.ref == "":
 			// The kernel does not know the promise, so the message waits here.
-			result := &promise{}
-			v.held++
-			v.whenSettled(t, func() {
-				v.held--
-				v.follow(result, v.send(t, msg))
-			})
-			return result
+			c := &call{kind: sendOn, body: msg.body, slots: append(slices.Clip(msg.slots), t), result: &promise{}}
+			c.result.call = c
+			v.try(c)
+			return c.result
 		}
 		ref = t.ref
 	default:

@@ -6,8 +6,6 @@ import (
 	"iter"
 	"reflect"
 	"runtime/debug"
-
-	"ocapkernel.dev/capdata"
 )
 
 // A turn is one run of a method, on a coroutine that the vat resumes: so only one turn of a vat runs at
@@ -21,10 +19,6 @@ type turn struct {
 	// starting says that the method was not called yet: its arguments are being awaited.
 	starting bool
 }
-
-// maxWaiting bounds the turns that wait when another call wants to wait for its arguments. Who can make
-// a vat wait is anybody who can call it; beyond the bound such calls are rejected, and all others go on.
-const maxWaiting = 10_000
 
 // A coroutine runs one turn after another. It yields true when the turn has parked, and false when it
 // has ended; a new stack for each turn would cost more than most turns do.
@@ -125,10 +119,12 @@ func (t *turn) wait(p *promise) error {
 	if p.settled {
 		return nil
 	}
-	if t.starting && len(t.v.parked) >= maxWaiting {
-		return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("an argument is not there yet, and %d turns wait in this vat already", maxWaiting)))
+	if t.starting {
+		if err := t.v.mayWait(); err != nil {
+			return err
+		}
 	}
-	p.waiters = append(p.waiters, func() { t.v.resume(t) })
+	p.waiters = append(p.waiters, waiter{run: func() { t.v.resume(t) }})
 	t.park()
 	return nil
 }

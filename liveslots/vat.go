@@ -23,10 +23,12 @@ const maxFaultBytes = 2000
 type Vat struct {
 	module *Module
 	start  wire.Start
-	log    hclog.Logger
-	codecs *codecs
-	rows   *rows
-	ids    ids
+	// log is what the vat logs to now: replayLog for the deliveries that are replayed, else liveLog.
+	log, liveLog, replayLog hclog.Logger
+	delivered               uint64
+	codecs                  *codecs
+	rows                    *rows
+	ids                     ids
 
 	// The crank at hand.
 	now      time.Time
@@ -46,10 +48,22 @@ type Vat struct {
 	current atomic.Pointer[turn]
 	parked  map[*turn]struct{}
 	idle    []*coroutine
-	// held counts messages to promises that the kernel does not know, which are sent when those settle.
-	held int
-	// deciding counts promises known to the kernel that this vat has to resolve.
-	deciding int
+	// deciding counts promises known to the kernel that this vat's memory has to resolve; unkept those
+	// among them that its store was to resolve before.
+	deciding, unkept int
+	// calls are the calls that wait in memory, and those that did or were stored before the crank at hand.
+	calls []*call
+	shelf shelf
+	// onShelf are calls in the store whose results memory knows, and calls read from it in this crank.
+	onShelf map[uint64]*call
+	// settledIn are promises that settled in the crank at hand, by their sources, or had before.
+	settledIn map[string]*promise
+	// woken counts the stored calls that the crank at hand has tried.
+	woken int
+	// epoch numbers the times that it was found which calls can be stored.
+	epoch uint64
+	// touched are promises of which the crank at hand may have changed who settles them.
+	touched []*promise
 
 	// Names.
 	promises                map[wire.Ref]*promise
@@ -77,7 +91,8 @@ func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
 		start.MaxSyscalls = 10_000
 	}
 	v := &Vat{
-		module: m, start: start, log: log,
+		module: m, start: start,
+		log: log, liveLog: log, replayLog: log.With("replay", true),
 		codecs:        m.codecs.seal(),
 		rows:          newRows(store),
 		parked:        map[*turn]struct{}{},
@@ -98,6 +113,10 @@ func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
 // of the kernel. After a Done with a fault the vat is of no use any more.
 func (v *Vat) Deliver(d wire.Deliver) wire.Done {
 	done := wire.Done{Number: d.Number}
+	v.log = v.liveLog
+	if v.delivered++; v.delivered <= v.start.Replays {
+		v.log = v.replayLog
+	}
 	if v.broken == "" {
 		v.crank(d)
 	}
@@ -106,9 +125,23 @@ func (v *Vat) Deliver(d wire.Deliver) wire.Done {
 		return done
 	}
 	done.Syscalls = v.syscalls
-	done.Outcome.Parked = len(v.parked) + v.held
+	done.Outcome.Parked = v.waiting()
 	return done
 }
+
+// waiting counts what waits in memory. If it is 0, and the kernel knows of nothing that this vat's memory
+// has to do for others, the vat is at rest.
+func (v *Vat) waiting() int {
+	n := len(v.parked) + len(v.calls) + v.unkept
+	if n == 0 && v.ephemerals > 0 {
+		// Others may have let go of the objects, and the kernel know that before this vat is told.
+		n = 1
+	}
+	return n
+}
+
+// AtRest says whether nothing of the vat lives in memory since its last delivery.
+func (v *Vat) AtRest() bool { return v.waiting() == 0 && v.deciding == 0 }
 
 func (v *Vat) crank(d wire.Deliver) {
 	defer func() {
@@ -123,12 +156,14 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.now = time.UnixMilli(d.Now).UTC()
 	v.seed.Seed(d.Seed, d.Number)
 	v.syscalls = nil
+	v.woken = 0
 	v.rows.prime(d.State)
 	v.deliver(d.Delivery)
 	v.run()
 	if v.broken != "" {
 		return
 	}
+	v.shelve()
 	v.save()
 	v.rows.flush(v.syscall)
 	if v.exit != nil {

@@ -167,7 +167,7 @@ func (l *logReader) lastWords() string {
 func (l *logReader) report(last bool) {
 	l.mu.Lock()
 	n := 0
-	if now := time.Now(); last || now.Sub(l.mu.reported) >= time.Second {
+	if now := time.Now(); l.mu.dropped > 0 && (last || now.Sub(l.mu.reported) >= time.Second) {
 		n, l.mu.dropped, l.mu.reported = l.mu.dropped, 0, now
 	}
 	l.mu.Unlock()

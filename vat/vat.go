@@ -31,6 +31,9 @@ type Ref = liveslots.Ref
 // and returned from a method. It lives in memory and cannot be part of durable state.
 type Promise = liveslots.Promise
 
+// Outcome is how a promise settled, as a method that [When] calls gets it: a value, or an error.
+type Outcome[T any] = liveslots.Outcome[T]
+
 // Resolver settles a promise made by [NewPromise].
 type Resolver = liveslots.Resolver
 
@@ -95,6 +98,29 @@ func Send(ctx context.Context, target any, method string, args ...any) Promise {
 // changed after. It returns an error also if the value does not fit T. If the promise is settled
 // already, Await returns at once.
 func Await[T any](ctx context.Context, p Promise) (T, error) { return liveslots.Await[T](ctx, p) }
+
+// When has a method of obj called once p is settled, and returns a promise for the method's result. Unlike
+// a turn that awaits, this costs the vat no memory and survives everything that the vat does: use it for
+// waits that may take long. obj is a durable object of this vat, given by its pointer. The method gets,
+// after the context, the outcome of p, then args, which are values that durable state can hold:
+//
+//	vat.When(ctx, vat.Send(ctx, console, "readLine"), s, "OnLine", console)
+//
+//	func (s *Shell) OnLine(ctx context.Context, line vat.Outcome[string], console vat.Ref) error
+//
+// If the method's first parameter is an [Outcome], it is called whether p is fulfilled or rejected, and by
+// When alone: messages cannot call it. If it is any other type, it is called with the value; if p is
+// rejected, so is the result.
+//
+// Of promises that settle at once, the one that was watched first has its method called first. A call
+// that cannot be made, now or when p is settled, rejects the result: it says why, and is logged if nobody
+// waits for it.
+//
+// If p is settled by this vat's own memory, as one of [NewPromise], [All] and [Race] is, the call waits in
+// memory too, and keeps the vat from rest.
+func When(ctx context.Context, p Promise, obj any, method string, args ...any) Promise {
+	return liveslots.When(ctx, p, obj, method, args...)
+}
 
 // Call sends a message and awaits the answer.
 func Call[T any](ctx context.Context, target any, method string, args ...any) (T, error) {

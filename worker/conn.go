@@ -126,7 +126,7 @@ func (c *conn) ask(f wire.UpFrame) (wire.Row, error) {
 			return f, nil
 		case wire.Deliver:
 			c.ahead = append(c.ahead, f)
-		default:
+		case wire.Start, wire.Bye:
 			c.end(fmt.Errorf("a %T in answer to a read", answer))
 		}
 	}

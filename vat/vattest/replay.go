@@ -17,7 +17,7 @@ import (
 type record struct {
 	vat    kernel.VatID
 	start  wire.Start
-	before rows
+	before *rows
 	cranks []recorded
 }
 
@@ -48,7 +48,7 @@ func (k *Kernel) boot(v kernel.VatID) {
 		k.tb.Fatalf("start of %s: %v", config.Name, err)
 	}
 	k.workers[v] = w
-	r := &record{vat: v, start: start, before: rows{}}
+	r := &record{vat: v, start: start, before: &rows{values: map[string][]byte{}}}
 	for after := ""; ; {
 		key, value, found, err := s.Next("", after)
 		if err != nil {
@@ -57,7 +57,7 @@ func (k *Kernel) boot(v kernel.VatID) {
 		if !found {
 			break
 		}
-		r.before[key] = value
+		r.before.set(key, value)
 		after = key
 	}
 	k.records = append(k.records, r)
@@ -135,8 +135,22 @@ func (k *Kernel) crank(c *kernel.Crank) {
 	}
 	k.do(commit, err)
 	k.parked[c.Vat] = done.Outcome.Parked
+	k.checkRest(c.Vat)
 	if k.KillAlways && k.workers[c.Vat] != nil {
 		k.kill(c.Vat)
+	}
+}
+
+// checkRest checks that vat and kernel agree whether something of the vat lives in memory only.
+func (k *Kernel) checkRest(v kernel.VatID) {
+	k.tb.Helper()
+	w, ok := k.workers[v].(interface{ AtRest() bool })
+	info, found, err := k.machine.Vat(v)
+	if !ok || !found || err != nil || info.Lost {
+		return
+	}
+	if rest := info.Records == 0; rest != w.AtRest() {
+		k.tb.Errorf("vat %s: the kernel says that it is at rest: %t, and the vat itself: %t", info.Name, rest, w.AtRest())
 	}
 }
 
@@ -147,20 +161,28 @@ func (k *Kernel) check() {
 	if err != nil || len(problems) > 0 {
 		k.tb.Errorf("the kernel's state: %v %s", err, strings.Join(problems, "\n"))
 	}
+	if k.OnDivergence != nil {
+		return // whoever wants to hear of divergences has vats that diverge
+	}
 	for _, r := range k.records {
 		k.replay(r)
 	}
 }
 
+// replay gives a fresh worker what an incarnation was given. Whenever that was at rest, another fresh one
+// goes on: to a vat at rest it must make no difference whether its worker lives.
 func (k *Kernel) replay(r *record) {
 	k.tb.Helper()
-	view := maps.Clone(r.before)
-	w, err := k.program.New(r.start, view, nil)
-	if err != nil {
-		k.tb.Fatal(err)
-	}
-	defer closeVat(w)
+	view, start := r.before.clone(), r.start
+	var w worker.Vat
+	defer func() { closeVat(w) }()
 	for _, c := range r.cranks {
+		if w == nil {
+			var err error
+			if w, err = k.program.New(start, view, nil); err != nil {
+				k.tb.Fatal(err)
+			}
+		}
 		done := w.Deliver(c.deliver)
 		frame, err := wire.AppendUp(nil, done)
 		if err != nil {
@@ -170,41 +192,93 @@ func (k *Kernel) replay(r *record) {
 			k.tb.Errorf("vat %s does not do the same again in delivery %d (%T):\nfirst %q\nthen  %q", r.start.Name, c.deliver.Number, c.deliver.Delivery, c.frame, frame)
 			return
 		}
-		if done.Outcome.Fault == "" {
-			view.apply(done.Syscalls)
+		if done.Outcome.Fault != "" {
+			continue
+		}
+		view.apply(done.Syscalls)
+		for _, s := range done.Syscalls {
+			start.HighObject, start.HighPromise = highest(s, start.HighObject, start.HighPromise)
+		}
+		if rest, ok := w.(interface{ AtRest() bool }); ok && rest.AtRest() {
+			closeVat(w)
+			w = nil
 		}
 	}
+}
+
+// highest returns the highest numbers of a vat's own names, with those in a syscall.
+func highest(s wire.Syscall, object, promise uint64) (uint64, uint64) {
+	see := func(refs ...wire.Ref) {
+		for _, ref := range refs {
+			parts, err := wire.ParseRef(string(ref))
+			switch {
+			case err != nil, !parts.Own, parts.Durable:
+			case parts.Promise:
+				promise = max(promise, parts.Number)
+			default:
+				object = max(object, parts.Number)
+			}
+		}
+	}
+	switch s := s.(type) {
+	case wire.Send:
+		see(s.Target, s.Message.Result)
+		see(s.Message.MethArgs.Slots...)
+	case wire.Resolve:
+		for _, r := range s.Resolutions {
+			see(r.Promise)
+			see(r.Value.Slots...)
+		}
+	case wire.Exit:
+		see(s.Info.Slots...)
+	case wire.Subscribe, wire.Keep, wire.StoreSet, wire.StoreDelete, wire.DropImports, wire.RetireImportsCall,
+		wire.RetireExportsCall, wire.AbandonExports:
+		// They make no names.
+	}
+	return object, promise
 }
 
 // rows is the store of a vat that is replayed.
-type rows map[string][]byte
+type rows struct {
+	values map[string][]byte
+	keys   []string // sorted
+}
 
-func (r rows) Get(key string) ([]byte, bool, error) {
-	v, ok := r[key]
+func (r *rows) clone() *rows { return &rows{maps.Clone(r.values), slices.Clone(r.keys)} }
+
+func (r *rows) Get(key string) ([]byte, bool, error) {
+	v, ok := r.values[key]
 	return v, ok, nil
 }
 
-func (r rows) Next(prefix, after string) (string, []byte, bool, error) {
-	var keys []string
-	for key := range r {
-		if key > after && strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
+func (r *rows) Next(prefix, after string) (string, []byte, bool, error) {
+	i, found := slices.BinarySearch(r.keys, max(prefix, after))
+	if found && r.keys[i] == after {
+		i++
 	}
-	if len(keys) == 0 {
+	if i == len(r.keys) || !strings.HasPrefix(r.keys[i], prefix) {
 		return "", nil, false, nil
 	}
-	key := slices.Min(keys)
-	return key, r[key], true, nil
+	return r.keys[i], r.values[r.keys[i]], true, nil
 }
 
-func (r rows) apply(syscalls []wire.Syscall) {
+func (r *rows) set(key string, value []byte) {
+	if i, found := slices.BinarySearch(r.keys, key); !found {
+		r.keys = slices.Insert(r.keys, i, key)
+	}
+	r.values[key] = value
+}
+
+func (r *rows) apply(syscalls []wire.Syscall) {
 	for _, s := range syscalls {
 		switch s := s.(type) {
 		case wire.StoreSet:
-			r[s.Key] = s.Value
+			r.set(s.Key, s.Value)
 		case wire.StoreDelete:
-			delete(r, s.Key)
+			if i, found := slices.BinarySearch(r.keys, s.Key); found {
+				r.keys = slices.Delete(r.keys, i, i+1)
+				delete(r.values, s.Key)
+			}
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Exit, wire.DropImports, wire.RetireImportsCall,
 			wire.RetireExportsCall, wire.AbandonExports, wire.Keep:
 			// not about the store
@@ -212,4 +286,4 @@ func (r rows) apply(syscalls []wire.Syscall) {
 	}
 }
 
-var _ worker.Store = rows{}
+var _ worker.Store = &rows{}

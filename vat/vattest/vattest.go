@@ -350,15 +350,32 @@ func (k *Kernel) Restart(name string) {
 	k.do(k.machine.Restart(k.id(name), true))
 }
 
-// Upgrade restarts every vat with another set of modules, as if the worker program had been rebuilt.
+// Upgrade makes every vat begin again from its store with another set of modules, as if the worker program
+// had been rebuilt and each vat restarted with it by a person, who accepts what that forgets.
 func (k *Kernel) Upgrade(modules vat.Modules) {
+	k.tb.Helper()
+	k.change(modules)
+	for _, name := range k.sortedNames() {
+		k.Restart(name)
+	}
+}
+
+// Rebuild kills the worker of every vat and puts another set of modules in place, as if the worker program
+// had been rebuilt while its vats went on. A vat that is not at rest has its past replayed by the new
+// program, and diverges if that does anything else.
+func (k *Kernel) Rebuild(modules vat.Modules) {
+	k.tb.Helper()
+	k.change(modules)
+	for _, name := range k.sortedNames() {
+		k.Kill(name)
+	}
+}
+
+func (k *Kernel) change(modules vat.Modules) {
 	k.tb.Helper()
 	k.check()
 	k.records = nil
 	k.load(modules)
-	for _, name := range k.sortedNames() {
-		k.Restart(name)
-	}
 }
 
 func (k *Kernel) sortedNames() []string {
@@ -367,6 +384,20 @@ func (k *Kernel) sortedNames() []string {
 
 // Parked returns how many turns of a vat wait in memory.
 func (k *Kernel) Parked(name string) int { return k.parked[k.id(name)] }
+
+// Root returns the reference to the root of a vat, such as ko4.
+func (k *Kernel) Root(name string) string {
+	k.tb.Helper()
+	k.id(name)
+	return string(k.roots[name])
+}
+
+// Records returns how many deliveries would be given again to a fresh worker of a vat, to make its memory.
+// It is 0 if the vat is at rest: all that it is, is in its store.
+func (k *Kernel) Records(name string) int {
+	k.tb.Helper()
+	return int(k.vat(k.id(name)).Records)
+}
 
 // Store returns the rows of a vat's store, one a line.
 func (k *Kernel) Store(name string) string {

@@ -1,0 +1,376 @@
+package liveslots
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// A call is something that this vat does as soon as promises are settled: above all, the call of a method
+// of an object of its own. While it waits it is no turn: at the end of the crank it is stored, if its
+// object is durable and nothing that it waits for depends on memory; see shelf.go.
+type call struct {
+	kind callKind
+	// ref is the object's name, and target the object; target is nil if the call was read from the store,
+	// ref is empty if the object has no name yet.
+	ref    wire.Ref
+	target *head
+	method string
+	// body is the marshalled [method, [arguments]], args and slots what is in it.
+	body   string
+	args   []any
+	slots  []any
+	result *promise
+	// on is the promise that the call waits for now, in memory. It is nil when the call has started, and
+	// when it waits in the store.
+	on *promise
+	// waited says that the call has waited before: it is let in again however many others wait.
+	waited bool
+
+	// number is the call's number in the store, from the time when it was first stored.
+	number uint64
+	stored bool
+	// listed says that the call is in Vat.calls.
+	listed bool
+	// verdict is whether the call can be stored, as found in an epoch of the vat.
+	verdict verdict
+	epoch   uint64
+}
+
+// callKind is what a call does, and what asked for it.
+type callKind uint8
+
+const (
+	// byMessage calls a method, once the promises among the arguments are settled.
+	byMessage callKind = iota
+	// byWhen calls a method. Its first argument is the promise that was to settle; the method may be one
+	// that takes an Outcome.
+	byWhen
+	// forward settles the result as its only slot does.
+	forward
+	// sendOn sends a message to the promise in its last slot, which the kernel does not know.
+	sendOn
+	// allOf and raceOf combine the promises in their slots.
+	allOf
+	raceOf
+)
+
+var callKinds = []string{"call", "when", "forward", "send", "all", "race"}
+
+func (k callKind) String() string { return callKinds[k] }
+
+// latent says that a call is of no account unless something else waits for its result.
+func (k callKind) latent() bool { return k == allOf || k == raceOf }
+
+// maxWaiting bounds the calls and turns that wait when another call wants to wait for its arguments. Who
+// can make a vat wait is anybody who can call it; beyond the bound such calls are rejected, and all others
+// go on.
+const maxWaiting = 10_000
+
+// mayWait says whether one more call may wait for its arguments.
+func (v *Vat) mayWait() error {
+	if len(v.parked)+len(v.calls)+v.shelved().Calls < maxWaiting {
+		return nil
+	}
+	return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("an argument is not there yet, and %d calls wait in this vat already", maxWaiting)))
+}
+
+// call takes a message.
+func (v *Vat) call(d wire.Call) {
+	slots := v.takeSlots(d.Message.MethArgs.Slots)
+	result := v.resultPromise(d.Message.Result)
+	name, args, err := capdata.DecodeCall(d.Message.MethArgs.Body, len(slots))
+	if err == nil {
+		err = slotsFit(args, slots)
+	}
+	if err != nil {
+		v.settle(result, errorValue(fmt.Errorf("unreadable message: %w", err)), true)
+		return
+	}
+	if name == nudge && d.Target == wire.RootRef && d.Message.Result != "" && d.Message.Result == v.shelved().Nudge {
+		v.settle(result, undefined, false)
+		v.goOn(v.try)
+		return
+	}
+	h := v.local(d.Target)
+	if h == nil {
+		v.settle(result, goneValue(), true)
+		return
+	}
+	c := &call{ref: d.Target, target: h, method: name, body: d.Message.MethArgs.Body, args: args, slots: slots, result: result}
+	result.call = c
+	v.try(c)
+}
+
+func goneValue() value {
+	return kernelError(capdata.CodeObjectDeleted, "the object lived in memory that is lost")
+}
+
+// resultPromise is the promise by which a message is answered. It may be one that this vat knows already,
+// because it sent the message to itself.
+func (v *Vat) resultPromise(ref wire.Ref) *promise {
+	if ref == "" {
+		return &promise{} // nobody waits
+	}
+	p := v.promises[ref]
+	if p == nil {
+		p = &promise{ref: ref}
+		v.promises[ref] = p
+	}
+	if !p.ours {
+		v.decides(p)
+	}
+	return p
+}
+
+// try does what a call is for, or finds that it has to wait.
+func (v *Vat) try(c *call) {
+	c.on = nil
+	if c.result.settled {
+		return // the kernel did so, in this vat's stead
+	}
+	switch c.kind {
+	case byMessage, byWhen:
+		v.tryMethod(c)
+	case forward:
+		if p := c.slots[0].(*promise); p.settled {
+			v.finish(c.result, p.val, p.rejected)
+		} else {
+			v.await(c, p)
+		}
+	case sendOn:
+		last := len(c.slots) - 1
+		if p := c.slots[last].(*promise); p.settled {
+			v.adopt(c.result, v.send(p, value{body: c.body, slots: c.slots[:last]}))
+		} else {
+			v.await(c, p)
+		}
+	case allOf:
+		v.tryAll(c)
+	case raceOf:
+		for _, s := range c.slots {
+			if p := s.(*promise); p.settled {
+				v.settle(c.result, p.val, p.rejected)
+				return
+			}
+		}
+		v.awaitAny(c)
+	}
+}
+
+func (v *Vat) tryAll(c *call) {
+	settled := true
+	for _, s := range c.slots {
+		switch p := s.(*promise); {
+		case p.rejected:
+			v.settle(c.result, p.val, true)
+			return
+		case !p.settled:
+			settled = false
+		}
+	}
+	if !settled {
+		v.awaitAny(c)
+		return
+	}
+	var list encoder
+	tree := make([]any, len(c.slots))
+	for i, s := range c.slots {
+		p := s.(*promise)
+		tree[i] = list.include(p.val.tree, p.val.slots)
+	}
+	x, err := list.seal(tree)
+	if err != nil {
+		v.settle(c.result, errorValue(err), true)
+		return
+	}
+	v.settle(c.result, x, false)
+}
+
+// tryMethod calls the method as a new turn.
+func (v *Vat) tryMethod(c *call) {
+	h := c.target
+	if h == nil {
+		if err := v.knows(c.ref); err != nil {
+			v.settle(c.result, errorValue(fmt.Errorf("call of %q: %w", c.method, err)), true)
+			return
+		}
+		h = v.local(c.ref)
+	}
+	v.begin(h.kind.name+"."+c.method, func(ctx context.Context) {
+		v.fill()
+		val, pending, err := running(ctx).invoke(ctx, h, c)
+		switch {
+		case pending != nil:
+			v.await(c, pending)
+		case err != nil:
+			if c.kind == byWhen && len(c.result.waiters) == 0 && len(c.result.named) == 0 {
+				v.log.Warn("a continuation failed, and nobody waits for its result", "method", h.kind.name+"."+c.method, "err", err)
+			}
+			v.settle(c.result, errorValue(err), true)
+		default:
+			v.settle(c.result, val, false)
+		}
+	})
+}
+
+// await makes a call wait for a promise.
+func (v *Vat) await(c *call, p *promise) {
+	if c.kind == byMessage && !c.waited {
+		if err := v.mayWait(); err != nil {
+			v.settle(c.result, errorValue(err), true)
+			return
+		}
+	}
+	c.waited = true
+	c.on = p
+	p.waiters = append(p.waiters, waiter{call: c})
+	if !c.kind.latent() {
+		v.list(c)
+	}
+}
+
+// awaitAny makes a call wait for all of its promises that are not settled: it is tried at each.
+func (v *Vat) awaitAny(c *call) {
+	for _, s := range c.slots {
+		if p := s.(*promise); !p.settled {
+			v.await(c, p)
+		}
+	}
+}
+
+// list notes that what the store says of a call has to be looked at when the crank ends.
+func (v *Vat) list(c *call) {
+	if !c.listed {
+		c.listed = true
+		v.calls = append(v.calls, c)
+	}
+}
+
+// invoke calls a method of an object, or returns the promise that has to be settled first.
+func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending *promise, err error) {
+	v, k := t.v, h.kind
+	m := k.method(c.method, c.kind == byWhen)
+	args := c.args
+	if h.ref == wire.RootRef && c.method == "bootstrap" && c.kind == byMessage {
+		// A root takes of (vats, services) what it needs, and need not have the method at all.
+		if m == nil {
+			return undefined, nil, nil
+		}
+		args = args[:min(len(args), len(m.params))]
+	}
+	if m == nil {
+		return value{}, nil, k.noMethod(c.method, c.kind == byWhen)
+	}
+	if len(args) != len(m.params) {
+		return value{}, nil, &Error{Name: "TypeError", Message: fmt.Sprintf("%s.%s: got %d arguments (%s), want %d: %s",
+			k.name, m.name, len(args), describeAll(args, c.slots), len(m.params), m.signature())}
+	}
+	in := make([]reflect.Value, 0, len(args)+2)
+	in = append(in, h.self)
+	if m.ctx {
+		in = append(in, reflect.ValueOf(ctx))
+	}
+	t.starting = true
+	for i, a := range args {
+		p := m.params[i]
+		arg := reflect.New(p.typ).Elem()
+		for {
+			pending, err = v.argument(p, a, c.slots, arg)
+			if pending == nil {
+				break
+			}
+			if !k.ephemeral {
+				return value{}, pending, nil
+			}
+			// What lives in memory waits there too.
+			if err = t.wait(pending); err != nil {
+				break
+			}
+			arg.SetZero()
+		}
+		if err != nil {
+			if _, rejected := err.(*Error); rejected {
+				return value{}, nil, err // the argument is a promise that was rejected: so is the call
+			}
+			return value{}, nil, &Error{Name: "TypeError", Message: fmt.Sprintf("%s.%s: argument %d: %v; it takes %s", k.name, m.name, i+1, err, m.signature())}
+		}
+		in = append(in, arg)
+	}
+	t.starting = false
+	out := m.fn.Call(in)
+	if m.fails {
+		if err, _ := out[len(out)-1].Interface().(error); err != nil {
+			return value{}, nil, err
+		}
+	}
+	if m.result == nil {
+		return undefined, nil, nil
+	}
+	val, err = v.encode(m.result, out[0])
+	if err != nil {
+		err = fmt.Errorf("%s.%s: the result cannot be passed: %w", k.name, m.name, err)
+	}
+	return val, nil, err
+}
+
+// argument decodes one argument, or returns the promise that has to be settled first. A promise is
+// awaited unless the parameter is a Promise: unlike inside a value, also where the parameter is any.
+func (v *Vat) argument(p *codec, arg any, slots []any, out reflect.Value) (pending *promise, err error) {
+	x := value{tree: arg, slots: slots}
+	if p.outcome != nil {
+		return v.outcome(p, x, out)
+	}
+	if p.typ == typeAny {
+		for pr := x.lonePromise(); pr != nil; pr = x.lonePromise() {
+			switch {
+			case !pr.settled:
+				return pr, nil
+			case pr.rejected:
+				return nil, errorOf(pr.val)
+			}
+			x = pr.val
+		}
+	}
+	return v.decode(p, x, out)
+}
+
+// method returns the method that messages call by a name, or, for When, also one that takes an Outcome.
+func (k *kind) method(name string, when bool) *method {
+	m := k.methods[name]
+	if m == nil || m.outcome && !when {
+		return nil
+	}
+	return m
+}
+
+func (k *kind) noMethod(name string, when bool) error {
+	var names []string
+	for _, n := range slices.Sorted(maps.Keys(k.methods)) {
+		if k.method(n, when) != nil {
+			names = append(names, n)
+		}
+	}
+	return &Error{Name: "TypeError", Message: fmt.Sprintf("%s has no method %q; it has %s", k.name, name, strings.Join(names, ", "))}
+}
+
+func describeAll(args, slots []any) string {
+	if len(args) == 0 {
+		return "none"
+	}
+	var list []string
+	for i, a := range args {
+		if i == 8 {
+			list = append(list, "…")
+			break
+		}
+		list = append(list, describe(a, slots))
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,382 @@
+package liveslots
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// Calls that wait are kept in the store, so that a vat which waits for nothing else is at rest:
+//
+//	w                    JSON: the last number given out, how many calls are stored, what is due
+//	w.<n>                call n: kind, object, names of the result; slots; body
+//	s.<source>           a promise that is settled: f or r; slots; body of the value or reason
+//	p.<source>.<n>       call n has the promise among its slots; n in 16 hexadecimal digits
+//	p.<source>.s<source> the value of that settled promise has it
+//
+// A promise is a slot under its source, which is
+//
+//	p-5, p+5   the name by which the kernel knows it, or did: names are not used again
+//	w7         it is the result of stored call 7
+//	l9         none of these, and settled
+//
+// Whatever has a source in a row has one of three: the kernel notifies this vat of it, or it is the result
+// of a stored call, or it is settled and has a row. What depends on a promise that only memory will settle
+// stays in memory with it, unless the kernel knows that promise: should memory get lost, it says so.
+//
+// Within a crank, calls are in memory. When a promise settles, every stored call that mentions it is
+// read and tried. When the crank ends, those that wait still are stored; what the store has of them
+// already is not written again.
+
+const shelfKey = "w"
+
+// shelf is the vat's durable bookkeeping of calls that wait.
+type shelf struct {
+	loaded, changed bool
+	Last            uint64 `json:"last,omitempty"`
+	// Calls counts the stored calls that messages asked for, Others all others.
+	Calls  int `json:"calls,omitempty"`
+	Others int `json:"others,omitempty"`
+	// Due are the promises that settled and had too many stored calls for one crank; Nudge is the result of
+	// the message that this vat has sent to itself, to go on with them.
+	Due   []due    `json:"due,omitempty"`
+	Nudge wire.Ref `json:"nudge,omitempty"`
+}
+
+// due says that the stored calls that mention a promise are to be tried, those above a number.
+type due struct {
+	Source string `json:"source"`
+	Above  uint64 `json:"above"`
+}
+
+// maxWoken bounds the stored calls that are tried in one crank, so that it does not exceed what a crank may
+// do, however many calls others have made to wait for one promise.
+const maxWoken = 500
+
+// nudge is the method of the root by which a vat goes on with what is due. It cannot be one of Go's.
+const nudge = "vat: go on"
+
+// shelved returns the bookkeeping, which is read once.
+func (v *Vat) shelved() *shelf {
+	s := &v.shelf
+	if s.loaded {
+		return s
+	}
+	s.loaded = true
+	if row, found := v.rows.get(shelfKey); found {
+		if err := json.Unmarshal(row, s); err != nil {
+			panic(fault("stored state: " + shelfKey + ": " + err.Error()))
+		}
+	}
+	return s
+}
+
+func (s *shelf) count(c *call, by int) {
+	s.changed = true
+	if c.kind == byMessage {
+		s.Calls += by
+	} else {
+		s.Others += by
+	}
+}
+
+func (s *shelf) save(r *rows) {
+	if !s.changed {
+		return
+	}
+	s.changed = false
+	row, err := json.Marshal(s)
+	if err != nil {
+		panic(fault("shelf: " + err.Error()))
+	}
+	r.set(shelfKey, row)
+}
+
+func callKey(n uint64) string             { return "w." + utoa(n) }
+func callWatcher(n uint64) string         { return fmt.Sprintf("%016x", n) }
+func resultSource(n uint64) string        { return "w" + utoa(n) }
+func linksOf(source string) string        { return "p." + source + "." }
+func settledKey(source string) string     { return "s." + source }
+func settledWatcher(source string) string { return "s" + source }
+func isPromiseSource(slot string) bool    { return slot != "" && slot[0] != 'o' }
+
+// waits says whether a call waits in memory.
+func (c *call) waits() bool { return c.on != nil }
+
+// ofStored says whether a promise is the result of a stored call.
+func (p *promise) ofStored() bool { return p.call != nil && p.call.stored }
+
+// wakeStored has the stored calls tried that mention a promise, which is settled now.
+func (v *Vat) wakeStored(p *promise) {
+	s := v.shelved()
+	if s.Calls+s.Others == 0 && len(v.calls) == 0 {
+		return
+	}
+	for _, source := range []string{p.source, p.resultSource()} {
+		if source == "" {
+			continue
+		}
+		v.noteSettled(source, p)
+		// Not at once: other promises of the same notification are settled first.
+		v.tasks = append(v.tasks, func() { v.wake(due{source, 0}, v.try) })
+	}
+}
+
+// wake reads stored calls and has something done with each.
+func (v *Vat) wake(d due, do func(*call)) {
+	calls, more := v.unshelveWatchers(d, maxWoken-v.woken)
+	v.woken += len(calls)
+	for _, c := range calls {
+		v.tasks = append(v.tasks, func() { do(c) })
+	}
+	if more.Source != "" {
+		s := v.shelved()
+		s.Due, s.changed = append(s.Due, more), true
+	}
+}
+
+// goOn takes up what is due.
+func (v *Vat) goOn(do func(*call)) {
+	s := v.shelved()
+	list := s.Due
+	s.Due, s.Nudge, s.changed = nil, "", true
+	for _, d := range list {
+		v.wake(d, do)
+	}
+}
+
+// nudged notes that the message by which the vat goes on was rejected.
+func (v *Vat) nudged(why value) {
+	err := errorOf(why)
+	if errors.Is(err, ErrDeliveryPoisoned) || errors.Is(err, ErrDeliveryTimeout) {
+		// So would any other delivery be in which these calls are made.
+		v.goOn(func(c *call) { v.settle(c.result, why, true) })
+		return
+	}
+	v.goOn(v.try)
+}
+
+// goOnLater sees to it that the vat goes on with what is due.
+func (v *Vat) goOnLater() {
+	s := v.shelved()
+	if len(s.Due) == 0 || s.Nudge != "" {
+		return
+	}
+	body, err := capdata.EncodeCall(nudge, nil)
+	if err != nil {
+		panic(fault(err.Error()))
+	}
+	s.Nudge, s.changed = v.send(v.presence(wire.RootRef), value{body: body}).ref, true
+}
+
+// noteSettled notes the promise of a source until the crank ends, if it is settled.
+func (v *Vat) noteSettled(source string, p *promise) {
+	if v.settledIn == nil {
+		v.settledIn = map[string]*promise{}
+	}
+	v.settledIn[source] = p
+}
+
+// resultSource is the source of a promise that is the result of a call which was stored.
+func (p *promise) resultSource() string {
+	if p.call == nil || p.call.number == 0 || p.call.result != p {
+		return ""
+	}
+	return resultSource(p.call.number)
+}
+
+// unshelveWatchers reads stored calls that mention a promise, directly or in the value of another, in the
+// order in which they were stored. It returns at most limit of them, and what is left.
+func (v *Vat) unshelveWatchers(d due, limit int) (calls []*call, more due) {
+	var numbers []uint64
+	sources := []string{d.Source}
+	for i := 0; i < len(sources); i++ {
+		prefix := linksOf(sources[i])
+		for after := ""; ; {
+			key, _, found := v.rows.next(prefix, after)
+			if !found {
+				break
+			}
+			after = key
+			watcher := key[len(prefix):]
+			if watcher[0] == 's' {
+				if !slices.Contains(sources, watcher[1:]) {
+					sources = append(sources, watcher[1:])
+				}
+				continue
+			}
+			n, err := strconv.ParseUint(watcher, 16, 64)
+			if err != nil {
+				panic(fault("stored state: " + key))
+			}
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	for _, n := range slices.Compact(numbers) {
+		if n <= d.Above {
+			continue
+		}
+		if len(calls) == limit {
+			return calls, d
+		}
+		if c := v.unshelve(n); c != nil {
+			calls = append(calls, c)
+		}
+		d.Above = n
+	}
+	return calls, due{}
+}
+
+// unshelve reads a stored call into memory; nil if it is there already. Its rows stay until the crank ends.
+func (v *Vat) unshelve(n uint64) *call {
+	c := v.onShelf[n]
+	if c != nil && !c.stored {
+		return nil
+	}
+	row, found := v.rows.get(callKey(n))
+	if !found {
+		return nil
+	}
+	bad := func(err any) { panic(fault(fmt.Sprintf("stored call %d: %v", n, err))) }
+	head, slots, body, ok := cutRow(string(row))
+	words := strings.Split(head, " ")
+	if !ok || len(words) < 2 {
+		bad("not in the form of this program")
+	}
+	if c == nil {
+		c = &call{number: n}
+		v.shelfMap()[n] = c
+	}
+	kind := slices.Index(callKinds, words[0])
+	if kind < 0 {
+		bad("a " + words[0] + " is unknown to this program")
+	}
+	c.kind, c.stored, c.waited = callKind(kind), false, true
+	c.ref, c.body, c.slots = wire.Ref(words[1]), body, v.sourceSlots(slots)
+	if c.kind == byMessage || c.kind == byWhen {
+		var err error
+		if c.method, c.args, err = capdata.DecodeCall(body, len(c.slots)); err != nil {
+			bad(err)
+		}
+	}
+	v.shelved().count(c, -1)
+	for _, name := range words[2:] {
+		p := v.promises[wire.Ref(name)]
+		if p == nil {
+			p = &promise{ref: wire.Ref(name)}
+			v.promises[p.ref] = p
+		}
+		if c.result == nil {
+			c.result = p
+			p.call = c
+		}
+		if !p.ours {
+			p.ours, p.keeper = true, c
+			l := p.leader()
+			l.named = append(l.named, p)
+		}
+		v.touch(p)
+		if p.leader() != c.result.leader() {
+			v.follow(p, c.result)
+		}
+	}
+	if c.result == nil {
+		c.result = &promise{call: c}
+	}
+	v.list(c)
+	return c
+}
+
+func (v *Vat) shelfMap() map[uint64]*call {
+	if v.onShelf == nil {
+		v.onShelf = map[uint64]*call{}
+	}
+	return v.onShelf
+}
+
+// cutRow cuts a row into its lines: head, slots, and the body.
+func cutRow(row string) (head, slots, body string, ok bool) {
+	head, rest, ok1 := strings.Cut(row, "\n")
+	slots, body, ok2 := strings.Cut(rest, "\n")
+	return head, slots, body, ok1 && ok2
+}
+
+// sourceSlots returns what the slots of a stored row are.
+func (v *Vat) sourceSlots(line string) []any {
+	if line == "" {
+		return nil
+	}
+	words := strings.Split(line, " ")
+	slots := make([]any, len(words))
+	for i, w := range words {
+		if isPromiseSource(w) {
+			slots[i] = v.promiseAt(w)
+		} else {
+			slots[i] = v.presence(wire.Ref(w))
+		}
+	}
+	return slots
+}
+
+// promiseAt returns the promise with a source.
+func (v *Vat) promiseAt(source string) *promise {
+	if p := v.settledIn[source]; p != nil {
+		return p
+	}
+	if row, found := v.rows.get(settledKey(source)); found {
+		p := &promise{settled: true, source: source}
+		v.noteSettled(source, p) // before its slots: they may lead back to it
+		how, slots, body, ok := cutRow(string(row))
+		p.rejected = how == "r"
+		p.val = value{body: body, slots: v.sourceSlots(slots)}
+		var err error
+		if p.val.tree, err = capdata.Decode(body, len(p.val.slots)); err != nil || !ok {
+			panic(fault(fmt.Sprintf("stored value of %s: %v", source, err)))
+		}
+		return p
+	}
+	if source[0] == 'w' {
+		n, err := strconv.ParseUint(source[1:], 10, 64)
+		if err != nil {
+			panic(fault("stored state: a promise " + source))
+		}
+		c := v.onShelf[n]
+		if c == nil {
+			c = &call{number: n, stored: true, result: &promise{}}
+			c.result.call = c
+			v.shelfMap()[n] = c
+		}
+		return c.result
+	}
+	// This vat has subscribed to it when the row was written.
+	ref := wire.Ref(source)
+	p := v.promises[ref]
+	if p == nil {
+		p = &promise{ref: ref}
+		v.promises[ref] = p
+	}
+	return p
+}
+
+// knows says whether the program has the type of a stored object.
+func (v *Vat) knows(ref wire.Ref) error {
+	parts, err := wire.ParseRef(string(ref))
+	if err != nil || !parts.Durable || ref == wire.RootRef {
+		return err
+	}
+	v.ids.load()
+	if parts.Number == 0 || parts.Number > uint64(len(v.ids.Kinds)) {
+		return fmt.Errorf("this vat has no kind %d", parts.Number)
+	}
+	if name := v.ids.Kinds[parts.Number-1].Type; v.codecs.names[name] == nil {
+		return fmt.Errorf("its object is a %s, which module %s does not have", name, v.module.name)
+	}
+	return nil
+}
