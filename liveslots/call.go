@@ -68,17 +68,27 @@ func (k callKind) String() string { return callKinds[k] }
 // latent says that a call is of no account unless something else waits for its result.
 func (k callKind) latent() bool { return k == allOf || k == raceOf }
 
-// maxWaiting bounds the calls and turns that wait when another call wants to wait for its arguments. Who
-// can make a vat wait is anybody who can call it; beyond the bound such calls are rejected, and all others
-// go on.
-const maxWaiting = 10_000
+// maxWaiting bounds the calls and turns that wait when another call wants to wait for its arguments, and
+// maxWaitingBytes what of them is in the store. Who can make a vat wait is anybody who can call it; beyond
+// the bounds such calls are rejected, and all others go on.
+const (
+	maxWaiting      = 10_000
+	maxWaitingBytes = 64 << 20
+)
 
 // mayWait says whether one more call may wait for its arguments.
 func (v *Vat) mayWait() error {
-	if len(v.parked)+len(v.calls)+v.shelved().Calls < maxWaiting {
+	s := v.shelved()
+	what := ""
+	switch {
+	case len(v.parked)+len(v.calls)+s.Calls >= maxWaiting:
+		what = fmt.Sprintf("%d calls", maxWaiting)
+	case s.Bytes >= maxWaitingBytes:
+		what = fmt.Sprintf("calls of %d bytes", s.Bytes)
+	default:
 		return nil
 	}
-	return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("an argument is not there yet, and %d calls wait in this vat already", maxWaiting)))
+	return errorOf(kernelError(capdata.CodeLimit, "an argument is not there yet, and "+what+" wait in this vat already"))
 }
 
 // call takes a message.

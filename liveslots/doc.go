@@ -14,6 +14,8 @@
 //	deliver.go, vat.go       a crank from its delivery to its frame
 //	turn.go, mutex.go        turns: coroutines of which one runs
 //	promise.go, send.go      promises, messages, and what the kernel is told of them
+//	call.go, when.go         calls of this vat's own methods, which may have to wait
+//	shelf*.go, shelve.go     those that wait in the store
 //	object.go                identity of the vat's own objects, and references to those of others
 //	state.go, collection.go  what is stored: objects and Maps
 //	store.go                 the store during a crank
@@ -27,10 +29,11 @@
 //
 // # Durability
 //
-// The store is the vat's memory at rest. When no turn waits, no promise is to be settled and nobody holds
-// an ephemeral object, everything loaded is let go of, and the next crank loads what it touches: so a
-// vat that goes on and one that is started anew do the same. Frames follow from deliveries and the store
-// alone; nothing here ranges over a map, reads a clock, or rolls dice of its own.
+// The store is the vat's memory at rest. When no turn waits, memory has no promise to settle that others
+// know, and nobody holds an ephemeral object, all memory is let go of, and the next crank loads what it
+// touches: so a vat that goes on and one that is started anew do the same. What waits in the store keeps no
+// vat from rest; what depends on a promise that only memory will settle does. Frames follow from deliveries
+// and the store alone; nothing here ranges over a map, reads a clock, or rolls dice of its own.
 //
 // # Concurrency
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,10 +44,14 @@ type shelf struct {
 	// Calls counts the stored calls that messages asked for, Others all others.
 	Calls  int `json:"calls,omitempty"`
 	Others int `json:"others,omitempty"`
+	// Bytes is the size of their rows, and of those of the values that they mention.
+	Bytes int `json:"bytes,omitempty"`
 	// Due are the promises that settled and had too many stored calls for one crank; Nudge is the result of
 	// the message that this vat has sent to itself, to go on with them.
 	Due   []due    `json:"due,omitempty"`
 	Nudge wire.Ref `json:"nudge,omitempty"`
+	// Most is how many of them are tried in the next crank, if not maxWoken.
+	Most int `json:"most,omitempty"`
 }
 
 // due says that the stored calls that mention a promise are to be tried, those above a number.
@@ -85,6 +90,8 @@ func (s *shelf) count(c *call, by int) {
 		s.Others += by
 	}
 }
+
+func (s *shelf) size(by int) { s.Bytes, s.changed = s.Bytes+by, s.changed || by != 0 }
 
 func (s *shelf) save(r *rows) {
 	if !s.changed {
@@ -130,7 +137,7 @@ func (v *Vat) wakeStored(p *promise) {
 
 // wake reads stored calls and has something done with each.
 func (v *Vat) wake(d due, do func(*call)) {
-	calls, more := v.unshelveWatchers(d, maxWoken-v.woken)
+	calls, more := v.unshelveWatchers(d, v.mostWoken-v.woken)
 	v.woken += len(calls)
 	for _, c := range calls {
 		v.tasks = append(v.tasks, func() { do(c) })
@@ -146,6 +153,12 @@ func (v *Vat) goOn(do func(*call)) {
 	s := v.shelved()
 	list := s.Due
 	s.Due, s.Nudge, s.changed = nil, "", true
+	if s.Most > 0 { // some failed: more and more, from one
+		v.mostWoken = v.woken + s.Most
+		if s.Most *= 2; s.Most >= maxWoken {
+			s.Most = 0
+		}
+	}
 	for _, d := range list {
 		v.wake(d, do)
 	}
@@ -155,7 +168,9 @@ func (v *Vat) goOn(do func(*call)) {
 func (v *Vat) nudged(why value) {
 	err := errorOf(why)
 	if errors.Is(err, ErrDeliveryPoisoned) || errors.Is(err, ErrDeliveryTimeout) {
-		// So would any other delivery be in which these calls are made.
+		// It was the one call that it was to make.
+		s := v.shelved()
+		s.Most = 1
 		v.goOn(func(c *call) { v.settle(c.result, why, true) })
 		return
 	}
@@ -194,35 +209,7 @@ func (p *promise) resultSource() string {
 // unshelveWatchers reads stored calls that mention a promise, directly or in the value of another, in the
 // order in which they were stored. It returns at most limit of them, and what is left.
 func (v *Vat) unshelveWatchers(d due, limit int) (calls []*call, more due) {
-	var numbers []uint64
-	sources := []string{d.Source}
-	for i := 0; i < len(sources); i++ {
-		prefix := linksOf(sources[i])
-		for after := ""; ; {
-			key, _, found := v.rows.next(prefix, after)
-			if !found {
-				break
-			}
-			after = key
-			watcher := key[len(prefix):]
-			if watcher[0] == 's' {
-				if !slices.Contains(sources, watcher[1:]) {
-					sources = append(sources, watcher[1:])
-				}
-				continue
-			}
-			n, err := strconv.ParseUint(watcher, 16, 64)
-			if err != nil {
-				panic(fault("stored state: " + key))
-			}
-			numbers = append(numbers, n)
-		}
-	}
-	slices.Sort(numbers)
-	for _, n := range slices.Compact(numbers) {
-		if n <= d.Above {
-			continue
-		}
+	for n := range v.watchers(d) {
 		if len(calls) == limit {
 			return calls, d
 		}
@@ -232,6 +219,53 @@ func (v *Vat) unshelveWatchers(d due, limit int) (calls []*call, more due) {
 		d.Above = n
 	}
 	return calls, due{}
+}
+
+// watchers iterates over the numbers of these calls.
+func (v *Vat) watchers(d due) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		// The links of calls come first, in their order, those of values after them.
+		sources := []string{d.Source}
+		for i := 0; i < len(sources); i++ {
+			prefix := linksOf(sources[i])
+			for after := prefix + "g"; ; {
+				key, _, found := v.rows.next(prefix, after)
+				if !found {
+					break
+				}
+				after = key
+				if s := key[len(prefix)+1:]; !slices.Contains(sources, s) {
+					sources = append(sources, s)
+				}
+			}
+		}
+		var numbers []uint64
+		for _, source := range sources {
+			prefix := linksOf(source)
+			for after := prefix + callWatcher(d.Above); ; {
+				key, _, found := v.rows.next(prefix, after)
+				if !found || key[len(prefix)] == 's' {
+					break
+				}
+				after = key
+				n, err := strconv.ParseUint(key[len(prefix):], 16, 64)
+				switch {
+				case err != nil:
+					panic(fault("stored state: " + key))
+				case len(sources) > 1:
+					numbers = append(numbers, n)
+				case !yield(n):
+					return
+				}
+			}
+		}
+		slices.Sort(numbers)
+		for _, n := range slices.Compact(numbers) {
+			if !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 // unshelve reads a stored call into memory; nil if it is there already. Its rows stay until the crank ends.

@@ -85,6 +85,7 @@ func (w *shelfWriter) place(key, watcher, head string, slots []any, body string)
 		return
 	}
 	v.rows.set(key, []byte(row))
+	v.shelved().size(len(row) - len(old))
 	had := sourcesIn(string(old))
 	for _, s := range sourcesOf(words) {
 		if slices.Contains(had, s) {
@@ -111,6 +112,7 @@ func (w *shelfWriter) remove(key, watcher string) {
 		return
 	}
 	w.v.rows.delete(key)
+	w.v.shelved().size(-len(old))
 	for _, s := range sourcesIn(string(old)) {
 		w.unlink(s, watcher)
 	}
@@ -121,7 +123,8 @@ func (w *shelfWriter) unlink(source, watcher string) {
 	w.loose = append(w.loose, source)
 }
 
-// sweep removes the values of settled promises that nothing mentions any more.
+// sweep removes the values of settled promises that no call mentions any more. Such values may still
+// mention each other, in a circle.
 func (w *shelfWriter) sweep() {
 	for len(w.loose) > 0 {
 		loose := sourcesOf(w.loose)
@@ -130,7 +133,12 @@ func (w *shelfWriter) sweep() {
 			if _, found := w.v.rows.get(settledKey(s)); !found {
 				continue
 			}
-			if _, _, mentioned := w.v.rows.next(linksOf(s), ""); !mentioned {
+			mentioned := false
+			for range w.v.watchers(due{s, 0}) {
+				mentioned = true
+				break
+			}
+			if !mentioned {
 				w.remove(settledKey(s), settledWatcher(s))
 			}
 		}

@@ -86,7 +86,7 @@ func (v *Vat) shelve() {
 			v.list(c) // if it was latent, it is no longer
 		}
 	}
-	if len(v.calls) == 0 {
+	if len(v.calls) == 0 && len(v.shelved().Due) == 0 {
 		v.keep()
 		v.settledIn = nil
 		v.shelved().save(v.rows)
@@ -226,6 +226,7 @@ func (v *Vat) keep() {
 				panic(fault(key + " is gone"))
 			}
 			v.rows.set(key, []byte(head+" "+string(p.ref)+"\n"+rest))
+			v.shelved().size(1 + len(p.ref))
 		}
 	}
 	clear(v.touched)

@@ -58,8 +58,8 @@ type Vat struct {
 	onShelf map[uint64]*call
 	// settledIn are promises that settled in the crank at hand, by their sources, or had before.
 	settledIn map[string]*promise
-	// woken counts the stored calls that the crank at hand has tried.
-	woken int
+	// woken counts the stored calls that the crank at hand has tried, and mostWoken bounds them.
+	woken, mostWoken int
 	// epoch numbers the times that it was found which calls can be stored.
 	epoch uint64
 	// touched are promises of which the crank at hand may have changed who settles them.
@@ -156,7 +156,7 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.now = time.UnixMilli(d.Now).UTC()
 	v.seed.Seed(d.Seed, d.Number)
 	v.syscalls = nil
-	v.woken = 0
+	v.woken, v.mostWoken = 0, maxWoken
 	v.rows.prime(d.State)
 	v.deliver(d.Delivery)
 	v.run()

@@ -139,9 +139,7 @@ func TestCallsWaitInTheStore(t *testing.T) {
 					t.Errorf("got  %s\nwant %s", got, c.want)
 				}
 				wantQuiescent(t, k, "lab")
-				if c.method != "raced" { // the loser is watched still
-					wantNothingStored(t, k, "lab")
-				}
+				wantNothingStored(t, k, "lab")
 			})
 		}
 	}
@@ -203,7 +201,7 @@ func TestStoredValuesHoldPromises(t *testing.T) {
 		deliver(wire.Call{Target: wire.RootRef, Message: wire.Message{
 			MethArgs: wire.CapData{Body: `#["takePair",["&0",["&1"]]]`, Slots: []wire.Ref{"p-1", "p-2"}}, Result: "p-3",
 		}}, restart)
-		// p-1 is a record that holds p-4, unsettled, twice; then p-4 holds p-5.
+		// p-1 is a record that holds p-4, unsettled, twice.
 		deliver(wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-1", Value: wire.CapData{Body: `#{"a":"&0","b":"&0"}`, Slots: []wire.Ref{"p-4"}}}}}, restart)
 		deliver(wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-2", Value: wire.CapData{Body: `#"two"`}}}}, restart)
 		done := deliver(wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-4", Value: wire.CapData{Body: `#"four"`}}}}, restart)
@@ -216,6 +214,37 @@ func TestStoredValuesHoldPromises(t *testing.T) {
 				t.Errorf("restart %t: left in the store: %s", restart, key)
 			}
 		}
+	}
+}
+
+// A circle of promises does not stay in the store when the call that had it is over.
+func TestStoredCircle(t *testing.T) {
+	store := testStore{}
+	v := startedOn(t, NewWaiter, store)
+	for n, d := range []wire.Delivery{
+		wire.Call{Target: wire.RootRef, Message: wire.Message{MethArgs: wire.CapData{Body: `#["takePromise",["&0","&1"]]`, Slots: []wire.Ref{"p-1", "p-2"}}, Result: "p-3"}},
+		wire.Notify{Resolutions: []wire.Resolution{
+			{Promise: "p-2", Value: wire.CapData{Body: `#["&0","&1"]`, Slots: []wire.Ref{"p-4", "p-5"}}},
+			{Promise: "p-4", Value: wire.CapData{Body: `#["&0","&1"]`, Slots: []wire.Ref{"p-2", "p-4"}}},
+		}},
+		wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-1", Rejected: true, Value: rejection("no")}}},
+	} {
+		done := v.Deliver(wire.Deliver{Number: uint64(n + 2), Delivery: d})
+		if done.Outcome != (wire.Outcome{}) {
+			t.Fatalf("%d: got %+v", n, done.Outcome)
+		}
+		store.apply(done.Syscalls)
+		if n == 1 && (store["s.p-2"] == nil || store["s.p-4"] == nil) {
+			t.Errorf("the values are not stored: %q", store)
+		}
+	}
+	for key := range store {
+		if strings.HasPrefix(key, "p.") || strings.HasPrefix(key, "s.") {
+			t.Errorf("left in the store: %s", key)
+		}
+	}
+	if got, want := string(store["w"]), `{"last":1}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -245,6 +274,24 @@ func TestWaitingCallsAreBounded(t *testing.T) {
 	d = v.Deliver(wire.Deliver{Number: n + 1, Delivery: message(t, "p-99999", "notes")})
 	if r, ok := d.Syscalls[0].(wire.Resolve); !ok || r.Resolutions[0].Rejected {
 		t.Errorf("a call that need not wait: got %+v", d)
+	}
+}
+
+func TestBytesOfWaitingCallsAreBounded(t *testing.T) {
+	store := testStore{}
+	v := startedOn(t, NewHelper, store)
+	big := strings.Repeat("x", 1<<20)
+	for n := uint64(2); ; n++ {
+		d := v.Deliver(wire.Deliver{Number: n, Delivery: wire.Call{Target: wire.RootRef, Message: wire.Message{
+			MethArgs: wire.CapData{Body: `#["add",["&0","` + big + `"]]`, Slots: []wire.Ref{"p-1"}}, Result: "p-2",
+		}}})
+		store.apply(d.Syscalls)
+		if r, ok := d.Syscalls[1].(wire.Resolve); ok {
+			if !strings.Contains(r.Resolutions[0].Value.Body, "[KERNEL:LIMIT] an argument is not there yet, and calls of 67") || n != 66 {
+				t.Errorf("delivery %d: got %s", n, r.Resolutions[0].Value.Body)
+			}
+			return
+		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "ocapkernel.dev/liveslots/internal/v1/shop"
+	v2 "ocapkernel.dev/liveslots/internal/v2/shop"
 	"ocapkernel.dev/vat"
 	"ocapkernel.dev/vat/vattest"
 )
@@ -531,5 +533,26 @@ func TestContinuationIsNoMethodForMessages(t *testing.T) {
 	got := result(k.Call("lab", "on", `"forged"`, `"x"`))
 	if !strings.HasPrefix(got, `error: liveslots_test.Watcher has no method "on"; it has argument, `) || strings.Contains(got, "onAwait") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A program that has changed meanwhile may not be able to make the call, and says so to whoever waits.
+func TestContinuationIsGone(t *testing.T) {
+	for _, c := range []struct{ method, want string }{
+		{"watch", `error: shop.Stock has no method "onGate"; it has show`},
+		{"watchItem", `error: call of "onGate": its object is a shop.Item, which module lab does not have`},
+	} {
+		t.Run(c.method, func(t *testing.T) {
+			k := launch(t, v1.New)
+			a := k.Send("lab", c.method, `{"$ref":"`+k.Root("b")+`"}`)
+			k.Run()
+			wantQuiescent(t, k, "lab")
+			k.Upgrade(modules(v2.New)) // which loses the gate
+			k.Run()
+			if got := result(a.Result()); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			wantNothingStored(t, k, "lab")
+		})
 	}
 }

@@ -42,7 +42,7 @@
 //
 // All exported methods of an object are callable; Deposit is called as deposit, ID as id. A method may
 // take a [context.Context] first, then any number of passable values, and returns nothing, a value, an
-// error, or both. An error rejects the caller's promise. A returned [Promise] makes the caller's promise
+// error, or both. (One whose first parameter is an [Outcome] is called by [When] alone.) An error rejects the caller's promise. A returned [Promise] makes the caller's promise
 // follow it. A wrong method, number of arguments or type is a rejection that names both sides.
 //
 // bootstrap is a method of the root of the bootstrap vat. It is called once, when the cluster is launched,
@@ -56,13 +56,22 @@
 // unless the parameter is a [Promise], without holding up later messages. Everything that a vat does in
 // one crank, from one delivery until all its turns have ended or wait, is committed whole or not at all.
 //
+// A turn that waits survives the death of its worker, and of the kernel: it goes on at the same line. The
+// kernel replays what the vat was given since it was last at rest, which is when no turn waits, its
+// memory owes nobody an answer, and nobody holds an ephemeral object. For what may take long there is
+// [When], which has a method called later and leaves the vat at rest; so does a call of a durable object's
+// method that waits for its arguments. Whatever waits so is in the store. See docs/govats.md for which to
+// use.
+//
 // A panic in a turn is a fault: the crank is dropped, since objects may be half changed, and the worker
 // is replaced. A delivery that does so again and again is given up.
 //
 // What a vat does must follow from what was delivered to it: take the time from [Now] and random numbers
 // from [Rand], never range over a Go map where the order shows, keep nothing in package variables. A
 // goroutine that a turn starts must have ended when the turn returns or awaits; it may compute, but the
-// functions of this package are not for it.
+// functions of this package are not for it. A vat that does something else when it is replayed is started
+// from its store, and turns that waited are lost: docs/govats.md tells how to read what the log says then,
+// and package vattest finds such a vat in a test.
 //
 // # Values
 //

@@ -162,7 +162,7 @@ func (o *Odd) Goroutine(ctx context.Context) error {
 	var text []string
 	var all sync.WaitGroup
 	start := make(chan struct{})
-	for i := range 20 {
+	for i := range 4 {
 		all.Go(func() {
 			<-start
 			mu.Lock()

@@ -7,9 +7,18 @@
 //
 // Arguments and answers are JSON, as on the kernel's command line; a reference is {"$ref":"ko4"}.
 //
-// After the test, the kernel's state is checked, and each vat's deliveries are given to a fresh one once
-// more. The test fails if that does anything else: such a vat could not be brought back to where it was
-// after its worker died.
+// # Kills
+//
+// A vat must do the same again when its past is replayed to a fresh worker, or turns that wait are lost
+// when a worker dies. [Kernel.KillAlways] has each delivery done by a fresh worker which was given the vat's
+// past, as if kill -9 had hit after every single one; [Kernel.Kill] does so once. A vat that then does
+// anything else fails the test, with what was recorded and what came, or is told to
+// [Kernel.OnDivergence]. [Kernel.Restart] takes the memory away altogether, and [Kernel.Rebuild] replays
+// to another program.
+//
+// After the test the kernel's state is checked, and each vat's deliveries are given to fresh workers once
+// more, a new one whenever the vat was at rest. The test fails if they do anything else. (If OnDivergence
+// is set, they are not.)
 //
 // There are no deadlines, and one crank follows the other.
 package vattest
@@ -59,7 +68,7 @@ type Kernel struct {
 	// depends on a worker that lives.
 	KillAlways bool
 	// OnDivergence is told when a vat does not do the same again with the same deliveries; the vat then
-	// starts from its durable state, as it does under a real kernel. If it is nil, the test fails.
+	// starts from its store, as it does under a real kernel. If it is nil, the test fails.
 	OnDivergence func(vat string, err error)
 }
 
@@ -382,7 +391,7 @@ func (k *Kernel) sortedNames() []string {
 	return slices.Sorted(maps.Keys(k.names))
 }
 
-// Parked returns how many turns of a vat wait in memory.
+// Parked returns how many turns of a vat wait in memory, with the calls that wait for something else there.
 func (k *Kernel) Parked(name string) int { return k.parked[k.id(name)] }
 
 // Root returns the reference to the root of a vat, such as ko4.
