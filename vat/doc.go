@@ -56,6 +56,10 @@
 // unless the parameter is a [Promise], without holding up later messages. Everything that a vat does in
 // one crank, from one delivery until all its turns have ended or wait, is committed whole or not at all.
 //
+// A turn that waits goes on at the same line after the death of its worker, of the kernel, or of both: the
+// kernel gives the vat's deliveries since it was last at rest to a fresh worker, which does the same
+// again. For waits that may take long there is [When], which keeps nothing in memory.
+//
 // A panic in a turn is a fault: the crank is dropped, since objects may be half changed, and the worker
 // is replaced. A delivery that does so again and again is given up.
 //
