@@ -208,6 +208,23 @@ func BenchmarkRally(b *testing.B) {
 	}
 }
 
+// BenchmarkRound measures one round of the conversation from outside, each asked for when the last has been
+// answered: three cranks, of two vats, until the answer is durable.
+func BenchmarkRound(b *testing.B) {
+	for _, s := range stores {
+		b.Run(s.name, func(b *testing.B) {
+			k, subs := startKernel(b, s.open(b), "pingpong", 1)
+			var lat []time.Duration
+			for n := 0; b.Loop(); n++ {
+				start := time.Now()
+				call(b, k, "o"+strconv.Itoa(n), subs[0].Root, "play", 1.0)
+				lat = append(lat, time.Since(start))
+			}
+			reportLatency(b, lat)
+		})
+	}
+}
+
 // BenchmarkHostCall measures a request from outside until its answer is durable, one at a time.
 func BenchmarkHostCall(b *testing.B) {
 	for _, s := range stores {

@@ -72,6 +72,9 @@ type Status struct {
 	Clusters []Subcluster `json:"clusters"`
 	// Version is the version of the kernel program.
 	Version string `json:"version"`
+	// Dropped counts the messages that were dropped, since the kernel was started, because a queue was
+	// full and nobody waited for an answer.
+	Dropped uint64 `json:"dropped,omitempty"`
 }
 
 // Subcluster describes a subcluster.

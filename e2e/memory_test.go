@@ -199,6 +199,43 @@ func TestParkedTurnOutlivesTheKernel(t *testing.T) {
 	k.stop()
 }
 
+// A vat that waits with When is at rest meanwhile: its process may end, it may be made to begin from its
+// store, the kernel may be killed, and the answer still comes.
+func TestWhenOutlivesEverything(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	k := s.run(t)
+	sub := s.waiters(t, "test.fickle")
+	source := s.source(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() {
+		out, err := ask(ctx, s.state, "watch", sub, "watch", `"then"`)
+		if err == nil && string(out.Value) != `"then 1"` {
+			err = fmt.Errorf("got %+v, want then 1", out)
+		}
+		answer <- err
+	}()
+	eventually(t, func() error {
+		if v := s.vats(t); v["source"].Transcript == 0 || v["waiter"].Transcript != 0 {
+			return fmt.Errorf("the vat does not wait at rest: %+v", v)
+		}
+		return nil
+	})
+	waiter := s.vats(t)["waiter"]
+	s.must(t, "restart", "--forget", waiter.ID)
+	k.kill()
+	s.must(t, "check")
+	k = s.run(t)
+	s.must(t, "send", source, "release")
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+	k.stop()
+	s.must(t, "check")
+}
+
 // atSlow waits until the vat has asked the source, was answered, and waits for a second answer.
 func (s *site) atSlow(t testing.TB, method string) {
 	t.Helper()

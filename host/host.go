@@ -86,6 +86,7 @@ type Kernel struct {
 	diskFull   bool
 	fatal      error
 	workers    int                                   // live or starting
+	dropped    uint64                                // messages without result, for full queues
 	waiting    map[string][]chan struct{}            // for the answer of a ticket
 	launches   map[kernel.SubID]func(failure string) // for the end of a launch
 	gone       map[kernel.SubID][]func()             // for nothing being left of a subcluster
@@ -378,6 +379,7 @@ func (k *Kernel) trace(e kernel.Event) {
 	case kernel.Rejected:
 		k.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)
 	case kernel.Dropped:
+		k.dropped++
 		k.log.Warn("message without result dropped, queue full", "target", e.Target)
 	case kernel.Died:
 		switch e.Cause {

@@ -9,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -346,5 +348,58 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 		}
 	}
 	launch(t, k, "pingpong")
+	k.end(t)
+}
+
+// TestTranscriptOfABusyVatStaysBounded keeps some turn of a vat waiting at any time: messages are held back
+// now and then, so that the vat comes to rest, and nobody waits for ever for that.
+func TestTranscriptOfABusyVatStaysBounded(t *testing.T) {
+	k := start(t, storage.NewMem(), nil)
+	sub := launch(t, k, "pingpong")
+	ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
+	defer stop()
+	var callers sync.WaitGroup
+	var answers, rests atomic.Int64
+	for c := range 8 {
+		callers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				a, err := send(t.Context(), k, fmt.Sprintf("c%d-%d", c, n), string(sub.Root), "play", 20.0)
+				if err != nil || a.Rejected || a.Pending {
+					t.Errorf("got %+v, %v", a, err)
+					return
+				}
+				answers.Add(1)
+			}
+		})
+	}
+	longest, deliveries := uint64(0), uint64(0)
+	for last := uint64(0); ctx.Err() == nil; {
+		vats, err := k.Vats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range vats {
+			if v.Name != "ping" {
+				continue
+			}
+			longest, deliveries = max(longest, v.Records), v.Deliveries
+			if v.Records < last {
+				rests.Add(1)
+			}
+			last = v.Records
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	callers.Wait()
+	t.Logf("%d answers, %d deliveries, the longest transcript had %d, %d rests seen", answers.Load(), deliveries, longest, rests.Load())
+	if longest > 5000 || (deliveries > 5000 && rests.Load() == 0) {
+		t.Errorf("the transcript grew to %d of %d deliveries", longest, deliveries)
+	}
+	if longest < 5 {
+		t.Errorf("no turn waited: %d", longest)
+	}
 	k.end(t)
 }

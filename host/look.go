@@ -66,6 +66,9 @@ type Status struct {
 	Cranks, Commit uint64 // Commit is the newest durable one
 	Vats           int
 	Subclusters    []kernel.Subcluster
+	// Dropped counts the messages that were dropped, in this run, because a queue was full and nobody
+	// waited for an answer.
+	Dropped uint64
 }
 
 // Status describes the kernel. What it tells may not be durable yet.
@@ -81,7 +84,7 @@ func (k *Kernel) Status(ctx context.Context) (Status, error) {
 		}
 		done(Status{
 			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Cranks: k.machine.Cranks(), Commit: k.group.durable,
-			Vats: n, Subclusters: subs,
+			Vats: n, Subclusters: subs, Dropped: k.dropped,
 		}, err)
 	})
 }

@@ -1,11 +1,13 @@
 package kernel_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
 )
 
 // session is a script that does a bit of everything. Host calls are noted in made once the kernel has
@@ -166,5 +168,24 @@ func TestKillsInARow(t *testing.T) {
 		if left := w.leftovers(); len(left) > 0 {
 			t.Errorf("left %q", left)
 		}
+	}
+}
+
+func TestStateOfANewerKernelIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.cluster(nil, "a")
+	newer := []byte{0, 0, 0, 0, 0, 0, 0, kernel.SchemaVersion + 1}
+	if err := w.mem.Commit([]storage.Write{{Key: "schema", Value: newer}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := kernel.Open(w.mem, w.mem.Limits(), "E2"); !errors.Is(err, kernel.ErrNewerSchema) {
+		t.Errorf("got %v, want ErrNewerSchema", err)
+	}
+	other := storage.NewMem()
+	if err := other.Commit([]storage.Write{{Key: "something", Value: []byte("else")}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := kernel.Open(other, other.Limits(), "E2"); !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("a store of something else: got %v, want ErrCorrupt", err)
 	}
 }

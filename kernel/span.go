@@ -353,6 +353,9 @@ func DescribeDelivery(d wire.Delivery) string {
 
 // DescribeSyscall tells a syscall in a line, its data cut to a length, for the author of the vat.
 func DescribeSyscall(s wire.Syscall) string {
+	if s, ok := s.(wire.StoreSet); ok { // bytes, which are mostly text
+		return "StoreSet " + clip(fmt.Sprintf("{Key:%s Value:%q}", s.Key, s.Value))
+	}
 	return strings.TrimPrefix(fmt.Sprintf("%T", s), "wire.") + " " + clip(fmt.Sprintf("%+v", s))
 }
 

@@ -180,7 +180,7 @@ func (b *backend) Status(ctx context.Context) (control.Status, error) {
 	}
 	out := control.Status{
 		PID: os.Getpid(), State: control.Running, Durability: b.opts.Durability, Cranks: s.Cranks, Commit: s.Commit,
-		Epoch: s.Epoch, Vats: s.Vats, Version: b.opts.Version, Clusters: []control.Subcluster{},
+		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Version: b.opts.Version, Clusters: []control.Subcluster{},
 	}
 	switch {
 	case b.stopping.Load():

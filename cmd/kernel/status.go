@@ -38,7 +38,7 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 		state += " (new work waits until there is space)"
 	}
 	dir, _ := a.stateDir() // it was found when we asked
-	table(w, [][]string{
+	rows := [][]string{
 		{"state", state},
 		{"pid", strconv.Itoa(s.PID)},
 		{"state directory", dir},
@@ -49,11 +49,15 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 		{"version", s.Version},
 		{"subclusters", strconv.Itoa(s.Subclusters)},
 		{"vats", strconv.Itoa(s.Vats)},
-	})
+	}
+	if s.Dropped > 0 {
+		rows = append(rows, []string{"dropped messages", strconv.FormatUint(s.Dropped, 10)})
+	}
+	table(w, rows)
 	if len(s.Clusters) == 0 {
 		return
 	}
-	rows := [][]string{{"SUBCLUSTER", "ROOT", "CONFIG", "VATS"}}
+	rows = [][]string{{"SUBCLUSTER", "ROOT", "CONFIG", "VATS"}}
 	for _, c := range s.Clusters {
 		names := slices.Sorted(maps.Keys(c.Vats))
 		if len(names) > 8 {

@@ -121,6 +121,17 @@ func (f *fickle) ask(ctx context.Context, what string) (int, error) {
 	return vat.Call[int](ctx, f.Source, "slow")
 }
 
+// Watch waits for the source in the store, for as long as it takes.
+func (f *fickle) Watch(ctx context.Context, label string) vat.Promise {
+	return vat.When(ctx, vat.Send(ctx, f.Source, "slow"), f, "OnSlow", label)
+}
+
+// OnSlow goes on when the source has answered.
+func (f *fickle) OnSlow(n vat.Outcome[int], label string) (string, error) {
+	x, err := n.Get()
+	return fmt.Sprint(label, " ", x), err
+}
+
 // Echo returns what it is given.
 func (s *source) Echo(what string) string { return what }
 

@@ -43,9 +43,9 @@ func (t *Teller) Bootstrap(ctx context.Context, vats map[string]vat.Ref) error {
 	return nil
 }
 
-// Transfer moves money between two accounts. If it is answered, it happened; if it is refused by the
-// bank, it did not. A rejection by the kernel, when a worker died, leaves that open, but it never
-// happens twice.
+// Transfer moves money between two accounts. If it is answered, it happened; if it is refused, it did
+// not. It waits across vats in straight-line code: whatever is killed meanwhile, it goes on at the same
+// line, and happens once.
 func (t *Teller) Transfer(ctx context.Context, from, to string, amount int64) error {
 	payer, err := t.account(from)
 	if err != nil {
