@@ -60,6 +60,9 @@ func (t *tx) consume(c *Crank, u *run) {
 	case itemNotify:
 		// The closure is retired: the vat forgets these names, and so do we.
 		for _, k := range c.members {
+			if t.promise(k).inStead {
+				continue // what the vat's store holds still settles it by this name
+			}
 			t.retire(c.Vat, k)
 		}
 		t.release(c.item.promise)

@@ -56,7 +56,7 @@ func (t *tx) touch(k KRef) *promise {
 		if code, detail, lost := t.lost(p); lost {
 			if slices.Contains(p.subscribers, p.decider) {
 				// Its own store waits for the promise: the vat keeps the name, to be told by it.
-				p.inStead = true
+				p.inStead = p.inc == 0 // and will try to settle it by that name
 				t.clearDecider(k)
 			}
 			t.settle(k, true, kernelError(code, detail))

@@ -318,15 +318,20 @@ func (r *transcriptRecord) divergence(came wire.Done) *Divergence {
 		return d
 	}
 	was := r.done
+	if came.Outcome.Fault != "" { // its syscalls are not worth anything
+		d.Recorded, d.Came = fmt.Sprintf("%d syscalls", len(was.Syscalls)), "fault: "+clip(came.Outcome.Fault)
+		return d
+	}
 	for i := range max(len(was.Syscalls), len(came.Syscalls)) {
 		a, b := "no further syscall", "no further syscall"
 		if i < len(was.Syscalls) {
-			a = DescribeSyscall(was.Syscalls[i])
+			a = describeSyscall(was.Syscalls[i])
 		}
 		if i < len(came.Syscalls) {
-			b = DescribeSyscall(came.Syscalls[i])
+			b = describeSyscall(came.Syscalls[i])
 		}
 		if a != b {
+			a, b = clipAtDifference(a, b)
 			d.Recorded, d.Came = fmt.Sprintf("syscall %d: %s", i, a), fmt.Sprintf("syscall %d: %s", i, b)
 			return d
 		}
@@ -352,11 +357,26 @@ func DescribeDelivery(d wire.Delivery) string {
 }
 
 // DescribeSyscall tells a syscall in a line, its data cut to a length, for the author of the vat.
-func DescribeSyscall(s wire.Syscall) string {
-	if s, ok := s.(wire.StoreSet); ok { // bytes, which are mostly text
-		return "StoreSet " + clip(fmt.Sprintf("{Key:%s Value:%q}", s.Key, s.Value))
+func DescribeSyscall(s wire.Syscall) string { return clip(describeSyscall(s)) }
+
+func describeSyscall(s wire.Syscall) string {
+	if set, ok := s.(wire.StoreSet); ok {
+		return fmt.Sprintf("StoreSet {Key:%s Value:%q}", set.Key, set.Value)
 	}
-	return strings.TrimPrefix(fmt.Sprintf("%T", s), "wire.") + " " + clip(fmt.Sprintf("%+v", s))
+	return strings.TrimPrefix(fmt.Sprintf("%T", s), "wire.") + " " + fmt.Sprintf("%+v", s)
+}
+
+// clipAtDifference cuts two texts that differ so that the difference is seen.
+func clipAtDifference(a, b string) (string, string) {
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	if i < 100 {
+		return clip(a), clip(b)
+	}
+	head, _, _ := strings.Cut(a, " ")
+	return head + " … " + clip(a[i-60:]), head + " … " + clip(b[i-60:])
 }
 
 func clip(s string) string {

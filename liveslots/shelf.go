@@ -148,6 +148,18 @@ func (v *Vat) wake(d due, do func(*call)) {
 	}
 }
 
+// beCareful has a delivery that failed before do less. Perhaps it was a stored call that failed: then it is
+// made in a message of its own, which can be given up alone, and with which neither the vat's memory nor
+// what it was notified of is given up.
+func (v *Vat) beCareful(d wire.Delivery) {
+	s := v.shelved()
+	if _, ok := d.(wire.Notify); ok {
+		v.mostWoken = 0
+	} else if c, ok := d.(wire.Call); ok && s.Nudge != "" && c.Message.Result == s.Nudge {
+		s.Most, s.changed = 1, true
+	}
+}
+
 // goOn takes up what is due.
 func (v *Vat) goOn(do func(*call)) {
 	s := v.shelved()

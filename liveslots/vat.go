@@ -157,6 +157,9 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.seed.Seed(d.Seed, d.Number)
 	v.syscalls = nil
 	v.woken, v.mostWoken = 0, maxWoken
+	if d.Attempt > 0 {
+		v.beCareful(d.Delivery)
+	}
 	v.rows.prime(d.State)
 	v.deliver(d.Delivery)
 	v.run()

@@ -420,3 +420,29 @@ func TestRestForgetsInterfaceNames(t *testing.T) {
 		}
 	}
 }
+
+// A call that panics takes no other with it, and not the vat's memory.
+func TestCallThatPanicsAmongMany(t *testing.T) {
+	k := launch(t, func() *Flood { return &Flood{} })
+	if _, err := k.Call("lab", "start", "400", "2"); err != nil {
+		t.Fatal(err)
+	}
+	a := k.Send("lab", "hold") // a turn that waits
+	k.Run()
+	if _, err := k.Call("b", "open", `"g"`, `"panic"`); err != nil {
+		t.Fatal(err)
+	}
+	want(t, k, "[799,false]", "lab", "state")
+	if _, err := k.Call("b", "open", `"h"`, `"held"`); err != nil {
+		t.Fatal(err)
+	}
+	if got := result(a.Result()); got != `"held"` {
+		t.Errorf("got %s", got)
+	}
+	wantQuiescent(t, k, "lab")
+	wantNothingStored(t, k, "lab")
+}
+
+func (f *Flood) Hold(ctx context.Context) (string, error) {
+	return vat.Call[string](ctx, f.B, "gate", "h")
+}

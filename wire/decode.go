@@ -24,8 +24,8 @@ func DecodeDown(frame []byte) (DownFrame, error) {
 				MaxFrameBytes: r.count("max frame bytes"), MaxSyscalls: r.count("max syscalls"),
 			}
 		case kindDeliver:
-			r.want("deliver", fields, 6)
-			f := Deliver{Number: r.uint("number"), Now: r.int("now"), Seed: r.uint("seed")}
+			r.want("deliver", fields, 7)
+			f := Deliver{Number: r.uint("number"), Now: r.int("now"), Seed: r.uint("seed"), Attempt: r.uint("attempt")}
 			f.State = list(r, "state", r.lim.List, func() Row {
 				r.array("row", 2)
 				return r.row()

@@ -31,11 +31,12 @@ func AppendDown(buf []byte, f DownFrame) ([]byte, error) {
 			w.count(f.MaxFrameBytes)
 			w.count(f.MaxSyscalls)
 		case Deliver:
-			w.array(6)
+			w.array(7)
 			w.uint(kindDeliver)
 			w.uint(f.Number)
 			w.int(f.Now)
 			w.uint(f.Seed)
+			w.uint(f.Attempt)
 			w.array(len(f.State))
 			for i := range f.State {
 				w.array(2)

@@ -151,7 +151,7 @@ func genDown() *rapid.Generator[wire.DownFrame] {
 			}
 		case 1:
 			return wire.Deliver{
-				Number: n.Draw(t, "number"), Now: rapid.Int64().Draw(t, "now"), Seed: n.Draw(t, "seed"),
+				Number: n.Draw(t, "number"), Now: rapid.Int64().Draw(t, "now"), Seed: n.Draw(t, "seed"), Attempt: n.Draw(t, "attempt"),
 				State: genList(genRow(), 4).Draw(t, "state"), Delivery: genDelivery().Draw(t, "delivery"),
 			}
 		case 2:
