@@ -290,3 +290,38 @@ func TestHoldingBackKeepsEachSendersOrder(t *testing.T) {
 	}
 	w.check()
 }
+
+// A vat that was stopped is told of the promises that were rejected in its stead, and what its store still
+// says about them is ignored: it is not at fault for what it could not know.
+func TestARevivedVatMaySettleWhatWasRejectedInItsStead(t *testing.T) {
+	w := newWorld(t)
+	w.cluster(func(l *kernel.LaunchVat) { l.MaxRecords, l.Never = 100, true }, "a")
+	w.call("E1.kept", "ko4", "go")
+	w.begin("v1")
+	ref := w.flights["v1"].Deliver.Delivery.(wire.Call).Message.Result
+	w.finish("v1", wire.Done{Syscalls: []wire.Syscall{
+		wire.Keep{Promise: ref, Stored: true}, wire.Subscribe{Promise: ref},
+	}})
+	w.call("E1.dies", "ko4", "die")
+	w.begin("v1")
+	w.died("v1", kernel.CauseCrash, "")
+	w.run(nil)
+	if st := must(w.m.Ticket("E1.kept")); !st.Rejected {
+		t.Fatalf("the stopped vat's caller is not told: %+v", st)
+	}
+	w.do(w.m.Restart("v1", false))
+	if !w.begin("v1") {
+		t.Fatal("the vat is not told")
+	}
+	if n, ok := w.flights["v1"].Deliver.Delivery.(wire.Notify); !ok || n.Resolutions[0].Promise != ref {
+		t.Fatalf("got %+v, want a notification of %s", w.flights["v1"].Deliver.Delivery, ref)
+	}
+	w.finish("v1", w.parse("v1", "resolve "+string(ref)+"=late"))
+	w.call("E1.again", "ko4", "go")
+	w.begin("v1")
+	w.finish("v1", w.parse("v1", "resolve $r=null"))
+	if v, _, _ := w.m.Vat("v1"); v.Restarts != 1 || v.Stopped != "" {
+		t.Errorf("got %+v", v)
+	}
+	w.check()
+}
