@@ -100,25 +100,23 @@ func (f *fickle) Package(ctx context.Context) (int, error) {
 	return f.ask(ctx, fmt.Sprint(started.Add(1)))
 }
 
-// Goroutine depends on which of two goroutines comes first.
+// Goroutine depends on how far a goroutine has come.
 func (f *fickle) Goroutine(ctx context.Context) (int, error) {
-	c := make(chan int, 1000)
-	for i := range 1000 {
-		go func() { c <- i }()
-	}
-	order := ""
-	for range 1000 {
-		order += fmt.Sprint(<-c, " ")
-	}
-	return f.ask(ctx, order+fmt.Sprint(time.Now().UnixNano()%7))
-}
-
-// ask sends what it was told along, waits, and waits again for an answer that is a while in coming.
-func (f *fickle) ask(ctx context.Context, what string) (int, error) {
-	if _, err := vat.Call[string](ctx, f.Source, "echo", what); err != nil {
-		return 0, err
-	}
-	return vat.Call[int](ctx, f.Source, "slow")
+	var steps atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				steps.Add(1)
+			}
+		}
+	}()
+	<-time.After(20 * time.Millisecond)
+	close(done)
+	return f.ask(ctx, fmt.Sprint(steps.Load()))
 }
 
 // Watch waits for the source in the store, for as long as it takes.
