@@ -119,6 +119,14 @@ func (f *fickle) Goroutine(ctx context.Context) (int, error) {
 	return f.ask(ctx, fmt.Sprint(steps.Load()))
 }
 
+// ask sends what it was told along, waits, and waits again for an answer that is a while in coming.
+func (f *fickle) ask(ctx context.Context, what string) (int, error) {
+	if _, err := vat.Call[string](ctx, f.Source, "echo", what); err != nil {
+		return 0, err
+	}
+	return vat.Call[int](ctx, f.Source, "slow")
+}
+
 // Watch waits for the source in the store, for as long as it takes.
 func (f *fickle) Watch(ctx context.Context, label string) vat.Promise {
 	return vat.When(ctx, vat.Send(ctx, f.Source, "slow"), f, "OnSlow", label)
