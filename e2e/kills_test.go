@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/scripttest"
 )
 
 // launch launches a cluster of one vat of the test program, and returns its subcluster.
@@ -92,7 +93,7 @@ func TestDeathOfKernelLeavesNoWorker(t *testing.T) {
 		}
 		d.kill()
 		at := time.Now()
-		if err := within(2*time.Second, func() error { return none("workers", s.workers()) }); err != nil {
+		if err := scripttest.Within(2*time.Second, func() error { return none("workers", s.workers()) }); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("no worker was left after %v", time.Since(at))

@@ -23,6 +23,22 @@ func (s *site) waiters(t testing.TB, module string) string {
 	return l.ID
 }
 
+// asking asks in the background, and tells whether the answer was the one that is wanted.
+func (s *site) asking(t testing.TB, want, target, method string, args ...string) <-chan error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	answer := make(chan error, 1)
+	go func() {
+		out, err := ask(ctx, s.state, method, target, method, args...)
+		if err == nil && string(out.Value) != want {
+			err = fmt.Errorf("got %+v, want %s", out, want)
+		}
+		answer <- err
+	}()
+	return answer
+}
+
 // ask calls a method and insists on an answer, however often the kernel goes away meanwhile.
 func ask(ctx context.Context, dir, id, target, method string, args ...string) (control.Outcome, error) {
 	r := control.SendRequest{Ticket: control.Ticket{ID: id}, Target: target, Method: method, Wait: true, Timeout: 20 * time.Second}
@@ -166,16 +182,7 @@ func TestParkedTurnOutlivesTheKernel(t *testing.T) {
 	k := s.run(t)
 	sub := s.waiters(t, "test.fickle")
 	source := s.source(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
-	answer := make(chan error, 1)
-	go func() {
-		out, err := ask(ctx, s.state, "steady", sub, "steady")
-		if err == nil && string(out.Value) != "1" {
-			err = fmt.Errorf("got %+v, want 1", out)
-		}
-		answer <- err
-	}()
+	answer := s.asking(t, "1", sub, "steady")
 	s.atSlow(t, "steady")
 	waiter := s.vats(t)["waiter"]
 	k.stop()
@@ -207,16 +214,7 @@ func TestWhenOutlivesEverything(t *testing.T) {
 	k := s.run(t)
 	sub := s.waiters(t, "test.fickle")
 	source := s.source(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
-	answer := make(chan error, 1)
-	go func() {
-		out, err := ask(ctx, s.state, "watch", sub, "watch", `"then"`)
-		if err == nil && string(out.Value) != `"then 1"` {
-			err = fmt.Errorf("got %+v, want then 1", out)
-		}
-		answer <- err
-	}()
+	answer := s.asking(t, `"then 1"`, sub, "watch", `"then"`)
 	eventually(t, func() error {
 		if v := s.vats(t); v["source"].Transcript == 0 || v["waiter"].Transcript != 0 {
 			return fmt.Errorf("the vat does not wait at rest: %+v", v)

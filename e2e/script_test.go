@@ -1,12 +1,9 @@
 package e2e_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"ocapkernel.dev/internal/scripttest"
 )
 
 // TestScripts runs testdata/*.txtar. A script runs in a site of its own: kernel, vatworker and testworker
@@ -46,11 +45,11 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"capture": capture,
 			"clean":   clean,
-			"exits":   exits,
+			"exits":   scripttest.Exits,
 			"gone":    gone,
-			"says":    says,
+			"says":    scripttest.Says,
 			"signal":  signal,
-			"until":   until,
+			"until":   scripttest.Until,
 			"workers": workers,
 		},
 	})
@@ -60,76 +59,20 @@ type siteKey struct{}
 
 func siteOf(ts *testscript.TestScript) *site { return ts.Value(siteKey{}).(*site) }
 
-func usage(ts *testscript.TestScript, wrong bool, text string) {
-	if wrong {
-		ts.Fatalf("usage: %s", text)
-	}
-}
-
-func pattern(ts *testscript.TestScript, text string) *regexp.Regexp {
-	re, err := regexp.Compile("(?m)" + text)
-	ts.Check(err)
-	return re
-}
-
 // capture puts what the first group of a pattern matches into a variable: capture VARIABLE FILE PATTERN.
 // FILE may be stdout or stderr.
 func capture(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 3, "capture VARIABLE FILE PATTERN")
-	match := pattern(ts, args[2]).FindStringSubmatch(ts.ReadFile(args[1]))
+	scripttest.Usage(ts, neg || len(args) != 3, "capture VARIABLE FILE PATTERN")
+	match := scripttest.Pattern(ts, args[2]).FindStringSubmatch(ts.ReadFile(args[1]))
 	if len(match) < 2 {
 		ts.Fatalf("%s does not match %s", args[1], args[2])
 	}
 	ts.Setenv(args[0], match[1])
 }
 
-// exits runs a command and compares its exit status: exits STATUS COMMAND….
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) < 2, "exits STATUS COMMAND…")
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			ts.Fatalf("%v", err)
-		}
-		got = exit.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit status %d, want %d", got, want)
-	}
-}
-
-// says waits until a file has text that matches a pattern: says FILE PATTERN.
-func says(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 2, "says FILE PATTERN")
-	re := pattern(ts, args[1])
-	ts.Check(within(30*time.Second, func() error {
-		text, err := os.ReadFile(ts.MkAbs(args[0]))
-		if err != nil || re.Match(text) {
-			return err
-		}
-		return fmt.Errorf("%s does not match %s:\n%s", args[0], args[1], tail(string(text), 20))
-	}))
-}
-
-// until runs a command again and again until its output matches a pattern: until PATTERN COMMAND….
-func until(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) < 2, "until PATTERN COMMAND…")
-	re := pattern(ts, args[0])
-	ts.Check(within(30*time.Second, func() error {
-		_ = ts.Exec(args[1], args[2:]...) // its output tells
-		if out := ts.ReadFile("stdout"); !re.MatchString(out) {
-			return fmt.Errorf("output does not match %s:\n%s", args[0], out)
-		}
-		return nil
-	}))
-}
-
 // signal sends a signal to a process: signal KILL PID.
 func signal(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 2, "signal KILL|TERM|INT|STOP|CONT PID")
+	scripttest.Usage(ts, neg || len(args) != 2, "signal KILL|TERM|INT|STOP|CONT PID")
 	number, ok := map[string]syscall.Signal{
 		"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT,
 	}[args[0]]
@@ -142,8 +85,8 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 
 // gone waits until a process has ended, with all that it held: gone PID.
 func gone(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 1, "gone PID")
-	ts.Check(within(10*time.Second, func() error {
+	scripttest.Usage(ts, neg || len(args) != 1, "gone PID")
+	ts.Check(scripttest.Within(10*time.Second, func() error {
 		stat, err := os.ReadFile(filepath.Join("/proc", args[0], "stat"))
 		if err != nil {
 			return nil
@@ -160,10 +103,10 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 
 // workers waits until there are so many worker processes: workers N.
 func workers(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 1, "workers N")
+	scripttest.Usage(ts, neg || len(args) != 1, "workers N")
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	ts.Check(within(10*time.Second, func() error {
+	ts.Check(scripttest.Within(10*time.Second, func() error {
 		if list := siteOf(ts).workers(); len(list) != want {
 			return fmt.Errorf("want %d workers, there are %+v", want, list)
 		}
@@ -174,7 +117,7 @@ func workers(ts *testscript.TestScript, neg bool, args []string) {
 // clean checks that at this very moment there is no process, socket or run directory of the kernel: that
 // it has stopped in order.
 func clean(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 0, "clean")
+	scripttest.Usage(ts, neg || len(args) != 0, "clean")
 	s := siteOf(ts)
 	ts.Check(none("processes", s.processes("")))
 	ts.Check(none("files", s.runtimeFiles()))

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ocapkernel.dev/internal/scripttest"
 )
 
 // A site is the place of one test: a directory with the programs, a state directory, and a directory for
@@ -129,7 +131,7 @@ func (s *site) workers() []process {
 func (s *site) close() error {
 	var errs []error
 	// Workers leave a moment after a kernel that was killed.
-	if err := within(5*time.Second, func() error { return none("processes", s.processes("")) }); err != nil {
+	if err := scripttest.Within(5*time.Second, func() error { return none("processes", s.processes("")) }); err != nil {
 		errs = append(errs, err)
 		for _, p := range s.processes("") {
 			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may be gone by now
@@ -173,30 +175,10 @@ func (s *site) runtimeFiles() []string {
 	return slices.Compact(list)
 }
 
-// within asks again and again until the answer is nil, or the time is up: then it returns the last one.
-// It is the one place where tests wait for what nobody announces.
-func within(limit time.Duration, ask func() error) error {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-deadline.C:
-			return fmt.Errorf("still after %v: %w", limit, err)
-		case <-tick.C:
-		}
-	}
-}
-
-// eventually is within, for what must come true and may take long on a machine that is busy.
+// eventually is scripttest.Within, for what must come true and may take long on a machine that is busy.
 func eventually(t testing.TB, ask func() error) {
 	t.Helper()
-	if err := within(30*time.Second, ask); err != nil {
+	if err := scripttest.Within(30*time.Second, ask); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -7,7 +7,10 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-func TestNotificationsOfAStoppedVatKeepTheirOrder(t *testing.T) {
+// stoppedSubscriber makes a world in which v2 has stopped for good, with one promise of v1 that has settled
+// since v2 subscribed to it, and one that has not.
+func stoppedSubscriber(t *testing.T) *world {
+	t.Helper()
 	w := newWorld(t)
 	w.cluster(nil, "a")
 	w.cluster(func(l *kernel.LaunchVat) { l.Never = true }, "c")
@@ -19,6 +22,11 @@ func TestNotificationsOfAStoppedVatKeepTheirOrder(t *testing.T) {
 	w.begin("v2")
 	w.deliver("v1", "resolve p+1=null $r=null")
 	w.died("v2", kernel.CauseCrash, "")
+	return w
+}
+
+func TestNotificationsOfAStoppedVatKeepTheirOrder(t *testing.T) {
+	w := stoppedSubscriber(t)
 	w.call("E1.t4", "ko4", "settle")
 	w.deliver("v1", "resolve p+2=null $r=null")
 	w.run(nil)
@@ -32,17 +40,7 @@ func TestNotificationsOfAStoppedVatKeepTheirOrder(t *testing.T) {
 }
 
 func TestMessageAfterRestartComesAfterNotification(t *testing.T) {
-	w := newWorld(t)
-	w.cluster(nil, "a")
-	w.cluster(func(l *kernel.LaunchVat) { l.Never = true }, "c")
-	w.call("E1.t1", "ko4", "go", "ko5")
-	w.deliver("v1", "let c $0\nsend $0 take p+1 p+2\nresolve $r=null")
-	w.deliver("v2", "subscribe $0\nsubscribe $1")
-	w.call("E1.t2", "ko4", "settle")
-	w.call("E1.t3", "ko5", "die")
-	w.begin("v2")
-	w.deliver("v1", "resolve p+1=null $r=null")
-	w.died("v2", kernel.CauseCrash, "")
+	w := stoppedSubscriber(t)
 	w.do(w.m.Restart("v2", true))
 	w.call("E1.t4", "ko4", "after")
 	w.deliver("v1", "send $c after\nresolve $r=null")

@@ -58,6 +58,7 @@ func Table() []Row {
 		{Package: "bench", About: "Measurements beside their floors (tests only)"},
 		{Package: "e2e", About: "Scripts over the real programs (tests only)"},
 		{Package: "e2e/testworker", About: "Their worker program: vats that misbehave", Imports: []string{"vat", "worker", "wire", "capdata"}, NoLink: worker},
+		{Package: "internal/scripttest", About: "What test scripts say, for cmd/kernel and e2e", NoLink: worker},
 		{Package: "internal/archtest", About: "These rules"},
 	}
 }
