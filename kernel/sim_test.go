@@ -366,7 +366,7 @@ func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {
 // restarts; in the end everybody answers, everything is terminated, and nothing is left.
 func TestEverySequenceKeepsTheInvariants(t *testing.T) {
 	t.Parallel()
-	seeds, first := 40, uint64(1)
+	seeds, first := 60, uint64(1)
 	if v := os.Getenv("SIM_SEED"); v != "" {
 		n, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
