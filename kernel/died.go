@@ -206,6 +206,7 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 		}
 		event.What = "notification of " + string(it.promise)
 		t.pop(v, u, it)
+		t.gotUnit(it.promise)
 		t.retire(v, it.promise)
 		t.release(it.promise)
 	default:
@@ -274,7 +275,7 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 }
 
 // reap puts the latest dead incarnation of a vat away, a slice at a time: what it decided is rejected,
-// the objects that lived in its memory are orphaned.
+// the objects that lived in its memory are orphaned, what it asked of services is cancelled.
 func (t *tx) reap(v VatID) {
 	u := t.run(v)
 	units := 0
@@ -308,6 +309,10 @@ func (t *tx) reap(v VatID) {
 				return
 			}
 		}
+	}
+	if !t.giveBack(v, capdata.CodeVatRestarted) {
+		t.effect(Wake{v})
+		return
 	}
 	u.reap = 0
 	t.wakeMore(v)

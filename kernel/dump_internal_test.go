@@ -176,7 +176,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		}
 		for n := p.head; n != p.tail; n++ {
 			b, _ := d.t.get(keyParked(k, n))
-			d.t.m.dec.open("", b, 4)
+			d.t.m.dec.open("", b, 5)
 			s += " parked " + d.message(d.t.m.dec.message())
 		}
 		if p.state != unresolved {
@@ -207,7 +207,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
 		w.decode(d.t.m.dec, "", b)
-		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
+		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
 }

@@ -3,7 +3,7 @@ package kernel
 import "fmt"
 
 // An Effect is something to do outside once a commit is durable. It is one of
-// [Wake], [StopWorker], [Answer], [LaunchSettled], [Gone].
+// [Wake], [StopWorker], [Answer], [LaunchSettled], [Gone], [Invoke], [CancelCall], [EndService], [UnitBack].
 type Effect interface{ isEffect() }
 
 // Wake says that the vat may have something for Begin. It may be performed before the commit is durable.
@@ -24,6 +24,29 @@ type LaunchSettled struct {
 // Gone says that nothing of a subcluster is left.
 type Gone struct{ Sub SubID }
 
+// Invoke says that a call of a service object is begun: it is performed, and [Machine.Complete] told.
+type Invoke struct {
+	Service KRef
+	Call    uint64
+}
+
+// CancelCall says that nobody waits for a call any more, of which nobody knows how far it is.
+type CancelCall struct {
+	Service KRef
+	Call    uint64
+}
+
+// EndService says that a service object is gone: what is behind it, a connection say, is to be closed.
+type EndService struct{ Service KRef }
+
+// UnitBack says that a unit went back to the head of a channel's input: a call that waits for one gets it
+// with [Machine.TakeUnit].
+type UnitBack struct{ Service KRef }
+
+func (Invoke) isEffect()        {}
+func (CancelCall) isEffect()    {}
+func (EndService) isEffect()    {}
+func (UnitBack) isEffect()      {}
 func (Wake) isEffect()          {}
 func (StopWorker) isEffect()    {}
 func (Answer) isEffect()        {}
@@ -32,7 +55,7 @@ func (Gone) isEffect()          {}
 
 // An Event is a line of a commit's story: what a person who reads logs wants to know. It is one of
 // [Delivered], [Rejected], [Dropped], [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled],
-// [TranscriptFull], [MemoryLost].
+// [TranscriptFull], [MemoryLost], [ServiceFailed].
 type Event interface {
 	fmt.Stringer
 	isEvent()
@@ -98,6 +121,13 @@ type MemoryLost struct {
 	Why string
 }
 
+// ServiceFailed says that a call of a service object failed for whose result nobody waits.
+type ServiceFailed struct {
+	Service KRef
+	Call    uint64
+	Why     string
+}
+
 // Settled says that a promise was settled.
 type Settled struct {
 	Promise  KRef
@@ -114,6 +144,7 @@ func (VatTerminated) isEvent()  {}
 func (Settled) isEvent()        {}
 func (TranscriptFull) isEvent() {}
 func (MemoryLost) isEvent()     {}
+func (ServiceFailed) isEvent()  {}
 
 func (e Delivered) String() string {
 	return fmt.Sprintf("%s: delivery %d: %s", e.Vat, e.Number, e.What)
@@ -145,6 +176,10 @@ func (e TranscriptFull) String() string {
 	return fmt.Sprintf("%s: transcript full: %d records, %d bytes", e.Vat, e.Records, e.Bytes)
 }
 func (e MemoryLost) String() string { return fmt.Sprintf("%s: memory lost: %s", e.Vat, e.Why) }
+
+func (e ServiceFailed) String() string {
+	return fmt.Sprintf("%s: call %d failed: %s", e.Service, e.Call, e.Why)
+}
 
 func (e VatStopped) String() string    { return fmt.Sprintf("%s: stopped: %s", e.Vat, e.Why) }
 func (e VatTerminated) String() string { return fmt.Sprintf("%s: terminated: %s", e.Vat, e.Why) }

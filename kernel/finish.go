@@ -63,6 +63,7 @@ func (t *tx) consume(c *Crank, u *run) {
 			if t.promise(k).inStead {
 				continue // what the vat's store holds still settles it by this name
 			}
+			t.gotUnit(k)
 			t.retire(c.Vat, k)
 		}
 		t.release(c.item.promise)

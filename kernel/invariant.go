@@ -24,6 +24,7 @@ func Check(r storage.Reader) (problems []string, err error) {
 	c.queues()
 	c.clists()
 	c.others()
+	c.services()
 	c.compare()
 	c.spans()
 	return c.problems, nil
@@ -135,7 +136,7 @@ func (c *checker) queues() {
 	c.scan("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
 		parked[KRef(k)]++
-		dec.open("m."+rest, b, 4)
+		dec.open("m."+rest, b, 5)
 		c.holdMessage(dec.message())
 	})
 	for k, p := range sorted(c.promises) {
@@ -298,6 +299,106 @@ func (c *checker) spans() {
 		if n != u.records {
 			c.bad("I14: the transcript of %s has %d records, its counter says %d", v, n, u.records)
 		}
+	}
+}
+
+// services checks that the counters of service objects are right and their indexes whole (I15), and that
+// what a promise says about a call of one is (I16); it counts what they hold.
+func (c *checker) services() {
+	dec := c.t.m.dec
+	count := func(prefix string, each func(rest string, b []byte)) (n uint64) {
+		c.scan(prefix, func(rest string, b []byte) { n++; each(rest, b) })
+		return n
+	}
+	of := map[SubID]uint64{}
+	services := map[KRef]service{}
+	c.scan("k.", func(rest string, b []byte) {
+		var s service
+		s.decode(dec, "k."+rest, b)
+		services[KRef(rest)] = s
+	})
+	for k, s := range sorted(services) {
+		c.hold(k)
+		for _, h := range s.holds {
+			c.hold(h)
+		}
+		of[s.sub]++
+		if o, ok := c.objects[k]; !ok || !o.service || o.owner != "" {
+			c.bad("I15: %s is a service and no object of the kernel", k)
+		}
+		if _, ok := c.t.get(keyServiceOf(s.sub, k)); !ok {
+			c.bad("I15: %s is of %q, whose index does not know it", k, s.sub)
+		}
+		if b, _ := c.t.get(keyServiceName(s.name)); s.name != "" && !s.ended && KRef(b) != k {
+			c.bad("I15: %s is named %q, which is %q", k, s.name, b)
+		}
+		if n := count("i."+string(k)+".", func(rest string, b []byte) {
+			var it item
+			it.decode(dec, "i."+rest, b)
+			if it.kind == itemDrain {
+				c.hold(it.promise)
+			} else {
+				c.holdMessage(it.msg)
+			}
+		}); n != s.tail-s.head {
+			c.bad("I15: %d items wait for %s, its counters say %d", n, k, s.tail-s.head)
+		}
+		if n := count(prefixServiceCalls(k), func(rest string, b []byte) {
+			var call serviceCall
+			call.decode(dec, "a."+rest, b)
+			c.holdMessage(call.msg)
+			if r := call.msg.result; r != "" && c.promises[r].state != unresolved {
+				c.bad("I16: call %s of %s is begun, its result %s is settled", rest, k, r)
+			}
+		}); n != s.calls {
+			c.bad("I15: %d calls of %s are begun, its counter says %d", n, k, s.calls)
+		}
+		if n := count(prefixUnits(k), func(rest string, b []byte) {
+			var u unit
+			u.decode(dec, "j."+rest, b)
+			c.holdData(u.value)
+		}); n != s.units {
+			c.bad("I15: %d units go back to %s, its counter says %d", n, k, s.units)
+		}
+	}
+	c.scan("l.", func(rest string, _ []byte) {
+		_, k, _ := strings.Cut(rest, ".")
+		if _, ok := services[KRef(k)]; !ok {
+			c.bad("I15: l.%s is of no service object", rest)
+		}
+	})
+	c.scan("n.", func(rest string, b []byte) {
+		if _, ok := services[KRef(b)]; !ok {
+			c.bad("I15: the name %s is that of %s, which is no service object", rest, b)
+		}
+	})
+	c.scan("u.", func(rest string, b []byte) {
+		var s subcluster
+		s.decode(dec, "u."+rest, b)
+		if n := of[SubID(rest)]; n != s.services {
+			c.bad("I15: %s has %d service objects, its counter says %d", rest, n, s.services)
+		}
+		if b, _ := c.t.get(keySystem(s.system)); s.system != "" && s.state <= subRunning && SubID(b) != SubID(rest) {
+			c.bad("I15: %s is the system subcluster %s, which is %q", rest, s.system, b)
+		}
+	})
+	asked := map[string]bool{}
+	c.scan("f.", func(rest string, _ []byte) { asked[rest] = true })
+	for k, p := range sorted(c.promises) {
+		if p.asked.vat == "" {
+			continue
+		}
+		rest := string(p.asked.vat) + "." + string(k)
+		if !asked[rest] {
+			c.bad("I16: %s asked for %s, and the index does not know it", p.asked.vat, k)
+		}
+		delete(asked, rest)
+		if p.state != unresolved && p.asked.unit == "" {
+			c.bad("I16: %s is settled, is no unit, and says that it was asked for", k)
+		}
+	}
+	for rest := range sorted(asked) {
+		c.bad("I16: f.%s is of no promise that was asked for", rest)
 	}
 }
 

@@ -1,12 +1,13 @@
 package kernel
 
 import (
+	"fmt"
 	"strconv"
 
 	"ocapkernel.dev/wire"
 )
 
-// SchemaVersion is the version of the key grammar below. A store that holds a newer one is refused.
+// SchemaVersion is the version of the key grammar below. A store that holds another one is refused.
 //
 //	schema            version of this grammar
 //	epoch             identity of this state; a new one begins with a reset or an accepted rollback
@@ -29,11 +30,19 @@ import (
 //	x.<vat>.<n>       poisoned message
 //	y.<vat>.<span>.<n>   record n of the vat's transcript: a delivery of the span, and the frame that answered it
 //	z.<vat>.<span>.<key> what a row of the vat's store was before the span first wrote it
+//	k.<ko>            service object: name, kind, configuration, state, counters of its calls
+//	n.<name>          the service object of that name
+//	l.<sub>.<ko>      the service object belongs to the subcluster
+//	i.<ko>.<n>        item n of a service object's queue: calls that are not begun
+//	a.<ko>.<n>        call n of a service object: begun, and not known to be done (the outbox)
+//	f.<vat>.<kp>      the vat waits for a call of a service object, or has not been told its result
+//	j.<ko>.<n>        unit n of a channel's input, which goes back to the head: who read it has lost its memory
+//	g.<name>          system subcluster of that name
 //	work              head and tail of the kernel's own work
 //	w.<n>             item of the kernel's own work: what a commit left to do in slices
 //
 // Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // The kernel's own names. They never leave this package as anything but these types, and the command
 // line; a vat never sees one.
@@ -111,6 +120,21 @@ func prefixTranscripts(v VatID) string         { return "y." + string(v) + "." }
 func prefixAllFormers(v VatID) string          { return "z." + string(v) + "." }
 func prefixFormer(v VatID, span uint64) string { return "z." + string(v) + "." + num(span) + "." }
 func keyWorkItem(n uint64) string              { return "w." + num(n) }
+func keyService(k KRef) string                 { return "k." + string(k) }
+func keyServiceName(name string) string        { return "n." + name }
+func keyServiceOf(s SubID, k KRef) string      { return "l." + string(s) + "." + string(k) }
+func prefixServicesOf(s SubID) string          { return "l." + string(s) + "." }
+func keyServiceItem(k KRef, n uint64) string   { return "i." + string(k) + "." + num(n) }
+func keyServiceCall(k KRef, n uint64) string   { return "a." + string(k) + "." + num(n) }
+func prefixServiceCalls(k KRef) string         { return "a." + string(k) + "." }
+func keyAsked(v VatID, k KRef) string          { return "f." + string(v) + "." + string(k) }
+func prefixAsked(v VatID) string               { return "f." + string(v) + "." }
+func prefixUnits(k KRef) string                { return "j." + string(k) + "." }
+func keySystem(name string) string             { return "g." + name }
+
+// keyUnit has digits enough that units are found in their order.
+func keyUnit(k KRef, n uint64) string { return prefixUnits(k) + fmt.Sprintf("%020d", n) }
+
 func keyExpiry(when int64, ticket string) string {
 	s := strconv.FormatInt(max(when, 0), 10)
 	for len(s) < 13 {

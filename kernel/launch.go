@@ -24,9 +24,30 @@ type LaunchVat struct {
 type Launch struct {
 	Bootstrap string
 	Vats      []LaunchVat
+	// Services are what bootstrap is given beside the roots. Their names are distinct.
+	Services []LaunchService
+	// System names a system subcluster; empty for others.
+	System string
+	// By and ByCall, if not empty, are a call of a service object that waits for the launch: how it comes
+	// out settles the call, in the same commit.
+	By     KRef
+	ByCall uint64
 	// Source and Hash tell where the configuration came from.
 	Source, Hash string
 }
+
+// LaunchService is a service object that is given to a subcluster.
+type LaunchService struct {
+	// Name is what bootstrap gets it as.
+	Name string
+	// Global, if not empty, names a service of the kernel: one for all who are given it.
+	Global string
+	// New is, otherwise, a service object for this subcluster alone. Its full name is KIND:SUBCLUSTER:NAME.
+	New NewService
+}
+
+// GlobalKind is the kind of the service objects that are known by their name alone.
+const GlobalKind = "service"
 
 // Subcluster is what a subcluster is.
 type Subcluster struct {
@@ -38,6 +59,11 @@ type Subcluster struct {
 	Source, Hash string
 	// Result is what bootstrap answered.
 	Result Data
+	// System is the name of a system subcluster; empty for others.
+	System string
+	// By and ByCall are the call that waits for the launch.
+	By     KRef
+	ByCall uint64
 }
 
 // SubclusterVat is a member of a subcluster.
@@ -54,8 +80,16 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	if n := t.countVats(); n+len(l.Vats) > MaxVats {
 		return "", Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n+len(l.Vats), MaxVats)
 	}
+	if l.System != "" {
+		if b, ok := t.get(keySystem(l.System)); ok {
+			return "", Commit{}, refuse(CodeConflict, "the system subcluster %s exists, as %s", l.System, b)
+		}
+	}
+	if l.By != "" && t.call(l.By, l.ByCall) == nil {
+		return "", Commit{}, refuse(CodeNotFound, "nobody waits for the launch any more")
+	}
 	s = SubID("s" + num(t.allocate("s")))
-	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats))}
+	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats)), system: l.System, by: l.By, byCall: l.ByCall}
 	vats := &capdata.Record{}
 	var roots []KRef
 	for _, lv := range slices.SortedFunc(slices.Values(l.Vats), func(a, b LaunchVat) int { return strings.Compare(a.Name, b.Name) }) {
@@ -71,7 +105,16 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	if sub.root == "" {
 		return "", Commit{}, refuse(CodeInvalid, "no vat is named %q, as the bootstrap vat is", l.Bootstrap)
 	}
-	body, err := capdata.EncodeCall("bootstrap", []any{vats, &capdata.Record{}})
+	services := &capdata.Record{}
+	for _, ls := range l.Services {
+		k := t.launchService(s, sub, ls)
+		services.Fields = append(services.Fields, capdata.Field{Name: ls.Name, Value: capdata.Remotable{Slot: len(roots), Iface: "Alleged: kernelService"}})
+		roots = append(roots, k)
+	}
+	if l.System != "" {
+		t.set(keySystem(l.System), []byte(s))
+	}
+	body, err := capdata.EncodeCall("bootstrap", []any{vats, services})
 	if err != nil {
 		return "", Commit{}, refuse(CodeInvalid, "bootstrap message: %v", err)
 	}
@@ -81,6 +124,18 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.setSub(s, sub)
 	t.route(message{target: sub.root, methArgs: Data{Body: body, Slots: roots}, result: result}, false)
 	return s, t.done(), nil
+}
+
+// launchService makes, or finds, a service object that a subcluster is given.
+func (t *tx) launchService(s SubID, sub *subcluster, ls LaunchService) KRef {
+	if ls.Global == "" {
+		sub.services++
+		return t.newService(ls.New.Kind+":"+string(s)+":"+ls.Name, s, ls.New)
+	}
+	if b, ok := t.get(keyServiceName(ls.Global)); ok {
+		return KRef(b)
+	}
+	return t.newService(ls.Global, "", NewService{Kind: GlobalKind})
 }
 
 // addVat makes a vat whose first delivery will be its start. Its root is pinned while it lives.
@@ -156,9 +211,38 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 func (t *tx) launched(s SubID, sub *subcluster) {
 	if sub.state == subLaunching && sub.settled && sub.unstarted == 0 {
 		sub.state = subRunning
+		t.answerLaunch(sub, func() Completion { return launchValue(s, sub) })
 		t.setSub(s, sub)
 		t.effect(LaunchSettled{Sub: s})
 	}
+}
+
+// answerLaunch settles the call that waits for a launch.
+func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
+	if sub.by == "" {
+		return
+	}
+	if call := t.call(sub.by, sub.byCall); call != nil {
+		t.finishCall(sub.by, t.service(sub.by), sub.byCall, call, c())
+	}
+	sub.by, sub.byCall = "", 0
+}
+
+// launchValue is what a vat gets that launches a subcluster.
+func launchValue(s SubID, sub *subcluster) Completion {
+	vats := &capdata.Record{}
+	for _, m := range sub.members {
+		vats.Fields = append(vats.Fields, capdata.Field{Name: m.name, Value: string(m.vat)})
+	}
+	body, err := capdata.Encode(&capdata.Record{Fields: []capdata.Field{
+		{Name: "subcluster", Value: string(s)},
+		{Name: "root", Value: capdata.Remotable{Slot: 0, Iface: "Alleged: vatRoot"}},
+		{Name: "vats", Value: vats},
+	}})
+	if err != nil {
+		return Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, err.Error())}
+	}
+	return Completion{Value: Data{Body: body, Slots: []KRef{sub.root}}}
 }
 
 // errorText makes a person's text of an error's body, without understanding it beyond that.
@@ -189,7 +273,15 @@ func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
 func (t *tx) failLaunch(s SubID, why string) {
 	sub := t.sub(s)
 	sub.state, sub.why = subFailed, why
+	t.answerLaunch(sub, func() Completion {
+		body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
+		if err != nil {
+			body = capdata.KernelError(capdata.CodeLimit, "the launch failed")
+		}
+		return Completion{Rejected: true, Value: Data{Body: body}}
+	})
 	t.setSub(s, sub)
+	t.leave(s, sub)
 	t.effect(LaunchSettled{Sub: s, Failure: why})
 	// The vats end with this commit, not within it: one of them may be in the middle of its crank.
 	t.failed = append(t.failed, s)
@@ -217,7 +309,7 @@ func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 
 func (sub *subcluster) export(s SubID) Subcluster {
 	out := Subcluster{
-		ID: s, Root: sub.root, Source: sub.source, Hash: sub.hash, Result: sub.result,
+		ID: s, Root: sub.root, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: sub.result,
 		State: [...]string{"launching", "running", "failed", "terminating"}[sub.state],
 	}
 	for _, m := range sub.members {

@@ -77,6 +77,9 @@ func refuse(code capdata.Code, format string, args ...any) error {
 // ErrNewerSchema is returned by Open for a store that a newer kernel wrote.
 var ErrNewerSchema = errors.New("the state was written by a newer version of the kernel")
 
+// ErrOlderSchema is returned by Open for a store that an older kernel wrote, which this one cannot read.
+var ErrOlderSchema = errors.New("the state was written by an older version of the kernel, in a form that is no longer read")
+
 // Limits of the machine that no configuration changes.
 const (
 	// MaxVats bounds the vats of one kernel.
@@ -110,6 +113,11 @@ const (
 	maxReason, maxRepeated = 64 << 10, 1 << 20
 	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
 	tellAtOnce = 1000
+	// maxCalls bounds the calls of one service object that are begun and not done, maxAsked those that wait
+	// to be begun.
+	maxCalls, maxAsked = 1000, 10_000
+	// MaxExports bounds the service objects that one reply makes.
+	MaxExports = 100
 	// prefetchBytes bounds the stored state that travels with a delivery.
 	prefetchBytes = 64 << 10
 )
@@ -141,7 +149,7 @@ type Machine struct {
 	epoch  string
 }
 
-// Open returns the machine over the state that r reads, or ErrNewerSchema. If there is no state yet it
+// Open returns the machine over the state that r reads, or ErrNewerSchema or ErrOlderSchema. If there is no state yet it
 // is begun with the given epoch and time, and Commit holds its first rows; otherwise Commit.Number is 0.
 // limits bounds one commit: a crank may use half of it.
 func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, first Commit, err error) {
@@ -165,6 +173,9 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 	}
 	if b, ok := t.get(keyEpoch); ok {
 		m.epoch = string(b)
+	}
+	if version < SchemaVersion && version > 0 {
+		return nil, Commit{}, fmt.Errorf("schema %d, this program knows %d: %w", version, SchemaVersion, ErrOlderSchema)
 	}
 	b, ok := t.get(keyCommit)
 	if !ok || len(b) != 24 || version == 0 || m.epoch == "" {

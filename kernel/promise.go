@@ -139,6 +139,9 @@ func (t *tx) notify(v VatID, k KRef) {
 		return
 	}
 	t.hold(k)
+	if p := t.promise(k); p.asked.unit != "" {
+		p.asked.told = append(p.asked.told, v)
+	}
 	t.push(v, t.run(v), item{kind: itemNotify, promise: k})
 }
 
@@ -174,14 +177,23 @@ func (t *tx) drain(k KRef, p *promise) {
 				}
 				return
 			}
+			if s := t.services.look(t, ko); s != nil && t.gone(s) == "" {
+				s = t.service(ko)
+				t.queueCall(ko, s, item{kind: itemDrain, promise: k})
+				t.beginMore(ko, s)
+				return
+			}
 		}
 	}
 	t.addWork(work{kind: workDrain, promise: k})
 }
 
-// subscribe makes a vat wait for a promise.
-func (t *tx) subscribe(v VatID, k KRef) {
+// subscribe makes a vat wait for a promise; stored says that its store does.
+func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 	p := t.touch(k)
+	if stored && !slices.Contains(p.watched, v) {
+		p.watched = append(p.watched, v)
+	}
 	if p.state != unresolved {
 		t.notify(v, k)
 		return

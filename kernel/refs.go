@@ -168,6 +168,9 @@ func (t *tx) free() {
 			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
 		}
 		t.clearDecider(k)
+		if p.asked.vat != "" {
+			t.delete(keyAsked(p.asked.vat, k))
+		}
 		t.promises.remove(t, k)
 		t.releaseData(value)
 	}

@@ -22,7 +22,7 @@ func (t *tx) route(m message, bounded bool) {
 				}
 				t.promise(m.result).waitsFor = m.target
 			}
-			t.create(keyParked(m.target, p.tail), t.m.enc.row(4, func() { t.m.enc.message(m) }))
+			t.create(keyParked(m.target, p.tail), t.m.enc.row(5, func() { t.m.enc.message(m) }))
 			p.tail++
 			t.holdMessage(m)
 			return
@@ -40,6 +40,10 @@ func (t *tx) route(m message, bounded bool) {
 	o := t.objects.look(t, m.target)
 	if o != nil && o.revoked {
 		t.splat(m, capdata.CodeRevoked, "the object was revoked")
+		return
+	}
+	if o != nil && o.service {
+		t.ask(m.target, m, bounded)
 		return
 	}
 	v := t.owner(o)
@@ -158,7 +162,7 @@ func (t *tx) parked(k KRef, p *promise) message {
 		t.m.dec.key = key
 		t.m.dec.corrupt(errMissing)
 	}
-	t.m.dec.open(key, b, 4)
+	t.m.dec.open(key, b, 5)
 	return t.m.dec.message()
 }
 

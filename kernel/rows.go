@@ -16,7 +16,8 @@ type Data = capdata.Data[KRef]
 type message struct {
 	target   KRef // an object, or the promise that it is parked on
 	methArgs Data
-	result   KRef // may be empty
+	result   KRef  // may be empty
+	from     VatID // who sent it; empty: a host, or the kernel
 }
 
 // object is the row of an object.
@@ -24,8 +25,10 @@ type object struct {
 	owner VatID // empty: orphaned
 	// inc is the incarnation whose memory the object lives in; 0 if the owner's store holds it. Once
 	// that incarnation is dead the object reads as orphaned.
-	inc                     uint64
-	revoked                 bool
+	inc     uint64
+	revoked bool
+	// service says that it is, or was, a service object: the kernel answers for it, and no vat.
+	service                 bool
 	reachable, recognizable uint64
 }
 
@@ -62,10 +65,28 @@ type promise struct {
 	inStead bool
 	// waitsFor is the promise on which the message is parked whose result this is.
 	waitsFor KRef
+	// asked is what a promise knows that is the result of a call of a service object; zero otherwise.
+	asked asked
+	// watched are the vats whose store waits for it.
+	watched []VatID
 	// value is that of a settled promise, once known: it has a row of its own, so that who counts a
 	// reference to a large value does not write it again. Use tx.value.
 	value Data
 	known bool
+}
+
+// asked ties the result of a call of a service object to the call, and, if it is a unit of input, to that
+// unit until somebody has got it: should who asked lose its memory before, the call is cancelled, or the
+// unit goes back.
+type asked struct {
+	service KRef
+	vat     VatID
+	// call is the number of the call while the promise is unresolved, and that of the unit afterwards.
+	call uint64
+	// unit is the class of the unit; empty if the promise is unresolved.
+	unit string
+	// told are the vats in whose queues a notification is.
+	told []VatID
 }
 
 // phase is the state of a vat as far as it is durable.
@@ -161,6 +182,13 @@ type subcluster struct {
 	result       Data
 	source, hash string
 	why          string // of a failure
+	// services counts the service objects that belong to it.
+	services uint64
+	// system is the name of a system subcluster; empty for others.
+	system string
+	// by and byCall are the call of the kernel facet that launched it, and waits for that.
+	by     KRef
+	byCall uint64
 }
 
 type itemKind uint8
@@ -203,11 +231,14 @@ type ticket struct {
 type workKind uint8
 
 const (
-	workTell   workKind = iota // tell the subscribers of a settled promise
-	workDrain                  // reject the messages parked on a promise that leads nowhere
-	workFree                   // let go of a promise, the last holder of which was let go
-	workForget                 // remove the transcript of a span that is over
-	workBury                   // remove a dead vat
+	workTell        workKind = iota // tell the subscribers of a settled promise
+	workDrain                       // reject the messages parked on a promise that leads nowhere
+	workFree                        // let go of a promise, the last holder of which was let go
+	workForget                      // remove the transcript of a span that is over
+	workBury                        // remove a dead vat
+	workEndServices                 // end the service objects of a subcluster
+	workEndService                  // remove a service object
+	workBegin                       // begin calls of a service object
 )
 
 // work is an item of the kernel's own work.
@@ -218,6 +249,7 @@ type work struct {
 	stage   uint8
 	after   string // where the last slice ended
 	span    uint64 // of workForget
+	sub     SubID  // of workEndServices
 }
 
 // rowEncoder writes rows. A machine has one and reuses it.
@@ -255,10 +287,18 @@ func (r *rowEncoder) data(d Data) {
 	}
 }
 
+func list[T ~string](r *rowEncoder, list []T) {
+	r.arr(len(list))
+	for _, s := range list {
+		r.str(string(s))
+	}
+}
+
 func (r *rowEncoder) message(m message) {
 	r.str(string(m.target))
 	r.data(m.methArgs)
 	r.str(string(m.result))
+	r.str(string(m.from))
 }
 
 // rowDecoder reads rows. Bytes that are no row of ours are corruption, and stop the process.
@@ -341,35 +381,40 @@ func (r *rowDecoder) data() Data {
 	return d
 }
 
+func names[T ~string](r *rowDecoder) (out []T) {
+	for range r.arr() {
+		out = append(out, T(r.str()))
+	}
+	return out
+}
+
 func (r *rowDecoder) message() message {
-	return message{target: KRef(r.str()), methArgs: r.data(), result: KRef(r.str())}
+	return message{target: KRef(r.str()), methArgs: r.data(), result: KRef(r.str()), from: VatID(r.str())}
 }
 
 func (o *object) encode(r *rowEncoder) []byte {
-	return r.row(5, func() {
+	return r.row(6, func() {
 		r.str(string(o.owner))
 		r.uint(o.inc)
 		r.bool(o.revoked)
+		r.bool(o.service)
 		r.uint(o.reachable)
 		r.uint(o.recognizable)
 	})
 }
 
 func (o *object) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 5)
-	*o = object{owner: VatID(r.str()), inc: r.uint(), revoked: r.bool(), reachable: r.uint(), recognizable: r.uint()}
+	r.open(key, b, 6)
+	*o = object{owner: VatID(r.str()), inc: r.uint(), revoked: r.bool(), service: r.bool(), reachable: r.uint(), recognizable: r.uint()}
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(12, func() {
+	return r.row(18, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
 		r.uint(p.refs)
-		r.arr(len(p.subscribers))
-		for _, v := range p.subscribers {
-			r.str(string(v))
-		}
+		list(r, p.subscribers)
 		r.str(p.ticket)
 		r.str(string(p.launch))
 		r.uint(p.head)
@@ -377,18 +422,24 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.bool(p.drained)
 		r.str(string(p.waitsFor))
 		r.bool(p.inStead)
+		r.str(string(p.asked.service))
+		r.str(string(p.asked.vat))
+		r.uint(p.asked.call)
+		r.str(p.asked.unit)
+		list(r, p.asked.told)
+		list(r, p.watched)
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 12)
+	r.open(key, b, 18)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
-	for range r.arr() {
-		p.subscribers = append(p.subscribers, VatID(r.str()))
-	}
+	p.subscribers = names[VatID](r)
 	p.ticket, p.launch = r.str(), SubID(r.str())
 	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
 	p.inStead = r.bool()
+	p.asked = asked{service: KRef(r.str()), vat: VatID(r.str()), call: r.uint(), unit: r.str()}
+	p.asked.told, p.watched = names[VatID](r), names[VatID](r)
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))
 	}
@@ -443,7 +494,7 @@ func (u *run) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (s *subcluster) encode(r *rowEncoder) []byte {
-	return r.row(11, func() {
+	return r.row(15, func() {
 		r.uint(uint64(s.state))
 		r.str(string(s.bootstrap))
 		r.str(string(s.root))
@@ -458,11 +509,15 @@ func (s *subcluster) encode(r *rowEncoder) []byte {
 		r.str(s.hash)
 		r.str(s.why)
 		r.data(s.result)
+		r.uint(s.services)
+		r.str(s.system)
+		r.str(string(s.by))
+		r.uint(s.byCall)
 	})
 }
 
 func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 11)
+	r.open(key, b, 15)
 	*s = subcluster{state: subState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
 	for range r.arr() / 2 {
 		s.members = append(s.members, member{name: r.str(), vat: VatID(r.str())})
@@ -470,10 +525,11 @@ func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 	s.unstarted, s.settled = r.uint(), r.bool()
 	s.source, s.hash, s.why = r.str(), r.str(), r.str()
 	s.result = r.data()
+	s.services, s.system, s.by, s.byCall = r.uint(), r.str(), KRef(r.str()), r.uint()
 }
 
 func (i *item) encode(r *rowEncoder) []byte {
-	return r.row(7, func() {
+	return r.row(8, func() {
 		r.uint(uint64(i.kind))
 		r.str(string(i.from))
 		r.str(string(i.promise))
@@ -482,7 +538,7 @@ func (i *item) encode(r *rowEncoder) []byte {
 }
 
 func (i *item) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 7)
+	r.open(key, b, 8)
 	*i = item{kind: itemKind(r.uint()), from: VatID(r.str()), promise: KRef(r.str()), msg: r.message()}
 	if i.kind > itemStart {
 		r.corrupt(fmt.Errorf("item of kind %d", i.kind))
@@ -505,19 +561,20 @@ func (t *ticket) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (w *work) encode(r *rowEncoder) []byte {
-	return r.row(6, func() {
+	return r.row(7, func() {
 		r.uint(uint64(w.kind))
 		r.str(string(w.promise))
 		r.str(string(w.vat))
 		r.uint(uint64(w.stage))
 		r.str(w.after)
 		r.uint(w.span)
+		r.str(string(w.sub))
 	})
 }
 
 func (w *work) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 6)
-	*w = work{kind: workKind(r.uint()), promise: KRef(r.str()), vat: VatID(r.str()), stage: uint8(r.uint()), after: r.str(), span: r.uint()}
+	r.open(key, b, 7)
+	*w = work{kind: workKind(r.uint()), promise: KRef(r.str()), vat: VatID(r.str()), stage: uint8(r.uint()), after: r.str(), span: r.uint(), sub: SubID(r.str())}
 }
 
 // poisoned is a message that killed its vat too often, or would not end. It holds its references.
@@ -530,7 +587,7 @@ type poisoned struct {
 }
 
 func (p *poisoned) encode(r *rowEncoder) []byte {
-	return r.row(8, func() {
+	return r.row(9, func() {
 		r.message(p.msg)
 		r.uint(p.attempts)
 		r.uint(uint64(p.at))
@@ -540,6 +597,79 @@ func (p *poisoned) encode(r *rowEncoder) []byte {
 }
 
 func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 8)
+	r.open(key, b, 9)
 	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), code: r.str(), why: r.str()}
+}
+
+// service is the row of a service object.
+type service struct {
+	name, kind    string
+	sub           SubID // empty: it belongs to the kernel
+	config, state []byte
+	holds         []KRef
+	// ended says that it is being removed: nothing reaches it any more. more says that an item of the
+	// kernel's work will begin more calls.
+	ended, more bool
+	// The items of its queue lie between head and tail. calls counts those begun and not done, next numbers
+	// the next one.
+	head, tail, calls, next uint64
+	// units counts the units that go back to the head of its input, nextUnit numbers all units.
+	units, nextUnit uint64
+}
+
+func (s *service) encode(r *rowEncoder) []byte {
+	return r.row(14, func() {
+		r.str(s.name)
+		r.str(s.kind)
+		r.str(string(s.sub))
+		r.bytes(s.config)
+		r.bytes(s.state)
+		list(r, s.holds)
+		r.bool(s.ended)
+		r.bool(s.more)
+		for _, n := range []uint64{s.head, s.tail, s.calls, s.next, s.units, s.nextUnit} {
+			r.uint(n)
+		}
+	})
+}
+
+func (s *service) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 14)
+	*s = service{name: r.str(), kind: r.str(), sub: SubID(r.str()), config: r.bytes(), state: r.bytes(), holds: names[KRef](r), ended: r.bool(), more: r.bool()}
+	for _, n := range []*uint64{&s.head, &s.tail, &s.calls, &s.next, &s.units, &s.nextUnit} {
+		*n = r.uint()
+	}
+	if s.head > s.tail {
+		r.corrupt(fmt.Errorf("impossible state"))
+	}
+}
+
+// serviceCall is a call of a service object that was begun.
+type serviceCall struct {
+	at  int64 // when it was begun
+	msg message
+}
+
+func (c *serviceCall) encode(r *rowEncoder) []byte {
+	return r.row(6, func() { r.uint(uint64(c.at)); r.message(c.msg) })
+}
+
+func (c *serviceCall) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 6)
+	*c = serviceCall{at: int64(r.uint()), msg: r.message()}
+}
+
+// unit is a unit of input that goes back to the head of its channel.
+type unit struct {
+	class string
+	value Data
+}
+
+func (u *unit) encode(r *rowEncoder) []byte {
+	return r.row(3, func() { r.str(u.class); r.data(u.value) })
+}
+
+func (u *unit) decode(r *rowDecoder, key string, b []byte) {
+	r.open(key, b, 3)
+	*u = unit{class: r.str(), value: r.data()}
 }

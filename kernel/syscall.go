@@ -47,7 +47,7 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		if !k.IsPromise() {
 			return fmt.Errorf("subscribe: %s is no promise", s.Promise)
 		}
-		t.subscribe(c.v, k)
+		t.subscribe(c.v, k, s.Stored)
 		return nil
 	case wire.Resolve:
 		return c.resolve(s)
@@ -261,7 +261,7 @@ func (c *vatCall) send(s wire.Send) error {
 	if err != nil {
 		return fmt.Errorf("send: target: %w", err)
 	}
-	m := message{target: target}
+	m := message{target: target, from: c.v}
 	if m.methArgs, err = c.data(s.Message.MethArgs); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}

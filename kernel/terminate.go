@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 
+	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
 )
 
@@ -22,6 +23,7 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 	if sub.state == subRunning {
 		sub.state = subTerminating
 		t.setSub(s, sub)
+		t.leave(s, sub)
 	}
 	for i := len(sub.members) - 1; i >= 0; i-- {
 		t.kill(sub.members[i].vat, "its subcluster was terminated")
@@ -99,6 +101,17 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.sweepSpan(&w)
 	case workBury:
 		done = t.buryVat(&w)
+	case workEndServices:
+		done = t.endServices(&w)
+	case workEndService:
+		done = t.removeService(&w)
+	case workBegin:
+		if s := t.services.edit(t, w.promise); s != nil {
+			s.more = false
+			t.beginMore(w.promise, s)
+		}
+		t.release(w.promise)
+		done = true
 	default:
 		m.dec.corrupt(fmt.Errorf("work of kind %d", w.kind))
 	}
@@ -127,7 +140,8 @@ func (t *tx) rejectParked(k KRef) (done bool) {
 
 // The stages of removing a dead vat.
 const (
-	buryPromises uint8 = iota
+	buryAsked uint8 = iota
+	buryPromises
 	buryQueue
 	buryCList
 	buryStore
@@ -155,6 +169,12 @@ func (t *tx) buryVat(w *work) (done bool) {
 			w.after = key
 			each(key, value)
 		}
+	}
+	if w.stage == buryAsked {
+		if !t.giveBack(v, capdata.CodeVatTerminated) || !t.forgetAskedBy(v) {
+			return false
+		}
+		w.stage++
 	}
 	switch w.stage {
 	case buryPromises:
@@ -234,11 +254,10 @@ func (t *tx) removeMember(s SubID, v VatID) {
 			break
 		}
 	}
-	if len(sub.members) > 0 {
-		t.setSub(s, sub)
-		return
+	if len(sub.members) == 0 && sub.state == subRunning {
+		sub.state = subTerminating // its vats have ended by themselves, one by one
+		t.leave(s, sub)
 	}
-	t.releaseData(sub.result)
-	t.delete(keySub(s))
-	t.effect(Gone{s})
+	t.setSub(s, sub)
+	t.endSub(s, sub)
 }

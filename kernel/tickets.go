@@ -69,7 +69,7 @@ func (t *tx) exists(k KRef) error {
 		}
 		return nil
 	}
-	if o := t.objects.look(t, k); o == nil || o.reachable == 0 || t.owner(o) == "" {
+	if o := t.objects.look(t, k); o == nil || o.reachable == 0 || (t.owner(o) == "" && !o.service) {
 		return refuse(capdata.CodeObjectDeleted, "there is no object %s", k)
 	}
 	return nil

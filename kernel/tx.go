@@ -23,6 +23,7 @@ type tx struct {
 	objects  cache[object, *object]
 	promises cache[promise, *promise]
 	runs     cache[run, *run]
+	services cache[service, *service]
 
 	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
 	told      int    // notifications made in passing
@@ -52,6 +53,7 @@ func (m *Machine) begin(now int64) *tx {
 		t.objects.init(keyObject)
 		t.promises.init(keyPromise)
 		t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
+		t.services.init(keyService)
 		m.tx = t
 	}
 	t.now, t.actor = now, ""
@@ -61,6 +63,7 @@ func (m *Machine) begin(now int64) *tx {
 	t.objects.reset()
 	t.promises.reset()
 	t.runs.reset()
+	t.services.reset()
 	t.told, t.ownRows, t.ownBytes = 0, 0, 0
 	t.walked, t.repeated, t.queueFull = 0, 0, false
 	t.effects, t.trace = nil, nil // the last commit took them along
@@ -95,6 +98,7 @@ func (t *tx) done() Commit {
 	t.objects.flush(t)
 	t.promises.flush(t)
 	t.runs.flush(t)
+	t.services.flush(t)
 	return t.m.seal(t)
 }
 

@@ -1,0 +1,399 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+
+	"ocapkernel.dev/capdata"
+)
+
+// A service object is one that no vat answers for: a service of the kernel, an IO channel, a connection.
+// Its calls are performed outside, by whoever runs the machine, and their results are inputs like others.
+//
+// A call is begun when its row a. is written, and Invoke is the effect of that: it is performed only if
+// the row has survived. It is over when Complete removes the row, in the commit that settles its result.
+// In between a crash leaves a row of which nobody knows whether it was performed: see [Machine.Outstanding].
+// A call that has no row yet was never begun.
+//
+// What a channel has read is a unit. It is consumed by the commit that settles the call. Until the
+// notification of that has been delivered, a vat that loses its memory gives the unit back, to the head of
+// the channel's input; see giveBack.
+
+// NewService describes a service object to make.
+type NewService struct {
+	// Kind and Config say what it is to whoever performs its calls; the machine does not read them.
+	Kind   string
+	Config []byte
+	// State is what it knows; it changes with [Completion.State].
+	State []byte
+	// Holds are references that it keeps while it exists.
+	Holds []KRef
+}
+
+// Completion is how a call of a service object came out.
+type Completion struct {
+	Rejected bool
+	// Value is the result. An empty slot stands for the next of New.
+	Value Data
+	// New are service objects that the call has made, in the subcluster of the object, or of who called.
+	New []NewService
+	// Unit, if not empty, says that the value is a unit of input, of that class: one that nobody got goes to
+	// the next call that asks for one of its class.
+	Unit string
+	// State, if not nil, is the object's new state.
+	State []byte
+}
+
+// Service is what a service object is and where it stands.
+type Service struct {
+	KRef          KRef
+	Name, Kind    string
+	Sub           SubID
+	Config, State []byte
+	Holds         []KRef
+	Ended         bool
+	// Calls counts the calls that are begun and not done, Queued the items that wait to be begun, Units the
+	// units of input that go back.
+	Calls, Queued, Units uint64
+}
+
+// Outstanding is a call of a service object that is begun and not done.
+type Outstanding struct {
+	Service KRef
+	Call    uint64
+	// From is the vat that called, empty for a host; Sub is its subcluster.
+	From VatID
+	Sub  SubID
+	// At is when the call was begun, in milliseconds.
+	At       int64
+	MethArgs Data
+}
+
+// service returns a service object for changing. It must exist.
+func (t *tx) service(k KRef) *service {
+	s := t.services.edit(t, k)
+	if s == nil {
+		panic(fmt.Sprintf("kernel: service object %s does not exist", k))
+	}
+	return s
+}
+
+// newService makes a service object. It is pinned until it is ended.
+func (t *tx) newService(name string, sub SubID, n NewService) KRef {
+	k := KRef("ko" + num(t.allocate("o")))
+	t.objects.create(k, &object{service: true})
+	t.services.create(k, &service{name: name, kind: n.Kind, sub: sub, config: n.Config, state: n.State, holds: slices.Clone(n.Holds)})
+	t.hold(k)
+	for _, h := range n.Holds {
+		t.hold(h)
+	}
+	t.create(keyServiceOf(sub, k), []byte{})
+	if name != "" {
+		t.set(keyServiceName(name), []byte(k))
+	}
+	return k
+}
+
+// gone says whether nothing reaches a service object any more, in words; else it is empty.
+func (t *tx) gone(s *service) string {
+	switch {
+	case s == nil:
+		return "the service is gone"
+	case s.ended:
+		return fmt.Sprintf("the service %s is gone", s.name)
+	case s.sub == "":
+		return ""
+	}
+	if sub := t.sub(s.sub); sub == nil || sub.state == subFailed || sub.state == subTerminating {
+		return fmt.Sprintf("the subcluster %s of the service is gone", s.sub)
+	}
+	return ""
+}
+
+// ask begins a call of a service object, or queues it.
+func (t *tx) ask(k KRef, m message, bounded bool) {
+	s := t.services.look(t, k)
+	if why := t.gone(s); why != "" {
+		t.splat(m, capdata.CodeServiceGone, why)
+		return
+	}
+	if bounded && s.tail-s.head >= maxAsked {
+		t.full(m)
+		return
+	}
+	s = t.service(k)
+	t.holdMessage(m)
+	t.noteAsked(k, m)
+	if s.head == s.tail && s.calls < maxCalls {
+		t.beginCall(k, s, m)
+		return
+	}
+	t.queueCall(k, s, item{kind: itemMessage, msg: m})
+}
+
+// noteAsked ties the result of a message that goes to a service object to it.
+func (t *tx) noteAsked(k KRef, m message) {
+	if m.result != "" && m.from != "" {
+		t.promise(m.result).asked = asked{service: k, vat: m.from}
+		t.set(keyAsked(m.from, m.result), []byte{})
+	}
+}
+
+func (t *tx) queueCall(k KRef, s *service, it item) {
+	t.create(keyServiceItem(k, s.tail), it.encode(t.m.enc))
+	s.tail++
+}
+
+// beginCall makes a call's row, with which it counts as begun. The message brings its counts along.
+func (t *tx) beginCall(k KRef, s *service, m message) {
+	n := s.next
+	s.next++
+	s.calls++
+	c := serviceCall{at: t.now, msg: m}
+	t.create(keyServiceCall(k, n), c.encode(t.m.enc))
+	if m.result != "" {
+		if a := &t.promise(m.result).asked; a.vat != "" {
+			a.call = n
+		}
+	}
+	t.effect(Invoke{k, n})
+}
+
+// beginMore begins what waits, as far as there is room.
+func (t *tx) beginMore(k KRef, s *service) {
+	moved := 0
+	for units := 0; s.head < s.tail && s.calls < maxCalls && !s.ended; units++ {
+		if units >= sliceUnits || moved > maxRepeated || t.sliceFull() {
+			if !s.more {
+				s.more = true
+				t.hold(k)
+				t.addWork(work{kind: workBegin, promise: k})
+			}
+			return
+		}
+		key := keyServiceItem(k, s.head)
+		b, ok := t.get(key)
+		if !ok {
+			t.m.dec.key = key
+			t.m.dec.corrupt(errMissing)
+		}
+		var it item
+		it.decode(t.m.dec, key, b)
+		m := it.msg
+		if it.kind == itemDrain {
+			p := t.promise(it.promise)
+			if p.head == p.tail {
+				t.release(it.promise)
+				t.delete(key)
+				s.head++
+				continue
+			}
+			m = t.takeParked(it.promise, p)
+			t.noteAsked(k, m)
+		} else {
+			t.delete(key)
+			s.head++
+		}
+		if t.objects.look(t, k).revoked {
+			t.route(m, false)
+			t.releaseMessage(m)
+			continue
+		}
+		t.beginCall(k, s, m)
+		moved += len(m.methArgs.Body)
+	}
+}
+
+// call returns a call that was begun and is not done; nil if there is none.
+func (t *tx) call(k KRef, n uint64) *serviceCall {
+	key := keyServiceCall(k, n)
+	b, ok := t.get(key)
+	if !ok {
+		return nil
+	}
+	c := &serviceCall{}
+	c.decode(t.m.dec, key, b)
+	return c
+}
+
+// Complete ends a call of a service object: its result is settled, and what waits may begin. made are the
+// service objects that were made, in the order of c.New. Of a call that is over, or was cancelled, nothing
+// is kept but units of input and the state; a commit with Number 0 changes nothing.
+func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Commit, made []KRef, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	s := t.services.edit(t, k)
+	if s == nil {
+		return Commit{}, nil, nil
+	}
+	if c.State != nil {
+		s.state = c.State
+	}
+	call := t.call(k, n)
+	unit := c.Unit != "" && !c.Rejected
+	if call == nil {
+		if unit && !s.ended {
+			t.keepUnit(k, s, t.nextUnit(s), c.Unit, c.Value)
+		}
+		if !unit && c.State == nil {
+			return Commit{}, nil, nil
+		}
+		return t.done(), nil, nil
+	}
+	if c.Rejected {
+		c.New = nil
+	}
+	if fault := t.checkReply(c); fault != "" {
+		c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fault)}
+	}
+	for i, slot := range c.Value.Slots {
+		if slot == "" {
+			continue
+		}
+		if t.exists(slot) != nil {
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeObjectDeleted, fmt.Sprintf("the service answered with a reference, in slot %d, to what is gone", i))}
+			break
+		}
+	}
+	sub := s.sub
+	if v := call.msg.from; sub == "" && v != "" && t.lookRun(v) != nil {
+		sub = t.vat(v).sub
+	}
+	if len(c.New) > 0 {
+		if row := t.sub(sub); sub != "" && (row == nil || (row.state != subRunning && row.state != subLaunching)) {
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeServiceGone, "the subcluster is gone")}
+		} else if row != nil {
+			row.services += uint64(len(c.New))
+			t.setSub(sub, row)
+		}
+	}
+	next := 0
+	for i, slot := range c.Value.Slots {
+		if slot == "" {
+			made = append(made, t.newService("", sub, c.New[next]))
+			c.Value.Slots[i] = made[next]
+			next++
+		}
+	}
+	t.finishCall(k, s, n, call, c)
+	return t.done(), made, nil
+}
+
+// checkReply says what of a reply is beyond the bounds of the machine.
+func (t *tx) checkReply(c Completion) string {
+	empty := 0
+	for _, s := range c.Value.Slots {
+		if s == "" {
+			empty++
+		}
+	}
+	switch {
+	case len(c.Value.Slots) > MaxSlots:
+		return fmt.Sprintf("the service answered with %d references, the limit is %d", len(c.Value.Slots), MaxSlots)
+	case len(c.Value.Body) > t.m.limits.Bytes/4:
+		return fmt.Sprintf("the service answered with %d bytes, the limit is %d", len(c.Value.Body), t.m.limits.Bytes/4)
+	case empty != len(c.New) || empty > MaxExports:
+		return fmt.Sprintf("the service answered with %d new objects and %d references to them, the limit is %d", len(c.New), empty, MaxExports)
+	case !c.Rejected && capdata.LoneSlot(c.Value.Body, len(c.Value.Slots)) && c.Value.Slots[0].IsPromise():
+		return "the service answered with a promise alone"
+	}
+	return ""
+}
+
+// finishCall settles a call and takes its row away.
+func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Completion) {
+	result := call.msg.result
+	isUnit := c.Unit != "" && !c.Rejected
+	if isUnit {
+		// What was given back before comes first.
+		number := t.nextUnit(s)
+		if result == "" || t.promise(result).refs == 1 {
+			// Nobody would hear of it.
+			t.keepUnit(k, s, number, c.Unit, c.Value)
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}
+			isUnit = false
+		} else {
+			if s.units > 0 {
+				t.keepUnit(k, s, number, c.Unit, c.Value)
+				number, c.Value, _ = t.takeUnit(k, s, c.Unit)
+			} else {
+				t.holdData(c.Value)
+			}
+			defer t.releaseData(c.Value) // settle holds it
+		}
+		if isUnit {
+			t.asUnit(result, number, c.Unit)
+		}
+	}
+	if result != "" {
+		if !isUnit {
+			t.forgetAsked(result)
+		}
+		if p := t.promise(result); p.state != unresolved {
+			panic(fmt.Sprintf("kernel: result %s of call %d of %s is settled", result, n, k))
+		}
+		t.settle(result, c.Rejected, c.Value)
+	} else if c.Rejected {
+		t.event(ServiceFailed{k, n, errorText(c.Value.Body)})
+	}
+	t.delete(keyServiceCall(k, n))
+	s.calls--
+	t.releaseMessage(call.msg)
+	t.beginMore(k, s)
+}
+
+// Forward ends a call of a service object by sending a message, whose result becomes that of the call.
+func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int64) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	s := t.services.edit(t, k)
+	call := t.call(k, n)
+	if s == nil || call == nil {
+		return Commit{}, nil
+	}
+	for _, ref := range append([]KRef{target}, methArgs.Slots...) {
+		if err := t.exists(ref); err != nil {
+			r := err.(*Refusal)
+			t.finishCall(k, s, n, call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
+			return t.done(), nil
+		}
+	}
+	result := call.msg.result
+	if result != "" {
+		t.forgetAsked(result)
+	}
+	t.delete(keyServiceCall(k, n))
+	s.calls--
+	t.route(message{target: target, methArgs: methArgs, result: result}, true)
+	t.releaseMessage(call.msg)
+	t.beginMore(k, s)
+	return t.done(), nil
+}
+
+// Emit sends a message on behalf of a service object, without a result, and changes the object's state. It
+// is refused if the object is gone.
+func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int64) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	s := t.services.edit(t, k)
+	if t.gone(s) != "" {
+		return Commit{}, refuse(capdata.CodeServiceGone, "there is no service object %s", k)
+	}
+	s.state = state
+	if t.exists(target) == nil {
+		t.route(message{target: target, methArgs: methArgs}, true)
+	}
+	return t.done(), nil
+}
+
+// SetServiceState changes the state of a service object; nothing happens if that is gone.
+func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	s := t.services.edit(t, k)
+	if s == nil {
+		return Commit{}, nil
+	}
+	s.state = state
+	return t.done(), nil
+}

@@ -1,0 +1,248 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+
+	"ocapkernel.dev/capdata"
+)
+
+// leave begins the end of a subcluster, whose state the caller sets: its name, if it is a system subcluster,
+// is free, and its service objects go, in slices. From now on they read as gone.
+func (t *tx) leave(s SubID, sub *subcluster) {
+	if sub.system != "" {
+		if b, ok := t.get(keySystem(sub.system)); ok && SubID(b) == s {
+			t.delete(keySystem(sub.system))
+		}
+	}
+	if sub.services > 0 {
+		t.addWork(work{kind: workEndServices, sub: s})
+	}
+}
+
+// endServices ends the service objects of a subcluster, a slice at a time.
+func (t *tx) endServices(w *work) (done bool) {
+	prefix := prefixServicesOf(w.sub)
+	for range sliceUnits {
+		key, _ := t.next(prefix, w.after)
+		if key == "" {
+			return true
+		}
+		w.after = key
+		t.endService(KRef(key[len(prefix):]))
+	}
+	return false
+}
+
+// endService makes a service object unreachable from this instant. Its rows go in slices.
+func (t *tx) endService(k KRef) {
+	s := t.service(k)
+	if s.ended {
+		return
+	}
+	s.ended = true
+	if b, ok := t.get(keyServiceName(s.name)); s.name != "" && ok && KRef(b) == k {
+		t.delete(keyServiceName(s.name))
+	}
+	t.hold(k)
+	t.addWork(work{kind: workEndService, promise: k})
+	t.effect(EndService{k})
+}
+
+// EndService removes a service object, a connection say: what is pending rejects, and so does what comes
+// later. Nothing happens if it is gone.
+func (m *Machine) EndService(k KRef) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if s := t.services.look(t, k); s == nil || s.ended {
+		return Commit{}, nil
+	}
+	t.endService(k)
+	return t.done(), nil
+}
+
+// The stages of removing a service object.
+const (
+	endQueue uint8 = iota
+	endCalls
+	endUnits
+	endRows
+)
+
+// removeService removes an ended service object, a slice at a time.
+func (t *tx) removeService(w *work) (done bool) {
+	k := w.promise
+	s := t.service(k)
+	why := kernelError(capdata.CodeServiceGone, fmt.Sprintf("the service %s is gone", s.name))
+	for range sliceUnits {
+		if t.sliceFull() {
+			return false
+		}
+		switch w.stage {
+		case endQueue:
+			if s.head == s.tail {
+				w.stage++
+				continue
+			}
+			t.dropItem(k, s, why)
+		case endCalls:
+			key, _ := t.next(prefixServiceCalls(k), w.after)
+			if key == "" {
+				w.stage, w.after = w.stage+1, ""
+				continue
+			}
+			w.after = key
+			n := uint64(0)
+			for _, d := range []byte(key[len(prefixServiceCalls(k)):]) {
+				n = n*10 + uint64(d-'0')
+			}
+			t.finishCall(k, s, n, t.call(k, n), Completion{Rejected: true, Value: why})
+		case endUnits:
+			key, b := t.next(prefixUnits(k), w.after)
+			if key == "" {
+				w.stage, w.after = w.stage+1, ""
+				continue
+			}
+			w.after = key
+			var u unit
+			u.decode(t.m.dec, key, b)
+			t.releaseData(u.value)
+			t.delete(key)
+		case endRows:
+			for _, h := range s.holds {
+				t.release(h)
+			}
+			t.delete(keyServiceOf(s.sub, k))
+			sub := s.sub
+			t.services.remove(t, k)
+			t.release(k) // the pin
+			t.release(k) // of this work
+			if sub != "" {
+				t.lessServices(sub)
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// dropItem ends the item at the head of a service object's queue.
+func (t *tx) dropItem(k KRef, s *service, why Data) {
+	key := keyServiceItem(k, s.head)
+	b, ok := t.get(key)
+	if !ok {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errMissing)
+	}
+	var it item
+	it.decode(t.m.dec, key, b)
+	t.delete(key)
+	s.head++
+	if it.kind == itemDrain {
+		t.addWork(work{kind: workDrain, promise: it.promise}) // the item's count goes with it
+		return
+	}
+	if it.msg.result != "" {
+		t.forgetAsked(it.msg.result)
+		t.settle(it.msg.result, true, why)
+	}
+	t.releaseMessage(it.msg)
+}
+
+func (t *tx) lessServices(s SubID) {
+	sub := t.sub(s)
+	sub.services--
+	t.setSub(s, sub)
+	t.endSub(s, sub)
+}
+
+// endSub removes the row of a subcluster of which nothing is left.
+func (t *tx) endSub(s SubID, sub *subcluster) {
+	if len(sub.members) > 0 || sub.services > 0 {
+		return
+	}
+	t.releaseData(sub.result)
+	t.delete(keySub(s))
+	t.effect(Gone{s})
+}
+
+// ServiceCall tells about a call that is begun; found is false if it is over.
+func (m *Machine) ServiceCall(k KRef, n uint64) (o Outstanding, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	c := t.call(k, n)
+	if c == nil {
+		return Outstanding{}, false, nil
+	}
+	return t.outstanding(k, n, c), true, nil
+}
+
+func (t *tx) outstanding(k KRef, n uint64, c *serviceCall) Outstanding {
+	o := Outstanding{Service: k, Call: n, From: c.msg.from, At: c.at, MethArgs: c.msg.methArgs}
+	if v := c.msg.from; v != "" && t.lookRun(v) != nil {
+		o.Sub = t.vat(v).sub
+	}
+	return o
+}
+
+// Outstanding lists the calls of a service object that are begun and not done, in the order in which they
+// were begun.
+func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next(prefixServiceCalls(k), after)
+		if key == "" {
+			slices.SortFunc(out, func(a, b Outstanding) int { return int(int64(a.Call) - int64(b.Call)) })
+			return out, nil
+		}
+		after = key
+		var c serviceCall
+		c.decode(m.dec, key, b)
+		n := uint64(0)
+		for _, d := range []byte(key[len(prefixServiceCalls(k)):]) {
+			n = n*10 + uint64(d-'0')
+		}
+		out = append(out, t.outstanding(k, n, &c))
+	}
+}
+
+// Service tells about a service object; found is false if there is none of that name.
+func (m *Machine) Service(k KRef) (out Service, found bool, err error) {
+	defer caught(&err)
+	s := m.begin(0).services.look(m.tx, k)
+	if s == nil {
+		return Service{}, false, nil
+	}
+	return s.export(k), true, nil
+}
+
+// ServiceNamed finds a service object by its name; empty if there is none.
+func (m *Machine) ServiceNamed(name string) (k KRef, err error) {
+	defer caught(&err)
+	b, _ := m.begin(0).get(keyServiceName(name))
+	return KRef(b), nil
+}
+
+// Services lists all service objects, in the order of their keys.
+func (m *Machine) Services() (out []Service, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next("k.", after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		var s service
+		s.decode(m.dec, key, b)
+		out = append(out, s.export(KRef(key[len("k."):])))
+	}
+}
+
+func (s *service) export(k KRef) Service {
+	return Service{
+		KRef: k, Name: s.name, Kind: s.kind, Sub: s.sub, Config: s.config, State: s.state, Holds: s.holds, Ended: s.ended,
+		Calls: s.calls, Queued: s.tail - s.head, Units: s.units,
+	}
+}

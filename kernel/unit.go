@@ -1,0 +1,208 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+
+	"ocapkernel.dev/capdata"
+)
+
+func (t *tx) nextUnit(s *service) uint64 {
+	s.nextUnit++
+	return s.nextUnit
+}
+
+// keepUnit puts a unit back, where it belongs by its number.
+func (t *tx) keepUnit(k KRef, s *service, number uint64, class string, value Data) {
+	u := unit{class, value}
+	t.holdData(value)
+	t.set(keyUnit(k, number), u.encode(t.m.enc))
+	s.units++
+	t.effect(UnitBack{k})
+}
+
+// takeUnit takes the first unit of a class. Its counts pass to the caller.
+func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Data, found bool) {
+	// The unit that this commit put back may be among them, which the store does not know yet.
+	first := ""
+	var got unit
+	look := func(key string, b []byte) bool {
+		var u unit
+		u.decode(t.m.dec, key, b)
+		if u.class != class || (first != "" && key > first) {
+			return false
+		}
+		first, got = key, u
+		return true
+	}
+	for after := ""; ; {
+		key, b := t.next(prefixUnits(k), after)
+		if key == "" || look(key, b) {
+			break
+		}
+		after = key
+	}
+	for n := s.nextUnit; n > 0 && n+2 > s.nextUnit; n-- {
+		key := keyUnit(k, n)
+		if r := t.rows[key]; r != nil && r.changed && r.value != nil {
+			look(key, r.value)
+		}
+	}
+	if first == "" {
+		return 0, Data{}, false
+	}
+	t.delete(first)
+	s.units--
+	for _, d := range []byte(first[len(prefixUnits(k)):]) {
+		number = number*10 + uint64(d-'0')
+	}
+	return number, got.value, true
+}
+
+// TakeUnit ends a call that reads with the first unit of a class that was given back. taken is false if there
+// is none, or no such call: nothing is changed then.
+func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit, taken bool, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	s := t.services.edit(t, k)
+	call := t.call(k, n)
+	if s == nil || call == nil || s.units == 0 || call.msg.result == "" || t.promise(call.msg.result).refs == 1 {
+		return Commit{}, false, nil
+	}
+	number, value, found := t.takeUnit(k, s, class)
+	if !found {
+		return Commit{}, false, nil
+	}
+	result := call.msg.result
+	t.asUnit(result, number, class)
+	t.settle(result, false, value)
+	t.releaseData(value)
+	t.delete(keyServiceCall(k, n))
+	s.calls--
+	t.releaseMessage(call.msg)
+	t.beginMore(k, s)
+	return t.done(), true, nil
+}
+
+// asUnit notes, before it is settled, that a promise will be fulfilled with a unit of input.
+func (t *tx) asUnit(k KRef, number uint64, class string) {
+	p := t.promise(k)
+	if p.asked.vat == "" || p.ticket != "" {
+		t.forgetAsked(k) // a host has it with the commit
+		return
+	}
+	p.asked.call, p.asked.unit = number, class
+}
+
+// forgetAsked ends what ties a promise to a call: it is settled with what is no unit, or somebody got that.
+func (t *tx) forgetAsked(k KRef) {
+	p := t.promise(k)
+	if p.asked.vat != "" {
+		t.delete(keyAsked(p.asked.vat, k))
+	}
+	p.asked = asked{}
+}
+
+// gotUnit notes that a vat was told of a promise: if that is a unit of input, it is consumed.
+func (t *tx) gotUnit(k KRef) {
+	if p := t.promise(k); p.asked.unit != "" {
+		t.forgetAsked(k)
+	}
+}
+
+// giveBack cancels the calls of service objects that a vat waits for, and gives back the input that it was
+// not told of: its memory, which alone knew of them, is lost. What its store waits for, or somebody else
+// has, is left alone. It does a slice, and says whether that was the last.
+func (t *tx) giveBack(v VatID, why capdata.Code) (done bool) {
+	units := 0
+	for after := ""; ; {
+		key, _ := t.next(prefixAsked(v), after)
+		if key == "" {
+			return true
+		}
+		after = key
+		k := KRef(key[len(prefixAsked(v)):])
+		p := t.promises.look(t, k)
+		if p == nil {
+			t.m.dec.key = key
+			t.m.dec.corrupt(errMissing)
+		}
+		if !t.onlyFor(v, k, p) {
+			continue
+		}
+		s := t.services.edit(t, p.asked.service)
+		switch {
+		case s == nil:
+			t.forgetAsked(k) // with the service the unit is gone
+		case p.state == unresolved && t.begun(k, p):
+			t.cancelCall(k, s, why)
+		case p.state != unresolved && p.asked.unit != "":
+			a := p.asked
+			value := t.value(k, p)
+			t.forgetAsked(k)
+			if s.ended {
+				break
+			}
+			t.keepUnit(a.service, s, a.call, a.unit, value)
+			t.retire(v, k) // so that the notification, if one is queued, finds no name and is dropped
+		default:
+			continue
+		}
+		if units++; units >= sliceUnits || t.sliceFull() {
+			return false
+		}
+	}
+}
+
+// forgetAskedBy ends what ties a dead vat to calls that others wait for as well, a slice at a time.
+func (t *tx) forgetAskedBy(v VatID) (done bool) {
+	prefix := prefixAsked(v)
+	for after, units := "", 0; ; units++ {
+		key, _ := t.next(prefix, after)
+		if key == "" {
+			return true
+		}
+		if units >= sliceUnits || t.sliceFull() {
+			return false
+		}
+		after = key
+		t.forgetAsked(KRef(key[len(prefix):]))
+	}
+}
+
+// begun says whether the call is begun whose result k is.
+func (t *tx) begun(k KRef, p *promise) bool {
+	call := t.call(p.asked.service, p.asked.call)
+	return call != nil && call.msg.result == k
+}
+
+// onlyFor says that nobody but the memory of a vat knows of the result of its call.
+func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
+	a := p.asked
+	if a.vat != v || slices.Contains(p.watched, v) || p.ticket != "" || p.launch != "" || p.head != p.tail {
+		return false
+	}
+	for _, s := range p.subscribers {
+		if s != v {
+			return false
+		}
+	}
+	refs := uint64(0)
+	if _, _, ok := t.vref(v, k); ok {
+		refs++
+	}
+	if p.state == unresolved {
+		refs++ // the call
+	} else if slices.Contains(a.told, v) {
+		refs++ // the notification
+	}
+	return p.refs == refs
+}
+
+// cancelCall ends a call that nobody waits for any more.
+func (t *tx) cancelCall(k KRef, s *service, why capdata.Code) {
+	a := t.promise(k).asked
+	call := t.call(a.service, a.call)
+	t.effect(CancelCall{a.service, a.call})
+	t.finishCall(a.service, s, a.call, call, Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})
+}
