@@ -40,9 +40,12 @@ type promise struct {
 	keeper *call
 	// unkept says that the promise had a keeper once, and is decided by memory now.
 	unkept bool
-	// touched says that the promise is listed in Vat.touched; watched that this vat, which decides it, is
-	// told of it.
-	touched, watched bool
+	// touched says that the promise is listed in Vat.touched.
+	touched bool
+	// subscribedIn is the last delivery in which this vat subscribed to the promise, and subscribedAt the
+	// index of that syscall.
+	subscribedIn uint64
+	subscribedAt int
 	// source is by what name the store knows the promise, if it does, once it is settled.
 	source string
 }
@@ -74,9 +77,22 @@ func (v *Vat) remotePromise(ref wire.Ref) *promise {
 	p := &promise{ref: ref}
 	v.promises[ref] = p
 	if !v.notified[ref] {
-		v.syscall(wire.Subscribe{Promise: ref})
+		v.subscribe(p, false)
 	}
 	return p
+}
+
+// subscribe has the kernel notify this vat of a promise. stored says that what waits for it is in the
+// store. One syscall for each promise and crank says all that the crank has to say.
+func (v *Vat) subscribe(p *promise, stored bool) {
+	if p.subscribedIn == v.delivered {
+		if stored {
+			v.syscalls[p.subscribedAt] = wire.Subscribe{Promise: p.ref, Stored: true}
+		}
+		return
+	}
+	p.subscribedIn, p.subscribedAt = v.delivered, len(v.syscalls)
+	v.syscall(wire.Subscribe{Promise: p.ref, Stored: stored})
 }
 
 // settle decides a promise. Settling one that is settled or that follows another changes nothing.

@@ -110,6 +110,6 @@ func (v *Vat) send(target any, msg value) *promise {
 	v.syscall(wire.Send{Target: ref, Message: wire.Message{MethArgs: methargs, Result: result.ref}})
 	v.announce()
 	// Always: only a notification makes the kernel forget the promise.
-	v.syscall(wire.Subscribe{Promise: result.ref})
+	v.subscribe(result, false)
 	return result
 }

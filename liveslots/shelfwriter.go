@@ -92,10 +92,10 @@ func (w *shelfWriter) place(key, watcher, head string, slots []any, body string)
 			continue
 		}
 		v.rows.set(linksOf(s)+watcher, []byte{})
-		// A promise that this vat's own memory decides is settled by the kernel, if memory is lost.
-		if p := v.promises[wire.Ref(s)]; p != nil && p.ours && !p.watched {
-			p.watched = true
-			v.syscall(wire.Subscribe{Promise: p.ref})
+		// The kernel has to know that what waits outlives memory. A promise that this vat's own memory decides
+		// is settled by the kernel, if memory is lost.
+		if p := v.promises[wire.Ref(s)]; p != nil {
+			v.subscribe(p, true)
 		}
 	}
 	for _, s := range had {

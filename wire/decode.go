@@ -105,8 +105,8 @@ func (r *reader) syscall() Syscall {
 		r.want("send", fields, 4)
 		return Send{Target: r.ref("target"), Message: r.message()}
 	case kindSubscribe:
-		r.want("subscribe", fields, 2)
-		return Subscribe{Promise: r.ref("promise")}
+		r.want("subscribe", fields, 3)
+		return Subscribe{Promise: r.ref("promise"), Stored: r.bool("stored")}
 	case kindResolve:
 		r.want("resolve", fields, 2)
 		return Resolve{Resolutions: r.resolutions()}

@@ -126,9 +126,10 @@ func (w *writer) syscall(s Syscall) {
 		w.ref(s.Target)
 		w.message(&s.Message)
 	case Subscribe:
-		w.array(2)
+		w.array(3)
 		w.uint(kindSubscribe)
 		w.ref(s.Promise)
+		w.bool(s.Stored)
 	case Resolve:
 		w.array(2)
 		w.uint(kindResolve)

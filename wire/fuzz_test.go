@@ -16,6 +16,7 @@ func seeds(f *testing.F) {
 		wire.Done{Number: 300, Outcome: wire.Outcome{Parked: 3, Fault: "f"}, Syscalls: []wire.Syscall{
 			wire.Send{Target: "o-1", Message: wire.Message{MethArgs: wire.CapData{Body: "#[]", Slots: []wire.Ref{"o+1"}}, Result: "p+1"}},
 			wire.Subscribe{Promise: "p-1"},
+			wire.Subscribe{Promise: "p-2", Stored: true},
 			wire.Resolve{Resolutions: []wire.Resolution{{Promise: "p-1", Rejected: true}}},
 			wire.Exit{Failure: true},
 			wire.DropImports{Refs: []wire.Ref{"o-1"}},

@@ -77,8 +77,14 @@ type Send struct {
 	Message Message
 }
 
-// Subscribe asks to be notified when a promise is settled.
-type Subscribe struct{ Promise Ref }
+// Subscribe asks to be notified when a promise is settled. To subscribe again is allowed: there is one
+// notification all the same.
+type Subscribe struct {
+	Promise Ref
+	// Stored says that what waits for the promise is in the vat's store, as of this crank: it outlives the
+	// vat's memory. It is not taken back.
+	Stored bool
+}
 
 // Resolve settles promises that the vat decides.
 type Resolve struct{ Resolutions []Resolution }

@@ -117,7 +117,7 @@ func genSyscall() *rapid.Generator[wire.Syscall] {
 		case 0:
 			return wire.Send{Target: genRef().Draw(t, "target"), Message: genMessage().Draw(t, "message")}
 		case 1:
-			return wire.Subscribe{Promise: genRef().Draw(t, "promise")}
+			return wire.Subscribe{Promise: genRef().Draw(t, "promise"), Stored: rapid.Bool().Draw(t, "stored")}
 		case 2:
 			return wire.Resolve{Resolutions: genResolutions().Draw(t, "resolutions")}
 		case 3:
@@ -326,10 +326,11 @@ func TestHostileFrames(t *testing.T) {
 		"syscall without kind":       {done(0x91, 0x90), false, "natural number"},
 		"unknown syscall":            {done(0x91, 0x91, 0), false, "unknown syscall kind 0"},
 		"too many syscalls":          {done(0xdc, 0x27, 0x11, bytes.Repeat(cat(0x92, 10, 0xa0), 10_001)), true, "10001 items"},
-		"nil for a reference":        {done(0x91, 0x92, 2, 0xc0), false, "want a string"},
-		"long reference":             {done(0x91, 0x92, 2, 0xd9, 49, strings.Repeat("1", 49)), true, "49 bytes"},
+		"nil for a reference":        {done(0x91, 0x93, 2, 0xc0, 0xc2), false, "want a string"},
+		"long reference":             {done(0x91, 0x93, 2, 0xd9, 49, strings.Repeat("1", 49), 0xc2), true, "49 bytes"},
 		"number for a truth value":   {done(0x91, 0x93, 4, 1, 0x92, 0xa0, 0x90), false, "truth value"},
 		"nil for a truth value":      {done(0x91, 0x93, 4, 0xc0, 0x92, 0xa0, 0x90), false, "truth value"},
+		"subscribe without stored":   {done(0x91, 0x92, 2, 0xa0), false, "subscribe: want 3 fields, got 2"},
 		"text for bytes":             {done(0x91, 0x93, 9, 0xa0, 0xa0), false, "want bytes"},
 		"nil for bytes":              {done(0x91, 0x93, 9, 0xa0, 0xc0), false, "want bytes"},
 		"too many slots":             {done(0x91, 0x93, 4, 0xc3, 0x92, 0xa0, 0xdc, 0x10, 0x01, bytes.Repeat([]byte{0xa0}, 4097)), true, "slots: 4097 items"},
