@@ -18,9 +18,15 @@ type Config struct {
 	Vats []Vat
 	// Limits are those of the cluster: what a vat has that says nothing else, and Bootstrap.
 	Limits Limits
-	// Source is the absolute path of the file.
+	// IO are the channels, in the order of the file.
+	IO []Channel
+	// Services are those of the kernel that Bootstrap's vat is given beside the channels, in the order of the
+	// file. Their names are distinct, and no channel's.
+	Services []Service
+	// Source is the absolute path of the file; of a configuration that stands in a declaration of system
+	// subclusters, the path of that.
 	Source string
-	// Hash is the SHA-256 of the file's content, in hex.
+	// Hash is the SHA-256 of the text of the configuration, in hex: of all the file, if it is a file's own.
 	Hash string
 
 	doc *document

@@ -105,6 +105,35 @@ func (d *decoder) choice(o object, name string, choices ...string) string {
 	return s
 }
 
+// boolean returns the truth value in the field name, or false if there is none.
+func (d *decoder) boolean(o object, name string) bool {
+	v := o.fields[name]
+	if v == nil {
+		return false
+	}
+	switch literal, _ := v.Value.(hujson.Literal); string(literal) {
+	case "true":
+		return true
+	case "false":
+	default:
+		d.problem(v, join(o.path, name), "expected true or false, got %s", kind(v))
+	}
+	return false
+}
+
+// array returns the elements of the array v, which may be nil.
+func (d *decoder) array(v *hujson.Value, path string) []hujson.Value {
+	if v == nil {
+		return nil
+	}
+	a, ok := v.Value.(*hujson.Array)
+	if !ok {
+		d.problem(v, path, "expected an array [ … ], got %s", kind(v))
+		return nil
+	}
+	return a.Elements
+}
+
 // integer returns the number in the field name, or otherwise if there is none.
 func (d *decoder) integer(o object, name string, otherwise, lowest, highest int) int {
 	v := o.fields[name]
@@ -230,13 +259,14 @@ func join(path, name string) string {
 const (
 	kindString = "a string"
 	kindNumber = "a number"
+	kindObject = "an object"
 )
 
 // kind names the kind of a value, for messages.
 func kind(v *hujson.Value) string {
 	switch v.Value.Kind() {
 	case '{':
-		return "an object"
+		return kindObject
 	case '[':
 		return "an array"
 	case '"':

@@ -23,15 +23,31 @@ const (
 type document struct {
 	name string
 	data []byte
+	// within is the path of the configuration in data, if it is not all of it, in front of the paths of fields.
+	within string
 	// places holds the offset of each field, by its dotted path.
 	places map[string]int
+	// services holds the path of what names the kernel's service, for each Service by its name.
+	services map[string]string
+}
+
+func newDocument(name string, data []byte) *document {
+	return &document{name: name, data: data, places: map[string]int{}, services: map[string]string{}}
+}
+
+// full returns the path of a field in the whole of the data.
+func (d *document) full(field string) string {
+	if d.within == "" || field == "" {
+		return d.within + field
+	}
+	return d.within + "." + field
 }
 
 // problem makes a Problem at offset.
 func (d *document) problem(offset int, field, format string, args ...any) Problem {
 	line, column := position(d.data, offset)
 	return Problem{
-		File: d.name, Line: line, Column: column, Field: field, Message: fmt.Sprintf(format, args...),
+		File: d.name, Line: line, Column: column, Field: d.full(field), Message: fmt.Sprintf(format, args...),
 	}
 }
 

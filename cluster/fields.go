@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -35,14 +34,14 @@ func (d *decoder) cluster(root *hujson.Value, cfg *Config) {
 	if o.value.Value.Kind() != '{' {
 		return
 	}
-	for _, name := range []string{"services", "io", "bundles"} {
-		if v := o.fields[name]; v != nil && !isEmpty(v) {
-			d.problem(v, name, notYet, name)
-		}
+	if v := o.fields["bundles"]; v != nil && !isEmpty(v) {
+		d.problem(v, "bundles", notYet, "bundles")
 	}
 	cfg.Limits = d.limits(o, clusterLimitFields, DefaultLimits())
 	cfg.Vats = d.vats(o, cfg.Limits)
 	cfg.Bootstrap = d.bootstrap(o, cfg.Vats)
+	cfg.IO = d.channels(o)
+	cfg.Services = d.services(o, cfg.IO)
 }
 
 func isEmpty(v *hujson.Value) bool {
@@ -151,10 +150,7 @@ func (d *decoder) worker(o object) string {
 	if !ok || given == "" {
 		return "" // the stock one
 	}
-	path := given
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(d.source), path)
-	}
+	path, where := d.absolute(given)
 	problem := ""
 	info, err := os.Stat(path)
 	switch {
@@ -167,11 +163,7 @@ func (d *decoder) worker(o object) string {
 	case info.Mode().Perm()&0o111 == 0:
 		problem = "is not executable: name a program, or make it executable"
 	default:
-		return filepath.Clean(path)
-	}
-	where := ""
-	if path != given {
-		where = " (relative to the directory of this file)"
+		return path
 	}
 	d.problem(v, join(o.path, "worker"), "the program %s%s %s", quote(given), where, problem)
 	return ""

@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/tailscale/hujson"
 )
 
 // Load reads the configuration in the file at path. Its error is [*Errors].
@@ -27,15 +30,20 @@ func Parse(name string, data []byte) (*Config, error) {
 	if err != nil {
 		return nil, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
 	}
-	doc := &document{name: name, data: data, places: map[string]int{}}
+	doc := newDocument(name, data)
 	root, err := doc.parse()
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.Sum256(data)
+	return decode(doc, source, &root, data)
+}
+
+// decode reads a configuration from its root in doc; text is the part of doc that it takes up.
+func decode(doc *document, source string, root *hujson.Value, text []byte) (*Config, error) {
+	hash := sha256.Sum256(text)
 	cfg := &Config{Source: source, Hash: hex.EncodeToString(hash[:]), doc: doc}
 	d := &decoder{doc: doc, source: source}
-	d.cluster(&root, cfg)
+	d.cluster(root, cfg)
 	if err := d.errs.err(); err != nil {
 		d.errs.partial = cfg
 		return nil, err
@@ -55,12 +63,7 @@ func (c *Config) ProblemAt(field, message string) Problem {
 }
 
 func parent(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '.' {
-			return path[:i]
-		}
-	}
-	return ""
+	return path[:max(0, strings.LastIndexAny(path, ".["))]
 }
 
 // readFile reads a regular file, and no more of it than a configuration may have, so that neither a pipe

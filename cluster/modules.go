@@ -11,22 +11,30 @@ import (
 // have, also where there were mistakes already. The argument of modules is the Worker of a [Vat]; if it
 // returns an error, that is the problem of each vat with this program. The error is [*Errors].
 func CheckModules(cfg *Config, err error, modules func(worker string) ([]string, error)) error {
-	var errs *Errors
-	switch {
-	case err == nil:
-		errs = &Errors{}
-	case !errors.As(err, &errs) || errs.partial == nil:
+	errs, cfg := resume(cfg, err)
+	if errs == nil {
 		return err
-	default:
-		cfg = errs.partial
 	}
 	errs.checkModules(cfg, modules)
 	return errs.err()
 }
 
+// resume returns the mistakes so far, and the configuration in which to look for more; or nil, if what there
+// is cannot be looked at.
+func resume(cfg *Config, err error) (*Errors, *Config) {
+	if err == nil {
+		return &Errors{partial: cfg}, cfg
+	}
+	errs := (*Errors)(nil)
+	if !errors.As(err, &errs) || errs.partial == nil {
+		return nil, nil
+	}
+	return errs, errs.partial
+}
+
 // checkable says whether it is known which module of which program a vat wants.
-func (e *Errors) checkable(v Vat) bool {
-	path := "vats." + v.Name
+func (e *Errors) checkable(cfg *Config, v Vat) bool {
+	path := cfg.doc.full("vats." + v.Name)
 	return v.Module != "" && !slices.ContainsFunc(e.Problems, func(p Problem) bool {
 		return p.Field == path || p.Field == path+".worker" || p.Field == path+".module"
 	})
@@ -39,7 +47,7 @@ func (e *Errors) checkModules(cfg *Config, modules func(worker string) ([]string
 	}
 	answers := map[string]answer{}
 	for _, v := range cfg.Vats {
-		if !e.checkable(v) {
+		if !e.checkable(cfg, v) {
 			continue
 		}
 		a, asked := answers[v.Worker]

@@ -43,8 +43,10 @@ type Errors struct {
 	// More counts the mistakes that are not listed.
 	More int
 
-	// partial is what could be read all the same, for CheckModules to find more mistakes in.
+	// partial is what could be read all the same, for CheckModules and CheckServices to find more mistakes in.
 	partial *Config
+	// system is the same of a declaration of system subclusters, for CheckSystem.
+	system *declared
 }
 
 // Error returns one line for each problem.

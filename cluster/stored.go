@@ -33,10 +33,7 @@ type storedVat struct {
 // MarshalStored returns v as bytes for the kernel's store: the same bytes for the same value. It fails only
 // if Parameters is not JSON.
 func MarshalStored(v Vat) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // parameters come back as they were
-	err := e.Encode(storedVat{
+	return encodeStored("vat", v.Name, storedVat{
 		Version:     storedVersion,
 		Name:        v.Name,
 		Module:      v.Module,
@@ -52,22 +49,14 @@ func MarshalStored(v Vat) ([]byte, error) {
 		Queue:       v.Limits.Queue,
 		Transcript:  v.Limits.Transcript,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("store vat %q: %w", v.Name, err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // UnmarshalStored is the inverse of [MarshalStored]. An error means that data is not what it wrote.
 func UnmarshalStored(data []byte) (Vat, error) {
 	var s storedVat
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(&s)
+	err := decodeStored(data, &s)
 	switch {
 	case err != nil:
-	case d.InputOffset() != int64(len(data)):
-		err = errors.New("something follows the vat")
 	case s.Version != storedVersion:
 		err = fmt.Errorf("version %d is not known", s.Version)
 	case !validVatName(s.Name):
@@ -93,4 +82,28 @@ func UnmarshalStored(data []byte) (Vat, error) {
 			Transcript: s.Transcript,
 		},
 	}, nil
+}
+
+// encodeStored returns the same bytes for the same value, which is stored under name.
+func encodeStored(what, name string, value any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // parameters come back as they were
+	if err := e.Encode(value); err != nil {
+		return nil, fmt.Errorf("store %s %q: %w", what, name, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// decodeStored reads one value without unknown fields, and nothing behind it.
+func decodeStored(data []byte, value any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(value); err != nil {
+		return err
+	}
+	if d.InputOffset() != int64(len(data)) {
+		return errors.New("something follows it")
+	}
+	return nil
 }

@@ -243,7 +243,7 @@ func vatState(v host.VatStatus) control.VatState {
 func (b *backend) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
 	cfg, err := cluster.Parse(r.Path, r.Config)
 	err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return workerModules(ctx, program) })
-	if err != nil {
+	if err = checkServed(cfg, err); err != nil {
 		return control.Subcluster{}, control.Data{}, configError(r.Path, err)
 	}
 	sub, err := b.Kernel.Launch(ctx, cfg)

@@ -27,7 +27,7 @@ func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) 
 	if a.modules != nil {
 		err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return a.modules(ctx, program) })
 	}
-	if err != nil {
+	if err = checkServed(cfg, err); err != nil {
 		return nil, configError(path, err)
 	}
 	text, err := os.ReadFile(cfg.Source)
@@ -35,6 +35,15 @@ func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) 
 		return nil, err
 	}
 	return &configFile{cfg, text}, nil
+}
+
+// checkServed completes the check of a configuration by what this version serves: no service, and no channel.
+func checkServed(cfg *cluster.Config, err error) error {
+	err = cluster.CheckServices(cfg, err, func(string) bool { return false }, nil)
+	if err == nil && len(cfg.IO) > 0 {
+		return &cluster.Errors{Problems: []cluster.Problem{cfg.ProblemAt("io", "channels are not served yet by this version: leave them out")}}
+	}
+	return err
 }
 
 // configError turns the mistakes of a configuration into an error that prints one line for each, and

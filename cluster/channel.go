@@ -1,0 +1,89 @@
+package cluster
+
+import "time"
+
+// Channel is an IO channel of a subcluster: a way between the vats and the world outside, offered to the
+// bootstrap vat as a service under the channel's name.
+type Channel struct {
+	// Name is unique among the channels and services of the configuration, and as that of a vat.
+	Name string
+	// Type says what is at the other end.
+	Type ChannelType
+	// Path is absolute and clean. A file has one. A socket without one is made in a directory of the
+	// kernel's own; one with a path has at most 107 bytes there, as the system demands.
+	Path string
+	// HostPort is the address of a listen or network channel, in normal form: lower case, an IPv6 address in
+	// brackets, a port from 1 to 65535; for listen also 0, which is any free one.
+	HostPort string
+	// Direction says who may write.
+	Direction Direction
+	// Unit is what one reading returns.
+	Unit Unit
+	// MaxUnitBytes bounds what is read or written at once.
+	MaxUnitBytes int
+	// WriteTime is how long a write may wait for a slow peer.
+	WriteTime time.Duration
+}
+
+// ChannelType says what is at the other end of a channel.
+type ChannelType string
+
+const (
+	// ChannelSocket is a Unix socket on which the kernel listens.
+	ChannelSocket ChannelType = "socket"
+	// ChannelListen is a TCP address on which the kernel listens.
+	ChannelListen ChannelType = "listen"
+	// ChannelNetwork is a TCP address to which the kernel connects.
+	ChannelNetwork ChannelType = "network"
+	// ChannelFile is a file: it is read from its beginning, and appended to.
+	ChannelFile ChannelType = "file"
+	// ChannelConsole is the standard input and output of the kernel; a configuration has one at most.
+	ChannelConsole ChannelType = "console"
+)
+
+var channelTypes = []string{
+	string(ChannelSocket), string(ChannelListen), string(ChannelNetwork), string(ChannelFile), string(ChannelConsole),
+}
+
+// Direction says which way a channel carries, seen from the vats.
+type Direction string
+
+const (
+	// DirectionIn is for reading only.
+	DirectionIn Direction = "in"
+	// DirectionOut is for writing only.
+	DirectionOut Direction = "out"
+	// DirectionInOut, the default, is for both.
+	DirectionInOut Direction = "inout"
+)
+
+// directions begin with the default.
+var directions = []string{string(DirectionInOut), string(DirectionIn), string(DirectionOut)}
+
+// Unit says what one reading of a channel returns.
+type Unit string
+
+const (
+	// UnitLine, the default, is text up to a newline, without it; writing adds one.
+	UnitLine Unit = "line"
+	// UnitString is the text that has arrived, cut at a character.
+	UnitString Unit = "string"
+	// UnitChars is one character (code point).
+	UnitChars Unit = "chars"
+	// UnitBytes is the bytes that have arrived, base64 in a vat's message.
+	UnitBytes Unit = "bytes"
+)
+
+// units begin with the default.
+var units = []string{string(UnitLine), string(UnitString), string(UnitChars), string(UnitBytes)}
+
+const (
+	maxChannels         = 64
+	maxSocketPathBytes  = 107 // the size of sun_path, without the zero byte at its end
+	defaultMaxUnitBytes = 1 << 20
+	lowestMaxUnitBytes  = 1 << 10
+	highestMaxUnitBytes = 2 << 20
+	defaultWriteTime    = 10 * time.Second
+	lowestWriteTime     = 10 * time.Millisecond
+	highestWriteTime    = time.Hour
+)
