@@ -167,6 +167,22 @@ func TestUnusualFiles(t *testing.T) {
 		{"brackets in strings and comments", strings.Replace(deep(1), `[`, "[ /* "+nested+" */ \"\\\""+nested+"\"//"+nested+"\n", 1), ""},
 		{"too many values", "[" + strings.Repeat("0,", 200_000) + "]", "1:200001: the file has more than 100000 values"},
 		{"too many vats", many.String(), "1:29: vats: there are 1001 vats: the limit is 1000"},
+		{
+			"too many channels", with(`"io": {` + numbered(65, `"c%d": {"type": "socket"},`) + `}`),
+			"1:58: io: there are 65 channels: the limit is 64",
+		},
+		{"64 channels", with(`"io": {` + numbered(64, `"c%d": {"type": "socket"},`) + `}`), ""},
+		{
+			"too many services", with(`"services": [` + numbered(65, `"c%d",`) + `]`),
+			"1:64: services: there are 65 services: the limit is 64",
+		},
+		{"64 services", with(`"services": [` + numbered(64, `"c%d",`) + `]`), ""},
+		{
+			"too many hosts", with(`"services": [{"name": "web", "service": "fetch", "hosts": [` + numbered(257, `"c%d",`) + `]}]`),
+			"1:110: services[0].hosts: there are 257 hosts: the limit is 256",
+		},
+		{"256 hosts", with(`"services": [{"name": "web", "service": "fetch", "hosts": [` + numbered(256, `"c%d",`) + `]}]`), ""},
+		{"longest path of a socket", with(`"io": {"a": {"type": "socket", "path": "/` + strings.Repeat("x", 106) + `"}}`), ""},
 		{"line break in a string", "{\"bootstrap\": \"a\nb\"}", `1:15: this string is not JSON: write \\ for a backslash, \n for a line break`},
 		{
 			"zero byte in a path", "{\"bootstrap\":\"a\",\"vats\":{\"a\":{\"module\":\"m\",\"worker\":\"a\\u0000b\"}}}",
@@ -191,6 +207,20 @@ func TestUnusualFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// with makes a configuration with more fields.
+func with(fields string) string {
+	return `{"bootstrap": "a", "vats": {"a": {"module": "m"}}, ` + fields + `}`
+}
+
+// numbered repeats format for the numbers below n.
+func numbered(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
 }
 
 func TestUnreadableFiles(t *testing.T) {

@@ -139,7 +139,7 @@ func (d *decoder) subcluster(e entry, path string) declaredPart {
 			return p
 		}
 		_, where := d.absolute(given)
-		name := given
+		name := filepath.Clean(given)
 		if where != "" {
 			name = filepath.Join(filepath.Dir(d.doc.name), given)
 		}
