@@ -28,6 +28,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/supervisor"
@@ -56,6 +57,17 @@ type Config struct {
 	// MaxWorkers is the number of idle workers above which the least recently used are stopped, if
 	// nothing of their vats lives in their memory; 200 if zero.
 	MaxWorkers int
+	// Services are those of the kernel, by name; Kinds those of which each subcluster has objects of its own,
+	// IO channels among them.
+	Services map[string]Service
+	Kinds    map[string]Kind
+	// System declares the system subclusters of this run. If it is nil, those that there are stay, suspended.
+	System *cluster.System
+	// UpgradeSystem applies a declaration that has changed to what runs.
+	UpgradeSystem bool
+	// CheckConfig completes [cluster.Parse], whose results it takes, by what needs worker programs to be asked;
+	// nil checks nothing more.
+	CheckConfig func(ctx context.Context, cfg *cluster.Config, err error) error
 	// Paused makes a kernel that begins no crank: for looking at a state.
 	Paused bool
 	// FreeBytes tells the free space where the store is; nil if that cannot run out.
@@ -94,6 +106,11 @@ type Kernel struct {
 	buried     map[kernel.SubID]bool                 // Gone is durable
 	rehearsals map[*supervisor.Worker]*rehearsal
 	expiring   bool // a timer will call expire
+	// suspended are the subclusters whose vats are not run: their channels are not there yet, or they are not
+	// declared in this run.
+	suspended map[kernel.SubID]bool
+	reloads   map[kernel.SubID]*reload // subclusters that are loaded anew
+	services  services
 }
 
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
@@ -121,8 +138,13 @@ func Open(cfg Config) (*Kernel, error) {
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
+		suspended: map[kernel.SubID]bool{}, reloads: map[kernel.SubID]*reload{},
 	}
 	k.group.init(k)
+	k.services.init()
+	if err := k.registerFacet(); err != nil {
+		return nil, err
+	}
 	if err := k.recover(); err != nil {
 		return nil, err
 	}
@@ -193,7 +215,7 @@ func (k *Kernel) recover() error {
 		k.apply(c)
 	}
 	k.working = true
-	return nil
+	return k.findSystem()
 }
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
@@ -205,6 +227,11 @@ func (k *Kernel) Run(ctx context.Context) error {
 	defer close(k.done)
 	go k.group.run()
 	k.guard(k.expire)
+	if !k.cfg.Paused {
+		k.guard(func() { k.fail(k.resume()) })
+		k.guard(k.startSystem)
+		k.guard(k.reloadNext)
+	}
 	for k.fatal == nil && !k.stopping {
 		k.guard(k.pump)
 		k.guard(k.group.flush)
@@ -217,6 +244,8 @@ func (k *Kernel) Run(ctx context.Context) error {
 			k.guard(func() { k.event(e) })
 		case err := <-k.group.committed:
 			k.guard(func() { k.group.release(err) })
+		case <-k.services.replied:
+			k.takeReplies()
 		case <-k.more():
 		}
 		k.drain()
@@ -278,6 +307,9 @@ func (k *Kernel) close() error {
 	k.stopping = true
 	if k.fatal == nil {
 		k.finishFlights()
+	}
+	k.closeServices()
+	if k.fatal == nil {
 		k.group.flushAll()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -356,6 +388,14 @@ func (k *Kernel) apply(c kernel.Commit) {
 			k.whenDurable(func() { k.launchSettled(e) })
 		case kernel.Gone:
 			k.whenDurable(func() { k.subGone(e.Sub) })
+		case kernel.Invoke:
+			k.whenDurable(func() { k.invoke(e) })
+		case kernel.CancelCall:
+			k.cancelCall(e)
+		case kernel.EndService:
+			k.whenDurable(func() { k.endService(e) })
+		case kernel.UnitBack:
+			k.unitBack(e.Service)
 		default:
 			panic(fmt.Sprintf("host: unknown effect %T", e))
 		}
@@ -394,6 +434,8 @@ func (k *Kernel) trace(e kernel.Event) {
 		k.log.Warn("transcript full: until it is quiescent the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
 	case kernel.MemoryLost:
 		k.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
+	case kernel.ServiceFailed:
+		k.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Service, "call", e.Call, "why", e.Why)
 	case kernel.VatStopped:
 		k.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
 	case kernel.VatTerminated:

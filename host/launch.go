@@ -3,55 +3,211 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
 )
 
 // Launch begins a subcluster and returns when bootstrap has answered. If the launch fails, for whatever
 // reason, the error says why, and nothing of it is left.
 func (k *Kernel) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subcluster, error) {
-	l := kernel.Launch{Bootstrap: cfg.Bootstrap, Source: cfg.Source, Hash: cfg.Hash}
-	for _, v := range cfg.Vats {
-		stored, err := cluster.MarshalStored(v)
-		if err != nil {
-			return kernel.Subcluster{}, err
-		}
-		l.Vats = append(l.Vats, kernel.LaunchVat{
-			Name: v.Name, Config: stored, MaxQueue: uint64(v.Limits.Queue), MaxRestarts: uint64(v.MaxRestarts),
-			MaxRecords: uint64(v.Limits.Transcript),
-			Never:      v.Restart == cluster.RestartNever, StopOnFault: v.OnFault == cluster.FaultStop,
-		})
-	}
 	return ask(ctx, k, func(done func(kernel.Subcluster, error)) {
-		if k.diskFull {
-			done(kernel.Subcluster{}, ErrDiskFull)
+		k.launch(launch{cfg: cfg}, done)
+	})
+}
+
+// launch is what is known of a launch that begins.
+type launch struct {
+	cfg *cluster.Config
+	// system is the name of a system subcluster.
+	system string
+	// by is the call that waits for it.
+	by callID
+	// replaces is the subcluster that is loaded anew.
+	replaces kernel.SubID
+}
+
+// launch begins a launch; done is called in the loop when it is over.
+func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
+	fail := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
+	if k.diskFull {
+		done(kernel.Subcluster{}, ErrDiskFull)
+		return
+	}
+	ml, err := k.machineLaunch(l)
+	if err != nil {
+		fail(err)
+		return
+	}
+	id, c, err := k.machine.Launch(ml)
+	if err != nil {
+		fail(err)
+		return
+	}
+	k.log.Info("launch begun", "subcluster", id, "vats", len(l.cfg.Vats), "system", l.system)
+	k.launches[id] = func(failure string) {
+		delete(k.services.calls, l.by) // the machine has answered it
+		if failure != "" {
+			k.whenGone(id, func() { done(kernel.Subcluster{}, &LaunchError{id, failure}) })
 			return
 		}
-		id, c, err := k.machine.Launch(l)
+		sub, _, err := k.machine.Subcluster(id)
+		done(sub, err)
+	}
+	own := slices.DeleteFunc(slices.Clone(ml.Services), func(s kernel.LaunchService) bool { return s.Global != "" })
+	if len(own) > 0 {
+		k.suspended[id] = true // until its channels are there
+	}
+	k.apply(c)
+	if len(own) > 0 {
+		// What is made must be known to the next kernel, which may have to unmake it.
+		k.whenDurable(func() { k.openServices(id) })
+	}
+	k.after(l.cfg.Limits.Bootstrap, func() {
+		k.failLaunch(id, fmt.Sprintf("bootstrap has not settled within %s (limits.bootstrap)", l.cfg.Limits.Bootstrap))
+	})
+}
+
+func (k *Kernel) failLaunch(id kernel.SubID, why string) {
+	c, err := k.machine.FailLaunch(id, why)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.apply(c)
+}
+
+// machineLaunch makes the machine's order of a configuration. Unknown services, and those that this
+// subcluster may not have, are refused in the same words.
+func (k *Kernel) machineLaunch(l launch) (kernel.Launch, error) {
+	cfg := l.cfg
+	out := kernel.Launch{
+		Bootstrap: cfg.Bootstrap, Source: cfg.Source, Hash: cfg.Hash, System: l.system, By: l.by.service, ByCall: l.by.number, Replaces: l.replaces,
+	}
+	for _, v := range cfg.Vats {
+		lv, err := launchVat(v)
 		if err != nil {
-			k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) })
-			return
+			return kernel.Launch{}, err
 		}
-		k.log.Info("launch begun", "subcluster", id, "vats", len(l.Vats))
-		k.launches[id] = func(failure string) {
-			if failure != "" {
-				k.whenGone(id, func() { done(kernel.Subcluster{}, &LaunchError{id, failure}) })
-				return
+		out.Vats = append(out.Vats, lv)
+	}
+	for _, c := range cfg.IO {
+		if k.cfg.Kinds[KindIO].Open == nil {
+			return kernel.Launch{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("io.%s: this kernel serves no IO channels", c.Name)}
+		}
+		stored, err := cluster.MarshalStoredChannel(c)
+		if err != nil {
+			return kernel.Launch{}, err
+		}
+		out.Services = append(out.Services, kernel.LaunchService{Name: c.Name, New: kernel.NewService{Kind: KindIO, Config: stored}})
+	}
+	for _, s := range cfg.Services {
+		stored, err := cluster.MarshalStoredService(s)
+		if err != nil {
+			return kernel.Launch{}, err
+		}
+		switch {
+		case k.ofOwnKind(s.Service):
+			out.Services = append(out.Services, kernel.LaunchService{Name: s.Name, New: kernel.NewService{Kind: s.Service, Config: stored}})
+		case k.mayHave(s.Service, l.system != ""):
+			out.Services = append(out.Services, kernel.LaunchService{Name: s.Name, Global: s.Service})
+		default:
+			return kernel.Launch{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("no registered kernel service %q", s.Service)}
+		}
+	}
+	var err error
+	out.Config, err = marshalConfig(cfg)
+	return out, err
+}
+
+// KindIO is the kind of IO channels. They are not among the services that a configuration can name.
+const KindIO = "io"
+
+// ofOwnKind says whether each subcluster has an object of its own of a service.
+func (k *Kernel) ofOwnKind(name string) bool {
+	kind := k.cfg.Kinds[name]
+	return kind.Open != nil && kind.Service
+}
+
+// mayHave says whether a service is registered in this run for such a subcluster.
+func (k *Kernel) mayHave(name string, system bool) bool {
+	s, ok := k.cfg.Services[name]
+	return ok && (system || !s.SystemOnly)
+}
+
+// ServiceNames lists the services that a configuration may name.
+func (k *Kernel) ServiceNames(system bool) []string {
+	var names []string
+	for name := range k.cfg.Services {
+		if k.mayHave(name, system) {
+			names = append(names, name)
+		}
+	}
+	for name := range k.cfg.Kinds {
+		if k.ofOwnKind(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func launchVat(v cluster.Vat) (kernel.LaunchVat, error) {
+	stored, err := cluster.MarshalStored(v)
+	return kernel.LaunchVat{
+		Name: v.Name, Config: stored, MaxQueue: uint64(v.Limits.Queue), MaxRestarts: uint64(v.MaxRestarts),
+		MaxRecords: uint64(v.Limits.Transcript),
+		Never:      v.Restart == cluster.RestartNever, StopOnFault: v.OnFault == cluster.FaultStop,
+	}, err
+}
+
+// openServices makes the objects of a subcluster that is being launched, beside the loop, and then lets its
+// vats begin.
+func (k *Kernel) openServices(id kernel.SubID) {
+	list, err := k.machine.ServicesOf(id)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.aside(func() {
+		objects := make([]service.Object, len(list))
+		failure := ""
+		for i, s := range list {
+			if objects[i], err = k.cfg.Kinds[s.Kind].Open(k.opening(s)); err != nil {
+				failure = fmt.Sprintf("%s: %v", s.Name, err)
+				break
 			}
-			sub, _, err := k.machine.Subcluster(id)
-			done(sub, err)
 		}
-		k.apply(c)
-		k.after(cfg.Limits.Bootstrap, func() {
-			c, err := k.machine.FailLaunch(id, fmt.Sprintf("bootstrap has not settled within %s (limits.bootstrap)", cfg.Limits.Bootstrap))
+		k.services.later(func() {
+			sub, found, err := k.machine.Subcluster(id)
 			if err != nil {
 				k.fail(err)
+			}
+			if failure != "" || k.stopping || !found || sub.State != "launching" {
+				for _, o := range objects {
+					k.closeExports([]service.Export{{Object: o}})
+				}
+				if failure != "" && !k.stopping {
+					k.failLaunch(id, failure)
+				}
 				return
 			}
-			k.apply(c)
+			for i, s := range list {
+				k.services.bound[s.KRef] = &binding{objects[i], id}
+			}
+			k.unsuspend(sub)
 		})
 	})
+}
+
+// unsuspend lets the vats of a subcluster go on.
+func (k *Kernel) unsuspend(sub kernel.Subcluster) {
+	delete(k.suspended, sub.ID)
+	for _, v := range sub.Vats {
+		k.wake(v.Vat)
+	}
 }
 
 // LaunchError says why a launch failed. Nothing of the subcluster is left.
@@ -97,11 +253,16 @@ func (k *Kernel) whenGone(id kernel.SubID, f func()) {
 func (k *Kernel) subGone(id kernel.SubID) {
 	k.log.Info("subcluster removed", "subcluster", id)
 	k.buried[id] = true
+	delete(k.suspended, id)
 	k.tellGone(id)
+	k.reloadNext()
 }
 
 func (k *Kernel) tellGone(id kernel.SubID) {
 	if !k.buried[id] {
+		return
+	}
+	if k.services.closing[id] > 0 {
 		return
 	}
 	for _, sub := range k.leaving { // is one of them there? The order does not matter

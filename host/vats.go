@@ -99,6 +99,9 @@ func (k *Kernel) step(v *vat) error {
 	if v.crank != nil || v.paused {
 		return nil // its end wakes the vat
 	}
+	if len(k.suspended) > 0 && k.suspended[k.subOf(v)] {
+		return nil // so does the end of that
+	}
 	s, err := k.machine.Begin(v.id, nowMillis(), rand.Uint64(), v.holding)
 	switch {
 	case err != nil:
@@ -116,6 +119,20 @@ func (k *Kernel) step(v *vat) error {
 		v.worker.Deliver(s.Crank.Deliver)
 	}
 	return nil
+}
+
+// subOf finds the subcluster of a vat.
+func (k *Kernel) subOf(v *vat) kernel.SubID {
+	if v.sub == "" {
+		row, found, err := k.machine.Vat(v.id)
+		if err != nil {
+			k.fail(err)
+		}
+		if found {
+			v.sub = row.Sub
+		}
+	}
+	return v.sub
 }
 
 // start starts a worker for a vat that has something to do.

@@ -37,7 +37,12 @@ type CancelCall struct {
 }
 
 // EndService says that a service object is gone: what is behind it, a connection say, is to be closed.
-type EndService struct{ Service KRef }
+type EndService struct {
+	Service    KRef
+	Sub        SubID
+	Name, Kind string
+	Config     []byte
+}
 
 // UnitBack says that a unit went back to the head of a channel's input: a call that waits for one gets it
 // with [Machine.TakeUnit].

@@ -382,6 +382,13 @@ func (c *checker) services() {
 			c.bad("I15: %s is the system subcluster %s, which is %q", rest, s.system, b)
 		}
 	})
+	c.scan("h.", func(rest string, b []byte) {
+		var cfg config
+		cfg.decode(dec, "h."+rest, b)
+		if _, ok := c.t.get(keySub(SubID(rest))); !ok && !cfg.reload {
+			c.bad("I15: there is a configuration of %s, which is gone", rest)
+		}
+	})
 	asked := map[string]bool{}
 	c.scan("f.", func(rest string, _ []byte) { asked[rest] = true })
 	for k, p := range sorted(c.promises) {

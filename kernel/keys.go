@@ -38,6 +38,7 @@ import (
 //	f.<vat>.<kp>      the vat waits for a call of a service object, or has not been told its result
 //	j.<ko>.<n>        unit n of a channel's input, which goes back to the head: who read it has lost its memory
 //	g.<name>          system subcluster of that name
+//	h.<sub>           configuration of the subcluster, to launch it again, and whether that is under way
 //	work              head and tail of the kernel's own work
 //	w.<n>             item of the kernel's own work: what a commit left to do in slices
 //
@@ -131,6 +132,7 @@ func keyAsked(v VatID, k KRef) string          { return "f." + string(v) + "." +
 func prefixAsked(v VatID) string               { return "f." + string(v) + "." }
 func prefixUnits(k KRef) string                { return "j." + string(k) + "." }
 func keySystem(name string) string             { return "g." + name }
+func keyConfig(s SubID) string                 { return "h." + string(s) }
 
 // keyUnit has digits enough that units are found in their order.
 func keyUnit(k KRef, n uint64) string { return prefixUnits(k) + fmt.Sprintf("%020d", n) }

@@ -32,6 +32,10 @@ type Launch struct {
 	// out settles the call, in the same commit.
 	By     KRef
 	ByCall uint64
+	// Config is kept with the subcluster; see [Machine.Reload].
+	Config []byte
+	// Replaces is the subcluster of which this is the reload; empty otherwise.
+	Replaces SubID
 	// Source and Hash tell where the configuration came from.
 	Source, Hash string
 }
@@ -53,6 +57,8 @@ const GlobalKind = "service"
 type Subcluster struct {
 	ID   SubID
 	Root KRef
+	// Bootstrap is the bootstrap vat.
+	Bootstrap VatID
 	// State is launching, running, failed or terminating.
 	State        string
 	Vats         []SubclusterVat
@@ -89,7 +95,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 		return "", Commit{}, refuse(CodeNotFound, "nobody waits for the launch any more")
 	}
 	s = SubID("s" + num(t.allocate("s")))
-	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats)), system: l.System, by: l.By, byCall: l.ByCall}
+	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats)), system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
 	vats := &capdata.Record{}
 	var roots []KRef
 	for _, lv := range slices.SortedFunc(slices.Values(l.Vats), func(a, b LaunchVat) int { return strings.Compare(a.Name, b.Name) }) {
@@ -121,6 +127,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	result := t.newPromise("", 0)
 	t.promise(result).launch = s
 	t.hold(result) // the launch waits for it
+	t.setConfig(s, &config{config: l.Config, system: l.System})
 	t.setSub(s, sub)
 	t.route(message{target: sub.root, methArgs: Data{Body: body, Slots: roots}, result: result}, false)
 	return s, t.done(), nil
@@ -145,11 +152,14 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 	t.hold(root)
 	row := &vatRow{name: lv.Name, sub: s, root: root, config: lv.Config}
 	t.create(keyVat(v), row.encode(t.m.enc))
-	u := t.runs.create(KRef(v), &run{
-		maxQueue: lv.MaxQueue, maxRestarts: lv.MaxRestarts, maxRecords: lv.MaxRecords, never: lv.Never, stopOnFault: lv.StopOnFault,
-	})
+	u := t.runs.create(KRef(v), &run{})
+	u.setPolicy(lv)
 	t.push(v, u, item{kind: itemStart})
 	return root
+}
+
+func (u *run) setPolicy(lv LaunchVat) {
+	u.maxQueue, u.maxRestarts, u.maxRecords, u.never, u.stopOnFault = lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault
 }
 
 func (t *tx) countVats() int {
@@ -211,6 +221,10 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 func (t *tx) launched(s SubID, sub *subcluster) {
 	if sub.state == subLaunching && sub.settled && sub.unstarted == 0 {
 		sub.state = subRunning
+		if sub.replaces != "" {
+			t.delete(keyConfig(sub.replaces))
+			sub.replaces = ""
+		}
 		t.answerLaunch(sub, func() Completion { return launchValue(s, sub) })
 		t.setSub(s, sub)
 		t.effect(LaunchSettled{Sub: s})
@@ -309,7 +323,7 @@ func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 
 func (sub *subcluster) export(s SubID) Subcluster {
 	out := Subcluster{
-		ID: s, Root: sub.root, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: sub.result,
+		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: sub.result,
 		State: [...]string{"launching", "running", "failed", "terminating"}[sub.state],
 	}
 	for _, m := range sub.members {

@@ -186,6 +186,8 @@ type subcluster struct {
 	services uint64
 	// system is the name of a system subcluster; empty for others.
 	system string
+	// replaces is the subcluster whose reload this is, until it runs.
+	replaces SubID
 	// by and byCall are the call of the kernel facet that launched it, and waits for that.
 	by     KRef
 	byCall uint64
@@ -494,7 +496,7 @@ func (u *run) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (s *subcluster) encode(r *rowEncoder) []byte {
-	return r.row(15, func() {
+	return r.row(16, func() {
 		r.uint(uint64(s.state))
 		r.str(string(s.bootstrap))
 		r.str(string(s.root))
@@ -513,11 +515,12 @@ func (s *subcluster) encode(r *rowEncoder) []byte {
 		r.str(s.system)
 		r.str(string(s.by))
 		r.uint(s.byCall)
+		r.str(string(s.replaces))
 	})
 }
 
 func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 15)
+	r.open(key, b, 16)
 	*s = subcluster{state: subState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
 	for range r.arr() / 2 {
 		s.members = append(s.members, member{name: r.str(), vat: VatID(r.str())})
@@ -526,6 +529,7 @@ func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 	s.source, s.hash, s.why = r.str(), r.str(), r.str()
 	s.result = r.data()
 	s.services, s.system, s.by, s.byCall = r.uint(), r.str(), KRef(r.str()), r.uint()
+	s.replaces = SubID(r.str())
 }
 
 func (i *item) encode(r *rowEncoder) []byte {
@@ -599,77 +603,4 @@ func (p *poisoned) encode(r *rowEncoder) []byte {
 func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
 	r.open(key, b, 9)
 	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), code: r.str(), why: r.str()}
-}
-
-// service is the row of a service object.
-type service struct {
-	name, kind    string
-	sub           SubID // empty: it belongs to the kernel
-	config, state []byte
-	holds         []KRef
-	// ended says that it is being removed: nothing reaches it any more. more says that an item of the
-	// kernel's work will begin more calls.
-	ended, more bool
-	// The items of its queue lie between head and tail. calls counts those begun and not done, next numbers
-	// the next one.
-	head, tail, calls, next uint64
-	// units counts the units that go back to the head of its input, nextUnit numbers all units.
-	units, nextUnit uint64
-}
-
-func (s *service) encode(r *rowEncoder) []byte {
-	return r.row(14, func() {
-		r.str(s.name)
-		r.str(s.kind)
-		r.str(string(s.sub))
-		r.bytes(s.config)
-		r.bytes(s.state)
-		list(r, s.holds)
-		r.bool(s.ended)
-		r.bool(s.more)
-		for _, n := range []uint64{s.head, s.tail, s.calls, s.next, s.units, s.nextUnit} {
-			r.uint(n)
-		}
-	})
-}
-
-func (s *service) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 14)
-	*s = service{name: r.str(), kind: r.str(), sub: SubID(r.str()), config: r.bytes(), state: r.bytes(), holds: names[KRef](r), ended: r.bool(), more: r.bool()}
-	for _, n := range []*uint64{&s.head, &s.tail, &s.calls, &s.next, &s.units, &s.nextUnit} {
-		*n = r.uint()
-	}
-	if s.head > s.tail {
-		r.corrupt(fmt.Errorf("impossible state"))
-	}
-}
-
-// serviceCall is a call of a service object that was begun.
-type serviceCall struct {
-	at  int64 // when it was begun
-	msg message
-}
-
-func (c *serviceCall) encode(r *rowEncoder) []byte {
-	return r.row(6, func() { r.uint(uint64(c.at)); r.message(c.msg) })
-}
-
-func (c *serviceCall) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 6)
-	*c = serviceCall{at: int64(r.uint()), msg: r.message()}
-}
-
-// unit is a unit of input that goes back to the head of its channel.
-type unit struct {
-	class string
-	value Data
-}
-
-func (u *unit) encode(r *rowEncoder) []byte {
-	return r.row(3, func() { r.str(u.class); r.data(u.value) })
-}
-
-func (u *unit) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 3)
-	*u = unit{class: r.str(), value: r.data()}
 }

@@ -46,7 +46,7 @@ func (t *tx) endService(k KRef) {
 	}
 	t.hold(k)
 	t.addWork(work{kind: workEndService, promise: k})
-	t.effect(EndService{k})
+	t.effect(EndService{k, s.sub, s.name, s.kind, s.config})
 }
 
 // EndService removes a service object, a connection say: what is pending rejects, and so does what comes
@@ -163,6 +163,9 @@ func (t *tx) endSub(s SubID, sub *subcluster) {
 	}
 	t.releaseData(sub.result)
 	t.delete(keySub(s))
+	if c := t.config(s); c != nil && !c.reload {
+		t.delete(keyConfig(s))
+	}
 	t.effect(Gone{s})
 }
 
@@ -237,6 +240,21 @@ func (m *Machine) Services() (out []Service, err error) {
 		var s service
 		s.decode(m.dec, key, b)
 		out = append(out, s.export(KRef(key[len("k."):])))
+	}
+}
+
+// ServicesOf lists the service objects of a subcluster.
+func (m *Machine) ServicesOf(id SubID) (out []Service, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, _ := t.next(prefixServicesOf(id), after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		k := KRef(key[len(prefixServicesOf(id)):])
+		out = append(out, t.services.look(t, k).export(k))
 	}
 }
 

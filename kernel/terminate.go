@@ -20,15 +20,19 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 		t.failLaunch(s, "the subcluster was terminated")
 		return t.done(), nil
 	}
+	t.terminate(s, sub, "its subcluster was terminated")
+	return t.done(), nil
+}
+
+func (t *tx) terminate(s SubID, sub *subcluster, why string) {
 	if sub.state == subRunning {
 		sub.state = subTerminating
 		t.setSub(s, sub)
 		t.leave(s, sub)
 	}
 	for i := len(sub.members) - 1; i >= 0; i-- {
-		t.kill(sub.members[i].vat, "its subcluster was terminated")
+		t.kill(sub.members[i].vat, why)
 	}
-	return t.done(), nil
 }
 
 // kill makes a vat dead from this instant, and leaves the rest to the kernel's own work.

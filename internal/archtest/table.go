@@ -36,6 +36,7 @@ func Table() []Row {
 		{Package: "storage/storagetest", About: "The suite that every store passes", Imports: []string{"storage"}, NoLink: pure},
 		{Package: "storage/badgerstore", About: "The durable store", Imports: []string{"storage"}, NoLink: []string{plugin, grpc, cobra}},
 		{Package: "cluster", About: "Cluster configuration: types, parsing, validation", NoLink: pure},
+		{Package: "service", About: "Kernel services: what one is, any Go value as one, the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
 		{
 			Package: "kernel", About: "The state machine: queues, promises, c-lists, counts, subclusters, host calls",
 			Imports: []string{"capdata", "wire", "storage", "cluster"}, Pure: true, NoLink: pure,
@@ -43,7 +44,7 @@ func Table() []Row {
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire"}, NoLink: worker},
 		{
 			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
-			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "supervisor"}, NoLink: []string{badger, cobra},
+			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "supervisor", "service"}, NoLink: []string{badger, cobra},
 		},
 		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire"}, NoLink: worker},
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire"}, NoLink: []string{badger, plugin, grpc, cobra}},

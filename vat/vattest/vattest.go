@@ -164,7 +164,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 			k.stop(e.Vat)
 		case kernel.LaunchSettled:
 			k.failure = e.Failure
-		case kernel.Answer, kernel.Gone:
+		case kernel.Answer, kernel.Gone, kernel.Invoke, kernel.CancelCall, kernel.EndService, kernel.UnitBack:
 			// whoever wants to know looks
 		}
 	}

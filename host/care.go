@@ -1,0 +1,240 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/supervisor"
+)
+
+// Revoke makes an object refuse every message from now on, those in queues included. It cannot be undone.
+func (k *Kernel) Revoke(ctx context.Context, kref kernel.KRef) error {
+	return change(ctx, k, func() (kernel.Commit, error) { return k.machine.Revoke(kref) })
+}
+
+// IsRevoked says whether an object is revoked.
+func (k *Kernel) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
+	return look(ctx, k, func() (bool, error) { return k.machine.Revoked(kref) })
+}
+
+// look asks the machine something.
+func look[T any](ctx context.Context, k *Kernel, f func() (T, error)) (T, error) {
+	return ask(ctx, k, func(done func(T, error)) {
+		v, err := f()
+		if err != nil {
+			k.refuse(err, func(err error) { done(v, err) })
+			return
+		}
+		done(v, nil)
+	})
+}
+
+// Inspect tells what a reference is, and who has to do with it.
+func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
+	return look(ctx, k, func() (kernel.Inspection, error) {
+		in, found, err := k.machine.Inspect(kref)
+		if err == nil && !found {
+			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no object or promise %s", kref)}
+		}
+		return in, err
+	})
+}
+
+// TerminateVat ends one vat. Its subcluster goes on without it, and ends with the last one.
+func (k *Kernel) TerminateVat(ctx context.Context, v kernel.VatID) error {
+	return change(ctx, k, func() (kernel.Commit, error) { return k.machine.TerminateVat(v) })
+}
+
+// TerminateAll removes all subclusters, and returns when nothing is left of them.
+func (k *Kernel) TerminateAll(ctx context.Context) error {
+	subs, err := look(ctx, k, k.machine.Subclusters)
+	if err != nil {
+		return err
+	}
+	for _, s := range slices.Backward(subs) {
+		if err := k.Terminate(ctx, s.ID); err != nil && codeOf(err) != kernel.CodeNotFound {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reset removes all subclusters and begins another epoch, so that every ticket handed out before is unknown.
+// Then the declared system subclusters are launched again. Numbers are not used twice: no name that somebody
+// has kept comes to mean something else.
+func (k *Kernel) Reset(ctx context.Context) error {
+	if err := k.TerminateAll(ctx); err != nil {
+		return err
+	}
+	err := change(ctx, k, func() (kernel.Commit, error) { return k.machine.NewEpoch(newEpoch()) })
+	if err == nil {
+		k.post(k.startSystem)
+	}
+	return err
+}
+
+// Collect does what earlier commits have left to be done, and returns when there is nothing more of it.
+func (k *Kernel) Collect(ctx context.Context) error {
+	_, err := ask(ctx, k, func(done func(struct{}, error)) {
+		var step func()
+		step = func() {
+			if k.working && !k.stopping {
+				k.services.later(step)
+				return
+			}
+			k.whenDurable(func() { done(struct{}{}, nil) })
+		}
+		step()
+	})
+	return err
+}
+
+// PingVat asks the worker of a vat whether its process is well, and answers pong. A vat without a process is
+// well, too: it needs none.
+func (k *Kernel) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
+	w, err := look(ctx, k, func() (*supervisor.Worker, error) {
+		_, found, err := k.machine.Vat(id)
+		if err == nil && !found {
+			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)}
+		}
+		if v := k.vats[id]; v != nil && v.up {
+			return v.worker, err
+		}
+		return nil, err
+	})
+	if err != nil {
+		return "", err
+	}
+	if w != nil {
+		if err := w.Ping(ctx); err != nil {
+			return "", err
+		}
+	}
+	return "pong", nil
+}
+
+// ServiceStatus is a service object, or a service of this run that nobody was given yet.
+type ServiceStatus struct {
+	kernel.Service
+	// SystemOnly and Registered are of services that are known by name.
+	SystemOnly, Registered bool
+	// Where says where the other end of a channel is, Connected that there is a peer.
+	Where     string
+	Connected bool
+}
+
+// Placed is implemented by objects that have another end: an IO channel, a connection.
+type Placed interface {
+	// Where is the path or address.
+	Where() string
+	// Connected says whether somebody is there.
+	Connected() bool
+}
+
+// ServiceList describes all service objects.
+func (k *Kernel) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
+	return look(ctx, k, func() ([]ServiceStatus, error) {
+		list, err := k.machine.Services()
+		if err != nil {
+			return nil, err
+		}
+		var out []ServiceStatus
+		for _, s := range list {
+			st := ServiceStatus{Service: s, Registered: k.services.bound[s.KRef] != nil}
+			if s.Kind == kernel.GlobalKind {
+				r, ok := k.cfg.Services[s.Name]
+				st.Registered, st.SystemOnly = ok, r.SystemOnly
+			}
+			if p, ok := objectOf(k.services.bound[s.KRef]).(Placed); ok {
+				st.Where, st.Connected = p.Where(), p.Connected()
+			}
+			out = append(out, st)
+		}
+		for name, r := range k.cfg.Services { // sorted below
+			if !slices.ContainsFunc(out, func(s ServiceStatus) bool { return s.Kind == kernel.GlobalKind && s.Name == name }) {
+				out = append(out, ServiceStatus{
+					Service: kernel.Service{Name: name, Kind: kernel.GlobalKind}, Registered: true, SystemOnly: r.SystemOnly,
+				})
+			}
+		}
+		slices.SortFunc(out, func(a, b ServiceStatus) int {
+			if a.Name != b.Name {
+				return compare(a.Name, b.Name)
+			}
+			return compare(string(a.KRef), string(b.KRef))
+		})
+		return out, nil
+	})
+}
+
+// compare orders names with numbers in them as a person would: by length first.
+func compare(a, b string) int {
+	if n := len(a) - len(b); n != 0 {
+		return n
+	}
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// SystemStatus is a system subcluster, declared or there.
+type SystemStatus struct {
+	Name     string
+	Sub      kernel.SubID
+	Root     kernel.KRef
+	State    string // running, launching, suspended, failed; failed if it is declared and not there
+	Declared bool
+	Changed  bool
+}
+
+// SystemList describes the system subclusters.
+func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
+	return look(ctx, k, func() ([]SystemStatus, error) {
+		subs, err := k.machine.Subclusters()
+		if err != nil {
+			return nil, err
+		}
+		var out []SystemStatus
+		hashes := map[string]string{}
+		if k.cfg.System != nil {
+			for _, d := range k.cfg.System.Subclusters {
+				hashes[d.Name] = d.Config.Hash
+				out = append(out, SystemStatus{Name: d.Name, State: "failed", Declared: true})
+			}
+		}
+		for _, s := range subs {
+			if s.System == "" || (s.State != "running" && s.State != "launching") {
+				continue
+			}
+			i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == s.System })
+			if i < 0 {
+				i = len(out)
+				out = append(out, SystemStatus{Name: s.System})
+			}
+			st := &out[i]
+			st.Sub, st.Root, st.State = s.ID, s.Root, s.State
+			if k.suspended[s.ID] && s.State == "running" {
+				st.State = "suspended"
+			}
+			st.Changed = st.Declared && hashes[s.System] != s.Hash
+		}
+		return out, nil
+	})
+}
+
+// Suspended says which subclusters are there and do not run in this run.
+func (k *Kernel) Suspended(ctx context.Context) (map[kernel.SubID]bool, error) {
+	return look(ctx, k, func() (map[kernel.SubID]bool, error) {
+		out := map[kernel.SubID]bool{}
+		for s := range k.suspended {
+			out[s] = true
+		}
+		return out, nil
+	})
+}

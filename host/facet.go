@@ -1,0 +1,424 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
+)
+
+// FacetName is the name of the kernel's own service, for system subclusters: docs/system.md describes it.
+const FacetName = "kernelFacet"
+
+// facet gives vats what the host can do. Its methods wait for the loop, as every caller does; three of them
+// must be one with the commit that answers them, and are performed by facetObject.
+type facet struct{ k *Kernel }
+
+// facetObject is the facet as a service object.
+type facetObject struct {
+	service.Object
+	k *Kernel
+}
+
+// facetIdempotent are the methods that are done again if the kernel died during them. A launch, and a message
+// that is sent on, end their call in the commit that does it: a call that is still there was never done.
+var facetIdempotent = []string{
+	"ping", "getStatus", "getSubclusters", "getSubcluster", "getSystemSubclusterRoot", "getPresence", "pingVat", "isRevoked",
+	"launchSubcluster", "queueMessage", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset",
+}
+
+// registerFacet adds the facet to the services of this run.
+func (k *Kernel) registerFacet() error {
+	methods, err := service.New(&facet{k}, service.Name(FacetName), service.IdempotentMethods(
+		"ping", "getStatus", "getSubclusters", "getSubcluster", "pingVat", "isRevoked", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset"))
+	if err != nil {
+		return err
+	}
+	all := map[string]Service{FacetName: {Object: &facetObject{methods, k}, SystemOnly: true}}
+	for name, s := range k.cfg.Services { // into another map: order does not matter
+		if _, taken := k.cfg.Kinds[name]; taken || name == FacetName || s.Object == nil {
+			return fmt.Errorf("service %q: the name is taken by a built-in one, or there is no object", name)
+		}
+		all[name] = s
+	}
+	k.cfg.Services = all
+	return nil
+}
+
+// Idempotent is part of service.Idempotent.
+func (o *facetObject) Idempotent(method string) bool {
+	return slices.Contains(facetIdempotent, method)
+}
+
+// Begin is part of service.Object. It runs in the loop.
+func (o *facetObject) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
+	method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
+	if err == nil {
+		switch method {
+		case "launchSubcluster":
+			o.launch(ctx, c, args, reply)
+			return
+		case "queueMessage":
+			o.queue(c, args, reply)
+			return
+		case "reloadSubcluster":
+			o.reload(c, args, reply)
+			return
+		case "getPresence":
+			o.presence(args, reply)
+			return
+		case "getSystemSubclusterRoot":
+			o.systemRoot(args, reply)
+			return
+		}
+	}
+	o.Object.Begin(ctx, c, reply)
+}
+
+// parseCallID is the inverse of callID.String.
+func parseCallID(s string) callID {
+	kref, n, _ := strings.Cut(s, ".")
+	number, _ := strconv.ParseUint(n, 10, 64) // we made it
+	return callID{kernel.KRef(kref), number}
+}
+
+// wrong says what a method takes.
+func wrong(signature string) service.Reply {
+	return service.Fail(fmt.Errorf("%s.%s: wrong number or type of arguments", FacetName, signature))
+}
+
+// reference is the reply that is a reference and nothing else.
+func reference(kref kernel.KRef) service.Reply {
+	return service.Reply{Value: service.Data{Body: `#"$0.Alleged: kernelObject"`, Slots: []string{string(kref)}}}
+}
+
+// launch launches a subcluster from a configuration given as a record. The launch answers the call, in the
+// commit in which it succeeds or fails.
+func (o *facetObject) launch(ctx context.Context, c service.Call, args []any, reply func(service.Reply)) {
+	if len(args) != 1 {
+		reply(wrong("launchSubcluster(config)"))
+		return
+	}
+	text, err := capdata.ToJSON(args[0], func(i int) string { return c.MethArgs.Slots[i] })
+	if err != nil {
+		reply(service.Fail(err))
+		return
+	}
+	id := parseCallID(c.ID)
+	o.k.aside(func() {
+		cfg, err := o.k.parse(ctx, text)
+		if err != nil {
+			reply(service.Fail(err))
+			return
+		}
+		o.k.services.later(func() {
+			if ctx.Err() != nil {
+				return
+			}
+			o.k.launch(launch{cfg: cfg, by: id}, func(_ kernel.Subcluster, err error) {
+				if _, settled := err.(*LaunchError); err != nil && !settled { // it has not begun
+					reply(service.Fail(err))
+				}
+			})
+		})
+	})
+}
+
+// parse reads a configuration that a vat gives. Paths in it are relative to the declaration of the system
+// subclusters.
+func (k *Kernel) parse(ctx context.Context, text []byte) (*cluster.Config, error) {
+	name := "launchSubcluster"
+	if k.cfg.System != nil {
+		name = k.cfg.System.Source
+	}
+	cfg, err := cluster.Parse(name, text)
+	if k.cfg.CheckConfig != nil {
+		err = k.cfg.CheckConfig(ctx, cfg, err)
+	}
+	return cfg, err
+}
+
+// queue sends a message whose result becomes that of the call, in one commit.
+func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply)) {
+	const signature = "queueMessage(target, method, args)"
+	if len(args) != 3 {
+		reply(wrong(signature))
+		return
+	}
+	method, ok := args[1].(string)
+	list, isList := args[2].([]any)
+	var target kernel.KRef
+	switch t := args[0].(type) {
+	case capdata.Remotable:
+		target = kernel.KRef(c.MethArgs.Slots[t.Slot])
+	case capdata.Promise:
+		target = kernel.KRef(c.MethArgs.Slots[t.Slot])
+	case string:
+		target, _ = kernel.ParseKRef(t)
+	}
+	if !ok || !isList || target == "" {
+		reply(wrong(signature))
+		return
+	}
+	body, slots, err := encodeWith(method, list, c.MethArgs.Slots)
+	if err != nil {
+		reply(service.Fail(fmt.Errorf("%s.%s: %w", FacetName, signature, err)))
+		return
+	}
+	id := parseCallID(c.ID)
+	commit, err := o.k.machine.Forward(id.service, id.number, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
+	delete(o.k.services.calls, id)
+	o.k.input(commit, err)
+}
+
+// encodeWith encodes a call whose arguments refer to some of the slots of another message.
+func encodeWith(method string, args []any, slots []string) (body string, used []kernel.KRef, err error) {
+	text, err := capdata.ToJSON(args, func(i int) string { return slots[i] })
+	if err != nil {
+		return "", nil, err
+	}
+	index := map[string]int{}
+	v, err := capdata.FromJSON(text, func(kref string) (int, error) {
+		i, known := index[kref]
+		if !known {
+			i = len(used)
+			index[kref] = i
+			used = append(used, kernel.KRef(kref))
+		}
+		return i, nil
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	body, err = capdata.EncodeCall(method, v.([]any))
+	return body, used, err
+}
+
+func (o *facetObject) presence(args []any, reply func(service.Reply)) {
+	s := ""
+	if len(args) == 1 {
+		s, _ = args[0].(string)
+	}
+	kref, ok := kernel.ParseKRef(s)
+	if !ok || kref.IsPromise() {
+		reply(wrong("getPresence(kref)"))
+		return
+	}
+	reply(reference(kref))
+}
+
+func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
+	name := ""
+	if len(args) == 1 {
+		name, _ = args[0].(string)
+	}
+	subs, err := o.k.machine.Subclusters()
+	if err != nil {
+		o.k.fail(err)
+		return
+	}
+	for _, s := range subs {
+		if s.System == name && name != "" && s.State == "running" {
+			reply(reference(s.Root))
+			return
+		}
+	}
+	reply(service.Fail(fmt.Errorf("there is no running system subcluster %.80q", name)))
+}
+
+// reload loads one subcluster anew and answers as launchSubcluster does.
+func (o *facetObject) reload(c service.Call, args []any, reply func(service.Reply)) {
+	which := ""
+	if len(args) == 1 {
+		which, _ = args[0].(string)
+	}
+	subs, err := o.k.machine.Subclusters()
+	if err != nil {
+		o.k.fail(err)
+		return
+	}
+	for _, s := range subs {
+		if which != "" && s.State == "running" && (string(s.ID) == which || s.System == which) {
+			o.k.reload(s.ID, &reload{by: parseCallID(c.ID), done: func(_ kernel.Subcluster, err error) {
+				if _, settled := err.(*LaunchError); err != nil && !settled {
+					reply(service.Fail(err))
+				}
+			}})
+			return
+		}
+	}
+	reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
+}
+
+// facetStatus is what getStatus answers.
+type facetStatus struct {
+	Epoch       string            `json:"epoch"`
+	Cranks      uint64            `json:"cranks"`
+	DiskFull    bool              `json:"diskFull"`
+	Subclusters []facetSubcluster `json:"subclusters"`
+}
+
+type facetSubcluster struct {
+	ID     string            `json:"subcluster"`
+	Root   string            `json:"root"`
+	State  string            `json:"state"`
+	System string            `json:"system,omitempty"`
+	Vats   map[string]string `json:"vats"`
+}
+
+func facetSub(s kernel.Subcluster) facetSubcluster {
+	out := facetSubcluster{ID: string(s.ID), Root: string(s.Root), State: s.State, System: s.System, Vats: map[string]string{}}
+	for _, v := range s.Vats {
+		out.Vats[v.Name] = string(v.Vat)
+	}
+	return out
+}
+
+// Ping answers.
+func (f *facet) Ping() string { return "pong" }
+
+// GetStatus describes the kernel.
+func (f *facet) GetStatus(ctx context.Context) (facetStatus, error) {
+	s, err := f.k.Status(ctx)
+	out := facetStatus{Epoch: s.Epoch, Cranks: s.Cranks, DiskFull: s.DiskFull, Subclusters: []facetSubcluster{}}
+	for _, sub := range s.Subclusters {
+		out.Subclusters = append(out.Subclusters, facetSub(sub))
+	}
+	return out, coded(err)
+}
+
+// GetSubclusters lists the subclusters.
+func (f *facet) GetSubclusters(ctx context.Context) ([]facetSubcluster, error) {
+	s, err := f.GetStatus(ctx)
+	return s.Subclusters, err
+}
+
+// GetSubcluster describes one subcluster; null if there is none.
+func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetSubcluster, error) {
+	list, err := f.GetSubclusters(ctx)
+	for _, s := range list {
+		if s.ID == id {
+			return &s, nil
+		}
+	}
+	return nil, err
+}
+
+// TerminateSubcluster removes a subcluster, and answers when nothing is left of it.
+func (f *facet) TerminateSubcluster(ctx context.Context, id string) error {
+	s, ok := kernel.ParseSubID(id)
+	if !ok {
+		return fmt.Errorf("%.80q is no subcluster's id: want s1", id)
+	}
+	err := f.k.Terminate(ctx, s)
+	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
+		return nil // it was done, and the answer was lost with the kernel
+	}
+	return coded(err)
+}
+
+func vatID(id string) (kernel.VatID, error) {
+	v, ok := kernel.ParseVatID(id)
+	if !ok {
+		return "", fmt.Errorf("%.80q is no vat's id: want v1", id)
+	}
+	return v, nil
+}
+
+// RestartVat gives a vat a fresh worker; see [Kernel.Restart].
+func (f *facet) RestartVat(ctx context.Context, id string) error {
+	v, err := vatID(id)
+	if err != nil {
+		return err
+	}
+	return coded(f.k.Restart(ctx, v, false))
+}
+
+// TerminateVat ends one vat.
+func (f *facet) TerminateVat(ctx context.Context, id string) error {
+	v, err := vatID(id)
+	if err != nil {
+		return err
+	}
+	err = f.k.TerminateVat(ctx, v)
+	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
+		return nil
+	}
+	return coded(err)
+}
+
+// PingVat asks the worker of a vat, if it has one.
+func (f *facet) PingVat(ctx context.Context, id string) (string, error) {
+	v, err := vatID(id)
+	if err != nil {
+		return "", err
+	}
+	s, err := f.k.PingVat(ctx, v)
+	return s, coded(err)
+}
+
+// Revoke makes an object refuse every message, given the object or its name.
+func (f *facet) Revoke(ctx context.Context, object json.RawMessage) error {
+	kref, err := f.object(object)
+	if err != nil {
+		return err
+	}
+	return coded(f.k.Revoke(ctx, kref))
+}
+
+// IsRevoked says whether an object is revoked.
+func (f *facet) IsRevoked(ctx context.Context, object json.RawMessage) (bool, error) {
+	kref, err := f.object(object)
+	if err != nil {
+		return false, err
+	}
+	revoked, err := f.k.IsRevoked(ctx, kref)
+	return revoked, coded(err)
+}
+
+// object reads a reference, or the name of one.
+func (f *facet) object(text json.RawMessage) (kernel.KRef, error) {
+	var name string
+	if json.Unmarshal(text, &name) != nil {
+		var ref service.Ref
+		if err := json.Unmarshal(text, &ref); err != nil {
+			return "", fmt.Errorf("want an object, or its name such as ko4")
+		}
+		name = ref.String()
+	}
+	kref, ok := kernel.ParseKRef(name)
+	if !ok {
+		return "", fmt.Errorf("%.80q is no object's name: want ko4", name)
+	}
+	return kref, nil
+}
+
+// Reset removes all subclusters and begins another epoch; see [Kernel.Reset].
+func (f *facet) Reset(ctx context.Context) error { return coded(f.k.Reset(ctx)) }
+
+// coded gives a refusal the form that vats branch on, as far as its code is one that they know.
+func coded(err error) error {
+	r, ok := err.(*kernel.Refusal)
+	switch {
+	case !ok:
+		return err
+	case slices.Contains(capdata.Codes(), r.Code):
+		return &service.Error{Code: r.Code, Message: r.Detail}
+	}
+	return errors.New(r.Detail)
+}
+
+func codeOf(err error) capdata.Code {
+	if r, ok := err.(*kernel.Refusal); ok {
+		return r.Code
+	}
+	return ""
+}

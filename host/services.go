@@ -1,0 +1,484 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
+)
+
+// Service is a service of the kernel in this run, known to all subclusters by its name.
+type Service struct {
+	Object service.Object
+	// SystemOnly services are given to system subclusters alone. Who is given one may pass it on.
+	SystemOnly bool
+}
+
+// Kind makes the service objects of one kind: those that belong to one subcluster, such as its IO channels.
+type Kind struct {
+	// Open makes the object, at the launch of its subcluster and again in each later run. If the object is
+	// an [io.Closer] it is closed when the kernel or the subcluster ends.
+	Open func(Opening) (service.Object, error)
+	// Service says that a configuration can name it among its services.
+	Service bool
+	// Remove, which may be nil, removes what an earlier run has left of an object that is not made again.
+	Remove func(name string, config []byte)
+	// Lost, if not empty, is what calls of an object are rejected with that was made by a call and cannot be
+	// made again in a later run: its code, and Why.
+	Lost capdata.Code
+	Why  string
+}
+
+// Opening is what an object is made from.
+type Opening struct {
+	// Name is the full name, KIND:SUBCLUSTER:NAME.
+	Name   string
+	Config []byte
+	// State is what was stored of it last; nil for a fresh one.
+	State []byte
+	// Holds are the references that the kernel keeps for it.
+	Holds []string
+	// Commit stores a state, and calls then, if that is not nil, when it is durable.
+	Commit func(state []byte, then func())
+	// Send stores a state and sends a message, in one commit.
+	Send func(state []byte, target string, methArgs service.Data)
+	// End removes the object: later calls are rejected.
+	End func()
+}
+
+// binding is the object behind a service object of the machine, in this run.
+type binding struct {
+	object service.Object
+	sub    kernel.SubID
+}
+
+// callID names a call of a service object.
+type callID struct {
+	service kernel.KRef
+	number  uint64
+}
+
+// running is a call that an object is performing.
+type running struct {
+	cancel context.CancelFunc
+	method string
+}
+
+// services is what the loop knows of the service objects of this run.
+type services struct {
+	ctx    context.Context // ends with the kernel
+	cancel context.CancelFunc
+	bound  map[kernel.KRef]*binding
+	calls  map[callID]*running
+	// closing counts the objects of a subcluster that are being closed.
+	closing map[kernel.SubID]int
+	wg      sync.WaitGroup // of what opens and closes objects
+
+	// Replies come from any goroutine, and must not wait for the loop. There are no more than calls.
+	mu struct {
+		sync.Mutex
+		replies []func()
+	}
+	replied chan struct{}
+}
+
+func (s *services) init() {
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.bound, s.calls, s.closing = map[kernel.KRef]*binding{}, map[callID]*running{}, map[kernel.SubID]int{}
+	s.replied = make(chan struct{}, 1)
+}
+
+// later has the loop run f, without waiting for it: for what must not block, and is bounded otherwise.
+func (s *services) later(f func()) {
+	s.mu.Lock()
+	s.mu.replies = append(s.mu.replies, f)
+	s.mu.Unlock()
+	select {
+	case s.replied <- struct{}{}:
+	default:
+	}
+}
+
+// takeReplies runs what later was given.
+func (k *Kernel) takeReplies() {
+	s := &k.services
+	s.mu.Lock()
+	list := s.mu.replies
+	s.mu.replies = nil
+	s.mu.Unlock()
+	for _, f := range list {
+		k.guard(f)
+	}
+}
+
+// resume makes the objects of an earlier run again, and decides what becomes of the calls that were under
+// way when it ended.
+func (k *Kernel) resume() error {
+	list, err := k.machine.Services()
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		if s.Ended || !k.alive(s.Sub) || k.suspended[s.Sub] {
+			continue
+		}
+		k.bind(s)
+		calls, err := k.machine.Outstanding(s.KRef)
+		if err != nil {
+			return err
+		}
+		for _, o := range calls {
+			k.begin(o, true)
+		}
+	}
+	return nil
+}
+
+// alive says whether a subcluster is there to stay; the kernel itself always is.
+func (k *Kernel) alive(id kernel.SubID) bool {
+	if id == "" {
+		return true
+	}
+	sub, found, err := k.machine.Subcluster(id)
+	if err != nil {
+		k.fail(err)
+	}
+	return found && sub.State == "running"
+}
+
+// bind makes the object behind a service object, if this run can. An object that cannot be made now is tried
+// again when it is called.
+func (k *Kernel) bind(s kernel.Service) {
+	var object service.Object
+	if s.Kind == kernel.GlobalKind {
+		object = k.cfg.Services[s.Name].Object
+	} else if kind := k.cfg.Kinds[s.Kind]; kind.Open != nil {
+		var err error
+		if object, err = kind.Open(k.opening(s)); err != nil {
+			k.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
+			return
+		}
+	}
+	if object != nil {
+		k.services.bound[s.KRef] = &binding{object, s.Sub}
+	}
+}
+
+func (k *Kernel) opening(s kernel.Service) Opening {
+	return Opening{
+		Name: s.Name, Config: s.Config, State: s.State, Holds: toStrings(s.Holds),
+		Commit: func(state []byte, then func()) {
+			k.services.later(func() {
+				c, err := k.machine.SetServiceState(s.KRef, state)
+				if err != nil {
+					k.fail(err)
+					return
+				}
+				k.apply(c)
+				if then != nil {
+					k.whenDurable(func() { k.aside(then) })
+				}
+			})
+		},
+		Send: func(state []byte, target string, methArgs service.Data) {
+			k.services.later(func() {
+				c, err := k.machine.Emit(s.KRef, state, kernel.KRef(target), toData(methArgs), nowMillis())
+				k.input(c, err)
+			})
+		},
+		End: func() {
+			k.services.later(func() {
+				c, err := k.machine.EndService(s.KRef)
+				k.input(c, err)
+			})
+		},
+	}
+}
+
+// input applies what an input gave. A refusal changes nothing.
+func (k *Kernel) input(c kernel.Commit, err error) {
+	var refusal *kernel.Refusal
+	if err != nil && !errors.As(err, &refusal) {
+		k.fail(err)
+		return
+	}
+	if err == nil {
+		k.apply(c)
+	}
+}
+
+// aside runs what must not hold up the loop.
+func (k *Kernel) aside(f func()) {
+	k.services.wg.Add(1)
+	go func() {
+		defer k.services.wg.Done()
+		f()
+	}()
+}
+
+func toData(d service.Data) kernel.Data {
+	out := kernel.Data{Body: d.Body}
+	for _, s := range d.Slots {
+		out.Slots = append(out.Slots, kernel.KRef(s))
+	}
+	return out
+}
+
+// invoke performs a call that is begun, durably.
+func (k *Kernel) invoke(e kernel.Invoke) {
+	o, found, err := k.machine.ServiceCall(e.Service, e.Call)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	if found && !k.stopping { // else it was cancelled meanwhile, or is for the next kernel
+		k.begin(o, false)
+	}
+}
+
+// begin hands a call to its object. With again an earlier kernel has begun it.
+func (k *Kernel) begin(o kernel.Outstanding, again bool) {
+	s, found, err := k.machine.Service(o.Service)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	id := callID{o.Service, o.Call}
+	if !found || k.services.calls[id] != nil {
+		return
+	}
+	if k.services.bound[o.Service] == nil && !s.Ended {
+		k.bind(s)
+	}
+	b := k.services.bound[o.Service]
+	method := methodOf(o.MethArgs)
+	switch idempotent, ok := objectOf(b).(service.Idempotent); {
+	case b == nil:
+		k.complete(id, k.goneReply(s, again && method != "read" && method != "accept"), nil)
+		return
+	case again && (!ok || !idempotent.Idempotent(method)):
+		k.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
+		return
+	}
+	if s.Units > 0 {
+		c, taken, err := k.machine.TakeUnit(o.Service, o.Call, method, nowMillis())
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if taken {
+			k.apply(c)
+			return
+		}
+	}
+	ctx, cancel := context.WithCancel(k.services.ctx)
+	k.services.calls[id] = &running{cancel, method}
+	call := service.Call{
+		MethArgs: service.Data{Body: o.MethArgs.Body, Slots: toStrings(o.MethArgs.Slots)}, At: time.UnixMilli(o.At), Again: again,
+		Vat: string(o.From), Subcluster: string(o.Sub), ID: id.String(),
+	}
+	var once sync.Once
+	reply := func(r service.Reply) {
+		once.Do(func() {
+			k.services.later(func() { cancel(); k.finishCall(id, r) })
+		})
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			k.log.Error("service object panicked", "service", s.Name, "kref", s.KRef, "method", method, "err", p)
+			reply(service.Fail(fmt.Errorf("the service failed in %s", method)))
+		}
+	}()
+	b.object.Begin(ctx, call, reply)
+}
+
+func (id callID) String() string { return string(id.service) + "." + strconv.FormatUint(id.number, 10) }
+
+func objectOf(b *binding) service.Object {
+	if b == nil {
+		return nil
+	}
+	return b.object
+}
+
+// methodOf is the name of the method that is called, empty if the body is no call.
+func methodOf(d kernel.Data) string {
+	method, _, err := capdata.DecodeCall(d.Body, len(d.Slots))
+	if err != nil {
+		return ""
+	}
+	return method
+}
+
+// goneReply says why there is nothing to call.
+func (k *Kernel) goneReply(s kernel.Service, ambiguous bool) service.Reply {
+	kind := k.cfg.Kinds[s.Kind]
+	switch {
+	case ambiguous:
+		return service.Reject(capdata.CodeAmbiguous, "the kernel died during the call: whether it happened is not known")
+	case kind.Lost != "":
+		return service.Reject(kind.Lost, "%s", kind.Why)
+	case s.Kind == kernel.GlobalKind:
+		return service.Reject(capdata.CodeServiceGone, "the service %s is not registered in this run of the kernel", s.Name)
+	}
+	return service.Reject(capdata.CodeServiceGone, "the service %s is not there", s.Name)
+}
+
+// finishCall takes the reply to a call.
+func (k *Kernel) finishCall(id callID, r service.Reply) {
+	delete(k.services.calls, id)
+	if k.stopping && r.Unit == "" && r.State == nil && k.services.ctx.Err() != nil {
+		return // it was cut short by the end of the kernel: what becomes of it is for the next one to say
+	}
+	k.complete(id, r, r.Exports)
+}
+
+// complete settles a call in the machine.
+func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) {
+	c := kernel.Completion{Rejected: r.Rejected, Value: toData(r.Value), Unit: r.Unit, State: r.State}
+	var used []int
+	for i, slot := range r.Value.Slots {
+		n, isNew := strings.CutPrefix(slot, "new")
+		if !isNew {
+			continue
+		}
+		x, err := strconv.Atoi(n)
+		if err != nil || x < 0 || x >= len(exports) || slices.Contains(used, x) {
+			k.complete(id, service.Reject(capdata.CodeLimit, "the service answered with a reference to nothing"), nil)
+			k.closeExports(exports)
+			return
+		}
+		used = append(used, x)
+		e := exports[x]
+		spec := kernel.NewService{Kind: e.Kind, Config: e.Config}
+		if spec.Kind == "" {
+			spec.Kind = "export"
+		}
+		for _, h := range e.Holds {
+			spec.Holds = append(spec.Holds, kernel.KRef(h))
+		}
+		c.New = append(c.New, spec)
+		c.Value.Slots[i] = ""
+	}
+	commit, made, err := k.machine.Complete(id.service, id.number, c, nowMillis())
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.apply(commit)
+	for i, kref := range made {
+		s, found, err := k.machine.Service(kref)
+		if err != nil || !found {
+			k.fail(err)
+			continue
+		}
+		x := used[i]
+		if exports[x].Object == nil {
+			k.bind(s)
+			continue
+		}
+		k.services.bound[kref] = &binding{exports[x].Object, s.Sub}
+		if b, ok := exports[x].Object.(service.Bound); ok {
+			b.Bind(k.opening(s).End)
+		}
+		exports[x].Object = nil
+	}
+	k.closeExports(exports)
+}
+
+// closeExports closes the objects that no service object stands for.
+func (k *Kernel) closeExports(exports []service.Export) {
+	for _, e := range exports {
+		if closer, ok := e.Object.(io.Closer); ok {
+			k.aside(func() { _ = closer.Close() }) // nobody has seen it
+		}
+	}
+}
+
+// unitBack gives a unit that has come back to the first call that waits for one.
+func (k *Kernel) unitBack(kref kernel.KRef) {
+	var waiting []callID
+	for id := range k.services.calls {
+		if id.service == kref {
+			waiting = append(waiting, id)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b callID) int { return int(int64(a.number) - int64(b.number)) })
+	for _, id := range waiting {
+		r := k.services.calls[id]
+		c, taken, err := k.machine.TakeUnit(kref, id.number, r.method, nowMillis())
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if taken {
+			r.cancel()
+			delete(k.services.calls, id)
+			k.apply(c)
+		}
+	}
+}
+
+// cancelCall ends a call that nobody waits for. What it has read meanwhile still comes, and is kept.
+func (k *Kernel) cancelCall(e kernel.CancelCall) {
+	id := callID{e.Service, e.Call}
+	if r := k.services.calls[id]; r != nil {
+		r.cancel()
+		delete(k.services.calls, id)
+	}
+}
+
+// endService closes what is behind a service object.
+func (k *Kernel) endService(e kernel.EndService) {
+	for id, r := range k.services.calls { // in any order: each only hears that it is over
+		if id.service == e.Service {
+			r.cancel()
+			delete(k.services.calls, id)
+		}
+	}
+	b := k.services.bound[e.Service]
+	delete(k.services.bound, e.Service)
+	if b == nil {
+		if kind := k.cfg.Kinds[e.Kind]; kind.Remove != nil {
+			kind.Remove(e.Name, e.Config)
+		}
+		return
+	}
+	closer, ok := b.object.(io.Closer)
+	if !ok {
+		return
+	}
+	k.services.closing[e.Sub]++
+	k.aside(func() {
+		err := closer.Close()
+		k.services.later(func() {
+			if err != nil {
+				k.log.Warn("service object did not close", "service", e.Name, "err", err)
+			}
+			if k.services.closing[e.Sub]--; k.services.closing[e.Sub] == 0 {
+				delete(k.services.closing, e.Sub)
+				k.tellGone(e.Sub)
+			}
+		})
+	})
+}
+
+// closeServices ends what this run has made. The calls under way stay as they are stored.
+func (k *Kernel) closeServices() {
+	k.services.cancel()
+	for _, b := range k.services.bound { // in any order
+		if closer, ok := b.object.(io.Closer); ok {
+			k.aside(func() { _ = closer.Close() }) // the process ends
+		}
+	}
+	k.services.wg.Wait()
+}

@@ -1,0 +1,168 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/service"
+)
+
+// The timer is durable: a delay ends when it was to end, however often the kernel was started meanwhile, and a
+// repetition goes on. Its methods, for vats:
+//
+//	now()                     milliseconds since 1970
+//	delay(ms)                 is fulfilled with now() when ms have passed since it was called
+//	repeat(ms, target)        sends target.tick(now()) each ms, and returns an object with cancel(). What was
+//	                          missed while no kernel ran is one tick
+
+// Kinds of service objects that this package makes itself.
+const (
+	KindTimer  = "timer"
+	kindRepeat = "repeat"
+)
+
+// The bounds of a delay: the shortest repetition, and a limit beyond which milliseconds do not fit a time.
+const (
+	minRepeat = 10 * time.Millisecond
+	maxDelay  = 100 * 365 * 24 * time.Hour
+)
+
+// Timer is the kind of the built-in timer, and that of its repetitions.
+func Timer() map[string]Kind {
+	return map[string]Kind{
+		KindTimer:  {Service: true, Open: func(Opening) (service.Object, error) { return timer{}, nil }},
+		kindRepeat: {Open: openRepeat},
+	}
+}
+
+type timer struct{}
+
+// Idempotent is part of service.Idempotent.
+func (timer) Idempotent(method string) bool { return method == "now" || method == "delay" }
+
+// Begin is part of service.Object.
+func (timer) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
+	method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
+	if err != nil {
+		reply(service.Fail(fmt.Errorf("timer: the message is no call: %w", err)))
+		return
+	}
+	switch {
+	case method == "now" && len(args) == 0:
+		reply(service.Fulfil(time.Now().UnixMilli()))
+	case method == "delay" && len(args) == 1:
+		d, err := millis(args[0], 0)
+		if err != nil {
+			reply(service.Fail(fmt.Errorf("timer.delay: %w", err)))
+			return
+		}
+		t := time.AfterFunc(time.Until(c.At.Add(d)), func() { reply(service.Fulfil(time.Now().UnixMilli())) })
+		context.AfterFunc(ctx, func() { t.Stop() })
+	case method == "repeat" && len(args) == 2:
+		d, err := millis(args[0], minRepeat)
+		target, ok := args[1].(capdata.Remotable)
+		switch {
+		case err != nil:
+			reply(service.Fail(fmt.Errorf("timer.repeat: %w", err)))
+			return
+		case !ok:
+			reply(service.Fail(fmt.Errorf("timer.repeat: the second argument is no reference to an object")))
+			return
+		}
+		config, _ := json.Marshal(repeatConfig{EveryMS: d.Milliseconds(), From: c.At.UnixMilli()}) // of numbers: cannot fail
+		reply(service.Reply{
+			Value:   service.Data{Body: `#"$0.Alleged: repetition"`, Slots: []string{"new0"}},
+			Exports: []service.Export{{Kind: kindRepeat, Config: config, Holds: []string{c.MethArgs.Slots[target.Slot]}}},
+		})
+	default:
+		reply(service.Fail(fmt.Errorf("timer: there is no method %s of %d arguments; there are now(), delay(ms), repeat(ms, target)", method, len(args))))
+	}
+}
+
+func millis(v any, least time.Duration) (time.Duration, error) {
+	ms, ok := v.(float64)
+	if !ok || !(ms >= float64(least.Milliseconds()) && ms <= float64(maxDelay.Milliseconds())) {
+		return 0, fmt.Errorf("want a number of milliseconds from %d to %d", least.Milliseconds(), maxDelay.Milliseconds())
+	}
+	return time.Duration(ms * float64(time.Millisecond)), nil
+}
+
+type repeatConfig struct {
+	EveryMS int64 `json:"everyMs"`
+	From    int64 `json:"from"`
+}
+
+// repeat ticks. Its state is the time of the last tick.
+type repeat struct {
+	o     Opening
+	every time.Duration
+	mu    struct {
+		sync.Mutex
+		last  time.Time
+		timer *time.Timer // nil: closed
+	}
+}
+
+func openRepeat(o Opening) (service.Object, error) {
+	var c repeatConfig
+	if err := json.Unmarshal(o.Config, &c); err != nil || c.EveryMS <= 0 || len(o.Holds) != 1 {
+		return nil, fmt.Errorf("repetition: bad configuration %q", o.Config)
+	}
+	r := &repeat{o: o, every: time.Duration(c.EveryMS) * time.Millisecond}
+	r.mu.last = time.UnixMilli(c.From)
+	if o.State != nil {
+		var last int64
+		if err := json.Unmarshal(o.State, &last); err != nil {
+			return nil, fmt.Errorf("repetition: bad state %q", o.State)
+		}
+		r.mu.last = time.UnixMilli(last)
+	}
+	r.mu.timer = time.AfterFunc(max(time.Until(r.mu.last.Add(r.every)), 0), r.tick)
+	return r, nil
+}
+
+func (r *repeat) tick() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.timer == nil {
+		return
+	}
+	now := time.Now()
+	// In step with the beginning, however late this one is.
+	if due := now.Sub(r.mu.last) / r.every; due > 0 {
+		r.mu.last = r.mu.last.Add(due * r.every)
+		state, _ := json.Marshal(r.mu.last.UnixMilli())                        // a number: cannot fail
+		body, _ := capdata.EncodeCall("tick", []any{float64(now.UnixMilli())}) // likewise
+		r.o.Send(state, r.o.Holds[0], service.Data{Body: body})
+	}
+	r.mu.timer = time.AfterFunc(time.Until(r.mu.last.Add(r.every)), r.tick)
+}
+
+// Idempotent is part of service.Idempotent.
+func (r *repeat) Idempotent(method string) bool { return method == "cancel" }
+
+// Begin is part of service.Object.
+func (r *repeat) Begin(_ context.Context, c service.Call, reply func(service.Reply)) {
+	if method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots)); err != nil || method != "cancel" || len(args) > 0 {
+		reply(service.Fail(fmt.Errorf("a repetition has one method: cancel()")))
+		return
+	}
+	_ = r.Close() // cannot fail
+	reply(service.Fulfil(nil))
+	r.o.End()
+}
+
+// Close is part of io.Closer.
+func (r *repeat) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.timer != nil {
+		r.mu.timer.Stop()
+		r.mu.timer = nil
+	}
+	return nil
+}

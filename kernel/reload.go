@@ -1,0 +1,138 @@
+package kernel
+
+import "ocapkernel.dev/capdata"
+
+// A Reload is a subcluster that is gone, and is to be launched again.
+type Reload struct {
+	Sub SubID
+	// System is its name, if it is a system subcluster.
+	System string
+	Config []byte
+}
+
+func (t *tx) setConfig(s SubID, c *config) { t.set(keyConfig(s), c.encode(t.m.enc)) }
+
+func (t *tx) config(s SubID) *config {
+	b, ok := t.get(keyConfig(s))
+	if !ok {
+		return nil
+	}
+	c := &config{}
+	c.decode(t.m.dec, keyConfig(s), b)
+	return c
+}
+
+// Config returns what a subcluster was launched with.
+func (m *Machine) Config(s SubID) (b []byte, found bool, err error) {
+	defer caught(&err)
+	if c := m.begin(0).config(s); c != nil {
+		return c.config, true, nil
+	}
+	return nil, false, nil
+}
+
+// Reload removes a running subcluster, to be launched again from its configuration: once Gone is done,
+// [Machine.Reloads] lists it, until a launch replaces it. So a crash in between forgets nothing.
+func (m *Machine) Reload(s SubID) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	sub, cfg := t.sub(s), t.config(s)
+	switch {
+	case sub == nil || cfg == nil:
+		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
+	case sub.state != subRunning:
+		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+	}
+	cfg.reload = true
+	t.setConfig(s, cfg)
+	t.terminate(s, sub, "its subcluster is loaded anew")
+	return t.done(), nil
+}
+
+// Reloads lists the subclusters that are gone and are to be launched again.
+func (m *Machine) Reloads() (out []Reload, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next("h.", after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		var c config
+		c.decode(m.dec, key, b)
+		if s := SubID(key[len("h."):]); c.reload && t.sub(s) == nil {
+			out = append(out, Reload{s, c.system, c.config})
+		}
+	}
+}
+
+// DropReload gives up launching a subcluster again.
+func (m *Machine) DropReload(s SubID) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	t.delete(keyConfig(s))
+	return t.done(), nil
+}
+
+// Reconfigure changes the configuration of a running subcluster in place: its vats keep their stores, and go
+// on from them, without their memory. The names of the vats are those that it has.
+func (m *Machine) Reconfigure(s SubID, l Launch) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	sub, cfg := t.sub(s), t.config(s)
+	if sub == nil || cfg == nil || sub.state != subRunning {
+		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+	}
+	vats := map[string]LaunchVat{}
+	for _, lv := range l.Vats {
+		vats[lv.Name] = lv
+	}
+	if len(vats) != len(sub.members) {
+		return Commit{}, refuse(CodeInvalid, "the configuration has other vats than %s", s)
+	}
+	for _, mb := range sub.members {
+		lv, ok := vats[mb.name]
+		if !ok {
+			return Commit{}, refuse(CodeInvalid, "the configuration has no vat %s", mb.name)
+		}
+		row := t.vat(mb.vat)
+		row.config = lv.Config
+		t.set(keyVat(mb.vat), row.encode(t.m.enc))
+		u := t.run(mb.vat)
+		u.setPolicy(lv)
+		if u.inc != u.deadInc {
+			t.loseMemory(mb.vat, u, "its configuration has changed")
+			t.effect(StopWorker{mb.vat})
+		}
+	}
+	cfg.config = l.Config
+	t.setConfig(s, cfg)
+	sub.source, sub.hash = l.Source, l.Hash
+	t.setSub(s, sub)
+	return t.done(), nil
+}
+
+// TerminateVat ends one vat, whose subcluster goes on without it.
+func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if u := t.lookRun(v); u == nil || u.phase == dead {
+		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
+	}
+	t.kill(v, "a person said so")
+	return t.done(), nil
+}
+
+// Revoked says whether an object is revoked.
+func (m *Machine) Revoked(k KRef) (revoked bool, err error) {
+	defer caught(&err)
+	if k.IsPromise() {
+		return false, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
+	}
+	o := m.begin(0).objects.look(m.tx, k)
+	if o == nil {
+		return false, refuse(CodeNotFound, "there is no object %s", k)
+	}
+	return o.revoked, nil
+}
