@@ -51,6 +51,7 @@ func Table() []Row {
 		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: worker},
 		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: worker},
 		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "kernel", "storage", "worker", "wire", "capdata"}, NoLink: worker},
+		{Package: "service", About: "Kernel services: objects of Go values, and the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata"}, NoLink: worker},
 		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: worker},

@@ -1,0 +1,209 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// New makes an [Object] of a value with methods. Every exported method (or those that [Methods] names) can be
+// called, under its name with the first letters in lower case: Deposit is deposit, ID is id, URLOf is urlOf.
+//
+// A method takes a context.Context first, if it wants one, and then parameters of any types that
+// encoding/json can read, the last of which may be variadic. It returns nothing, a value, an error, or a value
+// and an error.
+//
+// Values are converted as docs/json.md and encoding/json say: a record is a struct or a map, []byte is a string
+// of base64, a [Ref] is a reference, a parameter of type any gets what json.Unmarshal would make. Null and
+// undefined are arguments for pointers, slices, maps and any only. A nil slice is returned as an empty array.
+// Whoever wants to name or bound more of its input does so in the method: whatever reaches it was
+// chosen by a vat.
+//
+// A call that does not fit is rejected with a TypeError that says what the method takes. An error is a
+// rejection with its text, or, if it is or wraps an [*Error], with the kernel's code. A panic is a rejection
+// that names the method. A result above [MaxResultBytes] or [MaxResultSlots] is a rejection with LIMIT, which
+// does not undo what the method did.
+//
+// Calls run each in its own goroutine, started in the order of Begin; two may overlap, except with [Serial].
+// At most 1000 run at a time and 10,000 wait; beyond that calls are rejected with LIMIT.
+//
+// The context ends when the kernel does not wait for the call any more. [Caller] tells who calls, and
+// [ExportObject] makes further objects for the result.
+//
+// New fails, and names all that is wrong, if v has no methods or some that do not have this form.
+func New(v any, opts ...Option) (Object, error) {
+	o, x, err := makeObject(v, opts)
+	if err != nil {
+		return nil, err
+	}
+	if x.Kind != "" {
+		return nil, errors.New("service: Restorable is for ExportObject")
+	}
+	return o, nil
+}
+
+// Option is a property of an object that [New] or [ExportObject] makes.
+type Option func(*options)
+
+type options struct {
+	name       string
+	methods    []string
+	idempotent []string
+	serial     bool
+	log        hclog.Logger
+	kind       string
+	config     []byte
+}
+
+// Name is what messages call the object. The default is the name of its Go type.
+func Name(name string) Option { return func(o *options) { o.name = name } }
+
+// Methods lets only these methods be called, by the names that callers use.
+func Methods(names ...string) Option {
+	return func(o *options) { o.methods = append(append([]string{}, o.methods...), names...) }
+}
+
+// IdempotentMethods says which methods may be done twice without harm, by the names that callers use. See
+// [Idempotent].
+func IdempotentMethods(names ...string) Option {
+	return func(o *options) { o.idempotent = append(o.idempotent, names...) }
+}
+
+// Serial makes the object do one call after the other, in the order of Begin.
+func Serial() Option { return func(o *options) { o.serial = true } }
+
+// Logger is told of panics in methods, with their stacks.
+func Logger(log hclog.Logger) Option { return func(o *options) { o.log = log } }
+
+// Restorable gives an exported object a kind and what a later kernel makes it from again, at most 64 KiB.
+func Restorable(kind string, config []byte) Option {
+	return func(o *options) { o.kind, o.config = kind, config }
+}
+
+const (
+	maxKindBytes   = 64
+	maxConfigBytes = 64 << 10
+)
+
+// makeObject makes an object as New and ExportObject do. Of the export, it fills in all but the object.
+func makeObject(v any, opts []Option) (Object, Export, error) {
+	var o options
+	for _, set := range opts {
+		set(&o)
+	}
+	x := Export{Kind: o.kind, Config: slices.Clone(o.config)}
+	if len(o.kind) > maxKindBytes || len(o.config) > maxConfigBytes || o.kind == "" && len(o.config) > 0 {
+		return nil, x, fmt.Errorf("service: Restorable wants a kind of 1 to %d bytes and a configuration of at most %d bytes", maxKindBytes, maxConfigBytes)
+	}
+	if object, ok := v.(Object); ok {
+		if o.name != "" || o.methods != nil || o.idempotent != nil || o.serial || o.log != nil {
+			return nil, x, fmt.Errorf("service: a %T is an Object already: the only option that it can have is Restorable", v)
+		}
+		return object, x, nil
+	}
+	a, err := newAdapter(v, o)
+	if err != nil {
+		return nil, x, fmt.Errorf("service: %w", err)
+	}
+	return a, x, nil
+}
+
+// adapter is an Object made of a Go value.
+type adapter struct {
+	name       string
+	log        hclog.Logger
+	methods    map[string]*method
+	idempotent []string
+	queue      queue
+}
+
+var (
+	_ Object     = (*adapter)(nil)
+	_ Idempotent = (*adapter)(nil)
+)
+
+func newAdapter(v any, o options) (*adapter, error) {
+	rv := reflect.ValueOf(v)
+	switch {
+	case v == nil:
+		return nil, errors.New("nil is no value with methods")
+	case rv.Kind() == reflect.Pointer && rv.IsNil():
+		return nil, fmt.Errorf("a nil %T is no value with methods", v)
+	}
+	a := &adapter{name: o.name, log: o.log, methods: map[string]*method{}, idempotent: o.idempotent}
+	if a.name == "" {
+		a.name = strings.TrimPrefix(typeName(rv.Type()), "*")
+	}
+	if a.log == nil {
+		a.log = hclog.NewNullLogger()
+	}
+	a.queue.limit = maxRunning
+	if o.serial {
+		a.queue.limit = 1
+	}
+	var problems []error
+	all := map[string]string{}
+	for i := range rv.NumMethod() {
+		goName := rv.Type().Method(i).Name
+		name := lowerCamel(goName)
+		if other, dup := all[name]; dup {
+			problems = append(problems, fmt.Errorf("%T: %s and %s are both called %q", v, other, goName, name))
+		}
+		all[name] = goName
+		if o.methods != nil && !slices.Contains(o.methods, name) {
+			continue
+		}
+		m, err := newMethod(name, rv.Method(i))
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%T.%s: %w; leave it out with service.Methods", v, goName, err))
+			continue
+		}
+		a.methods[name] = m
+	}
+	if len(all) == 0 {
+		hint := ""
+		if rv.Kind() != reflect.Pointer && reflect.PointerTo(rv.Type()).NumMethod() > 0 {
+			hint = "; pass a pointer to it"
+		}
+		return nil, fmt.Errorf("a %T has no exported methods%s", v, hint)
+	}
+	for _, name := range slices.Concat(o.methods, o.idempotent) {
+		if _, ok := all[name]; !ok {
+			problems = append(problems, fmt.Errorf("%T has no method %s", v, quote(name)))
+		}
+	}
+	return a, errors.Join(problems...)
+}
+
+// Idempotent implements the interface of that name.
+func (a *adapter) Idempotent(name string) bool {
+	return slices.Contains(a.idempotent, name) && a.methods[name] != nil
+}
+
+// Begin implements Object.
+func (a *adapter) Begin(ctx context.Context, c Call, reply func(Reply)) {
+	if !a.queue.add(func() { a.perform(ctx, c, reply) }) {
+		reply(a.crowded())
+	}
+}
+
+// lowerCamel is a Go name as callers use it; the same as in vats.
+func lowerCamel(name string) string {
+	rs := []rune(name)
+	for i, r := range rs {
+		if !unicode.IsUpper(r) {
+			break
+		}
+		if i > 0 && i+1 < len(rs) && unicode.IsLower(rs[i+1]) {
+			break
+		}
+		rs[i] = unicode.ToLower(r)
+	}
+	return string(rs)
+}

@@ -1,0 +1,59 @@
+package service
+
+import "sync"
+
+// Bounds of the calls of one object that [New] made.
+const (
+	// maxRunning is how many run at the same time; one, with Serial.
+	maxRunning = 1000
+	// maxWaiting is how many wait for their turn. Further ones are rejected.
+	maxWaiting = 10_000
+)
+
+// queue starts the calls of one object in the order in which they come, a bounded number at a time, each in
+// a goroutine of its own.
+type queue struct {
+	limit int // of those that run at the same time
+
+	mu struct {
+		sync.Mutex
+		running int
+		waiting []func()
+	}
+}
+
+// add starts f, now or later. It says false, and f will not run, if too many wait already.
+func (q *queue) add(f func()) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.mu.running < q.limit:
+		q.mu.running++
+		go q.run(f)
+	case len(q.mu.waiting) == maxWaiting:
+		return false
+	default:
+		q.mu.waiting = append(q.mu.waiting, f)
+	}
+	return true
+}
+
+// run runs f and starts the one that waits longest; also when f ends its goroutine.
+func (q *queue) run(f func()) {
+	defer q.next()
+	f()
+}
+
+func (q *queue) next() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.mu.waiting) == 0 {
+		q.mu.running--
+		q.mu.waiting = nil
+		return
+	}
+	f := q.mu.waiting[0]
+	q.mu.waiting[0] = nil // what it holds may be large
+	q.mu.waiting = q.mu.waiting[1:]
+	go q.run(f)
+}

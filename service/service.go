@@ -1,0 +1,103 @@
+// Package service says what a kernel service is, makes one of any Go value with methods, and has the
+// built-in ones.
+//
+// A service is an object that lives in the kernel's process and not in a vat: it gives vats a part of the
+// outside world, such as the files below one directory. Vats send it messages as to any other object. The
+// kernel's shell hands each message to [Object.Begin]; what the object replies settles the promise of the
+// result.
+//
+// [New] makes an object of a Go value:
+//
+//	type Clock struct{}
+//
+//	func (Clock) Now() time.Time { return time.Now() }
+//
+//	clock, err := service.New(Clock{}, service.Name("clock"), service.IdempotentMethods("now"))
+//
+// The built-in services are [Random], [Console], [OpenFiles] and [NewFetch]; docs/services.md describes
+// them for the authors of vats.
+//
+// # Durability
+//
+// A service has none of its own: what it keeps in memory dies with the kernel. A call that was begun and not
+// known to be done when the kernel died is begun again if its method is idempotent (see [Idempotent]);
+// otherwise its result is rejected AMBIGUOUS, because it may have happened or not.
+//
+// # Concurrency
+//
+// Everything may be called from any goroutine. Each call of a method runs in a goroutine of its own, which
+// belongs to whoever called Begin: it ends with the call of reply. A method that waits must stop when its
+// context ends.
+package service
+
+import (
+	"context"
+	"time"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Data is a marshalled value. Its slots are the kernel's names of objects and promises, "ko4" and "kp7". In a
+// [Reply] they are also "new0", "new1" and so on: the objects in Reply.Exports, by index.
+type Data = capdata.Data[string]
+
+// Object is what vats send messages to.
+type Object interface {
+	// Begin begins a call and returns soon, without blocking. Calls of one object begin in the order in which
+	// they were sent. reply is called once, from any goroutine; it is ignored when ctx has ended.
+	Begin(ctx context.Context, c Call, reply func(Reply))
+}
+
+// Call is one message to an [Object].
+type Call struct {
+	// MethArgs is the marshalled [method, [arguments…]]. Nobody has looked into its body yet: any text.
+	MethArgs Data
+	// At is when the call was accepted. It is the same when the call is begun again.
+	At time.Time
+	// Again says that an earlier kernel began this call and died before it was known to be done. Only
+	// idempotent methods get such a call.
+	Again bool
+	// Vat and Subcluster say who calls. They are empty for a call from outside of all vats.
+	Vat, Subcluster string
+}
+
+// Reply is how a call ended.
+type Reply struct {
+	// Rejected says that Value is the reason of a rejection; otherwise it is the result.
+	Rejected bool
+	Value    Data
+	// Exports are further objects of this process to which Value refers.
+	Exports []Export
+
+	// Unit, State and Holds are for IO channels. Others leave them zero.
+	Unit  string
+	State []byte
+	Holds []string
+}
+
+// Export is an object that a reply gives to vats.
+type Export struct {
+	Object Object
+	// Kind and Config are what a later kernel makes the object from again. An object without a kind is gone
+	// when this process ends.
+	Kind   string
+	Config []byte
+}
+
+// Idempotent is implemented by objects of which some methods may be done twice without harm. Calls of those
+// that were under way when the kernel died are begun again by the next kernel; all others are rejected
+// AMBIGUOUS.
+type Idempotent interface {
+	// Idempotent says whether a method may be done twice. It is a constant of the object.
+	Idempotent(method string) bool
+}
+
+// Bounds of a reply that the helpers of this package make. Beyond them it is a rejection with LIMIT.
+const (
+	// MaxResultBytes bounds the body of a result.
+	MaxResultBytes = 1 << 20
+	// MaxResultSlots bounds the references in a result.
+	MaxResultSlots = 1000
+	// MaxExports bounds the objects that one call may export.
+	MaxExports = 64
+)
