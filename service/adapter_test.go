@@ -46,9 +46,9 @@ func (zoo) Coded() error                            { return &service.Error{Code
 
 func (zoo) Wrapped() error { return fmt.Errorf("read it: %w", zoo{}.Coded()) }
 
-func (zoo) Unknown() error { return &service.Error{Code: "BORED", Message: "gone"} }
-func (zoo) Panic()         { panic("secret") }
-func (zoo) Leave()         { runtime.Goexit() }
+func (zoo) Unknown() error    { return &service.Error{Code: "BORED", Message: "gone"} }
+func (zoo) Panic()            { panic("secret") }
+func (zoo) Leave()            { runtime.Goexit() }
 func (zoo) Long(n int) string { return strings.Repeat("x", max(0, min(n, 20<<20))) }
 
 func (zoo) Loud(n int) error                          { return errors.New(strings.Repeat("x", max(0, min(n, 20<<20)))) }

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -69,6 +70,16 @@ func show(t testing.TB, r service.Reply) string {
 		t.Fatalf("reply %q: %v", r.Value.Body, err)
 	}
 	return string(text)
+}
+
+// value reads the result of a call.
+func value[T any](t testing.TB, r service.Reply) (v T) {
+	t.Helper()
+	text := show(t, r)
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("reply %s: %v", text, err)
+	}
+	return v
 }
 
 func object(t testing.TB, v any, opts ...service.Option) service.Object {

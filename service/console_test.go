@@ -1,0 +1,69 @@
+package service_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/service"
+)
+
+func TestConsole(t *testing.T) {
+	var out bytes.Buffer
+	o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out, DisableTime: true}))
+	for _, test := range []struct{ method, args, want string }{
+		{"log", `["hello"]`, `[INFO]  vat says: vat=v1 subcluster=s1 text=hello`},
+		{"info", `["a", 1, {"b": [null, true]}, {"$ref":"ko9"}]`, `[INFO]  vat says: vat=v1 subcluster=s1 text="a 1 {\"b\":[null,true]} {\"$ref\":\"ko9\"}"`},
+		{"warn", `["Größe"]`, `[WARN]  vat says: vat=v1 subcluster=s1 text="Größe"`},
+		{"error", `[]`, `[ERROR] vat says: vat=v1 subcluster=s1 text=""`},
+		{"log", `["a\u001b[31m\n[ERROR] b\u202ec"]`, `[INFO]  vat says: vat=v1 subcluster=s1 text="a\x1b[31m\n[ERROR] b\u202ec"`},
+	} {
+		out.Reset()
+		if got := show(t, call(t, o, test.method, test.args)); got != `{"$undefined":true}` {
+			t.Errorf("%s(%s): got %s", test.method, test.args, got)
+		}
+		if got := strings.TrimSuffix(out.String(), "\n"); got != test.want {
+			t.Errorf("%s(%s): logged\n%s\nwant\n%s", test.method, test.args, got, test.want)
+		}
+	}
+}
+
+func TestConsoleCutsWhatIsLong(t *testing.T) {
+	var out bytes.Buffer
+	o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out}))
+	for _, args := range []string{
+		fmt.Sprintf(`[%q]`, strings.Repeat("x", 1<<20)),
+		fmt.Sprintf(`["%s"]`, strings.Repeat(`\u0001`, 1<<16)),
+		fmt.Sprintf(`[[%q]]`, strings.Repeat("ä", 1<<16)),
+		`[` + strings.Repeat(`"xxxxxxxx",`, 10_000) + `1]`,
+	} {
+		out.Reset()
+		if r := call(t, o, "log", args); r.Rejected {
+			t.Error(show(t, r))
+		}
+		if n := out.Len(); n < 4000 || n > 10_000 {
+			t.Errorf("logged %d bytes of %.20s…, want about 4 KiB, as they are or as escapes", n, args)
+		}
+	}
+}
+
+// Entries stand in the order in which they were sent.
+func TestConsoleKeepsTheOrder(t *testing.T) {
+	var out bytes.Buffer
+	o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out}))
+	var replies []<-chan service.Reply
+	for i := range 200 {
+		replies = append(replies, begin(t.Context(), o, service.Call{MethArgs: message(t, "log", fmt.Sprintf(`["n%d"]`, i)), Again: i == 0}))
+	}
+	for _, r := range replies {
+		wait(t, r)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n") {
+		if !strings.Contains(line, fmt.Sprintf("text=n%d", i)) || strings.Contains(line, "again=true") != (i == 0) {
+			t.Fatalf("entry %d is %s", i, line)
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Fetch is the service "fetch": HTTP to some hosts and no others.
+type Fetch struct {
+	*adapter
+	transport *http.Transport
+}
+
+// FetchOptions say what a [Fetch] may do.
+type FetchOptions struct {
+	// Hosts are those that it may speak to: a name or address, on the usual port of http or https, or with a
+	// port ("localhost:8080"); "*.example.com" is all names below example.com, and not that itself. Which
+	// address a name leads to is not looked at.
+	Hosts []string
+	// Timeout bounds a call, the reading of the answer included. The default is 30 seconds.
+	Timeout time.Duration
+	// RootCAs are those that servers are known by. The default is those of the system.
+	RootCAs *x509.CertPool
+}
+
+// Bounds of a fetch; what it reads is bounded as for files.
+const (
+	fetchTimeout      = 30 * time.Second
+	maxFetches        = 32 // at the same time
+	maxRedirects      = 5
+	maxRequestBytes   = 1 << 20
+	maxHeaders        = 64
+	maxHeaderBytes    = 16 << 10
+	maxAnswerHeaders  = 64 << 10
+	dialTimeout       = 10 * time.Second
+	idleConnections   = 8
+	idleConnectionFor = time.Minute
+)
+
+// NewFetch returns a service that speaks to the given hosts. Whoever makes it closes it.
+func NewFetch(o FetchOptions) (*Fetch, error) {
+	hs, err := parseHosts(o.Hosts)
+	if err != nil {
+		return nil, fmt.Errorf("service fetch: %w", err)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = fetchTimeout
+	}
+	transport := &http.Transport{
+		Proxy:                  nil, // the environment is the operator's, and no proxy would keep to the hosts
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout:    dialTimeout,
+		MaxIdleConns:           idleConnections,
+		IdleConnTimeout:        idleConnectionFor,
+		MaxResponseHeaderBytes: maxAnswerHeaders,
+		ForceAttemptHTTP2:      true,
+	}
+	if o.RootCAs != nil {
+		transport.TLSClientConfig = tlsConfig(o.RootCAs)
+	}
+	f := &fetch{hosts: hs, timeout: o.Timeout}
+	f.client = &http.Client{Transport: transport, CheckRedirect: f.redirect}
+	a := builtIn("fetch", f, IdempotentMethods("get", "head"))
+	a.queue.limit = maxFetches
+	return &Fetch{a, transport}, nil
+}
+
+// Close closes connections that nobody uses. Calls that are under way go on.
+func (f *Fetch) Close() error {
+	f.transport.CloseIdleConnections()
+	return nil
+}
+
+type fetch struct {
+	hosts   hosts
+	client  *http.Client
+	timeout time.Duration
+}
+
+type fetchOptions struct {
+	Method  string            `json:"method"`
+	Headers map[string]string `json:"headers"`
+	// Body is the text to send, BodyBytes the bytes.
+	Body      *string `json:"body"`
+	BodyBytes []byte  `json:"bodyBytes"`
+	// Bytes asks for the body of the answer as base64.
+	Bytes bool `json:"bytes"`
+}
+
+type answer struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers"`
+	Body    any               `json:"body"`
+}
+
+// Fetch makes a request and returns the answer, whatever its status.
+func (f *fetch) Fetch(ctx context.Context, link string, options ...fetchOptions) (*answer, error) {
+	o, err := one("fetch", options)
+	if err != nil {
+		return nil, err
+	}
+	if o.Method == "" {
+		o.Method = http.MethodGet
+	}
+	return f.do(ctx, link, o)
+}
+
+// Get is Fetch with method GET.
+func (f *fetch) Get(ctx context.Context, link string, options ...fetchOptions) (*answer, error) {
+	return f.only(ctx, http.MethodGet, link, options)
+}
+
+// Head is Fetch with method HEAD.
+func (f *fetch) Head(ctx context.Context, link string, options ...fetchOptions) (*answer, error) {
+	return f.only(ctx, http.MethodHead, link, options)
+}
+
+func (f *fetch) only(ctx context.Context, method, link string, options []fetchOptions) (*answer, error) {
+	name := strings.ToLower(method)
+	o, err := one(name, options)
+	if err != nil {
+		return nil, err
+	}
+	if o.Method != "" && !strings.EqualFold(o.Method, method) {
+		return nil, typeErrorf("fetch.%s: method %s: use fetch(url, options)", name, quote(o.Method))
+	}
+	o.Method = method
+	return f.do(ctx, link, o)
+}
+
+func one(name string, options []fetchOptions) (o fetchOptions, err error) {
+	switch len(options) {
+	case 0:
+		return o, nil
+	case 1:
+		return options[0], nil
+	}
+	return o, typeErrorf("fetch.%s: got %d arguments, want %s(url, options), the last one optional", name, 1+len(options), name)
+}
+
+func (f *fetch) do(ctx context.Context, link string, o fetchOptions) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	request, err := f.request(ctx, link, o)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	response, err := f.client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", request.URL.Host, f.why(ctx, err))
+	}
+	defer response.Body.Close()
+	limit := maxReadText
+	if o.Bytes {
+		limit = maxReadBytes
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, int64(limit)+1))
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: read the body: %w", request.URL.Host, f.why(ctx, err))
+	}
+	if len(body) > limit {
+		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("fetch %s: the body has more than %d bytes; a part can be had with a Range header, if the server has them", request.URL.Host, limit)}
+	}
+	a := &answer{Status: response.StatusCode, Headers: headersOf(response.Header), Body: body}
+	if !o.Bytes {
+		if at := notUTF8(body); at >= 0 {
+			return nil, fmt.Errorf("fetch %s: byte %d of the body is not UTF-8; ask for base64 with {bytes: true}", request.URL.Host, at)
+		}
+		a.Body = string(body)
+	}
+	return a, nil
+}
+
+// request makes the request that a vat asks for, or says what is wrong with it.
+func (f *fetch) request(ctx context.Context, link string, o fetchOptions) (*http.Request, error) {
+	u, err := f.hosts.parseURL(link)
+	if err != nil {
+		return nil, err
+	}
+	method := strings.ToUpper(o.Method)
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+	if !slices.Contains(methods, method) {
+		return nil, fmt.Errorf("method %s: want one of %s", quote(o.Method), strings.Join(methods, ", "))
+	}
+	body := o.BodyBytes
+	if o.Body != nil {
+		body = []byte(*o.Body)
+	}
+	switch {
+	case o.Body != nil && o.BodyBytes != nil:
+		return nil, errors.New("body and bodyBytes: want one of them")
+	case len(body) > maxRequestBytes:
+		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("a body of %d bytes, above the limit of %d", len(body), maxRequestBytes)}
+	case (method == "GET" || method == "HEAD") && (o.Body != nil || o.BodyBytes != nil):
+		return nil, fmt.Errorf("method %s has no body", method)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return request, setHeaders(request.Header, o.Headers)
+}
+
+// redirect decides about one redirection.
+func (f *fetch) redirect(next *http.Request, done []*http.Request) error {
+	if len(done) > maxRedirects {
+		return fmt.Errorf("more than %d redirections", maxRedirects)
+	}
+	if err := f.hosts.allow(next.URL); err != nil {
+		return fmt.Errorf("redirected: %w", err)
+	}
+	return nil
+}
+
+// why says what went wrong with a request, without its URL, which may hold what is not for logs.
+func (f *fetch) why(ctx context.Context, err error) error {
+	if ctx.Err() == context.DeadlineExceeded {
+		return fmt.Errorf("no complete answer within %v", f.timeout)
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
+}

@@ -1,0 +1,158 @@
+package service
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"ocapkernel.dev/capdata"
+)
+
+// WriteFile makes text the content of a file: all of it or, whatever dies, nothing. It is on disk when the
+// call is answered.
+func (f *files) WriteFile(name, text string) error { return f.write("writeFile", name, []byte(text)) }
+
+// WriteBytes is WriteFile for bytes.
+func (f *files) WriteBytes(name string, b []byte) error { return f.write("writeBytes", name, b) }
+
+// write writes a new file beside the old one, and then puts it in its place.
+func (f *files) write(op, name string, b []byte) error {
+	if err := f.mayWrite(op, name); err != nil {
+		return err
+	}
+	if err := small(op, name, b); err != nil {
+		return err
+	}
+	info, err := f.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		info = nil
+	case err != nil:
+		return failed(op, name, err)
+	case !info.Mode().IsRegular():
+		return irregular(op, name, info)
+	}
+	dir := path.Dir(name)
+	temporary := path.Join(dir, ".write-"+rand.Text())
+	file, err := f.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return failed(op, name, err)
+	}
+	if info != nil {
+		err = file.Chmod(info.Mode().Perm())
+	}
+	if err == nil {
+		_, err = file.Write(b)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	err = errors.Join(err, file.Close())
+	if err == nil {
+		err = f.root.Rename(temporary, name)
+	}
+	if err != nil {
+		_ = f.root.Remove(temporary) // what matters is the error before
+		return failed(op, name, err)
+	}
+	return f.sync(op, dir)
+}
+
+// AppendFile adds text to the end of a file, and makes the file if need be. It is on disk when the call is
+// answered; if the kernel dies before that, a part of the text may be.
+func (f *files) AppendFile(name, text string) error {
+	const op = "appendFile"
+	if err := f.mayWrite(op, name); err != nil {
+		return err
+	}
+	if err := small(op, name, []byte(text)); err != nil {
+		return err
+	}
+	file, err := f.open(op, name, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err == nil && info.Size()+int64(len(text)) > maxFileBytes {
+		err = &Error{capdata.CodeLimit, fmt.Sprintf("the file would be larger than %d bytes", maxFileBytes)}
+	}
+	if err == nil {
+		_, err = file.WriteString(text)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return failed(op, name, err)
+	}
+	return f.sync(op, path.Dir(name))
+}
+
+// Mkdir makes a directory, and those that it is in. It may be there already.
+func (f *files) Mkdir(name string) error {
+	if err := f.mayWrite("mkdir", name); err != nil {
+		return err
+	}
+	if err := f.root.MkdirAll(name, 0o755); err != nil {
+		return failed("mkdir", name, err)
+	}
+	return f.sync("mkdir", path.Dir(name))
+}
+
+// Remove removes a file, or a directory that is empty.
+func (f *files) Remove(name string) error {
+	if err := f.mayWrite("remove", name); err != nil {
+		return err
+	}
+	if err := f.root.Remove(name); err != nil {
+		return failed("remove", name, err)
+	}
+	return f.sync("remove", path.Dir(name))
+}
+
+// Rename gives a file or directory another path. A file that is there already is replaced.
+func (f *files) Rename(from, to string) error {
+	if err := f.mayWrite("rename", from); err != nil {
+		return err
+	}
+	if err := f.mayWrite("rename", to); err != nil {
+		return err
+	}
+	if err := f.root.Rename(from, to); err != nil {
+		return failed("rename", from, fmt.Errorf("to %s: %w", quote(to), unwrapPath(err)))
+	}
+	return errors.Join(f.sync("rename", path.Dir(from)), f.sync("rename", path.Dir(to)))
+}
+
+// mayWrite checks a path that is to be changed.
+func (f *files) mayWrite(op, name string) error {
+	if f.readOnly {
+		return fmt.Errorf("%s %s: the directory is read-only", op, quote(name))
+	}
+	if name == "." {
+		return fmt.Errorf("%s %s: the directory itself stays as it is", op, quote(name))
+	}
+	return valid(op, name)
+}
+
+func small(op, name string, b []byte) error {
+	if len(b) > maxWriteBytes {
+		return &Error{capdata.CodeLimit, fmt.Sprintf("%s %s: %d bytes, above the limit of %d for one call", op, quote(name), len(b), maxWriteBytes)}
+	}
+	return nil
+}
+
+// sync makes what changed in a directory durable.
+func (f *files) sync(op, name string) error {
+	dir, err := f.root.Open(name)
+	if err != nil {
+		return failed(op, name, err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return failed(op, name, err)
+	}
+	return nil
+}

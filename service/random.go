@@ -1,0 +1,62 @@
+package service
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+)
+
+// Random returns the service "random": numbers that nobody can guess, from the operating system. A vat cannot
+// make them itself, because it has to do the same again when it is replayed.
+func Random() Object {
+	return builtIn("random", random{}, IdempotentMethods("bytes", "hex", "integer"))
+}
+
+// builtIn makes the object of a service of this package, whose methods are known to be right.
+func builtIn(name string, v any, opts ...Option) *adapter {
+	o := options{name: name}
+	for _, set := range opts {
+		set(&o)
+	}
+	a, err := newAdapter(v, o)
+	if err != nil {
+		panic("service: " + name + ": " + err.Error())
+	}
+	return a
+}
+
+type random struct{}
+
+const (
+	maxRandomBytes = 4096
+	maxRandomRange = 1 << 53 // the whole numbers that JavaScript's numbers hold
+)
+
+// Bytes returns n random bytes.
+func (random) Bytes(n int) ([]byte, error) {
+	if n < 1 || n > maxRandomBytes {
+		return nil, fmt.Errorf("%d bytes: want 1 to %d", n, maxRandomBytes)
+	}
+	b := make([]byte, n)
+	_, err := rand.Read(b)
+	return b, err
+}
+
+// Hex returns n random bytes as 2n digits.
+func (r random) Hex(n int) (string, error) {
+	b, err := r.Bytes(n)
+	return hex.EncodeToString(b), err
+}
+
+// Integer returns a whole number from 0 to limit-1, each as likely as the others.
+func (random) Integer(limit int64) (int64, error) {
+	if limit < 1 || limit > maxRandomRange {
+		return 0, fmt.Errorf("a number below %d: want a limit of 1 to 2^53", limit)
+	}
+	n, err := rand.Int(rand.Reader, big.NewInt(limit))
+	if err != nil {
+		return 0, err
+	}
+	return n.Int64(), nil
+}
