@@ -106,7 +106,7 @@ type answer struct {
 }
 
 // Fetch makes a request and returns the answer, whatever its status.
-func (f *fetch) Fetch(ctx context.Context, link string, options ...fetchOptions) (*answer, error) {
+func (f *fetch) Fetch(ctx context.Context, link string, options ...*fetchOptions) (*answer, error) {
 	o, err := one("fetch", options)
 	if err != nil {
 		return nil, err
@@ -118,16 +118,16 @@ func (f *fetch) Fetch(ctx context.Context, link string, options ...fetchOptions)
 }
 
 // Get is Fetch with method GET.
-func (f *fetch) Get(ctx context.Context, link string, options ...fetchOptions) (*answer, error) {
+func (f *fetch) Get(ctx context.Context, link string, options ...*fetchOptions) (*answer, error) {
 	return f.only(ctx, http.MethodGet, link, options)
 }
 
 // Head is Fetch with method HEAD.
-func (f *fetch) Head(ctx context.Context, link string, options ...fetchOptions) (*answer, error) {
+func (f *fetch) Head(ctx context.Context, link string, options ...*fetchOptions) (*answer, error) {
 	return f.only(ctx, http.MethodHead, link, options)
 }
 
-func (f *fetch) only(ctx context.Context, method, link string, options []fetchOptions) (*answer, error) {
+func (f *fetch) only(ctx context.Context, method, link string, options []*fetchOptions) (*answer, error) {
 	name := strings.ToLower(method)
 	o, err := one(name, options)
 	if err != nil {
@@ -140,12 +140,13 @@ func (f *fetch) only(ctx context.Context, method, link string, options []fetchOp
 	return f.do(ctx, link, o)
 }
 
-func one(name string, options []fetchOptions) (o fetchOptions, err error) {
-	switch len(options) {
-	case 0:
+// one returns the options of a call, all of which may be left out.
+func one(name string, options []*fetchOptions) (o fetchOptions, err error) {
+	switch {
+	case len(options) == 0 || len(options) == 1 && options[0] == nil:
 		return o, nil
-	case 1:
-		return options[0], nil
+	case len(options) == 1:
+		return *options[0], nil
 	}
 	return o, typeErrorf("fetch.%s: got %d arguments, want %s(url, options), the last one optional", name, 1+len(options), name)
 }

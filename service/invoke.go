@@ -119,6 +119,9 @@ func argument(t reflect.Type, arg any, slots []string) (reflect.Value, error) {
 	readsItself := reflect.PointerTo(t).Implements(typeUnmarshaler) || kind == reflect.Pointer && t.Implements(typeUnmarshaler)
 	form := capdata.ToJSON
 	mismatch := fmt.Errorf("got %s, want %s", describe(arg), sig(t))
+	if _, early := arg.(capdata.Promise); early {
+		mismatch = fmt.Errorf("got promise, want %s; await it before the call", sig(t))
+	}
 	switch x := arg.(type) {
 	case nil, capdata.Undefined:
 		// json.Unmarshal would take null for anything.

@@ -135,6 +135,9 @@ func (m *method) count() string {
 
 // sig is a type in messages. A struct is shown with its fields, because its name says nothing to a caller.
 func sig(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer && t.Name() == "" && t != typeBigInt {
+		return sig(t.Elem()) // nil is null, which need not be said
+	}
 	if p := reflect.PointerTo(t); t.Kind() != reflect.Struct || p.Implements(typeUnmarshaler) || p.Implements(typeTextUnmarshaler) {
 		if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && t.Name() == "" {
 			return "base64 string"
@@ -151,7 +154,7 @@ func sig(t reflect.Type) string {
 		case name == "":
 			name = f.Name
 		}
-		fields = append(fields, name+" "+typeName(f.Type))
+		fields = append(fields, name+" "+strings.TrimPrefix(typeName(f.Type), "*"))
 	}
 	return "{" + strings.Join(fields, ", ") + "}"
 }
