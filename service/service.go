@@ -57,6 +57,8 @@ type Call struct {
 	// Again says that an earlier kernel began this call and died before it was known to be done. Only
 	// idempotent methods get such a call.
 	Again bool
+	// ID names the call among all calls of this state. It is the same when the call is begun again.
+	ID string
 	// Vat and Subcluster say who calls. They are empty for a call from outside of all vats.
 	Vat, Subcluster string
 }
@@ -69,10 +71,11 @@ type Reply struct {
 	// Exports are further objects of this process to which Value refers.
 	Exports []Export
 
-	// Unit, State and Holds are for IO channels. Others leave them zero.
+	// Unit and State are for IO channels. Others leave them zero. Unit says that the value is a unit of
+	// input, of the class that it names: if nobody gets it, the next call of that method does. State, if
+	// not nil, is stored by the commit that settles the call.
 	Unit  string
 	State []byte
-	Holds []string
 }
 
 // Export is an object that a reply gives to vats.
@@ -82,7 +85,13 @@ type Export struct {
 	// when this process ends.
 	Kind   string
 	Config []byte
+	// Holds are references that the object keeps, for as long as it exists.
+	Holds []string
 }
+
+// Bound is implemented by objects that end by themselves: Bind gives an exported object, before anybody can
+// call it, the function that removes it. Later calls are rejected SERVICE_GONE.
+type Bound interface{ Bind(end func()) }
 
 // Idempotent is implemented by objects of which some methods may be done twice without harm. Calls of those
 // that were under way when the kernel died are begun again by the next kernel; all others are rejected

@@ -36,7 +36,6 @@ func Table() []Row {
 		{Package: "storage/storagetest", About: "The suite that every store passes", Imports: []string{"storage"}, NoLink: pure},
 		{Package: "storage/badgerstore", About: "The durable store", Imports: []string{"storage"}, NoLink: []string{plugin, grpc, cobra}},
 		{Package: "cluster", About: "Cluster configuration: types, parsing, validation", NoLink: pure},
-		{Package: "service", About: "Kernel services: what one is, any Go value as one, the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
 		{
 			Package: "kernel", About: "The state machine: queues, promises, c-lists, counts, subclusters, host calls",
 			Imports: []string{"capdata", "wire", "storage", "cluster"}, Pure: true, NoLink: pure,
