@@ -275,8 +275,14 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 		}
 		args = args[:min(len(args), len(m.params))]
 	}
+	if m == nil && c.kind == byMessage {
+		m = k.others
+	}
 	if m == nil {
 		return value{}, nil, k.noMethod(c.method, c.kind == byWhen)
+	}
+	if m.message {
+		args = nil // the method gets them unread
 	}
 	if len(args) != len(m.params) {
 		return value{}, nil, &Error{Name: "TypeError", Message: fmt.Sprintf("%s.%s: got %d arguments (%s), want %d: %s",
@@ -314,6 +320,9 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 		in = append(in, arg)
 	}
 	t.starting = false
+	if m.message {
+		in = append(in, reflect.ValueOf(Message{method: c.method, body: c.body, slots: c.slots, t: t}))
+	}
 	out := m.fn.Call(in)
 	if m.fails {
 		if err, _ := out[len(out)-1].Interface().(error); err != nil {
@@ -367,7 +376,7 @@ func (k *kind) noMethod(name string, when bool) error {
 			names = append(names, n)
 		}
 	}
-	return &Error{Name: "TypeError", Message: fmt.Sprintf("%s has no method %q; it has %s", k.name, name, strings.Join(names, ", "))}
+	return &Error{Name: "TypeError", Message: fmt.Sprintf("%s has no method %.100q; it has %s", k.name, name, strings.Join(names, ", "))}
 }
 
 func describeAll(args, slots []any) string {

@@ -222,6 +222,8 @@ func (c *codecs) make(out *codec, t reflect.Type) error {
 		return nil
 	case typeMutex:
 		return fmt.Errorf("a Mutex cannot be passed")
+	case typeMessage:
+		return fmt.Errorf("a Message cannot be passed: forward it")
 	}
 	if isCollection(t) {
 		makeCollection(out)

@@ -73,7 +73,7 @@ func errorValue(err error) value {
 	return x
 }
 
-// errorTree is err as a passable.
+// errorTree is err as a passable. What wraps a KernelError is one to whoever gets it, too.
 func errorTree(err error) *capdata.Error {
 	var e *Error
 	name := "Error"
@@ -83,6 +83,12 @@ func errorTree(err error) *capdata.Error {
 		}
 		if e.Name != "" {
 			name = e.Name
+		}
+	}
+	var code KernelError
+	if errors.As(err, &code) {
+		if ce, ok := kernelError(capdata.Code(code), err.Error()).tree.(*capdata.Error); ok {
+			return ce
 		}
 	}
 	return &capdata.Error{Name: name, Message: strings.ToValidUTF8(err.Error(), "\uFFFD")}

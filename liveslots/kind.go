@@ -18,6 +18,8 @@ type kind struct {
 	fields    []field
 	flat      bool // the fields can be compared with ==
 	methods   map[string]*method
+	// others is the method that gets the messages for which there is none, or nil.
+	others *method
 }
 
 // A field of a durable object or of a plain struct.
@@ -37,6 +39,8 @@ type method struct {
 	params []*codec
 	// outcome says that the first parameter is an Outcome: messages do not call the method.
 	outcome bool
+	// message says that the only parameter is a Message; it is not among params.
+	message bool
 	// result is nil for a method without one.
 	result *codec
 	fails  bool
@@ -189,6 +193,13 @@ func (c *codecs) methods(k *kind) {
 				m.ctx = true
 				continue
 			}
+			if ft.In(j) == typeMessage {
+				if m.message = j == ft.NumIn()-1 && len(m.params) == 0; !m.message {
+					c.problem("%s: a Message must be the only parameter, after the context", where)
+					ok = false
+				}
+				continue
+			}
 			if val := outcomeOf(ft.In(j)); val != nil {
 				vc, err := c.passable(val)
 				switch {
@@ -232,8 +243,14 @@ func (c *codecs) methods(k *kind) {
 			c.problem("%s: a method returns nothing, a value, an error, or a value and an error", where)
 			ok = false
 		}
-		if ok {
+		switch {
+		case !ok:
+		case !m.message:
 			k.methods[m.name] = m
+		case k.others != nil:
+			c.problem("%s and %s of %s both take a Message: one method gets what there is no method for", k.others.name, m.name, k.name)
+		default:
+			k.others = m
 		}
 	}
 }

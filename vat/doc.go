@@ -42,8 +42,12 @@
 //
 // All exported methods of an object are callable; Deposit is called as deposit, ID as id. A method may
 // take a [context.Context] first, then any number of passable values, and returns nothing, a value, an
-// error, or both. (One whose first parameter is an [Outcome] is called by [When] alone.) An error rejects the caller's promise. A returned [Promise] makes the caller's promise
-// follow it. A wrong method, number of arguments or type is a rejection that names both sides.
+// error, or both. (One whose first parameter is an [Outcome] is called by [When] alone.) An error rejects the
+// caller's promise. A returned [Promise] makes the caller's promise follow it. A wrong method, number of
+// arguments or type is a rejection that names both sides.
+//
+// A method whose only parameter is a [Message] gets the messages for which the object has no method, with
+// their arguments as they came, and can [Forward] them. Package vat/attenuate is made of it.
 //
 // bootstrap is a method of the root of the bootstrap vat. It is called once, when the cluster is launched,
 // with the roots of all vats and with services, both by name. A root may take fewer of the two, as
@@ -109,4 +113,7 @@
 // one asks for what the kernel says:
 //
 //	if errors.Is(err, vat.ErrVatRestarted) { … } // whether it happened is not known
+//
+// An error that wraps one of these is one to the caller, too. So a vat can refuse as the kernel does; and
+// that an error looks like the kernel's is no proof.
 package vat

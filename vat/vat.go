@@ -93,6 +93,28 @@ func Send(ctx context.Context, target any, method string, args ...any) Promise {
 	return liveslots.Send(ctx, target, method, args...)
 }
 
+// Message is a message to an object that has no method for it, as it came: [Message.Method] is what was
+// called, the arguments are not read. A method whose only parameter, after the context, is a Message gets
+// all of them, whatever its own name is, and cannot be called by that:
+//
+//	func (p *Proxy) Forward(ctx context.Context, m vat.Message) vat.Promise {
+//		return vat.Forward(ctx, p.Target, m)
+//	}
+//
+// A type has at most one such method. The root's bootstrap is not among what it gets. A Message belongs to
+// the turn that got it, and cannot be kept, or passed but by [Forward].
+type Message = liveslots.Message
+
+// Forward sends a message on, to a target as [Send] takes it, and returns a promise for its answer. The
+// arguments arrive as they were sent: references to the same objects, and promises that nobody has
+// waited for. If the promise is returned, whoever sent the message gets the answer as it comes, and no turn
+// waits for it.
+//
+// What cannot be forwarded is not: the promise is then rejected, with an error that says why.
+func Forward(ctx context.Context, target any, m Message) Promise {
+	return liveslots.Forward(ctx, target, m)
+}
+
 // Await waits for the promise and returns its value as a T, or the error with which it was rejected.
 // While it waits, the vat handles other messages: what was read from the vat's objects before may have
 // changed after. It returns an error also if the value does not fit T. If the promise is settled
