@@ -14,6 +14,7 @@
 //	deliver.go, vat.go       a crank from its delivery to its frame
 //	turn.go, mutex.go        turns: coroutines of which one runs
 //	promise.go, send.go      promises, messages, and what the kernel is told of them
+//	message.go               messages that are forwarded unread
 //	call.go, when.go         calls of this vat's own methods, which may have to wait
 //	shelf*.go, shelve.go     those that wait in the store
 //	object.go                identity of the vat's own objects, and references to those of others

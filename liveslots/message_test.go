@@ -211,10 +211,7 @@ func TestWhenDoesNotCallTheMethodForMessages(t *testing.T) {
 }
 
 // What has a method for all messages can be ephemeral as well.
-type Fleeting struct {
-	vat.Ephemeral
-	to vat.Ref
-}
+type Fleeting struct{ vat.Ephemeral }
 
 func (f *Fleeting) All(ctx context.Context, m vat.Message) string { return "got " + m.Method() }
 
