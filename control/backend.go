@@ -52,6 +52,33 @@ type Backend interface {
 	PoisonedRetry(ctx context.Context, id string) error
 	// PoisonedDrop forgets a poisoned message.
 	PoisonedDrop(ctx context.Context, id string) error
+	// IO lists the IO channels, in the order of their subclusters' ids and their names.
+	IO(ctx context.Context) ([]Channel, error)
+	// Services lists the services, in the order of their names.
+	Services(ctx context.Context) ([]Service, error)
+	// System lists the system subclusters, in the order of their declaration, those that are not declared last.
+	System(ctx context.Context) ([]System, error)
+	// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is
+	// a system subcluster, and returns what runs now when its bootstrap method has answered. The argument is
+	// an id, or a system subcluster's name, or empty for all.
+	Reload(ctx context.Context, subcluster string) ([]Subcluster, error)
+	// PingVat asks a vat's worker for a sign of life, and returns "pong".
+	PingVat(ctx context.Context, vat string) (string, error)
+	// TerminateVat deletes one vat, and TerminateAllVats every vat. They return when nothing can reach
+	// them any more. The subclusters stay, without those vats.
+	TerminateVat(ctx context.Context, vat string) error
+	TerminateAllVats(ctx context.Context) error
+	// Revoke makes every call of an object be rejected with REVOKED, for good. Done twice it has no further
+	// effect. The kref is an object's.
+	Revoke(ctx context.Context, kref string) error
+	// IsRevoked says whether an object was revoked. An unknown one was not.
+	IsRevoked(ctx context.Context, kref string) (bool, error)
+	// Inspect describes an object or a promise. One that does not exist is CodeNotFound.
+	Inspect(ctx context.Context, kref string) (Inspection, error)
+	// CollectGarbage finishes what garbage collection has before it, and returns when it is done.
+	CollectGarbage(ctx context.Context) error
+	// ClearState deletes all subclusters, and begins a new epoch: tickets of earlier calls are UNKNOWN.
+	ClearState(ctx context.Context) error
 	// Shutdown begins to stop the kernel, and returns at once.
 	Shutdown(ctx context.Context) error
 }

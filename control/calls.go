@@ -99,6 +99,91 @@ func (c *Client) PoisonedDrop(ctx context.Context, id string) error {
 	return c.Call(ctx, methodPoisonedDrop, idParams{ID: id}, nil)
 }
 
+// IO lists the IO channels.
+func (c *Client) IO(ctx context.Context) ([]Channel, error) {
+	var out struct {
+		Channels []Channel `json:"channels"`
+	}
+	err := c.Call(ctx, methodIO, nil, &out)
+	return out.Channels, err
+}
+
+// Services lists the services that vats may call, in the order of their names.
+func (c *Client) Services(ctx context.Context) ([]Service, error) {
+	var out struct {
+		Services []Service `json:"services"`
+	}
+	err := c.Call(ctx, methodServices, nil, &out)
+	return out.Services, err
+}
+
+// System lists the system subclusters.
+func (c *Client) System(ctx context.Context) ([]System, error) {
+	var out struct {
+		Systems []System `json:"systems"`
+	}
+	err := c.Call(ctx, methodSystem, nil, &out)
+	return out.Systems, err
+}
+
+// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is a
+// system subcluster, and returns what runs now. The argument is an id such as s1, or a system subcluster's
+// name, or empty for all. What the replaced vats had stored is gone.
+func (c *Client) Reload(ctx context.Context, subcluster string) ([]Subcluster, error) {
+	var out struct {
+		Subclusters []Subcluster `json:"subclusters"`
+	}
+	err := c.Call(ctx, methodReload, idParams{ID: subcluster}, &out)
+	return out.Subclusters, err
+}
+
+// PingVat asks a vat's worker for a sign of life, and returns "pong".
+func (c *Client) PingVat(ctx context.Context, vat string) (string, error) {
+	var out string
+	err := c.Call(ctx, methodPing, idParams{ID: vat}, &out)
+	return out, err
+}
+
+// TerminateVat deletes one vat and its state. Its subcluster stays, without it.
+func (c *Client) TerminateVat(ctx context.Context, vat string) error {
+	return c.Call(ctx, methodTerminateVat, idParams{ID: vat}, nil)
+}
+
+// TerminateAllVats deletes every vat and its state.
+func (c *Client) TerminateAllVats(ctx context.Context) error {
+	return c.Call(ctx, methodTerminateAllVats, nil, nil)
+}
+
+// Revoke makes every call of an object be rejected with REVOKED, whoever makes it, for good. Done twice it
+// has no further effect.
+func (c *Client) Revoke(ctx context.Context, kref string) error {
+	return c.Call(ctx, methodRevoke, krefParams{KRef: kref}, nil)
+}
+
+// IsRevoked says whether an object was revoked.
+func (c *Client) IsRevoked(ctx context.Context, kref string) (bool, error) {
+	var out bool
+	err := c.Call(ctx, methodIsRevoked, krefParams{KRef: kref}, &out)
+	return out, err
+}
+
+// Inspect describes an object, such as ko4, or a promise, such as kp7.
+func (c *Client) Inspect(ctx context.Context, kref string) (Inspection, error) {
+	var out Inspection
+	err := c.Call(ctx, methodInspect, krefParams{KRef: kref}, &out)
+	return out, err
+}
+
+// CollectGarbage returns when what nobody can reach is deleted.
+func (c *Client) CollectGarbage(ctx context.Context) error {
+	return c.Call(ctx, methodCollect, nil, nil)
+}
+
+// ClearState deletes all subclusters and begins a new epoch: tickets of earlier calls are UNKNOWN.
+func (c *Client) ClearState(ctx context.Context) error {
+	return c.Call(ctx, methodClear, nil, nil)
+}
+
 // Shutdown begins to stop the kernel. [Client.Done] tells when it has hung up; its process may live a
 // little longer.
 func (c *Client) Shutdown(ctx context.Context) error {

@@ -4,141 +4,143 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 )
 
 // The methods of the protocol.
 const (
-	methodStatus        = "getStatus"
-	methodPS            = "ps"
-	methodLaunch        = "launchSubcluster"
-	methodTerminate     = "terminateSubcluster"
-	methodRestart       = "restartVat"
-	methodReplay        = "replayVat"
-	methodSend          = "queueMessage"
-	methodAwait         = "awaitTicket"
-	methodAcknowledge   = "acknowledge"
-	methodPoisonedList  = "poisonedList"
-	methodPoisonedRetry = "poisonedRetry"
-	methodPoisonedDrop  = "poisonedDrop"
-	methodShutdown      = "shutdown"
-	methodVersion       = "version"
-)
-
-// The params of those methods that have any.
-type (
-	launchParams struct {
-		Path string `json:"path,omitempty"`
-		// Config is the text in a JSON string, or, for programs that make a configuration, an object.
-		Config json.RawMessage `json:"config"`
-	}
-	idParams struct {
-		ID string `json:"id"`
-	}
-	restartParams struct {
-		ID     string `json:"id"`
-		Forget bool   `json:"forget,omitempty"`
-	}
-	// replayed is the result of a replay.
-	replayed struct {
-		Lines []string `json:"lines"`
-	}
-	sendParams struct {
-		Ticket    Ticket            `json:"ticket"`
-		Target    string            `json:"target"`
-		Method    string            `json:"method"`
-		Args      []json.RawMessage `json:"args,omitempty"`
-		Wait      bool              `json:"wait,omitempty"`
-		TimeoutMS int64             `json:"timeoutMs,omitempty"`
-		Raw       bool              `json:"raw,omitempty"`
-	}
-	awaitParams struct {
-		Ticket    Ticket `json:"ticket"`
-		TimeoutMS int64  `json:"timeoutMs,omitempty"`
-		Raw       bool   `json:"raw,omitempty"`
-	}
-	ticketParams struct {
-		Ticket Ticket `json:"ticket"`
-	}
+	methodStatus           = "getStatus"
+	methodPS               = "ps"
+	methodIO               = "ioList"
+	methodServices         = "services"
+	methodSystem           = "systemList"
+	methodInspect          = "inspect"
+	methodIsRevoked        = "isRevoked"
+	methodLaunch           = "launchSubcluster"
+	methodReload           = "reloadSubcluster"
+	methodTerminate        = "terminateSubcluster"
+	methodRestart          = "restartVat"
+	methodReplay           = "replayVat"
+	methodPing             = "pingVat"
+	methodTerminateVat     = "terminateVat"
+	methodTerminateAllVats = "terminateAllVats"
+	methodRevoke           = "revoke"
+	methodSend             = "queueMessage"
+	methodAwait            = "awaitTicket"
+	methodAcknowledge      = "acknowledge"
+	methodPoisonedList     = "poisonedList"
+	methodPoisonedRetry    = "poisonedRetry"
+	methodPoisonedDrop     = "poisonedDrop"
+	methodCollect          = "collectGarbage"
+	methodClear            = "clearState"
+	methodShutdown         = "shutdown"
+	methodVersion          = "version"
 )
 
 // dispatch performs one request. The result is what the answer carries.
 func (s *Server) dispatch(ctx context.Context, method string, params json.RawMessage) (any, error) {
+	b := s.backend
 	switch method {
 	case methodStatus:
-		if err := parseParams(params, &struct{}{}); err != nil {
+		if err := noParams(params); err != nil {
 			return nil, err
 		}
-		status, err := s.backend.Status(ctx)
-		if status.Clusters == nil {
-			status.Clusters = []Subcluster{}
-		}
+		status, err := b.Status(ctx)
+		status.Clusters = notNull(status.Clusters)
 		return status, err
 
 	case methodPS:
-		if err := parseParams(params, &struct{}{}); err != nil {
+		return listed(ctx, params, "vats", b.PS)
+	case methodIO:
+		return listed(ctx, params, "channels", b.IO)
+	case methodServices:
+		return listed(ctx, params, "services", b.Services)
+	case methodSystem:
+		return listed(ctx, params, "systems", b.System)
+
+	case methodInspect:
+		kref, err := parseKRef(params)
+		if err != nil {
 			return nil, err
 		}
-		vats, err := s.backend.PS(ctx)
-		if vats == nil {
-			vats = []Vat{}
+		i, err := b.Inspect(ctx, kref)
+		i.Holders, i.Subscribers = notNull(i.Holders), notNull(i.Subscribers)
+		return i, err
+
+	case methodIsRevoked:
+		kref, err := parseKRef(params)
+		if err != nil {
+			return nil, err
 		}
-		return map[string]any{"vats": vats}, err
+		return b.IsRevoked(ctx, kref)
+
+	case methodRevoke:
+		kref, err := parseKRef(params)
+		switch {
+		case err != nil:
+			return nil, err
+		case strings.HasPrefix(kref, "kp"):
+			return nil, Errorf(CodeInvalid, "cannot revoke promise %s: revoke the object that it stands for", kref)
+		}
+		return nil, b.Revoke(ctx, kref)
 
 	case methodLaunch:
 		var p launchParams
 		if err := parseParams(params, &p); err != nil {
 			return nil, err
 		}
-		r := LaunchRequest{Path: p.Path, Config: p.Config}
-		switch {
-		case len(p.Config) > 0 && p.Config[0] == '"':
-			var text string
-			if err := json.Unmarshal(p.Config, &text); err != nil {
-				return nil, err
-			}
-			r.Config = []byte(text)
-		case len(p.Config) > 0 && p.Config[0] == '{':
-		default:
-			return nil, Errorf(CodeInvalid, "config must be the text of a configuration, or an object")
+		config, err := p.config()
+		if err != nil {
+			return nil, err
 		}
-		sub, result, err := s.backend.Launch(ctx, r)
+		sub, result, err := b.Launch(ctx, LaunchRequest{Path: p.Path, Config: config})
 		if err != nil {
 			return nil, err
 		}
 		value, err := toJSON(result)
 		return Launched{Subcluster: sub, Result: value}, err
 
-	case methodTerminate:
-		var p idParams
-		if err := parseParams(params, &p); err != nil {
+	case methodReload:
+		id, err := parseID(params, checkReload)
+		if err != nil {
 			return nil, err
 		}
-		if !validRef("s", p.ID) {
-			return nil, Errorf(CodeInvalid, "%s is not a subcluster's id, such as s1", quoteShort(p.ID))
-		}
-		return nil, s.backend.Terminate(ctx, p.ID)
+		now, err := b.Reload(ctx, id)
+		return map[string]any{"subclusters": notNull(now)}, err
+
+	case methodTerminate:
+		return onID(ctx, params, checkSubcluster, b.Terminate)
 
 	case methodRestart:
 		var p restartParams
 		if err := parseParams(params, &p); err != nil {
 			return nil, err
 		}
-		if !validRef("v", p.ID) {
-			return nil, Errorf(CodeInvalid, "%s is not a vat's id, such as v1", quoteShort(p.ID))
-		}
-		return nil, s.backend.RestartVat(ctx, p.ID, p.Forget)
-
-	case methodReplay:
-		var p idParams
-		if err := parseParams(params, &p); err != nil {
+		if err := checkVat(p.ID); err != nil {
 			return nil, err
 		}
-		if !validRef("v", p.ID) {
-			return nil, Errorf(CodeInvalid, "%s is not a vat's id, such as v1", quoteShort(p.ID))
+		return nil, b.RestartVat(ctx, p.ID, p.Forget)
+
+	case methodReplay:
+		id, err := parseID(params, checkVat)
+		if err != nil {
+			return nil, err
 		}
-		lines, err := s.backend.ReplayVat(ctx, p.ID)
+		lines, err := b.ReplayVat(ctx, id)
 		return replayed{lines}, err
+
+	case methodPing:
+		id, err := parseID(params, checkVat)
+		if err != nil {
+			return nil, err
+		}
+		return b.PingVat(ctx, id)
+
+	case methodTerminateVat:
+		return onID(ctx, params, checkVat, b.TerminateVat)
+	case methodTerminateAllVats:
+		return done(ctx, params, b.TerminateAllVats)
 
 	case methodSend:
 		var p sendParams
@@ -150,7 +152,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 			return nil, err
 		}
 		return settle(ctx, p.Wait, p.TimeoutMS, p.Raw, func(ctx context.Context) (Answer, error) {
-			return s.backend.Send(ctx, call)
+			return b.Send(ctx, call)
 		})
 
 	case methodAwait:
@@ -162,55 +164,75 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 			return nil, errNoTicket()
 		}
 		return settle(ctx, true, p.TimeoutMS, p.Raw, func(ctx context.Context) (Answer, error) {
-			return s.backend.Await(ctx, p.Ticket)
+			return b.Await(ctx, p.Ticket)
 		})
 
 	case methodAcknowledge:
-		var p ticketParams
-		if err := parseParams(params, &p); err != nil {
+		ticket, err := parseTicket(params)
+		if err != nil {
 			return nil, err
 		}
-		if p.Ticket.ID == "" {
-			return nil, errNoTicket()
-		}
-		return nil, s.backend.Acknowledge(ctx, p.Ticket)
+		return nil, b.Acknowledge(ctx, ticket)
 
 	case methodPoisonedList:
-		if err := parseParams(params, &struct{}{}); err != nil {
-			return nil, err
-		}
-		list, err := s.backend.PoisonedList(ctx)
-		if list == nil {
-			list = []Poisoned{}
-		}
-		return map[string]any{"poisoned": list}, err
+		return listed(ctx, params, "poisoned", b.PoisonedList)
+	case methodPoisonedRetry:
+		return onID(ctx, params, checkPoisoned, b.PoisonedRetry)
+	case methodPoisonedDrop:
+		return onID(ctx, params, checkPoisoned, b.PoisonedDrop)
 
-	case methodPoisonedRetry, methodPoisonedDrop:
-		var p idParams
-		if err := parseParams(params, &p); err != nil {
-			return nil, err
-		}
-		if !validID(p.ID) {
-			return nil, Errorf(CodeInvalid, "%s is not the id of a poisoned message", quoteShort(p.ID))
-		}
-		if method == methodPoisonedRetry {
-			return nil, s.backend.PoisonedRetry(ctx, p.ID)
-		}
-		return nil, s.backend.PoisonedDrop(ctx, p.ID)
+	case methodCollect:
+		return done(ctx, params, b.CollectGarbage)
+	case methodClear:
+		return done(ctx, params, b.ClearState)
 
 	case methodShutdown:
-		if err := parseParams(params, &struct{}{}); err != nil {
+		if err := noParams(params); err != nil {
 			return nil, err
 		}
-		return map[string]any{"status": "shutting down"}, s.backend.Shutdown(ctx)
+		return map[string]any{"status": "shutting down"}, b.Shutdown(ctx)
 
 	case methodVersion:
-		if err := parseParams(params, &struct{}{}); err != nil {
+		if err := noParams(params); err != nil {
 			return nil, err
 		}
 		return Version{Version: s.options.Version, Protocol: ProtocolVersion}, nil
 	}
 	return nil, newRPCError(rpcMethod, CodeUnsupported, "there is no method %s", quoteShort(method))
+}
+
+// listed performs a method without params that lists things under a name.
+func listed[T any](ctx context.Context, params json.RawMessage, name string, list func(context.Context) ([]T, error)) (any, error) {
+	if err := noParams(params); err != nil {
+		return nil, err
+	}
+	things, err := list(ctx)
+	return map[string]any{name: notNull(things)}, err
+}
+
+// done performs a method without params and without a result.
+func done(ctx context.Context, params json.RawMessage, do func(context.Context) error) (any, error) {
+	if err := noParams(params); err != nil {
+		return nil, err
+	}
+	return nil, do(ctx)
+}
+
+// onID performs a method without a result on what an id names.
+func onID(ctx context.Context, params json.RawMessage, check func(string) error, do func(context.Context, string) error) (any, error) {
+	id, err := parseID(params, check)
+	if err != nil {
+		return nil, err
+	}
+	return nil, do(ctx, id)
+}
+
+// notNull makes a list that is missing an empty one: in JSON they differ.
+func notNull[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // settle gets an answer within the client's time, and gives it the form that the client asked for.
@@ -235,5 +257,3 @@ func settle(ctx context.Context, wait bool, timeoutMS int64, raw bool, get func(
 	}
 	return makeOutcome(answer, raw)
 }
-
-func errNoTicket() error { return Errorf(CodeInvalid, "ticket is missing") }

@@ -12,6 +12,18 @@ func FuzzRequest(f *testing.F) {
 		`{"jsonrpc":"2.0","id":1,"method":"version"}`,
 		`{"jsonrpc":"2.0","id":"x","method":"queueMessage","params":{"ticket":"e1.a","target":"ko1","method":"m","args":[1,{"$ref":"ko2"},[{"$ref":"kp2"}]],"wait":true,"timeoutMs":5,"raw":true}}`,
 		`{"jsonrpc":"2.0","id":null,"method":[],"params":[]}`,
+		`{"jsonrpc":"2.0","id":2,"method":"launchSubcluster","params":{"path":"/c.json","config":"{}"}}`,
+		`{"jsonrpc":"2.0","id":3,"method":"launchSubcluster","params":{"config":{"bootstrap":"a"}}}`,
+		`{"jsonrpc":"2.0","id":4,"method":"reloadSubcluster","params":{"id":""}}`,
+		`{"jsonrpc":"2.0","id":5,"method":"reloadSubcluster","params":{"id":"front-door"}}`,
+		`{"jsonrpc":"2.0","id":6,"method":"terminateVat","params":{"id":"v3"}}`,
+		`{"jsonrpc":"2.0","id":7,"method":"pingVat","params":{"id":"v03"}}`,
+		`{"jsonrpc":"2.0","id":8,"method":"inspect","params":{"kref":"kp7"}}`,
+		`{"jsonrpc":"2.0","id":9,"method":"revoke","params":{"kref":"ko4"}}`,
+		`{"jsonrpc":"2.0","id":10,"method":"isRevoked","params":{"kref":"o+4"}}`,
+		`{"jsonrpc":"2.0","id":11,"method":"acknowledge","params":{"ticket":"e1.a"}}`,
+		`{"jsonrpc":"2.0","id":12,"method":"ioList"}`, `{"jsonrpc":"2.0","id":13,"method":"services","params":[]}`,
+		`{"jsonrpc":"2.0","id":14,"method":"systemList","params":{"all":true}}`, `{"jsonrpc":"2.0","method":"clearState","params":{}}`,
 		`[]`, `{`, `{"jsonrpc":"2.0","id":-1e99,"method":"x","params":7}`, "\x00", " \t{}",
 	} {
 		f.Add([]byte(line))
@@ -23,13 +35,8 @@ func FuzzRequest(f *testing.F) {
 		req, rpcErr := parseRequest(line)
 		var err error = rpcErr
 		if rpcErr == nil {
-			var p sendParams
-			if err = parseParams(req.params, &p); err == nil {
-				var c Call
-				if c, err = makeCall(p); err == nil {
-					checkCall(t, c)
-					return
-				}
+			if err = checkParams(t, req); err == nil {
+				return
 			}
 		}
 		answer := appendError(nil, req.id, err)
@@ -40,6 +47,56 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%q is answered with %+v: want a code that says it is the client's fault", line, e)
 		}
 	})
+}
+
+// checkParams parses params as the method does that is named, any other as a call, and checks what a backend
+// may rely on.
+func checkParams(t *testing.T, req request) error {
+	t.Helper()
+	switch req.method {
+	case methodIO, methodServices, methodSystem, methodCollect, methodClear:
+		return noParams(req.params)
+	case methodTerminateVat, methodPing:
+		id, err := parseID(req.params, checkVat)
+		if err == nil && !validRef("v", id) {
+			t.Errorf("%q is taken for a vat", id)
+		}
+		return err
+	case methodReload:
+		id, err := parseID(req.params, checkReload)
+		if err == nil && id != "" && !validID(id) {
+			t.Errorf("%q is taken for a subcluster", id)
+		}
+		return err
+	case methodInspect, methodRevoke, methodIsRevoked:
+		kref, err := parseKRef(req.params)
+		if err == nil && !validRef("ko", kref) && !validRef("kp", kref) {
+			t.Errorf("%q is taken for a kref", kref)
+		}
+		return err
+	case methodAcknowledge:
+		ticket, err := parseTicket(req.params)
+		if err == nil && !validID(ticket.ID) {
+			t.Errorf("%q is taken for a ticket", ticket)
+		}
+		return err
+	case methodLaunch:
+		var p launchParams
+		err := parseParams(req.params, &p)
+		if err == nil {
+			_, err = p.config()
+		}
+		return err
+	}
+	var p sendParams
+	if err := parseParams(req.params, &p); err != nil {
+		return err
+	}
+	c, err := makeCall(p)
+	if err == nil {
+		checkCall(t, c)
+	}
+	return err
 }
 
 // checkCall checks what Call promises to a backend.

@@ -177,6 +177,56 @@ func TestLines(t *testing.T) {
 		{"bad vat", `{"jsonrpc":"2.0","id":1,"method":"restartVat","params":{"id":"v01"}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"v01\" is not a vat's id, such as v1","data":{"code":"INVALID"}}}`},
 		{"bad poisoned", `{"jsonrpc":"2.0","id":1,"method":"poisonedDrop","params":{"id":"../x"}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"../x\" is not the id of a poisoned message","data":{"code":"INVALID"}}}`},
 		{
+			"channels", `{"jsonrpc":"2.0","id":1,"method":"ioList"}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"channels":[]}}`,
+		},
+		{
+			"services", `{"jsonrpc":"2.0","id":1,"method":"services"}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"services":[{"name":"kernelFacet","ref":"ko901","systemOnly":true,"registered":true,"pending":0,"queued":0},{"name":"ticker","ref":"ko902","systemOnly":false,"registered":false,"pending":0,"queued":3}]}}`,
+		},
+		{"system subclusters", `{"jsonrpc":"2.0","id":1,"method":"systemList","params":{}}`, `{"jsonrpc":"2.0","id":1,"result":{"systems":[]}}`},
+		{
+			"inspection of an object", `{"jsonrpc":"2.0","id":1,"method":"inspect","params":{"kref":"ko1"}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"ref":"ko1","kind":"object","owner":"v1","ownerName":"root","revoked":false,"reachable":1,"recognizable":1,"holders":[{"vat":"v1","name":"root","vref":"o+0","reachable":true}],"subscribers":[],"parked":0}}`,
+		},
+		{
+			"inspection of a promise", `{"jsonrpc":"2.0","id":1,"method":"inspect","params":{"kref":"kp1"}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"ref":"kp1","kind":"promise","state":"fulfilled","revoked":false,"reachable":1,"recognizable":1,"holders":[],"subscribers":[],"parked":0,"value":[1,{"$ref":"ko9"},"<\u001b>"]}}`,
+		},
+		{
+			"inspection of nothing", `{"jsonrpc":"2.0","id":1,"method":"inspect","params":{"kref":"ko77"}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"there is no ko77","data":{"code":"NOT_FOUND"}}}`,
+		},
+		{
+			"bad kref", `{"jsonrpc":"2.0","id":1,"method":"inspect","params":{"kref":"o+1"}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"o+1\" is not an object, such as ko4, or a promise, such as kp7","data":{"code":"INVALID"}}}`,
+		},
+		{"revoke", `{"jsonrpc":"2.0","id":1,"method":"revoke","params":{"kref":"ko1"}}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
+		{"is revoked", `{"jsonrpc":"2.0","id":1,"method":"isRevoked","params":{"kref":"ko1"}}`, `{"jsonrpc":"2.0","id":1,"result":true}`},
+		{"is not revoked", `{"jsonrpc":"2.0","id":1,"method":"isRevoked","params":{"kref":"ko2"}}`, `{"jsonrpc":"2.0","id":1,"result":false}`},
+		{
+			"revoke a promise", `{"jsonrpc":"2.0","id":1,"method":"revoke","params":{"kref":"kp1"}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"cannot revoke promise kp1: revoke the object that it stands for","data":{"code":"INVALID"}}}`,
+		},
+		{"ping", `{"jsonrpc":"2.0","id":1,"method":"pingVat","params":{"id":"v1"}}`, `{"jsonrpc":"2.0","id":1,"result":"pong"}`},
+		{
+			"reload", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"s2"}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"subclusters":[{"subcluster":"s3","root":"ko3","vats":{"root":"v3"},"source":"","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]}}`,
+		},
+		{
+			"bad reload", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"a/b"}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"a/b\" is neither a subcluster's id, such as s1, nor a system subcluster's name","data":{"code":"INVALID"}}}`,
+		},
+		{"terminate a vat", `{"jsonrpc":"2.0","id":1,"method":"terminateVat","params":{"id":"v3"}}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
+		{"terminate all vats", `{"jsonrpc":"2.0","id":1,"method":"terminateAllVats","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
+		{"no vats are left", `{"jsonrpc":"2.0","id":1,"method":"ps"}`, `{"jsonrpc":"2.0","id":1,"result":{"vats":[]}}`},
+		{"collect", `{"jsonrpc":"2.0","id":1,"method":"collectGarbage","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
+		{"clear", `{"jsonrpc":"2.0","id":1,"method":"clearState","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
+		{
+			"params where there are none", `{"jsonrpc":"2.0","id":1,"method":"clearState","params":{"yes":true}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"Invalid params: json: unknown field \"yes\"","data":{"code":"INVALID"}}}`,
+		},
+		{
 			"a notification has no answer", `{"jsonrpc":"2.0","method":"ps"}` + "\n" + `{"jsonrpc":"2.0","id":2,"method":"version"}`,
 			`{"jsonrpc":"2.0","id":2,"result":{"version":"v0","protocol":1}}`,
 		},
@@ -189,6 +239,29 @@ func TestLines(t *testing.T) {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Some clients make a connection for each request, others keep one.
+func TestOneRequestPerConnectionOrMany(t *testing.T) {
+	dir := serve(t, controltest.New(), control.ServerOptions{})
+	request, answer := `{"jsonrpc":"2.0","id":1,"method":"ps"}`+"\n", `{"jsonrpc":"2.0","id":1,"result":{"vats":[]}}`
+	for range 2 * control.MaxConns { // each gives back what it took
+		c := dialRaw(t, dir)
+		c.say(request)
+		check(t, "one on a connection", c.hear(), nil, answer)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := dialRaw(t, dir)
+	for range 100 {
+		c.say(request)
+		check(t, "one after the other", c.hear(), nil, answer)
+	}
+	c.say(strings.Repeat(request, 2*control.MaxInFlight))
+	for range 2 * control.MaxInFlight {
+		check(t, "all at once", c.hear(), nil, answer)
 	}
 }
 

@@ -35,6 +35,8 @@ const (
 	// VatStopped: it died too often without progress, or its configuration says to stop at a fault.
 	// Messages to it are rejected. Its store is kept; restart revives it.
 	VatStopped VatState = "stopped"
+	// VatSuspended: its system subcluster is not declared in this run. It does nothing, and keeps what it has.
+	VatSuspended VatState = "suspended"
 	// VatTerminating: it is being deleted.
 	VatTerminating VatState = "terminating"
 )
@@ -89,6 +91,8 @@ type Subcluster struct {
 	// the text, in hexadecimal.
 	Source string `json:"source"`
 	Hash   string `json:"hash"`
+	// System is its name if it is a system subcluster.
+	System string `json:"system,omitempty"`
 }
 
 // Vat describes one vat.

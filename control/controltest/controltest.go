@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -14,7 +16,7 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// Epoch is the epoch of a fake's tickets.
+// Epoch is the epoch of a fake's tickets, until its state is cleared.
 const Epoch = "e1"
 
 // Fake is a [control.Backend] with behaviour. Its state is in memory. Every object understands:
@@ -23,12 +25,13 @@ const Epoch = "e1"
 //	count()       is fulfilled with the number of calls that had an effect, itself included
 //	fail(text)    is rejected with an error of that text
 //	reject(value) is rejected with the value
-//	revoked()     is rejected by the kernel, with REVOKED
+//	revoked()     is rejected by the kernel, with REVOKED, as is every call of an object after [Fake.Revoke]
 //	silent()      is fulfilled with undefined
 //	garbage()     is fulfilled with a body that is no value
 //	hang()        is settled by [Fake.Release], or not at all
 //
-// A configuration is any text, unless it contains "mistake". Each launch makes one vat, named root.
+// A configuration is any text, unless it contains "mistake". Each launch makes one vat, named root; and, where
+// the text contains "channel", an IO channel named console. [Fake.Declare] declares system subclusters.
 type Fake struct {
 	// Info is what Status and ps tell, but for what the fake itself knows. Set it before use.
 	Info control.Status
@@ -39,16 +42,23 @@ type Fake struct {
 	mu struct {
 		sync.Mutex
 		launched int
+		epochs   int
 		clusters []control.Subcluster
 		vats     []control.Vat
+		channels []control.Channel
+		declared []Declaration
 		poisoned []control.Poisoned
 		calls    map[string]*call
 		effects  int
+		revoked  map[string]bool
 	}
 }
 
 type call struct {
 	content string
+	target  string
+	// promise is the kref of its result.
+	promise string
 	answer  control.Answer
 	settled chan struct{}
 	// dropped is whether the answer was acknowledged.
@@ -61,7 +71,9 @@ func New() *Fake {
 		Info: control.Status{PID: 4242, State: control.Running, Durability: "power", Cranks: 17, Commit: 18, Version: "fake"},
 		stop: make(chan struct{}),
 	}
+	f.mu.epochs = 1
 	f.mu.calls = make(map[string]*call)
+	f.mu.revoked = make(map[string]bool)
 	f.mu.poisoned = []control.Poisoned{{
 		ID: "m7", Vat: "v1", Name: "root", Target: "ko1", Method: "explode", Attempts: 3,
 		Code: capdata.CodeDeliveryPoisoned, Message: "the message killed its vat 3 times",
@@ -88,6 +100,9 @@ func (f *Fake) Adopt(s control.Subcluster) {
 
 func (f *Fake) add(s control.Subcluster) {
 	f.mu.launched++
+	if n, err := strconv.Atoi(strings.TrimPrefix(s.ID, "s")); err == nil {
+		f.mu.launched = max(f.mu.launched, n) // ids are not used again
+	}
 	f.mu.clusters = append(f.mu.clusters, s)
 	f.mu.vats = append(f.mu.vats, control.Vat{
 		ID: s.Vats["root"], Name: "root", Subcluster: s.ID, PID: 1000 + f.mu.launched, State: control.VatRunning, RSSBytes: 12 << 20,
@@ -117,8 +132,8 @@ func (f *Fake) Status(context.Context) (control.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.Info
-	s.Epoch = Epoch
-	s.Clusters = slices.Clone(f.mu.clusters)
+	s.Epoch = f.epoch()
+	s.Clusters = copies(f.mu.clusters)
 	s.Subclusters, s.Vats = len(f.mu.clusters), len(f.mu.vats)
 	return s, nil
 }
@@ -139,14 +154,38 @@ func (f *Fake) Launch(_ context.Context, r control.LaunchRequest) (control.Subcl
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := f.mu.launched + 1
-	sum := sha256.Sum256(r.Config)
-	s := control.Subcluster{
-		ID: fmt.Sprintf("s%d", n), Root: fmt.Sprintf("ko%d", n), Vats: map[string]string{"root": fmt.Sprintf("v%d", n)},
-		Source: r.Path, Hash: hex.EncodeToString(sum[:]),
+	s := f.launch(control.Subcluster{Source: r.Path, Hash: hash(string(r.Config))})
+	if strings.Contains(string(r.Config), "channel") {
+		f.open(s.ID)
 	}
+	return clone(s), control.Data{Body: `#"$0.Alleged: root"`, Slots: []string{s.Root}}, nil
+}
+
+// launch gives a new subcluster what is its alone. The fake's mu is held.
+func (f *Fake) launch(s control.Subcluster) control.Subcluster {
+	n := f.mu.launched + 1
+	s.ID, s.Root, s.Vats = fmt.Sprintf("s%d", n), fmt.Sprintf("ko%d", n), map[string]string{"root": fmt.Sprintf("v%d", n)}
 	f.add(s)
-	return s, control.Data{Body: `#"$0.Alleged: root"`, Slots: []string{s.Root}}, nil
+	return s
+}
+
+func hash(config string) string {
+	sum := sha256.Sum256([]byte(config))
+	return hex.EncodeToString(sum[:])
+}
+
+// clone copies a subcluster, so that what left the fake does not change any more.
+func clone(s control.Subcluster) control.Subcluster {
+	s.Vats = maps.Clone(s.Vats)
+	return s
+}
+
+func copies(list []control.Subcluster) []control.Subcluster {
+	out := make([]control.Subcluster, len(list))
+	for i, s := range list {
+		out[i] = clone(s)
+	}
+	return out
 }
 
 // Terminate implements [control.Backend].
@@ -156,9 +195,14 @@ func (f *Fake) Terminate(_ context.Context, subcluster string) error {
 	if !slices.ContainsFunc(f.mu.clusters, func(s control.Subcluster) bool { return s.ID == subcluster }) {
 		return control.Errorf(control.CodeNotFound, "there is no subcluster %s", subcluster)
 	}
+	f.remove(subcluster)
+	return nil
+}
+
+func (f *Fake) remove(subcluster string) {
 	f.mu.clusters = slices.DeleteFunc(f.mu.clusters, func(s control.Subcluster) bool { return s.ID == subcluster })
 	f.mu.vats = slices.DeleteFunc(f.mu.vats, func(v control.Vat) bool { return v.Subcluster == subcluster })
-	return nil
+	f.mu.channels = slices.DeleteFunc(f.mu.channels, func(c control.Channel) bool { return c.Subcluster == subcluster })
 }
 
 // ReplayVat implements [control.Backend].
@@ -191,9 +235,6 @@ func (f *Fake) RestartVat(_ context.Context, vat string, forget bool) error {
 
 // Send implements [control.Backend].
 func (f *Fake) Send(ctx context.Context, c control.Call) (control.Answer, error) {
-	if err := f.epoch(c.Ticket); err != nil {
-		return control.Answer{}, err
-	}
 	known, err := f.accept(c)
 	if err != nil {
 		return control.Answer{}, err
@@ -209,10 +250,13 @@ func (f *Fake) Send(ctx context.Context, c control.Call) (control.Answer, error)
 func (f *Fake) accept(c control.Call) (*call, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.ofThisEpoch(c.Ticket); err != nil {
+		return nil, err
+	}
 	content := fmt.Sprint(c.Target, c.MethArgs)
 	if known, ok := f.mu.calls[c.Ticket.ID]; ok {
 		if known.content != content {
-			return nil, control.Errorf(control.CodeConflict, "ticket %s.%s was used for another call", Epoch, c.Ticket.ID)
+			return nil, control.Errorf(control.CodeConflict, "ticket %s.%s was used for another call", f.epoch(), c.Ticket.ID)
 		}
 		return known, nil
 	}
@@ -225,10 +269,14 @@ func (f *Fake) accept(c control.Call) (*call, error) {
 	}
 	f.mu.effects++
 	made := &call{
-		content: content, settled: make(chan struct{}),
-		answer: control.Answer{Ticket: control.Ticket{Epoch: Epoch, ID: c.Ticket.ID}, Status: control.Pending},
+		content: content, settled: make(chan struct{}), target: f.object(c.Target), promise: fmt.Sprintf("kp%d", f.mu.effects),
+		answer: control.Answer{Ticket: control.Ticket{Epoch: f.epoch(), ID: c.Ticket.ID}, Status: control.Pending},
 	}
 	f.mu.calls[c.Ticket.ID] = made
+	if f.mu.revoked[made.target] {
+		made.settle(control.Rejected, control.Data{Body: capdata.KernelError(capdata.CodeRevoked, made.target+" was revoked")})
+		return made, nil
+	}
 	return made, made.perform(method, args, c.MethArgs.Slots, f.mu.effects)
 }
 
@@ -314,19 +362,22 @@ func (f *Fake) Acknowledge(_ context.Context, t control.Ticket) error {
 	return nil
 }
 
-func (f *Fake) epoch(t control.Ticket) error {
-	if t.Epoch != "" && t.Epoch != Epoch {
+// epoch is the present epoch.
+func (f *Fake) epoch() string { return fmt.Sprintf("e%d", f.mu.epochs) }
+
+func (f *Fake) ofThisEpoch(t control.Ticket) error {
+	if t.Epoch != "" && t.Epoch != f.epoch() {
 		return control.Errorf(capdata.CodeUnknown, "ticket %s is of another epoch", t)
 	}
 	return nil
 }
 
 func (f *Fake) find(t control.Ticket) (*call, error) {
-	if err := f.epoch(t); err != nil {
-		return nil, err
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.ofThisEpoch(t); err != nil {
+		return nil, err
+	}
 	known, ok := f.mu.calls[t.ID]
 	if !ok {
 		return nil, control.Errorf(capdata.CodeUnknown, "there is no call %s", t)

@@ -1,0 +1,55 @@
+package control
+
+import "encoding/json"
+
+// The kinds of what a kref names: a closed set.
+const (
+	KindObject  = "object"
+	KindPromise = "promise"
+	// KindService is an object that belongs to the kernel itself.
+	KindService = "service"
+)
+
+// The states of a promise: a closed set.
+const (
+	PromiseUnresolved = "unresolved"
+	PromiseFulfilled  = "fulfilled"
+	PromiseRejected   = "rejected"
+)
+
+// Inspection is what the kernel knows about one object or promise.
+type Inspection struct {
+	// Ref is the kref, Kind one of the kinds above.
+	Ref  string `json:"ref"`
+	Kind string `json:"kind"`
+	// Owner is the id of the vat that an object belongs to, or the name of a service; OwnerName is the
+	// vat's name. Both are empty for a promise.
+	Owner     string `json:"owner,omitempty"`
+	OwnerName string `json:"ownerName,omitempty"`
+	// State is one of the states above, for a promise; Decider says who settles it, while nobody has.
+	State   string `json:"state,omitempty"`
+	Decider string `json:"decider,omitempty"`
+	// Revoked is whether calls of an object are rejected with REVOKED.
+	Revoked bool `json:"revoked"`
+	// Reachable and Recognizable are the counts that garbage collection goes by.
+	Reachable    int `json:"reachable"`
+	Recognizable int `json:"recognizable"`
+	// Holders are the vats that have a name for it, in the order of their ids.
+	Holders []Holder `json:"holders"`
+	// Subscribers are the ids of the vats that wait for a promise.
+	Subscribers []string `json:"subscribers"`
+	// Parked is the number of messages that wait for a promise to be settled.
+	Parked int `json:"parked"`
+	// Value is what a promise was settled with, as JSON.
+	Value json.RawMessage `json:"value,omitempty"`
+}
+
+// Holder is a vat that has a name for an object or a promise.
+type Holder struct {
+	// Vat is its id, Name its name, and VRef its name for what is inspected.
+	Vat  string `json:"vat"`
+	Name string `json:"name"`
+	VRef string `json:"vref"`
+	// Reachable is whether it can use the reference; otherwise it only knows it again.
+	Reachable bool `json:"reachable"`
+}

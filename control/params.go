@@ -1,0 +1,124 @@
+package control
+
+import "encoding/json"
+
+// The params of those methods that have any.
+type (
+	launchParams struct {
+		Path string `json:"path,omitempty"`
+		// Config is the text in a JSON string, or, for programs that make a configuration, an object.
+		Config json.RawMessage `json:"config"`
+	}
+	idParams struct {
+		ID string `json:"id"`
+	}
+	krefParams struct {
+		KRef string `json:"kref"`
+	}
+	restartParams struct {
+		ID     string `json:"id"`
+		Forget bool   `json:"forget,omitempty"`
+	}
+	sendParams struct {
+		Ticket    Ticket            `json:"ticket"`
+		Target    string            `json:"target"`
+		Method    string            `json:"method"`
+		Args      []json.RawMessage `json:"args,omitempty"`
+		Wait      bool              `json:"wait,omitempty"`
+		TimeoutMS int64             `json:"timeoutMs,omitempty"`
+		Raw       bool              `json:"raw,omitempty"`
+	}
+	awaitParams struct {
+		Ticket    Ticket `json:"ticket"`
+		TimeoutMS int64  `json:"timeoutMs,omitempty"`
+		Raw       bool   `json:"raw,omitempty"`
+	}
+	ticketParams struct {
+		Ticket Ticket `json:"ticket"`
+	}
+)
+
+// replayed is the result of a replay.
+type replayed struct {
+	Lines []string `json:"lines"`
+}
+
+// noParams checks the params of a method that has none.
+func noParams(params json.RawMessage) error { return parseParams(params, &struct{}{}) }
+
+// config returns the text of the configuration.
+func (p launchParams) config() ([]byte, error) {
+	switch {
+	case len(p.Config) > 0 && p.Config[0] == '"':
+		var text string
+		err := json.Unmarshal(p.Config, &text)
+		return []byte(text), err
+	case len(p.Config) > 0 && p.Config[0] == '{':
+		return p.Config, nil
+	}
+	return nil, Errorf(CodeInvalid, "config must be the text of a configuration, or an object")
+}
+
+// parseID reads params that are an id, which check accepts.
+func parseID(params json.RawMessage, check func(id string) error) (string, error) {
+	var p idParams
+	if err := parseParams(params, &p); err != nil {
+		return "", err
+	}
+	return p.ID, check(p.ID)
+}
+
+func checkVat(id string) error {
+	if !validRef("v", id) {
+		return Errorf(CodeInvalid, "%s is not a vat's id, such as v1", quoteShort(id))
+	}
+	return nil
+}
+
+func checkSubcluster(id string) error {
+	if !validRef("s", id) {
+		return Errorf(CodeInvalid, "%s is not a subcluster's id, such as s1", quoteShort(id))
+	}
+	return nil
+}
+
+// checkReload accepts what Reload does. The names of system subclusters are ids of that form.
+func checkReload(id string) error {
+	if id != "" && !validID(id) {
+		return Errorf(CodeInvalid, "%s is neither a subcluster's id, such as s1, nor a system subcluster's name", quoteShort(id))
+	}
+	return nil
+}
+
+func checkPoisoned(id string) error {
+	if !validID(id) {
+		return Errorf(CodeInvalid, "%s is not the id of a poisoned message", quoteShort(id))
+	}
+	return nil
+}
+
+// parseKRef reads params that are the kernel's name of an object or a promise.
+func parseKRef(params json.RawMessage) (string, error) {
+	var p krefParams
+	if err := parseParams(params, &p); err != nil {
+		return "", err
+	}
+	if !validRef("ko", p.KRef) && !validRef("kp", p.KRef) {
+		return "", Errorf(CodeInvalid, "%s is not an object, such as ko4, or a promise, such as kp7", quoteShort(p.KRef))
+	}
+	return p.KRef, nil
+}
+
+// parseTicket reads params that are a ticket.
+func parseTicket(params json.RawMessage) (Ticket, error) {
+	var p ticketParams
+	if err := parseParams(params, &p); err != nil {
+		return Ticket{}, err
+	}
+	if p.Ticket.ID == "" {
+		return Ticket{}, errNoTicket()
+	}
+	return p.Ticket, nil
+}
+
+func errNoTicket() error { return Errorf(CodeInvalid, "ticket is missing") }
