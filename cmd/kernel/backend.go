@@ -37,7 +37,11 @@ type Options struct {
 	AcceptRollback bool
 	// Paused makes a kernel that does nothing by itself, to look at its state.
 	Paused bool
-	Logger hclog.Logger
+	// System is the absolute path of the file that declares the system subclusters, empty if none are.
+	System string
+	// UpgradeSystem replaces those that are declared with another configuration than they run.
+	UpgradeSystem bool
+	Logger        hclog.Logger
 	// Version is the version of this program.
 	Version string
 }

@@ -90,7 +90,7 @@ func (a *app) configCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	config.AddCommand(a.withJSON(&cobra.Command{
+	config.AddCommand(completeFile(a.withJSON(&cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong with a configuration, without running it",
 		Args:  exactly("FILE"),
@@ -103,7 +103,7 @@ func (a *app) configCommand() *cobra.Command {
 				fmt.Fprintf(w, "%s is right: %s\n", printable(args[0]), plural(len(cfg.Vats), "vat"))
 			})
 		},
-	}))
+	})))
 	return config
 }
 

@@ -39,7 +39,7 @@ its log and fails. The log is ` + logName + ` in the state directory, rotated at
 	})
 	f.register(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait for it")
-	return cmd
+	return completeFile(cmd)
 }
 
 // start runs this program again, detached, and waits for what it says over a pipe.

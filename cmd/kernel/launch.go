@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) launchCommand() *cobra.Command {
-	return a.withJSON(&cobra.Command{
+	return completeFile(a.withJSON(&cobra.Command{
 		Use:   "launch CONFIG",
 		Short: "Launch a cluster in the kernel that runs",
 		Long: `Launch a cluster in the kernel that runs, and wait for its bootstrap method. Each launch makes a new subcluster,
@@ -32,21 +32,25 @@ also of a configuration that runs already.`,
 				return a.print(launched, func(w io.Writer) { describeLaunched(w, launched) })
 			})
 		},
-	})
+	}))
 }
 
 func (a *app) terminateCommand() *cobra.Command {
-	return a.withJSON(&cobra.Command{
-		Use:   "terminate SUBCLUSTER",
-		Short: "Delete a subcluster, its vats and their state",
-		Args:  exactly("SUBCLUSTER"),
+	return a.completeArg(a.withJSON(&cobra.Command{
+		Use:   "terminate SUBCLUSTER|VAT",
+		Short: "Delete a subcluster, its vats and their state, or one vat",
+		Args:  exactly("SUBCLUSTER|VAT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			what, terminate := "subcluster", (*control.Client).Terminate
+			if isVatID(args[0]) {
+				what, terminate = "vat", (*control.Client).TerminateVat
+			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
-				if err := client.Terminate(ctx, args[0]); err != nil {
+				if err := terminate(client, ctx, args[0]); err != nil {
 					return err
 				}
-				return a.print(map[string]any{"subcluster": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is terminated\n", args[0]) })
+				return a.print(map[string]any{what: args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is terminated\n", args[0]) })
 			})
 		},
-	})
+	}), subclusterIDs, vatIDs)
 }

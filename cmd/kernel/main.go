@@ -105,6 +105,8 @@ accepted is not lost, and nothing happens twice.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.state, "state", "", "`DIR` that holds the state (default $"+stateEnv+", else "+defaultStateHelp+")")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	registered(root.MarkPersistentFlagDirname("state"))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{message: err.Error(), hint: cmd.CommandPath() + " --help"}
 	})
@@ -120,8 +122,10 @@ accepted is not lost, and nothing happens twice.`,
 		}
 	}
 	add("life", a.runCommand(), a.startCommand(), a.stopCommand())
-	add("look", a.statusCommand(), a.psCommand(), a.poisonedCommand(), a.checkCommand(), a.replayCommand())
-	add("work", a.launchCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand())
+	add("look", a.statusCommand(), a.psCommand(), a.logsCommand(), a.systemCommand(), a.servicesCommand(), a.ioCommand(), a.inspectCommand(),
+		a.poisonedCommand(), a.replayCommand(), a.checkCommand(), a.pingCommand())
+	add("work", a.launchCommand(), a.reloadCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand(),
+		a.revokeCommand(), a.collectCommand(), a.clearCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand())
 	return root
 }

@@ -78,6 +78,13 @@ func size(n int64) string {
 	}
 }
 
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
 // dash stands for what is not there.
 func dash(s string) string {
 	if s == "" {

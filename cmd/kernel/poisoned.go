@@ -55,7 +55,7 @@ func describePoisoned(w io.Writer, list []control.Poisoned) {
 
 // onPoisoned makes a command that does one thing with one message.
 func (a *app) onPoisoned(verb, short, done string, do func(*control.Client, context.Context, string) error) *cobra.Command {
-	return a.withJSON(&cobra.Command{
+	return a.completeArg(a.withJSON(&cobra.Command{
 		Use:   verb + " ID",
 		Short: short,
 		Args:  exactly("ID"),
@@ -67,5 +67,5 @@ func (a *app) onPoisoned(verb, short, done string, do func(*control.Client, cont
 				return a.print(map[string]any{"id": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", args[0], done) })
 			})
 		},
-	})
+	}), poisonedIDs)
 }

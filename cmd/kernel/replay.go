@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) replayCommand() *cobra.Command {
-	return a.withJSON(&cobra.Command{
+	return a.completeArg(a.withJSON(&cobra.Command{
 		Use:   "replay VAT",
 		Short: "Show what a vat did since it was last at rest, by doing it again",
 		Long: `Give the deliveries that a vat got since it was last at rest to a fresh process, and print each of them, each
@@ -23,7 +23,7 @@ process has died; here it changes nothing. It works with a running kernel, whose
 stopped one.`,
 		Args: exactly("VAT"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.replay(cmd.Context(), args[0]) },
-	})
+	}), vatIDs)
 }
 
 func (a *app) replay(ctx context.Context, vat string) error {
@@ -57,9 +57,7 @@ func (a *app) replayStopped(ctx context.Context, dir, vat string) (lines []strin
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	log, closeLog := a.logger(&runFlags{logLevel: "error"})
-	defer closeLog()
-	k, err := a.newKernel(ctx, Options{Dir: dir, Durability: "power", Logger: log, Version: a.version, Paused: true})
+	k, err := a.newKernel(ctx, Options{Dir: dir, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
 	if err != nil {
 		return nil, err
 	}

@@ -26,5 +26,5 @@ func (a *app) restartCommand() *cobra.Command {
 		},
 	})
 	cmd.Flags().BoolVar(&forget, "forget", false, "start from its durable state alone: what it was waiting for is lost to it")
-	return cmd
+	return a.completeArg(cmd, vatIDs)
 }

@@ -28,6 +28,10 @@ type runFlags struct {
 	acceptRollback bool
 	reset          bool
 	logLevel       string
+	// system is the declaration of system subclusters, as an absolute path after check; empty means the
+	// default.
+	system        string
+	upgradeSystem bool
 	// logFile and readyFD are how start speaks to the kernel that it begins; hidden.
 	logFile string
 	readyFD int
@@ -38,7 +42,12 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.durability, "durability", "power", "`LOSS` that an accepted call survives: power, or only that of the process (faster)")
 	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
+	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+declarationName+" in the state directory, if it is there)")
+	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "replace the system subclusters that are declared with another configuration than they run, and delete their state")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
+	completeFlagWith(cmd, "durability", "power", "process")
+	completeFlagWith(cmd, "log-level", "trace", "debug", "info", "warn", "error")
+	registered(cmd.MarkFlagFilename("system"))
 }
 
 // args are the flags as arguments of a run.
@@ -50,6 +59,12 @@ func (f *runFlags) args() []string {
 	if f.reset {
 		args = append(args, "--reset")
 	}
+	if f.system != "" {
+		args = append(args, "--system", f.system)
+	}
+	if f.upgradeSystem {
+		args = append(args, "--upgrade-system")
+	}
 	return args
 }
 
@@ -60,7 +75,7 @@ func (f *runFlags) check() error {
 	if hclog.LevelFromString(f.logLevel) == hclog.NoLevel {
 		return usagef("--log-level is trace, debug, info, warn or error, not %q", f.logLevel)
 	}
-	return nil
+	return f.findSystem()
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -71,6 +86,7 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run a kernel in the foreground until Ctrl-C, SIGTERM or kernel stop.
 
 With CONFIG, launch that cluster, unless the state already runs it. What ran before goes on in any case.
+The log goes to stderr, and to ` + logName + ` in the state directory, for kernel logs.
 The first signal stops vats and kernel in order; a second one ends the kernel at once, which is safe too.`,
 		Args: optional("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -84,11 +100,9 @@ The first signal stops vats and kernel in order; a second one ends the kernel at
 	cmd.Flags().StringVar(&f.logFile, "log-file", "", "")
 	cmd.Flags().IntVar(&f.readyFD, "ready-fd", -1, "")
 	for _, hidden := range []string{"log-file", "ready-fd"} {
-		if err := cmd.Flags().MarkHidden(hidden); err != nil {
-			panic("kernel: " + err.Error()) // the flag is registered above
-		}
+		registered(cmd.Flags().MarkHidden(hidden))
 	}
-	return cmd
+	return completeFile(cmd)
 }
 
 // optional allows one argument.
@@ -149,7 +163,11 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
-	log, closeLog := a.logger(f)
+	system, err := f.declaration(dir)
+	if err != nil {
+		return err
+	}
+	log, closeLog := a.logger(f, dir)
 	defer closeLog()
 
 	// After the first signal the handler is gone, so that a second one has its usual effect: it ends the
@@ -167,6 +185,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	}
 	kernel, err := a.newKernel(ctx, Options{
 		Dir: dir, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
+		System: system, UpgradeSystem: f.upgradeSystem,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

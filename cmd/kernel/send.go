@@ -53,7 +53,7 @@ no answer yet, or that it could not be sent. 2 means that this command line is w
 	cmd.Flags().DurationVar(&f.timeout, "timeout", defaultTimeout, "how long to wait for the answer")
 	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "print the ticket instead of waiting for the answer")
 	cmd.Flags().BoolVar(&f.raw, "raw", false, "print the answer as the vat marshalled it: body and slots")
-	return cmd
+	return a.completeArg(cmd, subclusterIDs, rootKRefs)
 }
 
 func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -14,7 +15,7 @@ import (
 const (
 	stateEnv         = "OCAPKERNEL_STATE"
 	defaultStateHelp = "~/.local/state/ocapkernel"
-	// logName is the log of a kernel that `kernel start` began; rotated ones are kernel-<time>.log.
+	// logName is the log of the kernels that ran here; rotated ones are kernel-<time>.log.
 	logName   = "kernel.log"
 	logPrefix = "kernel-"
 	// resetName exists while a reset is under way, so that one that was interrupted is finished.
@@ -102,6 +103,8 @@ func isState(dir string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	// A declaration may be put there before the first kernel runs.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == declarationName })
 	if len(entries) == 0 {
 		return true, nil
 	}
@@ -116,7 +119,7 @@ func isState(dir string) (bool, error) {
 	return strings.HasPrefix(string(text), lockMagic) || len(text) == 0 && len(entries) == 1, nil
 }
 
-// resetState wipes the state in dir, all but the lock and the logs. The caller holds the lock.
+// resetState wipes the state in dir, all but the lock, the logs and the declaration. The caller holds the lock.
 //
 // A mark is durable before anything goes, so that a reset which is interrupted is finished at the next
 // start, instead of leaving half a state.
@@ -142,8 +145,7 @@ func finishReset(dir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		keep := name == lockName || name == logName || name == resetName || name == control.SocketName ||
-			strings.HasPrefix(name, logPrefix) && strings.HasSuffix(name, ".log")
+		keep := name == lockName || name == logName || name == resetName || name == control.SocketName || name == declarationName || isRotatedLog(name)
 		if keep {
 			continue
 		}

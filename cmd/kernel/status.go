@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,7 +62,7 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 		if len(names) > 8 {
 			names = append(names[:7], fmt.Sprintf("and %d more", len(names)-7))
 		}
-		rows = append(rows, []string{c.ID, c.Root, filepath.Base(c.Source), strings.Join(names, " ")})
+		rows = append(rows, []string{c.ID, c.Root, origin(c), strings.Join(names, " ")})
 	}
 	fmt.Fprintln(w)
 	table(w, rows)

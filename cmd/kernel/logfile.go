@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxLogLine is where a line of the log is cut for showing it.
+const maxLogLine = 64 << 10
+
+// logFile reads one file of a kernel's log, which may grow meanwhile and be renamed.
+type logFile struct {
+	file *os.File
+	in   *bufio.Reader
+	// line is the beginning of a line whose end was not written yet.
+	line []byte
+}
+
+func newLogFile(f *os.File) *logFile { return &logFile{file: f, in: bufio.NewReaderSize(f, 64<<10)} }
+
+func (l *logFile) Close() error { return l.file.Close() }
+
+// next returns the next line without its newline, cut if it is very long, and io.EOF if none is complete. More
+// may have been written when it is called again.
+func (l *logFile) next() (string, error) {
+	for {
+		part, err := l.in.ReadSlice('\n')
+		l.line = append(l.line, part[:min(len(part), maxLogLine-len(l.line))]...)
+		switch {
+		case err == nil:
+			line := string(bytes.TrimSuffix(l.line, []byte("\n")))
+			l.line = l.line[:0]
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return "", err
+		}
+	}
+}
+
+// rest returns what is left when nothing more will be written: a line without its end, or "".
+func (l *logFile) rest() string {
+	line := string(l.line)
+	l.line = nil
+	return line
+}
+
+func (l *logFile) rewind() error {
+	_, err := l.file.Seek(0, io.SeekStart)
+	l.in.Reset(l.file)
+	l.line = nil
+	return err
+}
+
+// logNames returns the paths of the rotated log files in dir, oldest first: the names hold the time.
+func logNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if isRotatedLog(e.Name()) && e.Type().IsRegular() {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func isRotatedLog(name string) bool {
+	return strings.HasPrefix(name, logPrefix) && strings.HasSuffix(name, ".log")
+}
+
+// openLogs opens the files of the log in dir, oldest first. The caller closes them.
+func openLogs(dir string) (files []*logFile, err error) {
+	defer func() {
+		if err != nil {
+			closeLogs(files)
+			files = nil
+		}
+	}()
+	// The newest first: should it be rotated in this moment, it is met again under its new name, and known.
+	newest, err := os.Open(filepath.Join(dir, logName))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var newestInfo os.FileInfo
+	if err == nil {
+		defer func() { files = append(files, newLogFile(newest)) }()
+		if newestInfo, err = newest.Stat(); err != nil {
+			return nil, err
+		}
+	}
+	names, err := logNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it became one too many
+		}
+		if err != nil {
+			return files, err
+		}
+		if info, err := f.Stat(); err != nil || newestInfo != nil && os.SameFile(info, newestInfo) {
+			_ = f.Close() // only read
+			continue
+		}
+		files = append(files, newLogFile(f))
+	}
+	return files, nil
+}
+
+func closeLogs(files []*logFile) {
+	for _, f := range files {
+		_ = f.Close() // only read
+	}
+}
+
+// successor opens the file that was begun when this one was full; nil if this one is still written to, or the
+// next one is not there yet.
+func (l *logFile) successor(dir string) (*logFile, error) {
+	current := filepath.Join(dir, logName)
+	own, err := l.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(current); err == nil && os.SameFile(info, own) {
+		return nil, nil
+	}
+	// It was renamed before we asked, so that it is listed now, unless it was deleted since.
+	names, err := logNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	names = append(names, current)
+	next, known := "", false
+	for _, name := range names {
+		info, err := os.Stat(name)
+		switch {
+		case err != nil:
+			continue
+		case os.SameFile(info, own):
+			next, known = "", true
+		case next == "" && (known || info.ModTime().After(own.ModTime())):
+			next = name
+		}
+	}
+	if next == "" {
+		return nil, nil
+	}
+	f, err := os.Open(next)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // renamed in this moment: the next time tells
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newLogFile(f), nil
+}

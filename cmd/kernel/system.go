@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ocapkernel.dev/control"
+)
+
+// declarationName is the declaration of system subclusters in a state directory.
+const declarationName = "kernel.json"
+
+// declaration returns the path of the declaration of system subclusters: the one that is named, else the one in
+// the state directory, else none.
+func (f *runFlags) declaration(dir string) (string, error) {
+	if f.system != "" {
+		return f.system, nil
+	}
+	path := filepath.Join(dir, declarationName)
+	_, err := os.Stat(path)
+	if err == nil {
+		return path, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if f.upgradeSystem {
+		return "", &hinted{
+			errors.New("--upgrade-system: no system subclusters are declared"),
+			fmt.Sprintf("name their declaration: --system FILE, or put it to %s", shellQuote(path)),
+		}
+	}
+	return "", nil
+}
+
+// findSystem makes the path that was given absolute, and sees whether there is a file.
+func (f *runFlags) findSystem() error {
+	if f.system == "" {
+		return nil
+	}
+	path, err := filepath.Abs(f.system)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return control.Errorf(control.CodeNotFound, "--system: there is no file %s", f.system)
+	case err != nil:
+		return fmt.Errorf("--system: %w", err)
+	case info.IsDir():
+		return control.Errorf(control.CodeInvalid, "--system: %s is a directory", f.system)
+	}
+	f.system = path
+	return nil
+}
+
+func (a *app) systemCommand() *cobra.Command {
+	return a.withJSON(&cobra.Command{
+		Use:   "system",
+		Short: "List the system subclusters: those that are declared to the kernel, with run --system",
+		Args:  exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
+				list, err := client.System(ctx)
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"systems": list}, func(w io.Writer) { a.describeSystems(w, list) })
+			})
+		},
+	})
+}
+
+func (a *app) describeSystems(w io.Writer, list []control.System) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "there are no system subclusters")
+		return
+	}
+	rows := [][]string{{"NAME", "SUBCLUSTER", "ROOT", "STATE", "DECLARED", "CHANGED"}}
+	changed := ""
+	for _, s := range list {
+		rows = append(rows, []string{s.Name, dash(s.Subcluster), dash(s.Root), s.State, yesNo(s.Declared), yesNo(s.Changed)})
+		if s.Changed {
+			changed = s.Name
+		}
+	}
+	table(w, rows)
+	if changed != "" {
+		fmt.Fprintf(w, "\n%s runs another configuration than is declared. To replace it, and lose its state: %s reload %s\n",
+			printable(changed), a.typed(), shellQuote(changed))
+	}
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	var all bool
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "reload [SUBCLUSTER]",
+		Short: "Replace a subcluster by a new one of the same configuration",
+		Long: `Terminate a subcluster and launch it again, with vats that know nothing: what the old ones had stored is deleted. A
+system subcluster is launched as it is declared now. SUBCLUSTER is an id (s1) or a system subcluster's name.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return exactly()(cmd, args)
+			}
+			return exactly("SUBCLUSTER")(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			which := ""
+			if !all {
+				if which = args[0]; which == "" {
+					return usagef("SUBCLUSTER is empty: for all of them, use --all")
+				}
+			}
+			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
+				now, err := client.Reload(ctx, which)
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"subclusters": now}, func(w io.Writer) { describeReloaded(w, now) })
+			})
+		},
+	})
+	cmd.Flags().BoolVar(&all, "all", false, "replace every subcluster")
+	return a.completeArg(cmd, subclusterIDs, systemNames)
+}
+
+func describeReloaded(w io.Writer, now []control.Subcluster) {
+	if len(now) == 0 {
+		fmt.Fprintln(w, "there is nothing to reload")
+		return
+	}
+	rows := [][]string{{"SUBCLUSTER", "ROOT", "CONFIG"}}
+	for _, s := range now {
+		rows = append(rows, []string{s.ID, s.Root, origin(s)})
+	}
+	table(w, rows)
+}
+
+// origin says in few words where a subcluster comes from.
+func origin(s control.Subcluster) string {
+	switch {
+	case s.System != "":
+		return "system " + s.System
+	case s.Source == "":
+		return "-"
+	}
+	return filepath.Base(s.Source)
+}
