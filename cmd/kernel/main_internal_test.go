@@ -50,17 +50,32 @@ func newFakeKernel(_ context.Context, o Options) (Kernel, error) {
 	k := &fakeKernel{controltest.New(), filepath.Join(o.Dir, "fake.json")}
 	k.Info.Durability = o.Durability
 	text, err := os.ReadFile(k.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return k, nil
-	}
 	var clusters []control.Subcluster
-	if err := errors.Join(err, json.Unmarshal(text, &clusters)); err != nil {
+	if err == nil {
+		err = json.Unmarshal(text, &clusters)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	for _, c := range clusters {
 		k.Adopt(c)
 	}
-	return k, nil
+	return k, k.declare(o)
+}
+
+// declare reads a declaration: in this fake, an array of names and texts.
+func (k *fakeKernel) declare(o Options) error {
+	if o.System == "" {
+		k.Declare(false)
+		return nil
+	}
+	var list []controltest.Declaration
+	text, err := os.ReadFile(o.System)
+	if err := errors.Join(err, json.Unmarshal(text, &list)); err != nil {
+		return err
+	}
+	k.Declare(o.UpgradeSystem, list...)
+	return k.save()
 }
 
 // Run does not stop if the script says so.
@@ -81,6 +96,15 @@ func (k *fakeKernel) Launch(ctx context.Context, r control.LaunchRequest) (contr
 
 func (k *fakeKernel) Terminate(ctx context.Context, subcluster string) error {
 	return errors.Join(k.Fake.Terminate(ctx, subcluster), k.save())
+}
+
+func (k *fakeKernel) Reload(ctx context.Context, subcluster string) ([]control.Subcluster, error) {
+	now, err := k.Fake.Reload(ctx, subcluster)
+	return now, errors.Join(err, k.save())
+}
+
+func (k *fakeKernel) ClearState(ctx context.Context) error {
+	return errors.Join(k.Fake.ClearState(ctx), k.save())
 }
 
 func (k *fakeKernel) save() error {

@@ -47,7 +47,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
 	completeFlagWith(cmd, "durability", "power", "process")
 	completeFlagWith(cmd, "log-level", "trace", "debug", "info", "warn", "error")
-	registered(cmd.MarkFlagFilename("system"))
+	registered(cmd.MarkFlagFilename("system", "json"))
 }
 
 // args are the flags as arguments of a run.

@@ -64,7 +64,7 @@ func (f *runFlags) findSystem() error {
 func (a *app) systemCommand() *cobra.Command {
 	return a.withJSON(&cobra.Command{
 		Use:   "system",
-		Short: "List the system subclusters: those that are declared to the kernel, with run --system",
+		Short: "List the system subclusters: those that run --system declares",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
