@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Every command and every flag is in docs/cli.md.
+func TestDocumentNamesEveryCommandAndFlag(t *testing.T) {
+	text, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(text)
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+		if cmd.Hidden || !cmd.HasParent() || len(cmd.Commands()) > 0 {
+			return
+		}
+		// The subcommands of one share a heading: kernel poisoned ls, retry ID, drop ID.
+		words := strings.Fields(cmd.CommandPath())
+		if !regexp.MustCompile("`"+strings.Join(words[:2], " ")+`\b`).MatchString(doc) || !strings.Contains(doc, words[len(words)-1]) {
+			t.Errorf("docs/cli.md does not say anything about %s", cmd.CommandPath())
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden && !strings.Contains(doc, "`--"+f.Name) && !strings.Contains(doc, " --"+f.Name) {
+				t.Errorf("docs/cli.md does not say anything about --%s of %s", f.Name, cmd.CommandPath())
+			}
+		})
+	}
+	visit((&app{}).root())
+}

@@ -1,0 +1,31 @@
+package control
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Every method and every code is in docs/control.md.
+func TestDocumentNamesEveryMethod(t *testing.T) {
+	read := func(path string) string {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	doc := read("../docs/control.md")
+	constant := regexp.MustCompile(`(?m)^\t(?:method|Code)\w+ .*= "(\w+)"$`)
+	found := constant.FindAllStringSubmatch(read("dispatch.go")+read("error.go"), -1)
+	if len(found) < 30 {
+		t.Fatalf("found %d names, want those of the methods and codes", len(found))
+	}
+	for _, m := range found {
+		if !strings.Contains(doc, "`"+m[1]+"`") {
+			t.Errorf("docs/control.md does not say anything about %s", m[1])
+		}
+	}
+}
