@@ -149,18 +149,21 @@ func TestRejections(t *testing.T) {
 		{"join", `["\ud800"]`, `TypeError: zoo.join: argument 1: a string in it holds half of a surrogate pair`},
 		{"when", `["yesterday"]`, `TypeError: zoo.when: argument 1: got string "yesterday", want time.Time`},
 		{"when", `[null]`, `TypeError: zoo.when: argument 1: got null, want time.Time`},
-		{"forge", `["$ref", "ko9"]`, `Error: zoo.forge: the result cannot be passed: $ref "ko9" at byte 0: a reference is passed as a service.Ref`},
-		{"forge", `["$ref", "new0"]`, `Error: zoo.forge: the result cannot be passed: $ref "new0" at byte 0: a reference is passed as a service.Ref`},
-		{"forge", `["$ref", "ko9!x"]`, `Error: zoo.forge: the result cannot be passed: $ref "ko9!x" at byte 0: the reference is of another process`},
+		{"forge", `["$ref", "ko9"]`, `Error: zoo.forge: the result cannot be passed: {$ref: "ko9"}: a reference is passed as a service.Ref`},
+		{"forge", `["$ref", "new0"]`, `Error: zoo.forge: the result cannot be passed: {$ref: "new0"}: a reference is passed as a service.Ref`},
+		{"forge", `["$ref", "ko9!x"]`, `Error: zoo.forge: the result cannot be passed: the reference "ko9" is of another process`},
 		{"huge", `[]`, `Error: zoo.huge: the result cannot be passed: whole number 9007199254740993 does not fit`},
 		{"long", `[1048574]`, `Error: [KERNEL:LIMIT] zoo.long: the result cannot be passed: 1048577 bytes, above the limit of 1048576`},
 		{"long", `[20000000]`, `Error: [KERNEL:LIMIT] zoo.long: the result cannot be passed: 20000002 bytes of JSON`},
-		{"many", `[1001]`, `Error: [KERNEL:LIMIT] zoo.many: the result cannot be passed: $ref "ko1004!`},
+		{"many", `[1001]`, `Error: [KERNEL:LIMIT] zoo.many: the result cannot be passed: more than the limit of 1000 references`},
 		{"cyclic", `[]`, `Error: zoo.cyclic: the result cannot be passed: json: unsupported value`},
 	} {
 		got := show(t, call(t, o, test.method, test.args))
 		if !strings.HasPrefix(got, "rejected "+test.want) {
 			t.Errorf("%s(%s): got %s, want rejected %s", test.method, test.args, got, test.want)
+		}
+		if strings.Contains(got, "!") {
+			t.Errorf("%s(%s): got %s, which tells the mark of references", test.method, test.args, got)
 		}
 	}
 	if got := show(t, call(t, o, "loud", `[100000]`)); len(got) > 5000 || len(got) < 4000 {

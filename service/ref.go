@@ -18,7 +18,7 @@ import (
 // In JSON a Ref is {"$ref":"ko4"}; one that this process wrote carries a mark behind the name, which changes
 // with each process. In the result of a method only a Ref with the mark, or a reference that the caller
 // itself passed to this call, becomes a reference. So data that happens to look like a reference (a key of
-// a map that somebody else chose) does not become one.
+// a map that somebody else chose) does not become one. Text of a Ref in JSON is therefore not for vats.
 type Ref struct {
 	name string
 	// mark is the mark of the call that exported the object; empty if the name is the kernel's.
@@ -101,18 +101,18 @@ func (e *resultEncoder) name(text string) (string, error) {
 	case !marked && e.call.passed(name):
 		return name, nil
 	case !marked:
-		return "", errors.New("a reference is passed as a service.Ref, and this is none that the caller passed")
+		return "", fmt.Errorf("{$ref: %s}: a reference is passed as a service.Ref, and this is none that the caller passed", quote(name))
 	case !isNew && mark == processMark:
 		return name, nil
 	case !isNew:
-		return "", errors.New("the reference is of another process")
+		return "", fmt.Errorf("the reference %s is of another process", quote(name))
 	case e.call == nil && mark == processMark:
 		if i, err := strconv.Atoi(number); err != nil || i < 0 || i >= MaxExports {
-			return "", fmt.Errorf("a reply has at most %d exports", MaxExports)
+			return "", fmt.Errorf("%s: a reply has at most %d exports", quote(name), MaxExports)
 		}
 		return name, nil
 	case e.call == nil || mark != e.call.mark:
-		return "", errors.New("an exported object can only be referred to by the result of the call that exported it; export it again")
+		return "", fmt.Errorf("%s: an exported object can only be referred to by the result of the call that exported it; export it again", quote(name))
 	}
 	// Only what is referred to is exported, numbered as it is met.
 	x, err := e.call.exported(number)

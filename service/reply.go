@@ -101,6 +101,7 @@ type resultEncoder struct {
 	slots   []string
 	index   map[string]int // of what is in slots, by the name as it stood in the JSON
 	exports []Export       // those that the value refers to
+	fault   error          // what is wrong with a reference
 }
 
 // encode marshals v.
@@ -116,7 +117,10 @@ func (e *resultEncoder) encode(v any) (Data, error) {
 		return Data{}, &Error{capdata.CodeLimit, fmt.Sprintf("%d bytes of JSON, above the limit of %d bytes for a result", len(text), MaxResultBytes)}
 	}
 	tree, err := capdata.FromJSON(text, e.slot)
-	if err != nil {
+	switch {
+	case e.fault != nil:
+		return Data{}, e.fault // err quotes the JSON, with the mark in it, which nobody may learn
+	case err != nil:
 		return Data{}, err
 	}
 	body, err := capdata.Encode(tree)
@@ -137,11 +141,12 @@ func (e *resultEncoder) slot(text string) (int, error) {
 		return i, nil
 	}
 	name, err := e.name(text)
-	if err != nil {
-		return 0, err
+	if err == nil && len(e.slots) == MaxResultSlots {
+		err = &Error{capdata.CodeLimit, fmt.Sprintf("more than the limit of %d references in a result", MaxResultSlots)}
 	}
-	if len(e.slots) == MaxResultSlots {
-		return 0, &Error{capdata.CodeLimit, fmt.Sprintf("more than the limit of %d references in a result", MaxResultSlots)}
+	if err != nil {
+		e.fault = err
+		return 0, err
 	}
 	if e.index == nil {
 		e.index = map[string]int{}
