@@ -106,7 +106,7 @@ func TestCalls(t *testing.T) {
 		{"echo", `[{"$ref":"kp9"}]`, `{"$ref":"kp9"}`},
 		{"echo", `[null]`, `null`},
 		{"big", `[{"$bigint":"123456789012345678901"}]`, `"123456789012345678901"`},
-		{"who", `[]`, `{"Again":false,"At":"1970-01-01T00:00:07Z","MethArgs":{"Body":"","Slots":null},"Subcluster":"s1","Vat":"v1"}`},
+		{"who", `[]`, `{"Again":false,"At":"1970-01-01T00:00:07Z","ID":"","MethArgs":{"Body":"","Slots":null},"Subcluster":"s1","Vat":"v1"}`},
 		{"forge", `["a", "ko9"]`, `{"a":"ko9"}`},
 		{"nested", `[{"In": [{"x":1}]}]`, `1`},
 		{"long", `[3]`, `"xxx"`},
