@@ -41,6 +41,7 @@ func Table() []Row {
 			Imports: []string{"capdata", "wire", "storage", "cluster"}, Pure: true, NoLink: pure,
 		},
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire"}, NoLink: worker},
+		{Package: "ioservice", About: "IO channels: sockets, connections, files, the console", NoLink: []string{badger, plugin, grpc, cobra}},
 		{
 			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
 			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "supervisor", "service"}, NoLink: []string{badger, cobra},

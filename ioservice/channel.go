@@ -1,0 +1,223 @@
+package ioservice
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Options are what a channel gets from its owner.
+type Options struct {
+	// Dir is where a socket without a path is made, as Name.sock. Nobody else may enter it.
+	Dir string
+	// State is what was stored last for the channel; nil if it is new.
+	State []byte
+	// Commit makes state durable and then calls then, which does not block, from any goroutine. It is called
+	// when a client connects, before anything is read from it. Nil keeps no state.
+	Commit func(state []byte, then func())
+	// Stdin and Stdout are the console. Reading an *os.File ends when the channel is closed; from another
+	// reader, and to another writer, a call under way is left behind.
+	Stdin  io.Reader
+	Stdout io.Writer
+	// Log gets what a person should know; nil logs nothing.
+	Log hclog.Logger
+}
+
+// Channel is an open channel. It is a [Stream] itself.
+type Channel struct {
+	Stream
+	commit func(state []byte, then func())
+	// socket and listener are set if others connect.
+	socket   *socketFile
+	listener net.Listener
+	unlisten sync.Once
+
+	// accepts and streams are guarded by the mu of the stream.
+	accepts []*pendingAccept
+	streams map[*Stream]struct{}
+}
+
+// Open makes a channel: it binds the socket or opens the file. Connections are made and accepted later. An
+// error says what is wrong and how to mend it, and leaves nothing behind.
+func Open(cfg Config, o Options) (*Channel, error) {
+	cfg, err := cfg.filled()
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
+	if o.Commit == nil {
+		o.Commit = func(_ []byte, then func()) { then() }
+	}
+	c := &Channel{commit: o.Commit, streams: make(map[*Stream]struct{})}
+	switch cfg.Type {
+	case File, Console:
+		err = c.openLazy(cfg, o)
+	default:
+		err = c.openConnected(cfg, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// openLazy makes a file or a console.
+func (c *Channel) openLazy(cfg Config, o Options) error {
+	var at place
+	var l link
+	var err error
+	if cfg.Type == File {
+		if at, err = cfg.parsePlace(o.State); err == nil {
+			l, err = openFile(cfg, at.offset)
+		}
+	} else {
+		l, err = openConsole(cfg, o)
+	}
+	if err != nil {
+		return err
+	}
+	c.prepare(cfg, o.Log)
+	c.lazy = true
+	c.mu.base, c.mu.input.skipping = at.offset, at.skipping
+	p := &peer{link: l}
+	c.mu.peer = p
+	c.work.Go(func() { c.run(p) })
+	return nil
+}
+
+// openConnected makes a channel with connections.
+func (c *Channel) openConnected(cfg Config, o Options) error {
+	lost, err := cfg.parseConnected(o.State)
+	if err != nil {
+		return err
+	}
+	switch cfg.Type {
+	case Socket:
+		if c.socket, err = listenSocket(cfg, o.Dir); err == nil {
+			c.listener = c.socket.listener
+		}
+	case Listen:
+		c.listener, err = listenTCP(cfg)
+	}
+	if err != nil {
+		return err
+	}
+	ctx := c.prepare(cfg, o.Log)
+	if lost && cfg.reads() {
+		gone := cfg.fail(ErrConnectionLost, ": the other end of an earlier process is gone")
+		c.mu.tail = &result{Unit{State: []byte(stateIdle)}, gone}
+	}
+	if cfg.Type == Network {
+		c.work.Go(func() { c.connect(ctx) })
+		return nil
+	}
+	c.work.Go(func() { c.listen(ctx) })
+	c.work.Go(c.serve)
+	return nil
+}
+
+// Addr returns where others connect: the path of a socket, the address of what listens. It is empty for
+// other channels.
+func (c *Channel) Addr() string {
+	switch {
+	case c.socket != nil:
+		return c.socket.path
+	case c.listener != nil:
+		return c.listener.Addr().String()
+	}
+	return ""
+}
+
+// Close ends the channel, as [Stream.Close] says, and all streams that it accepted. The file of its socket
+// is removed if it is still that of this channel. The error is that of removing it.
+func (c *Channel) Close() error {
+	c.shut()
+	c.mu.Lock()
+	streams := make([]*Stream, 0, len(c.streams))
+	for s := range c.streams {
+		streams = append(streams, s)
+	}
+	c.failAccepts()
+	c.mu.Unlock()
+	for _, s := range streams {
+		s.shut()
+	}
+	var err error
+	c.unlisten.Do(func() {
+		if c.socket != nil {
+			err = c.socket.remove()
+		}
+		if c.listener != nil {
+			_ = c.listener.Close() // the accept that waits tells
+		}
+	})
+	for _, s := range streams {
+		s.finished()
+	}
+	c.finished()
+	return err
+}
+
+// mark returns when it is durable that there is a peer, or the channel is closed. Nothing is read from the
+// peer before, nor written to it.
+func (c *Channel) mark(p *peer) {
+	if !c.cfg.reads() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.call(func() {
+		c.commit([]byte(stateConnected), func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			p.marked = true
+			c.mu.changed.Broadcast()
+		})
+	})
+	for !c.mu.closed && !p.marked {
+		c.mu.changed.Wait()
+	}
+}
+
+// connect serves a network channel: it connects when somebody wants to read or write, and again when the
+// vat has read the end of that.
+func (c *Channel) connect(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		for !c.mu.closed && (c.mu.tail != nil || len(c.mu.reads) == 0 && len(c.mu.writes) == 0) {
+			c.mu.changed.Wait()
+		}
+		closed := c.mu.closed
+		c.mu.Unlock()
+		if closed {
+			return
+		}
+		dialer := net.Dialer{Timeout: c.cfg.WriteTime}
+		conn, err := dialer.DialContext(ctx, "tcp", c.cfg.HostPort)
+		c.mu.Lock()
+		if c.mu.closed {
+			c.mu.Unlock()
+			if err == nil {
+				_ = conn.Close() // nobody used it
+			}
+			return
+		}
+		if err != nil {
+			err := c.cfg.fail(ErrNoPeer, ": connect to %s: %v", c.cfg.HostPort, err)
+			c.failReads(err)
+			c.failWrites(err)
+			c.mu.Unlock()
+			continue
+		}
+		p := &peer{link: newConnection(conn)}
+		c.mu.peer = p
+		c.mu.Unlock()
+		c.mark(p)
+		c.run(p)
+	}
+}

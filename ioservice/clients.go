@@ -1,0 +1,191 @@
+package ioservice
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type pendingAccept struct {
+	done func(*Stream, error)
+}
+
+// Accept asks for the next connection, as a stream of its own. Connections go to those who asked, in order;
+// while nobody asks they wait in a queue of the operating system, which is bounded. Besides the errors of
+// [Stream.Read] but for those about units, it gives [ErrUse] if the channel accepts no connections or is
+// read and written itself. Cancel withdraws it, as that of Read does.
+//
+// The caller closes the stream; the channel's Close does it too.
+func (c *Channel) Accept(done func(*Stream, error)) (cancel func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.admitAccept(); err != nil {
+		c.call(func() { done(nil, err) })
+		return func() {}
+	}
+	accept := &pendingAccept{done}
+	c.accepts = append(c.accepts, accept)
+	c.handOut()
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if i := slices.Index(c.accepts, accept); i >= 0 {
+			c.accepts = slices.Delete(c.accepts, i, i+1)
+			err := c.cfg.fail(ErrCanceled, ": the accept was withdrawn")
+			c.call(func() { done(nil, err) })
+		}
+	}
+}
+
+// admitAccept says why an accept is refused. The caller holds mu.
+func (c *Channel) admitAccept() error {
+	switch {
+	case c.mu.closed:
+		return c.cfg.fail(ErrClosed, " is closed")
+	case !c.cfg.accepts():
+		return c.cfg.fail(ErrUse, " accepts no connections: its type is %s, and not socket or listen", c.cfg.Type)
+	case c.mu.use == useDirect:
+		return c.cfg.fail(ErrUse, " is read and written itself: use another channel to accept connections")
+	case len(c.accepts) == maxReads:
+		return c.cfg.fail(ErrLimit, ": %d accepts wait already: wait for one of them", maxReads)
+	}
+	if c.mu.use == useOpen && c.mu.tail != nil {
+		// Nobody will read that the client of an earlier process is gone.
+		c.mu.tail = nil
+		c.call(func() { c.commit([]byte(stateIdle), func() {}) })
+	}
+	c.mu.use = useAccepts
+	return nil
+}
+
+// failAccepts ends all accepts because the channel is closed. The caller holds mu.
+func (c *Channel) failAccepts() {
+	err := c.cfg.fail(ErrClosed, " is closed")
+	for _, a := range c.accepts {
+		c.call(func() { a.done(nil, err) })
+	}
+	c.accepts = nil
+}
+
+// handOut gives the connection that waits to the first accept. The caller holds mu.
+func (c *Channel) handOut() {
+	c.mu.changed.Broadcast()
+	if c.mu.closed || c.mu.use != useAccepts || c.mu.candidate == nil || len(c.accepts) == 0 {
+		return
+	}
+	p, accept := c.mu.candidate, c.accepts[0]
+	c.mu.candidate = nil
+	c.accepts = slices.Delete(c.accepts, 0, 1)
+	s := &Stream{single: true}
+	s.prepare(c.cfg, c.log)
+	s.mu.peer = p
+	s.leave = func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.streams, s)
+	}
+	c.streams[s] = struct{}{}
+	s.work.Go(func() { s.run(p) })
+	c.call(func() { accept.done(s, nil) })
+}
+
+// listen accepts connections when there is somebody to have them, until the channel is closed.
+func (c *Channel) listen(ctx context.Context) {
+	for c.awaitDemand() {
+		conn, err := c.listener.Accept()
+		if err == nil {
+			c.connected(conn)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// No descriptors, most likely. Without a pause this would spin until there are.
+		c.log.Warn("cannot accept a connection", "channel", c.cfg.Name, "err", err)
+		pause := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
+}
+
+// awaitDemand waits until a connection may be accepted. It returns false if the channel is closed.
+//
+// Before the first use one is accepted, to be whatever that use makes of it. Where clients are served one by
+// one, all are accepted, to be told if they are too many.
+func (c *Channel) awaitDemand() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.mu.closed {
+		if c.mu.use == useDirect || c.mu.candidate == nil && (c.mu.use == useOpen || len(c.accepts) > 0) {
+			return true
+		}
+		c.mu.changed.Wait()
+	}
+	return false
+}
+
+// connected finds a place for a connection, or refuses it.
+func (c *Channel) connected(conn net.Conn) {
+	c.mu.Lock()
+	switch {
+	case c.mu.closed:
+		c.mu.Unlock()
+		_ = conn.Close() // nobody used it
+		return
+	case c.mu.use != useDirect || c.mu.candidate == nil && c.replaceable(c.mu.peer):
+		c.mu.candidate = &peer{link: newConnection(conn)}
+		c.handOut()
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	c.log.Warn("refused a second client", "channel", c.cfg.Name, "from", conn.RemoteAddr().String())
+	// The line fits the buffer of a fresh connection, so that this does not wait for the peer.
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = conn.Write([]byte("channel " + c.cfg.Name + " serves another client\n")) // a courtesy
+	_ = conn.Close()
+}
+
+// serve serves the clients of a channel that is read and written itself, one by one.
+func (c *Channel) serve() {
+	for {
+		c.mu.Lock()
+		for !c.mu.closed && (c.mu.use != useDirect || c.mu.tail != nil || c.mu.candidate == nil) {
+			c.mu.changed.Wait()
+		}
+		if c.mu.closed {
+			c.mu.Unlock()
+			return
+		}
+		p := c.mu.candidate
+		c.mu.candidate, c.mu.peer = nil, p
+		c.mu.Unlock()
+		c.mark(p)
+		c.run(p)
+	}
+}
+
+// replaceable says whether a peer is gone, or may be as far as anyone can tell: then the next client may
+// wait for the vat to be through with it. The caller holds mu.
+func (s *Stream) replaceable(p *peer) bool {
+	if p == nil || p.gone {
+		return true
+	}
+	conn, ok := p.link.(*connection)
+	if !ok {
+		return false
+	}
+	return conn.Gone() || s.cfg.Type == Listen && conn.events()&unix.POLLRDHUP != 0
+}
+
+// displaced says whether a peer that will send no more makes place for the next client. The caller holds mu.
+func (s *Stream) displaced(p *peer) bool {
+	return s.mu.candidate != nil && s.replaceable(p) && (!s.cfg.reads() || len(s.mu.reads) > 0)
+}

@@ -1,0 +1,237 @@
+package ioservice
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// A link is where bytes come from and go to. One goroutine reads, another writes.
+type link interface {
+	io.ReadWriter
+	// SetWriteDeadline bounds the next write, which fails with os.ErrDeadlineExceeded.
+	SetWriteDeadline(time.Time) error
+	// Interrupt makes reads and writes fail, now and later. It does not block.
+	Interrupt()
+	// Close gives back what the link holds. Nobody reads or writes any more.
+	Close() error
+	// Gone says whether nobody takes output any more, as far as one can tell at once.
+	Gone() bool
+	// Linger waits, after the end of the input, until nobody takes output any more either, or it is
+	// interrupted.
+	Linger()
+}
+
+// A peer is one connection of a stream, or the one file or console of it. Its flags are guarded by the mu of
+// the stream.
+type peer struct {
+	link link
+	// ended says that its input is over. What it sent may still wait to be read.
+	ended bool
+	// gone says that it takes no output any more.
+	gone bool
+	// broken says that it was given up in the middle of a write.
+	broken bool
+	// marked says that it is durable that the peer is there.
+	marked bool
+	// work counts its goroutines.
+	work sync.WaitGroup
+}
+
+// run lives with a peer until both sides are through with it, and closes it. The peer is s.mu.peer already.
+// It returns at once if the stream is closed.
+func (s *Stream) run(p *peer) {
+	if s.cfg.reads() || !s.lazy {
+		p.work.Go(func() { s.receive(p) })
+	}
+	if s.cfg.writes() {
+		p.work.Go(func() { s.send(p) })
+	}
+	s.mu.Lock()
+	for !s.mu.closed && s.mu.peer == p && !s.over(p) {
+		s.mu.changed.Wait()
+	}
+	s.detach(p)
+	s.mu.Unlock()
+	p.work.Wait()
+	_ = p.link.Close() // what it says, reads and writes have said
+}
+
+// detach ends what a peer has to do with the stream. The caller holds mu.
+func (s *Stream) detach(p *peer) {
+	s.drop(p)
+	p.link.Interrupt()
+	if s.mu.peer == p {
+		s.mu.peer = nil
+		s.mu.changed.Broadcast()
+	}
+}
+
+// over says whether both sides are through with a peer. The caller holds mu.
+func (s *Stream) over(p *peer) bool {
+	switch {
+	case s.lazy || !p.ended:
+		return false
+	case s.single:
+		return p.gone || !s.cfg.writes()
+	case s.mu.tail != nil:
+		return false // the vat has not read the end
+	case p.gone || !s.cfg.writes():
+		return true
+	case len(s.mu.writes) > 0:
+		return false
+	case s.cfg.Type == Network:
+		return true
+	default:
+		return s.displaced(p)
+	}
+}
+
+// receive takes what the peer sends until it ends.
+func (s *Stream) receive(p *peer) {
+	buf := make([]byte, 16<<10)
+	for {
+		room := s.awaitRoom(p)
+		if room == 0 {
+			return
+		}
+		n, err := p.link.Read(buf[:min(room, len(buf))])
+		s.mu.Lock()
+		if s.cfg.reads() {
+			s.mu.input.add(buf[:n])
+		}
+		if err == nil {
+			s.settle()
+			s.mu.Unlock()
+			continue
+		}
+		halfClosed := errors.Is(err, io.EOF) && s.cfg.writes() && !p.link.Gone()
+		if !s.lazy && !halfClosed {
+			s.drop(p) // before anybody reads the end, and wants to write then
+		}
+		s.end(p, err)
+		s.mu.Unlock()
+		if s.lazy {
+			continue
+		}
+		if halfClosed {
+			p.link.Linger()
+		}
+		s.mu.Lock()
+		s.drop(p)
+		s.mu.Unlock()
+		return
+	}
+}
+
+// awaitRoom waits until input may be fetched, and returns how much; 0 if the stream is closed.
+func (s *Stream) awaitRoom(p *peer) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.mu.closed && (s.lazy || !p.broken) {
+		room := maxChunkBytes
+		if s.cfg.reads() {
+			room = s.mu.input.room()
+		}
+		if room > 0 && (!s.lazy || len(s.mu.reads) > 0) {
+			return room
+		}
+		s.mu.changed.Wait()
+	}
+	if !s.mu.closed && !p.ended {
+		s.end(p, io.ErrClosedPipe)
+	}
+	return 0
+}
+
+// end notes that the input of the peer is over, for the reason that a read gave. The caller holds mu.
+func (s *Stream) end(p *peer, err error) {
+	p.ended = true
+	end := result{unit: Unit{End: true}}
+	switch {
+	case !s.cfg.reads() || s.mu.closed:
+		s.mu.changed.Broadcast()
+		return
+	case s.lazy && errors.Is(err, errShrunk):
+		s.mu.input = splitter{cfg: s.cfg}
+		s.mu.base = 0
+		end = result{Unit{State: place{}.state()}, err}
+	case s.lazy && !errors.Is(err, io.EOF):
+		end = result{err: err}
+	case p.broken || s.cfg.Type == Network && !errors.Is(err, io.EOF):
+		end = result{err: s.cfg.lost()}
+	}
+	if !s.single && !s.lazy {
+		end.unit.State = []byte(stateIdle)
+	}
+	s.mu.tail = &end
+	s.settle()
+	if s.lazy {
+		s.mu.tail = nil // the next read looks again
+	}
+}
+
+// drop notes that the peer takes no output any more. The caller holds mu.
+func (s *Stream) drop(p *peer) {
+	if s.mu.closed || p.gone {
+		return
+	}
+	p.gone = true
+	s.failWrites(s.cfg.lost())
+	s.mu.changed.Broadcast()
+}
+
+// send writes to the peer what waits to be written, until it takes no more.
+func (s *Stream) send(p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for !p.gone && len(s.mu.writes) == 0 {
+			s.mu.changed.Wait()
+		}
+		if p.gone {
+			return
+		}
+		w := s.mu.writes[0]
+		s.mu.Unlock()
+		n, err := 0, p.link.SetWriteDeadline(w.deadline)
+		if err == nil {
+			n, err = p.link.Write(w.data)
+		}
+		s.mu.Lock()
+		if len(s.mu.writes) == 0 || s.mu.writes[0] != w {
+			continue // it was ended meanwhile
+		}
+		s.wrote(p, n, err)
+	}
+}
+
+// wrote ends the first write: n bytes were taken. The caller holds mu.
+func (s *Stream) wrote(p *peer, n int, err error) {
+	w := s.mu.writes[0]
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded) && n == 0:
+		err = s.cfg.fail(ErrTimeout, ": nobody took what was written within %v; nothing was sent", s.cfg.WriteTime)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: the connection is closed", s.cfg.WriteTime)
+		p.broken = true
+	case s.cfg.Type == File:
+		err = s.cfg.fail(err, ": %d of %d bytes written: %v", n, len(w.data), err)
+	default:
+		s.drop(p)
+		return
+	}
+	s.mu.writes = s.mu.writes[1:]
+	s.mu.writeBytes -= len(w.data)
+	s.call(func() { w.done(err) })
+	if p.broken {
+		s.drop(p)
+		if !s.lazy {
+			p.link.Interrupt()
+		}
+	}
+	s.mu.changed.Broadcast()
+}
