@@ -8,6 +8,26 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
+// NewCall marshals a call whose arguments are JSON, without a ticket yet. Its errors are those that a client of
+// the protocol gets.
+func NewCall(target, method string, args []json.RawMessage) (Call, error) {
+	c, err := makeCall(sendParams{Ticket: Ticket{ID: "new"}, Target: target, Method: method, Args: args})
+	c.Ticket = Ticket{}
+	return c, err
+}
+
+// JSON returns the value of a fulfilled call as JSON, and the reason of a rejected one as an [*Error].
+func (a Answer) JSON() (json.RawMessage, error) {
+	o, err := makeOutcome(a, false)
+	if err != nil {
+		return nil, err
+	}
+	if o.Error != nil {
+		return nil, o.Error
+	}
+	return o.Value, nil
+}
+
 // makeCall checks the params of a call and marshals it.
 func makeCall(p sendParams) (Call, error) {
 	switch {
@@ -68,7 +88,7 @@ func makeOutcome(a Answer, raw bool) (Outcome, error) {
 		return o, nil
 	}
 	var err error
-	o.Value, err = toJSON(a.Value)
+	o.Value, err = ToJSON(a.Value)
 	return o, err
 }
 
@@ -96,8 +116,8 @@ func rejection(d Data) *Error {
 	return Errorf(CodeRejected, "%s: %s", e.Name, e.Message)
 }
 
-// toJSON shows a value as JSON.
-func toJSON(d Data) (json.RawMessage, error) {
+// ToJSON shows a value as JSON.
+func ToJSON(d Data) (json.RawMessage, error) {
 	v, err := capdata.Decode(d.Body, len(d.Slots))
 	if err != nil {
 		// The vat's doing, and no reason to withhold it: --raw shows the body.

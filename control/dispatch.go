@@ -98,7 +98,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		if err != nil {
 			return nil, err
 		}
-		value, err := toJSON(result)
+		value, err := ToJSON(result)
 		return Launched{Subcluster: sub, Result: value}, err
 
 	case methodReload:

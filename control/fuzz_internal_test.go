@@ -112,7 +112,7 @@ func checkCall(t *testing.T, c Call) {
 	if !validID(c.Ticket.ID) || c.Ticket.Epoch != "" && !validID(c.Ticket.Epoch) {
 		t.Errorf("ticket %q is malformed", c.Ticket)
 	}
-	if _, err := toJSON(c.MethArgs); err != nil {
+	if _, err := ToJSON(c.MethArgs); err != nil {
 		t.Errorf("body %q cannot be read again: %v", c.MethArgs.Body, err)
 	}
 }

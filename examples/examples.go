@@ -7,13 +7,14 @@ import (
 	"ocapkernel.dev/examples/bank"
 	"ocapkernel.dev/examples/hello"
 	"ocapkernel.dev/examples/pingpong"
+	"ocapkernel.dev/examples/repl"
 	"ocapkernel.dev/vat"
 )
 
 // Modules are all modules of the examples.
 func Modules() vat.Modules {
 	all := vat.Modules{}
-	for _, m := range []vat.Modules{bank.Modules(), hello.Modules(), pingpong.Modules()} {
+	for _, m := range []vat.Modules{bank.Modules(), hello.Modules(), pingpong.Modules(), repl.Modules()} {
 		maps.Copy(all, m)
 	}
 	return all

@@ -230,21 +230,17 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 		s.state = c.State
 	}
 	call := t.call(k, n)
-	unit := c.Unit != "" && !c.Rejected
-	if call == nil {
-		if unit && !s.ended {
-			t.keepUnit(k, s, t.nextUnit(s), c.Unit, c.Value)
-		}
-		if !unit && c.State == nil {
-			return Commit{}, nil, nil
-		}
-		return t.done(), nil, nil
-	}
 	if c.Rejected {
 		c.New = nil
 	}
 	if fault := t.checkReply(c); fault != "" {
 		c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fault)}
+	}
+	if call == nil && (c.Unit == "" || c.Rejected || t.gone(s) != "") {
+		if c.State == nil {
+			return Commit{}, nil, nil
+		}
+		return t.done(), nil, nil
 	}
 	for i, slot := range c.Value.Slots {
 		if slot == "" {
@@ -256,8 +252,8 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 		}
 	}
 	sub := s.sub
-	if v := call.msg.from; sub == "" && v != "" && t.lookRun(v) != nil {
-		sub = t.vat(v).sub
+	if call != nil && sub == "" && call.msg.from != "" && t.lookRun(call.msg.from) != nil {
+		sub = t.vat(call.msg.from).sub
 	}
 	if len(c.New) > 0 {
 		if row := t.sub(sub); sub != "" && (row == nil || (row.state != subRunning && row.state != subLaunching)) {
@@ -275,7 +271,12 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 			next++
 		}
 	}
-	t.finishCall(k, s, n, call, c)
+	switch {
+	case call != nil:
+		t.finishCall(k, s, n, call, c)
+	case !c.Rejected: // it was cancelled, but what was read is not lost
+		t.keepUnit(k, s, t.nextUnit(s), c.Unit, c.Value)
+	}
 	return t.done(), made, nil
 }
 

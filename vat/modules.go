@@ -75,6 +75,10 @@ func Program(modules Modules) (worker.Program, error) {
 	}, nil
 }
 
+// IsWorker says whether this process was started by a kernel as a worker program, which calls [Main]. A program
+// that is something else as well asks this first.
+func IsWorker() bool { return worker.IsWorker() }
+
 // Main is the whole main function of a worker program. It does not return. If the modules are not sound
 // it says everything that is wrong with them and exits with status 2.
 func Main(modules Modules) {

@@ -75,8 +75,17 @@ func Main(p Program) {
 	os.Exit(run(p, os.Args, os.Stdout, os.Stderr))
 }
 
+// IsWorker says whether this process was started as a worker, or to list its modules: then it calls [Main].
+func IsWorker() bool { return isWorker() || asksModules(os.Args) }
+
+func isWorker() bool {
+	return os.Getenv(wire.CookieKey) == wire.CookieValue && isSocket(wire.DataFD) && isSocket(wire.ControlFD)
+}
+
+func asksModules(args []string) bool { return len(args) == 2 && args[1] == wire.ModulesFlag }
+
 func run(p Program, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 2 && args[1] == wire.ModulesFlag {
+	if asksModules(args) {
 		names := p.Modules
 		if names == nil {
 			names = []string{}
@@ -86,7 +95,7 @@ func run(p Program, args []string, stdout, stderr io.Writer) int {
 		}
 		return exitDone
 	}
-	if os.Getenv(wire.CookieKey) != wire.CookieValue || !isSocket(wire.DataFD) || !isSocket(wire.ControlFD) {
+	if !isWorker() {
 		fmt.Fprintf(stderr, `This is a worker program of the object-capability kernel. It runs one vat, and only
 the kernel can start it: name it as "worker" of a vat in a cluster configuration, and
 launch that with "kernel". To see which modules it contains: %s %s

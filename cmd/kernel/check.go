@@ -10,6 +10,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage/badgerstore"
 )
 
@@ -30,10 +31,10 @@ func (a *app) checkState() (err error) {
 		return err
 	}
 	db := filepath.Join(dir, "db")
-	if ours, err := isState(dir); err != nil || !ours {
+	if ours, err := statedir.IsState(dir); err != nil || !ours {
 		return errors.Join(err, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir))
 	}
-	lock, err := lockState(dir)
+	lock, err := statedir.LockState(dir)
 	if err != nil {
 		return err
 	}

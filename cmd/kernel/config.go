@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
-	"ocapkernel.dev/control"
 )
 
 // configFile is a configuration that was read and found without mistakes.
@@ -24,44 +23,17 @@ type configFile struct {
 // loadConfig reads a configuration and checks all of it.
 func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) {
 	cfg, err := cluster.Load(path)
-	if a.modules != nil {
-		err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return a.modules(ctx, program) })
+	if a.check != nil {
+		err = a.check(ctx, cfg, err)
 	}
-	if err = checkServed(cfg, err); err != nil {
-		return nil, configError(path, err)
+	if err != nil {
+		return nil, ocapkernel.ConfigError(path, err)
 	}
 	text, err := os.ReadFile(cfg.Source)
 	if err != nil {
 		return nil, err
 	}
 	return &configFile{cfg, text}, nil
-}
-
-// checkServed completes the check of a configuration by what this version serves: no service, and no channel.
-func checkServed(cfg *cluster.Config, err error) error {
-	err = cluster.CheckServices(cfg, err, func(string) bool { return false }, nil)
-	if err == nil && len(cfg.IO) > 0 {
-		return &cluster.Errors{Problems: []cluster.Problem{cfg.ProblemAt("io", "channels are not served yet by this version: leave them out")}}
-	}
-	return err
-}
-
-// configError turns the mistakes of a configuration into an error that prints one line for each, and
-// that crosses the control protocol unchanged.
-func configError(path string, err error) error {
-	var mistakes *cluster.Errors
-	if !errors.As(err, &mistakes) {
-		return err
-	}
-	n := len(mistakes.Problems) + mistakes.More
-	out := control.Errorf(control.CodeInvalid, "%s in %s", plural(n, "mistake"), path)
-	for _, p := range mistakes.Problems {
-		out.Details = append(out.Details, p.String())
-	}
-	if mistakes.More > 0 {
-		out.Details = append(out.Details, fmt.Sprintf("and %d more", mistakes.More))
-	}
-	return out
 }
 
 // preface returns the comment at the very top of a configuration, where its author says what to type:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/statedir"
 )
 
 // patience is how long a kernel may take for an answer that needs no vat. One that is held by a debugger,
@@ -30,7 +31,7 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	}
 	client, err := control.Dial(ctx, dir)
 	if control.CodeOf(err) == control.CodeNotRunning {
-		if pid, held := holder(dir); held {
+		if pid, held := statedir.Holder(dir); held {
 			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops", pid)}
 		}
 		return &hinted{err, "start one with: " + a.typed() + " start CONFIG"}
@@ -42,7 +43,7 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	if err = do(ctx, client); !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	pid, _ := holder(dir)
+	pid, _ := statedir.Holder(dir)
 	return &hinted{
 		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", pid),
 		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", pid),

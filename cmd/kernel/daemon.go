@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/statedir"
 )
 
 func (a *app) startCommand() *cobra.Command {
@@ -167,7 +168,7 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
-	pid, held := holder(dir)
+	pid, held := statedir.Holder(dir)
 	if !held {
 		return a.print(map[string]any{"stopped": false}, func(w io.Writer) { fmt.Fprintf(w, "no kernel runs at %s\n", printable(dir)) })
 	}
@@ -198,7 +199,7 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 		case <-ctx.Done():
 			return stuck()
 		case <-tick.C:
-			_, held = holder(dir)
+			_, held = statedir.Holder(dir)
 		}
 	}
 	return a.print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "kernel stopped (pid %s)\n", pid) })

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ocapkernel.dev"
+	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 )
 
@@ -33,9 +36,29 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{
 		stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, version: version(), program: programName(os.Args[0]),
-		newKernel: newKernel, modules: workerModules, patience: patience,
+		newKernel: newKernel, check: ocapkernel.CheckConfig, patience: patience,
 	}
 	return a.run(ctx, args)
+}
+
+// Kernel is a kernel whose state is open; see [ocapkernel.Kernel].
+type Kernel interface {
+	control.Backend
+	Run(ctx context.Context) error
+}
+
+func newKernel(o ocapkernel.Options) (Kernel, error) {
+	leaveProcessors()
+	return ocapkernel.New(o)
+}
+
+// leaveProcessors leaves half of the processors to the workers, which do the work. The loop is one
+// goroutine; with two processors of two the kernel spends a third more CPU time, most of it on waking the
+// other thread.
+func leaveProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+	}
 }
 
 // programName is what a person typed to run this program: bin/kernel, or kernel if it was found on the
@@ -55,9 +78,9 @@ type app struct {
 	version        string
 	// program is the name by which a person calls this program.
 	program   string
-	newKernel func(context.Context, Options) (Kernel, error)
-	// modules asks a worker program what it contains; nil does not ask.
-	modules func(ctx context.Context, program string) ([]string, error)
+	newKernel func(ocapkernel.Options) (Kernel, error)
+	// check completes the check of a configuration; nil does not.
+	check func(context.Context, *cluster.Config, error) error
 
 	// state and json are the values of the flags of the same names.
 	state string

@@ -11,6 +11,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"ocapkernel.dev"
+	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
 	"ocapkernel.dev/internal/scripttest"
@@ -22,8 +24,8 @@ func TestMain(m *testing.M) {
 		a := &app{
 			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, version: "v0-test",
 			newKernel: newFakeKernel, program: "kernel",
-			modules: func(context.Context, string) ([]string, error) {
-				return []string{"bank.mint", "bank.teller"}, nil
+			check: func(_ context.Context, cfg *cluster.Config, err error) error {
+				return cluster.CheckModules(cfg, err, func(string) ([]string, error) { return []string{"bank.mint", "bank.teller"}, nil })
 			},
 			patience: patience,
 		}
@@ -40,7 +42,7 @@ type fakeKernel struct {
 	path string
 }
 
-func newFakeKernel(_ context.Context, o Options) (Kernel, error) {
+func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 	switch os.Getenv("FAKE") {
 	case "broken":
 		return nil, errors.New("the state is \x1b[31mdamaged")
@@ -64,7 +66,7 @@ func newFakeKernel(_ context.Context, o Options) (Kernel, error) {
 }
 
 // declare reads a declaration: in this fake, an array of names and texts.
-func (k *fakeKernel) declare(o Options) error {
+func (k *fakeKernel) declare(o ocapkernel.Options) error {
 	if o.System == "" {
 		k.Declare(false)
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"ocapkernel.dev"
 	"ocapkernel.dev/control"
 )
 
@@ -57,7 +58,7 @@ func (a *app) replayStopped(ctx context.Context, dir, vat string) (lines []strin
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	k, err := a.newKernel(ctx, Options{Dir: dir, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
+	k, err := a.newKernel(ocapkernel.Options{Dir: dir, Locked: true, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
 	if err != nil {
 		return nil, err
 	}

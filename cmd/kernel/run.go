@@ -19,7 +19,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/storage"
 )
 
 // runFlags are the flags of run and start.
@@ -42,7 +45,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.durability, "durability", "power", "`LOSS` that an accepted call survives: power, or only that of the process (faster)")
 	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
-	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+declarationName+" in the state directory, if it is there)")
+	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+statedir.DeclarationName+" in the state directory, if it is there)")
 	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "replace the system subclusters that are declared with another configuration than they run, and delete their state")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
 	completeFlagWith(cmd, "durability", "power", "process")
@@ -156,9 +159,9 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if f.reset {
-		err = resetState(dir)
+		err = statedir.Reset(dir, isLog)
 	} else {
-		err = finishReset(dir)
+		err = statedir.FinishReset(dir, isLog)
 	}
 	if err != nil {
 		return err
@@ -183,10 +186,13 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
-	kernel, err := a.newKernel(ctx, Options{
-		Dir: dir, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
-		System: system, UpgradeSystem: f.upgradeSystem,
+	kernel, err := a.newKernel(ocapkernel.Options{
+		Dir: dir, Locked: true, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
+		System: system, UpgradeSystem: f.upgradeSystem, Stdin: a.stdin, Stdout: a.stdout,
 	})
+	if errors.Is(err, storage.ErrRolledBack) {
+		err = &hinted{err, "to go on with what is left, and forget the calls that were under way: run --accept-rollback"}
+	}
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

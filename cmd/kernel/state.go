@@ -2,14 +2,10 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 
-	"ocapkernel.dev/control"
+	"ocapkernel.dev/statedir"
 )
 
 const (
@@ -18,8 +14,6 @@ const (
 	// logName is the log of the kernels that ran here; rotated ones are kernel-<time>.log.
 	logName   = "kernel.log"
 	logPrefix = "kernel-"
-	// resetName exists while a reset is under way, so that one that was interrupted is finished.
-	resetName = "kernel.reset"
 )
 
 // stateDir returns the state directory, as an absolute path: --state, else $OCAPKERNEL_STATE, else a
@@ -61,108 +55,14 @@ func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// openState makes the state directory usable for a kernel, and locks it. A directory that holds something
-// else is refused. The lock is held until it is closed, or the process ends however it ends.
-func openState(dir string) (*stateLock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+// openState makes the state directory usable for a kernel, and locks it.
+func openState(dir string) (*statedir.Lock, error) {
+	lock, err := statedir.Open(dir)
+	if use := (*statedir.UseError)(nil); errors.As(err, &use) {
+		return nil, &hinted{err, use.Mend}
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
-		return nil, fmt.Errorf("state directory %s belongs to another user (uid %d)", dir, owner)
-	}
-	if info.Mode().Perm()&0o002 != 0 {
-		return nil, &hinted{
-			fmt.Errorf("state directory %s is open to everybody (mode %04o)", dir, info.Mode().Perm()),
-			"name another one, or close it: chmod 700 " + shellQuote(dir),
-		}
-	}
-	ours, err := isState(dir)
-	if err != nil {
-		return nil, err
-	}
-	if !ours {
-		return nil, &hinted{
-			fmt.Errorf("%s is not empty, and is no state of a kernel", dir),
-			"name another directory: --state DIR",
-		}
-	}
-	// It is empty or ours, so nobody else can have a use for it.
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return lockState(dir)
+	return lock, err
 }
 
-// isState says whether dir is empty or holds a kernel's state, which shows by its lock file.
-func isState(dir string) (bool, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return false, err
-	}
-	// A declaration may be put there before the first kernel runs.
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == declarationName })
-	if len(entries) == 0 {
-		return true, nil
-	}
-	text, err := os.ReadFile(filepath.Join(dir, lockName))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	// A crash of the machine while the directory was made can leave the file empty, and alone.
-	return strings.HasPrefix(string(text), lockMagic) || len(text) == 0 && len(entries) == 1, nil
-}
-
-// resetState wipes the state in dir, all but the lock, the logs and the declaration. The caller holds the lock.
-//
-// A mark is durable before anything goes, so that a reset which is interrupted is finished at the next
-// start, instead of leaving half a state.
-func resetState(dir string) error {
-	mark, err := os.OpenFile(filepath.Join(dir, resetName), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(mark.Sync(), mark.Close(), syncDir(dir)); err != nil {
-		return err
-	}
-	return finishReset(dir)
-}
-
-// finishReset wipes a state that is marked for it; otherwise it does nothing.
-func finishReset(dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, resetName)); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		keep := name == lockName || name == logName || name == resetName || name == control.SocketName || name == declarationName || isRotatedLog(name)
-		if keep {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("reset: %w", err)
-		}
-	}
-	if err := syncDir(dir); err != nil {
-		return err
-	}
-	return os.Remove(filepath.Join(dir, resetName))
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+// isLog says whether a file of a state directory is a log, which outlives a reset.
+func isLog(name string) bool { return name == logName || isRotatedLog(name) }

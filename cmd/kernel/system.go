@@ -11,10 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/statedir"
 )
-
-// declarationName is the declaration of system subclusters in a state directory.
-const declarationName = "kernel.json"
 
 // declaration returns the path of the declaration of system subclusters: the one that is named, else the one in
 // the state directory, else none.
@@ -22,7 +20,7 @@ func (f *runFlags) declaration(dir string) (string, error) {
 	if f.system != "" {
 		return f.system, nil
 	}
-	path := filepath.Join(dir, declarationName)
+	path := filepath.Join(dir, statedir.DeclarationName)
 	_, err := os.Stat(path)
 	if err == nil {
 		return path, nil

@@ -106,7 +106,11 @@ func Markdown(table []Row) string {
 		case imports == "...":
 			imports = "anything"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.Package, row.About, imports)
+		name := row.Package
+		if name == "." {
+			name = "ocapkernel" // the module's root
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, row.About, imports)
 	}
 	return b.String()
 }

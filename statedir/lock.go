@@ -1,4 +1,4 @@
-package main
+package statedir
 
 import (
 	"context"
@@ -23,16 +23,16 @@ const (
 	lockMagic = "ocapkernel state\n"
 )
 
-// stateLock is held by the kernel that runs on a state.
-type stateLock struct{ file *os.File }
+// Lock is held by the kernel that runs on a state.
+type Lock struct{ file *os.File }
 
-// lockState locks a state directory. If another process holds it, the error is CodeAlreadyRunning and
+// LockState locks a state directory. If another process holds it, the error is CodeAlreadyRunning and
 // says which.
 //
 // The lock is on an open file description, so that it can be asked about without being taken for a
 // moment: a question must never make a kernel fail that starts meanwhile. The system drops it with the
 // last descriptor, after SIGKILL too; the file is not inherited.
-func lockState(dir string) (*stateLock, error) {
+func LockState(dir string) (*Lock, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func lockState(dir string) (*stateLock, error) {
 		_ = f.Close() // the first error says more
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	return &stateLock{f}, nil
+	return &Lock{f}, nil
 }
 
 // A lock is tried so often, so far apart, while the kernel that holds it does not answer.
@@ -83,10 +83,11 @@ func answers(dir string) bool {
 	return true
 }
 
-func (l *stateLock) Close() error { return l.file.Close() }
+// Close gives the lock back.
+func (l *Lock) Close() error { return l.file.Close() }
 
-// holder returns who holds the lock of a state directory, as text; held is false if nobody does.
-func holder(dir string) (pid string, held bool) {
+// Holder returns who holds the lock of a state directory, as text; held is false if nobody does.
+func Holder(dir string) (pid string, held bool) {
 	f, err := os.Open(filepath.Join(dir, lockName))
 	if err != nil {
 		return "", false

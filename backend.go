@@ -1,0 +1,269 @@
+package ocapkernel
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/kernel"
+)
+
+// Kernel is a host.Kernel as clients want it: in this file names, shapes and errors are translated, and nothing
+// is decided.
+
+// coded gives an error of the host the code that clients branch on.
+func coded(err error) error {
+	var refusal *kernel.Refusal
+	var launch *host.LaunchError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refusal):
+		return control.Errorf(refusal.Code, "%s", refusal.Detail)
+	case errors.As(err, &launch):
+		return control.Errorf(control.CodeRejected, "%s", launch.Error())
+	case errors.Is(err, host.ErrStopping):
+		return control.Errorf(control.CodeStopping, "%s", err)
+	case errors.Is(err, host.ErrDiskFull):
+		return control.Errorf(control.CodeDiskFull, "%s", err)
+	}
+	return err
+}
+
+// Shutdown is part of control.Backend.
+func (k *Kernel) Shutdown(context.Context) error {
+	k.stopping.Store(true)
+	k.host.Stop()
+	return nil
+}
+
+// Status is part of control.Backend.
+func (k *Kernel) Status(ctx context.Context) (control.Status, error) {
+	s, err := k.host.Status(ctx)
+	if err != nil {
+		return control.Status{}, coded(err)
+	}
+	out := control.Status{
+		PID: os.Getpid(), State: control.Running, Durability: k.opts.Durability, Cranks: s.Cranks, Commit: s.Commit,
+		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Version: k.opts.Version, Clusters: []control.Subcluster{},
+	}
+	switch {
+	case k.stopping.Load():
+		out.State = control.Stopping
+	case s.DiskFull:
+		out.State = control.DiskFull
+	}
+	for _, sub := range s.Subclusters {
+		out.Clusters = append(out.Clusters, subcluster(sub))
+	}
+	out.Subclusters = len(out.Clusters)
+	return out, nil
+}
+
+func subcluster(s kernel.Subcluster) control.Subcluster {
+	out := control.Subcluster{ID: string(s.ID), Root: string(s.Root), Vats: map[string]string{}, Source: s.Source, Hash: s.Hash, System: s.System}
+	for _, v := range s.Vats {
+		out.Vats[v.Name] = string(v.Vat)
+	}
+	return out
+}
+
+// PS is part of control.Backend.
+func (k *Kernel) PS(ctx context.Context) ([]control.Vat, error) {
+	list, err := k.host.Vats(ctx)
+	if err != nil {
+		return nil, coded(err)
+	}
+	suspended, err := k.host.Suspended(ctx)
+	if err != nil {
+		return nil, coded(err)
+	}
+	out := make([]control.Vat, len(list))
+	for i, v := range list {
+		out[i] = control.Vat{
+			ID: string(v.ID), Name: v.Name, Subcluster: string(v.Sub), PID: v.Pid, State: vatState(v),
+			Restarts: int(v.Restarts), Queue: int(v.Queue), RSSBytes: v.RSSBytes, Transcript: int(v.Records),
+		}
+		if suspended[v.Sub] && !v.Terminated && v.Stopped == "" {
+			out[i].State = control.VatSuspended
+		}
+		if v.Lost {
+			out[i].Transcript = -1
+		}
+		if v.SpanAt != 0 {
+			out[i].SpanMillis = max(time.Now().UnixMilli()-v.SpanAt, 1)
+		}
+	}
+	return out, nil
+}
+
+func vatState(v host.VatStatus) control.VatState {
+	switch {
+	case v.Terminated:
+		return control.VatTerminating
+	case v.Stopped != "":
+		return control.VatStopped
+	case v.Failed:
+		return control.VatFailed
+	case v.Starting:
+		return control.VatStarting
+	case v.Pid != 0:
+		return control.VatRunning
+	}
+	return control.VatIdle
+}
+
+// Launch is part of control.Backend.
+func (k *Kernel) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
+	cfg, err := cluster.Parse(r.Path, r.Config)
+	if err = k.check(false)(ctx, cfg, err); err != nil {
+		return control.Subcluster{}, control.Data{}, ConfigError(r.Path, err)
+	}
+	sub, err := k.host.Launch(ctx, cfg)
+	return subcluster(sub), data(sub.Result), coded(err)
+}
+
+// check completes the check of a configuration by what worker programs contain, and which services there are.
+func (k *Kernel) check(system bool) func(context.Context, *cluster.Config, error) error {
+	return func(ctx context.Context, cfg *cluster.Config, err error) error {
+		return checkConfig(ctx, cfg, err, k.modules, k.host.ServiceNames(system))
+	}
+}
+
+func checkConfig(ctx context.Context, cfg *cluster.Config, err error, modules func(context.Context, string) ([]string, error), services []string) error {
+	err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return modules(ctx, program) })
+	return cluster.CheckServices(cfg, err, func(name string) bool { return slices.Contains(services, name) }, services)
+}
+
+func data(d kernel.Data) control.Data {
+	out := control.Data{Body: d.Body}
+	for _, s := range d.Slots {
+		out.Slots = append(out.Slots, string(s))
+	}
+	return out
+}
+
+// Terminate is part of control.Backend.
+func (k *Kernel) Terminate(ctx context.Context, s string) error {
+	id, ok := kernel.ParseSubID(s)
+	if !ok {
+		return control.Errorf(control.CodeInvalid, "%q is no subcluster: want s1", s)
+	}
+	return coded(k.host.Terminate(ctx, id))
+}
+
+// RestartVat is part of control.Backend.
+func (k *Kernel) RestartVat(ctx context.Context, s string, forget bool) error {
+	id, ok := kernel.ParseVatID(s)
+	if !ok {
+		return control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
+	}
+	return coded(k.host.Restart(ctx, id, forget))
+}
+
+// ReplayVat is part of control.Backend.
+func (k *Kernel) ReplayVat(ctx context.Context, s string) ([]string, error) {
+	id, ok := kernel.ParseVatID(s)
+	if !ok {
+		return nil, control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
+	}
+	lines, err := k.host.Rehearse(ctx, id)
+	return lines, coded(err)
+}
+
+// Send is part of control.Backend.
+func (k *Kernel) Send(ctx context.Context, c control.Call) (control.Answer, error) {
+	methArgs := kernel.Data{Body: c.MethArgs.Body}
+	for _, s := range c.MethArgs.Slots {
+		kref, ok := kernel.ParseKRef(s)
+		if !ok {
+			return control.Answer{}, control.Errorf(control.CodeInvalid, "%q is no reference: want ko4 or kp7", s)
+		}
+		methArgs.Slots = append(methArgs.Slots, kref)
+	}
+	a, err := k.host.Call(ctx, c.Ticket.Epoch, c.Ticket.ID, c.Target, methArgs, c.Wait)
+	return answer(a, err)
+}
+
+func answer(a host.Answer, err error) (control.Answer, error) {
+	if err != nil {
+		return control.Answer{}, coded(err)
+	}
+	t, err := control.ParseTicket(a.Ticket)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	out := control.Answer{Ticket: t, Status: control.Fulfilled, Value: data(a.Value)}
+	switch {
+	case a.Acknowledged:
+		return control.Answer{}, control.Errorf(capdata.CodeUnknown, "the answer of ticket %s was acknowledged and let go", a.Ticket)
+	case a.Pending:
+		out.Status = control.Pending
+	case a.Rejected:
+		out.Status = control.Rejected
+	}
+	return out, nil
+}
+
+// Await is part of control.Backend.
+func (k *Kernel) Await(ctx context.Context, t control.Ticket) (control.Answer, error) {
+	return answer(k.host.Await(ctx, t.Epoch, t.ID))
+}
+
+// Acknowledge is part of control.Backend.
+func (k *Kernel) Acknowledge(ctx context.Context, t control.Ticket) error {
+	return coded(k.host.Acknowledge(ctx, t.Epoch, t.ID))
+}
+
+// PoisonedList is part of control.Backend.
+func (k *Kernel) PoisonedList(ctx context.Context) ([]control.Poisoned, error) {
+	list, err := k.host.Poisoned(ctx)
+	if err != nil {
+		return nil, coded(err)
+	}
+	vats, err := k.host.Vats(ctx)
+	if err != nil {
+		return nil, coded(err)
+	}
+	names := map[kernel.VatID]string{}
+	for _, v := range vats {
+		names[v.ID] = v.Name
+	}
+	out := make([]control.Poisoned, len(list))
+	for i, p := range list {
+		method, _, err := capdata.DecodeCall(p.MethArgs.Body, len(p.MethArgs.Slots))
+		if err != nil {
+			method = "?" // a vat sent it: it may be anything
+		}
+		out[i] = control.Poisoned{
+			ID: strconv.FormatUint(p.N, 10), Vat: string(p.Vat), Name: names[p.Vat], Target: string(p.Target), Method: method,
+			Attempts: int(p.Attempts), Code: control.Code(p.Code), Message: p.Why,
+		}
+	}
+	return out, nil
+}
+
+// PoisonedRetry is part of control.Backend.
+func (k *Kernel) PoisonedRetry(ctx context.Context, id string) error {
+	return k.unpoison(ctx, id, true)
+}
+
+// PoisonedDrop is part of control.Backend.
+func (k *Kernel) PoisonedDrop(ctx context.Context, id string) error {
+	return k.unpoison(ctx, id, false)
+}
+
+func (k *Kernel) unpoison(ctx context.Context, id string, retry bool) error {
+	n, err := strconv.ParseUint(id, 10, 64)
+	if err != nil {
+		return control.Errorf(control.CodeInvalid, "%q is no poisoned message: want its number, see poisoned ls", id)
+	}
+	return coded(k.host.Unpoison(ctx, n, retry))
+}

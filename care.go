@@ -1,0 +1,176 @@
+package ocapkernel
+
+import (
+	"context"
+
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/kernel"
+)
+
+func subID(s string) (kernel.SubID, error) {
+	id, ok := kernel.ParseSubID(s)
+	if !ok {
+		return "", control.Errorf(control.CodeInvalid, "%q is no subcluster: want s1", s)
+	}
+	return id, nil
+}
+
+func vatID(s string) (kernel.VatID, error) {
+	id, ok := kernel.ParseVatID(s)
+	if !ok {
+		return "", control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
+	}
+	return id, nil
+}
+
+func kref(s string) (kernel.KRef, error) {
+	k, ok := kernel.ParseKRef(s)
+	if !ok {
+		return "", control.Errorf(control.CodeInvalid, "%q is no reference: want ko4 or kp7", s)
+	}
+	return k, nil
+}
+
+// IO is part of control.Backend.
+func (k *Kernel) IO(ctx context.Context) ([]control.Channel, error) {
+	list, err := k.host.ServiceList(ctx)
+	var out []control.Channel
+	for _, s := range list {
+		if s.Kind != host.KindIO {
+			continue
+		}
+		c, err := channelOf(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, coded(err)
+}
+
+// Services is part of control.Backend.
+func (k *Kernel) Services(ctx context.Context) ([]control.Service, error) {
+	list, err := k.host.ServiceList(ctx)
+	var out []control.Service
+	for _, s := range list {
+		out = append(out, control.Service{
+			Name: serviceName(s), KRef: string(s.KRef), SystemOnly: s.SystemOnly, Registered: s.Registered, Subcluster: string(s.Sub),
+			Pending: int(s.Calls), Queued: int(s.Queued),
+		})
+	}
+	return out, coded(err)
+}
+
+// serviceName is the name of a service object; one that a call has made has none but its kind.
+func serviceName(s host.ServiceStatus) string {
+	if s.Name == "" {
+		return s.Kind
+	}
+	return s.Name
+}
+
+// System is part of control.Backend.
+func (k *Kernel) System(ctx context.Context) ([]control.System, error) {
+	list, err := k.host.SystemList(ctx)
+	var out []control.System
+	for _, s := range list {
+		out = append(out, control.System{
+			Name: s.Name, Subcluster: string(s.Sub), Root: string(s.Root), State: s.State, Declared: s.Declared, Changed: s.Changed,
+		})
+	}
+	return out, coded(err)
+}
+
+// Reload is part of control.Backend.
+func (k *Kernel) Reload(ctx context.Context, which string) ([]control.Subcluster, error) {
+	list, err := k.host.Reload(ctx, which)
+	var out []control.Subcluster
+	for _, s := range list {
+		out = append(out, subcluster(s))
+	}
+	return out, coded(err)
+}
+
+// Revoke is part of control.Backend.
+func (k *Kernel) Revoke(ctx context.Context, object string) error {
+	ref, err := kref(object)
+	if err != nil {
+		return err
+	}
+	return coded(k.host.Revoke(ctx, ref))
+}
+
+// IsRevoked is part of control.Backend.
+func (k *Kernel) IsRevoked(ctx context.Context, object string) (bool, error) {
+	ref, err := kref(object)
+	if err != nil {
+		return false, err
+	}
+	revoked, err := k.host.IsRevoked(ctx, ref)
+	return revoked, coded(err)
+}
+
+// Inspect is part of control.Backend.
+func (k *Kernel) Inspect(ctx context.Context, s string) (control.Inspection, error) {
+	ref, err := kref(s)
+	if err != nil {
+		return control.Inspection{}, err
+	}
+	in, err := k.host.Inspect(ctx, ref)
+	if err != nil {
+		return control.Inspection{}, coded(err)
+	}
+	out := control.Inspection{
+		Ref: s, Kind: control.KindObject, Owner: string(in.Owner), Revoked: in.Revoked, Reachable: int(in.Reachable),
+		Recognizable: int(in.Recognizable), State: in.State, Decider: string(in.Decider), Parked: int(in.Parked), Holders: []control.Holder{},
+	}
+	switch {
+	case ref.IsPromise():
+		out.Kind = control.KindPromise
+	case in.IsService:
+		out.Kind, out.Owner = control.KindService, in.Service
+	}
+	for _, h := range in.Holders {
+		if h.Vat == in.Owner {
+			out.OwnerName = h.Name
+		}
+		out.Holders = append(out.Holders, control.Holder{Vat: string(h.Vat), Name: h.Name, VRef: string(h.Ref), Reachable: h.Reachable})
+	}
+	for _, v := range in.Subscribers {
+		out.Subscribers = append(out.Subscribers, string(v))
+	}
+	if in.State == control.PromiseFulfilled || in.State == control.PromiseRejected {
+		// A value that cannot be shown is a vat's doing, and no reason to withhold the rest.
+		out.Value, _ = control.ToJSON(data(in.Value))
+	}
+	return out, nil
+}
+
+// PingVat is part of control.Backend.
+func (k *Kernel) PingVat(ctx context.Context, vat string) (string, error) {
+	id, err := vatID(vat)
+	if err != nil {
+		return "", err
+	}
+	answer, err := k.host.PingVat(ctx, id)
+	return answer, coded(err)
+}
+
+// TerminateVat is part of control.Backend.
+func (k *Kernel) TerminateVat(ctx context.Context, vat string) error {
+	id, err := vatID(vat)
+	if err != nil {
+		return err
+	}
+	return coded(k.host.TerminateVat(ctx, id))
+}
+
+// TerminateAllVats is part of control.Backend.
+func (k *Kernel) TerminateAllVats(ctx context.Context) error { return coded(k.host.TerminateAll(ctx)) }
+
+// CollectGarbage is part of control.Backend.
+func (k *Kernel) CollectGarbage(ctx context.Context) error { return coded(k.host.Collect(ctx)) }
+
+// ClearState is part of control.Backend.
+func (k *Kernel) ClearState(ctx context.Context) error { return coded(k.host.Reset(ctx)) }

@@ -1,0 +1,208 @@
+package ioservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/service"
+)
+
+// ConnectionKind is the kind of the service objects that accept makes. They end with the process.
+const ConnectionKind = "conn"
+
+// ConfigOf returns the config of a channel as a cluster's configuration describes it.
+func ConfigOf(c cluster.Channel) Config {
+	return Config{
+		Name: c.Name, Type: Type(c.Type), Path: c.Path, HostPort: c.HostPort, Direction: Direction(c.Direction), Unit: UnitKind(c.Unit),
+		MaxUnitBytes: c.MaxUnitBytes, WriteTime: c.WriteTime,
+	}
+}
+
+// Object is a stream as a kernel service. Its methods, for vats, are read(), which is fulfilled with a unit, or
+// with null at the end of the stream; write(data); on a channel that others connect to accept(), which is
+// fulfilled with a connection; and on such a connection close(). What was read is a unit of input in the sense
+// of [service.Reply]; reads and accepts may be begun again.
+type Object struct {
+	stream  *Stream
+	channel *Channel // nil: a connection
+	end     func()   // of a connection, once it is bound
+	once    sync.Once
+}
+
+// NewObject returns the channel as a kernel service. Closing it closes the channel.
+func NewObject(c *Channel) *Object { return &Object{stream: &c.Stream, channel: c} }
+
+// Bind is part of [service.Bound].
+func (o *Object) Bind(end func()) { o.end = end }
+
+// Close closes the channel or connection. It is part of io.Closer.
+func (o *Object) Close() error {
+	if o.channel != nil {
+		return o.channel.Close()
+	}
+	return o.stream.Close()
+}
+
+// Idempotent is part of [service.Idempotent]: what was read is consumed only when the kernel has stored it.
+func (o *Object) Idempotent(method string) bool { return method == "read" || method == "accept" }
+
+// Where is the address of the channel: that on which it listens, or what its configuration names.
+func (o *Object) Where() string {
+	cfg := o.stream.cfg
+	switch {
+	case o.channel == nil:
+		return cfg.Name
+	case o.channel.Addr() != "":
+		return o.channel.Addr()
+	case cfg.HostPort != "":
+		return cfg.HostPort
+	}
+	return cfg.Path
+}
+
+// Connected says whether there is another end.
+func (o *Object) Connected() bool { return o.stream.Connected() }
+
+// Begin is part of [service.Object].
+func (o *Object) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
+	method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
+	name := o.stream.cfg.Name
+	switch {
+	case err != nil:
+		reply(service.Fail(fmt.Errorf("channel %s: the message is no call: %w", name, err)))
+	case method == "read" && len(args) == 0:
+		o.read(ctx, reply)
+	case method == "write" && len(args) == 1:
+		data, ok := args[0].(string)
+		if !ok {
+			reply(service.Fail(fmt.Errorf("channel %s: write takes a string", name)))
+			return
+		}
+		o.stream.Write(data, func(err error) {
+			if err != nil {
+				reply(failed(err))
+				return
+			}
+			reply(service.Fulfil(capdata.Undefined{}))
+		})
+	case method == "accept" && len(args) == 0 && o.channel != nil:
+		o.accept(ctx, reply)
+	case method == "close" && len(args) == 0 && o.channel == nil:
+		reply(service.Fulfil(capdata.Undefined{}))
+		o.once.Do(func() {
+			if o.end != nil {
+				o.end()
+			}
+		})
+	default:
+		reply(service.Fail(fmt.Errorf("channel %s: there is no method %.80q of %d arguments; there are %s", name, method, len(args), o.methods())))
+	}
+}
+
+func (o *Object) methods() string {
+	switch {
+	case o.channel == nil:
+		return "read(), write(data), close()"
+	case o.stream.cfg.accepts():
+		return "read(), write(data), accept()"
+	}
+	return "read(), write(data)"
+}
+
+func (o *Object) read(ctx context.Context, reply func(service.Reply)) {
+	w := &withdrawal{ctx: ctx}
+	w.begin()
+	w.set(o.stream.Read(func(u Unit, err error) {
+		w.stop()
+		if errors.Is(err, ErrCanceled) {
+			return // who asked is gone
+		}
+		var r service.Reply
+		switch {
+		case err != nil:
+			r = failed(err)
+		case u.End:
+			r = service.Fulfil(nil)
+			r.Unit = "read"
+		default:
+			r = service.Fulfil(u.Value)
+			r.Unit = "read"
+		}
+		r.State = u.State
+		reply(r)
+	}))
+}
+
+// withdrawal withdraws a read or an accept when its call has ended before it.
+type withdrawal struct {
+	ctx  context.Context
+	stop func() bool
+	mu   struct {
+		sync.Mutex
+		cancel func()
+	}
+}
+
+func (w *withdrawal) begin() {
+	w.stop = context.AfterFunc(w.ctx, func() { w.set(nil) })
+}
+
+// set takes the way to withdraw, which is used at once if the call has ended.
+func (w *withdrawal) set(cancel func()) {
+	w.mu.Lock()
+	if cancel != nil {
+		w.mu.cancel = cancel
+	}
+	cancel = w.mu.cancel
+	w.mu.Unlock()
+	if w.ctx.Err() != nil && cancel != nil {
+		cancel()
+	}
+}
+
+func (o *Object) accept(ctx context.Context, reply func(service.Reply)) {
+	w := &withdrawal{ctx: ctx}
+	w.begin()
+	w.set(o.channel.Accept(func(s *Stream, err error) {
+		w.stop()
+		if errors.Is(err, ErrCanceled) {
+			return
+		}
+		if err != nil {
+			reply(failed(err))
+			return
+		}
+		reply(service.Reply{
+			Value:   service.Data{Body: `#"$0.Alleged: connection"`, Slots: []string{"new0"}},
+			Exports: []service.Export{{Object: &Object{stream: s}, Kind: ConnectionKind}},
+			Unit:    "accept",
+		})
+	}))
+}
+
+// Connected says whether the stream has another end now.
+func (s *Stream) Connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.peer != nil
+}
+
+// failed is the rejection that an error is for vats.
+func failed(err error) service.Reply {
+	code := capdata.Code("")
+	switch {
+	case errors.Is(err, ErrConnectionLost):
+		code = capdata.CodeConnectionLost
+	case errors.Is(err, ErrClosed):
+		code = capdata.CodeServiceGone
+	case errors.Is(err, ErrLimit):
+		code = capdata.CodeLimit
+	default:
+		return service.Fail(err)
+	}
+	return service.Reject(code, "%s", err.Error())
+}

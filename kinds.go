@@ -1,0 +1,206 @@
+package ocapkernel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/ioservice"
+	"ocapkernel.dev/service"
+	"ocapkernel.dev/supervisor"
+)
+
+// kinds are the service objects of which each subcluster has its own: its IO channels, and those built-in
+// services of which one vat's use must not be another's trouble.
+func (k *Kernel) kinds() map[string]host.Kind {
+	kinds := map[string]host.Kind{
+		host.KindIO: {Open: k.openChannel, Remove: k.removeChannel},
+		ioservice.ConnectionKind: {
+			Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it",
+		},
+		"random": {Service: true, Open: func(host.Opening) (service.Object, error) { return service.Random(), nil }},
+		"console": {Service: true, Open: func(o host.Opening) (service.Object, error) {
+			return service.Console(k.opts.Logger.Named("console").With("service", o.Name)), nil
+		}},
+		cluster.ServiceFS: {Service: true, Open: func(o host.Opening) (service.Object, error) {
+			c, err := cluster.UnmarshalStoredService(o.Config)
+			if err != nil {
+				return nil, err
+			}
+			return service.OpenFiles(c.Root, c.ReadOnly)
+		}},
+		cluster.ServiceFetch: {Service: true, Open: func(o host.Opening) (service.Object, error) {
+			c, err := cluster.UnmarshalStoredService(o.Config)
+			if err != nil {
+				return nil, err
+			}
+			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts})
+		}},
+	}
+	maps.Copy(kinds, host.Timer())
+	return kinds
+}
+
+// BuiltinServices are the names of the services that every kernel has, for the check of a configuration without
+// one. With system they are those that a system subcluster may name.
+func BuiltinServices(system bool) []string {
+	names := []string{"console", cluster.ServiceFetch, cluster.ServiceFS, "random", host.KindTimer}
+	if system {
+		names = append(names, host.FacetName)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// serviceNames are those that a configuration can name in this run.
+func (k *Kernel) serviceNames(system bool) []string {
+	names := BuiltinServices(system)
+	for _, name := range slices.Sorted(maps.Keys(k.opts.Services)) {
+		if system || !k.opts.Services[name].SystemOnly {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
+	c, err := cluster.UnmarshalStoredChannel(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	if open := k.opts.Channels[c.Type]; open != nil {
+		return open(c, o)
+	}
+	dir := k.channelDir(o.Name)
+	if c.Type == cluster.ChannelSocket && c.Path == "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	ch, err := ioservice.Open(ioservice.ConfigOf(c), ioservice.Options{
+		Dir: dir, State: o.State, Commit: o.Commit, Stdin: k.opts.Stdin, Stdout: k.opts.Stdout,
+		Log: k.opts.Logger.Named("io").With("service", o.Name),
+	})
+	if err != nil {
+		_ = os.Remove(dir) // if nothing else is in it
+		return nil, err
+	}
+	return &channel{ioservice.NewObject(ch), dir}, nil
+}
+
+// channel removes the directory of its socket, with the last one in it.
+type channel struct {
+	*ioservice.Object
+	dir string
+}
+
+// Close is part of io.Closer.
+func (c *channel) Close() error {
+	err := c.Object.Close()
+	_ = os.Remove(c.dir) // if nothing else is in it
+	return err
+}
+
+// removeChannel removes what an earlier run has left of a channel.
+func (k *Kernel) removeChannel(name string, config []byte) {
+	c, err := cluster.UnmarshalStoredChannel(config)
+	if err == nil {
+		err = ioservice.Remove(ioservice.ConfigOf(c), k.channelDir(name))
+	}
+	if err != nil {
+		k.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
+	}
+	_ = os.Remove(k.channelDir(name)) // if nothing else is in it
+}
+
+// channelDir is the directory of the sockets of a subcluster, given the full name of one: io:s1:console.
+func (k *Kernel) channelDir(name string) string {
+	parts := strings.SplitN(name, ":", 3)
+	return filepath.Join(shortDir(k.opts.Dir, "io"), parts[1])
+}
+
+// stockProgram is vatworker, beside this program.
+func stockProgram() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the worker program: %w", err)
+	}
+	return filepath.Join(filepath.Dir(self), "vatworker"), nil
+}
+
+// modules asks a worker program for its modules; the empty name is the stock one.
+func (k *Kernel) modules(ctx context.Context, program string) ([]string, error) {
+	if program == "" {
+		program = k.opts.Worker
+	}
+	return supervisor.Modules(ctx, program)
+}
+
+// WorkerModules returns the names of the modules in a worker program, which is named as in a configuration; the
+// empty name is the stock one.
+func WorkerModules(ctx context.Context, program string) ([]string, error) {
+	if program == "" {
+		var err error
+		if program, err = stockProgram(); err != nil {
+			return nil, err
+		}
+	}
+	return supervisor.Modules(ctx, program)
+}
+
+// CheckConfig completes [cluster.Load], whose results it takes, by what can be known without a kernel: the
+// modules of the worker programs, and the built-in services.
+func CheckConfig(ctx context.Context, cfg *cluster.Config, err error) error {
+	return checkConfig(ctx, cfg, err, WorkerModules, BuiltinServices(false))
+}
+
+// shortDir is a directory for sockets: in the state, or, where that makes a path too long for a socket's name,
+// under a name that is this state's in the directory for temporary files.
+func shortDir(state, name string) string {
+	const most = 80 // of 107, which leaves room for a file in it
+	if dir := filepath.Join(state, name); len(dir) <= most {
+		return dir
+	}
+	sum := sha256.Sum256([]byte(state))
+	short := fmt.Sprintf("ocapkernel-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6]))
+	if name != "run" {
+		short += "-" + name
+	}
+	return filepath.Join(os.TempDir(), short)
+}
+
+func freeBytes(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}
+
+// channelOf describes an IO channel.
+func channelOf(s host.ServiceStatus) (control.Channel, error) {
+	c, err := cluster.UnmarshalStoredChannel(s.Config)
+	if err != nil {
+		return control.Channel{}, err
+	}
+	where := s.Where
+	if where == "" {
+		where = c.Path + c.HostPort // one of the two
+	}
+	return control.Channel{
+		Name: c.Name, Subcluster: string(s.Sub), KRef: string(s.KRef), Type: string(c.Type), Direction: string(c.Direction), Unit: string(c.Unit),
+		Where: where, Client: s.Connected, Pending: int(s.Calls), Queued: int(s.Queued),
+	}, nil
+}

@@ -1,0 +1,275 @@
+// Package ocapkernel runs an object-capability kernel inside a Go program: the kernel that the command kernel
+// runs, with services of the program's own.
+//
+//	k, err := ocapkernel.New(ocapkernel.Options{
+//		Dir:      "state",
+//		Services: map[string]ocapkernel.Service{"clock": {Object: clock}},
+//	})
+//	…
+//	go k.Run(ctx)
+//	sub, err := k.LaunchFile(ctx, "cluster.json")
+//	answer, err := k.Call(ctx, sub.ID, "now")
+//
+// A service is any Go value with methods, made an object by [service.New], or an object of its own making. The
+// program may be its own worker program, too: see [Worker]. The directory is one that the command kernel
+// understands: with Options.Control its clients can talk to the program as well.
+//
+// # Concurrency
+//
+// Methods of a Kernel may be called from any goroutine. A context ends waiting; what was begun goes on.
+//
+// # Durability
+//
+// What a method has answered is durable. A program that is killed goes on where it was when it is started
+// again on the same directory, and so do its vats.
+package ocapkernel
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/service"
+	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/supervisor"
+)
+
+// Service is a service of the kernel, which clusters name in their configuration.
+type Service = host.Service
+
+// Opening is what the object of an IO channel is made from, see [Options].Channels.
+type Opening = host.Opening
+
+// Options say what a kernel is made of. Only Dir must be given.
+type Options struct {
+	// Dir is the state directory. It is made if it is missing, closed to others, and must be ours alone.
+	Dir string
+	// Locked says that the caller has opened the directory with [statedir.Open], and keeps the lock.
+	Locked bool
+	// Durability is what an accepted call survives: "power", the default, or "process".
+	Durability string
+	// AcceptRollback lets the kernel run on a state that is older than what it acknowledged; without it
+	// [New] fails with [storage.ErrRolledBack].
+	AcceptRollback bool
+	// Paused makes a kernel that does nothing by itself, to look at its state.
+	Paused bool
+	// Services are registered under their names for this run. A service that an earlier run had and this one
+	// has not rejects with SERVICE_GONE.
+	Services map[string]Service
+	// Channels make IO channels of a type in another way than the built-in one: the object's methods are
+	// then those of the channel.
+	Channels map[cluster.ChannelType]func(cluster.Channel, Opening) (service.Object, error)
+	// System is the path of the file that declares the system subclusters, empty if none are.
+	System string
+	// UpgradeSystem applies a declaration that differs from what runs.
+	UpgradeSystem bool
+	// Worker is the worker program of vats whose configuration names none. Empty is vatworker, beside this
+	// program; a program that calls [Worker] says os.Executable.
+	Worker string
+	// Control has Run serve clients, such as the command kernel, on Dir.
+	Control bool
+	// Stdin and Stdout are what IO channels of the type console read and write; nil is nothing.
+	Stdin  io.Reader
+	Stdout io.Writer
+	Logger hclog.Logger
+	// Version is the version of this program, for clients.
+	Version string
+}
+
+// Kernel is a kernel whose state is open. It is a control.Backend.
+type Kernel struct {
+	host     *host.Kernel
+	opts     Options
+	lock     *statedir.Lock
+	listener *control.Listener
+	stopping atomic.Bool
+}
+
+// New opens the state and recovers what was under way. Run is called next, in any case: it is what closes the
+// state. Errors to branch on are [storage.ErrRolledBack], [storage.ErrCorrupt], and *control.Error with the
+// code ALREADY_RUNNING, if another kernel has the directory, or INVALID, if the declaration has mistakes.
+func New(o Options) (_ *Kernel, err error) {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	durability := badgerstore.Power
+	switch o.Durability {
+	case "", "power":
+		o.Durability = "power"
+	case "process":
+		durability = badgerstore.Process
+	default:
+		return nil, fmt.Errorf("durability is power or process, not %q", o.Durability)
+	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, err
+	}
+	if o.Worker == "" {
+		if o.Worker, err = stockProgram(); err != nil {
+			return nil, err
+		}
+	}
+	k := &Kernel{opts: o}
+	// What was opened is closed again, in reverse, unless all goes well.
+	var undo []func() error
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				err = errors.Join(err, undo[i]())
+			}
+		}
+	}()
+	if !o.Locked {
+		if k.lock, err = statedir.Open(o.Dir); err != nil {
+			return nil, err
+		}
+		undo = append(undo, k.lock.Close)
+	}
+	if o.Control {
+		if k.listener, err = control.Listen(o.Dir); err != nil {
+			return nil, err
+		}
+		undo = append(undo, k.listener.Close)
+	}
+	system, err := k.loadSystem()
+	if err != nil {
+		return nil, err
+	}
+	db := filepath.Join(o.Dir, "db")
+	store, err := badgerstore.Open(db, badgerstore.Options{Durability: durability, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, store.Close)
+	workers, err := supervisor.New(supervisor.Config{RunDir: shortDir(o.Dir, "run"), Logger: o.Logger, StockProgram: o.Worker})
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() error { return workers.Close(context.Background()) })
+	k.host, err = host.Open(host.Config{
+		Store: store, Witness: storage.NewWitness(filepath.Join(o.Dir, "witness")), AcceptRollback: o.AcceptRollback, Paused: o.Paused,
+		Workers: workers, Logger: o.Logger, FreeBytes: func() (uint64, error) { return freeBytes(db) },
+		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem,
+		CheckConfig: func(ctx context.Context, cfg *cluster.Config, err error) error { return k.check(false)(ctx, cfg, err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// loadSystem reads the declaration of the system subclusters.
+func (k *Kernel) loadSystem() (*cluster.System, error) {
+	if k.opts.System == "" {
+		return nil, nil
+	}
+	services := k.serviceNames(true)
+	sys, err := cluster.LoadSystem(k.opts.System)
+	err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error {
+		return checkConfig(context.Background(), cfg, err, k.modules, services)
+	})
+	if err != nil {
+		return nil, ConfigError(k.opts.System, err)
+	}
+	return sys, nil
+}
+
+// Run does the kernel's work until ctx ends or Shutdown is called, and returns when every worker is stopped
+// and the state is closed. Until then, and afterwards, the other methods may be called; while it stops they
+// fail with the code STOPPING. It is called once, whatever happens.
+func (k *Kernel) Run(ctx context.Context) (err error) {
+	if k.lock != nil {
+		defer func() { err = errors.Join(err, k.lock.Close()) }()
+	}
+	context.AfterFunc(ctx, func() { k.stopping.Store(true) })
+	defer k.stopping.Store(true)
+	if k.listener == nil {
+		return k.host.Run(ctx)
+	}
+	ctx, stopKernel := context.WithCancel(ctx)
+	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
+	server := control.NewServer(k.listener, k, control.ServerOptions{Version: k.opts.Version, Logger: k.opts.Logger.Named("control")})
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stopServer() // so that whoever waits for an answer still gets one
+		return k.host.Run(ctx)
+	})
+	g.Go(func() error {
+		defer stopKernel()
+		return server.Run(serverCtx)
+	})
+	return g.Wait()
+}
+
+// LaunchFile launches the cluster that a file describes, and returns when its bootstrap method has answered.
+func (k *Kernel) LaunchFile(ctx context.Context, path string) (control.Subcluster, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return control.Subcluster{}, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return control.Subcluster{}, err
+	}
+	sub, _, err := k.Launch(ctx, control.LaunchRequest{Path: path, Config: text})
+	return sub, err
+}
+
+// Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the
+// answer. Arguments and answer are JSON, docs/json.md has the forms. A rejection is a *control.Error. The
+// call itself survives the program; who wants the answer of a call that was cut off uses Send, with a ticket.
+func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (json.RawMessage, error) {
+	list := make([]json.RawMessage, len(args))
+	for i, a := range args {
+		var err error
+		if list[i], err = json.Marshal(a); err != nil {
+			return nil, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+	}
+	call, err := control.NewCall(target, method, list)
+	if err != nil {
+		return nil, err
+	}
+	call.Ticket.ID = strings.ToLower(rand.Text())
+	call.Wait = true
+	a, err := k.Send(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	if a.Status == control.Pending {
+		return nil, ctx.Err()
+	}
+	// The answer is here: what is kept of it can go.
+	_ = k.Acknowledge(ctx, a.Ticket)
+	return a.JSON()
+}
+
+// Root returns the kernel's name of the root object of a system subcluster.
+func (k *Kernel) Root(ctx context.Context, name string) (string, error) {
+	list, err := k.System(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range list {
+		if s.Name == name && s.Root != "" {
+			return s.Root, nil
+		}
+	}
+	return "", control.Errorf(control.CodeNotFound, "there is no system subcluster %s", name)
+}
+
+var _ control.Backend = (*Kernel)(nil)

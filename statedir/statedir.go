@@ -1,0 +1,127 @@
+// Package statedir keeps the directory in which a kernel has its state: who may use it, that one kernel at a
+// time does, and how it is wiped.
+package statedir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"ocapkernel.dev/control"
+)
+
+const (
+	// DeclarationName is the file that declares the system subclusters. It may be put into the directory
+	// before the first kernel runs.
+	DeclarationName = "kernel.json"
+	// resetName exists while a reset is under way, so that one that was interrupted is finished.
+	resetName = "kernel.reset"
+)
+
+// UseError says why a directory cannot be used, and what to do.
+type UseError struct{ Problem, Mend string }
+
+func (e *UseError) Error() string { return e.Problem }
+
+// Open makes the state directory usable for a kernel, and locks it. A directory that holds something
+// else is refused. The lock is held until it is closed, or the process ends however it ends.
+func Open(dir string) (*Lock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		return nil, fmt.Errorf("state directory %s belongs to another user (uid %d)", dir, owner)
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return nil, &UseError{fmt.Sprintf("state directory %s is open to everybody (mode %04o)", dir, info.Mode().Perm()), "name another one, or close it with chmod 700"}
+	}
+	ours, err := IsState(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !ours {
+		return nil, &UseError{fmt.Sprintf("%s is not empty, and is no state of a kernel", dir), "name another directory: --state DIR"}
+	}
+	// It is empty or ours, so nobody else can have a use for it.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return LockState(dir)
+}
+
+// IsState says whether dir is empty or holds a kernel's state, which shows by its lock file.
+func IsState(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	// A declaration may be put there before the first kernel runs.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == DeclarationName })
+	if len(entries) == 0 {
+		return true, nil
+	}
+	text, err := os.ReadFile(filepath.Join(dir, lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	// A crash of the machine while the directory was made can leave the file empty, and alone.
+	return strings.HasPrefix(string(text), lockMagic) || len(text) == 0 && len(entries) == 1, nil
+}
+
+// Reset wipes the state in dir, all but the lock, the declaration, and what keep says. The caller holds the lock.
+//
+// A mark is durable before anything goes, so that a reset which is interrupted is finished at the next
+// start, instead of leaving half a state.
+func Reset(dir string, keep func(name string) bool) error {
+	mark, err := os.OpenFile(filepath.Join(dir, resetName), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(mark.Sync(), mark.Close(), syncDir(dir)); err != nil {
+		return err
+	}
+	return FinishReset(dir, keep)
+}
+
+// FinishReset wipes a state that is marked for it; otherwise it does nothing.
+func FinishReset(dir string, keep func(name string) bool) error {
+	if _, err := os.Lstat(filepath.Join(dir, resetName)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if name == lockName || name == resetName || name == control.SocketName || name == DeclarationName || keep(name) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("reset: %w", err)
+		}
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	return os.Remove(filepath.Join(dir, resetName))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
