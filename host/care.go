@@ -42,6 +42,23 @@ func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspecti
 	})
 }
 
+// Unregister takes a service away from this run. What is pending is rejected with SERVICE_GONE, and so is what
+// comes later: its object is gone for good, and a service that is registered under the name in a later
+// run is another one.
+func (k *Kernel) Unregister(ctx context.Context, name string) error {
+	return change(ctx, k, func() (kernel.Commit, error) {
+		if _, ok := k.cfg.Services[name]; !ok {
+			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no service %q", name)}
+		}
+		delete(k.cfg.Services, name)
+		kref, err := k.machine.ServiceNamed(name)
+		if err != nil || kref == "" {
+			return kernel.Commit{}, err
+		}
+		return k.machine.EndService(kref)
+	})
+}
+
 // TerminateVat ends one vat. Its subcluster goes on without it, and ends with the last one.
 func (k *Kernel) TerminateVat(ctx context.Context, v kernel.VatID) error {
 	return change(ctx, k, func() (kernel.Commit, error) { return k.machine.TerminateVat(v) })

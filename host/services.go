@@ -55,6 +55,9 @@ type Opening struct {
 	End func()
 }
 
+// kindExport is the kind of objects that a call has made, and that end with the process.
+const kindExport = "export"
+
 // binding is the object behind a service object of the machine, in this run.
 type binding struct {
 	object service.Object
@@ -129,6 +132,11 @@ func (k *Kernel) resume() error {
 	}
 	for _, s := range list {
 		if s.Ended || !k.alive(s.Sub) || k.suspended[s.Sub] {
+			continue
+		}
+		if s.Kind == kindExport { // it lived in the memory of an earlier run
+			c, err := k.machine.EndService(s.KRef)
+			k.input(c, err)
 			continue
 		}
 		k.bind(s)
@@ -262,6 +270,11 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	b := k.services.bound[o.Service]
 	method := methodOf(o.MethArgs)
 	switch idempotent, ok := objectOf(b).(service.Idempotent); {
+	case b == nil && method == "close" && k.cfg.Kinds[s.Kind].Lost != "":
+		k.complete(id, service.Fulfil(capdata.Undefined{}), nil)
+		c, err := k.machine.EndService(o.Service)
+		k.input(c, err)
+		return
 	case b == nil:
 		k.complete(id, k.goneReply(s, again && method != "read" && method != "accept"), nil)
 		return
@@ -361,7 +374,7 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 		e := exports[x]
 		spec := kernel.NewService{Kind: e.Kind, Config: e.Config}
 		if spec.Kind == "" {
-			spec.Kind = "export"
+			spec.Kind = kindExport
 		}
 		for _, h := range e.Holds {
 			spec.Holds = append(spec.Holds, kernel.KRef(h))
@@ -480,5 +493,7 @@ func (k *Kernel) closeServices() {
 			k.aside(func() { _ = closer.Close() }) // the process ends
 		}
 	}
+	k.services.wg.Wait()
+	k.takeReplies() // what was opened and is not wanted any more is closed here
 	k.services.wg.Wait()
 }

@@ -176,7 +176,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		}
 		for n := p.head; n != p.tail; n++ {
 			b, _ := d.t.get(keyParked(k, n))
-			d.t.m.dec.open("", b, 5)
+			d.t.m.dec.open("", b, 6)
 			s += " parked " + d.message(d.t.m.dec.message())
 		}
 		if p.state != unresolved {

@@ -59,7 +59,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	waits := map[KRef]KRef{}
 	d.each("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
-		dec.open("m."+rest, b, 5)
+		dec.open("m."+rest, b, 6)
 		if m := dec.message(); m.result != "" {
 			waits[m.result] = KRef(k)
 			if m.target != KRef(k) {

@@ -55,6 +55,7 @@ func (r *rowEncoder) message(m message) {
 	r.data(m.methArgs)
 	r.str(string(m.result))
 	r.str(string(m.from))
+	r.uint(m.inc)
 }
 
 // rowDecoder reads rows. Bytes that are no row of ours are corruption, and stop the process.
@@ -145,5 +146,5 @@ func names[T ~string](r *rowDecoder) (out []T) {
 }
 
 func (r *rowDecoder) message() message {
-	return message{target: KRef(r.str()), methArgs: r.data(), result: KRef(r.str()), from: VatID(r.str())}
+	return message{target: KRef(r.str()), methArgs: r.data(), result: KRef(r.str()), from: VatID(r.str()), inc: r.uint()}
 }

@@ -13,8 +13,9 @@ type Data = capdata.Data[KRef]
 type message struct {
 	target   KRef // an object, or the promise that it is parked on
 	methArgs Data
-	result   KRef  // may be empty
-	from     VatID // who sent it; empty: a host, or the kernel
+	result   KRef   // may be empty
+	from     VatID  // who sent it; empty: a host, or the kernel
+	inc      uint64 // the incarnation that sent it
 }
 
 // object is the row of an object.
@@ -390,7 +391,7 @@ func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (i *item) encode(r *rowEncoder) []byte {
-	return r.row(8, func() {
+	return r.row(9, func() {
 		r.uint(uint64(i.kind))
 		r.str(string(i.from))
 		r.str(string(i.promise))
@@ -399,7 +400,7 @@ func (i *item) encode(r *rowEncoder) []byte {
 }
 
 func (i *item) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 8)
+	r.open(key, b, 9)
 	*i = item{kind: itemKind(r.uint()), from: VatID(r.str()), promise: KRef(r.str()), msg: r.message()}
 	if i.kind > itemStart {
 		r.corrupt(fmt.Errorf("item of kind %d", i.kind))
@@ -448,7 +449,7 @@ type poisoned struct {
 }
 
 func (p *poisoned) encode(r *rowEncoder) []byte {
-	return r.row(9, func() {
+	return r.row(10, func() {
 		r.message(p.msg)
 		r.uint(p.attempts)
 		r.uint(uint64(p.at))
@@ -458,6 +459,6 @@ func (p *poisoned) encode(r *rowEncoder) []byte {
 }
 
 func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 9)
+	r.open(key, b, 10)
 	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), code: r.str(), why: r.str()}
 }

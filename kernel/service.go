@@ -308,7 +308,7 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 	if isUnit {
 		// What was given back before comes first.
 		number := t.nextUnit(s)
-		if result == "" || t.promise(result).refs == 1 {
+		if !t.heard(call.msg) {
 			// Nobody would hear of it.
 			t.keepUnit(k, s, number, c.Unit, c.Value)
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}

@@ -261,7 +261,7 @@ func (c *vatCall) send(s wire.Send) error {
 	if err != nil {
 		return fmt.Errorf("send: target: %w", err)
 	}
-	m := message{target: target, from: c.v}
+	m := message{target: target, from: c.v, inc: c.u.inc}
 	if m.methArgs, err = c.data(s.Message.MethArgs); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}

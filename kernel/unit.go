@@ -66,7 +66,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t := m.begin(now)
 	s := t.services.edit(t, k)
 	call := t.call(k, n)
-	if s == nil || call == nil || s.units == 0 || call.msg.result == "" || t.promise(call.msg.result).refs == 1 {
+	if s == nil || call == nil || s.units == 0 || !t.heard(call.msg) {
 		return Commit{}, false, nil
 	}
 	number, value, found := t.takeUnit(k, s, class)
@@ -176,10 +176,31 @@ func (t *tx) begun(k KRef, p *promise) bool {
 	return call != nil && call.msg.result == k
 }
 
+// heard says whether somebody will hear of the result of a call that is about to be settled: somebody else
+// than the sender has it, or the sender has the memory, or the store, that waits for it.
+func (t *tx) heard(m message) bool {
+	if m.result == "" {
+		return false
+	}
+	p := t.promise(m.result)
+	if p.refs == 1 { // the call itself
+		return false
+	}
+	u := t.lookRun(m.from)
+	if m.from == "" || (u != nil && u.phase != dead && m.inc > u.deadInc) {
+		return true
+	}
+	return !t.onlyIn(m.from, m.result, p)
+}
+
 // onlyFor says that nobody but the memory of a vat knows of the result of its call.
 func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
-	a := p.asked
-	if a.vat != v || slices.Contains(p.watched, v) || p.ticket != "" || p.launch != "" || p.head != p.tail {
+	return p.asked.vat == v && t.onlyIn(v, k, p)
+}
+
+// onlyIn says that nobody but the memory of a vat knows of a promise, beside the call whose result it is.
+func (t *tx) onlyIn(v VatID, k KRef, p *promise) bool {
+	if slices.Contains(p.watched, v) || p.ticket != "" || p.launch != "" || p.head != p.tail {
 		return false
 	}
 	for _, s := range p.subscribers {
@@ -193,7 +214,7 @@ func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
 	}
 	if p.state == unresolved {
 		refs++ // the call
-	} else if slices.Contains(a.told, v) {
+	} else if slices.Contains(p.asked.told, v) {
 		refs++ // the notification
 	}
 	return p.refs == refs
