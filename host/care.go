@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"ocapkernel.dev/kernel"
@@ -47,10 +48,12 @@ func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspecti
 // run is another one.
 func (k *Kernel) Unregister(ctx context.Context, name string) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
-		if _, ok := k.cfg.Services[name]; !ok {
+		if _, ok := k.registered()[name]; !ok {
 			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no service %q", name)}
 		}
-		delete(k.cfg.Services, name)
+		left := maps.Clone(k.registered())
+		delete(left, name)
+		k.byName.Store(&left)
 		kref, err := k.machine.ServiceNamed(name)
 		if err != nil || kref == "" {
 			return kernel.Commit{}, err
@@ -161,7 +164,7 @@ func (k *Kernel) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
 		for _, s := range list {
 			st := ServiceStatus{Service: s, Registered: k.services.bound[s.KRef] != nil}
 			if s.Kind == kernel.GlobalKind {
-				r, ok := k.cfg.Services[s.Name]
+				r, ok := k.registered()[s.Name]
 				st.Registered, st.SystemOnly = ok, r.SystemOnly
 			}
 			if p, ok := objectOf(k.services.bound[s.KRef]).(Placed); ok {
@@ -169,7 +172,7 @@ func (k *Kernel) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
 			}
 			out = append(out, st)
 		}
-		for name, r := range k.cfg.Services { // sorted below
+		for name, r := range k.registered() { // sorted below
 			if !slices.ContainsFunc(out, func(s ServiceStatus) bool { return s.Kind == kernel.GlobalKind && s.Name == name }) {
 				out = append(out, ServiceStatus{
 					Service: kernel.Service{Name: name, Kind: kernel.GlobalKind}, Registered: true, SystemOnly: r.SystemOnly,

@@ -49,9 +49,12 @@ func (k *Kernel) registerFacet() error {
 		}
 		all[name] = s
 	}
-	k.cfg.Services = all
+	k.byName.Store(&all)
 	return nil
 }
+
+// registered are the services of this run, by name. The map is not changed.
+func (k *Kernel) registered() map[string]Service { return *k.byName.Load() }
 
 // Idempotent is part of service.Idempotent.
 func (o *facetObject) Idempotent(method string) bool {

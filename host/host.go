@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -111,6 +112,9 @@ type Kernel struct {
 	suspended map[kernel.SubID]bool
 	reloads   map[kernel.SubID]*reload // subclusters that are loaded anew
 	services  services
+
+	// byName are the services of this run; Unregister replaces the map.
+	byName atomic.Pointer[map[string]Service]
 }
 
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.

@@ -133,14 +133,14 @@ func (k *Kernel) ofOwnKind(name string) bool {
 
 // mayHave says whether a service is registered in this run for such a subcluster.
 func (k *Kernel) mayHave(name string, system bool) bool {
-	s, ok := k.cfg.Services[name]
+	s, ok := k.registered()[name]
 	return ok && (system || !s.SystemOnly)
 }
 
 // ServiceNames lists the services that a configuration may name.
 func (k *Kernel) ServiceNames(system bool) []string {
 	var names []string
-	for name := range k.cfg.Services {
+	for name := range k.registered() {
 		if k.mayHave(name, system) {
 			names = append(names, name)
 		}

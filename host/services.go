@@ -168,7 +168,7 @@ func (k *Kernel) alive(id kernel.SubID) bool {
 func (k *Kernel) bind(s kernel.Service) {
 	var object service.Object
 	if s.Kind == kernel.GlobalKind {
-		object = k.cfg.Services[s.Name].Object
+		object = k.registered()[s.Name].Object
 	} else if kind := k.cfg.Kinds[s.Kind]; kind.Open != nil {
 		var err error
 		if object, err = kind.Open(k.opening(s)); err != nil {
