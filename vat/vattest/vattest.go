@@ -21,6 +21,10 @@
 // is set, they are not.)
 //
 // There are no deadlines, and one crank follows the other.
+//
+// # Services
+//
+// What a vat asks of IO channels and other services of the kernel, the test answers: see [Kernel.Service].
 package vattest
 
 import (
@@ -62,6 +66,10 @@ type Kernel struct {
 	tickets int
 	now     int64
 	failure string // of the last launch
+	// services are those that the next launch gets.
+	services []*Service
+	// back are service objects of which units of input may be there, and calls that wait for one.
+	back []kernel.KRef
 
 	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh one that
 	// was given the vat's past. It finds what a vat does not do the same way twice, and shows that nothing
@@ -126,11 +134,13 @@ func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 		}
 		l.Vats = append(l.Vats, kernel.LaunchVat{Name: v.Name, Config: config, MaxQueue: 10_000, MaxRestarts: 1000, MaxRecords: 100_000})
 	}
+	found := k.launchServices(&l)
 	s, c, err := k.machine.Launch(l)
 	if err != nil {
 		return err
 	}
 	k.apply(c)
+	found(s)
 	sub, _, err := k.machine.Subcluster(s)
 	if err != nil {
 		k.tb.Fatal(err)
@@ -164,7 +174,11 @@ func (k *Kernel) apply(c kernel.Commit) {
 			k.stop(e.Vat)
 		case kernel.LaunchSettled:
 			k.failure = e.Failure
-		case kernel.Answer, kernel.Gone, kernel.Invoke, kernel.CancelCall, kernel.EndService, kernel.UnitBack:
+		case kernel.Invoke:
+			k.back = append(k.back, e.Service)
+		case kernel.UnitBack:
+			k.back = append(k.back, e.Service)
+		case kernel.Answer, kernel.Gone, kernel.CancelCall, kernel.EndService:
 			// whoever wants to know looks
 		}
 	}
@@ -304,6 +318,7 @@ func (k *Kernel) Run() {
 func (k *Kernel) Step() bool {
 	k.tb.Helper()
 	for {
+		k.giveUnits()
 		c, more, err := k.machine.Work(k.now)
 		k.do(c, err)
 		if more {
