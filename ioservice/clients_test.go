@@ -3,6 +3,7 @@ package ioservice_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -380,6 +381,65 @@ func TestFirstUseDecides(t *testing.T) {
 	v.read().wantError(ioservice.ErrUse)
 	v.wantWriteError("x", ioservice.ErrUse)
 	t.Log(v.wantWriteError("x", ioservice.ErrUse))
+}
+
+// Before the first use the first connection is kept, and the others wait in the operating system.
+func TestConnectionsBeforeTheFirstUseAreKept(t *testing.T) {
+	served(t, func(t *testing.T, cfg ioservice.Config) {
+		v := openChannel(t, cfg)
+		first := v.dial()
+		first.say("first\n")
+		second := v.dial()
+		v.read().want("first")
+		if got := second.hearAll(); !strings.Contains(got, "another client") {
+			t.Errorf("got %q, want a refusal", got)
+		}
+	})
+}
+
+// A client that goes without reading its answers resets the connection, and so does one that is killed.
+func TestClientThatResetsEndsLikeAnyOther(t *testing.T) {
+	served(t, func(t *testing.T, cfg ioservice.Config) {
+		v, c := pair(t, cfg)
+		v.wrote("nobody reads this")
+		c.say("last")
+		v.read().cancel() // whatever it gets
+		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = c.Close()
+		for {
+			u, err := v.read().wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u.End {
+				break
+			}
+		}
+		next := v.dial()
+		next.say("next\n")
+		v.read().want("next")
+	})
+}
+
+func TestHalfClosedAcceptedStreamIsWritten(t *testing.T) {
+	served(t, func(t *testing.T, cfg ioservice.Config) {
+		v := openChannel(t, cfg)
+		ch, _ := v.accept()
+		c := v.dial()
+		s := receive(t, ch)
+		c.say("question")
+		c.closeWrite()
+		s.read().want("question")
+		s.read().wantEnd()
+		s.wrote("answer")
+		s.read().wantEnd()
+		_ = s.s.Close()
+		if got := c.hearAll(); got != "answer\n" {
+			t.Errorf("got %q", got)
+		}
+	})
 }
 
 func TestAcceptNeedsASocketThatListens(t *testing.T) {

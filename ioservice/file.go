@@ -24,8 +24,12 @@ type regularFile struct {
 // openFile opens the file of a channel, to be read from the offset. A file that is written is made if there
 // is none.
 func openFile(cfg Config, offset int64) (*regularFile, error) {
-	// Without O_NONBLOCK, opening a pipe would wait for its other end.
-	flags := unix.O_NOFOLLOW | unix.O_NONBLOCK
+	// Opening a device may do something; so this looks first. What is there a moment later is another thing:
+	// without O_NONBLOCK, opening a pipe would wait for its other end.
+	if info, err := os.Lstat(cfg.Path); err == nil && !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
+		return nil, cfg.irregular(fs.ErrInvalid)
+	}
+	flags := unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
 	switch cfg.Direction {
 	case In:
 		flags |= os.O_RDONLY

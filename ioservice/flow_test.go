@@ -287,20 +287,6 @@ func TestCloseDoesNotWaitForACommit(t *testing.T) {
 	read.wantError(ioservice.ErrClosed)
 }
 
-func TestCloseWhileConnecting(t *testing.T) {
-	// An address that nobody answers from: the backlog of the listener is full.
-	l := listenTCP(t)
-	v := openChannel(t, ioservice.Config{Type: ioservice.Network, HostPort: l.Addr().String()})
-	_ = l.Close()
-	for range 100 {
-		read := v.read()
-		_, err := read.wait()
-		wantKind(t, err, ioservice.ErrNoPeer)
-	}
-	v.read()
-	_ = v.Close()
-}
-
 func TestCallbacksMayCallBack(t *testing.T) {
 	v := openChannel(t, ioservice.Config{Type: ioservice.Socket})
 	const n = 100

@@ -3,8 +3,10 @@ package ioservice_test
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/ioservice"
 )
@@ -113,6 +115,55 @@ func TestNetworkWithNobodyThere(t *testing.T) {
 	_ = l.Close()
 	t.Log(v.wantWriteError("x", ioservice.ErrNoPeer))
 	v.read().wantError(ioservice.ErrNoPeer)
+}
+
+// silent is an address that does not answer: so many connections wait there that more are ignored.
+func silent(t *testing.T) string {
+	t.Helper()
+	l := listenTCP(t)
+	raw, err := l.Listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { _ = unix.Listen(int(fd), 0) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		conn, err := net.DialTimeout("tcp", l.Addr().String(), 100*time.Millisecond)
+		if err != nil {
+			return l.Addr().String()
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("it still answers")
+	return ""
+}
+
+func TestNetworkGivesUpConnectingAfterTheWriteTime(t *testing.T) {
+	v := openChannel(t, ioservice.Config{Type: ioservice.Network, HostPort: silent(t), WriteTime: 50 * time.Millisecond})
+	read := v.read()
+	v.wantWriteError("x", ioservice.ErrNoPeer)
+	read.wantError(ioservice.ErrNoPeer)
+}
+
+func TestCloseDoesNotWaitForAConnection(t *testing.T) {
+	v := openChannel(t, ioservice.Config{Type: ioservice.Network, HostPort: silent(t), WriteTime: time.Hour})
+	read, write := v.read(), v.write("x")
+	_ = v.Close()
+	read.wantError(ioservice.ErrClosed)
+	wantKind(t, receive(t, write), ioservice.ErrClosed)
+}
+
+func TestNetworkPeerThatSaysNoMoreGetsWhatWaits(t *testing.T) {
+	l := listenTCP(t)
+	v := openChannel(t, ioservice.Config{Type: ioservice.Network, HostPort: l.Addr().String()})
+	read := v.read()
+	c := receive(t, l.next())
+	c.closeWrite()
+	read.wantEnd()
+	if got := c.hearAll(); got != "" {
+		t.Errorf("got %q, want the end: there is nothing more to say", got)
+	}
 }
 
 func TestNetworkAfterADeath(t *testing.T) {
