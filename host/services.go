@@ -40,9 +40,10 @@ type Kind struct {
 
 // Opening is what an object is made from.
 type Opening struct {
-	// Name is the full name, KIND:SUBCLUSTER:NAME.
-	Name   string
-	Config []byte
+	// Name is the full name, KIND:SUBCLUSTER:NAME; empty for an object that a call has made. Subcluster is the
+	// one that it belongs to.
+	Name, Subcluster string
+	Config           []byte
 	// State is what was stored of it last; nil for a fresh one.
 	State []byte
 	// Holds are the references that the kernel keeps for it.
@@ -183,7 +184,7 @@ func (k *Kernel) bind(s kernel.Service) {
 
 func (k *Kernel) opening(s kernel.Service) Opening {
 	return Opening{
-		Name: s.Name, Config: s.Config, State: s.State, Holds: toStrings(s.Holds),
+		Name: s.Name, Subcluster: string(s.Sub), Config: s.Config, State: s.State, Holds: toStrings(s.Holds),
 		Commit: func(state []byte, then func()) {
 			k.services.later(func() {
 				c, err := k.machine.SetServiceState(s.KRef, state)

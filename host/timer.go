@@ -25,27 +25,53 @@ const (
 	kindRepeat = "repeat"
 )
 
-// The bounds of a delay: the shortest repetition, and a limit beyond which milliseconds do not fit a time.
+// The bounds of a delay: the shortest repetition, and a limit beyond which milliseconds do not fit a time; and how
+// many repetitions a subcluster may have.
 const (
-	minRepeat = 10 * time.Millisecond
-	maxDelay  = 100 * 365 * 24 * time.Hour
+	minRepeat  = 100 * time.Millisecond
+	maxDelay   = 100 * 365 * 24 * time.Hour
+	maxRepeats = 1000
 )
 
 // Timer is the kind of the built-in timer, and that of its repetitions.
 func Timer() map[string]Kind {
+	repeats := &repeats{}
+	repeats.mu.of = map[string]int{}
 	return map[string]Kind{
-		KindTimer:  {Service: true, Open: func(Opening) (service.Object, error) { return timer{}, nil }},
-		kindRepeat: {Open: openRepeat},
+		KindTimer:  {Service: true, Open: func(o Opening) (service.Object, error) { return timer{repeats, o.Subcluster}, nil }},
+		kindRepeat: {Open: func(o Opening) (service.Object, error) { return openRepeat(o, repeats) }},
 	}
 }
 
-type timer struct{}
+// repeats counts the repetitions of each subcluster.
+type repeats struct {
+	mu struct {
+		sync.Mutex
+		of map[string]int
+	}
+}
+
+func (r *repeats) add(subcluster string, n int) (now int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.of[subcluster] += n
+	now = r.mu.of[subcluster]
+	if now == 0 {
+		delete(r.mu.of, subcluster)
+	}
+	return now
+}
+
+type timer struct {
+	repeats    *repeats
+	subcluster string
+}
 
 // Idempotent is part of service.Idempotent.
 func (timer) Idempotent(method string) bool { return method == "now" || method == "delay" }
 
 // Begin is part of service.Object.
-func (timer) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
+func (t timer) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
 	method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
 	if err != nil {
 		reply(service.Fail(fmt.Errorf("timer: the message is no call: %w", err)))
@@ -60,14 +86,17 @@ func (timer) Begin(ctx context.Context, c service.Call, reply func(service.Reply
 			reply(service.Fail(fmt.Errorf("timer.delay: %w", err)))
 			return
 		}
-		t := time.AfterFunc(time.Until(c.At.Add(d)), func() { reply(service.Fulfil(time.Now().UnixMilli())) })
-		context.AfterFunc(ctx, func() { t.Stop() })
+		after := time.AfterFunc(time.Until(c.At.Add(d)), func() { reply(service.Fulfil(time.Now().UnixMilli())) })
+		context.AfterFunc(ctx, func() { after.Stop() })
 	case method == "repeat" && len(args) == 2:
 		d, err := millis(args[0], minRepeat)
 		target, ok := args[1].(capdata.Remotable)
 		switch {
 		case err != nil:
 			reply(service.Fail(fmt.Errorf("timer.repeat: %w", err)))
+			return
+		case t.repeats.add(t.subcluster, 0) >= maxRepeats:
+			reply(service.Reject(capdata.CodeLimit, "timer.repeat: %d repetitions are under way, the limit is %d: cancel some", maxRepeats, maxRepeats))
 			return
 		case !ok:
 			reply(service.Fail(fmt.Errorf("timer.repeat: the second argument is no reference to an object")))
@@ -98,21 +127,22 @@ type repeatConfig struct {
 
 // repeat ticks. Its state is the time of the last tick.
 type repeat struct {
-	o     Opening
-	every time.Duration
-	mu    struct {
+	o       Opening
+	repeats *repeats
+	every   time.Duration
+	mu      struct {
 		sync.Mutex
 		last  time.Time
 		timer *time.Timer // nil: closed
 	}
 }
 
-func openRepeat(o Opening) (service.Object, error) {
+func openRepeat(o Opening, repeats *repeats) (service.Object, error) {
 	var c repeatConfig
 	if err := json.Unmarshal(o.Config, &c); err != nil || c.EveryMS <= 0 || len(o.Holds) != 1 {
 		return nil, fmt.Errorf("repetition: bad configuration %q", o.Config)
 	}
-	r := &repeat{o: o, every: time.Duration(c.EveryMS) * time.Millisecond}
+	r := &repeat{o: o, repeats: repeats, every: time.Duration(c.EveryMS) * time.Millisecond}
 	r.mu.last = time.UnixMilli(c.From)
 	if o.State != nil {
 		var last int64
@@ -121,6 +151,7 @@ func openRepeat(o Opening) (service.Object, error) {
 		}
 		r.mu.last = time.UnixMilli(last)
 	}
+	repeats.add(o.Subcluster, 1)
 	r.mu.timer = time.AfterFunc(max(time.Until(r.mu.last.Add(r.every)), 0), r.tick)
 	return r, nil
 }
@@ -163,6 +194,7 @@ func (r *repeat) Close() error {
 	if r.mu.timer != nil {
 		r.mu.timer.Stop()
 		r.mu.timer = nil
+		r.repeats.add(r.o.Subcluster, -1)
 	}
 	return nil
 }

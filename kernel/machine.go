@@ -116,8 +116,9 @@ const (
 	// maxCalls bounds the calls of one service object that are begun and not done, maxAsked those that wait
 	// to be begun.
 	maxCalls, maxAsked = 1000, 10_000
-	// MaxExports bounds the service objects that one reply makes.
-	MaxExports = 100
+	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
+	// such calls.
+	MaxExports, maxServices = 100, 10_000
 	// prefetchBytes bounds the stored state that travels with a delivery.
 	prefetchBytes = 64 << 10
 )

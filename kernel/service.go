@@ -258,6 +258,8 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	if len(c.New) > 0 {
 		if row := t.sub(sub); sub != "" && (row == nil || (row.state != subRunning && row.state != subLaunching)) {
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeServiceGone, "the subcluster is gone")}
+		} else if row != nil && row.services+uint64(len(c.New)) > maxServices {
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}
 		} else if row != nil {
 			row.services += uint64(len(c.New))
 			t.setSub(sub, row)
