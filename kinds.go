@@ -161,9 +161,9 @@ func WorkerModules(ctx context.Context, program string) ([]string, error) {
 }
 
 // CheckConfig completes [cluster.Load], whose results it takes, by what can be known without a kernel: the
-// modules of the worker programs, and the built-in services.
-func CheckConfig(ctx context.Context, cfg *cluster.Config, err error) error {
-	return checkConfig(ctx, cfg, err, WorkerModules, BuiltinServices(false))
+// modules of the worker programs, and the built-in services; with system those of a system subcluster.
+func CheckConfig(ctx context.Context, cfg *cluster.Config, err error, system bool) error {
+	return checkConfig(ctx, cfg, err, WorkerModules, BuiltinServices(system))
 }
 
 // shortDir is a directory for sockets: in the state, or, where that makes a path too long for a socket's name,

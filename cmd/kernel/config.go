@@ -24,7 +24,7 @@ type configFile struct {
 func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) {
 	cfg, err := cluster.Load(path)
 	if a.check != nil {
-		err = a.check(ctx, cfg, err)
+		err = a.check(ctx, cfg, err, false)
 	}
 	if err != nil {
 		return nil, ocapkernel.ConfigError(path, err)
@@ -62,11 +62,15 @@ func (a *app) configCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	config.AddCommand(completeFile(a.withJSON(&cobra.Command{
+	system := false
+	check := completeFile(a.withJSON(&cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong with a configuration, without running it",
 		Args:  exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if system {
+				return a.checkDeclaration(cmd.Context(), args[0])
+			}
 			cfg, err := a.loadConfig(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -75,8 +79,28 @@ func (a *app) configCommand() *cobra.Command {
 				fmt.Fprintf(w, "%s is right: %s\n", printable(args[0]), plural(len(cfg.Vats), "vat"))
 			})
 		},
-	})))
+	}))
+	check.Flags().BoolVar(&system, "system", false, "FILE declares system subclusters, as kernel.json does")
+	config.AddCommand(check)
 	return config
+}
+
+// checkDeclaration says what is wrong with a declaration of system subclusters.
+func (a *app) checkDeclaration(ctx context.Context, path string) error {
+	sys, err := cluster.LoadSystem(path)
+	if a.check != nil {
+		err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error { return a.check(ctx, cfg, err, true) })
+	}
+	if err != nil {
+		return ocapkernel.ConfigError(path, err)
+	}
+	names := []string{}
+	for _, s := range sys.Subclusters {
+		names = append(names, s.Name)
+	}
+	return a.print(map[string]any{"source": sys.Source, "systems": names}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is right: %s\n", printable(path), plural(len(names), "system subcluster"))
+	})
 }
 
 func plural(n int, noun string) string {

@@ -80,7 +80,7 @@ type app struct {
 	program   string
 	newKernel func(ocapkernel.Options) (Kernel, error)
 	// check completes the check of a configuration; nil does not.
-	check func(context.Context, *cluster.Config, error) error
+	check func(ctx context.Context, cfg *cluster.Config, err error, system bool) error
 
 	// state and json are the values of the flags of the same names.
 	state string
