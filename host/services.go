@@ -200,6 +200,9 @@ func (k *Kernel) opening(s kernel.Service) Opening {
 		},
 		Send: func(state []byte, target string, methArgs service.Data) {
 			k.services.later(func() {
+				if k.diskFull {
+					return // what is missed comes with the next one
+				}
 				c, err := k.machine.Emit(s.KRef, state, kernel.KRef(target), toData(methArgs), nowMillis())
 				k.input(c, err)
 			})

@@ -343,15 +343,17 @@ func (c *checker) services() {
 		}); n != s.tail-s.head {
 			c.bad("I15: %d items wait for %s, its counters say %d", n, k, s.tail-s.head)
 		}
+		bytes := uint64(0)
 		if n := count(prefixServiceCalls(k), func(rest string, b []byte) {
 			var call serviceCall
 			call.decode(dec, "a."+rest, b)
+			bytes += uint64(len(call.msg.methArgs.Body))
 			c.holdMessage(call.msg)
 			if r := call.msg.result; r != "" && c.promises[r].state != unresolved {
 				c.bad("I16: call %s of %s is begun, its result %s is settled", rest, k, r)
 			}
-		}); n != s.calls {
-			c.bad("I15: %d calls of %s are begun, its counter says %d", n, k, s.calls)
+		}); n != s.calls || bytes != s.callBytes {
+			c.bad("I15: %d calls of %s are begun, with %d bytes, its counters say %d and %d", n, k, bytes, s.calls, s.callBytes)
 		}
 		if n := count(prefixUnits(k), func(rest string, b []byte) {
 			var u unit

@@ -113,9 +113,9 @@ const (
 	maxReason, maxRepeated = 64 << 10, 1 << 20
 	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
 	tellAtOnce = 1000
-	// maxCalls bounds the calls of one service object that are begun and not done, maxAsked those that wait
-	// to be begun.
-	maxCalls, maxAsked = 1000, 10_000
+	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies,
+	// which are in memory; maxAsked those that wait to be begun.
+	maxCalls, maxCallBytes, maxAsked = 1000, 8 << 20, 10_000
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
 	MaxExports, maxServices = 100, 10_000

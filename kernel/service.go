@@ -124,7 +124,7 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 	s = t.service(k)
 	t.holdMessage(m)
 	t.noteAsked(k, m)
-	if s.head == s.tail && s.calls < maxCalls {
+	if s.head == s.tail && s.mayBegin() {
 		t.beginCall(k, s, m)
 		return
 	}
@@ -144,11 +144,22 @@ func (t *tx) queueCall(k KRef, s *service, it item) {
 	s.tail++
 }
 
+// mayBegin says whether one more call may be begun. The last one may be large.
+func (s *service) mayBegin() bool { return s.calls < maxCalls && s.callBytes < maxCallBytes }
+
+// endCall takes a call's row away.
+func (t *tx) endCall(k KRef, s *service, n uint64, call *serviceCall) {
+	t.delete(keyServiceCall(k, n))
+	s.calls--
+	s.callBytes -= uint64(len(call.msg.methArgs.Body))
+}
+
 // beginCall makes a call's row, with which it counts as begun. The message brings its counts along.
 func (t *tx) beginCall(k KRef, s *service, m message) {
 	n := s.next
 	s.next++
 	s.calls++
+	s.callBytes += uint64(len(m.methArgs.Body))
 	c := serviceCall{at: t.now, msg: m}
 	t.create(keyServiceCall(k, n), c.encode(t.m.enc))
 	if m.result != "" {
@@ -162,7 +173,7 @@ func (t *tx) beginCall(k KRef, s *service, m message) {
 // beginMore begins what waits, as far as there is room.
 func (t *tx) beginMore(k KRef, s *service) {
 	moved := 0
-	for units := 0; s.head < s.tail && s.calls < maxCalls && !s.ended; units++ {
+	for units := 0; s.head < s.tail && s.mayBegin() && !s.ended; units++ {
 		if units >= sliceUnits || moved > maxRepeated || t.sliceFull() {
 			if !s.more {
 				s.more = true
@@ -339,8 +350,7 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 	} else if c.Rejected {
 		t.event(ServiceFailed{k, n, errorText(c.Value.Body)})
 	}
-	t.delete(keyServiceCall(k, n))
-	s.calls--
+	t.endCall(k, s, n, call)
 	t.releaseMessage(call.msg)
 	t.beginMore(k, s)
 }
@@ -365,8 +375,7 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 	if result != "" {
 		t.forgetAsked(result)
 	}
-	t.delete(keyServiceCall(k, n))
-	s.calls--
+	t.endCall(k, s, n, call)
 	t.route(message{target: target, methArgs: methArgs, result: result}, true)
 	t.releaseMessage(call.msg)
 	t.beginMore(k, s)

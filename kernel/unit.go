@@ -77,8 +77,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t.asUnit(result, number, class)
 	t.settle(result, false, value)
 	t.releaseData(value)
-	t.delete(keyServiceCall(k, n))
-	s.calls--
+	t.endCall(k, s, n, call)
 	t.releaseMessage(call.msg)
 	t.beginMore(k, s)
 	return t.done(), true, nil
