@@ -6,10 +6,12 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/ioservice"
 )
@@ -440,6 +442,65 @@ func TestHalfClosedAcceptedStreamIsWritten(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
+}
+
+// Without descriptors no connection is accepted, and with some again.
+func TestConnectionsWaitForDescriptors(t *testing.T) {
+	k := newKernel(t, ioservice.Config{Type: ioservice.Socket})
+	logged := make(chan string, 100)
+	k.opts.Log = hclog.New(&hclog.LoggerOptions{Output: lines(logged)})
+	v := k.open()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	free, err := syscall.Dup(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Close(free)
+	// One more for the client, and none for its other end.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(free) + 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	conn, dialErr := net.Dial("unix", v.Addr())
+	text := ""
+	if dialErr == nil {
+		text = receive(t, logged)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if dialErr != nil {
+		t.Fatal(dialErr)
+	}
+	defer conn.Close()
+	if !strings.Contains(text, "cannot accept a connection: channel=c") {
+		t.Errorf("got log %q", text)
+	}
+	_, _ = io.WriteString(conn, "x\n")
+	v.read().want("x")
+}
+
+// lines is where a log goes.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+func TestRefusedClientIsLogged(t *testing.T) {
+	k := newKernel(t, ioservice.Config{Type: ioservice.Socket})
+	logged := make(chan string, 1)
+	k.opts.Log = hclog.New(&hclog.LoggerOptions{Output: lines(logged)})
+	v := k.open()
+	v.dial().say("x\n")
+	v.read().want("x")
+	v.dial()
+	if text := receive(t, logged); !strings.Contains(text, "refused a second client: channel=c") {
+		t.Errorf("got log %q", text)
+	}
 }
 
 func TestAcceptNeedsASocketThatListens(t *testing.T) {

@@ -208,6 +208,51 @@ func TestWriteThatIsNotTakenInTimeBreaksTheConnection(t *testing.T) {
 	})
 }
 
+// A write of which nothing was taken leaves the connection as it was.
+func TestWriteThatNeverBeganBreaksNothing(t *testing.T) {
+	v := openChannel(t, ioservice.Config{Type: ioservice.Socket, WriteTime: 50 * time.Millisecond})
+	c := v.dial()
+	v.writeWhenConnected("hello")
+	c.hear("hello\n")
+	// A Unix socket takes a small write whole, or not at all.
+	line := strings.Repeat("x", 999)
+	want := ""
+	for {
+		if err := receive(t, v.write(line)); err != nil {
+			wantKind(t, err, ioservice.ErrTimeout)
+			break
+		}
+		want += line + "\n"
+	}
+	v.wantWriteError("again", ioservice.ErrTimeout)
+	c.hear(want)
+	v.wrote("goes on")
+	c.hear("goes on\n")
+}
+
+// What was received before a connection broke is still read.
+func TestBrokenConnectionIsReadAsFarAsItWasReceived(t *testing.T) {
+	v := openChannel(t, ioservice.Config{Type: ioservice.Socket, Unit: ioservice.String, WriteTime: 50 * time.Millisecond})
+	c := v.dial()
+	v.writeWhenConnected("x")
+	_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	_, _ = c.Write([]byte(strings.Repeat("x", 4<<20))) // until no more is received
+	v.wantWriteError(strings.Repeat("y", 1_000_000), ioservice.ErrTimeout)
+	received := 0
+	for {
+		u, err := v.read().wait()
+		if err != nil {
+			wantKind(t, err, ioservice.ErrConnectionLost)
+			break
+		}
+		received += len(u.Value)
+	}
+	if received != 64<<10 {
+		t.Errorf("got %d bytes, want the 64 KiB that were received", received)
+	}
+	v.wantWriteError("x", ioservice.ErrNoPeer)
+}
+
 func TestBrokenAcceptedStreamStaysBroken(t *testing.T) {
 	v := openChannel(t, ioservice.Config{Type: ioservice.Socket, Unit: ioservice.String, WriteTime: 50 * time.Millisecond})
 	ch, _ := v.accept()

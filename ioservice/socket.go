@@ -58,7 +58,7 @@ func listenSocket(cfg Config, dir string) (*socketFile, error) {
 	if err := cfg.removeStale(path); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, cfg.fail(err, ": make a socket: %v", err)
 	}
