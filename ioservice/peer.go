@@ -168,7 +168,7 @@ func (s *Stream) end(p *peer, err error) {
 	}
 	s.mu.tail = &end
 	s.settle()
-	if s.lazy {
+	if s.lazy && errors.Is(err, io.EOF) {
 		s.mu.tail = nil // the next read looks again
 	}
 }
