@@ -81,20 +81,6 @@ func (k *Kernel) TerminateAll(ctx context.Context) error {
 	return nil
 }
 
-// Reset removes all subclusters and begins another epoch, so that every ticket handed out before is unknown.
-// Then the declared system subclusters are launched again. Numbers are not used twice: no name that somebody
-// has kept comes to mean something else.
-func (k *Kernel) Reset(ctx context.Context) error {
-	if err := k.TerminateAll(ctx); err != nil {
-		return err
-	}
-	err := change(ctx, k, func() (kernel.Commit, error) { return k.machine.NewEpoch(newEpoch()) })
-	if err == nil {
-		k.post(k.startSystem)
-	}
-	return err
-}
-
 // Collect does what earlier commits have left to be done, and returns when there is nothing more of it.
 func (k *Kernel) Collect(ctx context.Context) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {

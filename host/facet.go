@@ -28,11 +28,11 @@ type facetObject struct {
 	k *Kernel
 }
 
-// facetIdempotent are the methods that are done again if the kernel died during them. A launch, and a message
-// that is sent on, end their call in the commit that does it: a call that is still there was never done.
+// facetIdempotent are the methods that are done again if the kernel died during them. A launch, a reload, and a
+// message that is sent on, end their call in the commit that does it: a call that is still there was never done.
 var facetIdempotent = []string{
 	"ping", "getStatus", "getSubclusters", "getSubcluster", "getSystemSubclusterRoot", "getPresence", "pingVat", "isRevoked",
-	"launchSubcluster", "queueMessage", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset",
+	"launchSubcluster", "reloadSubcluster", "queueMessage", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset",
 }
 
 // registerFacet adds the facet to the services of this run.
@@ -178,7 +178,7 @@ func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply
 	}
 	id := parseCallID(c.ID)
 	commit, err := o.k.machine.Forward(id.service, id.number, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
-	delete(o.k.services.calls, id)
+	o.k.forgetCall(id)
 	o.k.input(commit, err)
 }
 
@@ -237,11 +237,27 @@ func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
 	reply(service.Fail(fmt.Errorf("there is no running system subcluster %.80q", name)))
 }
 
-// reload loads one subcluster anew and answers as launchSubcluster does.
+// reload loads one subcluster anew. As with launch, the machine answers the call, in the commit in which the new
+// one runs, or in that which gives up.
 func (o *facetObject) reload(c service.Call, args []any, reply func(service.Reply)) {
 	which := ""
 	if len(args) == 1 {
 		which, _ = args[0].(string)
+	}
+	if which == "" {
+		reply(wrong("reloadSubcluster(id)"))
+		return
+	}
+	id := parseCallID(c.ID)
+	if c.Again {
+		pending, err := o.k.machine.Reloads()
+		if err != nil {
+			o.k.fail(err)
+			return
+		}
+		if slices.ContainsFunc(pending, func(r kernel.Reload) bool { return callID{r.By, r.ByCall} == id }) {
+			return // an earlier kernel has begun it, and this one goes on with it
+		}
 	}
 	subs, err := o.k.machine.Subclusters()
 	if err != nil {
@@ -249,12 +265,12 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 		return
 	}
 	for _, s := range subs {
-		if which != "" && s.State == "running" && (string(s.ID) == which || s.System == which) {
-			o.k.reload(s.ID, &reload{by: parseCallID(c.ID), done: func(_ kernel.Subcluster, err error) {
-				if _, settled := err.(*LaunchError); err != nil && !settled {
-					reply(service.Fail(err))
+		if s.State == "running" && (string(s.ID) == which || s.System == which) {
+			o.k.reload(s, id, func(_ kernel.Subcluster, err error) {
+				if refusal, ok := err.(*kernel.Refusal); ok { // it has not begun
+					reply(service.Fail(coded(refusal)))
 				}
-			}})
+			})
 			return
 		}
 	}

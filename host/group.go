@@ -166,6 +166,7 @@ func (k *Kernel) checkDisk() {
 	}
 	if !full && k.diskFull {
 		k.log.Info("there is space on the disk again", "freeBytes", free)
+		defer k.reloadNext() // which had to wait
 	}
 	k.diskFull = full
 }

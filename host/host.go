@@ -111,6 +111,7 @@ type Kernel struct {
 	// declared in this run.
 	suspended map[kernel.SubID]bool
 	reloads   map[kernel.SubID]*reload // subclusters that are loaded anew
+	resets    int                      // how many callers have the state cleared
 	services  services
 
 	// byName are the services of this run; Unregister replaces the map.
@@ -212,7 +213,8 @@ func (k *Kernel) recover() error {
 		return err
 	}
 	for _, s := range subs {
-		c, err := m.FailLaunch(s.ID, "the kernel ended during the launch")
+		// A call of the facet that waits for it is begun again.
+		c, err := m.InterruptLaunch(s.ID, "the kernel ended during the launch")
 		if err != nil {
 			return err
 		}
@@ -232,9 +234,9 @@ func (k *Kernel) Run(ctx context.Context) error {
 	go k.group.run()
 	k.guard(k.expire)
 	if !k.cfg.Paused {
+		k.guard(k.resumeReset)
 		k.guard(func() { k.fail(k.resume()) })
 		k.guard(k.startSystem)
-		k.guard(k.reloadNext)
 	}
 	for k.fatal == nil && !k.stopping {
 		k.guard(k.pump)

@@ -36,6 +36,10 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		done(kernel.Subcluster{}, ErrDiskFull)
 		return
 	}
+	if k.resets > 0 {
+		done(kernel.Subcluster{}, errCleared)
+		return
+	}
 	ml, err := k.machineLaunch(l)
 	if err != nil {
 		fail(err)
@@ -48,7 +52,7 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 	}
 	k.log.Info("launch begun", "subcluster", id, "vats", len(l.cfg.Vats), "system", l.system)
 	k.launches[id] = func(failure string) {
-		delete(k.services.calls, l.by) // the machine has answered it
+		k.forgetCall(l.by) // the machine has answered it
 		if failure != "" {
 			k.whenGone(id, func() { done(kernel.Subcluster{}, &LaunchError{id, failure}) })
 			return

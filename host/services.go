@@ -445,13 +445,17 @@ func (k *Kernel) unitBack(kref kernel.KRef) {
 	}
 }
 
-// cancelCall ends a call that nobody waits for. What it has read meanwhile still comes, and is kept.
-func (k *Kernel) cancelCall(e kernel.CancelCall) {
-	id := callID{e.Service, e.Call}
+// forgetCall ends what the loop knows of a call that the machine has ended.
+func (k *Kernel) forgetCall(id callID) {
 	if r := k.services.calls[id]; r != nil {
 		r.cancel()
 		delete(k.services.calls, id)
 	}
+}
+
+// cancelCall ends a call that nobody waits for. What it has read meanwhile still comes, and is kept.
+func (k *Kernel) cancelCall(e kernel.CancelCall) {
+	k.forgetCall(callID{e.Service, e.Call})
 }
 
 // endService closes what is behind a service object.

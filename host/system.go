@@ -1,8 +1,6 @@
 package host
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -44,6 +42,10 @@ func (k *Kernel) findSystem() error {
 // startSystem makes what runs agree with the declaration: what is there stays under its name, what is missing
 // is launched, what is no longer named is removed.
 func (k *Kernel) startSystem() {
+	if k.resets > 0 {
+		return // when that is done
+	}
+	defer k.reloadNext()
 	if k.cfg.System == nil {
 		return
 	}
@@ -58,7 +60,7 @@ func (k *Kernel) startSystem() {
 			continue
 		}
 		running[s.System] = s
-		if !slices.ContainsFunc(k.cfg.System.Subclusters, func(d cluster.SystemSubcluster) bool { return d.Name == s.System }) {
+		if _, ok := k.declared(s.System); !ok {
 			k.log.Warn("system subcluster is no longer declared: it is removed", "name", s.System, "subcluster", s.ID)
 			c, err := k.machine.Terminate(s.ID)
 			k.input(c, err)
@@ -84,6 +86,19 @@ func (k *Kernel) startSystem() {
 			k.launchSystem(d.Name, d.Config)
 		}
 	}
+}
+
+// declared finds what this run declares under a name.
+func (k *Kernel) declared(name string) (*cluster.Config, bool) {
+	if k.cfg.System == nil {
+		return nil, false
+	}
+	for _, d := range k.cfg.System.Subclusters {
+		if d.Name == name {
+			return d.Config, true
+		}
+	}
+	return nil, false
 }
 
 func (k *Kernel) launchSystem(name string, cfg *cluster.Config) {
@@ -116,11 +131,11 @@ func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 		return
 	}
 	k.log.Warn("the declaration of a system subcluster has other vats, channels or services: it is launched anew", "name", d.Name, "subcluster", s.ID)
-	k.reload(s.ID, &reload{cfg: d.Config, done: func(s kernel.Subcluster, err error) {
+	k.reload(s, callID{}, func(_ kernel.Subcluster, err error) {
 		if err != nil {
 			k.log.Error("system subcluster was not launched anew", "name", d.Name, "err", err)
 		}
-	}})
+	})
 }
 
 // sameShape says whether a configuration differs from what runs in nothing but how its vats are run.
@@ -144,112 +159,4 @@ func (k *Kernel) sameShape(s kernel.Subcluster, cfg *cluster.Config) (bool, erro
 		slices.EqualFunc(old.Services, cfg.Services, func(a, b cluster.Service) bool {
 			return a.Name == b.Name && a.Service == b.Service && a.Root == b.Root && a.ReadOnly == b.ReadOnly && slices.Equal(a.Hosts, b.Hosts)
 		}), nil
-}
-
-// reload is a subcluster that is removed, to be launched again.
-type reload struct {
-	cfg  *cluster.Config // nil: what it was launched with
-	by   callID
-	done func(kernel.Subcluster, error)
-	// launching says that it is being launched.
-	launching bool
-}
-
-// reload removes a subcluster and launches it again, under the same name; done is called in the loop.
-func (k *Kernel) reload(id kernel.SubID, r *reload) {
-	c, err := k.machine.Reload(id)
-	if err != nil {
-		k.refuse(err, func(err error) { r.done(kernel.Subcluster{}, err) })
-		return
-	}
-	k.reloads[id] = r
-	k.apply(c)
-}
-
-// reloadNext launches what is gone and was to be launched again, also if an earlier kernel has begun it.
-func (k *Kernel) reloadNext() {
-	list, err := k.machine.Reloads()
-	if err != nil {
-		k.fail(err)
-		return
-	}
-	for _, m := range list {
-		r := k.reloads[m.Sub]
-		if r != nil && r.launching {
-			continue
-		}
-		if r == nil {
-			r = &reload{done: func(s kernel.Subcluster, err error) {
-				if err != nil {
-					k.log.Error("subcluster was not launched again", "subcluster", m.Sub, "err", err)
-				}
-			}}
-			k.reloads[m.Sub] = r
-		}
-		k.whenGone(m.Sub, func() { k.relaunch(m, r) })
-		// What an earlier kernel has buried is not said to be gone again.
-		k.buried[m.Sub] = true
-		k.tellGone(m.Sub)
-	}
-}
-
-func (k *Kernel) relaunch(m kernel.Reload, r *reload) {
-	if k.reloads[m.Sub] != r || r.launching {
-		return
-	}
-	r.launching = true
-	cfg := r.cfg
-	if cfg == nil {
-		var err error
-		if cfg, err = unmarshalConfig(m.Config); err != nil {
-			k.fail(err)
-			return
-		}
-	}
-	k.launch(launch{cfg: cfg, system: m.System, by: r.by, replaces: m.Sub}, func(s kernel.Subcluster, err error) {
-		delete(k.reloads, m.Sub)
-		if err != nil && !errors.Is(err, ErrDiskFull) && !k.stopping { // it would not come out otherwise the next time
-			c, e := k.machine.DropReload(m.Sub)
-			k.input(c, e)
-		}
-		r.done(s, err)
-	})
-}
-
-// Reload removes a subcluster and launches it again from the configuration that it was launched with. It is
-// named by its id, or its name if it is a system subcluster; empty means all of them. It returns what runs.
-func (k *Kernel) Reload(ctx context.Context, which string) ([]kernel.Subcluster, error) {
-	return ask(ctx, k, func(done func([]kernel.Subcluster, error)) {
-		subs, err := k.machine.Subclusters()
-		if err != nil {
-			k.fail(err)
-			done(nil, err)
-			return
-		}
-		subs = slices.DeleteFunc(subs, func(s kernel.Subcluster) bool {
-			return s.State != "running" || (which != "" && which != string(s.ID) && which != s.System)
-		})
-		if len(subs) == 0 && which != "" {
-			done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", which)})
-			return
-		}
-		if len(subs) == 0 {
-			done(nil, nil)
-			return
-		}
-		out := make([]kernel.Subcluster, len(subs))
-		left := len(subs)
-		var failed error
-		for i, s := range subs {
-			k.reload(s.ID, &reload{done: func(s kernel.Subcluster, err error) {
-				out[i] = s
-				if err != nil && failed == nil {
-					failed = err
-				}
-				if left--; left == 0 {
-					done(slices.DeleteFunc(out, func(s kernel.Subcluster) bool { return s.ID == "" }), failed)
-				}
-			}})
-		}
-	})
 }

@@ -144,6 +144,10 @@ func openRepeat(o Opening, repeats *repeats) (service.Object, error) {
 	}
 	r := &repeat{o: o, repeats: repeats, every: time.Duration(c.EveryMS) * time.Millisecond}
 	r.mu.last = time.UnixMilli(c.From)
+	if string(o.State) == cancelled {
+		o.End() // the kernel died in between
+		return r, nil
+	}
 	if o.State != nil {
 		var last int64
 		if err := json.Unmarshal(o.State, &last); err != nil {
@@ -183,9 +187,14 @@ func (r *repeat) Begin(_ context.Context, c service.Call, reply func(service.Rep
 		return
 	}
 	_ = r.Close() // cannot fail
-	reply(service.Fulfil(nil))
+	answer := service.Fulfil(capdata.Undefined{})
+	answer.State = []byte(cancelled) // with the answer, so that no later kernel ticks again
+	reply(answer)
 	r.o.End()
 }
+
+// cancelled is the state of a repetition that is over.
+const cancelled = "cancelled"
 
 // Close is part of io.Closer.
 func (r *repeat) Close() error {

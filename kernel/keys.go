@@ -12,6 +12,7 @@ import (
 //	schema            version of this grammar
 //	epoch             identity of this state; a new one begins with a reset or an accepted rollback
 //	commit            number of the last commit, chained hash of all writes up to it, number of cranks
+//	reset             exists while the state is being cleared
 //	next.<x>          next number to hand out; x is v (vat), s (subcluster), o (object), p (promise), x (poisoned)
 //	v.<vat>           what a vat is: name, subcluster, root, configuration
 //	r.<vat>           how a vat runs: incarnation, queue, counters, policy, deaths
@@ -38,7 +39,7 @@ import (
 //	f.<vat>.<kp>      the vat waits for a call of a service object, or has not been told its result
 //	j.<ko>.<n>        unit n of a channel's input, which goes back to the head: who read it has lost its memory
 //	g.<name>          system subcluster of that name
-//	h.<sub>           configuration of the subcluster, to launch it again, and whether that is under way
+//	h.<sub>           configuration of the subcluster, to launch it again, and whether that is under way, and for which call
 //	work              head and tail of the kernel's own work
 //	w.<n>             item of the kernel's own work: what a commit left to do in slices
 //
@@ -91,6 +92,7 @@ const (
 	keyEpoch  = "epoch"
 	keyCommit = "commit"
 	keyWork   = "work"
+	keyReset  = "reset"
 )
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -233,13 +233,27 @@ func (t *tx) launched(s SubID, sub *subcluster) {
 
 // answerLaunch settles the call that waits for a launch.
 func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
-	if sub.by == "" {
+	t.answerCall(sub.by, sub.byCall, c)
+	sub.by, sub.byCall = "", 0
+}
+
+// answerCall settles a call of a service object, unless it is over.
+func (t *tx) answerCall(by KRef, n uint64, c func() Completion) {
+	if by == "" {
 		return
 	}
-	if call := t.call(sub.by, sub.byCall); call != nil {
-		t.finishCall(sub.by, t.service(sub.by), sub.byCall, call, c())
+	if call := t.call(by, n); call != nil {
+		t.finishCall(by, t.service(by), n, call, c())
 	}
-	sub.by, sub.byCall = "", 0
+}
+
+// launchFailure is what a call is told that waits for a launch in vain.
+func launchFailure(why string) Completion {
+	body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
+	if err != nil {
+		body = capdata.KernelError(capdata.CodeLimit, "the launch failed")
+	}
+	return Completion{Rejected: true, Value: Data{Body: body}}
 }
 
 // launchValue is what a vat gets that launches a subcluster.
@@ -275,10 +289,25 @@ func errorText(body string) string {
 
 // FailLaunch ends a pending launch: its time is over, or the kernel died before it settled.
 func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
+	return m.endLaunch(s, why, true)
+}
+
+// InterruptLaunch is FailLaunch for a launch whose kernel died: a call that waits for it is not settled, and
+// may begin it anew.
+func (m *Machine) InterruptLaunch(s SubID, why string) (c Commit, err error) {
+	return m.endLaunch(s, why, false)
+}
+
+func (m *Machine) endLaunch(s SubID, why string, answer bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	if !t.launching(s) {
 		return Commit{}, nil
+	}
+	if !answer {
+		sub := t.sub(s)
+		sub.by, sub.byCall = "", 0
+		t.setSub(s, sub)
 	}
 	t.failLaunch(s, why)
 	return t.done(), nil
@@ -287,13 +316,9 @@ func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
 func (t *tx) failLaunch(s SubID, why string) {
 	sub := t.sub(s)
 	sub.state, sub.why = subFailed, why
-	t.answerLaunch(sub, func() Completion {
-		body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
-		if err != nil {
-			body = capdata.KernelError(capdata.CodeLimit, "the launch failed")
-		}
-		return Completion{Rejected: true, Value: Data{Body: body}}
-	})
+	if sub.replaces == "" { // else dropReload tells, if it comes to that
+		t.answerLaunch(sub, func() Completion { return launchFailure(why) })
+	}
 	t.setSub(s, sub)
 	t.leave(s, sub)
 	t.effect(LaunchSettled{Sub: s, Failure: why})

@@ -2,12 +2,17 @@ package kernel
 
 import "ocapkernel.dev/capdata"
 
-// A Reload is a subcluster that is gone, and is to be launched again.
+// A Reload is a subcluster that is removed to be launched again.
 type Reload struct {
 	Sub SubID
 	// System is its name, if it is a system subcluster.
 	System string
 	Config []byte
+	// By and ByCall, if By is not empty, are the call of a service object that waits for it.
+	By     KRef
+	ByCall uint64
+	// Gone says that nothing of the old one is left: the launch can begin.
+	Gone bool
 }
 
 func (t *tx) setConfig(s SubID, c *config) { t.set(keyConfig(s), c.encode(t.m.enc)) }
@@ -31,9 +36,13 @@ func (m *Machine) Config(s SubID) (b []byte, found bool, err error) {
 	return nil, false, nil
 }
 
-// Reload removes a running subcluster, to be launched again from its configuration: once Gone is done,
-// [Machine.Reloads] lists it, until a launch replaces it. So a crash in between forgets nothing.
-func (m *Machine) Reload(s SubID) (c Commit, err error) {
+// Reload removes a running subcluster, to be launched again from its configuration: [Machine.Reloads] lists
+// it until a launch has replaced it, or DropReload gives up. So a crash in between forgets nothing.
+func (m *Machine) Reload(s SubID) (c Commit, err error) { return m.ReloadBy(s, "", 0) }
+
+// ReloadBy is Reload for a call of a service object: the call is settled, as with [Launch].By, in the commit in
+// which the new subcluster runs, or in that which gives up.
+func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	sub, cfg := t.sub(s), t.config(s)
@@ -43,13 +52,13 @@ func (m *Machine) Reload(s SubID) (c Commit, err error) {
 	case sub.state != subRunning:
 		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
 	}
-	cfg.reload = true
+	cfg.reload, cfg.by, cfg.byCall = true, by, byCall
 	t.setConfig(s, cfg)
 	t.terminate(s, sub, "its subcluster is loaded anew")
 	return t.done(), nil
 }
 
-// Reloads lists the subclusters that are gone and are to be launched again.
+// Reloads lists the subclusters that are to be launched again, in the order of their keys.
 func (m *Machine) Reloads() (out []Reload, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -61,18 +70,27 @@ func (m *Machine) Reloads() (out []Reload, err error) {
 		after = key
 		var c config
 		c.decode(m.dec, key, b)
-		if s := SubID(key[len("h."):]); c.reload && t.sub(s) == nil {
-			out = append(out, Reload{s, c.system, c.config})
+		if s := SubID(key[len("h."):]); c.reload {
+			out = append(out, Reload{s, c.system, c.config, c.by, c.byCall, t.sub(s) == nil})
 		}
 	}
 }
 
-// DropReload gives up launching a subcluster again.
-func (m *Machine) DropReload(s SubID) (c Commit, err error) {
+// DropReload gives up launching a subcluster again; why is what the call that waits for it is told.
+func (m *Machine) DropReload(s SubID, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	t.delete(keyConfig(s))
+	t.dropReload(s, why)
 	return t.done(), nil
+}
+
+func (t *tx) dropReload(s SubID, why string) {
+	cfg := t.config(s)
+	if cfg == nil || !cfg.reload {
+		return
+	}
+	t.answerCall(cfg.by, cfg.byCall, func() Completion { return launchFailure(why) })
+	t.delete(keyConfig(s))
 }
 
 // Reconfigure changes the configuration of a running subcluster in place: its vats keep their stores, and go

@@ -81,15 +81,24 @@ func (u *unit) decode(r *rowDecoder, key string, b []byte) {
 type config struct {
 	config []byte
 	system string
-	// reload says that it is to be launched again once the subcluster is gone.
+	// reload says that it is to be launched again once the subcluster is gone; by and byCall are the call
+	// that waits for that, if there is one.
 	reload bool
+	by     KRef
+	byCall uint64
 }
 
 func (c *config) encode(r *rowEncoder) []byte {
-	return r.row(3, func() { r.bytes(c.config); r.str(c.system); r.bool(c.reload) })
+	return r.row(5, func() {
+		r.bytes(c.config)
+		r.str(c.system)
+		r.bool(c.reload)
+		r.str(string(c.by))
+		r.uint(c.byCall)
+	})
 }
 
 func (c *config) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 3)
-	*c = config{config: r.bytes(), system: r.str(), reload: r.bool()}
+	r.open(key, b, 5)
+	*c = config{config: r.bytes(), system: r.str(), reload: r.bool(), by: KRef(r.str()), byCall: r.uint()}
 }

@@ -1,0 +1,159 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+)
+
+// reload is a subcluster that is removed, to be launched again. That it is stands in the machine: this is what the
+// loop knows beside.
+type reload struct {
+	done func(kernel.Subcluster, error)
+	// launching says that it is being launched.
+	launching bool
+}
+
+// reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run
+// declares it, others from what they were launched with. by is the call that waits for it, if there is one. done is
+// called in the loop; its error is a refusal if nothing was begun.
+func (k *Kernel) reload(s kernel.Subcluster, by callID, done func(kernel.Subcluster, error)) {
+	var c kernel.Commit
+	var err error
+	switch {
+	case k.resets > 0:
+		err = errCleared
+	case k.suspended[s.ID]:
+		err = &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("the system subcluster %s is not declared in this run", s.System)}
+	default:
+		c, err = k.machine.ReloadBy(s.ID, by.service, by.number)
+	}
+	if err != nil {
+		k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) })
+		return
+	}
+	k.log.Info("subcluster is loaded anew", "subcluster", s.ID, "system", s.System)
+	k.reloads[s.ID] = &reload{done: done}
+	k.apply(c)
+}
+
+// reloadNext launches what is gone and was to be launched again, also if an earlier kernel has begun it. What is a
+// system subcluster waits for a run that declares it.
+func (k *Kernel) reloadNext() {
+	list, err := k.machine.Reloads()
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	for _, m := range list {
+		cfg, declared := k.declared(m.System)
+		switch {
+		case m.System != "" && k.cfg.System == nil:
+			continue
+		case m.System != "" && !declared:
+			k.log.Warn("system subcluster is no longer declared: it is not launched again", "name", m.System, "subcluster", m.Sub)
+			c, err := k.machine.DropReload(m.Sub, "it is no longer declared")
+			k.input(c, err)
+			continue
+		case !m.Gone || k.diskFull:
+			continue // its end, or space on the disk, comes back here
+		case m.System == "":
+			if cfg, err = unmarshalConfig(m.Config); err != nil {
+				k.fail(err)
+				return
+			}
+		}
+		r := k.reloads[m.Sub]
+		if r == nil {
+			r = &reload{done: func(_ kernel.Subcluster, err error) {
+				if err != nil {
+					k.log.Error("subcluster was not launched again", "subcluster", m.Sub, "err", err)
+				}
+			}}
+			k.reloads[m.Sub] = r
+		}
+		k.whenGone(m.Sub, func() { k.relaunch(m, cfg, r) })
+		k.whenDurable(func() {
+			k.buried[m.Sub] = true // by an earlier kernel, maybe, in which case nobody says so again
+			k.tellGone(m.Sub)
+		})
+	}
+}
+
+// relaunch launches what is gone, with its processes and channels.
+func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
+	if k.reloads[m.Sub] != r || r.launching {
+		return
+	}
+	r.launching = true
+	by := callID{m.By, m.ByCall}
+	if _, waits, err := k.machine.ServiceCall(by.service, by.number); err != nil {
+		k.fail(err)
+		return
+	} else if !waits {
+		by = callID{} // who asked for it is gone, maybe in this very reload
+	}
+	k.launch(launch{cfg: cfg, system: m.System, by: by, replaces: m.Sub}, func(s kernel.Subcluster, err error) {
+		delete(k.reloads, m.Sub)
+		if err != nil && !errors.Is(err, ErrDiskFull) && !k.stopping { // it would not come out otherwise the next time
+			why := err.Error()
+			if failed, ok := errors.AsType[*LaunchError](err); ok {
+				why = failed.Why
+			}
+			c, e := k.machine.DropReload(m.Sub, why)
+			k.input(c, e)
+			k.forgetCall(by)
+		}
+		r.done(s, err)
+	})
+}
+
+// Reload removes a subcluster and launches it again from the configuration that it was launched with, or, if it is a
+// system subcluster, as it is declared in this run. It is named by its id, or its name if it is a system subcluster;
+// empty means all that run. A system subcluster that is declared and could not be launched is launched. It returns
+// what runs then.
+func (k *Kernel) Reload(ctx context.Context, which string) ([]kernel.Subcluster, error) {
+	return ask(ctx, k, func(done func([]kernel.Subcluster, error)) {
+		subs, err := k.machine.Subclusters()
+		if err != nil {
+			k.fail(err)
+			done(nil, err)
+			return
+		}
+		named := func(s kernel.Subcluster) bool { return which == string(s.ID) || which == s.System }
+		if which == "" {
+			named = func(s kernel.Subcluster) bool { return !k.suspended[s.ID] }
+		}
+		subs = slices.DeleteFunc(subs, func(s kernel.Subcluster) bool { return s.State != "running" || !named(s) })
+		if cfg, ok := k.declared(which); ok && len(subs) == 0 {
+			k.launch(launch{cfg: cfg, system: which}, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
+			return
+		}
+		if len(subs) == 0 && which != "" {
+			done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", which)})
+			return
+		}
+		if len(subs) == 0 {
+			done(nil, nil)
+			return
+		}
+		out := make([]kernel.Subcluster, len(subs))
+		left := len(subs)
+		var failed error
+		for i, s := range subs {
+			k.reload(s, callID{}, func(s kernel.Subcluster, err error) {
+				out[i] = s
+				if err != nil && failed == nil {
+					failed = err
+				}
+				if left--; left == 0 {
+					done(slices.DeleteFunc(out, func(s kernel.Subcluster) bool { return s.ID == "" }), failed)
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,76 @@
+package host
+
+import (
+	"context"
+
+	"ocapkernel.dev/kernel"
+)
+
+// errCleared is what is given up because the state is being cleared.
+var errCleared = &kernel.Refusal{Code: kernel.CodeConflict, Detail: "the state is being cleared"}
+
+// Reset removes all subclusters and begins another epoch, so that every ticket handed out before is unknown.
+// When nothing is left of them it returns, and the declared system subclusters are launched again. Numbers are
+// not used twice: no name that somebody has kept comes to mean something else. Whether the caller waits or not, and
+// through the death of the kernel: once begun, it is finished.
+func (k *Kernel) Reset(ctx context.Context) error {
+	_, err := ask(ctx, k, func(done func(struct{}, error)) {
+		c, err := k.machine.Reset(newEpoch())
+		if err != nil {
+			k.refuse(err, func(err error) { done(struct{}{}, err) })
+			return
+		}
+		k.log.Warn("the state is cleared", "epoch", k.machine.Epoch())
+		k.apply(c)
+		k.reset(func() { done(struct{}{}, nil) })
+	})
+	return err
+}
+
+// reset removes all that there is, of a state that is being cleared; done is called in the loop.
+func (k *Kernel) reset(done func()) {
+	k.resets++
+	for id, r := range k.reloads { // in any order: each only hears that it is over
+		if !r.launching {
+			delete(k.reloads, id)
+			r.done(kernel.Subcluster{}, errCleared)
+		}
+	}
+	subs, err := k.machine.Subclusters()
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	left := 1
+	one := func() {
+		if left--; left > 0 {
+			return
+		}
+		if k.resets--; k.resets == 0 {
+			c, err := k.machine.ResetDone()
+			k.input(c, err)
+			k.startSystem()
+		}
+		k.whenDurable(done)
+	}
+	for i := len(subs) - 1; i >= 0; i-- {
+		left++
+		c, err := k.machine.Terminate(subs[i].ID)
+		k.input(c, err)
+		k.whenGone(subs[i].ID, one)
+	}
+	one()
+}
+
+// resumeReset goes on with what an earlier kernel has begun, before anything of the old state comes to life.
+func (k *Kernel) resumeReset() {
+	resetting, err := k.machine.Resetting()
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	if resetting {
+		k.log.Warn("the state was being cleared when the kernel ended: that goes on")
+		k.reset(func() {})
+	}
+}
