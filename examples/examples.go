@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"ocapkernel.dev/examples/bank"
+	"ocapkernel.dev/examples/controller"
 	"ocapkernel.dev/examples/hello"
 	"ocapkernel.dev/examples/pingpong"
 	"ocapkernel.dev/examples/repl"
@@ -14,7 +15,7 @@ import (
 // Modules are all modules of the examples.
 func Modules() vat.Modules {
 	all := vat.Modules{}
-	for _, m := range []vat.Modules{bank.Modules(), hello.Modules(), pingpong.Modules(), repl.Modules()} {
+	for _, m := range []vat.Modules{bank.Modules(), controller.Modules(), hello.Modules(), pingpong.Modules(), repl.Modules()} {
 		maps.Copy(all, m)
 	}
 	return all

@@ -1,0 +1,175 @@
+// Package controller is a vat that launches other subclusters, watches them and ends them, by means of the kernel's
+// own service: docs/system.md describes that.
+//
+// It waits for the kernel with [vat.When], so that nothing of it lives in memory while a launch goes on. Its worker,
+// or the kernel, can be killed at any time: what it has begun is done once, and it hears how that came out.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"ocapkernel.dev/vat"
+)
+
+// Modules is what a worker program needs to run it.
+func Modules() vat.Modules { return vat.Modules{"controller": New} }
+
+// Controller keeps what it has launched under names of its own.
+type Controller struct {
+	vat.Durable
+	// Kernel is the kernel's facet, Timer its timer.
+	Kernel, Timer vat.Ref
+	Children      vat.Map[string, Child]
+	// Watching is the repetition that has Tick called; zero if there is none.
+	Watching vat.Ref
+}
+
+// Child is a subcluster that was launched here.
+type Child struct {
+	Subcluster string
+	// Root is the root object of its bootstrap vat.
+	Root vat.Ref
+	// Vats are the ids of its vats, by their names.
+	Vats map[string]string
+	// State is launching, running, reloading, terminating, or gone: somebody else has ended it.
+	State string
+}
+
+// launched is what the kernel answers to a launch.
+type launched struct {
+	Subcluster string
+	Root       vat.Ref
+	Vats       map[string]string
+}
+
+// New makes a controller that controls nothing yet.
+func New() *Controller { return &Controller{} }
+
+// Bootstrap takes the services.
+func (c *Controller) Bootstrap(_ map[string]vat.Ref, services struct{ KernelFacet, Timer vat.Ref }) error {
+	if services.KernelFacet.IsZero() || services.Timer.IsZero() {
+		return errors.New(`the cluster's configuration has not both "kernelFacet" and "timer" in its "services"`)
+	}
+	c.Kernel, c.Timer = services.KernelFacet, services.Timer
+	return nil
+}
+
+// Launch launches a subcluster from a configuration, as in a cluster's file, and returns its root.
+func (c *Controller) Launch(ctx context.Context, name string, config any) (vat.Promise, error) {
+	if _, taken := c.Children.Get(ctx, name); taken {
+		return vat.Promise{}, fmt.Errorf("there is a %q already", name)
+	}
+	if err := c.Children.Set(ctx, name, Child{State: "launching"}); err != nil {
+		return vat.Promise{}, err
+	}
+	return vat.When(ctx, vat.Send(ctx, c.Kernel, "launchSubcluster", config), c, "Launched", name), nil
+}
+
+// Launched keeps what a launch, or a reload, has made. If there is nothing, the name is free again.
+func (c *Controller) Launched(ctx context.Context, o vat.Outcome[launched], name string) (vat.Ref, error) {
+	l, err := o.Get()
+	if err != nil {
+		c.Children.Delete(ctx, name)
+		return vat.Ref{}, err
+	}
+	return l.Root, c.Children.Set(ctx, name, Child{l.Subcluster, l.Root, l.Vats, "running"})
+}
+
+// Reload replaces a subcluster by a new one of the same configuration, and returns the new root.
+func (c *Controller) Reload(ctx context.Context, name string) (vat.Promise, error) {
+	child, err := c.change(ctx, name, "reloading")
+	if err != nil {
+		return vat.Promise{}, err
+	}
+	return vat.When(ctx, vat.Send(ctx, c.Kernel, "reloadSubcluster", child.Subcluster), c, "Launched", name), nil
+}
+
+// Terminate ends a subcluster, and forgets it.
+func (c *Controller) Terminate(ctx context.Context, name string) (vat.Promise, error) {
+	child, err := c.change(ctx, name, "terminating")
+	if err != nil {
+		return vat.Promise{}, err
+	}
+	return vat.When(ctx, vat.Send(ctx, c.Kernel, "terminateSubcluster", child.Subcluster), c, "Terminated", name), nil
+}
+
+// Terminated forgets a subcluster. An error says that it was gone already.
+func (c *Controller) Terminated(ctx context.Context, o vat.Outcome[vat.None], name string) error {
+	c.Children.Delete(ctx, name)
+	return o.Err
+}
+
+// change begins something with a child that runs.
+func (c *Controller) change(ctx context.Context, name, state string) (Child, error) {
+	child, err := c.child(ctx, name)
+	if err == nil && child.State != "running" && child.State != "gone" {
+		err = fmt.Errorf("%q is %s", name, child.State)
+	}
+	if err != nil {
+		return child, err
+	}
+	next := child
+	next.State = state
+	return child, c.Children.Set(ctx, name, next)
+}
+
+func (c *Controller) child(ctx context.Context, name string) (Child, error) {
+	child, ok := c.Children.Get(ctx, name)
+	if !ok || child.Root.IsZero() {
+		return Child{}, fmt.Errorf("there is no %q that runs", name)
+	}
+	return child, nil
+}
+
+// Root returns the root of a subcluster.
+func (c *Controller) Root(ctx context.Context, name string) (vat.Ref, error) {
+	child, err := c.child(ctx, name)
+	return child.Root, err
+}
+
+// Call sends a message to the root of a subcluster, through the kernel, and returns the answer.
+func (c *Controller) Call(ctx context.Context, name, method string, args []any) (vat.Promise, error) {
+	child, err := c.child(ctx, name)
+	if err != nil {
+		return vat.Promise{}, err
+	}
+	return vat.Send(ctx, c.Kernel, "queueMessage", child.Root, method, args), nil
+}
+
+// Revoke makes the root of a subcluster refuse all messages, for good.
+func (c *Controller) Revoke(ctx context.Context, name string) (vat.Promise, error) {
+	child, err := c.child(ctx, name)
+	if err != nil {
+		return vat.Promise{}, err
+	}
+	return vat.Send(ctx, c.Kernel, "revoke", child.Root), nil
+}
+
+// Ping asks the worker of one vat of a subcluster for a sign of life.
+func (c *Controller) Ping(ctx context.Context, name, member string) (vat.Promise, error) {
+	child, err := c.child(ctx, name)
+	if err != nil {
+		return vat.Promise{}, err
+	}
+	id, ok := child.Vats[member]
+	if !ok {
+		return vat.Promise{}, fmt.Errorf("%q has no vat %q", name, member)
+	}
+	return vat.Send(ctx, c.Kernel, "pingVat", id), nil
+}
+
+// Status is what the kernel says of itself.
+func (c *Controller) Status(ctx context.Context) vat.Promise {
+	return vat.Send(ctx, c.Kernel, "getStatus")
+}
+
+// List returns what was launched, by name.
+func (c *Controller) List(ctx context.Context) map[string]Child {
+	list := map[string]Child{}
+	for name, child := range c.Children.All(ctx) {
+		list[name] = child
+	}
+	return list
+}
