@@ -15,6 +15,7 @@ func main() {
 		"test.counter": newCounter,
 		"test.values":  vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
 		"test.unruly":  newUnruly,
+		"test.agent":   newAgent,
 		"test.boot":    newBoot,
 		"test.waiter":  newWaiter,
 		"test.source":  newSource,
