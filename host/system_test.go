@@ -1,0 +1,200 @@
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/scripttest"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/supervisor"
+)
+
+// withController declares the controller of the examples as a system subcluster.
+func withController(t *testing.T) func(*host.Config) {
+	t.Helper()
+	sys, err := cluster.LoadSystem(filepath.Join("..", "examples", "controller", "kernel.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *host.Config) { c.System, c.Kinds = sys, host.Timer() }
+}
+
+// there waits until the controller runs, and so many subclusters altogether, and returns its root.
+func there(t *testing.T, k *running, subclusters int) (root kernel.KRef) {
+	t.Helper()
+	err := scripttest.Within(30*time.Second, func() error {
+		st, err := k.Status(t.Context())
+		if err != nil {
+			return err
+		}
+		list, err := k.SystemList(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, s := range st.Subclusters {
+			if s.State != "running" {
+				return fmt.Errorf("%s is %s", s.ID, s.State)
+			}
+		}
+		if len(st.Subclusters) != subclusters || len(list) != 1 || list[0].State != "running" {
+			return fmt.Errorf("got %+v, system %+v, want %d subclusters and the controller", st.Subclusters, list, subclusters)
+		}
+		root = list[0].Root
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// sweep has a kernel with the controller and one more subcluster do something, again and again, and each time the next
+// commit is the one that fails and ends it. check gets the kernel that follows, and whether act had succeeded; with
+// that the sweep is over.
+func sweep(t *testing.T, act func(ctx context.Context, k *running, root kernel.KRef) error, check func(k *running, done bool)) {
+	t.Helper()
+	change := withController(t)
+	for n := int64(0); ; n++ {
+		if n > 60 {
+			t.Fatal("it does not come to an end")
+		}
+		mem := storage.NewMem()
+		f := &faulty{Store: mem}
+		f.left.Store(1 << 60)
+		k := start(t, f, change)
+		root := there(t, k, 1)
+		launch(t, k, "hello")
+		f.left.Store(n)
+		err := act(t.Context(), k, root)
+		if done := err == nil; done {
+			k.stop()
+			if err := <-k.ended; err != nil && !errors.Is(err, errDisk) {
+				t.Fatal(err)
+			}
+		} else if err := <-k.ended; !errors.Is(err, errDisk) {
+			t.Fatalf("commit %d fails: Run returns %v", n, err)
+		}
+		again := &faulty{Store: mem}
+		again.left.Store(1 << 60)
+		k = start(t, again, change)
+		check(k, err == nil)
+		k.end(t)
+		if problems, err := kernel.Check(mem); err != nil || len(problems) > 0 {
+			t.Fatalf("commit %d fails: %v, %v", n, problems, err)
+		}
+		if err == nil {
+			t.Logf("%d commits", n)
+			return
+		}
+	}
+}
+
+func TestAReloadIsFinishedAtWhicheverCommitTheKernelDies(t *testing.T) {
+	sweep(t, func(ctx context.Context, k *running, _ kernel.KRef) error {
+		_, err := k.Reload(ctx, "")
+		return err
+	}, func(k *running, _ bool) { there(t, k, 2) })
+}
+
+func TestAResetHappensOrNotAtWhicheverCommitTheKernelDies(t *testing.T) {
+	epoch := ""
+	sweep(t, func(ctx context.Context, k *running, _ kernel.KRef) error {
+		st, err := k.Status(ctx)
+		if err != nil {
+			return err
+		}
+		epoch = st.Epoch
+		return k.Reset(ctx)
+	}, func(k *running, done bool) {
+		st, err := k.Status(t.Context())
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case st.Epoch != epoch:
+			there(t, k, 1)
+		case done:
+			t.Fatal("it was done, and the epoch is the same")
+		default:
+			there(t, k, 2)
+		}
+	})
+}
+
+func TestALaunchOfAVatHappensOnceAtWhicheverCommitTheKernelDies(t *testing.T) {
+	config := `{"bootstrap":"greeter","vats":{"greeter":{"module":"hello"}}}`
+	body := `#["launch",["other",` + config + `]]`
+	sweep(t, func(ctx context.Context, k *running, root kernel.KRef) error {
+		a, err := k.Call(ctx, "", "launch", string(root), kernel.Data{Body: body}, true)
+		if err == nil && a.Rejected {
+			t.Errorf("rejected: %s", a.Value.Body)
+		}
+		return err
+	}, func(k *running, _ bool) {
+		list, err := k.SystemList(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := k.Call(t.Context(), "", "launch", string(list[0].Root), kernel.Data{Body: body}, true)
+		if err != nil || a.Rejected || len(a.Value.Slots) != 1 {
+			t.Fatalf("the same call again: %+v, %v, want a root", a, err)
+		}
+		there(t, k, 3)
+		if g, err := send(t.Context(), k, "greet", string(a.Value.Slots[0]), "hello", "world"); err != nil || !strings.Contains(g.Value.Body, "number 1") {
+			t.Fatalf("the root answers %+v, %v", g, err)
+		}
+	})
+}
+
+// A record of a system subcluster that lacks what every launch writes stops the kernel before anything runs.
+func TestADamagedRecordOfASystemSubclusterFailsAtOnce(t *testing.T) {
+	const key = "u.s1"
+	for name, damage := range map[string]func([]byte) storage.Write{
+		"no bootstrap vat": func(row []byte) storage.Write {
+			return storage.Write{Key: key, Value: bytes.Replace(row, []byte("\xa2v1\xa3ko4"), []byte("\xa0\xa3ko4"), 1)}
+		},
+		"no root": func(row []byte) storage.Write {
+			return storage.Write{Key: key, Value: bytes.Replace(row, []byte("\xa2v1\xa3ko4"), []byte("\xa2v1\xa0"), 1)}
+		},
+		"two of a name": func(row []byte) storage.Write { return storage.Write{Key: "u.s9", Value: row} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem := storage.NewMem()
+			k := start(t, mem, withController(t))
+			there(t, k, 1)
+			k.end(t)
+			if err := mem.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+			row, found, err := mem.Get(key)
+			if err != nil || !found {
+				t.Fatalf("the row of s1: %v, %v", found, err)
+			}
+			w := damage(row)
+			if w.Key == key && bytes.Equal(w.Value, row) {
+				t.Fatal("the row is not as the test expects")
+			}
+			if err := mem.Commit([]storage.Write{w}); err != nil {
+				t.Fatal(err)
+			}
+			workers, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(t.TempDir(), "r"), StockProgram: program})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer workers.Close(t.Context())
+			cfg := host.Config{Store: mem, Workers: workers}
+			withController(t)(&cfg)
+			if _, err := host.Open(cfg); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), "controller") {
+				t.Errorf("got %v, want ErrCorrupt and the name", err)
+			}
+		})
+	}
+}
