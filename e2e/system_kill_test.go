@@ -69,7 +69,7 @@ func (s *site) subclusters(ctx context.Context) (int, error) {
 func TestFacetIsExactlyOnceThroughKills(t *testing.T) {
 	t.Parallel()
 	seed := envInt(t, "KILL_SEED", rand.Uint64())
-	kills := int(envInt(t, "KILLS", 12))
+	kills := int(envInt(t, "KILLS", 8))
 	t.Logf("KILL_SEED=%d KILLS=%d", seed, kills)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := newSite(t)
@@ -217,7 +217,7 @@ func TestReloadIsFinishedThroughKills(t *testing.T) {
 	d := s.run(t, "--system", system)
 	eventually(t, func() error { return s.runs(t, "agent") })
 	s.must(t, "launch", s.file(t, "counter.json", counterConfig))
-	for n := range 6 {
+	for n := range 4 {
 		done := make(chan said, 1)
 		go func() { done <- s.cli("reload", "--all") }()
 		eventually(t, func() error { // once it is under way
