@@ -98,6 +98,83 @@ func sweep(t *testing.T, act func(ctx context.Context, k *running, root kernel.K
 	}
 }
 
+func TestASystemSubclusterIsLaunchedOnceAtWhicheverCommitTheKernelDies(t *testing.T) {
+	change := withController(t)
+	for n := int64(0); ; n++ {
+		mem := storage.NewMem()
+		f := &faulty{Store: mem}
+		f.left.Store(n)
+		k := start(t, f, change)
+		err := scripttest.Within(30*time.Second, func() error {
+			list, err := k.SystemList(t.Context())
+			switch {
+			case err != nil:
+				return nil // the kernel has ended
+			case len(list) == 1 && list[0].State == "running":
+				return nil
+			}
+			return fmt.Errorf("got %+v", list)
+		})
+		if err != nil {
+			t.Fatalf("commit %d: %v", n, err)
+		}
+		k.stop()
+		ended := <-k.ended
+		again := &faulty{Store: mem}
+		again.left.Store(1 << 60)
+		k = start(t, again, change)
+		there(t, k, 1)
+		k.end(t)
+		if ended == nil {
+			t.Logf("%d commits", n)
+			return
+		}
+		if n > 60 {
+			t.Fatal("it does not come to an end")
+		}
+	}
+}
+
+// A system subcluster whose reload was cut short waits for a run that declares it.
+func TestAReloadWaitsForADeclaration(t *testing.T) {
+	change := withController(t)
+	for n := int64(1); n < 5; n++ {
+		mem := storage.NewMem()
+		f := &faulty{Store: mem}
+		f.left.Store(1 << 60)
+		k := start(t, f, change)
+		there(t, k, 1)
+		f.left.Store(n)
+		if _, err := k.Reload(t.Context(), "controller"); err == nil {
+			k.end(t)
+			break // it has fewer commits
+		}
+		<-k.ended
+		again := &faulty{Store: mem}
+		again.left.Store(1 << 60)
+		k = start(t, again, func(c *host.Config) { c.Kinds = host.Timer() })
+		if err := k.Collect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) > 1 {
+			t.Fatalf("commit %d: without a declaration there are %+v, %v", n, st.Subclusters, err)
+		}
+		if vats, err := k.Vats(t.Context()); err != nil || len(vats) > 0 && vats[0].Pid != 0 {
+			t.Fatalf("commit %d: without a declaration something runs: %+v, %v", n, vats, err)
+		}
+		k.end(t)
+		k = start(t, again, change)
+		there(t, k, 1)
+		k.end(t)
+		// And what is no longer declared is not launched again.
+		k = start(t, again, func(c *host.Config) { c.System = &cluster.System{} })
+		if err := k.Collect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.end(t)
+	}
+}
+
 func TestAReloadIsFinishedAtWhicheverCommitTheKernelDies(t *testing.T) {
 	sweep(t, func(ctx context.Context, k *running, _ kernel.KRef) error {
 		_, err := k.Reload(ctx, "")
