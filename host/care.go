@@ -214,6 +214,19 @@ func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
 				out = append(out, SystemStatus{Name: d.Name, State: "failed", Declared: true})
 			}
 		}
+		reloads, err := k.machine.Reloads()
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range reloads { // between two subclusters
+			i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == r.System })
+			switch {
+			case i >= 0:
+				out[i].State = "launching"
+			case r.System != "":
+				out = append(out, SystemStatus{Name: r.System, State: "suspended"})
+			}
+		}
 		for _, s := range subs {
 			if s.System == "" || (s.State != "running" && s.State != "launching") {
 				continue

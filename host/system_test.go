@@ -159,6 +159,9 @@ func TestAReloadWaitsForADeclaration(t *testing.T) {
 		if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) > 1 {
 			t.Fatalf("commit %d: without a declaration there are %+v, %v", n, st.Subclusters, err)
 		}
+		if list, err := k.SystemList(t.Context()); err != nil || len(list) != 1 || list[0].State != "suspended" {
+			t.Fatalf("commit %d: without a declaration: %+v, %v, want the controller suspended", n, list, err)
+		}
 		if vats, err := k.Vats(t.Context()); err != nil || len(vats) > 0 && vats[0].Pid != 0 {
 			t.Fatalf("commit %d: without a declaration something runs: %+v, %v", n, vats, err)
 		}

@@ -46,7 +46,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
 	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+statedir.DeclarationName+" in the state directory, if it is there)")
-	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "replace the system subclusters that are declared with another configuration than they run, and delete their state")
+	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "apply the declaration to system subclusters that run another configuration; with other vats that deletes their state")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
 	completeFlagWith(cmd, "durability", "power", "process")
 	completeFlagWith(cmd, "log-level", "trace", "debug", "info", "warn", "error")

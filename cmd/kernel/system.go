@@ -91,7 +91,7 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 	}
 	table(w, rows)
 	if changed != "" {
-		fmt.Fprintf(w, "\n%s runs another configuration than is declared. To replace it, and lose its state: %s reload %s\n",
+		fmt.Fprintf(w, "\n%[1]s runs another configuration than is declared. To apply it: %[2]s run --upgrade-system, or, and lose its state: %[2]s reload %[3]s\n",
 			printable(changed), a.typed(), shellQuote(changed))
 	}
 }
