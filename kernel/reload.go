@@ -76,21 +76,30 @@ func (m *Machine) Reloads() (out []Reload, err error) {
 	}
 }
 
-// DropReload gives up launching a subcluster again; why is what the call that waits for it is told.
+// DropReload gives up launching a subcluster again, also while the old one is still on its way; nothing happens if
+// [Machine.Reloads] does not list it. why is what the call that waits for it is told.
 func (m *Machine) DropReload(s SubID, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	t.dropReload(s, why)
+	if !t.dropReload(s, why) {
+		return Commit{}, nil
+	}
 	return t.done(), nil
 }
 
-func (t *tx) dropReload(s SubID, why string) {
+func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 	cfg := t.config(s)
 	if cfg == nil || !cfg.reload {
-		return
+		return false
 	}
 	t.answerCall(cfg.by, cfg.byCall, func() Completion { return launchFailure(why) })
-	t.delete(keyConfig(s))
+	cfg.reload, cfg.by, cfg.byCall = false, "", 0
+	if t.sub(s) == nil {
+		t.delete(keyConfig(s))
+	} else {
+		t.setConfig(s, cfg) // it goes with the subcluster
+	}
+	return true
 }
 
 // Reconfigure changes the configuration of a running subcluster in place: its vats keep their stores, and go
