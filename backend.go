@@ -122,9 +122,9 @@ func vatState(v host.VatStatus) control.VatState {
 
 // Launch is part of control.Backend.
 func (k *Kernel) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
-	cfg, err := cluster.Parse(r.Path, r.Config)
-	if err = k.check(false)(ctx, cfg, err); err != nil {
-		return control.Subcluster{}, control.Data{}, ConfigError(r.Path, err)
+	cfg, err := k.parse(ctx, r)
+	if err != nil {
+		return control.Subcluster{}, control.Data{}, err
 	}
 	sub, err := k.host.Launch(ctx, cfg)
 	return subcluster(sub), data(sub.Result), coded(err)

@@ -131,15 +131,6 @@ func (k *Kernel) channelDir(name string) string {
 	return filepath.Join(shortDir(k.opts.Dir, "io"), parts[1])
 }
 
-// stockProgram is vatworker, beside this program.
-func stockProgram() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find the worker program: %w", err)
-	}
-	return filepath.Join(filepath.Dir(self), "vatworker"), nil
-}
-
 // modules asks a worker program for its modules; the empty name is the stock one.
 func (k *Kernel) modules(ctx context.Context, program string) ([]string, error) {
 	if program == "" {
@@ -151,11 +142,9 @@ func (k *Kernel) modules(ctx context.Context, program string) ([]string, error) 
 // WorkerModules returns the names of the modules in a worker program, which is named as in a configuration; the
 // empty name is the stock one.
 func WorkerModules(ctx context.Context, program string) ([]string, error) {
-	if program == "" {
-		var err error
-		if program, err = stockProgram(); err != nil {
-			return nil, err
-		}
+	program, err := workerProgram(program)
+	if err != nil {
+		return nil, err
 	}
 	return supervisor.Modules(ctx, program)
 }

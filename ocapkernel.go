@@ -7,33 +7,31 @@
 //	})
 //	…
 //	go k.Run(ctx)
-//	sub, err := k.LaunchFile(ctx, "cluster.json")
-//	answer, err := k.Call(ctx, sub.ID, "now")
+//	sub, err := k.EnsureFile(ctx, "cluster.json")
+//	now, err := ocapkernel.Call[string](ctx, k, sub.ID, "now")
 //
-// A service is any Go value with methods, made an object by [service.New], or an object of its own making. The
-// program may be its own worker program, too: see [Worker]. The directory is one that the command kernel
-// understands: with Options.Control its clients can talk to the program as well.
+// A service is any Go value with methods, made an object by [service.New], or an object of its own making; a
+// cluster gets it if its configuration names it. The program may be its own worker program, too: see [Worker].
+// The directory is one that the command kernel understands: with Options.Control its clients can talk to the
+// program as well. A whole program is in examples/embed.
 //
 // # Concurrency
 //
-// Methods of a Kernel may be called from any goroutine. A context ends waiting; what was begun goes on.
+// Methods of a Kernel may be called from any goroutine, also before Run, which is what does their work. A
+// context ends waiting; what was begun goes on.
 //
 // # Durability
 //
 // What a method has answered is durable. A program that is killed goes on where it was when it is started
-// again on the same directory, and so do its vats.
+// again on the same directory, and so do its vats. What the Go values behind services keep in memory does not:
+// docs/caveats.md says what becomes of calls to them.
 package ocapkernel
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -78,8 +76,8 @@ type Options struct {
 	System string
 	// UpgradeSystem applies a declaration that differs from what runs.
 	UpgradeSystem bool
-	// Worker is the worker program of vats whose configuration names none. Empty is vatworker, beside this
-	// program; a program that calls [Worker] says os.Executable.
+	// Worker is the worker program of vats whose configuration names none: a path, or [ThisProgram]. Empty is
+	// vatworker, beside this program.
 	Worker string
 	// Control has Run serve clients, such as the command kernel, on Dir.
 	Control bool
@@ -98,6 +96,7 @@ type Kernel struct {
 	lock     *statedir.Lock
 	listener *control.Listener
 	stopping atomic.Bool
+	ensuring chan struct{} // full while Ensure is at work
 }
 
 // New opens the state and recovers what was under way. Run is called next, in any case: it is what closes the
@@ -114,17 +113,15 @@ func New(o Options) (_ *Kernel, err error) {
 	case "process":
 		durability = badgerstore.Process
 	default:
-		return nil, fmt.Errorf("durability is power or process, not %q", o.Durability)
+		return nil, control.Errorf(control.CodeInvalid, "durability is power or process, not %q", o.Durability)
 	}
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err
 	}
-	if o.Worker == "" {
-		if o.Worker, err = stockProgram(); err != nil {
-			return nil, err
-		}
+	if o.Worker, err = workerProgram(o.Worker); err != nil {
+		return nil, err
 	}
-	k := &Kernel{opts: o}
+	k := &Kernel{opts: o, ensuring: make(chan struct{}, 1)}
 	// What was opened is closed again, in reverse, unless all goes well.
 	var undo []func() error
 	defer func() {
@@ -214,48 +211,6 @@ func (k *Kernel) Run(ctx context.Context) (err error) {
 		return server.Run(serverCtx)
 	})
 	return g.Wait()
-}
-
-// LaunchFile launches the cluster that a file describes, and returns when its bootstrap method has answered.
-func (k *Kernel) LaunchFile(ctx context.Context, path string) (control.Subcluster, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return control.Subcluster{}, err
-	}
-	if path, err = filepath.Abs(path); err != nil {
-		return control.Subcluster{}, err
-	}
-	sub, _, err := k.Launch(ctx, control.LaunchRequest{Path: path, Config: text})
-	return sub, err
-}
-
-// Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the
-// answer. Arguments and answer are JSON, docs/json.md has the forms. A rejection is a *control.Error. The
-// call itself survives the program; who wants the answer of a call that was cut off uses Send, with a ticket.
-func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (json.RawMessage, error) {
-	list := make([]json.RawMessage, len(args))
-	for i, a := range args {
-		var err error
-		if list[i], err = json.Marshal(a); err != nil {
-			return nil, fmt.Errorf("argument %d: %w", i+1, err)
-		}
-	}
-	call, err := control.NewCall(target, method, list)
-	if err != nil {
-		return nil, err
-	}
-	call.Ticket.ID = strings.ToLower(rand.Text())
-	call.Wait = true
-	a, err := k.Send(ctx, call)
-	if err != nil {
-		return nil, err
-	}
-	if a.Status == control.Pending {
-		return nil, ctx.Err()
-	}
-	// The answer is here: what is kept of it can go.
-	_ = k.Acknowledge(ctx, a.Ticket)
-	return a.JSON()
 }
 
 // Root returns the kernel's name of the root object of a system subcluster.

@@ -51,6 +51,12 @@ type Error struct {
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
+// Is makes [errors.Is] find, for a target that is an Error with nothing but a code, all errors of that code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Message == "" && t.Details == nil && t.Code == e.Code
+}
+
 // Errorf makes an Error. It does not wrap: what crosses the protocol is text.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}

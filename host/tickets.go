@@ -196,6 +196,17 @@ func (k *Kernel) Acknowledge(ctx context.Context, epoch, id string) error {
 	})
 }
 
+// Release is Acknowledge by somebody who has seen the answer and does not wait for it to go. A kernel that dies
+// before that is durable keeps it for KeepAnswers.
+func (k *Kernel) Release(epoch, id string) {
+	k.post(func() {
+		if ticket, err := k.ticket(epoch, id); err == nil {
+			c, err := k.machine.Acknowledge(ticket)
+			k.input(c, err)
+		}
+	})
+}
+
 // expireLater makes sure that expire runs some time after the answer that is settled now has expired.
 func (k *Kernel) expireLater() {
 	if !k.expiring {

@@ -61,6 +61,7 @@ func Table() []Row {
 			Imports: []string{"capdata", "cluster", "control", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat"},
 		},
 		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: worker},
+		{Package: "examples/embed", About: "A program that is kernel, worker program and service in one", Imports: []string{".", "service", "vat"}},
 		{Package: "cmd/kernel", About: "The command line: flags, wiring, exit status", Imports: []string{"..."}},
 		{Package: "cmd/vatworker", About: "The stock worker program: the examples' modules", Imports: []string{"vat", "examples/..."}, NoLink: worker},
 		{Package: "bench", About: "Measurements beside their floors (tests only)"},

@@ -1,0 +1,103 @@
+package ocapkernel
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"ocapkernel.dev/control"
+)
+
+// Ref is the kernel's name of an object or a promise, such as ko4 or kp7, where it is an argument or the result
+// of a call, or a part of either. In JSON it is {"$ref":"ko4"}; the empty Ref is null.
+type Ref string
+
+// MarshalJSON writes the form that docs/json.md describes.
+func (r Ref) MarshalJSON() ([]byte, error) {
+	if r == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(map[string]string{"$ref": string(r)})
+}
+
+// UnmarshalJSON reads the form that docs/json.md describes.
+func (r *Ref) UnmarshalJSON(text []byte) error {
+	var form struct {
+		Ref string `json:"$ref"`
+	}
+	if err := json.Unmarshal(text, &form); err != nil {
+		return err
+	}
+	if form.Ref == "" && string(text) != "null" {
+		return errors.New("want a reference")
+	}
+	*r = Ref(form.Ref)
+	return nil
+}
+
+// Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the
+// answer. Arguments and answer are JSON, as docs/json.md says; a [Ref] passes a reference. A rejection is an
+// *[Error]. If ctx ends first, its error is returned, and the call goes on: it survives this program, only
+// its answer is lost. Who wants that too uses [Kernel.CallOnce]. What an answer refers to exists at least for 24
+// hours from then on.
+func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (json.RawMessage, error) {
+	a, err := k.call(ctx, control.NewID(), target, method, args)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.Value.Slots) == 0 { // else the kept answer is what keeps the objects that it refers to
+		k.host.Release(a.Ticket.Epoch, a.Ticket.ID)
+	}
+	return a.JSON()
+}
+
+// CallOnce is Call under an id, of at most 64 letters, digits, _ and -: however often a call is made
+// under its id, also by later runs of the program, it has one effect, and each time the same answer. An id is
+// remembered for 24 hours after the answer. Another call under the same id fails with [ErrConflict].
+func (k *Kernel) CallOnce(ctx context.Context, id, target, method string, args ...any) (json.RawMessage, error) {
+	a, err := k.call(ctx, id, target, method, args)
+	if err != nil {
+		return nil, err
+	}
+	return a.JSON()
+}
+
+// call makes a call and waits until it is settled.
+func (k *Kernel) call(ctx context.Context, id, target, method string, args []any) (control.Answer, error) {
+	ticket, err := control.ParseTicket(id)
+	if err != nil || ticket.Epoch != "" {
+		return control.Answer{}, control.Errorf(control.CodeInvalid, "%q is no id of a call", id)
+	}
+	list := make([]json.RawMessage, len(args))
+	for i, a := range args {
+		if list[i], err = json.Marshal(a); err != nil {
+			return control.Answer{}, control.Errorf(control.CodeInvalid, "argument %d: %v", i+1, err)
+		}
+	}
+	call, err := control.NewCall(target, method, list)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	call.Ticket, call.Wait = ticket, true
+	a, err := k.Send(ctx, call)
+	if err == nil && a.Status == control.Pending {
+		err = ctx.Err()
+	}
+	return a, err
+}
+
+// Call is [Kernel.Call] with the answer as a T, as encoding/json reads it. Undefined, the answer of a method that
+// returns nothing, is the zero T.
+func Call[T any](ctx context.Context, k *Kernel, target, method string, args ...any) (T, error) {
+	var v T
+	text, err := k.Call(ctx, target, method, args...)
+	if err != nil || bytes.Equal(text, []byte(`{"$undefined":true}`)) {
+		return v, err
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		return v, fmt.Errorf("answer of %s: %w", method, err)
+	}
+	return v, nil
+}
