@@ -246,10 +246,16 @@ func (v *Vat) await(c *call, p *promise) {
 	}
 }
 
-// awaitAny makes a call wait for all of its promises that are not settled: it is tried at each.
+// awaitAny makes a call wait for all of its promises that are not settled: it is tried at each. Where it waits
+// already it does not a second time: with each try the tries to come would double.
 func (v *Vat) awaitAny(c *call) {
 	for _, s := range c.slots {
-		if p := s.(*promise); !p.settled {
+		p := s.(*promise)
+		switch {
+		case p.settled:
+		case slices.ContainsFunc(p.waiters, func(w waiter) bool { return w.call == c }):
+			c.on = p
+		default:
 			v.await(c, p)
 		}
 	}

@@ -73,6 +73,16 @@ func (l *Peers) All(ctx context.Context) ([]string, error) {
 		vat.Send(ctx, l.B, "echo", "one"), vat.Send(ctx, l.C, "echo", "two"), vat.Send(ctx, l.B, "echo", "three")))
 }
 
+// AllOfMany waits for promises that are settled one after the other.
+func (l *Peers) AllOfMany(ctx context.Context, n int) (int, error) {
+	var ps []vat.Promise
+	for i := range n {
+		ps = append(ps, vat.Send(ctx, l.B, "add", i, 0))
+	}
+	list, err := vat.Await[[]int](ctx, vat.All(ctx, ps...))
+	return len(list), err
+}
+
 func (l *Peers) AllRefs(ctx context.Context) ([]string, error) {
 	items, err := vat.Await[[]vat.Ref](ctx, vat.All(ctx, vat.Send(ctx, l.B, "make", "x"), vat.Send(ctx, l.C, "make", "y")))
 	if err != nil {
@@ -235,6 +245,8 @@ func TestPromises(t *testing.T) {
 		t.Run(c.method, func(t *testing.T) { want(t, launch(t, NewPeers), c.want, "lab", c.method) })
 	}
 	t.Run("sum", func(t *testing.T) { want(t, launch(t, NewPeers), "4950", "lab", "sum", "100") })
+	// With each that is settled there is less to do, and not twice as much.
+	t.Run("all of many", func(t *testing.T) { want(t, launch(t, NewPeers), "200", "lab", "allOfMany", "200") })
 	t.Run("forward", func(t *testing.T) { want(t, launch(t, NewPeers), `"hi"`, "lab", "forward", `"hi"`) })
 	t.Run("chain", func(t *testing.T) { want(t, launch(t, NewPeers), "42", "lab", "chain", "20") })
 }
