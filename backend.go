@@ -152,27 +152,27 @@ func data(d kernel.Data) control.Data {
 
 // Terminate is part of control.Backend.
 func (k *Kernel) Terminate(ctx context.Context, s string) error {
-	id, ok := kernel.ParseSubID(s)
-	if !ok {
-		return control.Errorf(control.CodeInvalid, "%q is no subcluster: want s1", s)
+	id, err := subID(s)
+	if err != nil {
+		return err
 	}
 	return coded(k.host.Terminate(ctx, id))
 }
 
 // RestartVat is part of control.Backend.
 func (k *Kernel) RestartVat(ctx context.Context, s string, forget bool) error {
-	id, ok := kernel.ParseVatID(s)
-	if !ok {
-		return control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
+	id, err := vatID(s)
+	if err != nil {
+		return err
 	}
 	return coded(k.host.Restart(ctx, id, forget))
 }
 
 // ReplayVat is part of control.Backend.
 func (k *Kernel) ReplayVat(ctx context.Context, s string) ([]string, error) {
-	id, ok := kernel.ParseVatID(s)
-	if !ok {
-		return nil, control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
+	id, err := vatID(s)
+	if err != nil {
+		return nil, err
 	}
 	lines, err := k.host.Rehearse(ctx, id)
 	return lines, coded(err)
@@ -182,11 +182,11 @@ func (k *Kernel) ReplayVat(ctx context.Context, s string) ([]string, error) {
 func (k *Kernel) Send(ctx context.Context, c control.Call) (control.Answer, error) {
 	methArgs := kernel.Data{Body: c.MethArgs.Body}
 	for _, s := range c.MethArgs.Slots {
-		kref, ok := kernel.ParseKRef(s)
-		if !ok {
-			return control.Answer{}, control.Errorf(control.CodeInvalid, "%q is no reference: want ko4 or kp7", s)
+		ref, err := kref(s)
+		if err != nil {
+			return control.Answer{}, err
 		}
-		methArgs.Slots = append(methArgs.Slots, kref)
+		methArgs.Slots = append(methArgs.Slots, ref)
 	}
 	a, err := k.host.Call(ctx, c.Ticket.Epoch, c.Ticket.ID, c.Target, methArgs, c.Wait)
 	return answer(a, err)

@@ -31,7 +31,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -40,6 +42,7 @@ import (
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
@@ -50,8 +53,15 @@ import (
 // Service is a service of the kernel, which clusters name in their configuration.
 type Service = host.Service
 
-// Opening is what the object of an IO channel is made from, see [Options].Channels.
+// Opening is what the object of an IO channel is made from.
 type Opening = host.Opening
+
+// ChannelFactory makes the object of an IO channel, at the launch of its subcluster and again in each later run.
+// An object that is an [io.Closer] is closed with its subcluster or the kernel. An error fails the launch.
+//
+// The object's methods are those of the channel. Vats expect of them what docs/io.md says of read, write and
+// accept; a method read that may be begun again after a death of the kernel is declared idempotent.
+type ChannelFactory func(cluster.Channel, Opening) (service.Object, error)
 
 // Options say what a kernel is made of. Only Dir must be given.
 type Options struct {
@@ -69,9 +79,8 @@ type Options struct {
 	// Services are registered under their names for this run. A service that an earlier run had and this one
 	// has not rejects with SERVICE_GONE.
 	Services map[string]Service
-	// Channels make IO channels of a type in another way than the built-in one: the object's methods are
-	// then those of the channel.
-	Channels map[cluster.ChannelType]func(cluster.Channel, Opening) (service.Object, error)
+	// Channels make IO channels of a type in another way than the built-in one.
+	Channels map[cluster.ChannelType]ChannelFactory
 	// System is the path of the file that declares the system subclusters, empty if none are.
 	System string
 	// UpgradeSystem applies a declaration that differs from what runs.
@@ -81,12 +90,36 @@ type Options struct {
 	Worker string
 	// Control has Run serve clients, such as the command kernel, on Dir.
 	Control bool
-	// Stdin and Stdout are what IO channels of the type console read and write; nil is nothing.
+	// Stdin and Stdout are what IO channels of the type console read and write. A channel that would need one
+	// that is nil is not made, and its launch fails. A read under way at the end of the kernel is left behind,
+	// unless it is of an *os.File.
 	Stdin  io.Reader
 	Stdout io.Writer
 	Logger hclog.Logger
 	// Version is the version of this program, for clients.
 	Version string
+}
+
+// check says what is wrong with the options.
+func (o *Options) check() error {
+	switch {
+	case o.Dir == "":
+		return control.Errorf(control.CodeInvalid, "the options name no state directory")
+	case o.Durability != "" && o.Durability != "power" && o.Durability != "process":
+		return control.Errorf(control.CodeInvalid, "durability is power or process, not %q", o.Durability)
+	}
+	builtin := BuiltinServices(true)
+	for _, name := range slices.Sorted(maps.Keys(o.Services)) {
+		switch {
+		case !cluster.ValidServiceName(name):
+			return control.Errorf(control.CodeInvalid, "service %q: a name is a letter, then up to 63 letters, digits, _, - and .", name)
+		case slices.Contains(builtin, name) || name == host.KindIO || name == ioservice.ConnectionKind:
+			return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
+		case o.Services[name].Object == nil:
+			return control.Errorf(control.CodeInvalid, "service %q has no object", name)
+		}
+	}
+	return nil
 }
 
 // Kernel is a kernel whose state is open. It is a control.Backend.
@@ -106,14 +139,14 @@ func New(o Options) (_ *Kernel, err error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	durability := badgerstore.Power
-	switch o.Durability {
-	case "", "power":
-		o.Durability = "power"
-	case "process":
+	if o.Durability == "process" {
 		durability = badgerstore.Process
-	default:
-		return nil, control.Errorf(control.CodeInvalid, "durability is power or process, not %q", o.Durability)
+	} else {
+		o.Durability = "power"
 	}
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ func (d *decoder) service(v *hujson.Value, path string) (s Service, at *hujson.V
 }
 
 func (d *decoder) serviceName(v *hujson.Value, path, name string) bool {
-	ok := validServiceName(name)
+	ok := ValidServiceName(name)
 	if !ok {
 		d.problem(v, path, "%s is not a name for a service: "+
 			"expected a letter, then up to 63 letters, digits, '_', '-' and '.'", quote(name))
@@ -147,7 +147,8 @@ func (d *decoder) serviceName(v *hujson.Value, path, name string) bool {
 	return ok
 }
 
-func validServiceName(s string) bool {
+// ValidServiceName says whether a service may have a name: a letter, then up to 63 letters, digits, _, - and .
+func ValidServiceName(s string) bool {
 	return len(s) <= 64 && s != "" && isLetter(s[0]) && onlyLettersDigitsAnd(s, "_-.")
 }
 

@@ -112,9 +112,9 @@ func UnmarshalStoredService(data []byte) (Service, error) {
 	case err != nil:
 	case s.Version != storedServiceVersion:
 		err = fmt.Errorf("version %d is not known", s.Version)
-	case !validServiceName(s.Name):
+	case !ValidServiceName(s.Name):
 		err = fmt.Errorf("%.80q is not a name for a service", s.Name)
-	case !validServiceName(s.Service):
+	case !ValidServiceName(s.Service):
 		err = fmt.Errorf("%.80q is not the name of a service", s.Service)
 	}
 	if err != nil {

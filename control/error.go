@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"ocapkernel.dev/capdata"
 )
@@ -48,8 +49,13 @@ type Error struct {
 	Details []string `json:"details,omitempty"`
 }
 
-// Error returns the message.
-func (e *Error) Error() string { return e.Message }
+// Error returns the message and the details, a line each.
+func (e *Error) Error() string {
+	if len(e.Details) == 0 {
+		return e.Message
+	}
+	return e.Message + "\n" + strings.Join(e.Details, "\n")
+}
 
 // Is makes [errors.Is] find, for a target that is an Error with nothing but a code, all errors of that code.
 func (e *Error) Is(target error) bool {

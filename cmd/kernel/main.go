@@ -221,8 +221,12 @@ func (a *app) complain(err error) {
 	if errors.Is(err, errReported) {
 		return
 	}
+	text := err.Error()
 	var coded *control.Error
 	if errors.As(err, &coded) {
+		if len(coded.Details) > 0 {
+			text, _, _ = strings.Cut(text, "\n") // the details follow
+		}
 		for _, line := range coded.Details {
 			fmt.Fprintln(a.stderr, printable(line))
 		}
@@ -230,7 +234,7 @@ func (a *app) complain(err error) {
 			_ = a.printJSON(map[string]any{"error": coded}) // stderr has it too
 		}
 	}
-	fmt.Fprintf(a.stderr, "kernel: %s\n", printable(err.Error()))
+	fmt.Fprintf(a.stderr, "kernel: %s\n", printable(text))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintln(a.stderr, hint)
 	}

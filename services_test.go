@@ -1,0 +1,170 @@
+package ocapkernel_test
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev"
+	"ocapkernel.dev/service"
+)
+
+func TestAVatCallsAGoValue(t *testing.T) {
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: newLab().object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	got, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{map[string]any{"a": []int{1, 2}}})
+	if err != nil || string(got) != `{"a":[1,2]}` {
+		t.Errorf("echo: got %s, %v", got, err)
+	}
+	_, err = k.Call(t.Context(), sub.ID, "ask", "lab", "refuse", []any{})
+	if !errors.Is(err, ocapkernel.ErrRejected) || !strings.Contains(err.Error(), "not today") {
+		t.Errorf("refuse: %v", err)
+	}
+	if _, err = k.Call(t.Context(), sub.ID, "ask", "lab", "nothing", []any{}); !errors.Is(err, ocapkernel.ErrRejected) {
+		t.Errorf("a method that is not there: %v", err)
+	}
+}
+
+func TestAServiceThatPanicsRejectsAndTheKernelGoesOn(t *testing.T) {
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: newLab().object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "panic", []any{}); !errors.Is(err, ocapkernel.ErrRejected) || !strings.Contains(err.Error(), "lab.panic") {
+		t.Errorf("panic: %v, want a rejection that names the method", err)
+	}
+	if got, err := ocapkernel.Call[string](t.Context(), k.Kernel, sub.ID, "ask", "lab", "echo", []any{"still here"}); got != "still here" {
+		t.Errorf("after a panic: %q, %v", got, err)
+	}
+}
+
+func TestReferencesGoThroughServicesBothWays(t *testing.T) {
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: newLab().object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	same, err := ocapkernel.Call[ocapkernel.Ref](t.Context(), k.Kernel, sub.ID, "ask", "lab", "same", []any{ocapkernel.Ref(sub.Root)})
+	if err != nil || string(same) != sub.Root {
+		t.Fatalf("got %q, %v, want %s", same, err, sub.Root)
+	}
+	room, err := ocapkernel.Call[ocapkernel.Ref](t.Context(), k.Kernel, sub.ID, "ask", "lab", "room", []any{})
+	if err != nil || room == "" {
+		t.Fatalf("an exported object: %q, %v", room, err)
+	}
+	met := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := k.Call(t.Context(), string(room), "meet")
+			met <- err
+		}()
+	}
+	for range 2 {
+		if err := <-met; err != nil {
+			t.Errorf("call an exported object from outside: %v", err)
+		}
+	}
+}
+
+func TestWhatAnAnswerRefersToCanBeCalledAfterwards(t *testing.T) {
+	k := start(t, ocapkernel.Options{Dir: t.TempDir()})
+	sub := k.ensure(t, `[]`)
+	thing, err := ocapkernel.Call[ocapkernel.Ref](t.Context(), k.Kernel, sub.ID, "make")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ocapkernel.Call[string](t.Context(), k.Kernel, string(thing), "say"); got != "made" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestDifferentObjectsAreCalledAtTheSameTime(t *testing.T) {
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: newLab().object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	done := make(chan error, 2)
+	for range 2 { // each waits for the other
+		room, err := ocapkernel.Call[ocapkernel.Ref](t.Context(), k.Kernel, sub.ID, "ask", "lab", "room", []any{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := k.Call(t.Context(), string(room), "meet")
+			done <- err
+		}()
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCallsOnOneObjectBeginInTheOrderSent(t *testing.T) {
+	o := &inOrder{}
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: map[string]ocapkernel.Service{"notes": {Object: o}}})
+	sub := k.ensure(t, `["notes"]`)
+	if _, err := k.Call(t.Context(), sub.ID, "burst", "notes", "note", 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.check(100); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAServiceThatThisRunHasNotIsGoneUntilOneHasItAgain(t *testing.T) {
+	dir := t.TempDir()
+	k := start(t, ocapkernel.Options{Dir: dir, Services: newLab().object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	if _, err := k.Call(t.Context(), sub.ID, "keep", "lab", "room"); err != nil {
+		t.Fatal(err)
+	}
+	k.end(t)
+
+	k = start(t, ocapkernel.Options{Dir: dir})
+	if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{1}); !errors.Is(err, ocapkernel.ErrServiceGone) {
+		t.Errorf("a service that is not registered: %v, want SERVICE_GONE", err)
+	}
+	_, _, err := k.Launch(t.Context(), user(`["lab"]`))
+	if !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("a launch with a service that is not registered: %v, want INVALID", err)
+	}
+	k.end(t)
+
+	k = start(t, ocapkernel.Options{Dir: dir, Services: newLab().object(t)})
+	if got, err := ocapkernel.Call[int](t.Context(), k.Kernel, sub.ID, "ask", "lab", "echo", []any{1}); got != 1 {
+		t.Errorf("the service is back: %v, %v", got, err)
+	}
+	if _, err := k.Call(t.Context(), sub.ID, "askKept", "meet"); !errors.Is(err, ocapkernel.ErrServiceGone) {
+		t.Errorf("an object that an earlier run exported: %v, want SERVICE_GONE", err)
+	}
+}
+
+func TestAServiceForSystemSubclustersIsForNoOther(t *testing.T) {
+	lab := newLab().object(t)
+	lab["lab"] = ocapkernel.Service{Object: lab["lab"].Object, SystemOnly: true}
+	dir := t.TempDir()
+	system := write(t, filepath.Join(dir, "kernel.json"), `{"system":{"boss":{"bootstrap":"user","vats":{"user":{"module":"user"}},"services":["lab"]}}}`)
+	k := start(t, ocapkernel.Options{Dir: filepath.Join(dir, "state"), Services: lab, System: system})
+	_, err := k.Ensure(t.Context(), user(`["lab"]`))
+	if !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("an ordinary cluster: %v, want INVALID", err)
+	}
+	root, err := k.Root(t.Context(), "boss")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ocapkernel.Call[string](t.Context(), k.Kernel, root, "ask", "lab", "echo", []any{"yes"}); got != "yes" {
+		t.Errorf("the system subcluster: %q, %v", got, err)
+	}
+}
+
+func TestServicesOfTheProgramHaveNamesOfTheirOwn(t *testing.T) {
+	o, err := service.New(newLab())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]ocapkernel.Service{
+		"timer": {Object: o}, "kernelFacet": {Object: o}, "io": {Object: o}, "my lab": {Object: o}, "": {Object: o}, "none": {},
+	} {
+		_, err := ocapkernel.New(ocapkernel.Options{Dir: t.TempDir(), Worker: ocapkernel.ThisProgram, Services: map[string]ocapkernel.Service{name: s}})
+		if !errors.Is(err, ocapkernel.ErrInvalid) {
+			t.Errorf("service %q: %v, want INVALID", name, err)
+		}
+	}
+}
