@@ -16,6 +16,8 @@ type Lab struct {
 	// began is told the name of a method that waits; ended how its context ended.
 	began chan string
 	ended chan error
+	// slow is closed when Slow may end.
+	slow chan struct{}
 	// doors are what Meet waits at.
 	doors struct {
 		sync.Mutex
@@ -23,7 +25,7 @@ type Lab struct {
 	}
 }
 
-func newLab() *Lab { return &Lab{began: make(chan string, 16), ended: make(chan error, 16)} }
+func newLab() *Lab { return &Lab{began: make(chan string, 16), ended: make(chan error, 16), slow: make(chan struct{})} }
 
 // object makes the lab a service.
 func (l *Lab) object(t *testing.T) map[string]ocapkernel.Service {
@@ -63,6 +65,13 @@ func (l *Lab) wait(ctx context.Context, method string) error {
 	<-ctx.Done()
 	l.ended <- ctx.Err()
 	return ctx.Err()
+}
+
+// Slow ends when it is let.
+func (l *Lab) Slow() string {
+	l.began <- "slow"
+	<-l.slow
+	return "slow, but sure"
 }
 
 // Room makes a further object.

@@ -168,3 +168,41 @@ func TestServicesOfTheProgramHaveNamesOfTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestAStopInOrderLeavesNoCallInDoubt(t *testing.T) {
+	dir := t.TempDir()
+	lab := newLab()
+	k := start(t, ocapkernel.Options{Dir: dir, Services: lab.object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	go func() { _, _ = k.CallOnce(t.Context(), "id", sub.ID, "ask", "lab", "slow", []any{}) }()
+	<-lab.began
+	if err := k.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel stops by now, as this answer shows: the call ends afterwards.
+	if _, err := k.Call(t.Context(), sub.ID, "hello", "you"); !errors.Is(err, ocapkernel.ErrStopping) {
+		t.Fatalf("got %v", err)
+	}
+	close(lab.slow)
+	k.end(t)
+
+	k = start(t, ocapkernel.Options{Dir: dir, Services: newLab().object(t)})
+	got, err := k.CallOnce(t.Context(), "id", sub.ID, "ask", "lab", "slow", []any{})
+	if err != nil || string(got) != `"slow, but sure"` {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+func TestTheKernelEndsAfterTheMethodsOfItsServices(t *testing.T) {
+	lab := newLab()
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: lab.object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	go func() { _, _ = k.Call(t.Context(), sub.ID, "ask", "lab", "waitTwice", []any{}) }()
+	<-lab.began
+	k.end(t)
+	select {
+	case <-lab.ended:
+	default:
+		t.Error("the kernel has ended and the method has not")
+	}
+}

@@ -328,11 +328,15 @@ func (k *Kernel) close() error {
 	return errors.Join(err, k.cfg.Store.Close())
 }
 
-// finishFlights gives cranks in flight a moment to end, so that a clean stop repeats nothing.
+// finishFlights gives cranks in flight a moment to end, and calls of services that must not be done twice, so that
+// a clean stop repeats nothing and leaves nothing in doubt.
 func (k *Kernel) finishFlights() {
 	deadline := time.After(time.Second)
-	for k.fatal == nil && k.inFlight() > 0 {
+	k.takeReplies()
+	for k.fatal == nil && k.inFlight()+k.onlyOnce() > 0 {
 		select {
+		case <-k.services.replied:
+			k.takeReplies()
 		case e := <-k.events:
 			k.guard(func() { k.event(e) })
 		case err := <-k.group.committed:

@@ -493,9 +493,32 @@ func (k *Kernel) endService(e kernel.EndService) {
 	})
 }
 
-// closeServices ends what this run has made. The calls under way stay as they are stored.
+// onlyOnce counts the calls under way that the next kernel cannot begin again.
+func (k *Kernel) onlyOnce() (n int) {
+	for id, r := range k.services.calls {
+		o, ok := objectOf(k.services.bound[id.service]).(service.Idempotent)
+		if !ok || !o.Idempotent(r.method) {
+			n++
+		}
+	}
+	return n
+}
+
+// closeServices ends what this run has made. The calls under way stay as they are stored. What runs of them has
+// a moment to see the end of its context.
 func (k *Kernel) closeServices() {
 	k.services.cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, b := range k.services.bound { // in any order
+		if w, ok := b.object.(service.Waiter); ok {
+			k.aside(func() {
+				if w.Wait(ctx) != nil {
+					k.log.Warn("service object is still at work when the kernel ends")
+				}
+			})
+		}
+	}
 	for _, b := range k.services.bound { // in any order
 		if closer, ok := b.object.(io.Closer); ok {
 			k.aside(func() { _ = closer.Close() }) // the process ends

@@ -33,7 +33,9 @@ import (
 // Calls run each in its own goroutine, started in the order of Begin; two may overlap, except with [Serial].
 // At most 1000 run at a time and 10,000 wait; beyond that calls are rejected with LIMIT.
 //
-// The context ends when the kernel does not wait for the call any more. [Caller] tells who calls, and
+// The context ends when the kernel does not wait for the call any more. A kernel that stops gives calls that are
+// not idempotent a second to end, then ends the contexts of all, and waits another second at most for methods to
+// return. [Caller] tells who calls, and
 // [ExportObject] makes further objects for the result.
 //
 // New fails, and names all that is wrong, if v has no methods or some that do not have this form.
@@ -126,6 +128,7 @@ type adapter struct {
 var (
 	_ Object     = (*adapter)(nil)
 	_ Idempotent = (*adapter)(nil)
+	_ Waiter     = (*adapter)(nil)
 )
 
 func newAdapter(v any, o options) (*adapter, error) {
@@ -185,6 +188,9 @@ func newAdapter(v any, o options) (*adapter, error) {
 func (a *adapter) Idempotent(name string) bool {
 	return slices.Contains(a.idempotent, name) && a.methods[name] != nil
 }
+
+// Wait implements Waiter.
+func (a *adapter) Wait(ctx context.Context) error { return a.queue.wait(ctx) }
 
 // Begin implements Object.
 func (a *adapter) Begin(ctx context.Context, c Call, reply func(Reply)) {

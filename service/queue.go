@@ -1,6 +1,9 @@
 package service
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // Bounds of the calls of one object that [New] made.
 const (
@@ -19,6 +22,7 @@ type queue struct {
 		sync.Mutex
 		running int
 		waiting []func()
+		idle    chan struct{} // closed when nothing runs; nil if nobody wants to know
 	}
 }
 
@@ -50,10 +54,34 @@ func (q *queue) next() {
 	if len(q.mu.waiting) == 0 {
 		q.mu.running--
 		q.mu.waiting = nil
+		if q.mu.running == 0 && q.mu.idle != nil {
+			close(q.mu.idle)
+			q.mu.idle = nil
+		}
 		return
 	}
 	f := q.mu.waiting[0]
 	q.mu.waiting[0] = nil // what it holds may be large
 	q.mu.waiting = q.mu.waiting[1:]
 	go q.run(f)
+}
+
+// wait returns when nothing runs, or ctx has ended.
+func (q *queue) wait(ctx context.Context) error {
+	q.mu.Lock()
+	if q.mu.running == 0 {
+		q.mu.Unlock()
+		return nil
+	}
+	if q.mu.idle == nil {
+		q.mu.idle = make(chan struct{})
+	}
+	idle := q.mu.idle
+	q.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

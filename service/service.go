@@ -93,6 +93,12 @@ type Export struct {
 // call it, the function that removes it. Later calls are rejected SERVICE_GONE.
 type Bound interface{ Bind(end func()) }
 
+// Waiter is implemented by objects whose calls do work of their own, as those of [New] do. When the kernel stops it
+// ends their contexts, and then gives them a moment: Wait returns when no call runs any more, or ctx has ended.
+type Waiter interface {
+	Wait(ctx context.Context) error
+}
+
 // Idempotent is implemented by objects of which some methods may be done twice without harm. Calls of those
 // that were under way when the kernel died are begun again by the next kernel; all others are rejected
 // AMBIGUOUS.
