@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"ocapkernel.dev"
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/host"
@@ -32,6 +33,7 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	ocapkernel.Worker(ioModules)
 	if runChild() {
 		return
 	}

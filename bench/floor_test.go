@@ -23,6 +23,8 @@ func runChild() bool {
 		echoChild()
 	case "plugin":
 		pluginChild()
+	case "unix":
+		unixChild()
 	default:
 		return false
 	}

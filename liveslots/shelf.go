@@ -236,10 +236,15 @@ func (v *Vat) unshelveWatchers(d due, limit int) (calls []*call, more due) {
 // watchers iterates over the numbers of these calls.
 func (v *Vat) watchers(d due) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		// The links of calls come first, in their order, those of values after them.
-		sources := []string{d.Source}
+		// The links of calls come first, in their order, those of values after them. Each read is a question to the
+		// kernel, and most promises have no links at all.
+		sources, firsts := []string{d.Source}, []string{}
 		for i := 0; i < len(sources); i++ {
 			prefix := linksOf(sources[i])
+			first, _, found := v.rows.next(prefix, prefix+callWatcher(d.Above))
+			if firsts = append(firsts, first); !found {
+				continue
+			}
 			for after := prefix + "g"; ; {
 				key, _, found := v.rows.next(prefix, after)
 				if !found {
@@ -252,14 +257,9 @@ func (v *Vat) watchers(d due) iter.Seq[uint64] {
 			}
 		}
 		var numbers []uint64
-		for _, source := range sources {
+		for i, source := range sources {
 			prefix := linksOf(source)
-			for after := prefix + callWatcher(d.Above); ; {
-				key, _, found := v.rows.next(prefix, after)
-				if !found || key[len(prefix)] == 's' {
-					break
-				}
-				after = key
+			for key, found := firsts[i], firsts[i] != ""; found && key[len(prefix)] != 's'; key, _, found = v.rows.next(prefix, key) {
 				n, err := strconv.ParseUint(key[len(prefix):], 16, 64)
 				switch {
 				case err != nil:
