@@ -55,6 +55,13 @@ func (s *site) begin(t testing.TB, args ...string) (d *daemon, ready <-chan []by
 	defer log.Close()
 	cmd := s.command(context.Background(), "kernel", append([]string{"run", "--json"}, args...)...)
 	cmd.Stderr = log
+	if s.stdin != nil {
+		cmd.Stdin = s.stdin
+	}
+	rest := s.stdout
+	if rest == nil {
+		rest = io.Discard
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +78,7 @@ func (s *site) begin(t testing.TB, args ...string) (d *daemon, ready <-chan []by
 			lines <- line
 		}
 		close(lines)
-		_, _ = io.Copy(io.Discard, r)
+		_, _ = io.Copy(rest, r)
 		_ = cmd.Wait() // how it ended is asked of ProcessState
 	}()
 	t.Cleanup(func() {

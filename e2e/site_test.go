@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,10 @@ import (
 type site struct {
 	dir   string
 	state string
+	// stdin and stdout, if not nil, are those of the kernels of the site; of stdout, what follows the line that
+	// says that one runs.
+	stdin  *os.File
+	stdout io.Writer
 }
 
 // newSite makes a site. At the end of the test it ends what still runs there, and fails the test if there

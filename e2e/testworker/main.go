@@ -20,6 +20,7 @@ func main() {
 		"test.waiter":  newWaiter,
 		"test.source":  newSource,
 		"test.fickle":  newFickle,
+		"test.io":      vat.Module(newPort, (*session)(nil)),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
