@@ -129,12 +129,21 @@ func (o *Object) read(ctx context.Context, reply func(service.Reply)) {
 			r = service.Fulfil(nil)
 			r.Unit = "read"
 		default:
-			r = service.Fulfil(u.Value)
-			r.Unit = "read"
+			r = unitReply(u.Value)
 		}
 		r.State = u.State
 		reply(r)
 	}))
+}
+
+// unitReply is the reply that gives a unit. The bound of the results of other services is not for units: how
+// large they are is the channel's to say.
+func unitReply(value string) service.Reply {
+	body, err := capdata.Encode(value)
+	if err != nil {
+		return service.Fail(fmt.Errorf("what was read cannot be passed: %w", err))
+	}
+	return service.Reply{Value: service.Data{Body: body}, Unit: "read"}
 }
 
 // withdrawal withdraws a read or an accept when its call has ended before it.
