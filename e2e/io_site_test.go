@@ -296,3 +296,12 @@ func (s *site) empty(t testing.TB, d *daemon, subs ...string) {
 		t.Error(err)
 	}
 }
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
