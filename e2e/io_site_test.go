@@ -210,7 +210,7 @@ func (c *client) gets(t testing.TB, want string) {
 	buf := make([]byte, len(want))
 	n, err := io.ReadFull(c.r, buf)
 	if err != nil || string(buf) != want {
-		t.Errorf("the client gets %q, %v; want %q", short(string(buf[:n])), err, short(want))
+		t.Fatalf("the client gets %q, %v; want %q", short(string(buf[:n])), err, short(want))
 	}
 }
 

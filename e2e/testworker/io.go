@@ -72,6 +72,15 @@ func (p *port) OnAccepted(conn vat.Outcome[vat.Ref], name string) error {
 	return err
 }
 
+// Keep keeps a reference under a name, as if it were a service.
+func (p *port) Keep(name string, ref vat.Ref) { p.Services[name] = ref }
+
+// Boast writes to a channel, and then does not live to have done it.
+func (p *port) Boast(ctx context.Context, channel, text string) {
+	vat.Send(ctx, p.Services[channel], "write", text)
+	panic("it panics")
+}
+
 // Drop forgets a service.
 func (p *port) Drop(name string) { delete(p.Services, name) }
 
@@ -118,6 +127,19 @@ func (p *port) Take(ctx context.Context, channel string, n int) error {
 		}
 	}
 	return nil
+}
+
+// Batch begins n reads, writes what they gave without waiting for any of that, and returns it.
+func (p *port) Batch(ctx context.Context, channel string, n int) ([]string, error) {
+	var reads []vat.Promise
+	for range n {
+		reads = append(reads, vat.Send(ctx, p.Services[channel], "read"))
+	}
+	lines, err := vat.Await[[]string](ctx, vat.All(ctx, reads...))
+	for _, line := range lines {
+		vat.Send(ctx, p.Services[channel], "write", line)
+	}
+	return lines, err
 }
 
 // Report returns what was heard, from a number on, at most a thousand.

@@ -1,0 +1,272 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The weaknesses of the system that this one succeeds, in its reference, section 13, as far as they concern IO
+// and services and show from outside. Those about launches that fail or are killed are in io_launch_test.go, about
+// writes and reads in io_kill_test.go, about the unit and types that were ignored in io_units_test.go.
+
+// A subcluster that has no vat yet, because its channels are being made, is not swept away by what others do
+// meanwhile (W-16).
+func TestSubclusterThatMakesItsChannelsIsNotSwept(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	busy := s.launch(t, "busy", "test.counter", "10s")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.now(t, busy, "add", 1)
+			}
+		}
+	})
+	const n = 6
+	subs := make([]string, n)
+	for i := range n {
+		config := s.fixed(t, fmt.Sprintf("port%d", i), "answer tty")
+		wg.Go(func() {
+			var l struct {
+				Subcluster string `json:"subcluster"`
+			}
+			if err := s.ask(&l, "launch", config); err != nil {
+				t.Error(err)
+			}
+			subs[i] = l.Subcluster
+			if i == n-1 {
+				close(stop)
+			}
+		})
+	}
+	wg.Wait()
+	for _, sub := range subs {
+		s.works(t, sub, "tty")
+	}
+	s.empty(t, d, append(subs, busy)...)
+}
+
+// A call of a service that waits when the kernel dies is not forgotten (W-20): what was asked of a channel without
+// a client goes on, what had a client is told CONNECTION_LOST, and a delay ends when it has to.
+func TestCallsThatWaitOutliveTheKernel(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	config := s.portConfig(t, "port", "", `"tty": {"type": "socket"}, "used": {"type": "socket"}`, `"timer"`)
+	sub := s.launched(t, config)
+	ask := func(id, service, method string, args ...any) <-chan string {
+		answer := make(chan string, 1)
+		if args == nil {
+			args = []any{}
+		}
+		go func() {
+			text, err := s.tell(t.Context(), id, sub, "call", service, method, args)
+			if err != nil {
+				text = "!!" + err.Error()
+			}
+			answer <- text
+		}()
+		return answer
+	}
+	used := s.connect(t, sub, "used")
+	used.send(t, "hello\n")
+	s.asks(t, `"hello"`, sub, "used", "read")
+	idle, reads, delay := ask("idle", "tty", "read"), ask("reads", "used", "read"), ask("delay", "timer", "delay", 500)
+	eventually(t, func() error {
+		for _, name := range []string{"tty", "used"} {
+			if ch, err := s.channel(t.Context(), sub, name); err != nil || ch.Pending != 1 {
+				return fmt.Errorf("no read waits: %+v, %w", ch, err)
+			}
+		}
+		return nil
+	})
+	d.kill()
+	d = s.run(t)
+	answers(t, reads, "!CONNECTION_LOST")
+	c := s.connect(t, sub, "tty")
+	c.send(t, "at last\n")
+	answers(t, idle, `"at last"`)
+	if got := <-delay; strings.HasPrefix(got, "!") {
+		t.Errorf("delay: got %s", got)
+	}
+	s.empty(t, d, sub)
+}
+
+// What a crank asked of a channel is not done if the crank does not come to be, however often it is tried (W-27).
+func TestWriteOfCrankThatFailsIsNotDone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	sub := s.port(t, "port", "", `"out": {"type": "file", "path": "out.txt", "direction": "out"}`)
+	if got := s.now(t, sub, "boast", "out", "it was done"); !strings.HasPrefix(got, "!DELIVERY_POISONED") {
+		t.Errorf("boast: got %s", got)
+	}
+	s.asks(t, `{"$undefined":true}`, sub, "out", "write", "it was not")
+	if got := readFile(t, filepath.Join(s.dir, "out.txt")); got != "it was not\n" {
+		t.Errorf("the file is %q", got)
+	}
+	s.empty(t, d, sub)
+}
+
+// Messages to a service that is gone, or that are no calls of it, are rejected, and stop nothing (W-05).
+func TestMessagesToAServiceThatIsGoneAreRejected(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	sub := s.port(t, "port", "", `"tty": {"type": "socket"}`)
+	other := s.port(t, "other", "", "")
+	s.asks(t, `!there is no method "dance" of 1 arguments; there are read(), write(data), accept()`, sub, "tty", "dance", 1)
+	s.asks(t, "!write takes a string", sub, "tty", "write", 7)
+	channel := s.ref(t, sub, "tty")
+	s.now(t, other, "keep", "theirs", json.RawMessage(`{"$ref":"`+channel+`"}`))
+	read := s.call(t, other, "theirs", "read")
+	c := s.connect(t, sub, "tty")
+	c.send(t, "through another vat\n")
+	answers(t, read, `"through another vat"`)
+	read = s.call(t, other, "theirs", "read")
+	s.must(t, "terminate", sub)
+	answers(t, read, "!SERVICE_GONE")
+	c.ends(t)
+	s.asks(t, "!SERVICE_GONE", other, "theirs", "read")
+	d.kill()
+	d = s.run(t)
+	s.asks(t, "!SERVICE_GONE", other, "theirs", "read")
+	if got := s.now(t, other, "tally"); got != "[0,0]" {
+		t.Errorf("tally: got %s", got)
+	}
+	s.empty(t, d, other)
+}
+
+// ref returns the kernel's name of a service of a port.
+func (s *site) ref(t testing.TB, sub, name string) string {
+	t.Helper()
+	var ref struct {
+		Ref string `json:"$ref"`
+	}
+	if text := s.now(t, sub, "service", name); json.Unmarshal([]byte(text), &ref) != nil {
+		t.Fatalf("service: got %s", text)
+	}
+	return ref.Ref
+}
+
+// After the state is cleared, the names of services and channels mean what they meant, and references of before mean
+// nothing (W-18).
+func TestServicesAreThemselvesAfterClear(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	config := s.portConfig(t, "port", "", `"tty": {"type": "socket", "path": "tty.sock"}`, `"random"`)
+	before := s.ref(t, s.launched(t, config), "random")
+	s.must(t, "clear", "--yes")
+	s.settled(t)
+	if out := s.cli("send", before, "hex", "4"); out.exit == 0 {
+		t.Errorf("a reference of before answers %v", out)
+	}
+	sub := s.launched(t, config)
+	if got := <-s.call(t, sub, "random", "hex", 4); len(got) != 10 {
+		t.Errorf("random: got %s", got)
+	}
+	c := s.connect(t, sub, "tty")
+	c.send(t, "hello\n")
+	s.asks(t, `"hello"`, sub, "tty", "read")
+	s.empty(t, d, sub)
+}
+
+// A channel that cannot be made again does not keep a kernel from its start, nor others from their work; when it
+// can be made, it is there under its name (W-21). What has taken its path stays as it is.
+func TestChannelThatCannotBeMadeDoesNotStopTheKernel(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	sub := s.port(t, "port", "", `"tty": {"type": "socket", "path": "tty.sock"}, "tcp": {"type": "listen", "hostport": "127.0.0.1:0"}`)
+	good := s.port(t, "good", "answer tty", `"tty": {"type": "socket"}`)
+	d.stop()
+	path := filepath.Join(s.dir, "tty.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d = s.run(t)
+	s.works(t, good, "tty")
+	s.asks(t, "!SERVICE_GONE", sub, "tty", "read")
+	if !strings.Contains(s.log(t), "another process listens on "+path) {
+		t.Errorf("the log does not say why:\n%s", s.log(t))
+	}
+	_ = l.Close()
+	read := s.call(t, sub, "tty", "read")
+	eventually(t, func() error {
+		c, err := dialQuietly(path)
+		if err == nil {
+			_, err = c.Write([]byte("hello\n"))
+			t.Cleanup(func() { _ = c.Close() }) // the end of the test
+		}
+		return err
+	})
+	answers(t, read, `"hello"`)
+	s.empty(t, d, sub, good)
+}
+
+// What another program has put in the place of a channel's socket is not removed with it; a socket that a killed
+// kernel has left is.
+func TestOnlyOwnSocketsAreRemoved(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	sub := s.port(t, "port", "", `"tty": {"type": "socket", "path": "tty.sock"}, "dead": {"type": "socket", "path": "dead.sock"}`)
+	path := filepath.Join(s.dir, "tty.sock")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	s.file(t, "tty.sock", "mine")
+	d.kill()
+	if _, err := os.Lstat(filepath.Join(s.dir, "dead.sock")); err != nil {
+		t.Fatal(err)
+	}
+	d = s.run(t)
+	// Nobody has called the channel since, so that there is nothing of it but what was left.
+	s.empty(t, d, sub)
+	if got := readFile(t, path); got != "mine" {
+		t.Errorf("the file is %q", got)
+	}
+	if _, err := os.Lstat(filepath.Join(s.dir, "dead.sock")); !os.IsNotExist(err) {
+		t.Errorf("the socket of a killed kernel is left: %v", err)
+	}
+}
+
+// Reads and writes of one channel are begun and answered in the order in which they were sent, though nobody waits
+// for one before the next.
+func TestCallsOfOneChannelKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	sub := s.port(t, "port", "", `"tty": {"type": "socket"}`)
+	const n = 100
+	reads := s.later(t, sub, "batch", "tty", n)
+	c := s.connect(t, sub, "tty")
+	for _, line := range numbers(n) {
+		c.send(t, line+"\n")
+	}
+	want, err := json.Marshal(numbers(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers(t, reads, string(want))
+	_ = c.SetDeadline(time.Now().Add(patience))
+	for _, line := range numbers(n) {
+		c.gets(t, line+"\n")
+	}
+	s.empty(t, d, sub)
+}
