@@ -16,7 +16,9 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
@@ -82,14 +84,47 @@ type Store struct {
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if somebody else has it open.
 // It takes some 10 ms, or 100 after a crash.
 func Open(dir string, o Options) (*Store, error) {
+	if locked(dir) {
+		return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
+	}
+	if err := removeUnborn(dir); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", dir, err)
+	}
 	db, err := badger.Open(badgerOptions(dir, o))
 	if err != nil {
-		if locked(dir) {
+		if locked(dir) { // by now
 			return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
 		}
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
 	return &Store{db: db, limits: limitsOf(db)}, nil
+}
+
+// removeUnborn removes logs without a byte, which a kill has left at the moment of their making. Nothing was ever
+// in them, and Badger does not open a database with one.
+func removeUnborn(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a new database
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext != ".mem" && ext != ".vlog" || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if info.Size() == 0 {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // locked tells whether somebody else holds Badger's lock of dir. Badger says so only in prose.

@@ -3,6 +3,8 @@ package badgerstore_test
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,6 +55,37 @@ func TestOpenOfAnOpenDirectory(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A kill at the moment when a log is made leaves it empty. That is no reason not to start again.
+func TestOpenAfterAKillWhileALogWasMade(t *testing.T) {
+	for _, log := range []string{"00099.mem", "000099.vlog"} {
+		dir := t.TempDir()
+		s, err := badgerstore.Open(dir, badgerstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit([]storage.Write{{Key: "k", Value: []byte("v")}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, log), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err = badgerstore.Open(dir, badgerstore.Options{})
+		if err != nil {
+			t.Errorf("with an empty %s: %v", log, err)
+			continue
+		}
+		if v, ok, err := s.Get("k"); err != nil || !ok || string(v) != "v" {
+			t.Errorf("with an empty %s, k is %q, %v, %v", log, v, ok, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
