@@ -198,7 +198,7 @@ func TestConnectionsEndWithTheirSubcluster(t *testing.T) {
 	if _, err := os.Lstat(filepath.Dir(where["tty"])); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("its directory is there: %v", err)
 	}
-	s.settled(t)
+	s.leavesNothing(t)
 	eventually(t, func() error {
 		now, err := d.descriptors()
 		if now > before+2 {

@@ -27,8 +27,8 @@ func (s *site) fixed(t testing.TB, name, plan string) string {
 		"tcp": {"type": "listen", "hostport": %q}, "out": {"type": "file", "path": "%[1]s.txt", "direction": "out"}`, name, where), `"random", "timer"`)
 }
 
-// subclusters lists those that a kernel has.
-func (s *site) subclusters(t testing.TB) []string {
+// subclusterIDs lists those that a kernel has.
+func (s *site) subclusterIDs(t testing.TB) []string {
 	t.Helper()
 	var status struct {
 		Clusters []control.Subcluster `json:"clusters"`
@@ -68,7 +68,7 @@ func TestLaunchAndTerminateWithKills(t *testing.T) {
 		pause(r, 150*time.Millisecond)
 		d = s.murder(t, r, d)
 		out := <-launched
-		subs := s.subclusters(t)
+		subs := s.subclusterIDs(t)
 		switch {
 		case out.exit == 0 && len(subs) == 1:
 			outcomes["launched"]++
@@ -82,7 +82,7 @@ func TestLaunchAndTerminateWithKills(t *testing.T) {
 			outcomes["not launched"]++
 		}
 		if len(subs) == 0 {
-			s.settled(t)
+			s.leavesNothing(t)
 			subs = []string{s.launched(t, config)}
 		}
 		s.works(t, subs[0], "tty")
@@ -91,18 +91,18 @@ func TestLaunchAndTerminateWithKills(t *testing.T) {
 		go func() { terminated <- s.cli("terminate", subs[0]) }()
 		pause(r, 60*time.Millisecond)
 		d = s.murder(t, r, d)
-		if out := <-terminated; out.exit == 0 && len(s.subclusters(t)) > 0 {
-			t.Fatalf("terminate succeeded, and there are %v", s.subclusters(t))
+		if out := <-terminated; out.exit == 0 && len(s.subclusterIDs(t)) > 0 {
+			t.Fatalf("terminate succeeded, and there are %v", s.subclusterIDs(t))
 		}
-		for _, sub := range s.subclusters(t) {
+		for _, sub := range s.subclusterIDs(t) {
 			outcomes["not terminated"]++
 			s.cli("terminate", sub) // it may be about to go
 		}
-		s.settled(t)
+		s.leavesNothing(t)
 	}
 	t.Logf("%v", outcomes)
 	s.works(t, s.launched(t, config), "tty")
-	s.empty(t, d, s.subclusters(t)...)
+	s.empty(t, d, s.subclusterIDs(t)...)
 }
 
 func (s *site) launched(t testing.TB, config string) string {
@@ -143,7 +143,7 @@ func TestFailedLaunchUnmakesItsChannels(t *testing.T) {
 		if out := s.cli("launch", bad); out.exit != 1 || !strings.Contains(out.stderr, "the launch failed") {
 			t.Errorf("%s: got %v", plan, out)
 		}
-		s.settled(t)
+		s.leavesNothing(t)
 	}
 	// A channel that cannot be made, after others that could.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -154,14 +154,14 @@ func TestFailedLaunchUnmakesItsChannels(t *testing.T) {
 	if out := s.cli("launch", taken); out.exit != 1 || !strings.Contains(out.stderr, "address already in use") {
 		t.Errorf("got %v", out)
 	}
-	s.settled(t)
+	s.leavesNothing(t)
 	_ = l.Close()
 	// A service that there is not.
 	unknown := s.portConfig(t, "unknown", "", `"tty": {"type": "socket", "path": "port.sock"}`, `"kernelFacet"`)
 	if out := s.cli("launch", unknown); out.exit != 1 || !strings.Contains(out.stderr, "kernelFacet") {
 		t.Errorf("got %v", out)
 	}
-	s.settled(t)
+	s.leavesNothing(t)
 	s.fixed(t, "port", "answer tty")
 	sub := s.launched(t, good)
 	// Another one of it cannot have the socket, and does not take it away.
@@ -170,7 +170,7 @@ func TestFailedLaunchUnmakesItsChannels(t *testing.T) {
 	}
 	s.works(t, sub, "tty")
 	s.must(t, "terminate", sub)
-	s.settled(t)
+	s.leavesNothing(t)
 	eventually(t, func() error {
 		now, err := d.descriptors()
 		if now > before+2 {

@@ -230,8 +230,8 @@ func (c *client) halfClose(t testing.TB) {
 	}
 }
 
-// settled waits until a kernel holds nothing of subclusters: no service object, channel, vat, process or file.
-func (s *site) settled(t testing.TB) {
+// leavesNothing waits until a kernel holds nothing of subclusters: no service object, channel, vat, process or file.
+func (s *site) leavesNothing(t testing.TB) {
 	t.Helper()
 	eventually(t, func() error {
 		var services struct{ Services []control.Service }
@@ -289,7 +289,7 @@ func (s *site) empty(t testing.TB, d *daemon, subs ...string) {
 	for _, sub := range subs {
 		s.must(t, "terminate", sub)
 	}
-	s.settled(t)
+	s.leavesNothing(t)
 	d.stop()
 	s.must(t, "check")
 	if err := errors.Join(none("files", s.runtimeFiles()), none("files", s.ioFiles()), none("processes", s.processes(""))); err != nil {

@@ -171,7 +171,7 @@ func TestServicesAreThemselvesAfterClear(t *testing.T) {
 	config := s.portConfig(t, "port", "", `"tty": {"type": "socket", "path": "tty.sock"}`, `"random"`)
 	before := s.ref(t, s.launched(t, config), "random")
 	s.must(t, "clear", "--yes")
-	s.settled(t)
+	s.leavesNothing(t)
 	if out := s.cli("send", before, "hex", "4"); out.exit == 0 {
 		t.Errorf("a reference of before answers %v", out)
 	}
