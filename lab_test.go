@@ -25,7 +25,9 @@ type Lab struct {
 	}
 }
 
-func newLab() *Lab { return &Lab{began: make(chan string, 16), ended: make(chan error, 16), slow: make(chan struct{})} }
+func newLab() *Lab {
+	return &Lab{began: make(chan string, 16), ended: make(chan error, 16), slow: make(chan struct{})}
+}
 
 // object makes the lab a service.
 func (l *Lab) object(t *testing.T) map[string]ocapkernel.Service {
