@@ -155,6 +155,9 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	for _, id := range d.ids("o.") {
 		o := d.t.objects.look(d.t, KRef(id))
 		s := fmt.Sprintf("%s owner %q counts %d,%d", d.name(KRef(id)), o.owner, o.reachable, o.recognizable)
+		if o.service {
+			s = fmt.Sprintf("%s of the kernel, counts %d,%d", d.name(KRef(id)), o.reachable, o.recognizable)
+		}
 		if o.revoked {
 			s += " revoked"
 		}
@@ -174,6 +177,15 @@ func (d *dumper) lines(canonical bool) (out []string) {
 			}
 			s += fmt.Sprint(" subscribers ", subs)
 		}
+		if len(p.watched) > 0 {
+			s += fmt.Sprint(" watched by ", p.watched)
+		}
+		if a := p.asked; a.vat != "" {
+			s += fmt.Sprintf(" asked of %s by %s", d.name(a.service), a.vat)
+			if a.unit != "" {
+				s += fmt.Sprintf(" (unit %d, told %v)", a.call, a.told)
+			}
+		}
 		for n := p.head; n != p.tail; n++ {
 			b, _ := d.t.get(keyParked(k, n))
 			d.t.m.dec.open("", b, 6)
@@ -188,6 +200,17 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		slices.Sort(rest)
 	}
 	out = append(out, rest...)
+	for _, id := range d.ids("k.") {
+		d.service(KRef(id), add)
+	}
+	d.each("g.", func(name string, b []byte) { add("system %s is %s", name, b) })
+	d.each("h.", func(id string, b []byte) {
+		var c config
+		c.decode(d.t.m.dec, "", b)
+		if c.reload {
+			add("reload %s %s", id, c.system)
+		}
+	})
 	d.each("t.", func(id string, b []byte) {
 		var tk ticket
 		tk.decode(d.t.m.dec, "", b)
@@ -210,6 +233,48 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
+}
+
+func (d *dumper) service(k KRef, add func(string, ...any)) {
+	s := d.t.services.look(d.t, k)
+	var queue, calls, units []string
+	for n := s.head; n != s.tail; n++ {
+		b, _ := d.t.get(keyServiceItem(k, n))
+		var it item
+		it.decode(d.t.m.dec, "", b)
+		if it.kind == itemDrain {
+			queue = append(queue, "drain "+d.name(it.promise))
+		} else {
+			queue = append(queue, d.message(it.msg))
+		}
+	}
+	for _, id := range d.ids(prefixServiceCalls(k)) {
+		b, _ := d.t.get(prefixServiceCalls(k) + id)
+		var c serviceCall
+		c.decode(d.t.m.dec, "", b)
+		calls = append(calls, id+": "+d.message(c.msg))
+	}
+	d.each(prefixUnits(k), func(id string, b []byte) {
+		var u unit
+		u.decode(d.t.m.dec, "", b)
+		units = append(units, u.class+" "+d.data(u.value))
+	})
+	line := fmt.Sprintf("%s is the %s", d.name(k), strings.TrimSpace(s.kind+" "+s.name))
+	for _, what := range []struct {
+		name string
+		list []string
+	}{{"calls", calls}, {"queue", queue}, {"units", units}} {
+		if len(what.list) > 0 {
+			line += fmt.Sprintf(" %s [%s]", what.name, strings.Join(what.list, "; "))
+		}
+	}
+	if s.state != nil {
+		line += fmt.Sprintf(" state %s", s.state)
+	}
+	if s.ended {
+		line += " ended"
+	}
+	add("%s", line)
 }
 
 func (d *dumper) vat(v VatID, canonical bool, add func(string, ...any)) {

@@ -17,6 +17,7 @@ import (
 // outputs are written anew; read every diff.
 //
 //	cluster a b c [queue=N] [restarts=N] [never] [onfault=stop]   launch, and run until all is up; quiet
+//	               [own=(x,y)] [global=(z)] [system=NAME] [by=ko9.0] [replaces=s1]    service objects: see world_service_test.go
 //	launch a b c …           only launch; a is the bootstrap vat
 //	call t1 ko4 foo [ko5 …]  a host call under the ticket E1.t1
 //	begin v1                 the next delivery (starts a worker if it takes one)
@@ -34,6 +35,8 @@ import (
 //	epoch E2                 begin another epoch
 //	show [NAME …]            stored state: lines that begin with one of the names
 //	leftovers                terminate everything; the rows that are left
+//
+// Of service objects: see serviceCommand.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var w *world
@@ -56,10 +59,10 @@ var causes = map[string]kernel.Cause{
 
 func command(w *world, d *datadriven.TestData) {
 	var args []string
-	options := map[string]string{}
+	options, lists := map[string]string{}, map[string][]string{}
 	for _, a := range d.CmdArgs {
 		if len(a.Vals) > 0 {
-			options[a.Key] = a.Vals[0]
+			options[a.Key], lists[a.Key] = a.Vals[0], a.Vals
 		} else {
 			args = append(args, a.Key)
 		}
@@ -85,20 +88,41 @@ func command(w *world, d *datadriven.TestData) {
 	case "cluster", "launch":
 		never := slices.Contains(args, "never")
 		names := slices.DeleteFunc(slices.Clone(args), func(s string) bool { return s == "never" })
-		edit := func(lv *kernel.LaunchVat) {
+		l := kernel.Launch{
+			Bootstrap: names[0], System: options["system"], Replaces: kernel.SubID(options["replaces"]), Config: []byte("{}"),
+			Services: append(own(lists["own"]...), global(lists["global"]...)...),
+		}
+		if by, n, ok := strings.Cut(options["by"], "."); ok {
+			l.By, l.ByCall = kernel.KRef(by), uint64(must(strconv.Atoi(n)))
+		}
+		for _, n := range names {
+			lv := launchVat(n)
 			lv.MaxQueue, lv.MaxRestarts = uint64(option("queue", 100)), uint64(option("restarts", 5))
+			lv.MaxRecords = uint64(option("records", 0))
 			lv.Never, lv.StopOnFault = never, options["onfault"] == "stop"
+			l.Vats = append(l.Vats, lv)
 		}
 		if d.Cmd == "launch" {
-			w.launch(edit, names...)
+			_, c, err := w.m.Launch(l)
+			w.do(c, err)
 			return
 		}
-		id := w.cluster(edit, names...)
+		id := w.up(l)
+		if id == "" {
+			return
+		}
 		w.flush()
 		s, _, _ := w.m.Subcluster(id)
 		for _, m := range s.Vats {
 			vat, _, _ := w.m.Vat(m.Vat)
 			w.printf("%s: %s is %s, root %s", id, m.Name, m.Vat, vat.Root)
+		}
+		for _, x := range l.Services {
+			name := x.Global
+			if name == "" {
+				name = "io:" + string(id) + ":" + x.Name
+			}
+			w.printf("%s: %s is %s", id, x.Name, must(w.m.ServiceNamed(name)))
 		}
 	case "call":
 		var slots []kernel.KRef
@@ -185,6 +209,8 @@ func command(w *world, d *datadriven.TestData) {
 		w.flush()
 		w.printf("%s", strings.TrimSpace(fmt.Sprint("left: ", strings.Join(keys, " "))))
 	default:
-		d.Fatalf(w.t, "unknown command %s", d.Cmd)
+		if !serviceCommand(w, d, args, options) {
+			d.Fatalf(w.t, "unknown command %s", d.Cmd)
+		}
 	}
 }

@@ -148,7 +148,7 @@ func (w *world) apply(c kernel.Commit) {
 		case kernel.Gone:
 			w.printf("  > %s is gone", e.Sub)
 		default:
-			w.t.Fatalf("unknown effect %T", e)
+			w.serviceEffect(e)
 		}
 	}
 	if len(woken) > 0 {

@@ -1,0 +1,96 @@
+package kernel_test
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/datadriven"
+
+	"ocapkernel.dev/kernel"
+)
+
+// serviceCommand is what transcripts say about service objects. It says whether there is such a command.
+//
+//	complete ko6 0 [unit=CLASS] [state=S]   how a call comes out, in the words of completion, below the command
+//	take ko6 0 read          the call gets the first unit that was given back
+//	forward ko6 0 ko4 foo [ko5 …]           the call ends by another message
+//	emit ko6 STATE ko4 foo [ko5 …]          the object sends by itself
+//	state ko6 STATE
+//	end ko6                  the object ends
+//	outstanding [ko6]        calls that are begun and not done, of all or of one
+//	reload s1; reloads; dropreload s1; reconfigure s1 a b; terminatevat v1
+//	diverged v1              the replay of the vat's memory came out otherwise
+//	forget v1                restart --forget
+func serviceCommand(w *world, d *datadriven.TestData, args []string, options map[string]string) bool {
+	krefs := func(from int) (out []kernel.KRef) {
+		for _, a := range args[min(from, len(args)):] {
+			out = append(out, kernel.KRef(a))
+		}
+		return out
+	}
+	number := func(i int) uint64 { return must(strconv.ParseUint(args[i], 10, 64)) }
+	data := func(method string, slots []kernel.KRef) kernel.Data {
+		return kernel.Data{Body: callBody(method, slots), Slots: slots}
+	}
+	if len(args) == 0 && d.Cmd != "reloads" && d.Cmd != "outstanding" {
+		d.Fatalf(w.t, "%s wants arguments", d.Cmd)
+	}
+	switch d.Cmd {
+	case "complete":
+		made := w.complete(kernel.KRef(args[0]), number(1), strings.TrimSpace(d.Input), func(c *kernel.Completion) {
+			c.Unit = options["unit"]
+			if s, ok := options["state"]; ok {
+				c.State = []byte(s)
+			}
+		})
+		if len(made) > 0 {
+			w.printf("made %s", join(made))
+		}
+	case "take":
+		c, taken, err := w.m.TakeUnit(kernel.KRef(args[0]), number(1), args[2], w.now)
+		if w.do(c, err) != taken {
+			w.t.Errorf("taken %t and commit %d", taken, c.Number)
+		}
+	case "forward":
+		w.do(w.m.Forward(kernel.KRef(args[0]), number(1), kernel.KRef(args[2]), data(args[3], krefs(4)), w.now))
+	case "emit":
+		w.do(w.m.Emit(kernel.KRef(args[0]), []byte(args[1]), kernel.KRef(args[2]), data(args[3], krefs(4)), w.now))
+	case "state":
+		w.do(w.m.SetServiceState(kernel.KRef(args[0]), []byte(args[1])))
+	case "end":
+		w.do(w.m.EndService(kernel.KRef(args[0])))
+	case "outstanding":
+		for _, s := range must(w.m.Services()) {
+			for _, o := range must(w.m.Outstanding(s.KRef)) {
+				if len(args) == 0 || args[0] == string(s.KRef) {
+					w.printf("%s call %d: %s", o.Service, o.Call, outstandingText(o))
+				}
+			}
+		}
+	case "reload":
+		w.do(w.m.Reload(kernel.SubID(args[0])))
+	case "reloads":
+		for _, r := range must(w.m.Reloads()) {
+			w.printf("%s", strings.TrimSpace("reload "+string(r.Sub)+" "+r.System))
+		}
+	case "dropreload":
+		w.do(w.m.DropReload(kernel.SubID(args[0])))
+	case "reconfigure":
+		l := kernel.Launch{Config: []byte("{}")}
+		for _, n := range args[1:] {
+			l.Vats = append(l.Vats, launchVat(n))
+		}
+		w.do(w.m.Reconfigure(kernel.SubID(args[0]), l))
+	case "terminatevat":
+		w.do(w.m.TerminateVat(kernel.VatID(args[0])))
+	case "diverged":
+		vat, _, _ := w.m.Vat(kernel.VatID(args[0]))
+		delete(w.flights, vat.ID)
+		w.do(w.m.Diverged(vat.ID, vat.Incarnation, "it says something else"))
+	case "forget":
+		w.do(w.m.Restart(kernel.VatID(args[0]), true))
+	default:
+		return false
+	}
+	return true
+}
