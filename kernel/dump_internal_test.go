@@ -188,7 +188,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		}
 		for n := p.head; n != p.tail; n++ {
 			b, _ := d.t.get(keyParked(k, n))
-			d.t.m.dec.open("", b, 6)
+			d.t.m.dec.open("", b, messageFields)
 			s += " parked " + d.message(d.t.m.dec.message())
 		}
 		if p.state != unresolved {

@@ -142,5 +142,8 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 		return Commit{}, err
 	}
 	t.object(k).revoked = true
+	if s := t.services.edit(t, k); s != nil {
+		t.beginMore(k, s) // that is, rejects what waits
+	}
 	return t.done(), nil
 }

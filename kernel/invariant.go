@@ -136,7 +136,7 @@ func (c *checker) queues() {
 	c.scan("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
 		parked[KRef(k)]++
-		dec.open("m."+rest, b, 6)
+		dec.open("m."+rest, b, messageFields)
 		c.holdMessage(dec.message())
 	})
 	for k, p := range sorted(c.promises) {

@@ -277,8 +277,10 @@ func launchValue(s SubID, sub *subcluster) Completion {
 func errorText(body string) string {
 	const most = 2000
 	if v, err := capdata.Decode(body, MaxSlots); err == nil {
-		if e, ok := v.(*capdata.Error); ok {
+		if e, ok := v.(*capdata.Error); ok && len(e.Message) <= most {
 			return e.Message
+		} else if ok {
+			return strings.ToValidUTF8(e.Message[:most], "") + "…"
 		}
 	}
 	if len(body) > most {

@@ -26,6 +26,13 @@ func CheckMore(r storage.Reader) (problems []string) {
 			stands[it.promise]++
 		}
 	})
+	d.each("i.", func(rest string, b []byte) {
+		var it item
+		it.decode(dec, "i."+rest, b)
+		if it.kind == itemDrain {
+			stands[it.promise]++
+		}
+	})
 	items := uint64(0)
 	d.each("w.", func(rest string, b []byte) {
 		var w work
@@ -59,7 +66,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	waits := map[KRef]KRef{}
 	d.each("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
-		dec.open("m."+rest, b, 6)
+		dec.open("m."+rest, b, messageFields)
 		if m := dec.message(); m.result != "" {
 			waits[m.result] = KRef(k)
 			if m.target != KRef(k) {

@@ -22,7 +22,7 @@ func (t *tx) route(m message, bounded bool) {
 				}
 				t.promise(m.result).waitsFor = m.target
 			}
-			t.create(keyParked(m.target, p.tail), t.m.enc.row(6, func() { t.m.enc.message(m) }))
+			t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
 			p.tail++
 			t.holdMessage(m)
 			return
@@ -162,7 +162,7 @@ func (t *tx) parked(k KRef, p *promise) message {
 		t.m.dec.key = key
 		t.m.dec.corrupt(errMissing)
 	}
-	t.m.dec.open(key, b, 6)
+	t.m.dec.open(key, b, messageFields)
 	return t.m.dec.message()
 }
 

@@ -15,8 +15,11 @@ type message struct {
 	methArgs Data
 	result   KRef   // may be empty
 	from     VatID  // who sent it; empty: a host, or the kernel
-	inc      uint64 // the incarnation that sent it
+	inc      uint64 // the incarnation of from that did
 }
+
+// messageFields is the number of fields of a message in a row.
+const messageFields = 6
 
 // object is the row of an object.
 type object struct {
@@ -391,7 +394,7 @@ func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (i *item) encode(r *rowEncoder) []byte {
-	return r.row(9, func() {
+	return r.row(3+messageFields, func() {
 		r.uint(uint64(i.kind))
 		r.str(string(i.from))
 		r.str(string(i.promise))
@@ -400,7 +403,7 @@ func (i *item) encode(r *rowEncoder) []byte {
 }
 
 func (i *item) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 9)
+	r.open(key, b, 3+messageFields)
 	*i = item{kind: itemKind(r.uint()), from: VatID(r.str()), promise: KRef(r.str()), msg: r.message()}
 	if i.kind > itemStart {
 		r.corrupt(fmt.Errorf("item of kind %d", i.kind))
@@ -449,7 +452,7 @@ type poisoned struct {
 }
 
 func (p *poisoned) encode(r *rowEncoder) []byte {
-	return r.row(10, func() {
+	return r.row(4+messageFields, func() {
 		r.message(p.msg)
 		r.uint(p.attempts)
 		r.uint(uint64(p.at))
@@ -459,6 +462,6 @@ func (p *poisoned) encode(r *rowEncoder) []byte {
 }
 
 func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 10)
+	r.open(key, b, 4+messageFields)
 	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), code: r.str(), why: r.str()}
 }

@@ -54,11 +54,11 @@ type serviceCall struct {
 }
 
 func (c *serviceCall) encode(r *rowEncoder) []byte {
-	return r.row(7, func() { r.uint(uint64(c.at)); r.message(c.msg) })
+	return r.row(1+messageFields, func() { r.uint(uint64(c.at)); r.message(c.msg) })
 }
 
 func (c *serviceCall) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 7)
+	r.open(key, b, 1+messageFields)
 	*c = serviceCall{at: int64(r.uint()), msg: r.message()}
 }
 

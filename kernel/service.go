@@ -100,7 +100,7 @@ func (t *tx) gone(s *service) string {
 	case s == nil:
 		return "the service is gone"
 	case s.ended:
-		return fmt.Sprintf("the service %s is gone", s.name)
+		return s.isGone()
 	case s.sub == "":
 		return ""
 	}
@@ -108,6 +108,13 @@ func (t *tx) gone(s *service) string {
 		return fmt.Sprintf("the subcluster %s of the service is gone", s.sub)
 	}
 	return ""
+}
+
+func (s *service) isGone() string {
+	if s.name == "" {
+		return "the service is gone"
+	}
+	return fmt.Sprintf("the service %s is gone", s.name)
 }
 
 // ask begins a call of a service object, or queues it.
@@ -133,7 +140,7 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 
 // noteAsked ties the result of a message that goes to a service object to it.
 func (t *tx) noteAsked(k KRef, m message) {
-	if m.result != "" && m.from != "" {
+	if m.result != "" && m.from != "" && t.alive(m.from) {
 		t.promise(m.result).asked = asked{service: k, vat: m.from}
 		t.set(keyAsked(m.from, m.result), []byte{})
 	}
@@ -170,11 +177,18 @@ func (t *tx) beginCall(k KRef, s *service, m message) {
 	t.effect(Invoke{k, n})
 }
 
-// beginMore begins what waits, as far as there is room.
+// beginMore begins what waits, as far as there is room; what waits for a revoked object is rejected.
 func (t *tx) beginMore(k KRef, s *service) {
-	moved := 0
-	for units := 0; s.head < s.tail && s.mayBegin() && !s.ended; units++ {
-		if units >= sliceUnits || moved > maxRepeated || t.sliceFull() {
+	if s.head == s.tail || t.gone(s) != "" { // if it is gone, its queue goes with it
+		return
+	}
+	revoked := t.objects.look(t, k).revoked
+	for units := 0; s.head < s.tail && (revoked || s.mayBegin()); units++ {
+		it := t.waiting(k, s)
+		if it.kind == itemDrain {
+			it.msg = t.parked(it.promise, t.promise(it.promise))
+		}
+		if units >= sliceUnits || t.sliceFull() || !t.roomFor(len(it.msg.methArgs.Body)) {
 			if !s.more {
 				s.more = true
 				t.hold(k)
@@ -182,37 +196,47 @@ func (t *tx) beginMore(k KRef, s *service) {
 			}
 			return
 		}
-		key := keyServiceItem(k, s.head)
-		b, ok := t.get(key)
-		if !ok {
-			t.m.dec.key = key
-			t.m.dec.corrupt(errMissing)
-		}
-		var it item
-		it.decode(t.m.dec, key, b)
-		m := it.msg
-		if it.kind == itemDrain {
-			p := t.promise(it.promise)
-			if p.head == p.tail {
-				t.release(it.promise)
-				t.delete(key)
-				s.head++
-				continue
+		t.popCall(k, s, it)
+		switch m := it.msg; {
+		case revoked:
+			if m.result != "" {
+				t.forgetAsked(m.result)
 			}
-			m = t.takeParked(it.promise, p)
-			t.noteAsked(k, m)
-		} else {
-			t.delete(key)
-			s.head++
-		}
-		if t.objects.look(t, k).revoked {
 			t.route(m, false)
 			t.releaseMessage(m)
-			continue
+		default:
+			t.moved += len(m.methArgs.Body)
+			t.noteAsked(k, m)
+			t.beginCall(k, s, m)
 		}
-		t.beginCall(k, s, m)
-		moved += len(m.methArgs.Body)
 	}
+}
+
+// waiting returns the item at the head of a service object's queue.
+func (t *tx) waiting(k KRef, s *service) (it item) {
+	key := keyServiceItem(k, s.head)
+	b, ok := t.get(key)
+	if !ok {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errMissing)
+	}
+	it.decode(t.m.dec, key, b)
+	return it
+}
+
+// popCall removes the message at the head of a service object's queue, whose counts pass to the caller. An item
+// that stands for parked messages goes with the last of them.
+func (t *tx) popCall(k KRef, s *service, it item) {
+	if it.kind == itemDrain {
+		p := t.promise(it.promise)
+		t.takeParked(it.promise, p)
+		if p.head != p.tail {
+			return
+		}
+		t.release(it.promise)
+	}
+	t.delete(keyServiceItem(k, s.head))
+	s.head++
 }
 
 // call returns a call that was begun and is not done; nil if there is none.
@@ -253,21 +277,12 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 		}
 		return t.done(), nil, nil
 	}
-	for i, slot := range c.Value.Slots {
-		if slot == "" {
-			continue
-		}
-		if t.exists(slot) != nil {
-			c = Completion{Rejected: true, Value: kernelError(capdata.CodeObjectDeleted, fmt.Sprintf("the service answered with a reference, in slot %d, to what is gone", i))}
-			break
-		}
+	if what := t.answersWithGone(c); what != "" {
+		c = Completion{Rejected: true, Value: kernelError(capdata.CodeObjectDeleted, what)}
 	}
-	sub := s.sub
-	if call != nil && sub == "" && call.msg.from != "" && t.lookRun(call.msg.from) != nil {
-		sub = t.vat(call.msg.from).sub
-	}
+	sub, found := t.subFor(s, call)
 	if len(c.New) > 0 {
-		if row := t.sub(sub); sub != "" && (row == nil || (row.state != subRunning && row.state != subLaunching)) {
+		if row := t.sub(sub); !found || sub != "" && (row == nil || (row.state != subRunning && row.state != subLaunching)) {
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeServiceGone, "the subcluster is gone")}
 		} else if row != nil && row.services+uint64(len(c.New)) > maxServices {
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}
@@ -293,13 +308,45 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	return t.done(), made, nil
 }
 
+// subFor says to which subcluster the objects belong that a call makes: that of the service object, or of the vat
+// that called, which may be gone by now.
+func (t *tx) subFor(s *service, call *serviceCall) (sub SubID, found bool) {
+	if s.sub != "" || call == nil || call.msg.from == "" {
+		return s.sub, true
+	}
+	if t.lookRun(call.msg.from) == nil {
+		return "", false
+	}
+	return t.vat(call.msg.from).sub, true
+}
+
+// answersWithGone says which reference of a reply is to what is gone; empty if none is.
+func (t *tx) answersWithGone(c Completion) string {
+	for i, slot := range c.Value.Slots {
+		if slot != "" && t.exists(slot) != nil {
+			return fmt.Sprintf("the service answered with a reference, in slot %d, to what is gone", i)
+		}
+	}
+	for _, n := range c.New {
+		for _, h := range n.Holds {
+			if t.exists(h) != nil {
+				return "the service answered with an object that holds what is gone"
+			}
+		}
+	}
+	return ""
+}
+
 // checkReply says what of a reply is beyond the bounds of the machine.
 func (t *tx) checkReply(c Completion) string {
-	empty := 0
+	empty, holds := 0, 0
 	for _, s := range c.Value.Slots {
 		if s == "" {
 			empty++
 		}
+	}
+	for _, n := range c.New {
+		holds += len(n.Holds)
 	}
 	switch {
 	case len(c.Value.Slots) > MaxSlots:
@@ -308,6 +355,8 @@ func (t *tx) checkReply(c Completion) string {
 		return fmt.Sprintf("the service answered with %d bytes, the limit is %d", len(c.Value.Body), t.m.limits.Bytes/4)
 	case empty != len(c.New) || empty > MaxExports:
 		return fmt.Sprintf("the service answered with %d new objects and %d references to them, the limit is %d", len(c.New), empty, MaxExports)
+	case holds > MaxSlots:
+		return fmt.Sprintf("the service answered with objects that hold %d references, the limit is %d", holds, MaxSlots)
 	case !c.Rejected && capdata.LoneSlot(c.Value.Body, len(c.Value.Slots)) && c.Value.Slots[0].IsPromise():
 		return "the service answered with a promise alone"
 	}
@@ -321,8 +370,7 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 	if isUnit {
 		// What was given back before comes first.
 		number := t.nextUnit(s)
-		if !t.heard(call.msg) {
-			// Nobody would hear of it.
+		if t.unheard(call.msg) {
 			t.keepUnit(k, s, number, c.Unit, c.Value)
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}
 			isUnit = false
@@ -347,6 +395,7 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 			panic(fmt.Sprintf("kernel: result %s of call %d of %s is settled", result, n, k))
 		}
 		t.settle(result, c.Rejected, c.Value)
+		t.moved += len(c.Value.Body)
 	} else if c.Rejected {
 		t.event(ServiceFailed{k, n, errorText(c.Value.Body)})
 	}
@@ -355,7 +404,8 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 	t.beginMore(k, s)
 }
 
-// Forward ends a call of a service object by sending a message, whose result becomes that of the call.
+// Forward ends a call of a service object by sending a message for whoever called, whose result becomes that of
+// the call.
 func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -376,7 +426,7 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 		t.forgetAsked(result)
 	}
 	t.endCall(k, s, n, call)
-	t.route(message{target: target, methArgs: methArgs, result: result}, true)
+	t.route(message{target: target, methArgs: methArgs, result: result, from: call.msg.from, inc: call.msg.inc}, true)
 	t.releaseMessage(call.msg)
 	t.beginMore(k, s)
 	return t.done(), nil

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"slices"
 
 	"ocapkernel.dev/capdata"
@@ -73,7 +72,7 @@ const (
 func (t *tx) removeService(w *work) (done bool) {
 	k := w.promise
 	s := t.service(k)
-	why := kernelError(capdata.CodeServiceGone, fmt.Sprintf("the service %s is gone", s.name))
+	why := kernelError(capdata.CodeServiceGone, s.isGone())
 	for range sliceUnits {
 		if t.sliceFull() {
 			return false
@@ -108,6 +107,7 @@ func (t *tx) removeService(w *work) (done bool) {
 			u.decode(t.m.dec, key, b)
 			t.releaseData(u.value)
 			t.delete(key)
+			s.units--
 		case endRows:
 			for _, h := range s.holds {
 				t.release(h)
@@ -128,15 +128,8 @@ func (t *tx) removeService(w *work) (done bool) {
 
 // dropItem ends the item at the head of a service object's queue.
 func (t *tx) dropItem(k KRef, s *service, why Data) {
-	key := keyServiceItem(k, s.head)
-	b, ok := t.get(key)
-	if !ok {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errMissing)
-	}
-	var it item
-	it.decode(t.m.dec, key, b)
-	t.delete(key)
+	it := t.waiting(k, s)
+	t.delete(keyServiceItem(k, s.head))
 	s.head++
 	if it.kind == itemDrain {
 		t.addWork(work{kind: workDrain, promise: it.promise}) // the item's count goes with it

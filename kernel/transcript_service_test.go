@@ -74,7 +74,7 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 			w.printf("%s", strings.TrimSpace("reload "+string(r.Sub)+" "+r.System))
 		}
 	case "dropreload":
-		w.do(w.m.DropReload(kernel.SubID(args[0])))
+		w.do(w.m.DropReload(kernel.SubID(args[0]), "it was dropped"))
 	case "reconfigure":
 		l := kernel.Launch{Config: []byte("{}")}
 		for _, n := range args[1:] {

@@ -31,6 +31,7 @@ type tx struct {
 	// own counts the rows and bytes that the syscalls of the vat itself asked for.
 	ownRows, ownBytes int
 	walked, repeated  int  // see maxWalk, maxRepeated
+	moved             int  // bytes of messages and values that went from one row to another, see roomFor
 	queueFull         bool // a message found no room
 
 	effects []Effect
@@ -65,7 +66,7 @@ func (m *Machine) begin(now int64) *tx {
 	t.runs.reset()
 	t.services.reset()
 	t.told, t.ownRows, t.ownBytes = 0, 0, 0
-	t.walked, t.repeated, t.queueFull = 0, 0, false
+	t.walked, t.repeated, t.moved, t.queueFull = 0, 0, 0, false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
 }
@@ -193,7 +194,14 @@ func (t *tx) writes() []storage.Write {
 
 // sliceFull says that a slice has changed as many rows as it may before its next item.
 func (t *tx) sliceFull() bool {
-	return len(t.changed)+len(t.objects.list)+len(t.promises.list) >= sliceRows || t.repeated >= maxRepeated
+	return len(t.changed)+len(t.objects.list)+len(t.promises.list) >= sliceRows || t.repeated >= maxRepeated || t.moved >= maxRepeated
+}
+
+// roomFor says whether n bytes may go from one row to another in this commit, beside what it does already.
+// Alone they always may: they came in one message.
+func (t *tx) roomFor(n int) bool {
+	used := t.moved + t.ownBytes
+	return used == 0 || used+n <= maxRepeated
 }
 
 func (t *tx) uintRow(key string) (uint64, bool) {

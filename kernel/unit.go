@@ -16,6 +16,7 @@ func (t *tx) nextUnit(s *service) uint64 {
 func (t *tx) keepUnit(k KRef, s *service, number uint64, class string, value Data) {
 	u := unit{class, value}
 	t.holdData(value)
+	t.moved += len(value.Body)
 	t.set(keyUnit(k, number), u.encode(t.m.enc))
 	s.units++
 	t.effect(UnitBack{k})
@@ -66,7 +67,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t := m.begin(now)
 	s := t.services.edit(t, k)
 	call := t.call(k, n)
-	if s == nil || call == nil || s.units == 0 || !t.heard(call.msg) {
+	if s == nil || call == nil || s.units == 0 || t.unheard(call.msg) {
 		return Commit{}, false, nil
 	}
 	number, value, found := t.takeUnit(k, s, class)
@@ -86,8 +87,8 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 // asUnit notes, before it is settled, that a promise will be fulfilled with a unit of input.
 func (t *tx) asUnit(k KRef, number uint64, class string) {
 	p := t.promise(k)
-	if p.asked.vat == "" || p.ticket != "" {
-		t.forgetAsked(k) // a host has it with the commit
+	if p.asked.vat == "" || p.ticket != "" || p.launch != "" {
+		t.forgetAsked(k) // a host, or a launch, has it with the commit
 		return
 	}
 	p.asked.call, p.asked.unit = number, class
@@ -175,31 +176,26 @@ func (t *tx) begun(k KRef, p *promise) bool {
 	return call != nil && call.msg.result == k
 }
 
-// heard says whether somebody will hear of the result of a call that is about to be settled: somebody else
-// than the sender has it, or the sender has the memory, or the store, that waits for it.
-func (t *tx) heard(m message) bool {
+// unheard says that nobody would hear of the result of a call, and so get what it has read: it has none, or
+// nobody holds that but a memory which is lost, the message having been on its way meanwhile.
+func (t *tx) unheard(m message) bool {
 	if m.result == "" {
-		return false
-	}
-	p := t.promise(m.result)
-	if p.refs == 1 { // the call itself
-		return false
-	}
-	u := t.lookRun(m.from)
-	if m.from == "" || (u != nil && u.phase != dead && m.inc > u.deadInc) {
 		return true
 	}
-	return !t.onlyIn(m.from, m.result, p)
+	p := t.promise(m.result)
+	if p.refs == 1 || m.from == "" {
+		return p.refs == 1
+	}
+	u := t.lookRun(m.from)
+	return (u == nil || m.inc <= u.deadInc) && t.onlyFor(m.from, m.result, p)
 }
 
 // onlyFor says that nobody but the memory of a vat knows of the result of its call.
 func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
-	return p.asked.vat == v && t.onlyIn(v, k, p)
-}
-
-// onlyIn says that nobody but the memory of a vat knows of a promise, beside the call whose result it is.
-func (t *tx) onlyIn(v VatID, k KRef, p *promise) bool {
-	if slices.Contains(p.watched, v) || p.ticket != "" || p.launch != "" || p.head != p.tail {
+	if p.ticket != "" || p.launch != "" || p.head != p.tail {
+		return false
+	}
+	if slices.Contains(p.watched, v) && t.alive(v) { // the store of a dead vat waits for nothing
 		return false
 	}
 	for _, s := range p.subscribers {
@@ -213,10 +209,18 @@ func (t *tx) onlyIn(v VatID, k KRef, p *promise) bool {
 	}
 	if p.state == unresolved {
 		refs++ // the call
-	} else if slices.Contains(p.asked.told, v) {
-		refs++ // the notification
+	}
+	for _, told := range p.asked.told {
+		if told == v {
+			refs++ // a notification
+		}
 	}
 	return p.refs == refs
+}
+
+func (t *tx) alive(v VatID) bool {
+	u := t.lookRun(v)
+	return u != nil && u.phase != dead
 }
 
 // cancelCall ends a call that nobody waits for any more.

@@ -1,0 +1,161 @@
+package kernel_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/wire"
+)
+
+// big is the answer of a vat that sends a body of so many bytes.
+func big(target wire.Ref, bytes int, results ...wire.Ref) wire.Done {
+	var done wire.Done
+	for _, r := range results {
+		done.Syscalls = append(done.Syscalls, wire.Send{Target: target, Message: wire.Message{
+			MethArgs: wire.CapData{Body: `#["big",["` + strings.Repeat("x", bytes) + `"]]`}, Result: r,
+		}})
+	}
+	return done
+}
+
+// What moves from one row to another counts, however many promises or calls it is that move it: watch fails
+// the test if a commit is above what the store takes.
+func TestServiceCommitsAreBounded(t *testing.T) {
+	t.Parallel()
+	t.Run("parked bodies move into the queue of a service", func(t *testing.T) {
+		for _, size := range []int{3 << 20, 700 << 10} {
+			w := reader(t)
+			watch(w)
+			const promises, each = 12, 2
+			w.goes("v1", "send $b keep"+list("p+", 1, promises))
+			for i := 1; i <= promises; i++ {
+				for j := range each {
+					w.call(fmt.Sprintf("E1.park%d.%d", i, j), "ko4", "park")
+					w.begin("v1")
+					w.finish("v1", big(wire.Ref(fmt.Sprintf("p+%d", i)), size, wire.Ref(fmt.Sprintf("p+%d", 100+10*i+j))))
+				}
+			}
+			w.goes("v1", strings.ReplaceAll(repeat(1, promises, "resolve p+%d=$in"), "$in", w.kept["v1 in"]))
+			w.run(nil)
+			w.check()
+			if s := w.service("ko6"); s.Calls != promises*each || s.Queued != 0 {
+				t.Errorf("%d calls are begun, %d items queued", s.Calls, s.Queued)
+			}
+			w.leftovers()
+			w.check()
+		}
+	})
+	t.Run("one answer begins what waits", func(t *testing.T) {
+		w := reader(t)
+		watch(w)
+		w.goes("v1", repeat(1, maxCalls, "send $in call -> p+%d"))
+		for i := range 6 {
+			w.call(fmt.Sprintf("E1.big%d", i), "ko4", "go")
+			w.begin("v1")
+			w.finish("v1", big(wire.Ref(w.kept["v1 in"]), 1<<20, wire.Ref(fmt.Sprintf("p+%d", 2000+3*i)), wire.Ref(fmt.Sprintf("p+%d", 2001+3*i)), wire.Ref(fmt.Sprintf("p+%d", 2002+3*i))))
+		}
+		w.call("E1.host", "ko6", "host")
+		for n := range uint64(30) {
+			w.complete("ko6", n, strings.Repeat("y", 2<<20-10), nil)
+		}
+		w.run(nil)
+		w.check()
+		if s := w.service("ko6"); s.Calls != 989 || s.Queued != 0 {
+			t.Errorf("%d calls are begun, %d items queued", s.Calls, s.Queued)
+		}
+	})
+	t.Run("large units go back", func(t *testing.T) {
+		w := reader(t)
+		watch(w)
+		w.goes("v1", repeat(1, 20, "send $in read -> p+%[1]d\nsubscribe p+%[1]d"))
+		for n := range uint64(20) {
+			w.unit("ko6", n, strings.Repeat("y", 1900<<10))
+		}
+		w.forget("v1")
+		if s := w.service("ko6"); s.Units != 20 {
+			t.Errorf("%d units are back", s.Units)
+		}
+		w.check()
+		w.do(w.m.TerminateVat("v1"))
+		w.do(w.m.EndService("ko6"))
+		w.run(nil)
+		w.check()
+	})
+	t.Run("a unit that is exchanged for the first", func(t *testing.T) {
+		w := reader(t)
+		watch(w)
+		w.goes("v1", repeat(1, maxCalls, "send $in read -> p+%[1]d\nsubscribe p+%[1]d"))
+		w.unit("ko6", 0, strings.Repeat("y", 1900<<10))
+		w.forget("v1") // cancels the others
+		w.call("E1.host", "ko6", "read")
+		calls := w.outstanding("ko6")
+		w.unit("ko6", calls[0], strings.Repeat("z", 1900<<10))
+		w.check()
+	})
+	t.Run("a service ends with thousands of calls", func(t *testing.T) {
+		w := reader(t)
+		m := watch(w)
+		for i := range 8 { // each with references, so that one of them changes many rows
+			w.goes("v1", repeat(1+50*i, 50, "send $in call"+list("o+d1/", 1, 150)+" -> p+%d"))
+		}
+		for i := range 4 {
+			w.goes("v1", repeat(1001+2500*i, 2500, "send $in call -> p+%d"))
+		}
+		for i := range 4 { // somebody waits for each
+			w.goes("v1", repeat(1001+2500*i, 2500, "subscribe p+%d"))
+		}
+		*m = most{}
+		w.do(w.m.EndService("ko6"))
+		if m.rows > 20 {
+			t.Errorf("the end itself writes %d rows", m.rows)
+		}
+		w.run(nil)
+		if m.rows > 3500 {
+			t.Errorf("the largest slice has %d rows", m.rows)
+		}
+		w.check()
+		w.leftovers()
+		w.check()
+	})
+	t.Run("a subcluster ends with many service objects", func(t *testing.T) {
+		w := reader(t)
+		m := watch(w)
+		for i := range 20 {
+			w.call(fmt.Sprintf("E1.%d", i), "ko6", "make")
+			w.complete("ko6", uint64(i), "("+strings.Repeat("new ", kernel.MaxExports)+")", nil)
+		}
+		*m = most{}
+		w.do(w.m.Terminate("s1"))
+		if m.rows > 20 {
+			t.Errorf("termination itself writes %d rows", m.rows)
+		}
+		w.run(nil)
+		if m.rows > 3000 {
+			t.Errorf("the largest slice has %d rows", m.rows)
+		}
+		if left := w.leftovers(); len(left) > 0 {
+			t.Errorf("left %d rows", len(left))
+		}
+	})
+	t.Run("a launch fails with a large reason", func(t *testing.T) {
+		w := newWorld(t)
+		watch(w)
+		w.withServices(global("facet"), "a")
+		w.goes("v1", "send $facet launch -> $r") // what comes of it is also the answer of a host call
+		s, c, err := w.m.Launch(kernel.Launch{Bootstrap: "x", Vats: []kernel.LaunchVat{launchVat("x")}, By: "ko5", ByCall: 0})
+		w.do(c, err)
+		w.deliver("v2", "")
+		w.begin("v2")
+		call, _ := w.flights["v2"].Deliver.Delivery.(wire.Call)
+		w.finish("v2", wire.Done{Syscalls: []wire.Syscall{wire.Resolve{Resolutions: []wire.Resolution{{
+			Promise: call.Message.Result, Rejected: true, Value: wire.CapData{Body: `#{"#error":"` + strings.Repeat("x", 3900<<10) + `","name":"Error"}`},
+		}}}}})
+		w.run(nil)
+		w.check()
+		if _, found, _ := w.m.Subcluster(s); found {
+			t.Error("the launch has not failed")
+		}
+	})
+}
