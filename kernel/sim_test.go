@@ -30,6 +30,10 @@ type sim struct {
 	log     []string
 	calm    bool // no new work: only finish what there is
 	after   func(kernel.Commit)
+
+	// services are there if withServices: vats are launched with service objects, and call them.
+	withServices bool
+	services     simServices
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -37,6 +41,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), mem: storage.NewMem(),
 		vats: map[kernel.VatID]*simVat{}, up: map[kernel.VatID]bool{}, flights: map[kernel.VatID]*kernel.Crank{}, tickets: map[string]bool{}, now: 1000,
 	}
+	s.initServices()
 	s.open()
 	return s
 }
@@ -71,7 +76,13 @@ func (s *sim) apply(c kernel.Commit) {
 				s.t.Fatalf("ticket %s answered twice", e.Ticket)
 			}
 			s.tickets[e.Ticket] = true
+			s.got(must(s.m.Ticket(e.Ticket)).Value.Body, e.Ticket)
+		default:
+			s.serviceEffect(e)
 		}
+	}
+	if s.withServices {
+		defer s.checkUnits(c)
 	}
 	if s.after != nil {
 		s.after(c)
@@ -92,10 +103,21 @@ func (s *sim) launch(n int) {
 	for i := range n {
 		l.Vats = append(l.Vats, kernel.LaunchVat{Name: "a" + strconv.Itoa(i), MaxQueue: 20, MaxRestarts: 5, MaxRecords: 40, Config: []byte("{}")})
 	}
+	if s.withServices {
+		l.Services = append(own("in", "out"), global("clock")...)
+		if c, ok := s.anyCall(); ok && s.rng.IntN(3) == 0 {
+			l.By, l.ByCall = c.service, c.number
+		}
+	}
 	_, c, err := s.m.Launch(l)
+	var refusal *kernel.Refusal
+	if errors.As(err, &refusal) && l.By != "" {
+		return // nobody waits for it any more
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	delete(s.services.calls, simCall{l.By, l.ByCall})
 	s.apply(c)
 }
 
@@ -117,6 +139,16 @@ func (s *sim) step() bool {
 	var ids []kernel.VatID
 	for _, v := range vats {
 		ids = append(ids, v.ID)
+	}
+	if s.withServices && s.calm {
+		if c, ok := s.anyCall(); ok {
+			s.answerCall(c, completion("null"))
+			return true
+		}
+	}
+	if s.withServices && !s.calm && s.rng.IntN(3) == 0 {
+		s.serviceStep()
+		return true
 	}
 	if !s.calm {
 		switch s.rng.IntN(40) {
@@ -205,6 +237,9 @@ func (s *sim) step() bool {
 					}
 					s.apply(c)
 				}
+				if s.withServices {
+					s.resumeServices()
+				}
 			}
 			return true
 		}
@@ -242,6 +277,12 @@ func (s *sim) step() bool {
 			commit, err := s.m.Finish(c, done, nil, s.now)
 			if err != nil {
 				s.t.Fatalf("finish %s %+v\n%+v: %v\n%s", v, c.Deliver, done, err, strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
+			}
+			if n, ok := c.Deliver.Delivery.(wire.Notify); ok {
+				names := kernel.Named(c)
+				for _, r := range n.Resolutions {
+					s.got(r.Value.Body, string(names[r.Promise]))
+				}
 			}
 			memory.history = append(memory.history, exchange{c.Deliver, done})
 			s.vats[v] = memory
@@ -379,8 +420,11 @@ func TestEverySequenceKeepsTheInvariants(t *testing.T) {
 	}
 }
 
-func runSim(t *testing.T, seed uint64, steps int) *sim {
+func runSim(t *testing.T, seed uint64, steps int) *sim { return runSimWith(t, seed, steps, false) }
+
+func runSimWith(t *testing.T, seed uint64, steps int, services bool) *sim {
 	s := newSim(t, seed)
+	s.withServices = services
 	s.launch(3)
 	for range steps {
 		s.step()
@@ -431,6 +475,19 @@ func runSim(t *testing.T, seed uint64, steps int) *sim {
 	}
 	for s.step() {
 	}
+	list, err := s.m.Services()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range list { // those of the kernel
+		c, err := s.m.EndService(x.KRef)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.apply(c)
+	}
+	for s.step() {
+	}
 	for {
 		c, _, err := s.m.Expire(s.now + 1)
 		if err != nil {
@@ -455,7 +512,27 @@ func runSim(t *testing.T, seed uint64, steps int) *sim {
 	return s
 }
 
+// The same with service objects, whose calls are answered at any time, or never: beside the invariants, each
+// unit of input is got once, or is still there.
+func TestEverySequenceOfServiceCallsKeepsTheInvariants(t *testing.T) {
+	t.Parallel()
+	seeds, first := 40, uint64(1)
+	if v := os.Getenv("SIM_SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds, first = 1, n
+	}
+	for seed := first; seed < first+uint64(seeds); seed++ {
+		t.Run(fmt.Sprintf("SIM_SEED=%d", seed), func(t *testing.T) { runSimWith(t, seed, 900, true) })
+	}
+}
+
 func TestTwoRunsAgree(t *testing.T) {
+	if a, b := runSimWith(t, 42, 400, true), runSimWith(t, 42, 400, true); a.m.Hash() != b.m.Hash() || a.m.CommitNumber() != b.m.CommitNumber() {
+		t.Fatalf("with services: got %x after %d commits, then %x after %d", a.m.Hash(), a.m.CommitNumber(), b.m.Hash(), b.m.CommitNumber())
+	}
 	if a, b := runSim(t, 42, 400), runSim(t, 42, 400); a.m.Hash() != b.m.Hash() || a.m.CommitNumber() != b.m.CommitNumber() {
 		t.Fatalf("got %x after %d commits, then %x after %d", a.m.Hash(), a.m.CommitNumber(), b.m.Hash(), b.m.CommitNumber())
 	}

@@ -1,0 +1,283 @@
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/kernel"
+)
+
+// simServices is what is behind the service objects of a simulation. A call is performed once the commit that began it is
+// durable; its answer comes at any time, or the kernel dies before.
+type simServices struct {
+	calls map[simCall]bool
+	late  []simCall // cancelled, and perhaps further than that
+	// units counts the units that were read; where is where each is stored, seen by whom it was got.
+	units int
+	where map[string][]kernel.UnitPlace
+	seen  map[string]string
+	// ended are the service objects that are no more.
+	ended map[kernel.KRef]bool
+}
+
+type simCall struct {
+	service kernel.KRef
+	number  uint64
+}
+
+func (s *sim) initServices() {
+	s.services = simServices{calls: map[simCall]bool{}, seen: map[string]string{}, ended: map[kernel.KRef]bool{}}
+}
+
+func (s *sim) serviceEffect(e kernel.Effect) {
+	v := &s.services
+	switch e := e.(type) {
+	case kernel.Invoke:
+		if v.calls[simCall{e.Service, e.Call}] {
+			s.t.Fatalf("call %d of %s is begun twice", e.Call, e.Service)
+		}
+		if _, found, _ := s.m.ServiceCall(e.Service, e.Call); found {
+			v.calls[simCall{e.Service, e.Call}] = true
+		}
+	case kernel.CancelCall:
+		c := simCall{e.Service, e.Call}
+		if v.calls[c] {
+			v.late = append(v.late, c)
+		}
+		delete(v.calls, c)
+	case kernel.EndService:
+		v.ended[e.Service] = true
+		for c := range v.calls {
+			if c.service == e.Service {
+				delete(v.calls, c)
+			}
+		}
+	}
+}
+
+// resumeServices is what the next kernel does with the calls that it finds begun.
+func (s *sim) resumeServices() {
+	s.services.calls, s.services.late = map[simCall]bool{}, nil
+	list, err := s.m.Services()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, x := range list {
+		calls, err := s.m.Outstanding(x.KRef)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, o := range calls {
+			c := simCall{o.Service, o.Call}
+			if s.services.calls[c] { // begun by an answer given here
+				continue
+			}
+			s.services.calls[c] = true
+			if s.rng.IntN(3) == 0 {
+				s.answerCall(c, completion("!AMBIGUOUS"))
+			}
+		}
+	}
+}
+
+func (s *sim) anyCall() (simCall, bool) {
+	list := slices.SortedFunc(maps.Keys(s.services.calls), func(a, b simCall) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+	return pick(s.rng, list)
+}
+
+func (s *sim) answerCall(c simCall, how kernel.Completion) {
+	delete(s.services.calls, c)
+	commit, made, err := s.m.Complete(c.service, c.number, how, s.now)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(made) != 0 && len(made) != len(how.New) {
+		s.t.Fatalf("%d objects made of %d", len(made), len(how.New))
+	}
+	s.apply(commit)
+}
+
+// makeAnswer makes up how a call comes out.
+func (s *sim) makeAnswer() kernel.Completion {
+	switch s.rng.IntN(10) {
+	case 0:
+		return completion("!no")
+	case 1:
+		return completion("null")
+	case 2:
+		return completion("(ko999 new)")
+	case 3:
+		c := completion("new")
+		c.State = []byte("s")
+		if s.rng.IntN(2) == 0 {
+			if v, ok := s.anyRoot(); ok {
+				c.New[0].Holds = []kernel.KRef{v}
+			}
+		}
+		return c
+	case 4, 5:
+		words := "("
+		for range 1 + s.rng.IntN(3) {
+			if k, ok := s.anyKRef(); ok {
+				words += " " + string(k)
+			}
+		}
+		return completion(words + " new)")
+	case 6:
+		if k, ok := s.anyKRef(); ok {
+			return completion(string(k))
+		}
+	}
+	return s.unit()
+}
+
+// unit reads something that is there only once.
+func (s *sim) unit() kernel.Completion {
+	s.services.units++
+	c := completion(fmt.Sprintf("unit %d", s.services.units))
+	c.Unit = "read"
+	return c
+}
+
+func (s *sim) anyRoot() (kernel.KRef, bool) {
+	vats, _ := s.m.Vats()
+	v, ok := pick(s.rng, vats)
+	return v.Root, ok && !v.Terminated
+}
+
+// anyKRef is an object or a promise that exists.
+func (s *sim) anyKRef() (kernel.KRef, bool) {
+	prefix, _ := pick(s.rng, []string{"o.", "p."})
+	var list []kernel.KRef
+	for _, w := range s.mem.Snapshot() {
+		if rest, ok := strings.CutPrefix(w.Key, prefix); ok {
+			list = append(list, kernel.KRef(rest))
+		}
+	}
+	return pick(s.rng, list)
+}
+
+// serviceStep does one random thing of those that service objects do.
+func (s *sim) serviceStep() {
+	input := func(c kernel.Commit, err error) {
+		var refusal *kernel.Refusal
+		if err != nil && !errors.As(err, &refusal) {
+			s.t.Fatal(err)
+		}
+		if err == nil {
+			s.apply(c)
+		}
+	}
+	list, err := s.m.Services()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	x, ok := pick(s.rng, list)
+	if !ok {
+		return
+	}
+	c, pending := s.anyCall()
+	root, rooted := s.anyRoot()
+	switch s.rng.IntN(16) {
+	case 0:
+		if s.rng.IntN(4) == 0 {
+			input(s.m.EndService(x.KRef))
+		}
+	case 1:
+		if k, ok := s.anyKRef(); ok {
+			input(s.m.Emit(x.KRef, []byte("e"), k, kernel.Data{Body: "#[]"}, s.now))
+		}
+	case 2:
+		if s.rng.IntN(10) == 0 {
+			input(s.m.Revoke(x.KRef))
+		}
+	case 3:
+		if pending && rooted {
+			delete(s.services.calls, c)
+			to, _ := pick(s.rng, []kernel.KRef{root, x.KRef})
+			input(s.m.Forward(c.service, c.number, to, kernel.Data{Body: "#[]", Slots: []kernel.KRef{root}}, s.now))
+		}
+	case 4:
+		if v, ok := pick(s.rng, s.services.late); ok && !s.services.ended[v.service] { // it had read already
+			s.services.late = slices.DeleteFunc(s.services.late, func(l simCall) bool { return l == v })
+			s.answerCall(v, s.unit())
+		}
+	case 5, 6:
+		if pending {
+			commit, taken, err := s.m.TakeUnit(c.service, c.number, "read", s.now)
+			if taken {
+				delete(s.services.calls, c)
+			}
+			input(commit, err)
+		}
+	case 7:
+		vats, _ := s.m.Vats()
+		if v, ok := pick(s.rng, vats); ok && !v.Terminated && s.rng.IntN(2) == 0 {
+			input(s.m.Restart(v.ID, true))
+		} else if ok && s.rng.IntN(8) == 0 {
+			input(s.m.TerminateVat(v.ID))
+		}
+	case 8:
+		id := fmt.Sprintf("E1.t%d", len(s.tickets))
+		_, commit, err := s.m.Call(kernel.HostCall{Ticket: id, Hash: "h", Target: x.KRef, MethArgs: kernel.Data{Body: "#[]"}}, s.now)
+		if err == nil {
+			s.tickets[id] = false
+		}
+		input(commit, err)
+	default:
+		if pending {
+			s.answerCall(c, s.makeAnswer())
+		}
+	}
+}
+
+// checkUnits checks that no unit goes back twice, or after it was got, and that none vanishes that must go back.
+func (s *sim) checkUnits(c kernel.Commit) {
+	places := kernel.UnitPlaces(s.mem)
+	for _, id := range slices.Sorted(maps.Keys(places)) {
+		// It may also be in a promise of which nothing is left but a notification that will be dropped.
+		back := 0
+		for _, p := range places[id] {
+			if p.Service != "" {
+				back++
+			}
+		}
+		if back > 1 {
+			s.fatal(c, "unit %s is in %v", id, places[id])
+		}
+		if back > 0 && s.services.seen[id] != "" {
+			s.fatal(c, "unit %s is back, and %s got it", id, s.services.seen[id])
+		}
+	}
+	for id, was := range s.services.where {
+		if len(places[id]) == 0 && s.services.seen[id] == "" && !s.services.ended[was[0].Asked] && (was[0].Service != "" || was[0].Tied) {
+			s.fatal(c, "unit %s is lost, it was in %+v", id, was)
+		}
+	}
+	s.services.where = places
+}
+
+// got notes who got a unit: the holders of one promise, or one host call.
+func (s *sim) got(body, who string) {
+	text, ok := strings.CutPrefix(body, `#"unit `)
+	if !ok {
+		return
+	}
+	id := strings.TrimSuffix(text, `"`)
+	// The promise of a host call may be known to vats as well.
+	was := s.services.seen[id]
+	if was != "" && was != who && was[0] == 'k' && who[0] == 'k' {
+		s.t.Fatalf("unit %s was got by %s, and now by %s", id, was, who)
+	}
+	s.services.seen[id] = who
+}
+
+func (s *sim) fatal(c kernel.Commit, format string, args ...any) {
+	s.t.Helper()
+	s.t.Fatalf("commit %d: %s\nlog:\n%s", c.Number, fmt.Sprintf(format, args...), strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
+}

@@ -1,0 +1,44 @@
+package kernel
+
+import (
+	"strings"
+
+	"ocapkernel.dev/storage"
+)
+
+// UnitPlace is where a unit of input is stored.
+type UnitPlace struct {
+	// Service is the channel to which it goes back; empty if it is the value of Promise.
+	Service, Promise KRef
+	// Tied says that it is the value of a promise of which only the memory of the vat knows that asked, and which
+	// that has not been told: should the memory be lost, the unit must go back.
+	Tied bool
+	// Asked is the channel from which it came, if that is known.
+	Asked KRef
+}
+
+// UnitPlaces finds the units of a simulation, which are texts that begin with "unit ".
+func UnitPlaces(r storage.Reader) map[string][]UnitPlace {
+	d := newDumper(r)
+	places := map[string][]UnitPlace{}
+	note := func(v Data, p UnitPlace) {
+		if text, ok := strings.CutPrefix(v.Body, `#"unit `); ok {
+			text = strings.TrimSuffix(text, `"`)
+			places[text] = append(places[text], p)
+		}
+	}
+	d.each("j.", func(rest string, b []byte) {
+		var u unit
+		u.decode(d.t.m.dec, "j."+rest, b)
+		k, _, _ := strings.Cut(rest, ".")
+		note(u.value, UnitPlace{Service: KRef(k), Asked: KRef(k)})
+	})
+	d.each("b.", func(rest string, b []byte) {
+		k := KRef(rest)
+		p := d.t.promises.look(d.t, k)
+		place := UnitPlace{Promise: k, Asked: p.asked.service}
+		place.Tied = p.asked.unit != "" && d.t.onlyFor(p.asked.vat, k, p)
+		note(d.t.value(k, p), place)
+	})
+	return places
+}
