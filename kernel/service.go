@@ -370,17 +370,19 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 	if isUnit {
 		// What was given back before comes first.
 		number := t.nextUnit(s)
-		if t.unheard(call.msg) {
+		switch unheard := t.unheard(call.msg); {
+		case unheard && result != "" && t.promise(result).head != t.promise(result).tail:
+			// Messages go on to what was read, and nobody else will hear of it.
+			t.keepUnit(k, s, number, c.Unit, c.Value)
+			defer t.retire(call.msg.from, result) // so that the vat is not told
+			isUnit = false
+		case unheard:
 			t.keepUnit(k, s, number, c.Unit, c.Value)
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}
 			isUnit = false
-		} else {
-			if s.units > 0 {
-				t.keepUnit(k, s, number, c.Unit, c.Value)
-				number, c.Value, _ = t.takeUnit(k, s, c.Unit)
-			} else {
-				t.holdData(c.Value)
-			}
+		case s.units > 0:
+			t.keepUnit(k, s, number, c.Unit, c.Value)
+			number, c.Value, _ = t.takeUnit(k, s, c.Unit)
 			defer t.releaseData(c.Value) // settle holds it
 		}
 		if isUnit {

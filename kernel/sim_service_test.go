@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/wire"
 )
 
 // simServices is what is behind the service objects of a simulation. A call is performed once the commit that began it is
@@ -19,8 +20,12 @@ type simServices struct {
 	units int
 	where map[string][]kernel.UnitPlace
 	seen  map[string]string
+	// shared are those that somebody else might get when the memory of who asked was lost: they need not go back.
+	shared map[string]bool
 	// ended are the service objects that are no more.
 	ended map[kernel.KRef]bool
+	// knows are the service objects that the store of each vat knows.
+	knows map[kernel.VatID][]wire.Ref
 }
 
 type simCall struct {
@@ -29,7 +34,7 @@ type simCall struct {
 }
 
 func (s *sim) initServices() {
-	s.services = simServices{calls: map[simCall]bool{}, seen: map[string]string{}, ended: map[kernel.KRef]bool{}}
+	s.services = simServices{calls: map[simCall]bool{}, seen: map[string]string{}, shared: map[string]bool{}, ended: map[kernel.KRef]bool{}, knows: map[kernel.VatID][]wire.Ref{}}
 }
 
 func (s *sim) serviceEffect(e kernel.Effect) {
@@ -83,6 +88,20 @@ func (s *sim) resumeServices() {
 	}
 }
 
+// learnServices notes which of the references that a delivery names are service objects.
+func (s *sim) learnServices(v *simVat, names map[wire.Ref]kernel.KRef) {
+	for _, ref := range slices.Sorted(maps.Keys(names)) {
+		if ref[0] != 'o' || slices.Contains(v.services, ref) {
+			continue
+		}
+		if _, found, err := s.m.Service(names[ref]); err != nil {
+			s.t.Fatal(err)
+		} else if found {
+			v.services = append(v.services, ref)
+		}
+	}
+}
+
 func (s *sim) anyCall() (simCall, bool) {
 	list := slices.SortedFunc(maps.Keys(s.services.calls), func(a, b simCall) int {
 		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
@@ -103,7 +122,15 @@ func (s *sim) answerCall(c simCall, how kernel.Completion) {
 }
 
 // makeAnswer makes up how a call comes out.
-func (s *sim) makeAnswer() kernel.Completion {
+func (s *sim) makeAnswer(c simCall) kernel.Completion {
+	o, _, err := s.m.ServiceCall(c.service, c.number)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	known := o.MethArgs.Slots
+	if root, ok := s.anyRoot(); ok {
+		known = append(known, root)
+	}
 	switch s.rng.IntN(10) {
 	case 0:
 		return completion("!no")
@@ -123,13 +150,13 @@ func (s *sim) makeAnswer() kernel.Completion {
 	case 4, 5:
 		words := "("
 		for range 1 + s.rng.IntN(3) {
-			if k, ok := s.anyKRef(); ok {
+			if k, ok := pick(s.rng, known); ok {
 				words += " " + string(k)
 			}
 		}
 		return completion(words + " new)")
 	case 6:
-		if k, ok := s.anyKRef(); ok {
+		if k, ok := pick(s.rng, known); ok {
 			return completion(string(k))
 		}
 	}
@@ -139,6 +166,7 @@ func (s *sim) makeAnswer() kernel.Completion {
 // unit reads something that is there only once.
 func (s *sim) unit() kernel.Completion {
 	s.services.units++
+	s.log = append(s.log, fmt.Sprintf("  unit %d", s.services.units))
 	c := completion(fmt.Sprintf("unit %d", s.services.units))
 	c.Unit = "read"
 	return c
@@ -231,7 +259,7 @@ func (s *sim) serviceStep() {
 		input(commit, err)
 	default:
 		if pending {
-			s.answerCall(c, s.makeAnswer())
+			s.answerCall(c, s.makeAnswer(c))
 		}
 	}
 }
@@ -254,7 +282,24 @@ func (s *sim) checkUnits(c kernel.Commit) {
 			s.fatal(c, "unit %s is back, and %s got it", id, s.services.seen[id])
 		}
 	}
+	for _, e := range c.Trace {
+		v := kernel.VatID("")
+		switch e := e.(type) {
+		case kernel.MemoryLost:
+			v = e.Vat
+		case kernel.VatTerminated:
+			v = e.Vat
+		}
+		for id, p := range places {
+			if p[0].By == v && !p[0].Tied {
+				s.services.shared[id] = true
+			}
+		}
+	}
 	for id, was := range s.services.where {
+		if s.services.shared[id] {
+			continue
+		}
 		if len(places[id]) == 0 && s.services.seen[id] == "" && !s.services.ended[was[0].Asked] && (was[0].Service != "" || was[0].Tied) {
 			s.fatal(c, "unit %s is lost, it was in %+v", id, was)
 		}
@@ -275,6 +320,7 @@ func (s *sim) got(body, who string) {
 		s.t.Fatalf("unit %s was got by %s, and now by %s", id, was, who)
 	}
 	s.services.seen[id] = who
+	s.log = append(s.log, fmt.Sprintf("  unit %s got by %s", id, who))
 }
 
 func (s *sim) fatal(c kernel.Commit, format string, args ...any) {

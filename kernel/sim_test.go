@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -262,6 +263,7 @@ func (s *sim) step() bool {
 			}
 			delete(s.flights, v)
 			memory := s.vats[v].clone()
+			s.learnServices(memory, kernel.Named(c))
 			done := s.answer(memory, c.Deliver)
 			if !s.calm && s.rng.IntN(12) == 0 {
 				number, hash := s.m.CommitNumber(), s.m.Hash()
@@ -280,12 +282,17 @@ func (s *sim) step() bool {
 			}
 			if n, ok := c.Deliver.Delivery.(wire.Notify); ok {
 				names := kernel.Named(c)
-				for _, r := range n.Resolutions {
+				before := s.vats[v]
+				for i, r := range n.Resolutions {
+					if i == 0 && !slices.Contains(slices.Concat(before.promises, before.decides, before.rested), r.Promise) {
+						continue // another memory wanted to know
+					}
 					s.got(r.Value.Body, string(names[r.Promise]))
 				}
 			}
 			memory.history = append(memory.history, exchange{c.Deliver, done})
 			s.vats[v] = memory
+			s.services.knows[v] = memory.services
 			s.apply(commit)
 			s.checkMemory(v)
 			return true
@@ -304,7 +311,7 @@ func (s *sim) step() bool {
 				s.t.Fatal(err)
 			}
 			s.apply(c)
-			s.vats[v] = &simVat{objects: []wire.Ref{wire.RootRef}, highO: start.HighObject, highP: start.HighPromise}
+			s.vats[v] = &simVat{objects: []wire.Ref{wire.RootRef}, highO: start.HighObject, highP: start.HighPromise, services: s.services.knows[v]}
 			s.up[v] = true
 			return true
 		case step.Crank != nil && !s.up[v]:
@@ -331,7 +338,10 @@ func (s *sim) checkMemory(v kernel.VatID) {
 	case !found || !vat.Live || vat.Terminated:
 		delete(s.vats, v)
 	case vat.Records == 0 && !vat.Lost:
-		s.vats[v] = &simVat{objects: []wire.Ref{wire.RootRef}, highO: memory.highO, highP: memory.highP}
+		s.vats[v] = &simVat{
+			objects: []wire.Ref{wire.RootRef}, highO: memory.highO, highP: memory.highP,
+			rested: slices.Concat(memory.rested, memory.promises), services: memory.services,
+		}
 	}
 }
 

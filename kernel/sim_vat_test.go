@@ -16,6 +16,11 @@ type simVat struct {
 	decides  []wire.Ref
 	highO    uint64
 	highP    uint64
+	// rested are promises that it listened to when it came to rest: should it be told of one, nothing is lost
+	// that the kernel could have known of.
+	rested []wire.Ref
+	// services are service objects; its store knows them too.
+	services []wire.Ref
 	// history is what a replay of the span must deliver, and the answers.
 	history []exchange
 }
@@ -28,6 +33,7 @@ type exchange struct {
 func (s *simVat) clone() *simVat {
 	return &simVat{
 		slices.Clone(s.objects), slices.Clone(s.dropped), slices.Clone(s.promises), slices.Clone(s.decides), s.highO, s.highP,
+		slices.Clone(s.rested), slices.Clone(s.services),
 		slices.Clone(s.history),
 	}
 }
@@ -113,6 +119,12 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 		v.decides = nil
 		return wire.Done{Number: 0, Syscalls: out}
 	}
+	if p, ok := pick(s.rng, v.promises); ok && s.withServices && s.rng.IntN(4) == 0 { // again, or by its store
+		out = append(out, wire.Subscribe{Promise: p, Stored: s.rng.IntN(4) == 0})
+	}
+	if s.withServices {
+		out = append(out, s.callServices(v)...)
+	}
 	for range s.rng.IntN(5) {
 		switch s.rng.IntN(5) {
 		case 4:
@@ -177,11 +189,38 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 	return done
 }
 
+// callServices makes up calls of service objects, some of them by way of promises.
+func (s *sim) callServices(v *simVat) (out []wire.Syscall) {
+	if r, ok := pick(s.rng, v.services); ok && s.rng.IntN(3) == 0 && len(v.decides) > 0 {
+		p, _ := pick(s.rng, v.decides)
+		v.decides = slices.DeleteFunc(v.decides, func(d wire.Ref) bool { return d == p })
+		out = append(out, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: `#"$0"`, Slots: []wire.Ref{r}}}}})
+	}
+	for range s.rng.IntN(4) {
+		target, ok := pick(s.rng, v.services)
+		if p, any := pick(s.rng, v.promises); any && s.rng.IntN(3) == 0 {
+			target, ok = p, true
+		}
+		if !ok {
+			return out
+		}
+		v.highP++
+		result := wire.Ref("p+" + strconv.FormatUint(v.highP, 10))
+		v.promises = append(v.promises, result)
+		out = append(out, wire.Send{Target: target, Message: wire.Message{MethArgs: wire.CapData{Body: `#["read",[]]`}, Result: result}})
+		if s.rng.IntN(8) > 0 {
+			out = append(out, wire.Subscribe{Promise: result, Stored: s.rng.IntN(4) == 0})
+		}
+	}
+	return out
+}
+
 // collect makes up what a vat says about what it no longer holds.
 func (s *sim) collect(v *simVat) []wire.Syscall {
 	r, ok := pick(s.rng, v.objects)
 	if ok && r != wire.RootRef && s.rng.IntN(2) == 0 {
 		v.objects = slices.DeleteFunc(v.objects, func(o wire.Ref) bool { return o == r })
+		v.services = slices.DeleteFunc(v.services, func(o wire.Ref) bool { return o == r })
 		if r[1] == '+' {
 			return []wire.Syscall{wire.AbandonExports{Refs: []wire.Ref{r}}}
 		}

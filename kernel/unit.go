@@ -134,7 +134,7 @@ func (t *tx) giveBack(v VatID, why capdata.Code) (done bool) {
 		switch {
 		case s == nil:
 			t.forgetAsked(k) // with the service the unit is gone
-		case p.state == unresolved && t.begun(k, p):
+		case p.state == unresolved && p.head == p.tail && t.begun(k, p):
 			t.cancelCall(k, s, why)
 		case p.state != unresolved && p.asked.unit != "":
 			a := p.asked
@@ -190,9 +190,10 @@ func (t *tx) unheard(m message) bool {
 	return (u == nil || m.inc <= u.deadInc) && t.onlyFor(m.from, m.result, p)
 }
 
-// onlyFor says that nobody but the memory of a vat knows of the result of its call.
+// onlyFor says that nobody but the memory of a vat knows of the result of its call, and perhaps messages that
+// were sent to it.
 func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
-	if p.ticket != "" || p.launch != "" || p.head != p.tail {
+	if p.ticket != "" || p.launch != "" {
 		return false
 	}
 	if slices.Contains(p.watched, v) && t.alive(v) { // the store of a dead vat waits for nothing
@@ -203,7 +204,10 @@ func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
 			return false
 		}
 	}
-	refs := uint64(0)
+	refs := p.tail - p.head
+	if p.drained && p.head != p.tail {
+		refs++ // what stands for them
+	}
 	if _, _, ok := t.vref(v, k); ok {
 		refs++
 	}

@@ -13,8 +13,9 @@ type UnitPlace struct {
 	// Tied says that it is the value of a promise of which only the memory of the vat knows that asked, and which
 	// that has not been told: should the memory be lost, the unit must go back.
 	Tied bool
-	// Asked is the channel from which it came, if that is known.
+	// Asked is the channel from which it came, and By the vat that asked, if that is known.
 	Asked KRef
+	By    VatID
 }
 
 // UnitPlaces finds the units of a simulation, which are texts that begin with "unit ".
@@ -36,7 +37,7 @@ func UnitPlaces(r storage.Reader) map[string][]UnitPlace {
 	d.each("b.", func(rest string, b []byte) {
 		k := KRef(rest)
 		p := d.t.promises.look(d.t, k)
-		place := UnitPlace{Promise: k, Asked: p.asked.service}
+		place := UnitPlace{Promise: k, Asked: p.asked.service, By: p.asked.vat}
 		place.Tied = p.asked.unit != "" && d.t.onlyFor(p.asked.vat, k, p)
 		note(d.t.value(k, p), place)
 	})

@@ -96,11 +96,10 @@ func TestUnitGoesBackThoughSubscribedTwice(t *testing.T) {
 
 func TestUnitIsNotGivenBackIfSomebodyElseMayHaveIt(t *testing.T) {
 	for name, words := range map[string]string{
-		"a store waits":          "send $in read -> p+1\nsubscribe p+1 stored\nresolve $r=null",
-		"another vat has it":     "send $in read -> p+1\nsubscribe p+1\nsend $b take p+1\nresolve $r=null",
-		"a value has it":         "send $in read -> p+1\nsubscribe p+1\nresolve $r=(p+1)",
-		"a host waits for it":    "send $in read -> $r",
-		"a message waits for it": "send $in read -> p+1\nsend p+1 parked -> p+2\nresolve $r=null",
+		"a store waits":       "send $in read -> p+1\nsubscribe p+1 stored\nresolve $r=null",
+		"another vat has it":  "send $in read -> p+1\nsubscribe p+1\nsend $b take p+1\nresolve $r=null",
+		"a value has it":      "send $in read -> p+1\nsubscribe p+1\nresolve $r=(p+1)",
+		"a host waits for it": "send $in read -> $r",
 	} {
 		w := reader(t)
 		w.goes("v1", words)
@@ -151,6 +150,38 @@ func TestUnitIsNotGivenBackIfALaunchHasIt(t *testing.T) {
 	}
 	w.forget("v1")
 	w.wantUnits("ko5")
+}
+
+// A message that only the lost memory has sent to it goes on, and so does the unit.
+func TestUnitGoesBackThoughMessagesWaitForIt(t *testing.T) {
+	words := "send $in accept -> p+1\nsend p+1 hello -> p+2\nsend p+1 hello2 -> $r"
+	accepted := func(w *world) {
+		w.complete("ko6", 0, "ko5", func(c *kernel.Completion) { c.Unit = "accept" })
+	}
+	for name, steps := range map[string][]func(*world){
+		"lost before it is read":          {func(w *world) { w.forget("v1") }, accepted},
+		"lost before they are delivered":  {accepted, func(w *world) { w.forget("v1") }},
+		"lost when they are half-way":     {accepted, func(w *world) { w.deliver("v2", "") }, func(w *world) { w.forget("v1") }},
+		"lost after they were delivered":  {accepted, func(w *world) { w.run(nil) }, func(w *world) { w.forget("v1") }},
+		"lost, but not its own yet to go": {func(w *world) { w.do(w.m.Restart("v1", true)) }, accepted, func(w *world) { w.run(nil) }},
+	} {
+		w := reader(t)
+		w.call("E1.go", "ko4", "go")
+		w.deliver("v1", words)
+		for _, step := range steps {
+			step(w)
+		}
+		w.run(nil)
+		if n := strings.Count(w.flush(), ".hello2("); n != 1 {
+			t.Errorf("%s: the message was delivered %d times", name, n)
+		}
+		if n := w.service("ko6").Units; n != 1 {
+			t.Errorf("%s: %d units are back", name, n)
+		}
+		if left := w.leftovers(); len(left) > 0 {
+			t.Errorf("%s: left %q", name, left)
+		}
+	}
 }
 
 // A unit is consumed with the commit that tells a vat, and by the first.
