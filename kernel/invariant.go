@@ -364,9 +364,22 @@ func (c *checker) services() {
 		}
 	}
 	c.scan("l.", func(rest string, _ []byte) {
-		_, k, _ := strings.Cut(rest, ".")
-		if _, ok := services[KRef(k)]; !ok {
+		sub, k, _ := strings.Cut(rest, ".")
+		if s, ok := services[KRef(k)]; !ok || s.sub != SubID(sub) {
 			c.bad("I15: l.%s is of no service object", rest)
+		}
+	})
+	for _, prefix := range []string{"i.", "a.", "j."} {
+		c.scan(prefix, func(rest string, _ []byte) {
+			k, _, _ := strings.Cut(rest, ".")
+			if _, ok := services[KRef(k)]; !ok {
+				c.bad("I15: %s%s is of no service object", prefix, rest)
+			}
+		})
+	}
+	c.scan("g.", func(name string, b []byte) {
+		if sub := c.t.sub(SubID(b)); sub == nil || sub.system != name || sub.state > subRunning {
+			c.bad("I15: the system subcluster %s is %s, which is not there under that name", name, b)
 		}
 	})
 	c.scan("n.", func(rest string, b []byte) {

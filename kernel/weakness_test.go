@@ -35,7 +35,7 @@ import (
 //	W-17  TestFailedLaunchLeavesNothing
 //	W-18  a new epoch keeps all names: testdata/tickets.txt
 //	W-19  TestAnswersHoldTheirReferences, TestRootsOfLiveVatsAreHeld
-//	W-20  no services in this issue
+//	W-20  TestKillAtEveryCommitOfServiceCalls, TestCallsBeginInTheOrderSent, testdata/service_*.txt
 //	W-21  TestVatThatCannotStartDisturbsNobody
 //	W-22  workers are the shell's
 //	W-23  TestKillAtEveryCommit

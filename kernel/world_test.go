@@ -29,6 +29,8 @@ type world struct {
 	crashAt int
 	// unchecked leaves the invariants to the test, for states too large to check after each commit.
 	unchecked bool
+	// endGlobals has leftovers end the service objects of the kernel too.
+	endGlobals bool
 	// after, if set, is called after each commit.
 	after func(kernel.Commit)
 }
@@ -443,6 +445,12 @@ func (w *world) leftovers() (keys []string) {
 	w.t.Helper()
 	for _, s := range must(w.m.Subclusters()) {
 		w.do(w.m.Terminate(s.ID))
+	}
+	w.run(nil)
+	for _, s := range must(w.m.Services()) { // those of the kernel
+		if w.endGlobals {
+			w.do(w.m.EndService(s.KRef))
+		}
 	}
 	w.run(nil)
 	for {
