@@ -64,7 +64,7 @@ func goes(w *world) {
 func interleavings() []interleaving {
 	two := []kernel.VatID{"v1", "v2"}
 	three := []kernel.VatID{"v1", "v2", "v3"}
-	return []interleaving{
+	return append(serviceInterleavings(), []interleaving{
 		{
 			name: "both send the same objects to the same vat", setup: goes, vats: two,
 			script: map[string]string{
@@ -215,7 +215,7 @@ func interleavings() []interleaving {
 				"v3.go": "send $a1 wait -> p+1\nsubscribe p+1\nresolve $r=null",
 			},
 		},
-	}
+	}...)
 }
 
 // unit is one thing that happens: a crank, or the other thing. Its end may be a death.

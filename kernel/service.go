@@ -435,7 +435,7 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 }
 
 // Emit sends a message on behalf of a service object, without a result, and changes the object's state. It
-// is refused if the object is gone.
+// is refused if the object is gone. A message that names what is gone is not sent.
 func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -444,7 +444,11 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 		return Commit{}, refuse(capdata.CodeServiceGone, "there is no service object %s", k)
 	}
 	s.state = state
-	if t.exists(target) == nil {
+	there := true
+	for _, ref := range append([]KRef{target}, methArgs.Slots...) {
+		there = there && t.exists(ref) == nil
+	}
+	if there {
 		t.route(message{target: target, methArgs: methArgs}, true)
 	}
 	return t.done(), nil
