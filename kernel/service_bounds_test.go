@@ -40,8 +40,16 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 			w.goes("v1", strings.ReplaceAll(repeat(1, promises, "resolve p+%d=$in"), "$in", w.kept["v1 in"]))
 			w.run(nil)
 			w.check()
-			if s := w.service("ko6"); s.Calls != promises*each || s.Queued != 0 {
-				t.Errorf("%d calls are begun, %d items queued", s.Calls, s.Queued)
+			begun := 0
+			for calls := w.outstanding("ko6"); len(calls) > 0; calls = w.outstanding("ko6") {
+				begun += len(calls)
+				for _, n := range calls {
+					w.complete("ko6", n, "done", nil)
+				}
+				w.run(nil)
+			}
+			if s := w.service("ko6"); begun != promises*each || s.Queued != 0 {
+				t.Errorf("%d calls were begun, %d items are queued", begun, s.Queued)
 			}
 			w.leftovers()
 			w.check()
@@ -62,7 +70,8 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 		}
 		w.run(nil)
 		w.check()
-		if s := w.service("ko6"); s.Calls != 989 || s.Queued != 0 {
+		// Those with large bodies are begun as far as there is room for them.
+		if s := w.service("ko6"); s.Calls+s.Queued != 989 || s.Queued > 12 {
 			t.Errorf("%d calls are begun, %d items queued", s.Calls, s.Queued)
 		}
 	})

@@ -71,7 +71,11 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 		w.do(w.m.Reload(kernel.SubID(args[0])))
 	case "reloads":
 		for _, r := range must(w.m.Reloads()) {
-			w.printf("%s", strings.TrimSpace("reload "+string(r.Sub)+" "+r.System))
+			line := strings.TrimSpace("reload " + string(r.Sub) + " " + r.System)
+			if !r.Gone {
+				line += ", not gone yet"
+			}
+			w.printf("%s", line)
 		}
 	case "dropreload":
 		w.do(w.m.DropReload(kernel.SubID(args[0]), "it was dropped"))
