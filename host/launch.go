@@ -244,6 +244,7 @@ func (k *Kernel) Terminate(ctx context.Context, id kernel.SubID) error {
 		}
 		k.whenGone(id, func() { done(struct{}{}, nil) })
 		k.apply(c)
+		k.cancelReload(id)
 	})
 	return err
 }

@@ -84,6 +84,16 @@ func (k *Kernel) reloadNext() {
 	}
 }
 
+// cancelReload gives up launching a subcluster again that somebody terminates meanwhile.
+func (k *Kernel) cancelReload(id kernel.SubID) {
+	c, err := k.machine.DropReload(id, "the subcluster was terminated")
+	k.input(c, err)
+	if r := k.reloads[id]; r != nil && !r.launching {
+		delete(k.reloads, id)
+		r.done(kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("subcluster %s was terminated meanwhile", id)})
+	}
+}
+
 // relaunch launches what is gone, with its processes and channels.
 func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
 	if k.reloads[m.Sub] != r || r.launching {

@@ -268,6 +268,10 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	if !found || k.services.calls[id] != nil {
 		return
 	}
+	if k.suspended[s.Sub] && !again {
+		k.complete(id, service.Reject(capdata.CodeServiceGone, "the system subcluster of %s is not declared in this run", s.Name), nil)
+		return
+	}
 	if k.services.bound[o.Service] == nil && !s.Ended {
 		k.bind(s)
 	}
