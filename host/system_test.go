@@ -278,3 +278,25 @@ func TestADamagedRecordOfASystemSubclusterFailsAtOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestASubclusterThatIsTerminatedWhileItIsLoadedAnewStaysAway(t *testing.T) {
+	mem := storage.NewMem()
+	k := start(t, mem, nil)
+	sub := launch(t, k, "hello")
+	begun, cancel := context.WithCancel(t.Context())
+	cancel() // so that it is begun, and not waited for
+	if _, err := k.Reload(begun, string(sub.ID)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("reload: %v", err)
+	}
+	if err := k.Terminate(t.Context(), sub.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) > 0 {
+			t.Errorf("got %+v, %v, want no subcluster", st.Subclusters, err)
+		}
+		k.end(t)
+		k = start(t, mem, nil)
+	}
+	k.end(t)
+}
