@@ -296,6 +296,9 @@ func TestASubclusterThatIsTerminatedWhileItIsLoadedAnewStaysAway(t *testing.T) {
 			t.Errorf("got %+v, %v, want no subcluster", st.Subclusters, err)
 		}
 		k.end(t)
+		if err := mem.Reopen(); err != nil {
+			t.Fatal(err)
+		}
 		k = start(t, mem, nil)
 	}
 	k.end(t)
