@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -83,33 +82,31 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 	if open := k.opts.Channels[c.Type]; open != nil {
 		return open(c, o)
 	}
-	dir := k.channelDir(o.Name)
-	if c.Type == cluster.ChannelSocket && c.Path == "" {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
+	dir := k.socketDir(o.Name)
+	if err := noteSocket(c, dir); err != nil {
+		return nil, err
 	}
 	ch, err := ioservice.Open(ioservice.ConfigOf(c), ioservice.Options{
 		Dir: dir, State: o.State, Commit: o.Commit, Stdin: k.opts.Stdin, Stdout: k.opts.Stdout,
 		Log: k.opts.Logger.Named("io").With("service", o.Name),
 	})
 	if err != nil {
-		_ = os.Remove(dir) // if nothing else is in it
+		forgetSocket(c, dir)
 		return nil, err
 	}
-	return &channel{ioservice.NewObject(ch), dir}, nil
+	return &channel{ioservice.NewObject(ch), func() { forgetSocket(c, dir) }}, nil
 }
 
-// channel removes the directory of its socket, with the last one in it.
+// channel is an object of which something has to be forgotten when it is closed.
 type channel struct {
 	*ioservice.Object
-	dir string
+	forget func()
 }
 
 // Close is part of io.Closer.
 func (c *channel) Close() error {
 	err := c.Object.Close()
-	_ = os.Remove(c.dir) // if nothing else is in it
+	c.forget()
 	return err
 }
 
@@ -117,18 +114,12 @@ func (c *channel) Close() error {
 func (k *Kernel) removeChannel(name string, config []byte) {
 	c, err := cluster.UnmarshalStoredChannel(config)
 	if err == nil {
-		err = ioservice.Remove(ioservice.ConfigOf(c), k.channelDir(name))
+		err = ioservice.Remove(ioservice.ConfigOf(c), k.socketDir(name))
 	}
 	if err != nil {
 		k.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
 	}
-	_ = os.Remove(k.channelDir(name)) // if nothing else is in it
-}
-
-// channelDir is the directory of the sockets of a subcluster, given the full name of one: io:s1:console.
-func (k *Kernel) channelDir(name string) string {
-	parts := strings.SplitN(name, ":", 3)
-	return filepath.Join(shortDir(k.opts.Dir, "io"), parts[1])
+	forgetSocket(c, k.socketDir(name))
 }
 
 // modules asks a worker program for its modules; the empty name is the stock one.

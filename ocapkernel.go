@@ -191,6 +191,7 @@ func New(o Options) (_ *Kernel, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() error { return workers.Close(context.Background()) })
+	k.sweepSockets()
 	k.host, err = host.Open(host.Config{
 		Store: store, Witness: storage.NewWitness(filepath.Join(o.Dir, "witness")), AcceptRollback: o.AcceptRollback, Paused: o.Paused,
 		Workers: workers, Logger: o.Logger, FreeBytes: func() (uint64, error) { return freeBytes(db) },

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,6 +101,9 @@ func TestLaunchAndTerminateWithKills(t *testing.T) {
 			s.cli("terminate", sub) // it may be about to go
 		}
 		s.leavesNothing(t)
+		if _, err := os.Lstat(filepath.Join(s.dir, "port.sock")); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("the socket is left: %v", err)
+		}
 	}
 	t.Logf("%v", outcomes)
 	s.works(t, s.launched(t, config), "tty")

@@ -270,3 +270,46 @@ func TestCallsOfOneChannelKeepTheirOrder(t *testing.T) {
 	}
 	s.empty(t, d, sub)
 }
+
+// What a kernel that was killed has left of channels that nobody knows any more is removed by the next one, at the
+// paths that configurations gave, too; what others have put there meanwhile is not.
+func TestSocketsOfSubclustersThatAreGoneAreSwept(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.run(t).stop() // makes the state
+	dir := filepath.Join(s.state, "io", "s7")
+	dead := func(path string) {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		_ = l.Close() // only its file is wanted
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dead(filepath.Join(dir, "own.sock"))
+	dead(filepath.Join(s.dir, "dead.sock"))
+	live, err := net.Listen("unix", filepath.Join(s.dir, "live.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	s.file(t, "file.sock", "mine")
+	for _, name := range []string{"dead", "live", "file", "absent"} {
+		if err := os.Symlink(filepath.Join(s.dir, name+".sock"), filepath.Join(dir, name+".sock")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := s.run(t)
+	if left := s.ioFiles(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	for name, there := range map[string]bool{"dead": false, "live": true, "file": true} {
+		if _, err := os.Lstat(filepath.Join(s.dir, name+".sock")); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.empty(t, d)
+}
