@@ -19,7 +19,7 @@ type Channel struct {
 	Direction Direction
 	// Unit is what one reading returns.
 	Unit Unit
-	// MaxUnitBytes bounds what is read or written at once.
+	// MaxUnitBytes bounds what is read at once.
 	MaxUnitBytes int
 	// WriteTime is how long a write may wait for a slow peer.
 	WriteTime time.Duration

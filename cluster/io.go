@@ -90,6 +90,8 @@ func useless(c Channel, field string) string {
 		return `nothing is written, as the direction is "in"`
 	case field == "maxUnit" && c.Unit == UnitChars && c.Direction == DirectionIn:
 		return "a character has at most 4 bytes"
+	case field == "maxUnit" && c.Direction == DirectionOut:
+		return `nothing is read, as the direction is "out"`
 	}
 	return ""
 }

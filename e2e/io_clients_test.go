@@ -207,7 +207,7 @@ func TestClientThatDoesNotReadMakesWriteReject(t *testing.T) {
 	s.asks(t, `"hello"`, sub, "tty", "read")
 	line := strings.Repeat("x", 99_999)
 	n := 0
-	at := time.Now()
+	var at time.Time
 	for {
 		at = time.Now()
 		answer := <-s.call(t, sub, "tty", "write", line)
