@@ -100,7 +100,7 @@ func TestThousandClientsInTurnLeaveNothing(t *testing.T) {
 	const first = 20
 	serve(first)
 	s.atRest(t, sub, first)
-	promises := s.promises(t, 1000)
+	promises := s.promises(t, 6*first)
 	descriptors, err := d.descriptors()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestThousandClientsInTurnLeaveNothing(t *testing.T) {
 	})
 	s.must(t, "collect")
 	// The references to connections that are closed stay with the vat: docs/caveats.md, 35.
-	if now := s.promises(t, 10*n); now > promises+10 {
+	if now := s.promises(t, 6*n); now > promises+10 {
 		t.Errorf("the kernel knows %d promises, and knew %d", now, promises)
 	}
 	if v := s.vats(t)["server"]; v.Transcript != 0 {

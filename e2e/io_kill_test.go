@@ -284,7 +284,7 @@ func TestFileIsReadOnceWhateverIsKilled(t *testing.T) {
 				return nil
 			})
 		})
-		d = s.storm(t, r, d, 12, 2, s.progress(sub, "heard"), done)
+		d = s.storm(t, r, d, 8, 2, s.progress(sub, "heard"), done)
 		if err := ended(done); err != nil {
 			t.Error(err)
 		}
@@ -317,7 +317,7 @@ func TestFileIsWrittenAsTheVatIsTold(t *testing.T) {
 			return err
 		})
 	})
-	d = s.storm(t, r, d, 12, 2, s.progress(sub, "begun"), done)
+	d = s.storm(t, r, d, 8, 2, s.progress(sub, "begun"), done)
 	if err := ended(done); err != nil {
 		t.Fatal(err)
 	}

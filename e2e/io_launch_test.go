@@ -64,7 +64,7 @@ func TestLaunchAndTerminateWithKills(t *testing.T) {
 	d := s.run(t)
 	config := s.fixed(t, "port", "answer tty")
 	outcomes := map[string]int{}
-	for range envInt(t, "KILLS", 12) {
+	for range envInt(t, "KILLS", 8) {
 		launched := make(chan said, 1)
 		go func() { launched <- s.cli("launch", "--json", config) }()
 		pause(r, 150*time.Millisecond)
