@@ -40,8 +40,8 @@ func (r *Ref) UnmarshalJSON(text []byte) error {
 // Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the
 // answer. Arguments and answer are JSON, as docs/json.md says; a [Ref] passes a reference. A rejection is an
 // *[Error]. If ctx ends first, its error is returned, and the call goes on: it survives this program, only
-// its answer is lost. Who wants that too uses [Kernel.CallOnce]. What an answer refers to exists at least for 24
-// hours from then on.
+// its answer is lost. Who wants that too uses [Kernel.CallOnce]. What an answer refers to exists at least
+// for Options.KeepAnswers from then on.
 func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (json.RawMessage, error) {
 	a, err := k.call(ctx, control.NewID(), target, method, args)
 	if err != nil {
@@ -55,7 +55,7 @@ func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (
 
 // CallOnce is Call under an id, of at most 64 letters, digits, _ and -: however often a call is made
 // under its id, also by later runs of the program, it has one effect, and each time the same answer. An id is
-// remembered for 24 hours after the answer. Another call under the same id fails with [ErrConflict].
+// remembered for Options.KeepAnswers after the answer. Another call under the same id fails with [ErrConflict].
 func (k *Kernel) CallOnce(ctx context.Context, id, target, method string, args ...any) (json.RawMessage, error) {
 	a, err := k.call(ctx, id, target, method, args)
 	if err != nil {

@@ -35,6 +35,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
@@ -88,6 +89,10 @@ type Options struct {
 	// Worker is the worker program of vats whose configuration names none: a path, or [ThisProgram]. Empty is
 	// vatworker, beside this program.
 	Worker string
+	// MaxWorkers is the number of idle workers above which the least recently used are stopped; 200 if zero.
+	MaxWorkers int
+	// KeepAnswers is how long a call is remembered after its answer; 24 hours if zero.
+	KeepAnswers time.Duration
 	// Control has Run serve clients, such as the command kernel, on Dir.
 	Control bool
 	// Stdin and Stdout are what IO channels of the type console read and write. A channel that would need one
@@ -195,6 +200,7 @@ func New(o Options) (_ *Kernel, err error) {
 	k.host, err = host.Open(host.Config{
 		Store: store, Witness: storage.NewWitness(filepath.Join(o.Dir, "witness")), AcceptRollback: o.AcceptRollback, Paused: o.Paused,
 		Workers: workers, Logger: o.Logger, FreeBytes: func() (uint64, error) { return freeBytes(db) },
+		MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
 		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem,
 		CheckConfig: func(ctx context.Context, cfg *cluster.Config, err error) error { return k.check(false)(ctx, cfg, err) },
 	})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
@@ -309,4 +310,17 @@ func TestTheCommandKernelTalksToTheProgram(t *testing.T) {
 	}
 	run("stop")
 	k.end(t)
+}
+
+func TestACallIsForgottenWhenItsTimeIsOver(t *testing.T) {
+	o := &inOrder{}
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), KeepAnswers: time.Second, Services: map[string]ocapkernel.Service{"notes": {Object: o}}})
+	sub := k.ensure(t, `["notes"]`)
+	calls := 0
+	for o.check(1) == nil || calls == 0 { // again and again, until it is a new call
+		if _, err := k.CallOnce(t.Context(), "id", sub.ID, "ask", "notes", "note", []any{0}); err != nil {
+			t.Fatal(err)
+		}
+		calls++
+	}
 }
