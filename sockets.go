@@ -2,10 +2,12 @@ package ocapkernel
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/ioservice"
@@ -26,7 +28,10 @@ func noteSocket(c cluster.Channel, dir string) error {
 	if c.Type != cluster.ChannelSocket {
 		return nil
 	}
-	err := os.MkdirAll(dir, 0o700)
+	err := privateDir(filepath.Dir(dir))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
 	if err == nil && c.Path != "" {
 		err = os.Symlink(c.Path, filepath.Join(dir, c.Name+".sock"))
 	}
@@ -41,14 +46,40 @@ func forgetSocket(c cluster.Channel, dir string) {
 	if c.Path != "" {
 		_ = os.Remove(filepath.Join(dir, c.Name+".sock")) // only a socket with a path has one
 	}
-	_ = os.Remove(dir) // if nothing else is in it
+	removeEmpty(dir)
+}
+
+// removeEmpty removes the directory of a subcluster, and the one around it, if nothing is in them.
+func removeEmpty(dir string) {
+	if os.Remove(dir) == nil {
+		_ = os.Remove(filepath.Dir(dir)) // there may be others
+	}
+}
+
+// privateDir makes a directory that nobody else may enter. Its name may be in a directory that everybody writes
+// to, where somebody else can have made one of that name before.
+func privateDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; !info.IsDir() || int(owner) != os.Geteuid() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s is to be a directory of this user alone, and is %s of user %d: remove it", dir, info.Mode(), owner)
+	}
+	return nil
 }
 
 // sweepSockets removes what an earlier run has left, which was killed. The sockets of subclusters that are
 // there are made again.
 func (k *Kernel) sweepSockets() {
 	root := shortDir(k.opts.Dir, "io")
-	subs, _ := os.ReadDir(root) // mostly there is none
+	if info, err := os.Lstat(root); err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		return // mostly there is none; one that is not ours is found out when it is used
+	}
+	subs, _ := os.ReadDir(root)
 	for _, sub := range subs {
 		dir := filepath.Join(root, sub.Name())
 		entries, _ := os.ReadDir(dir) // what is no directory is not ours
@@ -63,7 +94,7 @@ func (k *Kernel) sweepSockets() {
 			}
 			_ = os.Remove(path) // if that fails, so does making it again, which says why
 		}
-		_ = os.Remove(dir) // if nothing else is in it
+		removeEmpty(dir)
 	}
 }
 

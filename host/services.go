@@ -83,6 +83,8 @@ type services struct {
 	cancel context.CancelFunc
 	bound  map[kernel.KRef]*binding
 	calls  map[callID]*running
+	// reopening are the objects that could not be made, and that a timer tries again for what waits for them.
+	reopening map[kernel.KRef]bool
 	// closing counts the objects of a subcluster that are being closed.
 	closing map[kernel.SubID]int
 	wg      sync.WaitGroup // of what opens and closes objects
@@ -98,6 +100,7 @@ type services struct {
 func (s *services) init() {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.bound, s.calls, s.closing = map[kernel.KRef]*binding{}, map[callID]*running{}, map[kernel.SubID]int{}
+	s.reopening = map[kernel.KRef]bool{}
 	s.replied = make(chan struct{}, 1)
 }
 
@@ -140,16 +143,22 @@ func (k *Kernel) resume() error {
 			k.input(c, err)
 			continue
 		}
-		k.bind(s)
-		calls, err := k.machine.Outstanding(s.KRef)
-		if err != nil {
-			return err
-		}
-		for _, o := range calls {
-			k.begin(o, true)
-		}
+		_ = k.bind(s) // it is tried again by the calls
+		k.resumeCalls(s.KRef)
 	}
 	return nil
+}
+
+// resumeCalls begins the calls again that an object is not performing, in their order.
+func (k *Kernel) resumeCalls(kref kernel.KRef) {
+	calls, err := k.machine.Outstanding(kref)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	for _, o := range calls {
+		k.begin(o, true)
+	}
 }
 
 // alive says whether a subcluster is there to stay; the kernel itself always is.
@@ -164,9 +173,9 @@ func (k *Kernel) alive(id kernel.SubID) bool {
 	return found && sub.State == "running"
 }
 
-// bind makes the object behind a service object, if this run can. An object that cannot be made now is tried
-// again when it is called.
-func (k *Kernel) bind(s kernel.Service) {
+// bind makes the object behind a service object, if this run can. An object that cannot be made now, because its
+// path or port is taken for a moment, say, is tried again when it is called.
+func (k *Kernel) bind(s kernel.Service) error {
 	var object service.Object
 	if s.Kind == kernel.GlobalKind {
 		object = k.registered()[s.Name].Object
@@ -174,12 +183,13 @@ func (k *Kernel) bind(s kernel.Service) {
 		var err error
 		if object, err = kind.Open(k.opening(s)); err != nil {
 			k.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
-			return
+			return err
 		}
 	}
 	if object != nil {
 		k.services.bound[s.KRef] = &binding{object, s.Sub}
 	}
+	return nil
 }
 
 func (k *Kernel) opening(s kernel.Service) Opening {
@@ -272,11 +282,16 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		k.complete(id, service.Reject(capdata.CodeServiceGone, "the system subcluster of %s is not declared in this run", s.Name), nil)
 		return
 	}
+	method := methodOf(o.MethArgs)
+	var unopened error
 	if k.services.bound[o.Service] == nil && !s.Ended {
-		k.bind(s)
+		unopened = k.bind(s)
+	}
+	if unopened != nil || k.services.reopening[o.Service] {
+		k.waitForObject(id, s, method, again, unopened)
+		return
 	}
 	b := k.services.bound[o.Service]
-	method := methodOf(o.MethArgs)
 	switch idempotent, ok := objectOf(b).(service.Idempotent); {
 	case b == nil && method == "close" && k.cfg.Kinds[s.Kind].Lost != "":
 		k.complete(id, service.Fulfil(capdata.Undefined{}), nil)
@@ -320,6 +335,32 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		}
 	}()
 	b.object.Begin(ctx, call, reply)
+}
+
+// reopenWait is how long it takes until an object is tried again that could not be made.
+const reopenWait = time.Second
+
+// waitForObject decides what becomes of a call whose object cannot be made now. What waits for input goes on
+// waiting, in its order; what is to be done now cannot be.
+func (k *Kernel) waitForObject(id callID, s kernel.Service, method string, again bool, why error) {
+	switch {
+	case method == "read" || method == "accept":
+		if !k.services.reopening[s.KRef] {
+			k.services.reopening[s.KRef] = true
+			k.after(reopenWait, func() {
+				delete(k.services.reopening, s.KRef)
+				if !k.stopping {
+					k.resumeCalls(s.KRef)
+				}
+			})
+		}
+	case again:
+		k.complete(id, k.goneReply(s, true), nil)
+	case why == nil:
+		k.complete(id, service.Fail(fmt.Errorf("%s could not be opened, and is tried again", s.Name)), nil)
+	default:
+		k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
+	}
 }
 
 func (id callID) String() string { return string(id.service) + "." + strconv.FormatUint(id.number, 10) }
@@ -404,7 +445,7 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 		}
 		x := used[i]
 		if exports[x].Object == nil {
-			k.bind(s)
+			_ = k.bind(s) // it is tried again by its calls
 			continue
 		}
 		k.services.bound[kref] = &binding{exports[x].Object, s.Sub}

@@ -36,6 +36,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -114,6 +115,11 @@ func New(cfg Config) (*Supervisor, error) {
 // makeRunDir leaves dir empty and private. It refuses a directory with anything in it that is not ours,
 // since it removes what it finds.
 func makeRunDir(dir string) error {
+	// Its name may be in a directory that everybody writes to.
+	info, err := os.Lstat(dir)
+	if err == nil && (!info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid()) {
+		return fmt.Errorf("run directory %s is not a directory of this user: remove it", dir)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("run directory: %w", err)

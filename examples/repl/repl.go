@@ -58,15 +58,22 @@ func (r *Repl) Answer(ctx context.Context, line vat.Outcome[*string]) {
 	case errors.Is(err, vat.ErrConnectionLost):
 	case err != nil:
 		r.write(ctx, "error: "+err.Error())
+		return
 	case text != nil:
 		r.Lines++
 		r.write(ctx, r.evaluate(ctx, *text))
+		return
 	}
 	r.read(ctx)
 }
 
-// write says something. If nobody is there to hear it, it is lost.
-func (r *Repl) write(ctx context.Context, text string) { vat.Send(ctx, r.Console, "write", text) }
+// write says something, and reads on when it was taken: so somebody who does not listen is not read either.
+func (r *Repl) write(ctx context.Context, text string) {
+	vat.When(ctx, vat.Send(ctx, r.Console, "write", text), r, "Written")
+}
+
+// Written reads on. If nobody was there to hear what was written, it is lost.
+func (r *Repl) Written(ctx context.Context, _ vat.Outcome[vat.None]) { r.read(ctx) }
 
 func (r *Repl) evaluate(ctx context.Context, line string) string {
 	words := strings.Fields(line)

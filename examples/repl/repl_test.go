@@ -37,6 +37,7 @@ func TestLines(t *testing.T) {
 					t.Errorf("%q: got %s, want %q", step.line, got, step.want)
 				}
 				write.Answer(`null`)
+				k.Run()
 				if n := k.Records("repl"); n != 0 {
 					t.Errorf("after %q the vat is not at rest: %d deliveries would be replayed", step.line, n)
 				}
@@ -52,6 +53,7 @@ func TestLines(t *testing.T) {
 			console.Call("read").Reject("channel console: a line is longer than 1048576 bytes")
 			k.Run()
 			console.Call("write").Answer(`null`)
+			k.Run()
 			console.Call("read").Reject("[KERNEL:SERVICE_GONE] the service is gone")
 			k.Run()
 			if n := len(console.Calls()); n != 0 {
