@@ -67,7 +67,7 @@ func TestVatUsesEachBuiltinService(t *testing.T) {
 		{"timer", "delay", `[1]`, `^1\d{12}$`},
 		{"timer", "now", `[]`, `^1\d{12}$`},
 		{"timer", "delay", `[-1]`, `!timer.delay: want a number of milliseconds from 0 to`},
-		{"timer", "repeat", `[1, 2]`, `!timer.repeat: want a number of milliseconds from 10 to`},
+		{"timer", "repeat", `[1, 2]`, `!timer.repeat: want a number of milliseconds from 100 to`},
 	} {
 		o := s.cli("send", l.ID, "do", fmt.Sprintf("%q", c.service), fmt.Sprintf("%q", c.method), c.args)
 		pattern, rejected := strings.CutPrefix(c.want, "!")
@@ -93,7 +93,7 @@ func TestTimerGoesOnThroughDeathOfKernel(t *testing.T) {
 	var l control.Launched
 	s.read(t, &l, "launch", s.file(t, "agent.json", `{"bootstrap": "agent",
 		"vats": {"agent": {"module": "test.agent", "worker": "bin/testworker"}}, "services": ["timer"]}`))
-	s.must(t, "send", l.ID, "repeat", "50")
+	s.must(t, "send", l.ID, "repeat", "100")
 	number := func(args ...string) (n int64) {
 		t.Helper()
 		text := s.must(t, args...)
