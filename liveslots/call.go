@@ -292,7 +292,7 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 	}
 	if len(args) != len(m.params) {
 		return value{}, nil, &Error{Name: "TypeError", Message: fmt.Sprintf("%s.%s: got %d arguments (%s), want %d: %s",
-			k.name, m.name, len(args), describeAll(args, c.slots), len(m.params), m.signature())}
+			k.name, m.name, len(args), capdata.DescribeAll(args, describer(c.slots)), len(m.params), m.signature())}
 	}
 	in := make([]reflect.Value, 0, len(args)+2)
 	in = append(in, h.self)
@@ -383,19 +383,4 @@ func (k *kind) noMethod(name string, when bool) error {
 		}
 	}
 	return &Error{Name: "TypeError", Message: fmt.Sprintf("%s has no method %.100q; it has %s", k.name, name, strings.Join(names, ", "))}
-}
-
-func describeAll(args, slots []any) string {
-	if len(args) == 0 {
-		return "none"
-	}
-	var list []string
-	for i, a := range args {
-		if i == 8 {
-			list = append(list, "…")
-			break
-		}
-		list = append(list, describe(a, slots))
-	}
-	return strings.Join(list, ", ")
 }

@@ -6,7 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
+
+	"ocapkernel.dev/capdata"
 )
 
 // A kind is what the vat knows of a struct type whose instances are objects.
@@ -141,7 +142,7 @@ func (c *codecs) fields(t reflect.Type, owner string, durable bool) []field {
 		}
 		name := tag
 		if name == "" {
-			name = lowerCamel(f.Name)
+			name = capdata.MethodName(f.Name)
 		}
 		if other, dup := seen[name]; dup {
 			c.problem("%s.%s and %s.%s are both called %q", owner, other, owner, f.Name, name)
@@ -172,7 +173,7 @@ func (c *codecs) methods(k *kind) {
 	pt := reflect.PointerTo(k.typ)
 	for i := range pt.NumMethod() {
 		gm := pt.Method(i)
-		m := &method{name: lowerCamel(gm.Name), fn: gm.Func}
+		m := &method{name: capdata.MethodName(gm.Name), fn: gm.Func}
 		where := k.name + "." + gm.Name
 		if other := k.methods[m.name]; other != nil {
 			c.problem("two methods of %s are called %q", k.name, m.name)
@@ -260,21 +261,6 @@ func (c *codecs) passable(t reflect.Type) (*codec, error) {
 		return nil, fmt.Errorf("a Map can only be a field of a durable object")
 	}
 	return c.of(t)
-}
-
-// lowerCamel is a Go name as it is called from outside: Deposit is deposit, ID is id, URLOf is urlOf.
-func lowerCamel(name string) string {
-	rs := []rune(name)
-	for i, r := range rs {
-		if !unicode.IsUpper(r) {
-			break
-		}
-		if i > 0 && i+1 < len(rs) && unicode.IsLower(rs[i+1]) {
-			break
-		}
-		rs[i] = unicode.ToLower(r)
-	}
-	return string(rs)
 }
 
 // typeName is a type as a vat author writes it.

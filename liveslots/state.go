@@ -345,7 +345,7 @@ func shapeOf(t reflect.Type, within []reflect.Type) string {
 				continue
 			}
 			if tag == "" {
-				tag = lowerCamel(f.Name)
+				tag = capdata.MethodName(f.Name)
 			}
 			fs = append(fs, tag+" "+shapeOf(f.Type, within))
 		}

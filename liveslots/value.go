@@ -196,41 +196,17 @@ func (v *Vat) takeSlots(refs []wire.Ref) []any {
 }
 
 // describe says in a few words what a value is, for error messages.
-func describe(tree any, slots []any) string {
-	switch x := tree.(type) {
-	case nil:
-		return "null"
-	case capdata.Undefined:
-		return "undefined"
-	case bool:
-		return fmt.Sprintf("boolean %v", x)
-	case float64:
-		return fmt.Sprintf("number %v", x)
-	case string:
-		if len(x) > 40 {
-			return fmt.Sprintf("string of %d bytes", len(x))
-		}
-		return fmt.Sprintf("string %q", x)
-	case []any:
-		return fmt.Sprintf("array of %d", len(x))
-	case *capdata.Record:
-		return "record"
-	case *capdata.Tagged:
-		return "tagged value"
-	case *capdata.Error:
-		return "error"
-	case capdata.Symbol:
-		return "symbol"
-	case capdata.Promise:
-		return "promise"
-	case capdata.Remotable:
-		if h, ok := slots[x.Slot].(*head); ok {
+func describe(tree any, slots []any) string { return capdata.Describe(tree, describer(slots)) }
+
+// describer says what references are of which slots are known.
+func describer(slots []any) func(capdata.Remotable) string {
+	return func(r capdata.Remotable) string {
+		if h, ok := slots[r.Slot].(*head); ok {
 			return "object " + h.kind.name
 		}
-		if x.Iface != "" {
-			return fmt.Sprintf("reference %q", x.Iface)
+		if r.Iface != "" {
+			return fmt.Sprintf("reference %q", r.Iface)
 		}
 		return "reference"
 	}
-	return "bigint"
 }

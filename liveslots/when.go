@@ -66,7 +66,7 @@ func (v *Vat) outcome(c *codec, x value, out reflect.Value) (pending *promise, e
 // it is any other type, it is called with the value; if p is rejected, so is the result.
 func When(ctx context.Context, p Promise, obj any, method string, args ...any) Promise {
 	v := running(ctx).v
-	c, err := v.when(p, obj, lowerCamel(method), args)
+	c, err := v.when(p, obj, capdata.MethodName(method), args)
 	if err != nil {
 		v.log.Error("a continuation was refused", "method", method, "err", err)
 		return Promise{rejectedPromise(fmt.Errorf("when %s: %w", method, err))}

@@ -7,9 +7,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/capdata"
 )
 
 // New makes an [Object] of a value with methods. Every exported method (or those that [Methods] names) can be
@@ -154,7 +155,7 @@ func newAdapter(v any, o options) (*adapter, error) {
 	all := map[string]string{}
 	for i := range rv.NumMethod() {
 		goName := rv.Type().Method(i).Name
-		name := lowerCamel(goName)
+		name := capdata.MethodName(goName)
 		if other, dup := all[name]; dup {
 			problems = append(problems, fmt.Errorf("%T: %s and %s are both called %q", v, other, goName, name))
 		}
@@ -197,19 +198,4 @@ func (a *adapter) Begin(ctx context.Context, c Call, reply func(Reply)) {
 	if !a.queue.add(func() { a.perform(ctx, c, reply) }) {
 		go reply(a.crowded()) // not in here: whoever begins a call may not be ready for its end
 	}
-}
-
-// lowerCamel is a Go name as callers use it; the same as in vats.
-func lowerCamel(name string) string {
-	rs := []rune(name)
-	for i, r := range rs {
-		if !unicode.IsUpper(r) {
-			break
-		}
-		if i > 0 && i+1 < len(rs) && unicode.IsLower(rs[i+1]) {
-			break
-		}
-		rs[i] = unicode.ToLower(r)
-	}
-	return string(rs)
 }

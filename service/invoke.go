@@ -95,7 +95,7 @@ func (m *method) arguments(args []any, slots []string) ([]reflect.Value, error) 
 		least--
 	}
 	if len(args) < least || len(args) > least && !m.variadic {
-		return nil, fmt.Errorf("got %d arguments (%s), want %s: %s", len(args), describeAll(args), m.count(), m.signature())
+		return nil, fmt.Errorf("got %d arguments (%s), want %s: %s", len(args), capdata.DescribeAll(args, nil), m.count(), m.signature())
 	}
 	in := make([]reflect.Value, len(args), len(args)+1)
 	for i, arg := range args {
@@ -118,7 +118,7 @@ func argument(t reflect.Type, arg any, slots []string) (reflect.Value, error) {
 	kind := t.Kind()
 	readsItself := reflect.PointerTo(t).Implements(typeUnmarshaler) || kind == reflect.Pointer && t.Implements(typeUnmarshaler)
 	form := capdata.ToJSON
-	mismatch := fmt.Errorf("got %s, want %s", describe(arg), sig(t))
+	mismatch := fmt.Errorf("got %s, want %s", capdata.Describe(arg, nil), sig(t))
 	if _, early := arg.(capdata.Promise); early {
 		mismatch = fmt.Errorf("got promise, want %s; await it before the call", sig(t))
 	}

@@ -167,56 +167,6 @@ func typeName(t reflect.Type) string {
 	return strings.NewReplacer("[]uint8", "[]byte", "interface {}", "any").Replace(t.String())
 }
 
-func describeAll(args []any) string {
-	if len(args) == 0 {
-		return "none"
-	}
-	var list []string
-	for i, a := range args {
-		if i == 8 {
-			list = append(list, "…")
-			break
-		}
-		list = append(list, describe(a))
-	}
-	return strings.Join(list, ", ")
-}
-
-// describe says in a few words what a value is.
-func describe(v any) string {
-	switch x := v.(type) {
-	case nil:
-		return "null"
-	case capdata.Undefined:
-		return "undefined"
-	case bool:
-		return fmt.Sprintf("boolean %v", x)
-	case float64:
-		return fmt.Sprintf("number %v", x)
-	case *big.Int:
-		return "bigint"
-	case string:
-		if len(x) > 40 {
-			return fmt.Sprintf("string of %d bytes", len(x))
-		}
-		return "string " + quote(x)
-	case []any:
-		return fmt.Sprintf("array of %d", len(x))
-	case *capdata.Record:
-		return "record"
-	case *capdata.Tagged:
-		return "tagged value"
-	case *capdata.Error:
-		return "error"
-	case capdata.Symbol:
-		return "symbol"
-	case capdata.Promise:
-		return "promise"
-	default:
-		return "reference"
-	}
-}
-
 // hasHalfPair says whether a string in a value holds half of a surrogate pair, which encoding/json would replace
 // in silence.
 func hasHalfPair(v any) bool {
