@@ -201,12 +201,14 @@ func TestChannelThatCannotBeMadeDoesNotStopTheKernel(t *testing.T) {
 	}
 	d = s.run(t)
 	s.works(t, good, "tty")
-	s.asks(t, "!SERVICE_GONE", sub, "tty", "read")
+	read := s.call(t, sub, "tty", "read") // waits
+	if got := <-s.call(t, sub, "tty", "write", "x"); !strings.Contains(got, "io:s1:tty c") || !strings.Contains(got, "opened") {
+		t.Errorf("a write got %s, want that the channel cannot be opened", got)
+	}
 	if !strings.Contains(s.log(t), "another process listens on "+path) {
 		t.Errorf("the log does not say why:\n%s", s.log(t))
 	}
 	_ = l.Close()
-	read := s.call(t, sub, "tty", "read")
 	eventually(t, func() error {
 		c, err := dialQuietly(path)
 		if err == nil {

@@ -83,8 +83,9 @@ type services struct {
 	cancel context.CancelFunc
 	bound  map[kernel.KRef]*binding
 	calls  map[callID]*running
-	// reopening are the objects that could not be made, and that a timer tries again for what waits for them.
-	reopening map[kernel.KRef]bool
+	// reopening are the objects that could not be made, and that a timer tries again for what waits for them; and
+	// how often it did.
+	reopening map[kernel.KRef]int
 	// closing counts the objects of a subcluster that are being closed.
 	closing map[kernel.SubID]int
 	wg      sync.WaitGroup // of what opens and closes objects
@@ -100,7 +101,7 @@ type services struct {
 func (s *services) init() {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.bound, s.calls, s.closing = map[kernel.KRef]*binding{}, map[callID]*running{}, map[kernel.SubID]int{}
-	s.reopening = map[kernel.KRef]bool{}
+	s.reopening = map[kernel.KRef]int{}
 	s.replied = make(chan struct{}, 1)
 }
 
@@ -144,20 +145,25 @@ func (k *Kernel) resume() error {
 			continue
 		}
 		_ = k.bind(s) // it is tried again by the calls
-		k.resumeCalls(s.KRef)
+		k.resumeCalls(s.KRef, func(string) bool { return true })
 	}
 	return nil
 }
 
-// resumeCalls begins the calls again that an object is not performing, in their order.
-func (k *Kernel) resumeCalls(kref kernel.KRef) {
+// waitsForInput says of a method that its calls wait for something from outside, and can do so again.
+func waitsForInput(method string) bool { return method == "read" || method == "accept" }
+
+// resumeCalls begins the calls of some methods again that an object is not performing, in their order.
+func (k *Kernel) resumeCalls(kref kernel.KRef, which func(method string) bool) {
 	calls, err := k.machine.Outstanding(kref)
 	if err != nil {
 		k.fail(err)
 		return
 	}
 	for _, o := range calls {
-		k.begin(o, true)
+		if which(methodOf(o.MethArgs)) {
+			k.begin(o, true)
+		}
 	}
 }
 
@@ -283,13 +289,18 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		return
 	}
 	method := methodOf(o.MethArgs)
-	var unopened error
 	if k.services.bound[o.Service] == nil && !s.Ended {
-		unopened = k.bind(s)
-	}
-	if unopened != nil || k.services.reopening[o.Service] {
-		k.waitForObject(id, s, method, again, unopened)
-		return
+		if k.services.reopening[o.Service] > 0 && waitsForInput(method) {
+			return // behind those that wait already
+		}
+		if err := k.bind(s); err != nil {
+			k.waitForObject(id, s, method, again, err)
+			return
+		}
+		if k.services.reopening[o.Service] > 0 {
+			delete(k.services.reopening, o.Service)
+			k.resumeCalls(o.Service, waitsForInput)
+		}
 	}
 	b := k.services.bound[o.Service]
 	switch idempotent, ok := objectOf(b).(service.Idempotent); {
@@ -299,7 +310,7 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		k.input(c, err)
 		return
 	case b == nil:
-		k.complete(id, k.goneReply(s, again && method != "read" && method != "accept"), nil)
+		k.complete(id, k.goneReply(s, again && !waitsForInput(method)), nil)
 		return
 	case again && (!ok || !idempotent.Idempotent(method)):
 		k.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
@@ -337,30 +348,37 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	b.object.Begin(ctx, call, reply)
 }
 
-// reopenWait is how long it takes until an object is tried again that could not be made.
-const reopenWait = time.Second
-
 // waitForObject decides what becomes of a call whose object cannot be made now. What waits for input goes on
 // waiting, in its order; what is to be done now cannot be.
 func (k *Kernel) waitForObject(id callID, s kernel.Service, method string, again bool, why error) {
 	switch {
-	case method == "read" || method == "accept":
-		if !k.services.reopening[s.KRef] {
-			k.services.reopening[s.KRef] = true
-			k.after(reopenWait, func() {
-				delete(k.services.reopening, s.KRef)
-				if !k.stopping {
-					k.resumeCalls(s.KRef)
-				}
-			})
-		}
+	case waitsForInput(method):
+		k.reopen(s.KRef, 1)
 	case again:
 		k.complete(id, k.goneReply(s, true), nil)
-	case why == nil:
-		k.complete(id, service.Fail(fmt.Errorf("%s could not be opened, and is tried again", s.Name)), nil)
 	default:
 		k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
 	}
+}
+
+// reopen tries to make an object for those that wait for it, with growing waits.
+func (k *Kernel) reopen(kref kernel.KRef, attempt int) {
+	k.services.reopening[kref] = attempt
+	k.after(wait(attempt+2), func() {
+		s, found, err := k.machine.Service(kref)
+		switch {
+		case err != nil:
+			k.fail(err)
+		case k.stopping || k.services.reopening[kref] != attempt:
+		case !found || s.Ended:
+			delete(k.services.reopening, kref)
+		case k.bind(s) != nil:
+			k.reopen(kref, attempt+1)
+		default:
+			delete(k.services.reopening, kref)
+			k.resumeCalls(kref, waitsForInput)
+		}
+	})
 }
 
 func (id callID) String() string { return string(id.service) + "." + strconv.FormatUint(id.number, 10) }

@@ -59,7 +59,7 @@ func TestAChannelThatCannotBeMadeAgainIsTriedUntilItCan(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	failures.Store(4) // at the start, by the vat's read, by the write, after a second
+	failures.Store(4) // at the start, by the vat's read, by the write, and once more
 	k = start(t, mem, channels)
 	a, err := send(t.Context(), k, "write", string(channel), "write", "hello")
 	if err != nil || !a.Rejected || !strings.Contains(a.Value.Body, "io:s1:console c") {
