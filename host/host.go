@@ -399,7 +399,11 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.Gone:
 			k.whenDurable(func() { k.subGone(e.Sub) })
 		case kernel.Invoke:
-			k.whenDurable(func() { k.invoke(e) })
+			if k.takesIn(e) {
+				k.invoke(e)
+			} else {
+				k.whenDurable(func() { k.invoke(e) })
+			}
 		case kernel.CancelCall:
 			k.cancelCall(e)
 		case kernel.EndService:

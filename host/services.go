@@ -273,6 +273,20 @@ func (k *Kernel) invoke(e kernel.Invoke) {
 	}
 }
 
+// takesIn says that a call may begin before it is durable: a kernel that dies has taken in nothing that it had
+// stored, and what it took from a connection is lost with that in any case.
+func (k *Kernel) takesIn(e kernel.Invoke) bool {
+	in, ok := objectOf(k.services.bound[e.Service]).(service.Input)
+	if !ok {
+		return false
+	}
+	o, found, err := k.machine.ServiceCall(e.Service, e.Call)
+	if err != nil {
+		k.fail(err)
+	}
+	return found && in.Input(methodOf(o.MethArgs))
+}
+
 // begin hands a call to its object. With again an earlier kernel has begun it.
 func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	s, found, err := k.machine.Service(o.Service)
