@@ -96,6 +96,7 @@ type Kernel struct {
 	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
 	working    bool           // the machine has work of its own
 	stopping   bool
+	finishing  bool // what is under way may end, and the calls that it made begin
 	diskFull   bool
 	fatal      error
 	workers    int                                   // live or starting
@@ -331,9 +332,12 @@ func (k *Kernel) close() error {
 // finishFlights gives cranks in flight a moment to end, and calls of services that must not be done twice, so that
 // a clean stop repeats nothing and leaves nothing in doubt.
 func (k *Kernel) finishFlights() {
+	k.finishing = true
+	defer func() { k.finishing = false }()
 	deadline := time.After(time.Second)
 	k.takeReplies()
-	for k.fatal == nil && k.inFlight()+k.onlyOnce() > 0 {
+	for k.fatal == nil && k.inFlight()+k.onlyOnce()+len(k.group.held)+len(k.group.sealedHeld) > 0 {
+		k.group.flush()
 		select {
 		case <-k.services.replied:
 			k.takeReplies()
@@ -344,7 +348,6 @@ func (k *Kernel) finishFlights() {
 		case <-deadline:
 			return
 		}
-		k.group.flush()
 	}
 }
 
@@ -399,11 +402,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.Gone:
 			k.whenDurable(func() { k.subGone(e.Sub) })
 		case kernel.Invoke:
-			if k.takesIn(e) {
-				k.invoke(e)
-			} else {
-				k.whenDurable(func() { k.invoke(e) })
-			}
+			k.whenDurable(func() { k.invoke(e) })
 		case kernel.CancelCall:
 			k.cancelCall(e)
 		case kernel.EndService:

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"ocapkernel.dev/cluster"
@@ -175,11 +176,12 @@ func (k *Kernel) openServices(id kernel.SubID) {
 		k.fail(err)
 		return
 	}
+	k.services.closing[id]++ // until they are bound, or closed again, nobody is told that the subcluster is gone
 	k.aside(func() {
 		objects := make([]service.Object, len(list))
 		failure := ""
 		for i, s := range list {
-			if objects[i], err = k.cfg.Kinds[s.Kind].Open(k.opening(s)); err != nil {
+			if objects[i], err = k.open(k.cfg.Kinds[s.Kind], s); err != nil {
 				failure = fmt.Sprintf("%s: %v", s.Name, err)
 				break
 			}
@@ -190,14 +192,20 @@ func (k *Kernel) openServices(id kernel.SubID) {
 				k.fail(err)
 			}
 			if failure != "" || k.stopping || !found || sub.State != "launching" {
-				for _, o := range objects {
-					k.closeExports([]service.Export{{Object: o}})
-				}
+				k.aside(func() {
+					for _, o := range objects {
+						if closer, ok := o.(io.Closer); ok {
+							_ = closer.Close() // nobody has seen it
+						}
+					}
+					k.services.later(func() { k.closed(id) })
+				})
 				if failure != "" && !k.stopping {
 					k.failLaunch(id, failure)
 				}
 				return
 			}
+			k.closed(id)
 			for i, s := range list {
 				k.services.bound[s.KRef] = &binding{objects[i], id}
 			}

@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 	"io"
+	"runtime/debug"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
@@ -109,6 +110,25 @@ func (k *Kernel) alive(id kernel.SubID) bool {
 	return found && sub.State == "running"
 }
 
+// open makes an object. What a program has registered may panic.
+func (k *Kernel) open(kind Kind, s kernel.Service) (o service.Object, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			k.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
+			o, err = nil, fmt.Errorf("it panicked: %v", p)
+		}
+	}()
+	return kind.Open(k.opening(s))
+}
+
+// closed says that an object of a subcluster, or all that were being made for it, is closed.
+func (k *Kernel) closed(id kernel.SubID) {
+	if k.services.closing[id]--; k.services.closing[id] == 0 {
+		delete(k.services.closing, id)
+		k.tellGone(id)
+	}
+}
+
 // bind makes the object behind a service object, if this run can. An object that cannot be made now, because its
 // path or port is taken for a moment, say, is tried again when it is called.
 func (k *Kernel) bind(s kernel.Service) error {
@@ -117,7 +137,7 @@ func (k *Kernel) bind(s kernel.Service) error {
 		object = k.registered()[s.Name].Object
 	} else if kind := k.cfg.Kinds[s.Kind]; kind.Open != nil {
 		var err error
-		if object, err = kind.Open(k.opening(s)); err != nil {
+		if object, err = k.open(kind, s); err != nil {
 			k.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
 			return err
 		}
@@ -243,10 +263,7 @@ func (k *Kernel) endService(e kernel.EndService) {
 			if err != nil {
 				k.log.Warn("service object did not close", "service", e.Name, "err", err)
 			}
-			if k.services.closing[e.Sub]--; k.services.closing[e.Sub] == 0 {
-				delete(k.services.closing, e.Sub)
-				k.tellGone(e.Sub)
-			}
+			k.closed(e.Sub)
 		})
 	})
 }

@@ -58,6 +58,7 @@ func (k *Kernel) reloadNext() {
 			k.log.Warn("system subcluster is no longer declared: it is not launched again", "name", m.System, "subcluster", m.Sub)
 			c, err := k.machine.DropReload(m.Sub, "it is no longer declared")
 			k.input(c, err)
+			k.forgetCall(callID{m.By, m.ByCall})
 			continue
 		case !m.Gone || k.diskFull:
 			continue // its end, or space on the disk, comes back here
@@ -86,8 +87,18 @@ func (k *Kernel) reloadNext() {
 
 // cancelReload gives up launching a subcluster again that somebody terminates meanwhile.
 func (k *Kernel) cancelReload(id kernel.SubID) {
-	c, err := k.machine.DropReload(id, "the subcluster was terminated")
-	k.input(c, err)
+	list, err := k.machine.Reloads()
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	for _, m := range list {
+		if m.Sub == id {
+			c, err := k.machine.DropReload(id, "the subcluster was terminated")
+			k.input(c, err)
+			k.forgetCall(callID{m.By, m.ByCall})
+		}
+	}
 	if r := k.reloads[id]; r != nil && !r.launching {
 		delete(k.reloads, id)
 		r.done(kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("subcluster %s was terminated meanwhile", id)})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,6 +97,11 @@ func (k *Kernel) aside(f func()) {
 	k.services.wg.Add(1)
 	go func() {
 		defer k.services.wg.Done()
+		defer func() { // what a program has registered may panic
+			if p := recover(); p != nil {
+				k.log.Error("service object panicked", "err", p, "stack", string(debug.Stack()))
+			}
+		}()
 		f()
 	}()
 }
@@ -115,23 +121,9 @@ func (k *Kernel) invoke(e kernel.Invoke) {
 		k.fail(err)
 		return
 	}
-	if found && !k.stopping { // else it was cancelled meanwhile, or is for the next kernel
+	if found && (!k.stopping || k.finishing) { // else it was cancelled meanwhile, or is for the next kernel
 		k.begin(o, false)
 	}
-}
-
-// takesIn says that a call may begin before it is durable: a kernel that dies has taken in nothing that it had
-// stored, and what it took from a connection is lost with that in any case.
-func (k *Kernel) takesIn(e kernel.Invoke) bool {
-	in, ok := objectOf(k.services.bound[e.Service]).(service.Input)
-	if !ok {
-		return false
-	}
-	o, found, err := k.machine.ServiceCall(e.Service, e.Call)
-	if err != nil {
-		k.fail(err)
-	}
-	return found && in.Input(methodOf(o.MethArgs))
 }
 
 // begin hands a call to its object. With again an earlier kernel has begun it.
@@ -302,6 +294,9 @@ func (k *Kernel) unitBack(kref kernel.KRef) {
 	slices.SortFunc(waiting, func(a, b callID) int { return int(int64(a.number) - int64(b.number)) })
 	for _, id := range waiting {
 		r := k.services.calls[id]
+		if r == nil {
+			continue // over meanwhile
+		}
 		c, taken, err := k.machine.TakeUnit(kref, id.number, r.method, nowMillis())
 		if err != nil {
 			k.fail(err)
@@ -359,7 +354,21 @@ func (k *Kernel) closeServices() {
 			k.aside(func() { _ = closer.Close() }) // the process ends
 		}
 	}
-	k.services.wg.Wait()
+	k.waitAside()
 	k.takeReplies() // what was opened and is not wanted any more is closed here
-	k.services.wg.Wait()
+	k.waitAside()
+}
+
+// waitAside waits for what was begun aside, but not for ever: a file system that hangs must not keep the process.
+func (k *Kernel) waitAside() {
+	done := make(chan struct{})
+	go func() {
+		k.services.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		k.log.Error("something that services do does not end: it is left behind")
+	}
 }

@@ -127,6 +127,10 @@ func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 	if same {
 		c, err := k.machine.Reconfigure(s.ID, ml)
 		k.input(c, err)
+		if err != nil { // one of its vats has ended, say
+			k.log.Error("system subcluster was not upgraded: kernel reload launches it anew", "name", d.Name, "subcluster", s.ID, "err", err)
+			return
+		}
 		k.log.Info("system subcluster upgraded: its vats go on from their stores", "name", d.Name, "subcluster", s.ID)
 		return
 	}

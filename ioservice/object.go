@@ -50,11 +50,6 @@ func (o *Object) Close() error {
 // Idempotent is part of [service.Idempotent]: what was read is consumed only when the kernel has stored it.
 func (o *Object) Idempotent(method string) bool { return method == "read" || method == "accept" }
 
-// Input is part of [service.Input]. A channel that connects when it is used is seen by the other end.
-func (o *Object) Input(method string) bool {
-	return o.Idempotent(method) && o.stream.cfg.Type != Network
-}
-
 // Where is the address of the channel: that on which it listens, or what its configuration names.
 func (o *Object) Where() string {
 	cfg := o.stream.cfg

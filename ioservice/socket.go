@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -149,10 +150,15 @@ func Remove(cfg Config, dir string) error {
 	return cfg.removeStale(path)
 }
 
+// listenTime bounds how long it is looked for the address of a name.
+const listenTime = 2 * time.Second
+
 // listenTCP makes a TCP listener.
 func listenTCP(cfg Config) (net.Listener, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", cfg.HostPort)
+	ctx, cancel := context.WithTimeout(context.Background(), listenTime)
+	defer cancel()
+	l, err := lc.Listen(ctx, "tcp", cfg.HostPort)
 	if err != nil {
 		return nil, cfg.fail(err, ": listen on %s: %v: use a free port of this machine", cfg.HostPort, err)
 	}

@@ -93,12 +93,7 @@ func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 		return false
 	}
 	t.answerCall(cfg.by, cfg.byCall, func() Completion { return launchFailure(why) })
-	cfg.reload, cfg.by, cfg.byCall = false, "", 0
-	if t.sub(s) == nil {
-		t.delete(keyConfig(s))
-	} else {
-		t.setConfig(s, cfg) // it goes with the subcluster
-	}
+	t.delete(keyConfig(s)) // the subcluster is gone, or going, and needs it no more
 	return true
 }
 

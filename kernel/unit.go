@@ -67,7 +67,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t := m.begin(now)
 	s := t.services.edit(t, k)
 	call := t.call(k, n)
-	if s == nil || call == nil || s.units == 0 || t.unheard(call.msg) {
+	if s == nil || t.gone(s) != "" || call == nil || s.units == 0 || t.unheard(call.msg) {
 		return Commit{}, false, nil
 	}
 	number, value, found := t.takeUnit(k, s, class)

@@ -107,14 +107,6 @@ type Idempotent interface {
 	Idempotent(method string) bool
 }
 
-// Input is implemented by objects of which some methods do nothing but take in what comes from outside, such as
-// the reads of a channel. Their calls begin at once, and not when what made them is durable: nobody outside can
-// see them.
-type Input interface {
-	// Input says whether a method is one of these. It is a constant of the object.
-	Input(method string) bool
-}
-
 // Bounds of a reply that the helpers of this package make. Beyond them it is a rejection with LIMIT.
 const (
 	// MaxResultBytes bounds the body of a result.
