@@ -117,9 +117,6 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 		services.Fields = append(services.Fields, capdata.Field{Name: ls.Name, Value: capdata.Remotable{Slot: len(roots), Iface: "Alleged: kernelService"}})
 		roots = append(roots, k)
 	}
-	if len(roots) > MaxSlots {
-		return "", Commit{}, refuse(capdata.CodeLimit, "%d vats, channels and services: bootstrap can be told of %d", len(roots), MaxSlots)
-	}
 	if l.System != "" {
 		t.set(keySystem(l.System), []byte(s))
 	}

@@ -168,15 +168,3 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 		}
 	})
 }
-
-func TestALaunchOfMoreThanBootstrapCanBeToldOfIsRefused(t *testing.T) {
-	w := newWorld(t)
-	l := kernel.Launch{Bootstrap: "a", Vats: []kernel.LaunchVat{{Name: "a"}}}
-	for i := range kernel.MaxSlots {
-		l.Services = append(l.Services, kernel.LaunchService{Name: fmt.Sprint("s", i), New: kernel.NewService{Kind: "k"}})
-	}
-	_, c, err := w.m.Launch(l)
-	if w.do(c, err) || !strings.Contains(w.flush(), "refused LIMIT: 1001 vats, channels and services") {
-		t.Error("a launch with 1001 references was not refused")
-	}
-}
