@@ -174,3 +174,10 @@ func (k *Kernel) CollectGarbage(ctx context.Context) error { return coded(k.host
 
 // ClearState is part of control.Backend.
 func (k *Kernel) ClearState(ctx context.Context) error { return coded(k.host.Reset(ctx)) }
+
+// Unregister takes a service away from this run, for good: what is pending is rejected with SERVICE_GONE, the context
+// of each call ends, and what comes later is rejected too. A service that a later run registers under the name is
+// another one. The error is NOT_FOUND if there is none.
+func (k *Kernel) Unregister(ctx context.Context, service string) error {
+	return coded(k.host.Unregister(ctx, service))
+}

@@ -1,6 +1,7 @@
 package ocapkernel_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -132,6 +133,36 @@ func TestAServiceThatThisRunHasNotIsGoneUntilOneHasItAgain(t *testing.T) {
 	}
 	if _, err := k.Call(t.Context(), sub.ID, "askKept", "meet"); !errors.Is(err, ocapkernel.ErrServiceGone) {
 		t.Errorf("an object that an earlier run exported: %v, want SERVICE_GONE", err)
+	}
+}
+
+func TestWhatIsPendingOfAServiceThatIsTakenAwayIsRejected(t *testing.T) {
+	lab := newLab()
+	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Services: lab.object(t)})
+	sub := k.ensure(t, `["lab"]`)
+	pending := make(chan error, 1)
+	go func() {
+		_, err := k.Call(t.Context(), sub.ID, "ask", "lab", "wait", []any{})
+		pending <- err
+	}()
+	<-lab.began
+	if err := k.Unregister(t.Context(), "lab"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-pending; !errors.Is(err, ocapkernel.ErrServiceGone) {
+		t.Errorf("a pending call: %v, want SERVICE_GONE", err)
+	}
+	if err := <-lab.ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the context of the call: %v, want that it was canceled", err)
+	}
+	if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{1}); !errors.Is(err, ocapkernel.ErrServiceGone) {
+		t.Errorf("a later call: %v, want SERVICE_GONE", err)
+	}
+	if err := k.Unregister(t.Context(), "lab"); !errors.Is(err, ocapkernel.ErrNotFound) {
+		t.Errorf("it was taken away before: %v, want NOT_FOUND", err)
+	}
+	if _, _, err := k.Launch(t.Context(), user(`["lab"]`)); !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("a launch with it: %v, want INVALID", err)
 	}
 }
 
