@@ -329,12 +329,15 @@ func (k *Kernel) close() error {
 	return errors.Join(err, k.cfg.Store.Close())
 }
 
+// flightTime is how long a stop in order waits for what is under way.
+const flightTime = 3 * time.Second
+
 // finishFlights gives cranks in flight a moment to end, and calls of services that must not be done twice, so that
 // a clean stop repeats nothing and leaves nothing in doubt.
 func (k *Kernel) finishFlights() {
 	k.finishing = true
 	defer func() { k.finishing = false }()
-	deadline := time.After(time.Second)
+	deadline := time.After(flightTime)
 	k.takeReplies()
 	for k.fatal == nil && k.inFlight()+k.onlyOnce()+len(k.group.held)+len(k.group.sealedHeld) > 0 {
 		k.group.flush()
