@@ -330,7 +330,7 @@ func (k *Kernel) close() error {
 }
 
 // flightTime is how long a stop in order waits for what is under way.
-const flightTime = 3 * time.Second
+const flightTime = time.Second
 
 // finishFlights gives cranks in flight a moment to end, and calls of services that must not be done twice, so that
 // a clean stop repeats nothing and leaves nothing in doubt.
@@ -342,6 +342,8 @@ func (k *Kernel) finishFlights() {
 	for k.fatal == nil && k.inFlight()+k.onlyOnce()+len(k.group.held)+len(k.group.sealedHeld) > 0 {
 		k.group.flush()
 		select {
+		case f := <-k.inbox: // who asks now hears at once that the kernel is stopping
+			k.guard(f)
 		case <-k.services.replied:
 			k.takeReplies()
 		case e := <-k.events:

@@ -96,10 +96,7 @@ func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
 		after = key
 		var p poisoned
 		p.decode(m.dec, key, b)
-		n := uint64(0)
-		for _, d := range []byte(key[len(prefix):]) {
-			n = n*10 + uint64(d-'0')
-		}
+		n := numberIn(key[len(prefix):])
 		out = append(out, Poison{
 			N: n, Vat: v, Target: p.msg.target, MethArgs: p.msg.methArgs,
 			Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,

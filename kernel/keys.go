@@ -97,6 +97,14 @@ const (
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }
 
+// numberIn reads the digits that num, or a key, has written.
+func numberIn(digits string) (n uint64) {
+	for _, d := range []byte(digits) {
+		n = n*10 + uint64(d-'0')
+	}
+	return n
+}
+
 func keyNext(x string) string              { return "next." + x }
 func keyVat(v VatID) string                { return "v." + string(v) }
 func keyRun(v VatID) string                { return "r." + string(v) }

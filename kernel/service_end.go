@@ -91,10 +91,7 @@ func (t *tx) removeService(w *work) (done bool) {
 				continue
 			}
 			w.after = key
-			n := uint64(0)
-			for _, d := range []byte(key[len(prefixServiceCalls(k)):]) {
-				n = n*10 + uint64(d-'0')
-			}
+			n := numberIn(key[len(prefixServiceCalls(k)):])
 			t.finishCall(k, s, n, t.call(k, n), Completion{Rejected: true, Value: why})
 		case endUnits:
 			key, b := t.next(prefixUnits(k), w.after)
@@ -195,10 +192,7 @@ func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
 		after = key
 		var c serviceCall
 		c.decode(m.dec, key, b)
-		n := uint64(0)
-		for _, d := range []byte(key[len(prefixServiceCalls(k)):]) {
-			n = n*10 + uint64(d-'0')
-		}
+		n := numberIn(key[len(prefixServiceCalls(k)):])
 		out = append(out, t.outstanding(k, n, &c))
 	}
 }

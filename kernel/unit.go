@@ -54,10 +54,7 @@ func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Da
 	}
 	t.delete(first)
 	s.units--
-	for _, d := range []byte(first[len(prefixUnits(k)):]) {
-		number = number*10 + uint64(d-'0')
-	}
-	return number, got.value, true
+	return numberIn(first[len(prefixUnits(k)):]), got.value, true
 }
 
 // TakeUnit ends a call that reads with the first unit of a class that was given back. taken is false if there
