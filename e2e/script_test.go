@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -86,7 +85,7 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 // gone waits until a process has ended, with all that it held: gone PID.
 func gone(ts *testscript.TestScript, neg bool, args []string) {
 	scripttest.Usage(ts, neg || len(args) != 1, "gone PID")
-	ts.Check(scripttest.Within(10*time.Second, func() error {
+	ts.Check(scripttest.Within(patience, func() error {
 		stat, err := os.ReadFile(filepath.Join("/proc", args[0], "stat"))
 		if err != nil {
 			return nil
@@ -106,7 +105,7 @@ func workers(ts *testscript.TestScript, neg bool, args []string) {
 	scripttest.Usage(ts, neg || len(args) != 1, "workers N")
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	ts.Check(scripttest.Within(10*time.Second, func() error {
+	ts.Check(scripttest.Within(patience, func() error {
 		if list := siteOf(ts).workers(); len(list) != want {
 			return fmt.Errorf("want %d workers, there are %+v", want, list)
 		}

@@ -136,7 +136,7 @@ func (s *site) workers() []process {
 func (s *site) close() error {
 	var errs []error
 	// Workers leave a moment after a kernel that was killed.
-	if err := scripttest.Within(5*time.Second, func() error { return none("processes", s.processes("")) }); err != nil {
+	if err := scripttest.Within(patience, func() error { return none("processes", s.processes("")) }); err != nil {
 		errs = append(errs, err)
 		for _, p := range s.processes("") {
 			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may be gone by now

@@ -240,7 +240,7 @@ func newHouse(t testing.TB, change ...func(*supervisor.Config)) *house {
 
 func (h *house) close() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := h.Close(ctx); err != nil {
 		h.t.Errorf("close: %v", err)
@@ -284,7 +284,7 @@ func want[E supervisor.Event](h *house) E {
 			h.t.Fatalf("got event %T %+v, want a %T\n%s", e, e, got, h.log)
 		}
 		return got
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		h.t.Fatalf("no event\n%s", h.log)
 	}
 	panic("not reached")
@@ -318,7 +318,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
 		if ok() {
 			return
 		}
