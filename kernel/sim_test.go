@@ -15,6 +15,7 @@ import (
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/wire/wiretest"
 )
 
 // sim drives a machine with random vats, deaths and host calls, and checks every invariant after every commit.
@@ -264,10 +265,12 @@ func (s *sim) step() bool {
 			delete(s.flights, v)
 			memory := s.vats[v].clone()
 			s.learnServices(memory, kernel.Named(c))
-			done := s.answer(memory, c.Deliver)
+			down := must(wiretest.Down(c.Deliver))
+			done := s.answer(memory, down)
 			if !s.calm && s.rng.IntN(12) == 0 {
 				number, hash := s.m.CommitNumber(), s.m.Hash()
-				_, err := s.m.Finish(c, s.hostile(memory, done), nil, s.now)
+				bad, frame := up(s.t, s.hostile(memory, done))
+				_, err := s.m.Finish(c, bad, frame, s.now)
 				var fault *kernel.Fault
 				if !errors.As(err, &fault) || s.m.CommitNumber() != number || s.m.Hash() != hash {
 					s.t.Fatalf("finish %s: got %v, want a fault that changes nothing", v, err)
@@ -276,7 +279,9 @@ func (s *sim) step() bool {
 				s.die(v, c.Incarnation, fault.Cause)
 				return true
 			}
-			commit, err := s.m.Finish(c, done, nil, s.now)
+			store := s.rows(v)
+			done, frame := up(s.t, done)
+			commit, err := s.m.Finish(c, done, frame, s.now)
 			if err != nil {
 				s.t.Fatalf("finish %s %+v\n%+v: %v\n%s", v, c.Deliver, done, err, strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
 			}
@@ -290,7 +295,7 @@ func (s *sim) step() bool {
 					s.got(r.Value.Body, string(names[r.Promise]))
 				}
 			}
-			memory.history = append(memory.history, exchange{c.Deliver, done})
+			memory.history = append(memory.history, exchange{down, done, store})
 			s.vats[v] = memory
 			s.services.knows[v] = memory.services
 			s.apply(commit)
@@ -370,12 +375,13 @@ func (s *sim) replay(v kernel.VatID) {
 	if n == 0 && (start.HighObject != memory.highO || start.HighPromise != memory.highP) {
 		s.t.Fatalf("%s starts with %+v, want %d and %d", v, start, memory.highO, memory.highP)
 	}
+	p := past{s.t, r}
 	next := 0 // of the deliveries handed out, some of them ahead of the answers
 	for i, x := range memory.history {
 		for next == i || s.rng.IntN(3) == 0 {
-			d, ready, err := r.Next()
-			if err != nil || (!ready && next == i) {
-				s.t.Fatalf("%s: ready %v, %v", v, ready, err)
+			d, ready := p.next()
+			if !ready && next == i {
+				s.t.Fatalf("%s: ready %v", v, ready)
 			}
 			if !ready {
 				break
@@ -386,11 +392,10 @@ func (s *sim) replay(v kernel.VatID) {
 			}
 			next++
 		}
-		frame, err := wire.AppendUp(nil, x.done)
-		if err != nil {
-			s.t.Fatal(err)
+		if got := p.rows(); got != x.store {
+			s.t.Fatalf("%s: before delivery %d of the span the store is %s, want %s", v, i, got, x.store)
 		}
-		if err := r.Answer(x.done, frame[wire.HeaderBytes:]); err != nil {
+		if err := p.answer(x.done); err != nil {
 			s.t.Fatalf("%s: %v", v, err)
 		}
 	}
@@ -398,6 +403,34 @@ func (s *sim) replay(v kernel.VatID) {
 		s.t.Fatalf("%s: the replay is not done", v)
 	}
 	s.up[v] = true
+}
+
+// simKeys are the keys of the store that vats of the simulation write.
+var simKeys = []string{"k0", "k1", "k2", "k3", "k4"}
+
+// rows is the store of a vat as its worker reads it: by key, those that are absent too, and in order.
+func (s *sim) rows(v kernel.VatID) string {
+	return storeText(func(key string) wire.Row {
+		return must(wiretest.Down(must(s.m.StoreGet(v, key))))
+	}, func(after string) wire.Row {
+		return must(wiretest.Down(must(s.m.StoreNext(v, "", after))))
+	})
+}
+
+// rows is the same of the store in a replay.
+func (p past) rows() string {
+	return storeText(p.get, func(after string) wire.Row { return p.after("", after) })
+}
+
+func storeText(get, next func(string) wire.Row) string {
+	var out strings.Builder
+	for _, key := range simKeys {
+		fmt.Fprintf(&out, "%+v ", get(key))
+	}
+	for row := next(""); row.Found; row = next(row.Key) {
+		fmt.Fprintf(&out, "%s=%q ", row.Key, row.Value)
+	}
+	return out.String()
 }
 
 func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {

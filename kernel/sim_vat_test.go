@@ -28,6 +28,7 @@ type simVat struct {
 type exchange struct {
 	deliver wire.Deliver
 	done    wire.Done
+	store   string // what it was before
 }
 
 func (s *simVat) clone() *simVat {
@@ -174,11 +175,11 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 				}
 			}
 		case 3:
-			key := "k" + strconv.Itoa(s.rng.IntN(5))
+			key := simKeys[s.rng.IntN(len(simKeys))]
 			if s.rng.IntN(3) == 0 {
 				out = append(out, wire.StoreDelete{Key: key})
 			} else {
-				out = append(out, wire.StoreSet{Key: key, Value: []byte("x")})
+				out = append(out, wire.StoreSet{Key: key, Value: fmt.Append(nil, "x", s.rng.IntN(9))[:s.rng.IntN(3)]})
 			}
 		}
 	}

@@ -417,14 +417,19 @@ func (r *Replay) row(key string, n uint64) ([]byte, bool) {
 	return value, found
 }
 
-func (r *Replay) former(key string, b []byte) ([]byte, bool) {
+// former decodes what a row was before the span first wrote it. Of a row that was absent the value is nil, as
+// everywhere: a frame cannot carry an absent row that has a value.
+func (r *Replay) former(key string, b []byte) (value []byte, existed bool) {
 	r.m.dec.open(key, b, 2)
-	existed := r.m.dec.bool()
-	value := r.m.dec.bytes()
-	if value == nil {
-		value = []byte{}
+	existed = r.m.dec.bool()
+	value = r.m.dec.bytes()
+	switch {
+	case !existed:
+		return nil, false
+	case value == nil:
+		return []byte{}, true
 	}
-	return value, existed
+	return value, true
 }
 
 // After reads the row after `after` among those that begin with prefix.

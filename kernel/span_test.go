@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,16 +42,6 @@ func lost(w *world) *kernel.Replay {
 	return r
 }
 
-// frame is an answer as it comes, without its header.
-func frame(t *testing.T, done wire.Done) []byte {
-	t.Helper()
-	f, err := wire.AppendUp(nil, done)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f[wire.HeaderBytes:]
-}
-
 // rows counts the rows of transcripts.
 func rows(w *world) (n int) {
 	for _, row := range w.mem.Snapshot() {
@@ -77,20 +68,22 @@ func TestReplayReadsTheStoreAsItWas(t *testing.T) {
 	all := func(r *kernel.Replay) string {
 		var out []string
 		for after := ""; ; {
-			row, err := r.After("", after)
-			if err != nil {
-				t.Fatal(err)
-			}
+			row := past{t, r}.after("", after)
 			if !row.Found {
-				return strings.Join(out, " ")
+				break
 			}
 			after = row.Key
-			get, err := r.Get(row.Key)
-			if err != nil || !get.Found || string(get.Value) != string(row.Value) {
-				t.Errorf("get %s is %+v, %v, next says %q", row.Key, get, err, row.Value)
+			if get := (past{t, r}).get(row.Key); !get.Found || string(get.Value) != string(row.Value) {
+				t.Errorf("get %s is %+v, next says %q", row.Key, get, row.Value)
 			}
 			out = append(out, row.Key+"="+string(row.Value))
 		}
+		for _, key := range []string{"a", "b", "c", "d", "e", "f"} {
+			if got, want := (past{t, r}).get(key).Found, slices.ContainsFunc(out, func(o string) bool { return o[:1] == key }); got != want {
+				t.Errorf("get %s says found: %t, next says %t", key, got, want)
+			}
+		}
+		return strings.Join(out, " ")
 	}
 	r := lost(w)
 	if r == nil || r.Records() != 3 {
@@ -98,15 +91,15 @@ func TestReplayReadsTheStoreAsItWas(t *testing.T) {
 	}
 	// All are handed out ahead of the first answer; each is done over the store as it was then.
 	for range 3 {
-		if _, ready, err := r.Next(); !ready || err != nil {
-			t.Fatal(ready, err)
+		if _, ready := (past{t, r}).next(); !ready {
+			t.Fatal("nothing to replay")
 		}
 	}
 	for i, want := range []string{"b=old c=old e=old", "a=new b=one c=old e=old", "a=new b=two d=new e=old"} {
 		if got := all(r); got != want {
 			t.Errorf("before delivery %d the store is %s, want %s", i, got, want)
 		}
-		if err := r.Answer(answers[i], frame(t, answers[i])); err != nil {
+		if err := (past{t, r}).answer(answers[i]); err != nil {
 			t.Error(err)
 		}
 	}
@@ -123,31 +116,31 @@ func TestAFrameTooLargeToKeepIsComparedByItsHash(t *testing.T) {
 	small := crank(w, "set k small", 1)
 	for _, same := range []bool{true, false} {
 		r := lost(w)
-		if _, ready, _ := r.Next(); !ready {
+		if _, ready := (past{t, r}).next(); !ready {
 			t.Fatal("nothing to replay")
 		}
-		if _, ready, _ := r.Next(); ready {
+		if _, ready := (past{t, r}).next(); ready {
 			t.Error("the next delivery is handed out although the effect of the first is not known")
 		}
 		if !same {
 			other := big
 			other.Outcome.Parked = 2
 			var d *kernel.Divergence
-			if err := r.Answer(other, frame(t, other)); !errors.As(err, &d) {
+			if err := (past{t, r}).answer(other); !errors.As(err, &d) {
 				t.Errorf("got %v, want a divergence", err)
 			}
 			continue
 		}
-		if err := r.Answer(big, frame(t, big)); err != nil {
+		if err := (past{t, r}).answer(big); err != nil {
 			t.Fatal(err)
 		}
-		if row, err := r.Get("k"); err != nil || len(row.Value) != 10_000 {
-			t.Errorf("got %d bytes, %v", len(row.Value), err)
+		if row := (past{t, r}).get("k"); len(row.Value) != 10_000 {
+			t.Errorf("got %d bytes", len(row.Value))
 		}
-		if _, ready, _ := r.Next(); !ready {
+		if _, ready := (past{t, r}).next(); !ready {
 			t.Error("the second delivery is not handed out")
 		}
-		if err := r.Answer(small, frame(t, small)); err != nil || !r.Done() {
+		if err := (past{t, r}).answer(small); err != nil || !r.Done() {
 			t.Error(err)
 		}
 	}
@@ -163,12 +156,10 @@ func TestDivergenceSaysWhere(t *testing.T) {
 		"set k v\nset k2 v2":    "recorded with outcome {Parked:1",
 	} {
 		r := lost(w)
-		if _, _, err := r.Next(); err != nil {
-			t.Fatal(err)
-		}
+		past{t, r}.next()
 		came := w.parse("v1", words)
 		came.Number = was.Number
-		err := r.Answer(came, frame(t, came))
+		err := (past{t, r}).answer(came)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", words, err, want)
 		}

@@ -11,6 +11,7 @@ import (
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/wire/wiretest"
 )
 
 // world is a machine over a store in memory, with the least that a shell must do around it: it makes
@@ -210,10 +211,11 @@ func (w *world) begin(v kernel.VatID) bool {
 				w.t.Fatal(err)
 			}
 			w.apply(c)
+			start = must(wiretest.Down(start))
 			w.printf("  worker %d of %s, names above o+%d p+%d", start.Incarnation, v, start.HighObject, start.HighPromise)
 		case s.Crank != nil:
 			w.flights[v] = s.Crank
-			w.printf("%s %s", v, deliveryText(s.Crank.Deliver))
+			w.printf("%s %s", v, deliveryText(must(wiretest.Down(s.Crank.Deliver))))
 			return true
 		default:
 			return false
@@ -229,7 +231,8 @@ func (w *world) finish(v kernel.VatID, done wire.Done) {
 		w.printf("%s has no crank in flight", v)
 		return
 	}
-	commit, err := w.m.Finish(c, done, nil, w.now)
+	done, frame := up(w.t, done)
+	commit, err := w.m.Finish(c, done, frame, w.now)
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		w.printf("fault of %v", err)
@@ -243,12 +246,79 @@ func (w *world) finish(v kernel.VatID, done wire.Done) {
 	w.apply(commit)
 }
 
+// up takes an answer over the wire, to what the kernel gets: the answer, and its frame.
+func up(t testing.TB, done wire.Done) (wire.Done, []byte) {
+	t.Helper()
+	done, frame, err := wiretest.Up(done, wire.Limits{FrameBytes: 64 << 20, Syscalls: 100_000}) // as a configuration may allow
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done, frame
+}
+
+// past reads a store as a worker does that is given its past.
+type past struct {
+	t testing.TB
+	r *kernel.Replay
+}
+
+func (p past) get(key string) wire.Row {
+	p.t.Helper()
+	ask, _, err := wiretest.Up(wire.Get{Key: key}, wire.Limits{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	row, err := p.r.Get(ask.Key)
+	return p.down(row, err)
+}
+
+func (p past) after(prefix, after string) wire.Row {
+	p.t.Helper()
+	ask, _, err := wiretest.Up(wire.Next{Prefix: prefix, After: after}, wire.Limits{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	row, err := p.r.After(ask.Prefix, ask.After)
+	return p.down(row, err)
+}
+
+func (p past) down(row wire.Row, err error) wire.Row {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if row, err = wiretest.Down(row); err != nil {
+		p.t.Fatal(err)
+	}
+	return row
+}
+
+// next takes the next delivery of a replay, and answer an answer to it, over the wire.
+func (p past) next() (d wire.Deliver, ready bool) {
+	p.t.Helper()
+	d, ready, err := p.r.Next()
+	if err == nil && ready {
+		d, err = wiretest.Down(d)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return d, ready
+}
+
+func (p past) answer(done wire.Done) error {
+	p.t.Helper()
+	done, frame := up(p.t, done)
+	return p.r.Answer(done, frame)
+}
+
 // try says what finish would say to an answer, and leaves everything as it was, the crank in flight.
 // A fault must have changed nothing by itself.
 func (w *world) try(v kernel.VatID, words string) string {
 	w.t.Helper()
 	number, hash := w.m.CommitNumber(), w.m.Hash()
-	c, err := w.m.Finish(w.flights[v], w.parse(v, words), nil, w.now)
+	done, frame := up(w.t, w.parse(v, words))
+	c, err := w.m.Finish(w.flights[v], done, frame, w.now)
 	var fault *kernel.Fault
 	switch {
 	case errors.As(err, &fault):

@@ -77,21 +77,30 @@ func (c *conn) setCrank(on bool) {
 	c.mu.crank = on
 }
 
-// finish sends the end of a crank. A crank that does not fit a frame ends as a fault, which names the
-// limit, where the frame itself would end the worker.
-func (c *conn) finish(done wire.Done) error {
+// finish sends the end of a crank.
+func (c *conn) finish(done wire.Done) (err error) {
+	if c.wbuf, err = AppendDone(c.wbuf[:0], done, wire.Start{MaxFrameBytes: c.maxFrameBytes, MaxSyscalls: c.maxSyscalls}); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+// AppendDone appends the frame that ends a crank, with its header, to buf. A crank that does not fit the limits of
+// start, or no frame at all, ends as a fault that names the limit: the frame itself would end the worker.
+func AppendDone(buf []byte, done wire.Done, start wire.Start) ([]byte, error) {
 	var err error
-	if n := len(done.Syscalls); c.maxSyscalls > 0 && n > c.maxSyscalls {
-		err = fmt.Errorf("crank makes %d syscalls, the limit is %d", n, c.maxSyscalls)
-	} else if c.wbuf, err = wire.AppendUp(c.wbuf[:0], done); err == nil {
-		if n := len(c.wbuf) - wire.HeaderBytes; c.maxFrameBytes > 0 && n > c.maxFrameBytes {
-			err = fmt.Errorf("crank makes a frame of %d bytes, the limit is %d", n, c.maxFrameBytes)
+	out := buf
+	if n := len(done.Syscalls); start.MaxSyscalls > 0 && n > start.MaxSyscalls {
+		err = fmt.Errorf("crank makes %d syscalls, the limit is %d", n, start.MaxSyscalls)
+	} else if out, err = wire.AppendUp(buf, done); err == nil {
+		if n := len(out) - len(buf) - wire.HeaderBytes; start.MaxFrameBytes > 0 && n > start.MaxFrameBytes {
+			err = fmt.Errorf("crank makes a frame of %d bytes, the limit is %d", n, start.MaxFrameBytes)
 		}
 	}
 	if err != nil {
-		return c.write(wire.Done{Number: done.Number, Outcome: wire.Outcome{Fault: clip(err.Error())}})
+		return wire.AppendUp(out[:len(buf)], wire.Done{Number: done.Number, Outcome: wire.Outcome{Fault: clip(err.Error())}})
 	}
-	return c.flush()
+	return out, nil
 }
 
 // Get is part of [Store].

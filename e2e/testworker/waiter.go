@@ -58,6 +58,7 @@ func (s *source) Count() int { return s.Last }
 type fickle struct {
 	vat.Durable
 	Source vat.Ref
+	Notes  vat.Map[string, int]
 }
 
 func newFickle() *fickle { return &fickle{} }
@@ -67,6 +68,19 @@ func (f *fickle) Bootstrap(vats map[string]vat.Ref) { f.Source = vats["source"] 
 
 // Peer returns the source.
 func (f *fickle) Peer() vat.Ref { return f.Source }
+
+// Note counts a name, which may be new to the store, and returns how often it was noted.
+func (f *fickle) Note(ctx context.Context, name string) (int, error) {
+	n, _ := f.Notes.Get(ctx, name)
+	return n + 1, f.Notes.Set(ctx, name, n+1)
+}
+
+// Strike makes a name as if it had never been noted, and says whether it had.
+func (f *fickle) Strike(ctx context.Context, name string) bool {
+	was := f.Notes.Has(ctx, name)
+	f.Notes.Delete(ctx, name)
+	return was
+}
 
 // Steady does the same each time.
 func (f *fickle) Steady(ctx context.Context) (int, error) { return f.ask(ctx, "steady") }

@@ -32,6 +32,7 @@ func Table() []Row {
 	return []Row{
 		{Package: "capdata", About: "Body and slots: smallcaps, msgpack, limits", NoLink: pure},
 		{Package: "wire", About: "Words of the kernel–vat boundary and their frames", Imports: []string{"capdata"}, NoLink: pure},
+		{Package: "wire/wiretest", About: "Frames as they arrive in another process, for tests that have one only", Imports: []string{"wire"}, NoLink: pure},
 		{Package: "storage", About: "Ordered keys and values: reader, store, layers, witness", NoLink: pure},
 		{Package: "storage/storagetest", About: "The suite that every store passes", Imports: []string{"storage"}, NoLink: pure},
 		{Package: "storage/badgerstore", About: "The durable store", Imports: []string{"storage"}, NoLink: []string{plugin, grpc, cobra}},
@@ -52,7 +53,7 @@ func Table() []Row {
 		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: worker},
 		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: worker},
 		{Package: "vat/attenuate", About: "Objects that stand for others, and forward less: caretaker, read-only, until, times", Imports: []string{"vat"}, NoLink: worker},
-		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "kernel", "storage", "worker", "wire", "capdata"}, NoLink: worker},
+		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "kernel", "storage", "worker", "wire", "wire/wiretest", "capdata"}, NoLink: worker},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata"}, NoLink: worker},
 		{Package: "statedir", About: "The state directory: who may use it, one kernel at a time, how it is wiped", Imports: []string{"control"}, NoLink: worker},

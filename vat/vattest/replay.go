@@ -43,10 +43,7 @@ func (k *Kernel) boot(v kernel.VatID) {
 		k.tb.Fatal(err)
 	}
 	s := &store{k.machine, v, past}
-	w, err := k.program.New(start, s, nil)
-	if err != nil {
-		k.tb.Fatalf("start of %s: %v", config.Name, err)
-	}
+	w := k.spawn(start, s)
 	k.workers[v] = w
 	r := &record{vat: v, start: start, before: &rows{values: map[string][]byte{}}}
 	for after := ""; ; {
@@ -69,12 +66,8 @@ func (k *Kernel) boot(v kernel.VatID) {
 		if !more {
 			break
 		}
-		done := w.Deliver(d)
-		frame, err := wire.AppendUp(nil, done)
-		if err != nil {
-			k.tb.Fatal(err)
-		}
-		if err := past.Answer(done, frame[wire.HeaderBytes:]); err != nil {
+		done, frame := w.deliver(d)
+		if err := past.Answer(done, frame); err != nil {
 			k.diverged(v, err)
 			return
 		}
@@ -97,33 +90,16 @@ func (k *Kernel) diverged(v kernel.VatID, err error) {
 	k.do(k.machine.Diverged(v, vat.Incarnation, err.Error()))
 }
 
-// crank has a worker do a crank. Both frames take the way over the wire.
+// crank has a worker do a crank.
 func (k *Kernel) crank(c *kernel.Crank) {
 	k.tb.Helper()
-	down, err := wire.AppendDown(nil, c.Deliver)
-	if err != nil {
-		k.tb.Fatalf("delivery to %s: %v", c.Vat, err)
-	}
-	f, err := wire.DecodeDown(down[wire.HeaderBytes:])
-	if err != nil {
-		k.tb.Fatalf("delivery to %s: %v", c.Vat, err)
-	}
-	done := k.workers[c.Vat].Deliver(f.(wire.Deliver))
-	up, err := wire.AppendUp(nil, done)
-	if err != nil {
-		k.tb.Fatalf("answer of %s: %v", c.Vat, err)
-	}
+	done, frame := k.workers[c.Vat].deliver(c.Deliver)
 	i := len(k.records) - 1
 	for k.records[i].vat != c.Vat {
 		i--
 	}
-	k.records[i].cranks = append(k.records[i].cranks, recorded{c.Deliver, up})
-	u, err := wire.DecodeUp(up[wire.HeaderBytes:], wire.Limits{})
-	if err != nil {
-		k.tb.Fatalf("answer of %s: %v", c.Vat, err)
-	}
-	done = u.(wire.Done)
-	commit, err := k.machine.Finish(c, done, up[wire.HeaderBytes:], k.now)
+	k.records[i].cranks = append(k.records[i].cranks, recorded{c.Deliver, frame})
+	commit, err := k.machine.Finish(c, done, frame, k.now)
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		if fault.Cause != kernel.CauseFault {
@@ -144,13 +120,13 @@ func (k *Kernel) crank(c *kernel.Crank) {
 // checkRest checks that vat and kernel agree whether something of the vat lives in memory only.
 func (k *Kernel) checkRest(v kernel.VatID) {
 	k.tb.Helper()
-	w, ok := k.workers[v].(interface{ AtRest() bool })
+	w := k.workers[v]
 	info, found, err := k.machine.Vat(v)
-	if !ok || !found || err != nil || info.Lost {
+	if w == nil || !found || err != nil || info.Lost {
 		return
 	}
-	if rest := info.Records == 0; rest != w.AtRest() {
-		k.tb.Errorf("vat %s: the kernel says that it is at rest: %t, and the vat itself: %t", info.Name, rest, w.AtRest())
+	if own, known := w.atRest(); known && own != (info.Records == 0) {
+		k.tb.Errorf("vat %s: the kernel says that it is at rest: %t, and the vat itself: %t", info.Name, !own, own)
 	}
 }
 
@@ -174,20 +150,13 @@ func (k *Kernel) check() {
 func (k *Kernel) replay(r *record) {
 	k.tb.Helper()
 	view, start := r.before.clone(), r.start
-	var w worker.Vat
-	defer func() { closeVat(w) }()
+	var w *process
+	defer func() { w.close() }()
 	for _, c := range r.cranks {
 		if w == nil {
-			var err error
-			if w, err = k.program.New(start, view, nil); err != nil {
-				k.tb.Fatal(err)
-			}
+			w = k.spawn(start, view)
 		}
-		done := w.Deliver(c.deliver)
-		frame, err := wire.AppendUp(nil, done)
-		if err != nil {
-			k.tb.Fatal(err)
-		}
+		done, frame := w.deliver(c.deliver)
 		if !bytes.Equal(frame, c.frame) {
 			k.tb.Errorf("vat %s does not do the same again in delivery %d (%T):\nfirst %q\nthen  %q", r.start.Name, c.deliver.Number, c.deliver.Delivery, c.frame, frame)
 			return
@@ -199,8 +168,8 @@ func (k *Kernel) replay(r *record) {
 		for _, s := range done.Syscalls {
 			start.HighObject, start.HighPromise = highest(s, start.HighObject, start.HighPromise)
 		}
-		if rest, ok := w.(interface{ AtRest() bool }); ok && rest.AtRest() {
-			closeVat(w)
+		if rest, _ := w.atRest(); rest {
+			w.close()
 			w = nil
 		}
 	}

@@ -20,7 +20,8 @@
 // more, a new one whenever the vat was at rest. The test fails if they do anything else. (If OnDivergence
 // is set, they are not.)
 //
-// There are no deadlines, and one crank follows the other.
+// There are no deadlines, and one crank follows the other. All that a vat is given, answers and reads is encoded,
+// validated and decoded on its way, as between two processes.
 //
 // # Services
 //
@@ -58,7 +59,7 @@ type Kernel struct {
 	machine *kernel.Machine
 	// woken are vats that may have work, in the order in which they get it.
 	woken   []kernel.VatID
-	workers map[kernel.VatID]worker.Vat
+	workers map[kernel.VatID]*process
 	records []*record
 	names   map[string]kernel.VatID
 	roots   map[string]kernel.KRef
@@ -87,7 +88,7 @@ func New(tb testing.TB, modules vat.Modules) *Kernel {
 	tb.Helper()
 	k := &Kernel{
 		tb: tb, mem: storage.NewMem(), now: 1_700_000_000_000,
-		workers: map[kernel.VatID]worker.Vat{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{},
+		workers: map[kernel.VatID]*process{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{},
 	}
 	k.load(modules)
 	m, first, err := kernel.Open(k.mem, k.mem.Limits(), epoch)
@@ -101,7 +102,7 @@ func New(tb testing.TB, modules vat.Modules) *Kernel {
 			k.check()
 		}
 		for _, w := range k.workers {
-			closeVat(w)
+			w.close()
 		}
 	})
 	return k
@@ -114,12 +115,6 @@ func (k *Kernel) load(modules vat.Modules) {
 		k.tb.Fatal(err)
 	}
 	k.program = p
-}
-
-func closeVat(w worker.Vat) {
-	if c, ok := w.(interface{ Close() }); ok {
-		c.Close()
-	}
 }
 
 // Launch starts vats and calls bootstrap on the root of the one that is named, as a launch of a cluster
@@ -194,7 +189,7 @@ func (k *Kernel) do(c kernel.Commit, err error) {
 
 func (k *Kernel) stop(v kernel.VatID) {
 	if w := k.workers[v]; w != nil {
-		closeVat(w)
+		w.close()
 		delete(k.workers, v)
 		k.parked[v] = 0
 	}
