@@ -41,24 +41,23 @@ func (s testStore) apply(syscalls []wire.Syscall) {
 }
 
 // started returns a vat after its first delivery. What it stores is forgotten but by the vat.
-func started(t testing.TB, constructor any, start wire.Start) *liveslots.Vat {
+func started(t testing.TB, constructor any, start wire.Start) *wired {
 	t.Helper()
 	return startWith(t, constructor, start, testStore{})
 }
 
-func startedOn(t testing.TB, constructor any, store testStore) *liveslots.Vat {
+func startedOn(t testing.TB, constructor any, store testStore) *wired {
 	t.Helper()
 	return startWith(t, constructor, wire.Start{}, store)
 }
 
-func startWith(t testing.TB, constructor any, start wire.Start, store testStore) *liveslots.Vat {
+func startWith(t testing.TB, constructor any, start wire.Start, store testStore) *wired {
 	t.Helper()
 	m, err := liveslots.Compile("m", constructor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := liveslots.New(m, start, store, nil)
-	t.Cleanup(v.Close)
+	v := newVat(t, m, start, store, nil)
 	d := v.Deliver(wire.Deliver{Number: 1, Delivery: wire.StartVat{}})
 	if d.Outcome.Fault != "" {
 		t.Fatal(d.Outcome.Fault)
@@ -169,7 +168,7 @@ func TestVatWithoutStateIsAFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := liveslots.New(m, wire.Start{}, testStore{}, nil)
+	v := newVat(t, m, wire.Start{}, testStore{}, nil)
 	d := v.Deliver(wire.Deliver{Number: 2, Delivery: message(t, "p-1", "notes")})
 	if want := "liveslots_test.Helper has no stored state for o+0"; d.Outcome.Fault != want {
 		t.Errorf("got %+v, want %s", d, want)

@@ -183,7 +183,7 @@ func TestStoredValuesHoldPromises(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v = liveslots.New(m, wire.Start{HighPromise: 100}, store, nil)
+			v = newVat(t, m, wire.Start{HighPromise: 100}, store, nil)
 			t.Cleanup(v.Close)
 		}
 		n++
@@ -306,7 +306,7 @@ func TestLogsOfReplayAreMarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Info, DisableTime: true})
-	v := liveslots.New(m, wire.Start{Replays: 2}, testStore{}, log)
+	v := newVat(t, m, wire.Start{Replays: 2}, testStore{}, log)
 	defer v.Close()
 	v.Deliver(wire.Deliver{Number: 1, Delivery: wire.StartVat{}})
 	for n := uint64(2); n <= 3; n++ {

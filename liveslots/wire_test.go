@@ -1,0 +1,78 @@
+package liveslots_test
+
+import (
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/liveslots"
+	"ocapkernel.dev/wire"
+	"ocapkernel.dev/wire/wiretest"
+)
+
+// wired is a vat behind the wire: what it is given, answers and reads has been encoded and decoded, as between two
+// processes. Only benchmarks go without.
+type wired struct {
+	*liveslots.Vat
+	t testing.TB
+}
+
+func newVat(t testing.TB, m *liveslots.Module, start wire.Start, store testStore, log hclog.Logger) *wired {
+	t.Helper()
+	start, err := wiretest.Down(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &wired{liveslots.New(m, start, wiredStore{store, t}, log), t}
+	t.Cleanup(v.Close)
+	return v
+}
+
+// Deliver has the vat do a delivery.
+func (w *wired) Deliver(d wire.Deliver) wire.Done {
+	w.t.Helper()
+	if _, bench := w.t.(*testing.B); bench {
+		return w.Vat.Deliver(d)
+	}
+	d, err := wiretest.Down(d)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	done := w.Vat.Deliver(d)
+	done.Number = d.Number
+	done, _, err = wiretest.Up(done, wire.Limits{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return done
+}
+
+// wiredStore is a store whose rows arrive in frames.
+type wiredStore struct {
+	testStore
+	t testing.TB
+}
+
+func (s wiredStore) Get(key string) ([]byte, bool, error) {
+	value, found, err := s.testStore.Get(key)
+	if err != nil {
+		return nil, false, err
+	}
+	row, err := wiretest.Down(wire.Row{Key: key, Value: value, Found: found})
+	if err != nil {
+		s.t.Error(err)
+	}
+	return row.Value, row.Found, err
+}
+
+func (s wiredStore) Next(prefix, after string) (string, []byte, bool, error) {
+	key, value, found, err := s.testStore.Next(prefix, after)
+	if err != nil {
+		return "", nil, false, err
+	}
+	row, err := wiretest.Down(wire.Row{Key: key, Value: value, Found: found})
+	if err != nil {
+		s.t.Error(err)
+	}
+	return row.Key, row.Value, row.Found, err
+}
