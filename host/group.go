@@ -12,6 +12,10 @@ import (
 // is released when it comes back. So the busier the kernel, the larger the groups. A group for which
 // nobody waits is left to grow for a moment: a promise, a queue item, a name that is born and dies in it
 // costs nothing then.
+//
+// A function that waits for durability is never called by the pipeline itself. The pipeline lists it as
+// released, and the loop calls it between two steps: so no step finds the world changed by a commit
+// of its own.
 type group struct {
 	k         *Kernel
 	work      chan sealedGroup
@@ -23,8 +27,9 @@ type group struct {
 	newest  uint64 // number of the newest commit applied
 	sealed  uint64 // number of the newest commit in the group being committed
 	durable uint64 // number of the newest durable commit
-	// held waits for the current group, sealedHeld for the one being committed.
-	held, sealedHeld []func()
+	// held waits for the current group, sealedHeld for the one being committed. released waits for
+	// nothing but the end of the step that the loop is in.
+	held, sealedHeld, released []func()
 }
 
 // growTime is how long a group for which nobody waits may grow. A kernel that dies forgets no more.
@@ -82,7 +87,7 @@ func (g *group) flush() {
 	g.work <- sealedGroup{writes, g.sealed}
 }
 
-// release takes the committer's answer and lets go what waited for it.
+// release takes the committer's answer. What waited for it is called when the present step has ended.
 func (g *group) release(err error) {
 	g.busy = false
 	if err != nil {
@@ -91,21 +96,40 @@ func (g *group) release(err error) {
 	}
 	g.k.layers.Committed()
 	g.durable = g.sealed
-	held := g.sealedHeld
+	g.released = append(g.released, g.sealedHeld...)
 	g.sealedHeld = nil
-	for _, f := range held {
-		f()
-	}
 }
 
-// bound keeps the current group below what one transaction of the store takes: a crank is at most half
-// of it, so that a group is closed beyond the other half. If the committer is busy the loop waits for it.
+// admit makes room for a commit that is about to be applied: a group never grows above what one
+// transaction of the store takes, whatever the commits in it are. If the committer is busy the loop waits for it.
+func (g *group) admit(writes []storage.Write) {
+	rows, bytes := g.k.layers.Size()
+	if rows == 0 {
+		return // no group is smaller than one commit
+	}
+	limits := g.k.cfg.Store.Limits()
+	rows += len(writes)
+	for _, w := range writes {
+		bytes += w.Size()
+	}
+	if rows <= limits.Rows && bytes <= limits.Bytes {
+		return
+	}
+	g.handOver()
+}
+
+// bound closes a group that has grown beyond half of a transaction, so that the next crank, which may be as
+// large as the other half, need not wait.
 func (g *group) bound() {
 	rows, bytes := g.k.layers.Size()
 	limits := g.k.cfg.Store.Limits()
-	if rows < limits.Rows/2 && bytes < limits.Bytes/2 {
-		return
+	if rows >= limits.Rows/2 || bytes >= limits.Bytes/2 {
+		g.handOver()
 	}
+}
+
+// handOver seals the current group, waiting for the committer if that is busy.
+func (g *group) handOver() {
 	if g.busy {
 		g.release(<-g.committed)
 	}
@@ -113,18 +137,17 @@ func (g *group) bound() {
 	g.flush()
 }
 
-// flushAll makes everything applied durable.
+// flushAll makes everything applied durable, and calls what waits for that. The loop has ended.
 func (g *group) flushAll() {
-	for g.k.fatal == nil {
-		if g.busy {
-			g.release(<-g.committed)
-		}
-		g.due = true
-		g.flush()
-		if !g.busy {
-			return
-		}
+	for g.k.fatal == nil && (g.busy || len(g.held)+len(g.released) > 0 || !g.empty()) {
+		g.k.guard(g.handOver)
 	}
+}
+
+// empty reports whether nothing is applied that was not handed over.
+func (g *group) empty() bool {
+	rows, _ := g.k.layers.Size()
+	return rows == 0
 }
 
 // stop ends the committer.
@@ -134,7 +157,8 @@ func (g *group) stop() {
 	}
 }
 
-// whenDurable runs f in the loop once everything applied so far is durable.
+// whenDurable has the loop call f once everything applied so far is durable, and never before the present
+// step has ended.
 func (k *Kernel) whenDurable(f func()) {
 	g := &k.group
 	rows, _ := k.layers.Size()
@@ -144,9 +168,12 @@ func (k *Kernel) whenDurable(f func()) {
 	case g.busy:
 		g.sealedHeld = append(g.sealedHeld, f)
 	default:
-		f()
+		k.soon(f)
 	}
 }
+
+// soon has the loop call f when the present step has ended, before the next one.
+func (k *Kernel) soon(f func()) { k.group.released = append(k.group.released, f) }
 
 // checkDisk compares the free space with the reserve. Badger writes into sparse maps, where a full disk
 // is a SIGBUS: it must not come to that.
@@ -166,7 +193,7 @@ func (k *Kernel) checkDisk() {
 	}
 	if !full && k.diskFull {
 		k.log.Info("there is space on the disk again", "freeBytes", free)
-		defer k.reloadNext() // which had to wait
+		k.soon(k.reloadNext) // which had to wait
 	}
 	k.diskFull = full
 }

@@ -8,6 +8,11 @@
 // machine, which is visible to the machine at once and durable with its group. Deliveries to workers do
 // not wait for that: they die with the kernel, together with what they depended on. All other outputs do.
 //
+// Handling one thing is a step of the loop. No held function runs within a step: what waited for a commit to be
+// durable, or for the end of something else, is called between two steps. Nothing that may block is called
+// in the loop, but the group that is full, which waits for the disk: what opens, closes or looks up does so beside
+// the loop, and its result is a step of its own.
+//
 // # Concurrency
 //
 // Exported methods may be called from any goroutine. A context ends waiting; what was begun goes on.
@@ -24,6 +29,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -91,6 +97,9 @@ type Kernel struct {
 	events chan supervisor.Event
 	done   chan struct{} // closed when the loop has ended
 
+	stopOnce sync.Once
+	stop     chan struct{} // closed by Stop
+
 	// Of the loop's goroutine only:
 	vats       map[kernel.VatID]*vat
 	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
@@ -140,7 +149,7 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k := &Kernel{
 		cfg: cfg, log: cfg.Logger.Named("host"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
-		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}),
+		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}), stop: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
@@ -151,7 +160,9 @@ func Open(cfg Config) (*Kernel, error) {
 	if err := k.registerFacet(); err != nil {
 		return nil, err
 	}
+	go k.group.run() // a state with many vats is recovered in more than one group
 	if err := k.recover(); err != nil {
+		k.group.stop()
 		return nil, err
 	}
 	return k, nil
@@ -232,7 +243,6 @@ func nowMillis() int64 { return time.Now().UnixMilli() }
 // It is called once.
 func (k *Kernel) Run(ctx context.Context) error {
 	defer close(k.done)
-	go k.group.run()
 	k.guard(k.expire)
 	if !k.cfg.Paused {
 		k.guard(k.resumeReset)
@@ -244,6 +254,8 @@ func (k *Kernel) Run(ctx context.Context) error {
 		k.guard(k.group.flush)
 		select {
 		case <-ctx.Done():
+			k.stopping = true
+		case <-k.stop:
 			k.stopping = true
 		case f := <-k.inbox:
 			k.guard(f)
@@ -288,9 +300,20 @@ func (k *Kernel) more() <-chan struct{} {
 	return nil
 }
 
-// guard runs a step of the loop. A broken invariant stops the kernel before anything more is committed;
-// it must not end in a stack trace alone, since the workers are to be stopped.
+// guard runs a step of the loop, and then, each as a step of its own, what it has released. Only the loop itself
+// calls it, never a step.
 func (k *Kernel) guard(step func()) {
+	k.attempt(step)
+	for k.fatal == nil && len(k.group.released) > 0 {
+		f := k.group.released[0]
+		k.group.released = k.group.released[1:]
+		k.attempt(f)
+	}
+}
+
+// attempt runs a step. A broken invariant stops the kernel before anything more is committed; it must not end
+// in a stack trace alone, since the workers are to be stopped.
+func (k *Kernel) attempt(step func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
@@ -366,7 +389,7 @@ func (k *Kernel) inFlight() (n int) {
 }
 
 // Stop makes Run return. It may be called at any time, and returns at once.
-func (k *Kernel) Stop() { k.post(func() { k.stopping = true }) }
+func (k *Kernel) Stop() { k.stopOnce.Do(func() { close(k.stop) }) }
 
 // post hands a step to the loop, from a goroutine that is not the loop. It says whether the loop took it.
 func (k *Kernel) post(f func()) bool {
@@ -384,11 +407,13 @@ func (k *Kernel) after(d time.Duration, f func()) {
 }
 
 // apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
-// durable, but for those that stay inside this process.
+// durable, but for those that stay inside this process. It applies no other commit: what an effect leads to is a
+// step of its own.
 func (k *Kernel) apply(c kernel.Commit) {
 	if c.Number == 0 {
 		return
 	}
+	k.group.admit(c.Writes)
 	k.layers.Apply(c.Writes)
 	k.group.newest = c.Number
 	for _, e := range c.Trace {
@@ -413,7 +438,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.EndService:
 			k.whenDurable(func() { k.endService(e) })
 		case kernel.UnitBack:
-			k.unitBack(e.Service)
+			k.soon(func() { k.unitBack(e.Service) })
 		default:
 			panic(fmt.Sprintf("host: unknown effect %T", e))
 		}

@@ -257,7 +257,7 @@ func (k *Kernel) Terminate(ctx context.Context, id kernel.SubID) error {
 	return err
 }
 
-// whenGone calls f when nothing of a subcluster is left, durably, and no process of its vats.
+// whenGone has the loop call f when nothing of a subcluster is left, durably, and no process of its vats.
 func (k *Kernel) whenGone(id kernel.SubID, f func()) {
 	k.gone[id] = append(k.gone[id], f)
 	k.tellGone(id)
@@ -284,7 +284,7 @@ func (k *Kernel) tellGone(id kernel.SubID) {
 		}
 	}
 	for _, f := range k.gone[id] {
-		f()
+		k.soon(f)
 	}
 	delete(k.gone, id)
 	delete(k.buried, id)

@@ -1,0 +1,278 @@
+package host
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/supervisor"
+)
+
+// gated is a store whose commits wait for the test, and whose limits the test sets.
+type gated struct {
+	*storage.Mem
+	limits  storage.Limits
+	gate    chan struct{}
+	largest int // group so far, in bytes
+	done    chan struct{}
+}
+
+func (g *gated) Limits() storage.Limits { return g.limits }
+
+func (g *gated) Commit(w []storage.Write) error {
+	<-g.gate
+	bytes := 0
+	for _, row := range w {
+		bytes += row.Size()
+	}
+	g.largest = max(g.largest, bytes)
+	err := g.Mem.Commit(w)
+	g.done <- struct{}{}
+	return err
+}
+
+// still is a kernel whose loop is the test, with workers that cannot start.
+func still(t *testing.T, change func(*Config)) (*Kernel, *gated) {
+	t.Helper()
+	sup, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(t.TempDir(), "r"), StockProgram: "/there/is/no/such/program"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &gated{
+		Mem: storage.NewMem(), limits: storage.Limits{Rows: 90_000, Bytes: 8 << 20},
+		gate: make(chan struct{}, 1000), done: make(chan struct{}, 1000),
+	}
+	cfg := Config{Store: store, Workers: sup}
+	if change != nil {
+		change(&cfg)
+	}
+	k, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		close(store.gate)
+		_ = k.close() // of a kernel that was no whole one
+	})
+	return k, store
+}
+
+func launchIdle(t *testing.T, k *Kernel) (kernel.SubID, kernel.VatID) {
+	t.Helper()
+	cfg, err := cluster.MarshalStored(cluster.Vat{Name: "a", Module: "hello", Limits: cluster.DefaultLimits()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, c, err := k.machine.Launch(kernel.Launch{Bootstrap: "a", Vats: []kernel.LaunchVat{{Name: "a", Config: cfg, MaxQueue: 10, MaxRestarts: 5, MaxRecords: 10}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.guard(func() { k.apply(c) })
+	sub, _, err := k.machine.Subcluster(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, sub.Vats[0].Vat
+}
+
+// settleAll makes all that was applied durable.
+func settleAll(k *Kernel, store *gated) {
+	for range 100 {
+		store.gate <- struct{}{}
+	}
+	k.group.flushAll()
+	for len(store.gate) > 0 {
+		<-store.gate
+	}
+	for len(store.done) > 0 {
+		<-store.done
+	}
+}
+
+// underWay hands a group to the committer, for which f waits, and returns when it is committed and the loop has
+// not looked. The group that follows is almost full then: the next commit is one too many.
+func underWay(t *testing.T, k *Kernel, store *gated, f func()) {
+	t.Helper()
+	k.guard(func() {
+		c, err := k.machine.NewEpoch("another")
+		k.input(c, err)
+		k.whenDurable(f)
+		k.group.due = true
+		k.group.flush()
+	})
+	if !k.group.busy {
+		t.Fatal("the committer has no group")
+	}
+	store.gate <- struct{}{}
+	<-store.done
+	for range 100 {
+		store.gate <- struct{}{} // what follows need not wait
+	}
+	rows, _ := k.layers.Size()
+	store.limits.Rows = 2 * (rows + 1)
+}
+
+func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
+	var disk uint64 = 1 << 40
+	// Each case makes held ready in the middle of a step, at whose end it calls ended.
+	for name, run := range map[string]func(t *testing.T, k *Kernel, store *gated, held, ended func()){
+		"a group is full": func(t *testing.T, k *Kernel, store *gated, held, ended func()) {
+			underWay(t, k, store, held)
+			k.guard(func() {
+				c, err := k.machine.NewEpoch("third")
+				k.input(c, err)
+				ended()
+			})
+		},
+		"there is nothing to wait for": func(_ *testing.T, k *Kernel, _ *gated, held, ended func()) {
+			k.guard(func() { k.whenDurable(held); ended() })
+		},
+		"a subcluster is gone": func(t *testing.T, k *Kernel, store *gated, held, ended func()) {
+			s, _ := launchIdle(t, k)
+			k.guard(func() { k.failLaunch(s, "for the test") })
+			for k.working {
+				k.guard(k.pump)
+			}
+			settleAll(k, store)
+			k.buried[s] = true
+			k.guard(func() { k.whenGone(s, held); ended() })
+		},
+		"a unit of input comes back": func(t *testing.T, k *Kernel, _ *gated, held, ended func()) {
+			k.guard(func() {
+				k.apply(kernel.Commit{Number: k.group.newest, Effects: []kernel.Effect{kernel.UnitBack{Service: "ko9"}}})
+				k.soon(held)
+				ended()
+			})
+		},
+		"the disk has space again": func(t *testing.T, k *Kernel, _ *gated, held, ended func()) {
+			k.guard(func() {
+				disk = 0
+				k.checkDisk()
+				disk = 1 << 40
+				k.checkDisk()
+				if len(k.group.released) != 1 {
+					t.Errorf("%d functions wait for the end of the step, want the one that launches what had to wait", len(k.group.released))
+				}
+				k.soon(held)
+				ended()
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, store := still(t, func(c *Config) { c.FreeBytes = func() (uint64, error) { return disk, nil } })
+			settleAll(k, store)
+			var got []string
+			run(t, k, store, func() { got = append(got, "held") }, func() { got = append(got, "the step ends") })
+			if want := []string{"the step ends", "held"}; !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestWorkThatAHeldFunctionMakesIsNotForgotten(t *testing.T) {
+	k, store := still(t, nil)
+	s1, _ := launchIdle(t, k)
+	s2, _ := launchIdle(t, k)
+	settleAll(k, store)
+	k.guard(func() { k.failLaunch(s1, "for the test") })
+	slices := 0
+	for k.working {
+		c, more, err := k.machine.Work(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.guard(func() { k.apply(c) })
+		k.working = more
+		slices++
+	}
+	settleAll(k, store)
+	// Another one ends, but for its last slice, which fills the group.
+	s3, _ := launchIdle(t, k)
+	settleAll(k, store)
+	k.guard(func() { k.failLaunch(s3, "for the test") })
+	for range slices - 1 {
+		c, _, err := k.machine.Work(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.guard(func() { k.apply(c) })
+	}
+	settleAll(k, store)
+	underWay(t, k, store, func() {
+		c, err := k.machine.Terminate(s2)
+		k.input(c, err)
+	})
+	k.guard(k.pump)
+	if !k.working {
+		t.Errorf("the loop believes that there is no work, and %s is to be removed", s2)
+	}
+}
+
+func TestAVatThatEndsWhileItsWorkerStartsHasNone(t *testing.T) {
+	k, store := still(t, nil)
+	s1, v1 := launchIdle(t, k)
+	settleAll(k, store)
+	underWay(t, k, store, func() {
+		c, err := k.machine.Terminate(s1)
+		k.input(c, err)
+	})
+	var started *supervisor.Worker
+	k.guard(func() {
+		k.fail(k.start(k.vat(v1)))
+		started = k.vats[v1].worker
+	})
+	if started == nil {
+		t.Fatal("no worker was started")
+	}
+	if k.vats[v1].worker != nil || k.leaving[started] != s1 {
+		t.Errorf("the vat of a subcluster that has ended keeps its worker")
+	}
+	gone := false
+	k.guard(func() { k.whenGone(s1, func() { gone = true }) })
+	if gone {
+		t.Error("the subcluster is said to be gone while its worker is there")
+	}
+}
+
+// fill is a commit of some bytes, as a host call of that size makes.
+func fill(t *testing.T, k *Kernel, target kernel.KRef, id string, bytes int) {
+	t.Helper()
+	_, c, err := k.machine.Call(kernel.HostCall{
+		Ticket: k.machine.Epoch() + "." + id, Hash: id, Target: target, MethArgs: kernel.Data{Body: `#["` + strings.Repeat("x", bytes) + `",[]]`},
+	}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.guard(func() { k.apply(c) })
+}
+
+func TestNoGroupIsLargerThanATransactionWhateverItsCommitsAre(t *testing.T) {
+	for _, sizes := range [][]int{{300, 700}, {499, 900}, {1, 499, 400, 990}, slices.Repeat([]int{100, 800}, 4)} {
+		k, store := still(t, nil)
+		s, _ := launchIdle(t, k)
+		sub, _, err := k.machine.Subcluster(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settleAll(k, store)
+		store.limits.Bytes, store.largest = 1_000_000, 0
+		for range 100 {
+			store.gate <- struct{}{}
+		}
+		for i, kilobytes := range sizes {
+			fill(t, k, sub.Root, "t"+strings.Repeat("i", i), kilobytes*1000)
+		}
+		settleAll(k, store)
+		if store.largest > store.limits.Bytes {
+			t.Errorf("commits of %d kB made a group of %d bytes, above the transaction's %d", sizes, store.largest, store.limits.Bytes)
+		}
+		if k.fatal != nil {
+			t.Error(k.fatal)
+		}
+	}
+}
