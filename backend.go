@@ -61,14 +61,18 @@ func (k *Kernel) Status(ctx context.Context) (control.Status, error) {
 		out.State = control.DiskFull
 	}
 	for _, sub := range s.Subclusters {
-		out.Clusters = append(out.Clusters, subcluster(sub))
+		c := subcluster(sub)
+		if s.Suspended[sub.ID] && sub.State == kernel.SubRunning {
+			c.State = control.SubclusterSuspended
+		}
+		out.Clusters = append(out.Clusters, c)
 	}
 	out.Subclusters = len(out.Clusters)
 	return out, nil
 }
 
 func subcluster(s kernel.Subcluster) control.Subcluster {
-	out := control.Subcluster{ID: string(s.ID), Root: string(s.Root), Vats: map[string]string{}, Source: s.Source, Hash: s.Hash, System: s.System}
+	out := control.Subcluster{ID: string(s.ID), State: control.SubclusterState(s.State.String()), Root: string(s.Root), Vats: map[string]string{}, Source: s.Source, Hash: s.Hash, System: s.System}
 	for _, v := range s.Vats {
 		out.Vats[v.Name] = string(v.Vat)
 	}

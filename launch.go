@@ -40,41 +40,36 @@ func readRequest(path string) (LaunchRequest, error) {
 	return LaunchRequest{Path: path, Config: text}, err
 }
 
-// Ensure launches a cluster unless it is there already, launched under the same path by this run or an earlier
-// one. It is for programs that want, at each start, what the first one has launched. If it was launched with
-// another text it fails with [ErrConflict]; what runs is not touched.
+// Ensure launches a cluster unless it runs already, launched under the same path by this run or an earlier one, and
+// returns when it runs. It is for programs that want, at each start, what the first one has launched. A launch, a
+// reload or a removal of it that is under way is waited for: what a kernel that was killed had not finished is
+// never taken for a cluster that runs. If it was launched with another text, Ensure fails with [ErrConflict]; what
+// runs is not touched.
 func (k *Kernel) Ensure(ctx context.Context, r LaunchRequest) (Subcluster, error) {
+	e, err := k.EnsureLaunched(ctx, r)
+	return e.Subcluster, err
+}
+
+// Ensured is a subcluster that runs.
+type Ensured struct {
+	Subcluster Subcluster
+	// Launched says that it was launched for the caller; otherwise it ran before.
+	Launched bool
+	// Result is what its bootstrap method answered, whenever that was.
+	Result control.Data
+}
+
+// EnsureLaunched is Ensure, and tells whether the cluster ran before.
+func (k *Kernel) EnsureLaunched(ctx context.Context, r LaunchRequest) (Ensured, error) {
 	cfg, err := k.parse(ctx, r)
 	if err != nil {
-		return Subcluster{}, err
+		return Ensured{}, err
 	}
-	// One at a time: who comes second finds what the first has launched.
-	select {
-	case k.ensuring <- struct{}{}:
-		defer func() { <-k.ensuring }()
-	case <-ctx.Done():
-		return Subcluster{}, ctx.Err()
-	}
-	s, err := k.host.Status(ctx)
+	e, err := k.host.Ensure(ctx, cfg)
 	if err != nil {
-		return Subcluster{}, coded(err)
+		return Ensured{}, coded(err)
 	}
-	var other *Subcluster
-	for _, known := range s.Subclusters {
-		if known.State != "running" || known.System != "" || known.Source != cfg.Source {
-			continue
-		}
-		sub := subcluster(known)
-		if known.Hash == cfg.Hash {
-			return sub, nil
-		}
-		other = &sub
-	}
-	if other != nil {
-		return Subcluster{}, control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", cfg.Source, other.ID)
-	}
-	sub, err := k.host.Launch(ctx, cfg)
-	return subcluster(sub), coded(err)
+	return Ensured{subcluster(e.Subcluster), e.Launched, data(e.Subcluster.Result)}, nil
 }
 
 // parse reads and checks a configuration.

@@ -134,7 +134,6 @@ type Kernel struct {
 	lock     *statedir.Lock
 	listener *control.Listener
 	stopping atomic.Bool
-	ensuring chan struct{} // full while Ensure is at work
 }
 
 // New opens the state and recovers what was under way. Run is called next, in any case: it is what closes the
@@ -159,7 +158,7 @@ func New(o Options) (_ *Kernel, err error) {
 	if o.Worker, err = workerProgram(o.Worker); err != nil {
 		return nil, err
 	}
-	k := &Kernel{opts: o, ensuring: make(chan struct{}, 1)}
+	k := &Kernel{opts: o}
 	// What was opened is closed again, in reverse, unless all goes well.
 	var undo []func() error
 	defer func() {

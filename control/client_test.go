@@ -44,7 +44,7 @@ func TestClient(t *testing.T) {
 
 	sub := control.Subcluster{
 		ID: "s1", Root: "ko1", Vats: map[string]string{"root": "v1"}, Source: "/c.json",
-		Hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+		Hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", State: control.SubclusterRunning,
 	}
 	launched, err := client.Launch(ctx, control.LaunchRequest{Path: "/c.json", Config: []byte("{}")})
 	check(t, "launch", launched, err, control.Launched{Subcluster: sub, Result: json.RawMessage(`{"$ref":"ko1"}`)})

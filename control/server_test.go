@@ -113,11 +113,11 @@ func TestLines(t *testing.T) {
 		{"blank lines", "\n \r\n" + `{"jsonrpc":"2.0","id":1,"method":"version"}` + "\r", `{"jsonrpc":"2.0","id":1,"result":{"version":"v0","protocol":1}}`},
 		{
 			"launch of a text", `{"jsonrpc":"2.0","id":1,"method":"launchSubcluster","params":{"path":"/x/c.json","config":"{}"}}`,
-			`{"jsonrpc":"2.0","id":1,"result":{"subcluster":"s1","root":"ko1","vats":{"root":"v1"},"source":"/x/c.json","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","result":{"$ref":"ko1"}}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"subcluster":"s1","root":"ko1","vats":{"root":"v1"},"source":"/x/c.json","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","state":"running","result":{"$ref":"ko1"}}}`,
 		},
 		{
 			"launch of an object", `{"jsonrpc":"2.0","id":1,"method":"launchSubcluster","params":{"config":{}}}`,
-			`{"jsonrpc":"2.0","id":1,"result":{"subcluster":"s2","root":"ko2","vats":{"root":"v2"},"source":"","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","result":{"$ref":"ko2"}}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"subcluster":"s2","root":"ko2","vats":{"root":"v2"},"source":"","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","state":"running","result":{"$ref":"ko2"}}}`,
 		},
 		{
 			"launch of nothing", `{"jsonrpc":"2.0","id":1,"method":"launchSubcluster","params":{"config":7}}`,
@@ -211,7 +211,7 @@ func TestLines(t *testing.T) {
 		{"ping", `{"jsonrpc":"2.0","id":1,"method":"pingVat","params":{"id":"v1"}}`, `{"jsonrpc":"2.0","id":1,"result":"pong"}`},
 		{
 			"reload", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"s2"}}`,
-			`{"jsonrpc":"2.0","id":1,"result":{"subclusters":[{"subcluster":"s3","root":"ko3","vats":{"root":"v3"},"source":"","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"subclusters":[{"subcluster":"s3","root":"ko3","vats":{"root":"v3"},"source":"","hash":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","state":"running"}]}}`,
 		},
 		{
 			"bad reload", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"a/b"}}`,

@@ -39,16 +39,19 @@ type Service struct {
 	Queued  int `json:"queued"`
 }
 
+// SystemState is what a system subcluster is doing.
+type SystemState string
+
 // The states of a system subcluster: a closed set.
 const (
 	// SystemRunning: its vats are there.
-	SystemRunning = "running"
-	// SystemLaunching: its bootstrap method has not answered yet.
-	SystemLaunching = "launching"
+	SystemRunning SystemState = "running"
+	// SystemLaunching: its bootstrap method has not answered yet, or its turn to be launched has not come.
+	SystemLaunching SystemState = "launching"
 	// SystemSuspended: it is not declared in this run. Its vats do nothing; what they had is kept.
-	SystemSuspended = "suspended"
+	SystemSuspended SystemState = "suspended"
 	// SystemFailed: it could not be launched; the log says why.
-	SystemFailed = "failed"
+	SystemFailed SystemState = "failed"
 )
 
 // System describes a system subcluster: one that is declared to the kernel, not launched by a client.
@@ -60,7 +63,7 @@ type System struct {
 	Subcluster string `json:"subcluster,omitempty"`
 	Root       string `json:"root,omitempty"`
 	// State is one of the states above.
-	State string `json:"state"`
+	State SystemState `json:"state"`
 	// Declared is whether the present run of the kernel declares it.
 	Declared bool `json:"declared"`
 	// Changed is whether it is declared with another configuration than it runs. Reload makes it run that.

@@ -41,6 +41,23 @@ const (
 	VatTerminating VatState = "terminating"
 )
 
+// SubclusterState is where a subcluster is in its life.
+type SubclusterState string
+
+// The states of a subcluster: a closed set.
+const (
+	// SubclusterLaunching: its bootstrap method has not answered yet.
+	SubclusterLaunching SubclusterState = "launching"
+	// SubclusterRunning: it was launched.
+	SubclusterRunning SubclusterState = "running"
+	// SubclusterSuspended: it is a system subcluster that is not declared in this run. Its vats do nothing.
+	SubclusterSuspended SubclusterState = "suspended"
+	// SubclusterFailed: its launch failed, and what is left of it is being removed.
+	SubclusterFailed SubclusterState = "failed"
+	// SubclusterTerminating: it was terminated, or has ended, and what is left of it is being removed.
+	SubclusterTerminating SubclusterState = "terminating"
+)
+
 // Settlement is whether a call has its answer.
 type Settlement string
 
@@ -93,6 +110,8 @@ type Subcluster struct {
 	Hash   string `json:"hash"`
 	// System is its name if it is a system subcluster.
 	System string `json:"system,omitempty"`
+	// State is where it is in its life. Only one that is [SubclusterRunning] can be called.
+	State SubclusterState `json:"state"`
 }
 
 // Vat describes one vat.

@@ -59,9 +59,11 @@ func change(ctx context.Context, k *Kernel, input func() (kernel.Commit, error))
 	return err
 }
 
-// refuse answers with an error of the machine; one that is no refusal ends the kernel.
+// refuse answers with an error; one that is neither a refusal nor a failed launch ends the kernel.
 func (k *Kernel) refuse(err error, done func(error)) {
-	if _, ok := err.(*kernel.Refusal); !ok {
+	switch err.(type) {
+	case *kernel.Refusal, *LaunchError:
+	default:
 		k.fail(err)
 	}
 	done(err)

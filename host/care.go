@@ -189,12 +189,27 @@ func compare(a, b string) int {
 	return 0
 }
 
+// SystemState is what a system subcluster is doing.
+type SystemState string
+
+// The states of a system subcluster: a closed set.
+const (
+	// SystemRunning: its vats are there.
+	SystemRunning SystemState = "running"
+	// SystemLaunching: its bootstrap method has not answered yet, or its turn to be launched has not come.
+	SystemLaunching SystemState = "launching"
+	// SystemSuspended: it is not declared in this run.
+	SystemSuspended SystemState = "suspended"
+	// SystemFailed: it is declared, and not there.
+	SystemFailed SystemState = "failed"
+)
+
 // SystemStatus is a system subcluster, declared or there.
 type SystemStatus struct {
 	Name     string
 	Sub      kernel.SubID
 	Root     kernel.KRef
-	State    string // running, launching, suspended, failed; failed if it is declared and not there
+	State    SystemState
 	Declared bool
 	Changed  bool
 }
@@ -211,7 +226,7 @@ func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
 		if k.cfg.System != nil {
 			for _, d := range k.cfg.System.Subclusters {
 				hashes[d.Name] = d.Config.Hash
-				out = append(out, SystemStatus{Name: d.Name, State: "failed", Declared: true})
+				out = append(out, SystemStatus{Name: d.Name, State: SystemFailed, Declared: true})
 			}
 		}
 		reloads, err := k.machine.Reloads()
@@ -222,13 +237,13 @@ func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
 			i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == r.System })
 			switch {
 			case i >= 0:
-				out[i].State = "launching"
+				out[i].State = SystemLaunching
 			case r.System != "":
-				out = append(out, SystemStatus{Name: r.System, State: "suspended"})
+				out = append(out, SystemStatus{Name: r.System, State: SystemSuspended})
 			}
 		}
 		for _, s := range subs {
-			if s.System == "" || (s.State != "running" && s.State != "launching") {
+			if s.System == "" || (s.State != kernel.SubRunning && s.State != kernel.SubLaunching) {
 				continue
 			}
 			i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == s.System })
@@ -237,9 +252,9 @@ func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
 				out = append(out, SystemStatus{Name: s.System})
 			}
 			st := &out[i]
-			st.Sub, st.Root, st.State = s.ID, s.Root, s.State
-			if k.suspended[s.ID] && s.State == "running" {
-				st.State = "suspended"
+			st.Sub, st.Root, st.State = s.ID, s.Root, SystemState(s.State.String())
+			if k.suspended[s.ID] && s.State == kernel.SubRunning {
+				st.State = SystemSuspended
 			}
 			st.Changed = st.Declared && hashes[s.System] != s.Hash
 		}

@@ -229,7 +229,7 @@ func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
 		return
 	}
 	for _, s := range subs {
-		if s.System == name && name != "" && s.State == "running" {
+		if s.System == name && name != "" && s.State == kernel.SubRunning {
 			reply(reference(s.Root))
 			return
 		}
@@ -265,7 +265,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 		return
 	}
 	for _, s := range subs {
-		if s.State == "running" && (string(s.ID) == which || s.System == which) {
+		if s.State == kernel.SubRunning && (string(s.ID) == which || s.System == which) {
 			o.k.reload(s, id, func(_ kernel.Subcluster, err error) {
 				if refusal, ok := err.(*kernel.Refusal); ok { // it has not begun
 					reply(service.Fail(coded(refusal)))
@@ -294,7 +294,7 @@ type facetSubcluster struct {
 }
 
 func facetSub(s kernel.Subcluster) facetSubcluster {
-	out := facetSubcluster{ID: string(s.ID), Root: string(s.Root), State: s.State, System: s.System, Vats: map[string]string{}}
+	out := facetSubcluster{ID: string(s.ID), Root: string(s.Root), State: s.State.String(), System: s.System, Vats: map[string]string{}}
 	for _, v := range s.Vats {
 		out.Vats[v.Name] = string(v.Vat)
 	}

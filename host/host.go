@@ -108,13 +108,14 @@ type Kernel struct {
 	finishing  bool // what is under way may end, and the calls that it made begin
 	diskFull   bool
 	fatal      error
-	workers    int                                   // live or starting
-	dropped    uint64                                // messages without result, for full queues
-	waiting    map[string][]chan struct{}            // for the answer of a ticket
-	launches   map[kernel.SubID]func(failure string) // for the end of a launch
-	gone       map[kernel.SubID][]func()             // for nothing being left of a subcluster
-	leaving    map[*supervisor.Worker]kernel.SubID   // workers that were given up and have not exited
-	buried     map[kernel.SubID]bool                 // Gone is durable
+	workers    int                                     // live or starting
+	dropped    uint64                                  // messages without result, for full queues
+	waiting    map[string][]chan struct{}              // for the answer of a ticket
+	launches   map[kernel.SubID][]func(failure string) // for the end of a launch
+	changed    []func()                                // for the end of a reload or a reset
+	gone       map[kernel.SubID][]func()               // for nothing being left of a subcluster
+	leaving    map[*supervisor.Worker]kernel.SubID     // workers that were given up and have not exited
+	buried     map[kernel.SubID]bool                   // Gone is durable
 	rehearsals map[*supervisor.Worker]*rehearsal
 	expiring   bool // a timer will call expire
 	// suspended are the subclusters whose vats are not run: their channels are not there yet, or they are not
@@ -151,7 +152,7 @@ func Open(cfg Config) (*Kernel, error) {
 		cfg: cfg, log: cfg.Logger.Named("host"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
 		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}), stop: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
-		launches: map[kernel.SubID]func(string){}, gone: map[kernel.SubID][]func(){},
+		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
 		suspended: map[kernel.SubID]bool{}, reloads: map[kernel.SubID]*reload{},
 	}

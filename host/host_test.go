@@ -215,7 +215,7 @@ func TestAFailedCommitEndsTheProcessAndNothingWasSaid(t *testing.T) {
 		}
 		running := 0
 		for _, s := range st.Subclusters {
-			if s.State == "running" {
+			if s.State == kernel.SubRunning {
 				running++
 			}
 		}

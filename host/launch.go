@@ -52,7 +52,7 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		return
 	}
 	k.log.Info("launch begun", "subcluster", id, "vats", len(l.cfg.Vats), "system", l.system)
-	k.launches[id] = func(failure string) {
+	k.whenSettled(id, func(failure string) {
 		k.forgetCall(l.by) // the machine has answered it
 		if failure != "" {
 			k.whenGone(id, func() { done(kernel.Subcluster{}, &LaunchError{id, failure}) })
@@ -60,7 +60,7 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		}
 		sub, _, err := k.machine.Subcluster(id)
 		done(sub, err)
-	}
+	})
 	own := slices.DeleteFunc(slices.Clone(ml.Services), func(s kernel.LaunchService) bool { return s.Global != "" })
 	if len(own) > 0 {
 		k.suspended[id] = true // until its channels are there
@@ -191,7 +191,7 @@ func (k *Kernel) openServices(id kernel.SubID) {
 			if err != nil {
 				k.fail(err)
 			}
-			if failure != "" || k.stopping || !found || sub.State != "launching" {
+			if failure != "" || k.stopping || !found || sub.State != kernel.SubLaunching {
 				k.aside(func() {
 					for _, o := range objects {
 						if closer, ok := o.(io.Closer); ok {
@@ -236,8 +236,9 @@ func (k *Kernel) launchSettled(e kernel.LaunchSettled) {
 	} else {
 		k.log.Info("launched", "subcluster", e.Sub)
 	}
-	if tell := k.launches[e.Sub]; tell != nil {
-		delete(k.launches, e.Sub)
+	waiting := k.launches[e.Sub]
+	delete(k.launches, e.Sub)
+	for _, tell := range waiting {
 		tell(e.Failure)
 	}
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +67,9 @@ type Status struct {
 	Cranks, Commit uint64 // Commit is the newest durable one
 	Vats           int
 	Subclusters    []kernel.Subcluster
+	// Suspended are those whose vats do not run: they are not declared in this run, or their channels are not there
+	// yet.
+	Suspended map[kernel.SubID]bool
 	// Dropped counts the messages that were dropped, in this run, because a queue was full and nobody
 	// waited for an answer.
 	Dropped uint64
@@ -84,7 +88,7 @@ func (k *Kernel) Status(ctx context.Context) (Status, error) {
 		}
 		done(Status{
 			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Cranks: k.machine.Cranks(), Commit: k.group.durable,
-			Vats: n, Subclusters: subs, Dropped: k.dropped,
+			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped,
 		}, err)
 	})
 }

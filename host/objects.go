@@ -107,7 +107,7 @@ func (k *Kernel) alive(id kernel.SubID) bool {
 	if err != nil {
 		k.fail(err)
 	}
-	return found && sub.State == "running"
+	return found && sub.State == kernel.SubRunning
 }
 
 // open makes an object. What a program has registered may panic.

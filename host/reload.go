@@ -96,6 +96,7 @@ func (k *Kernel) cancelReload(id kernel.SubID) {
 		if m.Sub == id {
 			c, err := k.machine.DropReload(id, "the subcluster was terminated")
 			k.input(c, err)
+			k.tellChanged()
 			k.forgetCall(callID{m.By, m.ByCall})
 		}
 	}
@@ -130,6 +131,7 @@ func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
 			k.forgetCall(by)
 		}
 		r.done(s, err)
+		k.tellChanged()
 	})
 }
 
@@ -149,7 +151,7 @@ func (k *Kernel) Reload(ctx context.Context, which string) ([]kernel.Subcluster,
 		if which == "" {
 			named = func(s kernel.Subcluster) bool { return !k.suspended[s.ID] }
 		}
-		subs = slices.DeleteFunc(subs, func(s kernel.Subcluster) bool { return s.State != "running" || !named(s) })
+		subs = slices.DeleteFunc(subs, func(s kernel.Subcluster) bool { return s.State != kernel.SubRunning || !named(s) })
 		if cfg, ok := k.declared(which); ok && len(subs) == 0 {
 			k.launch(launch{cfg: cfg, system: which}, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
 			return

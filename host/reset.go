@@ -50,6 +50,7 @@ func (k *Kernel) reset(done func()) {
 			c, err := k.machine.ResetDone()
 			k.input(c, err)
 			k.startSystem()
+			k.tellChanged()
 		}
 		k.whenDurable(done)
 	}

@@ -24,7 +24,7 @@ func (k *Kernel) findSystem() error {
 		if _, ok := kernel.ParseKRef(string(s.Root)); !ok || s.Bootstrap == "" {
 			return fmt.Errorf("system subcluster %s (%s) has no bootstrap vat or no root: %w", s.System, s.ID, storage.ErrCorrupt)
 		}
-		if s.State != "running" {
+		if s.State != kernel.SubRunning {
 			continue
 		}
 		if seen[s.System] {
@@ -56,7 +56,7 @@ func (k *Kernel) startSystem() {
 	}
 	running := map[string]kernel.Subcluster{}
 	for _, s := range subs {
-		if s.System == "" || s.State != "running" {
+		if s.System == "" || s.State != kernel.SubRunning {
 			continue
 		}
 		running[s.System] = s

@@ -41,7 +41,7 @@ func there(t *testing.T, k *running, subclusters int) (root kernel.KRef) {
 			return err
 		}
 		for _, s := range st.Subclusters {
-			if s.State != "running" {
+			if s.State != kernel.SubRunning {
 				return fmt.Errorf("%s is %s", s.ID, s.State)
 			}
 		}

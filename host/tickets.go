@@ -36,8 +36,9 @@ func (k *Kernel) ticket(epoch, id string) (string, error) {
 	return k.machine.Epoch() + "." + id, nil
 }
 
-// Call sends a message to an object or promise, or to the root of a subcluster. It returns when the call
-// is durable; with wait when it is settled, or when ctx ends: then the answer is Pending, with no error.
+// Call sends a message to an object or promise, or to the root of a subcluster. A subcluster that is launching is
+// waited for; if its launch fails the error is the [LaunchError], and if ctx ends first, the call was not accepted.
+// It returns when the call is durable; with wait when it is settled, or when ctx ends: then the answer is Pending, with no error.
 // The same call under the same ticket has one effect and one answer; another call is refused with
 // [kernel.CodeConflict].
 func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs kernel.Data, wait bool) (Answer, error) {
@@ -48,41 +49,63 @@ func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs ke
 	}
 	hash := hex.EncodeToString(sum.Sum(nil))
 	a, err := ask(ctx, k, func(done func(Answer, error)) {
-		fail := func(err error) { k.refuse(err, func(err error) { done(Answer{}, err) }) }
-		ticket, err := k.ticket(epoch, id)
-		if err != nil {
-			fail(err)
-			return
-		}
-		st, err := k.machine.Ticket(ticket)
-		if err != nil {
-			fail(err)
-			return
-		}
-		if k.diskFull && !st.Found {
-			done(Answer{}, ErrDiskFull)
-			return
-		}
-		var root kernel.KRef
-		if !st.Found {
-			// The target of a known ticket may be gone: its answer is not.
-			if root, err = k.target(target); err != nil {
-				fail(err)
-				return
-			}
-		}
-		st, c, err := k.machine.Call(kernel.HostCall{Ticket: ticket, Hash: hash, Target: root, MethArgs: methArgs}, nowMillis())
-		if err != nil {
-			fail(err)
-			return
-		}
-		k.apply(c)
-		k.whenDurable(func() { done(answer(ticket, st), nil) })
+		k.call(ctx, epoch, id, target, hash, methArgs, done)
 	})
 	if err != nil || !a.Pending || !wait {
 		return a, err
 	}
 	return k.await(ctx, a.Ticket)
+}
+
+// call is Call in the loop. A call of a subcluster by its name, s1, while that is launching is accepted when the
+// subcluster runs, or fails with the launch.
+func (k *Kernel) call(ctx context.Context, epoch, id, target, hash string, methArgs kernel.Data, done func(Answer, error)) {
+	fail := func(err error) { k.refuse(err, func(err error) { done(Answer{}, err) }) }
+	ticket, err := k.ticket(epoch, id)
+	if err != nil {
+		fail(err)
+		return
+	}
+	st, err := k.machine.Ticket(ticket)
+	if err != nil {
+		fail(err)
+		return
+	}
+	if k.diskFull && !st.Found {
+		done(Answer{}, ErrDiskFull)
+		return
+	}
+	var root kernel.KRef
+	if !st.Found {
+		// The target of a known ticket may be gone: its answer is not.
+		var launching kernel.SubID
+		if root, launching, err = k.target(target); err != nil {
+			fail(err)
+			return
+		}
+		if launching != "" {
+			k.whenSettled(launching, func(failure string) {
+				switch {
+				case failure != "":
+					done(Answer{}, &LaunchError{launching, failure})
+				case k.stopping:
+					done(Answer{}, ErrStopping)
+				case ctx.Err() != nil: // nobody wants it any more
+					done(Answer{}, ctx.Err())
+				default:
+					k.call(ctx, epoch, id, target, hash, methArgs, done)
+				}
+			})
+			return
+		}
+	}
+	st, c, err := k.machine.Call(kernel.HostCall{Ticket: ticket, Hash: hash, Target: root, MethArgs: methArgs}, nowMillis())
+	if err != nil {
+		fail(err)
+		return
+	}
+	k.apply(c)
+	k.whenDurable(func() { done(answer(ticket, st), nil) })
 }
 
 func toStrings[S ~string](list []S) []string {
@@ -97,23 +120,28 @@ func answer(ticket string, st kernel.TicketState) Answer {
 	return Answer{Ticket: ticket, Pending: st.Pending, Rejected: st.Rejected, Acknowledged: st.Acknowledged, Value: st.Value}
 }
 
-// target finds the object or promise that a host names.
-func (k *Kernel) target(s string) (kernel.KRef, error) {
+// target finds the object or promise that a host names. If that is a subcluster that is launching it returns its id
+// instead.
+func (k *Kernel) target(s string) (kref kernel.KRef, launching kernel.SubID, err error) {
 	if kref, ok := kernel.ParseKRef(s); ok {
-		return kref, nil
+		return kref, "", nil
 	}
 	id, ok := kernel.ParseSubID(s)
 	if !ok {
-		return "", &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%q is no target: want ko4, kp7 or s1", s)}
+		return "", "", &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%q is no target: want ko4, kp7 or s1", s)}
 	}
 	sub, found, err := k.machine.Subcluster(id)
-	if err != nil {
-		return "", err
+	switch {
+	case err != nil:
+		return "", "", err
+	case !found:
+		return "", "", &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no subcluster %s", id)}
+	case sub.State == kernel.SubLaunching:
+		return "", id, nil
+	case sub.State == kernel.SubFailed:
+		return "", "", &LaunchError{id, sub.Why}
 	}
-	if !found {
-		return "", &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no subcluster %s", id)}
-	}
-	return sub.Root, nil
+	return sub.Root, "", nil
 }
 
 // Await waits for the answer of an earlier call. If ctx ends first the answer is Pending, with no error.

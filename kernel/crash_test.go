@@ -119,7 +119,7 @@ func killAtEveryCommit(t *testing.T, least int, session, recovered func(w *world
 			}
 		}
 		for _, s := range must(w.m.Subclusters()) {
-			if s.State != "running" {
+			if s.State != kernel.SubRunning {
 				t.Errorf("kill after commit %d: %s is %s", n, s.ID, s.State)
 			}
 		}

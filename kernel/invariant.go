@@ -378,7 +378,7 @@ func (c *checker) services() {
 		})
 	}
 	c.scan("g.", func(name string, b []byte) {
-		if sub := c.t.sub(SubID(b)); sub == nil || sub.system != name || sub.state > subRunning {
+		if sub := c.t.sub(SubID(b)); sub == nil || sub.system != name || sub.state > SubRunning {
 			c.bad("I15: the system subcluster %s is %s, which is not there under that name", name, b)
 		}
 	})
@@ -393,7 +393,7 @@ func (c *checker) services() {
 		if n := of[SubID(rest)]; n != s.services {
 			c.bad("I15: %s has %d service objects, its counter says %d", rest, n, s.services)
 		}
-		if b, _ := c.t.get(keySystem(s.system)); s.system != "" && s.state <= subRunning && SubID(b) != SubID(rest) {
+		if b, _ := c.t.get(keySystem(s.system)); s.system != "" && s.state <= SubRunning && SubID(b) != SubID(rest) {
 			c.bad("I15: %s is the system subcluster %s, which is %q", rest, s.system, b)
 		}
 	})

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -23,7 +24,8 @@ type LaunchVat struct {
 // Launch describes a subcluster to launch. The names are distinct, and Bootstrap is one of them.
 type Launch struct {
 	Bootstrap string
-	Vats      []LaunchVat
+	// Vats are launched in this order: they get their ids and roots in it, and start in it.
+	Vats []LaunchVat
 	// Services are what bootstrap is given beside the roots. Their names are distinct.
 	Services []LaunchService
 	// System names a system subcluster; empty for others.
@@ -53,14 +55,44 @@ type LaunchService struct {
 // GlobalKind is the kind of the service objects that are known by their name alone.
 const GlobalKind = "service"
 
+// SubState is where a subcluster is in its life.
+type SubState uint8
+
+// The states of a subcluster, a closed set. The numbers are stored.
+const (
+	// SubLaunching: its vats are there, and bootstrap has not answered yet. A launch that is pending when the
+	// kernel dies fails at the next start.
+	SubLaunching SubState = iota
+	// SubRunning: bootstrap has answered.
+	SubRunning
+	// SubFailed: its launch failed. Its vats are dead, and what is left of it is being removed.
+	SubFailed
+	// SubTerminating: it has ended. Its vats are dead, and what is left of it is being removed.
+	SubTerminating
+)
+
+func (s SubState) String() string {
+	if int(s) >= len(subStateNames) {
+		return "unknown"
+	}
+	return subStateNames[s]
+}
+
+var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running", SubFailed: "failed", SubTerminating: "terminating"}
+
+// Leaving reports whether nothing will bring the subcluster back: only its removal is left to do.
+func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
+
 // Subcluster is what a subcluster is.
 type Subcluster struct {
 	ID   SubID
 	Root KRef
 	// Bootstrap is the bootstrap vat.
 	Bootstrap VatID
-	// State is launching, running, failed or terminating.
-	State        string
+	State     SubState
+	// Why says why its launch failed, if it did.
+	Why string
+	// Vats are its members, in the order of their launch.
 	Vats         []SubclusterVat
 	Source, Hash string
 	// Result is what bootstrap answered.
@@ -98,7 +130,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats)), system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
 	vats := &capdata.Record{}
 	var roots []KRef
-	for _, lv := range slices.SortedFunc(slices.Values(l.Vats), func(a, b LaunchVat) int { return strings.Compare(a.Name, b.Name) }) {
+	for _, lv := range l.Vats {
 		v := VatID("v" + num(t.allocate("v")))
 		root := t.addVat(v, s, lv)
 		vats.Fields = append(vats.Fields, capdata.Field{Name: lv.Name, Value: capdata.Remotable{Slot: len(roots), Iface: "Alleged: vatRoot"}})
@@ -187,7 +219,7 @@ func (t *tx) setSub(s SubID, sub *subcluster) { t.set(keySub(s), sub.encode(t.m.
 
 func (t *tx) launching(s SubID) bool {
 	sub := t.sub(s)
-	return sub != nil && sub.state == subLaunching
+	return sub != nil && sub.state == SubLaunching
 }
 
 // memberStarted notes that one more vat of a launch has started.
@@ -204,7 +236,7 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 	p.launch = ""
 	t.release(k)
 	sub := t.sub(s)
-	if sub == nil || sub.state != subLaunching {
+	if sub == nil || sub.state != SubLaunching {
 		return
 	}
 	if p.state == rejected || isErrorBody(p.value.Body) {
@@ -219,8 +251,8 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 }
 
 func (t *tx) launched(s SubID, sub *subcluster) {
-	if sub.state == subLaunching && sub.settled && sub.unstarted == 0 {
-		sub.state = subRunning
+	if sub.state == SubLaunching && sub.settled && sub.unstarted == 0 {
+		sub.state = SubRunning
 		if sub.replaces != "" {
 			t.delete(keyConfig(sub.replaces))
 			sub.replaces = ""
@@ -317,7 +349,7 @@ func (m *Machine) endLaunch(s SubID, why string, answer bool) (c Commit, err err
 
 func (t *tx) failLaunch(s SubID, why string) {
 	sub := t.sub(s)
-	sub.state, sub.why = subFailed, why
+	sub.state, sub.why = SubFailed, why
 	if sub.replaces == "" { // else dropReload tells, if it comes to that
 		t.answerLaunch(sub, func() Completion { return launchFailure(why) })
 	}
@@ -351,7 +383,7 @@ func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 func (sub *subcluster) export(s SubID) Subcluster {
 	out := Subcluster{
 		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: sub.result,
-		State: [...]string{"launching", "running", "failed", "terminating"}[sub.state],
+		State: sub.state, Why: sub.why,
 	}
 	for _, m := range sub.members {
 		out.Vats = append(out.Vats, SubclusterVat{m.name, m.vat})
@@ -359,13 +391,14 @@ func (sub *subcluster) export(s SubID) Subcluster {
 	return out
 }
 
-// Subclusters lists all subclusters, in the order of their keys.
+// Subclusters lists all subclusters, in the order of their launch.
 func (m *Machine) Subclusters() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	for after := ""; ; {
 		key, b := t.next("u.", after)
 		if key == "" {
+			slices.SortFunc(out, func(a, b Subcluster) int { return cmp.Compare(numberIn(string(a.ID[1:])), numberIn(string(b.ID[1:]))) })
 			return out, nil
 		}
 		after = key

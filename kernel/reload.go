@@ -49,7 +49,7 @@ func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error
 	switch {
 	case sub == nil || cfg == nil:
 		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
-	case sub.state != subRunning:
+	case sub.state != SubRunning:
 		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
 	}
 	cfg.reload, cfg.by, cfg.byCall = true, by, byCall
@@ -103,7 +103,7 @@ func (m *Machine) Reconfigure(s SubID, l Launch) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	sub, cfg := t.sub(s), t.config(s)
-	if sub == nil || cfg == nil || sub.state != subRunning {
+	if sub == nil || cfg == nil || sub.state != SubRunning {
 		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
 	}
 	vats := map[string]LaunchVat{}

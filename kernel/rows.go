@@ -157,15 +157,6 @@ type run struct {
 	why string
 }
 
-type subState uint8
-
-const (
-	subLaunching subState = iota
-	subRunning
-	subFailed      // launch failed; members are being removed
-	subTerminating // members are being removed
-)
-
 // member is a vat of a subcluster under its name.
 type member struct {
 	name string
@@ -174,7 +165,7 @@ type member struct {
 
 // subcluster is the row of a subcluster.
 type subcluster struct {
-	state        subState
+	state        SubState
 	bootstrap    VatID
 	root         KRef
 	members      []member
@@ -382,7 +373,10 @@ func (s *subcluster) encode(r *rowEncoder) []byte {
 
 func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 	r.open(key, b, 16)
-	*s = subcluster{state: subState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
+	*s = subcluster{state: SubState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
+	if s.state > SubTerminating {
+		r.corrupt(fmt.Errorf("state %d", s.state))
+	}
 	for range r.arr() / 2 {
 		s.members = append(s.members, member{name: r.str(), vat: VatID(r.str())})
 	}

@@ -104,7 +104,7 @@ func (t *tx) gone(s *service) string {
 	case s.sub == "":
 		return ""
 	}
-	if sub := t.sub(s.sub); sub == nil || sub.state == subFailed || sub.state == subTerminating {
+	if sub := t.sub(s.sub); sub == nil || sub.state == SubFailed || sub.state == SubTerminating {
 		return fmt.Sprintf("the subcluster %s of the service is gone", s.sub)
 	}
 	return ""
@@ -282,7 +282,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	}
 	sub, found := t.subFor(s, call)
 	if len(c.New) > 0 {
-		if row := t.sub(sub); !found || sub != "" && (row == nil || (row.state != subRunning && row.state != subLaunching)) {
+		if row := t.sub(sub); !found || sub != "" && (row == nil || (row.state != SubRunning && row.state != SubLaunching)) {
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeServiceGone, "the subcluster is gone")}
 		} else if row != nil && row.services+uint64(len(c.New)) > maxServices {
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}

@@ -16,7 +16,7 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 	if sub == nil {
 		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
 	}
-	if sub.state == subLaunching {
+	if sub.state == SubLaunching {
 		t.failLaunch(s, "the subcluster was terminated")
 		return t.done(), nil
 	}
@@ -25,8 +25,8 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 }
 
 func (t *tx) terminate(s SubID, sub *subcluster, why string) {
-	if sub.state == subRunning {
-		sub.state = subTerminating
+	if sub.state == SubRunning {
+		sub.state = SubTerminating
 		t.setSub(s, sub)
 		t.leave(s, sub)
 	}
@@ -258,8 +258,8 @@ func (t *tx) removeMember(s SubID, v VatID) {
 			break
 		}
 	}
-	if len(sub.members) == 0 && sub.state == subRunning {
-		sub.state = subTerminating // its vats have ended by themselves, one by one
+	if len(sub.members) == 0 && sub.state == SubRunning {
+		sub.state = SubTerminating // its vats have ended by themselves, one by one
 		t.leave(s, sub)
 	}
 	t.setSub(s, sub)

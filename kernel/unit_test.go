@@ -145,7 +145,7 @@ func TestUnitIsNotGivenBackIfALaunchHasIt(t *testing.T) {
 	w.deliver("v1", "send $1 read -> $r")
 	w.unit("ko5", 0, "line")
 	sub, _, _ := w.m.Subcluster(s)
-	if sub.State != "running" || sub.Result.Body != `#"line"` {
+	if sub.State != kernel.SubRunning || sub.Result.Body != `#"line"` {
 		t.Fatalf("got %+v", sub)
 	}
 	w.forget("v1")

@@ -74,7 +74,7 @@ func (w *world) reopen() {
 		}
 	}
 	for _, s := range must(w.m.Subclusters()) {
-		if s.State == "launching" {
+		if s.State == kernel.SubLaunching {
 			w.do(w.m.FailLaunch(s.ID, "the kernel ended"))
 		}
 	}

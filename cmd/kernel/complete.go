@@ -125,7 +125,7 @@ func systemNames(ctx context.Context, client *control.Client) ([]string, error) 
 	systems, err := client.System(ctx)
 	var words []string
 	for _, s := range systems {
-		words = append(words, s.Name+"\tsystem subcluster, "+s.State)
+		words = append(words, s.Name+"\tsystem subcluster, "+string(s.State))
 	}
 	return words, err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sync/errgroup"
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
@@ -39,7 +42,8 @@ func TestMain(m *testing.M) {
 // fakeKernel remembers its subclusters in a file, so that there is something to find again.
 type fakeKernel struct {
 	*controltest.Fake
-	path string
+	path     string
+	listener *control.Listener // nil: it serves nobody
 }
 
 func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
@@ -49,7 +53,7 @@ func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 	case "panics":
 		panic("the kernel panics")
 	}
-	k := &fakeKernel{controltest.New(), filepath.Join(o.Dir, "fake.json")}
+	k := &fakeKernel{Fake: controltest.New(), path: filepath.Join(o.Dir, "fake.json")}
 	k.Info.Durability = o.Durability
 	text, err := os.ReadFile(k.path)
 	var clusters []control.Subcluster
@@ -62,7 +66,11 @@ func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 	for _, c := range clusters {
 		k.Adopt(c)
 	}
-	return k, k.declare(o)
+	if err := k.declare(o); err != nil || !o.Control {
+		return k, err
+	}
+	k.listener, err = control.Listen(o.Dir)
+	return k, err
 }
 
 // declare reads a declaration: in this fake, an array of names and texts.
@@ -80,12 +88,41 @@ func (k *fakeKernel) declare(o ocapkernel.Options) error {
 	return k.save()
 }
 
-// Run does not stop if the script says so.
+// Run serves clients, and does not stop if the script says so.
 func (k *fakeKernel) Run(ctx context.Context) error {
+	serverCtx, stop := context.WithCancel(context.Background())
+	var g errgroup.Group
+	if k.listener != nil {
+		g.Go(func() error {
+			return control.NewServer(k.listener, k, control.ServerOptions{Version: "v0-test"}).Run(serverCtx)
+		})
+	}
 	if os.Getenv("FAKE") == "stuck" {
 		select {}
 	}
-	return k.Fake.Run(ctx)
+	err := k.Fake.Run(ctx)
+	stop()
+	return errors.Join(err, g.Wait())
+}
+
+// EnsureLaunched launches what does not run.
+func (k *fakeKernel) EnsureLaunched(ctx context.Context, r control.LaunchRequest) (ocapkernel.Ensured, error) {
+	status, err := k.Status(ctx)
+	if err != nil {
+		return ocapkernel.Ensured{}, err
+	}
+	sum := sha256.Sum256(r.Config)
+	for _, s := range status.Clusters {
+		switch {
+		case s.Source != r.Path || s.System != "":
+		case s.Hash == hex.EncodeToString(sum[:]):
+			return ocapkernel.Ensured{Subcluster: s}, nil
+		default:
+			return ocapkernel.Ensured{}, control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", r.Path, s.ID)
+		}
+	}
+	sub, result, err := k.Launch(ctx, r)
+	return ocapkernel.Ensured{Subcluster: sub, Launched: true, Result: result}, err
 }
 
 func (k *fakeKernel) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,22 +183,18 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		log.Info("stopping in order; a second signal ends the kernel at once")
 	})()
 
-	listener, err := control.Listen(dir)
-	if err != nil {
-		return err
-	}
 	kernel, err := a.newKernel(ocapkernel.Options{
 		Dir: dir, Locked: true, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
-		System: system, UpgradeSystem: f.upgradeSystem, Stdin: a.stdin, Stdout: a.stdout,
+		System: system, UpgradeSystem: f.upgradeSystem, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if errors.Is(err, storage.ErrRolledBack) {
 		err = &hinted{err, "to go on with what is left, and forget the calls that were under way: run --accept-rollback"}
 	}
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
-	return a.serve(ctx, kernel, listener, log, func(ctx context.Context) error {
-		r, err := a.launchFirst(ctx, dir, cfg)
+	return a.serve(ctx, kernel, log, func(ctx context.Context) error {
+		r, err := a.launchFirst(ctx, kernel, cfg)
 		if err != nil {
 			return err
 		}
@@ -210,24 +207,15 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	})
 }
 
-// serve runs the kernel and its control server, and first when both are up. It returns when both have
-// ended: the kernel because ctx ended, somebody said shutdown, or first failed; then the server, so that
-// whoever waits for an answer still gets one, or hears that the kernel stops.
-func (a *app) serve(ctx context.Context, kernel Kernel, listener *control.Listener, log hclog.Logger, first func(context.Context) error) error {
-	ctx, stopKernel := context.WithCancel(ctx)
-	defer stopKernel()
-	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
-	server := control.NewServer(listener, kernel, control.ServerOptions{Version: a.version, Logger: log.Named("control")})
-
+// serve runs the kernel, and first beside it. It returns when both have ended: the kernel because ctx ended,
+// somebody said shutdown, or first failed.
+func (a *app) serve(ctx context.Context, kernel Kernel, log hclog.Logger, first func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var g errgroup.Group
 	g.Go(func() error {
-		defer stopServer()
-		defer stopKernel() // ends first, too, if the kernel ended by itself
+		defer stop() // ends first, too, if the kernel ended by itself
 		return kernel.Run(ctx)
-	})
-	g.Go(func() error {
-		defer stopKernel()
-		return server.Run(serverCtx)
 	})
 	g.Go(func() error {
 		err := first(ctx)
@@ -235,7 +223,7 @@ func (a *app) serve(ctx context.Context, kernel Kernel, listener *control.Listen
 			return nil // it was told to stop meanwhile
 		}
 		if err != nil {
-			stopKernel()
+			stop()
 		}
 		return err
 	})
@@ -244,47 +232,43 @@ func (a *app) serve(ctx context.Context, kernel Kernel, listener *control.Listen
 	return err
 }
 
-// launchFirst launches the configuration that was named on the command line, unless it runs already. It
-// speaks to its own kernel as any client does: when it is through, so is the next one.
-func (a *app) launchFirst(ctx context.Context, dir string, cfg *configFile) (*ready, error) {
-	client, err := control.Dial(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	status, err := client.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
+// launchFirst launches the configuration that was named on the command line, unless it runs already.
+func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile) (*ready, error) {
 	r := &ready{PID: os.Getpid()}
 	if cfg == nil {
-		return r, nil
+		_, err := kernel.Status(ctx) // it answers
+		return r, err
 	}
 	r.Preface = preface(cfg.text)
-	var other *control.Subcluster
-	for _, s := range status.Clusters {
-		switch {
-		case s.Source != cfg.Source:
-		case s.Hash == cfg.Hash:
-			r.Already = &s
-			return r, nil
-		default:
-			other = &s
-		}
+	e, err := kernel.EnsureLaunched(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
+	if control.CodeOf(err) == control.CodeConflict {
+		return nil, a.changed(ctx, kernel, cfg, err)
 	}
-	if other != nil {
-		return nil, &hinted{
-			control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", cfg.Source, other.ID),
-			fmt.Sprintf("keep what runs: %[1]s run, without CONFIG\nreplace it: %[1]s run, then %[1]s terminate %[2]s and %[1]s launch %[3]s\nstart over and lose all state: %[1]s run --reset %[3]s",
-				a.typed(), other.ID, shellQuote(cfg.Source)),
-		}
-	}
-	launched, err := client.Launch(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
 	if err != nil {
 		return nil, err
 	}
-	r.Launched = &launched
-	return r, nil
+	if !e.Launched {
+		r.Already = &e.Subcluster
+		return r, nil
+	}
+	result, err := control.ToJSON(e.Result)
+	r.Launched = &control.Launched{Subcluster: e.Subcluster, Result: result}
+	return r, err
+}
+
+// changed says what can be done about a configuration that runs in another version.
+func (a *app) changed(ctx context.Context, kernel Kernel, cfg *configFile, err error) error {
+	status, statusErr := kernel.Status(ctx)
+	if statusErr != nil {
+		return err
+	}
+	for _, s := range status.Clusters {
+		if s.Source == cfg.Source && s.System == "" {
+			return &hinted{err, fmt.Sprintf("keep what runs: %[1]s run, without CONFIG\nreplace it: %[1]s run, then %[1]s terminate %[2]s and %[1]s launch %[3]s\nstart over and lose all state: %[1]s run --reset %[3]s",
+				a.typed(), s.ID, shellQuote(cfg.Source))}
+		}
+	}
+	return err
 }
 
 // describe tells a person what runs, and what to type next.
@@ -325,10 +309,17 @@ func (a *app) describe(w io.Writer, r *ready, stop string) {
 	}
 }
 
+// inLaunchOrder lists the names of vats in the order in which they were launched, which is that of their ids.
+func inLaunchOrder(vats map[string]string) []string {
+	return slices.SortedFunc(maps.Keys(vats), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(vats[a]), len(vats[b])), strings.Compare(vats[a], vats[b]))
+	})
+}
+
 // describeLaunched tells a person about a new subcluster.
 func describeLaunched(w io.Writer, l control.Launched) {
 	vats := make([]string, 0, len(l.Vats))
-	for _, name := range slices.Sorted(maps.Keys(l.Vats)) {
+	for _, name := range inLaunchOrder(l.Vats) {
 		vats = append(vats, name+" "+l.Vats[name])
 	}
 	fmt.Fprintf(w, "launched %s as %s, root %s: %s\n", printable(filepath.Base(l.Source)), l.ID, l.Root, printable(strings.Join(vats, ", ")))

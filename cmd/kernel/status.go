@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -58,11 +56,15 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 	}
 	rows = [][]string{{"SUBCLUSTER", "ROOT", "CONFIG", "VATS"}}
 	for _, c := range s.Clusters {
-		names := slices.Sorted(maps.Keys(c.Vats))
+		names := inLaunchOrder(c.Vats)
 		if len(names) > 8 {
 			names = append(names[:7], fmt.Sprintf("and %d more", len(names)-7))
 		}
-		rows = append(rows, []string{c.ID, c.Root, origin(c), strings.Join(names, " ")})
+		vats := strings.Join(names, " ")
+		if c.State != control.SubclusterRunning {
+			vats += fmt.Sprintf(" (%s)", c.State)
+		}
+		rows = append(rows, []string{c.ID, c.Root, origin(c), strings.TrimSpace(vats)})
 	}
 	fmt.Fprintln(w)
 	table(w, rows)

@@ -84,7 +84,7 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 	rows := [][]string{{"NAME", "SUBCLUSTER", "ROOT", "STATE", "DECLARED", "CHANGED"}}
 	changed := ""
 	for _, s := range list {
-		rows = append(rows, []string{s.Name, dash(s.Subcluster), dash(s.Root), s.State, yesNo(s.Declared), yesNo(s.Changed)})
+		rows = append(rows, []string{s.Name, dash(s.Subcluster), dash(s.Root), string(s.State), yesNo(s.Declared), yesNo(s.Changed)})
 		if s.Changed {
 			changed = s.Name
 		}

@@ -165,6 +165,7 @@ func (f *Fake) Launch(_ context.Context, r control.LaunchRequest) (control.Subcl
 func (f *Fake) launch(s control.Subcluster) control.Subcluster {
 	n := f.mu.launched + 1
 	s.ID, s.Root, s.Vats = fmt.Sprintf("s%d", n), fmt.Sprintf("ko%d", n), map[string]string{"root": fmt.Sprintf("v%d", n)}
+	s.State = control.SubclusterRunning
 	f.add(s)
 	return s
 }

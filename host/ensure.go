@@ -1,0 +1,114 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+)
+
+// Ensured is a subcluster that runs.
+type Ensured struct {
+	kernel.Subcluster
+	// Launched says that it was launched for the caller; otherwise it ran before.
+	Launched bool
+}
+
+// Ensure returns the subcluster that runs a configuration, and launches it if there is none. A subcluster runs it
+// if it was launched, by this run or an earlier one, from a file of the same path and text; system subclusters
+// do not count. A subcluster of that path that is on its way is waited for: a launch until it is settled, a
+// removal until nothing is left, a reload until the new one runs. If one of the same path runs another text, the
+// error is a refusal with [kernel.CodeConflict], and nothing is changed.
+func (k *Kernel) Ensure(ctx context.Context, cfg *cluster.Config) (Ensured, error) {
+	return ask(ctx, k, func(done func(Ensured, error)) { k.ensure(ctx, cfg, done) })
+}
+
+// ensure is Ensure in the loop. It looks again each time when something that it waited for is over.
+func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensured, error)) {
+	again := func() { k.ensure(ctx, cfg, done) }
+	fail := func(err error) { k.refuse(err, func(err error) { done(Ensured{}, err) }) }
+	switch {
+	case k.stopping:
+		done(Ensured{}, ErrStopping)
+		return
+	case ctx.Err() != nil: // nobody wants it any more
+		done(Ensured{}, ctx.Err())
+		return
+	case k.resets > 0:
+		k.whenChanged(again)
+		return
+	}
+	subs, err := k.machine.Subclusters()
+	if err != nil {
+		fail(err)
+		return
+	}
+	var changed, launching, leaving *kernel.Subcluster
+	for i, s := range subs {
+		switch {
+		case s.System != "" || s.Source != cfg.Source:
+		case s.State == kernel.SubLaunching:
+			launching = &subs[i]
+		case s.State.Leaving():
+			leaving = &subs[i]
+		case s.Hash == cfg.Hash:
+			done(Ensured{Subcluster: s}, nil)
+			return
+		default:
+			changed = &subs[i]
+		}
+	}
+	reloading, err := k.isReloading(cfg.Source)
+	switch {
+	case err != nil:
+		fail(err)
+	case k.diskFull && (changed == nil || launching != nil):
+		done(Ensured{}, ErrDiskFull)
+	case launching != nil:
+		k.whenSettled(launching.ID, func(string) { again() })
+	case reloading:
+		k.whenChanged(again)
+	case changed != nil:
+		fail(&kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%s changed since it was launched as %s", cfg.Source, changed.ID)})
+	case leaving != nil:
+		k.whenGone(leaving.ID, again)
+	default:
+		k.launch(launch{cfg: cfg}, func(s kernel.Subcluster, err error) { done(Ensured{Subcluster: s, Launched: true}, err) })
+	}
+}
+
+// isReloading reports whether a subcluster that was launched from the file source is to be launched again.
+func (k *Kernel) isReloading(source string) (bool, error) {
+	list, err := k.machine.Reloads()
+	for _, m := range list {
+		if m.System != "" {
+			continue
+		}
+		cfg, err := unmarshalConfig(m.Config)
+		if err != nil {
+			return false, err
+		}
+		if cfg.Source == source {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// whenSettled calls f, in the loop, when a pending launch is settled, durably. failure is empty if the subcluster
+// runs.
+func (k *Kernel) whenSettled(id kernel.SubID, f func(failure string)) {
+	k.launches[id] = append(k.launches[id], f)
+}
+
+// whenChanged calls f, in a later step of the loop, when a reload or a reset is over.
+func (k *Kernel) whenChanged(f func()) { k.changed = append(k.changed, f) }
+
+// tellChanged lets those look again who wait for the end of a reload or a reset.
+func (k *Kernel) tellChanged() {
+	for _, f := range k.changed {
+		k.services.later(f)
+	}
+	k.changed = nil
+}
