@@ -51,9 +51,11 @@ func TestDiffNamesEachFieldAndHowItIsApplied(t *testing.T) {
 		{"parameters", `{"n": 1}`, `{"n": 2}`, "vats.a.parameters changed new"},
 		{"policies", `"b": {"module": "m"}`, `"b": {"module": "m", "restart": "never", "onFault": "stop"}`, "vats.b.restart changed live, vats.b.onFault changed live"},
 		{"restarts", `"b": {"module": "m"}`, `"b": {"module": "m", "maxRestarts": 9}`, "vats.b.maxRestarts changed live"},
-		{"limits", `"b": {"module": "m"}`, `"b": {"module": "m", "limits": {"delivery": "3s", "syscalls": 9, "frameBytes": 65536, "queue": 9, "transcript": 99}}`,
+		{
+			"limits", `"b": {"module": "m"}`, `"b": {"module": "m", "limits": {"delivery": "3s", "syscalls": 9, "frameBytes": 65536, "queue": 9, "transcript": 99}}`,
 			"vats.b.limits.delivery changed start, vats.b.limits.syscalls changed start, vats.b.limits.frameBytes changed start, " +
-				"vats.b.limits.queue changed live, vats.b.limits.transcript changed live"},
+				"vats.b.limits.queue changed live, vats.b.limits.transcript changed live",
+		},
 		{"a vat more", `"b": {"module": "m"},`, `"b": {"module": "m"}, "c": {"module": "m"},`, "vats.c added live"},
 		{"a vat less", `"b": {"module": "m"},`, ``, "vats.b removed replace"},
 		{"a channel more", `"door": {"type": "socket"},`, `"door": {"type": "socket"}, "gate": {"type": "socket"},`, "io.gate added live"},
