@@ -98,6 +98,12 @@ func (k *Kernel) PS(ctx context.Context) ([]control.Vat, error) {
 		if suspended[v.Sub] && !v.Terminated && v.Stopped == "" {
 			out[i].State = control.VatSuspended
 		}
+		switch out[i].State {
+		case control.VatFailed:
+			out[i].Why = v.Why
+		case control.VatStopped:
+			out[i].Why = v.Stopped
+		}
 		if v.Lost {
 			out[i].Transcript = -1
 		}

@@ -2,11 +2,13 @@ package ocapkernel
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
 )
 
 // Subcluster describes what was launched: its id, by which it is called and terminated, its root, its vats.
@@ -70,6 +72,22 @@ func (k *Kernel) EnsureLaunched(ctx context.Context, r LaunchRequest) (Ensured, 
 		return Ensured{}, coded(err)
 	}
 	return Ensured{subcluster(e.Subcluster), e.Launched, data(e.Subcluster.Result)}, nil
+}
+
+// SystemReady returns when each declared system subcluster runs, or could not be launched. They are launched one after
+// the other, in the order of the declaration, from Run on. If some do not run the error is an *[Error] with the code
+// REJECTED, whose Details say which and why; the kernel and the others go on.
+func (k *Kernel) SystemReady(ctx context.Context) error {
+	err := k.host.SystemReady(ctx)
+	failed, ok := errors.AsType[*host.SystemError](err)
+	if !ok {
+		return coded(err)
+	}
+	out := control.Errorf(control.CodeRejected, "%s", failed.Error())
+	for _, s := range failed.Failed {
+		out.Details = append(out.Details, "system subcluster "+s.Name+": "+s.Why)
+	}
+	return out
 }
 
 // parse reads and checks a configuration.

@@ -64,6 +64,8 @@ type System struct {
 	Root       string `json:"root,omitempty"`
 	// State is one of the states above.
 	State SystemState `json:"state"`
+	// Why says why it is [SystemFailed].
+	Why string `json:"why,omitempty"`
 	// Declared is whether the present run of the kernel declares it.
 	Declared bool `json:"declared"`
 	// Changed is whether it is declared with another configuration than it runs. Reload makes it run that.

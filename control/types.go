@@ -123,6 +123,8 @@ type Vat struct {
 	// PID is the process id of its worker, 0 if it has none.
 	PID   int      `json:"pid"`
 	State VatState `json:"state"`
+	// Why says why it is [VatFailed] or [VatStopped].
+	Why string `json:"why,omitempty"`
 	// Restarts counts the deaths of its workers, ever.
 	Restarts int `json:"restarts"`
 	// Queue is the number of messages that wait for it.

@@ -206,60 +206,72 @@ const (
 
 // SystemStatus is a system subcluster, declared or there.
 type SystemStatus struct {
-	Name     string
-	Sub      kernel.SubID
-	Root     kernel.KRef
-	State    SystemState
+	Name  string
+	Sub   kernel.SubID
+	Root  kernel.KRef
+	State SystemState
+	// Why says why it failed.
+	Why      string
 	Declared bool
 	Changed  bool
 }
 
-// SystemList describes the system subclusters.
+// SystemList describes the system subclusters: those that are declared in the order of their declaration, then the
+// others.
 func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
-	return look(ctx, k, func() ([]SystemStatus, error) {
-		subs, err := k.machine.Subclusters()
-		if err != nil {
-			return nil, err
-		}
-		var out []SystemStatus
-		hashes := map[string]string{}
-		if k.cfg.System != nil {
-			for _, d := range k.cfg.System.Subclusters {
-				hashes[d.Name] = d.Config.Hash
-				out = append(out, SystemStatus{Name: d.Name, State: SystemFailed, Declared: true})
-			}
-		}
-		reloads, err := k.machine.Reloads()
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range reloads { // between two subclusters
-			i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == r.System })
+	return look(ctx, k, k.systemList)
+}
+
+func (k *Kernel) systemList() ([]SystemStatus, error) {
+	subs, err := k.machine.Subclusters()
+	if err != nil {
+		return nil, err
+	}
+	var out []SystemStatus
+	hashes := map[string]string{}
+	if k.cfg.System != nil {
+		for _, d := range k.cfg.System.Subclusters {
+			hashes[d.Name] = d.Config.Hash
+			st := SystemStatus{Name: d.Name, State: SystemFailed, Declared: true, Why: k.turns.failed[d.Name]}
 			switch {
-			case i >= 0:
-				out[i].State = SystemLaunching
-			case r.System != "":
-				out = append(out, SystemStatus{Name: r.System, State: SystemSuspended})
+			case k.turns.busy == d.Name || slices.ContainsFunc(k.turns.waiting, func(t turn) bool { return t.name == d.Name }):
+				st.State, st.Why = SystemLaunching, ""
+			case st.Why == "":
+				st.Why = "it has ended, or was terminated"
 			}
+			out = append(out, st)
 		}
-		for _, s := range subs {
-			if s.System == "" || (s.State != kernel.SubRunning && s.State != kernel.SubLaunching) {
-				continue
-			}
-			i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == s.System })
-			if i < 0 {
-				i = len(out)
-				out = append(out, SystemStatus{Name: s.System})
-			}
-			st := &out[i]
-			st.Sub, st.Root, st.State = s.ID, s.Root, SystemState(s.State.String())
-			if k.suspended[s.ID] && s.State == kernel.SubRunning {
-				st.State = SystemSuspended
-			}
-			st.Changed = st.Declared && hashes[s.System] != s.Hash
+	}
+	reloads, err := k.machine.Reloads()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reloads { // between two subclusters
+		i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == r.System })
+		switch {
+		case i >= 0:
+			out[i].State, out[i].Why = SystemLaunching, ""
+		case r.System != "":
+			out = append(out, SystemStatus{Name: r.System, State: SystemSuspended})
 		}
-		return out, nil
-	})
+	}
+	for _, s := range subs {
+		if s.System == "" || s.State.Leaving() {
+			continue
+		}
+		i := slices.IndexFunc(out, func(st SystemStatus) bool { return st.Name == s.System })
+		if i < 0 {
+			i = len(out)
+			out = append(out, SystemStatus{Name: s.System})
+		}
+		st := &out[i]
+		st.Sub, st.Root, st.State, st.Why = s.ID, s.Root, SystemState(s.State.String()), ""
+		if k.suspended[s.ID] && s.State == kernel.SubRunning {
+			st.State = SystemSuspended
+		}
+		st.Changed = st.Declared && hashes[s.System] != s.Hash
+	}
+	return out, nil
 }
 
 // Suspended says which subclusters are there and do not run in this run.

@@ -102,13 +102,14 @@ func (k *Kernel) whenSettled(id kernel.SubID, f func(failure string)) {
 	k.launches[id] = append(k.launches[id], f)
 }
 
-// whenChanged calls f, in a later step of the loop, when a reload or a reset is over.
+// whenChanged calls f, in a later step of the loop, when a reload, a reset, or a system subcluster's turn is over.
 func (k *Kernel) whenChanged(f func()) { k.changed = append(k.changed, f) }
 
-// tellChanged lets those look again who wait for the end of a reload or a reset.
+// tellChanged lets those look again who wait for the end of a reload, a reset, or a system subcluster's turn.
 func (k *Kernel) tellChanged() {
 	for _, f := range k.changed {
-		k.services.later(f)
+		k.soon(f)
 	}
 	k.changed = nil
+	k.soon(k.nextTurn)
 }

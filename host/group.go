@@ -193,7 +193,7 @@ func (k *Kernel) checkDisk() {
 	}
 	if !full && k.diskFull {
 		k.log.Info("there is space on the disk again", "freeBytes", free)
-		k.soon(k.reloadNext) // which had to wait
+		k.soon(func() { k.reloadNext(); k.nextTurn() }) // which had to wait
 	}
 	k.diskFull = full
 }

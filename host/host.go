@@ -123,6 +123,7 @@ type Kernel struct {
 	suspended map[kernel.SubID]bool
 	reloads   map[kernel.SubID]*reload // subclusters that are loaded anew
 	resets    int                      // how many callers have the state cleared
+	turns     turns                    // launches of system subclusters
 	services  services
 
 	// byName are the services of this run; Unregister replaces the map.
@@ -154,7 +155,7 @@ func Open(cfg Config) (*Kernel, error) {
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
-		suspended: map[kernel.SubID]bool{}, reloads: map[kernel.SubID]*reload{},
+		suspended: map[kernel.SubID]bool{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
 	}
 	k.group.init(k)
 	k.services.init()

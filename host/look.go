@@ -137,8 +137,10 @@ type VatStatus struct {
 	Pid int
 	// RSSBytes is the resident memory of the process.
 	RSSBytes int64
-	// Starting says that a process is being started, or waited for; Failed that the last start failed.
+	// Starting says that a process is being started, or waited for; Failed that the last start failed, and Why what
+	// went wrong.
 	Starting, Failed bool
+	Why              string
 }
 
 // Vats describes all vats and their workers. What it tells may not be durable yet.
@@ -152,7 +154,7 @@ func (k *Kernel) Vats(ctx context.Context) ([]VatStatus, error) {
 		for i, v := range vats {
 			out[i] = VatStatus{Vat: v}
 			if w := k.vats[v.ID]; w != nil {
-				out[i].Failed = w.startFailures > 0
+				out[i].Failed, out[i].Why = w.startFailures > 0, w.startFailure
 				out[i].Starting = !w.up && (w.worker != nil || v.HasWork)
 				if w.worker != nil {
 					out[i].Pid = w.worker.Pid()

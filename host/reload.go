@@ -14,8 +14,8 @@ import (
 // loop knows beside.
 type reload struct {
 	done func(kernel.Subcluster, error)
-	// launching says that it is being launched.
-	launching bool
+	// launching says that it is being launched, queued that it waits for its turn.
+	launching, queued bool
 }
 
 // reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run
@@ -106,9 +106,27 @@ func (k *Kernel) cancelReload(id kernel.SubID) {
 	}
 }
 
-// relaunch launches what is gone, with its processes and channels.
+// relaunch launches what is gone, with its processes and channels; a system subcluster in its turn.
 func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
+	if m.System == "" {
+		k.relaunchNow(m, cfg, r, func() {})
+		return
+	}
+	if k.reloads[m.Sub] != r || r.launching || r.queued {
+		return
+	}
+	r.queued = true
+	k.takeTurn(turn{
+		name:   m.System,
+		begin:  func(end func()) { k.relaunchNow(m, cfg, r, end) },
+		cancel: func(error) {}, // whoever calls it off tells r
+	})
+}
+
+// relaunchNow is relaunch when it is its turn; end is called when that is over.
+func (k *Kernel) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, end func()) {
 	if k.reloads[m.Sub] != r || r.launching {
+		end() // somebody has called it off, or has begun it
 		return
 	}
 	r.launching = true
@@ -130,7 +148,11 @@ func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
 			k.input(c, e)
 			k.forgetCall(by)
 		}
+		if m.System != "" {
+			k.systemSettled(m.System, s, err)
+		}
 		r.done(s, err)
+		end()
 		k.tellChanged()
 	})
 }
@@ -153,7 +175,11 @@ func (k *Kernel) Reload(ctx context.Context, which string) ([]kernel.Subcluster,
 		}
 		subs = slices.DeleteFunc(subs, func(s kernel.Subcluster) bool { return s.State != kernel.SubRunning || !named(s) })
 		if cfg, ok := k.declared(which); ok && len(subs) == 0 {
-			k.launch(launch{cfg: cfg, system: which}, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
+			if k.diskFull {
+				done(nil, ErrDiskFull)
+				return
+			}
+			k.launchSystem(which, cfg, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
 			return
 		}
 		if len(subs) == 0 && which != "" {

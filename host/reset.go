@@ -36,6 +36,7 @@ func (k *Kernel) reset(done func()) {
 			r.done(kernel.Subcluster{}, errCleared)
 		}
 	}
+	k.cancelTurns(errCleared)
 	subs, err := k.machine.Subclusters()
 	if err != nil {
 		k.fail(err)

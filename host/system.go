@@ -83,7 +83,7 @@ func (k *Kernel) startSystem() {
 		case slices.ContainsFunc(pending, func(r kernel.Reload) bool { return r.System == d.Name }):
 			// reloadNext launches it.
 		default:
-			k.launchSystem(d.Name, d.Config)
+			k.launchSystem(d.Name, d.Config, func(kernel.Subcluster, error) {})
 		}
 	}
 }
@@ -99,16 +99,6 @@ func (k *Kernel) declared(name string) (*cluster.Config, bool) {
 		}
 	}
 	return nil, false
-}
-
-func (k *Kernel) launchSystem(name string, cfg *cluster.Config) {
-	k.launch(launch{cfg: cfg, system: name}, func(s kernel.Subcluster, err error) {
-		if err != nil {
-			k.log.Error("system subcluster was not launched", "name", name, "err", err)
-			return
-		}
-		k.log.Info("system subcluster launched", "name", name, "subcluster", s.ID, "root", s.Root)
-	})
 }
 
 // upgrade applies a changed declaration. The stores of the vats stay if it has the same vats, channels and
@@ -135,11 +125,7 @@ func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 		return
 	}
 	k.log.Warn("the declaration of a system subcluster has other vats, channels or services: it is launched anew", "name", d.Name, "subcluster", s.ID)
-	k.reload(s, callID{}, func(_ kernel.Subcluster, err error) {
-		if err != nil {
-			k.log.Error("system subcluster was not launched anew", "name", d.Name, "err", err)
-		}
-	})
+	k.reload(s, callID{}, func(kernel.Subcluster, error) {}) // systemSettled tells how that comes out
 }
 
 // sameShape says whether a configuration differs from what runs in nothing but how its vats are run.

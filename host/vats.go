@@ -33,6 +33,8 @@ type vat struct {
 	holdEvery, holdAt uint64
 	// startFailures counts starts that failed in a row, deaths the deaths since the last progress.
 	startFailures, deaths int
+	// startFailure says what went wrong at the last start that failed.
+	startFailure string
 	// notBefore is when the next worker may be started.
 	notBefore time.Time
 }
@@ -324,6 +326,7 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
 	case kernel.CauseStopped:
 	case kernel.CauseStart:
 		v.startFailures++
+		v.startFailure = detail
 		delay = wait(v.startFailures)
 	default:
 		if v.deaths > 0 {

@@ -24,7 +24,9 @@ asked for again, unless --ack lets it go.`,
 				return usagef("%w", err)
 			}
 			return a.ask(cmd.Context(), timeout, func(ctx context.Context, client *control.Client) error {
+				stopTelling := a.tellWaits(ctx, "")
 				outcome, err := client.Await(ctx, ticket, timeout, raw)
+				stopTelling()
 				if err != nil {
 					return err
 				}

@@ -106,15 +106,19 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		}
 		heard <- &r
 	}()
+	stopTelling := a.tellWaits(ctx, "")
+	defer stopTelling()
 	select {
 	case r, ok := <-heard:
+		stopTelling()
 		if !ok {
 			_ = child.Wait() // how it ended is in the log
 			return a.startFailed(logPath, before)
 		}
 		r.Preface = pre
-		return a.print(r, func(w io.Writer) { a.describe(w, r, a.typed()+" stop") })
+		return errors.Join(a.print(r, func(w io.Writer) { a.describe(w, r, a.typed()+" stop") }), a.systemFailed(r))
 	case <-ctx.Done():
+		stopTelling()
 		return &hinted{
 			fmt.Errorf("the kernel (pid %d) is still starting", child.Process.Pid),
 			fmt.Sprintf("its log is %s; ask again with: %s status", printable(logPath), a.typed()),

@@ -25,7 +25,9 @@ also of a configuration that runs already.`,
 			}
 			// The kernel bounds the bootstrap itself, by a limit of the configuration.
 			return a.ask(ctx, noLimit, func(ctx context.Context, client *control.Client) error {
+				stopTelling := a.tellWaits(ctx, "")
 				launched, err := client.Launch(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
+				stopTelling()
 				if err != nil {
 					return err
 				}

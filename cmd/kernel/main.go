@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type Kernel interface {
 	control.Backend
 	Run(ctx context.Context) error
+	SystemReady(ctx context.Context) error
 	EnsureLaunched(ctx context.Context, r control.LaunchRequest) (ocapkernel.Ensured, error)
 }
 

@@ -105,6 +105,9 @@ func (k *fakeKernel) Run(ctx context.Context) error {
 	return errors.Join(err, g.Wait())
 }
 
+// SystemReady has nothing to wait for.
+func (k *fakeKernel) SystemReady(context.Context) error { return nil }
+
 // EnsureLaunched launches what does not run.
 func (k *fakeKernel) EnsureLaunched(ctx context.Context, r control.LaunchRequest) (ocapkernel.Ensured, error) {
 	status, err := k.Status(ctx)

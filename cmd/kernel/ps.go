@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -41,6 +42,11 @@ func describeVats(w io.Writer, vats []control.Vat) {
 		})
 	}
 	table(w, rows)
+	for _, v := range vats {
+		if v.Why != "" {
+			fmt.Fprintf(w, "\n%s (%s) is %s: %s\n", v.ID, printable(v.Name), v.State, printable(v.Why))
+		}
+	}
 }
 
 // transcript is the length of a vat's transcript, for people.

@@ -36,6 +36,8 @@ type runFlags struct {
 	// default.
 	system        string
 	upgradeSystem bool
+	// noWait does not wait for the system subclusters.
+	noWait bool
 	// logFile and readyFD are how start speaks to the kernel that it begins; hidden.
 	logFile string
 	readyFD int
@@ -49,6 +51,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+statedir.DeclarationName+" in the state directory, if it is there)")
 	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "apply the declaration to system subclusters that run another configuration; with other vats that deletes their state")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
+	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait until the system subclusters run")
 	completeFlagWith(cmd, "durability", "power", "process")
 	completeFlagWith(cmd, "log-level", "trace", "debug", "info", "warn", "error")
 	registered(cmd.MarkFlagFilename("system", "json"))
@@ -68,6 +71,9 @@ func (f *runFlags) args() []string {
 	}
 	if f.upgradeSystem {
 		args = append(args, "--upgrade-system")
+	}
+	if f.noWait {
+		args = append(args, "--no-wait")
 	}
 	return args
 }
@@ -128,6 +134,8 @@ type ready struct {
 	Launched *control.Launched `json:"launched,omitempty"`
 	// Already is the subcluster that runs CONFIG since before.
 	Already *control.Subcluster `json:"already,omitempty"`
+	// Failed says which of the declared system subclusters do not run, and why, a line for each.
+	Failed []string `json:"failed,omitempty"`
 	// Preface is what the author of CONFIG says to type.
 	Preface []string `json:"-"`
 }
@@ -194,7 +202,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		return err
 	}
 	return a.serve(ctx, kernel, log, func(ctx context.Context) error {
-		r, err := a.launchFirst(ctx, kernel, cfg)
+		r, err := a.launchFirst(ctx, kernel, cfg, !f.noWait)
 		if err != nil {
 			return err
 		}
@@ -202,6 +210,9 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		log.Info("kernel runs", "pid", r.PID, "durability", r.Durability)
 		if announce != nil {
 			return errors.Join(json.NewEncoder(announce).Encode(r), announce.Close())
+		}
+		if failed := a.systemFailed(r); failed != nil {
+			a.complain(failed) // the others go on
 		}
 		return a.print(r, func(w io.Writer) { a.describe(w, r, "Ctrl-C") })
 	})
@@ -232,12 +243,24 @@ func (a *app) serve(ctx context.Context, kernel Kernel, log hclog.Logger, first 
 	return err
 }
 
-// launchFirst launches the configuration that was named on the command line, unless it runs already.
-func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile) (*ready, error) {
+// launchFirst waits for the system subclusters, if wait is set, and launches the configuration that was named on the
+// command line, unless it runs already.
+func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, wait bool) (*ready, error) {
 	r := &ready{PID: os.Getpid()}
-	if cfg == nil {
-		_, err := kernel.Status(ctx) // it answers
+	if _, err := kernel.Status(ctx); err != nil { // it does not answer
 		return r, err
+	}
+	if wait {
+		var failed *control.Error
+		switch err := kernel.SystemReady(ctx); {
+		case errors.As(err, &failed) && failed.Code == control.CodeRejected:
+			r.Failed = failed.Details
+		case err != nil:
+			return nil, err
+		}
+	}
+	if cfg == nil {
+		return r, nil
 	}
 	r.Preface = preface(cfg.text)
 	e, err := kernel.EnsureLaunched(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
@@ -254,6 +277,16 @@ func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile) (
 	result, err := control.ToJSON(e.Result)
 	r.Launched = &control.Launched{Subcluster: e.Subcluster, Result: result}
 	return r, err
+}
+
+// systemFailed is the error that some system subclusters do not run, or nil.
+func (a *app) systemFailed(r *ready) error {
+	if len(r.Failed) == 0 {
+		return nil
+	}
+	err := control.Errorf(control.CodeRejected, "the kernel runs, but without %s", plural(len(r.Failed), "system subcluster"))
+	err.Details = r.Failed
+	return &hinted{err, fmt.Sprintf("they are launched again with the next start, or with: %s reload NAME", a.typed())}
 }
 
 // changed says what can be done about a configuration that runs in another version.

@@ -87,7 +87,9 @@ func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
 		request.Ticket = ticket
 		fmt.Fprintf(a.stderr, "ticket %s\n", ticket)
 
+		stopTelling := a.tellWaits(ctx, request.Target)
 		outcome, err := client.Send(ctx, request)
+		stopTelling()
 		switch control.CodeOf(err) {
 		case control.CodeNotRunning, control.CodeStopping, control.CodeTimeout:
 			return &hinted{err, fmt.Sprintf("it may have been accepted; when the kernel runs, ask: %s await %s", a.typed(), ticket)}

@@ -90,6 +90,11 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 		}
 	}
 	table(w, rows)
+	for _, s := range list {
+		if s.Why != "" {
+			fmt.Fprintf(w, "\n%s: %s\nTo try again: %s reload %s\n", printable(s.Name), printable(s.Why), a.typed(), shellQuote(s.Name))
+		}
+	}
 	if changed != "" {
 		fmt.Fprintf(w, "\n%[1]s runs another configuration than is declared. To apply it: %[2]s run --upgrade-system, or, and lose its state: %[2]s reload %[3]s\n",
 			printable(changed), a.typed(), shellQuote(changed))
@@ -119,7 +124,9 @@ whether that is meant; without a terminal, --yes says so. To change the configur
 				return err
 			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
+				stopTelling := a.tellWaits(ctx, "")
 				now, err := client.Reload(ctx, which)
+				stopTelling()
 				if err != nil {
 					return err
 				}

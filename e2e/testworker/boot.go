@@ -14,6 +14,8 @@ import (
 type plan struct {
 	// Start is what its constructor does, Bootstrap what its bootstrap does: one of the words in do.
 	Start, Bootstrap string
+	// Find is the system subcluster whose root bootstrap is to find, and to greet.
+	Find string
 }
 
 // boot is a vat that begins as its parameters say.
@@ -28,14 +30,24 @@ func newBoot(p plan) (*boot, error) {
 }
 
 // Bootstrap does what the plan says, after it has greeted all others.
-func (b *boot) Bootstrap(ctx context.Context, vats map[string]vat.Ref) (any, error) {
+func (b *boot) Bootstrap(ctx context.Context, vats, services map[string]vat.Ref) (any, error) {
 	b.Others = vats
+	if b.Plan.Find != "" {
+		other, err := vat.Call[vat.Ref](ctx, services["kernelFacet"], "getSystemSubclusterRoot", b.Plan.Find)
+		if err != nil {
+			return nil, err
+		}
+		return vat.Call[string](ctx, other, "hello", "world")
+	}
 	if b.Plan.Bootstrap == "never" {
 		p, _ := vat.NewPromise(ctx)
 		return p, nil
 	}
 	return fmt.Sprintf("%d vats", len(vats)), do(b.Plan.Bootstrap)
 }
+
+// Hello greets.
+func (b *boot) Hello(name string) string { return "hello, " + name }
 
 func do(word string) error {
 	switch word {
