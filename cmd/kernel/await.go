@@ -21,7 +21,10 @@ asked for again, unless --ack lets it go.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ticket, err := control.ParseTicket(args[0])
 			if err != nil {
-				return usagef("%w", err)
+				return usagef("%v", err)
+			}
+			if timeout <= 0 {
+				return usagef("--timeout must be above zero")
 			}
 			return a.ask(cmd.Context(), timeout, func(ctx context.Context, client *control.Client) error {
 				stopTelling := a.tellWaits(ctx, "")

@@ -21,6 +21,7 @@ func main() {
 		"test.source":  newSource,
 		"test.fickle":  newFickle,
 		"test.io":      vat.Module(newPort, (*session)(nil)),
+		"test.program": vat.Module(newProgram, (*item)(nil), (*spark)(nil)),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
