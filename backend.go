@@ -162,7 +162,7 @@ func data(d kernel.Data) control.Data {
 
 // Terminate is part of control.Backend.
 func (k *Kernel) Terminate(ctx context.Context, s string) error {
-	id, err := subID(s)
+	id, err := k.subID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (k *Kernel) Terminate(ctx context.Context, s string) error {
 
 // RestartVat is part of control.Backend.
 func (k *Kernel) RestartVat(ctx context.Context, s string, forget bool) error {
-	id, err := vatID(s)
+	id, err := k.vatID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (k *Kernel) RestartVat(ctx context.Context, s string, forget bool) error {
 
 // ReplayVat is part of control.Backend.
 func (k *Kernel) ReplayVat(ctx context.Context, s string) ([]string, error) {
-	id, err := vatID(s)
+	id, err := k.vatID(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -233,31 +233,34 @@ func (k *Kernel) Acknowledge(ctx context.Context, t control.Ticket) error {
 }
 
 // PoisonedList is part of control.Backend.
-func (k *Kernel) PoisonedList(ctx context.Context) ([]control.Poisoned, error) {
-	list, err := k.host.Poisoned(ctx)
-	if err != nil {
-		return nil, coded(err)
+func (k *Kernel) PoisonedList(ctx context.Context, after string, limit int) ([]control.Poisoned, bool, error) {
+	var from uint64
+	if after != "" {
+		var err error
+		if from, err = poisonNumber(after); err != nil {
+			return nil, false, err
+		}
 	}
-	vats, err := k.host.Vats(ctx)
+	list, more, err := k.host.Poisoned(ctx, from, limit)
 	if err != nil {
-		return nil, coded(err)
-	}
-	names := map[kernel.VatID]string{}
-	for _, v := range vats {
-		names[v.ID] = v.Name
+		return nil, false, coded(err)
 	}
 	out := make([]control.Poisoned, len(list))
 	for i, p := range list {
-		method, _, err := capdata.DecodeCall(p.MethArgs.Body, len(p.MethArgs.Slots))
-		if err != nil {
-			method = "?" // a vat sent it: it may be anything
-		}
 		out[i] = control.Poisoned{
-			ID: strconv.FormatUint(p.N, 10), Vat: string(p.Vat), Name: names[p.Vat], Target: string(p.Target), Method: method,
+			ID: strconv.FormatUint(p.N, 10), Vat: string(p.Vat), Name: p.Name, Target: string(p.Target), Method: p.Method,
 			Attempts: int(p.Attempts), Code: control.Code(p.Code), Message: p.Why,
 		}
 	}
-	return out, nil
+	return out, more, nil
+}
+
+func poisonNumber(id string) (uint64, error) {
+	n, err := strconv.ParseUint(id, 10, 64)
+	if err != nil {
+		return 0, control.Errorf(control.CodeInvalid, "%q is no poisoned message: want its number, see poisoned ls", id)
+	}
+	return n, nil
 }
 
 // PoisonedRetry is part of control.Backend.
@@ -271,9 +274,9 @@ func (k *Kernel) PoisonedDrop(ctx context.Context, id string) error {
 }
 
 func (k *Kernel) unpoison(ctx context.Context, id string, retry bool) error {
-	n, err := strconv.ParseUint(id, 10, 64)
+	n, err := poisonNumber(id)
 	if err != nil {
-		return control.Errorf(control.CodeInvalid, "%q is no poisoned message: want its number, see poisoned ls", id)
+		return err
 	}
 	return coded(k.host.Unpoison(ctx, n, retry))
 }

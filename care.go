@@ -8,20 +8,22 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-func subID(s string) (kernel.SubID, error) {
-	id, ok := kernel.ParseSubID(s)
-	if !ok {
-		return "", control.Errorf(control.CodeInvalid, "%q is no subcluster: want s1", s)
-	}
-	return id, nil
+// subID finds the subcluster that a client names.
+func (k *Kernel) subID(ctx context.Context, s string) (kernel.SubID, error) {
+	sub, err := k.host.FindSubcluster(ctx, s)
+	return sub.ID, coded(err)
 }
 
-func vatID(s string) (kernel.VatID, error) {
-	id, ok := kernel.ParseVatID(s)
-	if !ok {
-		return "", control.Errorf(control.CodeInvalid, "%q is no vat: want v1", s)
-	}
-	return id, nil
+// vatID finds the vat that a client names.
+func (k *Kernel) vatID(ctx context.Context, s string) (kernel.VatID, error) {
+	v, err := k.host.FindVat(ctx, s)
+	return v.ID, coded(err)
+}
+
+// FindVat is part of control.Backend.
+func (k *Kernel) FindVat(ctx context.Context, s string) (control.FoundVat, error) {
+	v, err := k.host.FindVat(ctx, s)
+	return control.FoundVat{ID: string(v.ID), Name: v.Name, Subcluster: string(v.Sub), Root: string(v.Root)}, coded(err)
 }
 
 func kref(s string) (kernel.KRef, error) {
@@ -149,7 +151,7 @@ func (k *Kernel) Inspect(ctx context.Context, s string) (control.Inspection, err
 
 // PingVat is part of control.Backend.
 func (k *Kernel) PingVat(ctx context.Context, vat string) (string, error) {
-	id, err := vatID(vat)
+	id, err := k.vatID(ctx, vat)
 	if err != nil {
 		return "", err
 	}
@@ -159,7 +161,7 @@ func (k *Kernel) PingVat(ctx context.Context, vat string) (string, error) {
 
 // TerminateVat is part of control.Backend.
 func (k *Kernel) TerminateVat(ctx context.Context, vat string) error {
-	id, err := vatID(vat)
+	id, err := k.vatID(ctx, vat)
 	if err != nil {
 		return err
 	}

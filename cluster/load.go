@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
 )
@@ -30,12 +31,26 @@ func Parse(name string, data []byte) (*Config, error) {
 	if err != nil {
 		return nil, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
 	}
+	if err := storablePath(name, source); err != nil {
+		return nil, err
+	}
 	doc := newDocument(name, data)
 	root, err := doc.parse()
 	if err != nil {
 		return nil, err
 	}
 	return decode(doc, source, &root, data)
+}
+
+// storablePath refuses a file whose path is not UTF-8. Other paths are made relative to it, and all of them are kept and
+// shown as text, which would alter them.
+func storablePath(name, source string) error {
+	if utf8.ValidString(source) {
+		return nil
+	}
+	return &Errors{Problems: []Problem{{
+		File: name, Message: fmt.Sprintf("its path %q is not UTF-8: rename the file or the directory", source),
+	}}}
 }
 
 // decode reads a configuration from its root in doc; text is the part of doc that it takes up.

@@ -63,6 +63,9 @@ func ParseSystem(name string, data []byte) (*System, error) {
 	if err != nil {
 		return nil, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
 	}
+	if err := storablePath(name, source); err != nil {
+		return nil, err
+	}
 	doc := newDocument(name, data)
 	root, err := doc.parse()
 	if err != nil {

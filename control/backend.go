@@ -11,6 +11,9 @@ type Data = capdata.Data[string]
 
 // Backend is the kernel, as the server sees it.
 //
+// A vat and a subcluster are named in the forms that [CheckVat] and [CheckSubcluster] accept; a name of which nothing
+// is known is CodeNotFound, and one that several vats have is CodeConflict.
+//
 // Methods may be called by many goroutines at a time, with whatever a client sent: only what the comments
 // below promise has been checked. An error that is an [*Error], or wraps one, goes to the client as it
 // is; any other reaches the client as CodeInternal with its text.
@@ -27,6 +30,8 @@ type Backend interface {
 	Launch(ctx context.Context, r LaunchRequest) (Subcluster, Data, error)
 	// Terminate deletes a subcluster and its vats. It returns when nothing can reach them any more.
 	Terminate(ctx context.Context, subcluster string) error
+	// FindVat says which vat a name stands for.
+	FindVat(ctx context.Context, vat string) (FoundVat, error)
 	// RestartVat gives a vat a fresh worker, and a stopped one its life back. With forget the vat
 	// starts from its durable state alone.
 	RestartVat(ctx context.Context, vat string, forget bool) error
@@ -46,8 +51,9 @@ type Backend interface {
 	// Acknowledge lets an answer go. The ticket stays used. Done twice it has no further effect; a call
 	// that is not settled is CodeConflict.
 	Acknowledge(ctx context.Context, t Ticket) error
-	// PoisonedList lists the poisoned messages, oldest first.
-	PoisonedList(ctx context.Context) ([]Poisoned, error)
+	// PoisonedList lists the oldest poisoned messages behind the one with the id after, at most limit of them,
+	// oldest first, and says whether there are more. With an empty after it begins with the oldest.
+	PoisonedList(ctx context.Context, after string, limit int) (list []Poisoned, more bool, err error)
 	// PoisonedRetry delivers a poisoned message again, without a result.
 	PoisonedRetry(ctx context.Context, id string) error
 	// PoisonedDrop forgets a poisoned message.
@@ -87,7 +93,7 @@ type Backend interface {
 type Call struct {
 	// Ticket has an id of valid form. Its epoch is empty if the present one is meant.
 	Ticket Ticket
-	// Target has the form of an object's, a promise's or a subcluster's id: ko4, kp7, s1.
+	// Target has a form that [CheckTarget] accepts: ko4, kp7, s1, s1/mint.
 	Target string
 	// MethArgs is the marshalled [method, [arguments]]. The slots have the form of krefs, each occurs
 	// once. Equal calls have equal MethArgs, however their JSON was written.

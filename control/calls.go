@@ -80,13 +80,13 @@ func (c *Client) Acknowledge(ctx context.Context, t Ticket) error {
 	return c.Call(ctx, methodAcknowledge, ticketParams{Ticket: t}, nil)
 }
 
-// PoisonedList lists the poisoned messages, oldest first.
-func (c *Client) PoisonedList(ctx context.Context) ([]Poisoned, error) {
-	var out struct {
-		Poisoned []Poisoned `json:"poisoned"`
-	}
-	err := c.Call(ctx, methodPoisonedList, nil, &out)
-	return out.Poisoned, err
+// PoisonedList lists the oldest poisoned messages behind the one with the id after, at most limit of them, oldest
+// first, and says whether there are more. An empty after means from the beginning; a limit of 0 means 1,000, and
+// no page is longer.
+func (c *Client) PoisonedList(ctx context.Context, after string, limit int) (list []Poisoned, more bool, err error) {
+	var out poisonedPage
+	err = c.Call(ctx, methodPoisonedList, pageParams{After: after, Limit: limit}, &out)
+	return out.Poisoned, out.More, err
 }
 
 // PoisonedRetry delivers a poisoned message again. Its result was rejected long ago and stays so.

@@ -65,7 +65,7 @@ func TestClient(t *testing.T) {
 	vats, err := client.PS(ctx)
 	check(t, "ps", vats, err, []control.Vat{{ID: "v1", Name: "root", Subcluster: "s1", State: control.VatIdle, Restarts: 1}})
 
-	list, err := client.PoisonedList(ctx)
+	list, _, err := client.PoisonedList(ctx, "", 0)
 	check(t, "poisoned", list, err, []control.Poisoned{{
 		ID: "m7", Vat: "v1", Name: "root", Target: "ko1", Method: "explode", Attempts: 3,
 		Code: capdata.CodeDeliveryPoisoned, Message: "the message killed its vat 3 times",

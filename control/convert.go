@@ -33,8 +33,8 @@ func makeCall(p sendParams) (Call, error) {
 	switch {
 	case p.Ticket.ID == "":
 		return Call{}, errNoTicket()
-	case !validRef("ko", p.Target) && !validRef("kp", p.Target) && !validRef("s", p.Target):
-		return Call{}, Errorf(CodeInvalid, "%s is no target: want an object such as ko4, a promise such as kp7, or a subcluster such as s1", quoteShort(p.Target))
+	case CheckTarget(p.Target) != nil:
+		return Call{}, CheckTarget(p.Target)
 	case p.Method == "" || len(p.Method) > MaxMethodBytes || !utf8.ValidString(p.Method):
 		return Call{}, Errorf(CodeInvalid, "a method's name has 1 to %d bytes of UTF-8", MaxMethodBytes)
 	case len(p.Args) > MaxArgs:

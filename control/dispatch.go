@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -22,6 +21,7 @@ const (
 	methodTerminate        = "terminateSubcluster"
 	methodRestart          = "restartVat"
 	methodReplay           = "replayVat"
+	methodFindVat          = "findVat"
 	methodPing             = "pingVat"
 	methodTerminateVat     = "terminateVat"
 	methodTerminateAllVats = "terminateAllVats"
@@ -77,11 +77,11 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 
 	case methodRevoke:
 		kref, err := parseKRef(params)
-		switch {
-		case err != nil:
+		if err == nil {
+			err = CheckObject(kref)
+		}
+		if err != nil {
 			return nil, err
-		case strings.HasPrefix(kref, "kp"):
-			return nil, Errorf(CodeInvalid, "cannot revoke promise %s: revoke the object that it stands for", kref)
 		}
 		return nil, b.Revoke(ctx, kref)
 
@@ -110,20 +110,27 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return map[string]any{"subclusters": notNull(now)}, err
 
 	case methodTerminate:
-		return onID(ctx, params, checkSubcluster, b.Terminate)
+		return onID(ctx, params, CheckSubcluster, b.Terminate)
 
 	case methodRestart:
 		var p restartParams
 		if err := parseParams(params, &p); err != nil {
 			return nil, err
 		}
-		if err := checkVat(p.ID); err != nil {
+		if err := CheckVat(p.ID); err != nil {
 			return nil, err
 		}
 		return nil, b.RestartVat(ctx, p.ID, p.Forget)
 
+	case methodFindVat:
+		id, err := parseID(params, CheckVat)
+		if err != nil {
+			return nil, err
+		}
+		return b.FindVat(ctx, id)
+
 	case methodReplay:
-		id, err := parseID(params, checkVat)
+		id, err := parseID(params, CheckVat)
 		if err != nil {
 			return nil, err
 		}
@@ -131,14 +138,14 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return replayed{lines}, err
 
 	case methodPing:
-		id, err := parseID(params, checkVat)
+		id, err := parseID(params, CheckVat)
 		if err != nil {
 			return nil, err
 		}
 		return b.PingVat(ctx, id)
 
 	case methodTerminateVat:
-		return onID(ctx, params, checkVat, b.TerminateVat)
+		return onID(ctx, params, CheckVat, b.TerminateVat)
 	case methodTerminateAllVats:
 		return done(ctx, params, b.TerminateAllVats)
 
@@ -175,11 +182,19 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return nil, b.Acknowledge(ctx, ticket)
 
 	case methodPoisonedList:
-		return listed(ctx, params, "poisoned", b.PoisonedList)
+		p, err := parsePage(params)
+		if err == nil && p.After != "" {
+			err = CheckPoisoned(p.After)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list, more, err := b.PoisonedList(ctx, p.After, p.Limit)
+		return poisonedPage{notNull(list), more}, err
 	case methodPoisonedRetry:
-		return onID(ctx, params, checkPoisoned, b.PoisonedRetry)
+		return onID(ctx, params, CheckPoisoned, b.PoisonedRetry)
 	case methodPoisonedDrop:
-		return onID(ctx, params, checkPoisoned, b.PoisonedDrop)
+		return onID(ctx, params, CheckPoisoned, b.PoisonedDrop)
 
 	case methodCollect:
 		return done(ctx, params, b.CollectGarbage)

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -57,8 +58,8 @@ func checkParams(t *testing.T, req request) error {
 	case methodIO, methodServices, methodSystem, methodCollect, methodClear:
 		return noParams(req.params)
 	case methodTerminateVat, methodPing:
-		id, err := parseID(req.params, checkVat)
-		if err == nil && !validRef("v", id) {
+		id, err := parseID(req.params, CheckVat)
+		if sub, name, _ := strings.Cut(id, "/"); err == nil && (!validID(sub) || name != "" && !validID(name)) {
 			t.Errorf("%q is taken for a vat", id)
 		}
 		return err

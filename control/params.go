@@ -33,6 +33,10 @@ type (
 		TimeoutMS int64  `json:"timeoutMs,omitempty"`
 		Raw       bool   `json:"raw,omitempty"`
 	}
+	pageParams struct {
+		After string `json:"after,omitempty"`
+		Limit int    `json:"limit,omitempty"`
+	}
 	ticketParams struct {
 		Ticket Ticket `json:"ticket"`
 	}
@@ -41,6 +45,13 @@ type (
 // replayed is the result of a replay.
 type replayed struct {
 	Lines []string `json:"lines"`
+}
+
+// poisonedPage is the result of poisonedList.
+type poisonedPage struct {
+	Poisoned []Poisoned `json:"poisoned"`
+	// More says that there are younger ones.
+	More bool `json:"more,omitempty"`
 }
 
 // noParams checks the params of a method that has none.
@@ -68,33 +79,12 @@ func parseID(params json.RawMessage, check func(id string) error) (string, error
 	return p.ID, check(p.ID)
 }
 
-func checkVat(id string) error {
-	if !validRef("v", id) {
-		return Errorf(CodeInvalid, "%s is not a vat's id, such as v1", quoteShort(id))
-	}
-	return nil
-}
-
-func checkSubcluster(id string) error {
-	if !validRef("s", id) {
-		return Errorf(CodeInvalid, "%s is not a subcluster's id, such as s1", quoteShort(id))
-	}
-	return nil
-}
-
-// checkReload accepts what Reload does. The names of system subclusters are ids of that form.
+// checkReload accepts what Reload does.
 func checkReload(id string) error {
-	if id != "" && !validID(id) {
-		return Errorf(CodeInvalid, "%s is neither a subcluster's id, such as s1, nor a system subcluster's name", quoteShort(id))
+	if id == "" {
+		return nil
 	}
-	return nil
-}
-
-func checkPoisoned(id string) error {
-	if !validID(id) {
-		return Errorf(CodeInvalid, "%s is not the id of a poisoned message", quoteShort(id))
-	}
-	return nil
+	return CheckSubcluster(id)
 }
 
 // parseKRef reads params that are the kernel's name of an object or a promise.
@@ -103,10 +93,25 @@ func parseKRef(params json.RawMessage) (string, error) {
 	if err := parseParams(params, &p); err != nil {
 		return "", err
 	}
-	if !validRef("ko", p.KRef) && !validRef("kp", p.KRef) {
-		return "", Errorf(CodeInvalid, "%s is not an object, such as ko4, or a promise, such as kp7", quoteShort(p.KRef))
+	return p.KRef, CheckKRef(p.KRef)
+}
+
+// maxPage bounds the entries of a page.
+const maxPage = 1000
+
+// parsePage reads params that ask for a page.
+func parsePage(params json.RawMessage) (pageParams, error) {
+	var p pageParams
+	if err := parseParams(params, &p); err != nil {
+		return p, err
 	}
-	return p.KRef, nil
+	if p.Limit < 0 || p.Limit > maxPage {
+		return p, Errorf(CodeInvalid, "limit must be from 1 to %d", maxPage)
+	}
+	if p.Limit == 0 {
+		p.Limit = maxPage
+	}
+	return p, nil
 }
 
 // parseTicket reads params that are a ticket.

@@ -174,7 +174,7 @@ func TestLines(t *testing.T) {
 		{"unknown method", `{"jsonrpc":"2.0","id":1,"method":"executeDBQuery"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"there is no method \"executeDBQuery\"","data":{"code":"UNSUPPORTED"}}}`},
 		{"unknown param", `{"jsonrpc":"2.0","id":1,"method":"restartVat","params":{"id":"v1","force":true}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"Invalid params: json: unknown field \"force\"","data":{"code":"INVALID"}}}`},
 		{"params in a list", `{"jsonrpc":"2.0","id":1,"method":"restartVat","params":["v1"]}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"Invalid params: want an object with named members","data":{"code":"INVALID"}}}`},
-		{"bad vat", `{"jsonrpc":"2.0","id":1,"method":"restartVat","params":{"id":"v01"}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"v01\" is not a vat's id, such as v1","data":{"code":"INVALID"}}}`},
+		{"bad vat", `{"jsonrpc":"2.0","id":1,"method":"restartVat","params":{"id":"v01"}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"v01\" is no vat: want an id such as v1, or a name such as mint or s1/mint","data":{"code":"INVALID"}}}`},
 		{"bad poisoned", `{"jsonrpc":"2.0","id":1,"method":"poisonedDrop","params":{"id":"../x"}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"../x\" is not the id of a poisoned message","data":{"code":"INVALID"}}}`},
 		{
 			"channels", `{"jsonrpc":"2.0","id":1,"method":"ioList"}`,
@@ -215,7 +215,7 @@ func TestLines(t *testing.T) {
 		},
 		{
 			"bad reload", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"a/b"}}`,
-			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"a/b\" is neither a subcluster's id, such as s1, nor a system subcluster's name","data":{"code":"INVALID"}}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"a/b\" is no subcluster: want an id such as s1, or the name of a system subcluster","data":{"code":"INVALID"}}}`,
 		},
 		{"terminate a vat", `{"jsonrpc":"2.0","id":1,"method":"terminateVat","params":{"id":"v3"}}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
 		{"terminate all vats", `{"jsonrpc":"2.0","id":1,"method":"terminateAllVats","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},

@@ -219,7 +219,7 @@ func TestReloadIsFinishedThroughKills(t *testing.T) {
 	s.must(t, "launch", s.file(t, "counter.json", counterConfig))
 	for n := range 4 {
 		done := make(chan said, 1)
-		go func() { done <- s.cli("reload", "--all") }()
+		go func() { done <- s.cli("reload", "--all", "--yes") }()
 		eventually(t, func() error { // once it is under way
 			log := s.log(t)
 			if strings.Count(log, "loaded anew: subcluster=") < 2*(n+1) {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/supervisor"
 )
@@ -24,39 +26,74 @@ func (k *Kernel) Restart(ctx context.Context, id kernel.VatID, forget bool) erro
 	})
 }
 
-// Poisoned lists the poisoned messages of all vats.
-func (k *Kernel) Poisoned(ctx context.Context) ([]kernel.Poison, error) {
-	return ask(ctx, k, func(done func([]kernel.Poison, error)) {
-		vats, err := k.machine.Vats()
-		var all []kernel.Poison
-		for _, v := range vats {
-			list, e := k.machine.Poisoned(v.ID)
-			if e != nil {
-				err = e
-				break
+// Poison is a poisoned message, without its body.
+type Poison struct {
+	N      uint64
+	Vat    kernel.VatID
+	Name   string // of the vat
+	Target kernel.KRef
+	// Method is the one that the message called, or ? if that cannot be read: a vat wrote it.
+	Method    string
+	Attempts  uint64
+	Code, Why string
+}
+
+// Poisoned lists the oldest poisoned messages with a number above after, at most limit of them, oldest first, and says
+// whether there are more. It reads one slice of them after the other, so that neither the loop nor the memory is held by
+// their bodies.
+func (k *Kernel) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
+	const rows, size = 64, 1 << 20
+	type slice struct {
+		messages []kernel.Poison
+		names    map[kernel.VatID]string
+		next     string
+	}
+	for cursor, first := "", true; first || cursor != ""; first = false {
+		s, err := look(ctx, k, func() (s slice, err error) {
+			s.names = map[kernel.VatID]string{}
+			s.messages, s.next, err = k.machine.PoisonedAfter(cursor, rows, size)
+			for _, p := range s.messages {
+				if _, known := s.names[p.Vat]; !known && err == nil {
+					var v kernel.Vat
+					v, _, err = k.machine.Vat(p.Vat)
+					s.names[p.Vat] = v.Name
+				}
 			}
-			all = append(all, list...)
+			return s, err
+		})
+		if err != nil {
+			return nil, false, err
 		}
-		slices.SortFunc(all, func(a, b kernel.Poison) int { return int(int64(a.N) - int64(b.N)) })
-		done(all, err)
-	})
+		for _, p := range s.messages {
+			if p.N <= after {
+				continue
+			}
+			method, _, err := capdata.DecodeCall(p.MethArgs.Body, len(p.MethArgs.Slots))
+			if err != nil {
+				method = "?"
+			}
+			list = append(list, Poison{p.N, p.Vat, s.names[p.Vat], p.Target, strings.Clone(method), p.Attempts, p.Code, p.Why})
+		}
+		slices.SortFunc(list, func(a, b Poison) int { return cmp.Compare(a.N, b.N) })
+		if len(list) > limit {
+			list, more = list[:limit:limit], true
+		}
+		cursor = s.next
+	}
+	return list, more, nil
 }
 
 // Unpoison takes a poisoned message away; with retry it is delivered again, without a result.
 func (k *Kernel) Unpoison(ctx context.Context, n uint64, retry bool) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
-		vats, err := k.machine.Vats()
+		v, found, err := k.machine.PoisonedVat(n)
+		if err == nil && !found {
+			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no poisoned message %d", n)}
+		}
 		if err != nil {
 			return kernel.Commit{}, err
 		}
-		for _, v := range vats {
-			if list, err := k.machine.Poisoned(v.ID); err != nil {
-				return kernel.Commit{}, err
-			} else if slices.ContainsFunc(list, func(p kernel.Poison) bool { return p.N == n }) {
-				return k.machine.Unpoison(v.ID, n, retry)
-			}
-		}
-		return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no poisoned message %d", n)}
+		return k.machine.Unpoison(v, n, retry)
 	})
 }
 

@@ -36,7 +36,7 @@ func (k *Kernel) ticket(epoch, id string) (string, error) {
 	return k.machine.Epoch() + "." + id, nil
 }
 
-// Call sends a message to an object or promise, or to the root of a subcluster. A subcluster that is launching is
+// Call sends a message to an object or promise, or to the root of a subcluster or vat. A subcluster that is launching is
 // waited for; if its launch fails the error is the [LaunchError], and if ctx ends first, the call was not accepted.
 // It returns when the call is durable; with wait when it is settled, or when ctx ends: then the answer is Pending, with no error.
 // The same call under the same ticket has one effect and one answer; another call is refused with
@@ -118,30 +118,6 @@ func toStrings[S ~string](list []S) []string {
 
 func answer(ticket string, st kernel.TicketState) Answer {
 	return Answer{Ticket: ticket, Pending: st.Pending, Rejected: st.Rejected, Acknowledged: st.Acknowledged, Value: st.Value}
-}
-
-// target finds the object or promise that a host names. If that is a subcluster that is launching it returns its id
-// instead.
-func (k *Kernel) target(s string) (kref kernel.KRef, launching kernel.SubID, err error) {
-	if kref, ok := kernel.ParseKRef(s); ok {
-		return kref, "", nil
-	}
-	id, ok := kernel.ParseSubID(s)
-	if !ok {
-		return "", "", &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%q is no target: want ko4, kp7 or s1", s)}
-	}
-	sub, found, err := k.machine.Subcluster(id)
-	switch {
-	case err != nil:
-		return "", "", err
-	case !found:
-		return "", "", &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no subcluster %s", id)}
-	case sub.State == kernel.SubLaunching:
-		return "", id, nil
-	case sub.State == kernel.SubFailed:
-		return "", "", &LaunchError{id, sub.Why}
-	}
-	return sub.Root, "", nil
 }
 
 // Await waits for the answer of an earlier call. If ctx ends first the answer is Pending, with no error.

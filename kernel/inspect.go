@@ -1,6 +1,12 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import (
+	"fmt"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
+)
 
 // Vat is what a vat is and where it stands, as far as it is durable.
 type Vat struct {
@@ -94,14 +100,64 @@ func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
 			return out, nil
 		}
 		after = key
-		var p poisoned
-		p.decode(m.dec, key, b)
-		n := numberIn(key[len(prefix):])
-		out = append(out, Poison{
-			N: n, Vat: v, Target: p.msg.target, MethArgs: p.msg.methArgs,
-			Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,
-		})
+		p, err := m.poison(key, b)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
 	}
+}
+
+// PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call has
+// returned, or from the first if that is empty. It stops when it has rows messages, or bodies of size bytes; next is empty
+// if there are no more.
+func (m *Machine) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for key := cursor; ; {
+		var b []byte
+		if key, b = t.next("x.", key); key == "" {
+			return out, "", nil
+		}
+		p, err := m.poison(key, b)
+		if err != nil {
+			return nil, "", err
+		}
+		out = append(out, p)
+		if size -= len(b); len(out) == rows || size <= 0 {
+			return out, key, nil
+		}
+	}
+}
+
+// PoisonedVat finds the vat that a poisoned message belongs to.
+func (m *Machine) PoisonedVat(n uint64) (v VatID, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, _ := t.next("x.", after)
+		if key == "" {
+			return "", false, nil
+		}
+		v = VatID(key[len("x."):strings.LastIndexByte(key, '.')])
+		if _, found := t.get(keyPoisoned(v, n)); found {
+			return v, true, nil
+		}
+		after = "x." + string(v) + "/" // behind all keys of this vat
+	}
+}
+
+func (m *Machine) poison(key string, b []byte) (Poison, error) {
+	dot := strings.LastIndexByte(key, '.')
+	if dot < len("x.") {
+		return Poison{}, fmt.Errorf("key %.80q: %w", key, storage.ErrCorrupt)
+	}
+	var p poisoned
+	p.decode(m.dec, key, b)
+	return Poison{
+		N: numberIn(key[dot+1:]), Vat: VatID(key[len("x."):dot]), Target: p.msg.target, MethArgs: p.msg.methArgs,
+		Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,
+	}, nil
 }
 
 // Unpoison takes a poisoned message away. With retry it is delivered again, without a result.

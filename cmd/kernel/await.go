@@ -21,10 +21,7 @@ asked for again, unless --ack lets it go.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ticket, err := control.ParseTicket(args[0])
 			if err != nil {
-				return usagef("%v", err)
-			}
-			if timeout <= 0 {
-				return usagef("--timeout must be above zero")
+				return usagef("%w", err)
 			}
 			return a.ask(cmd.Context(), timeout, func(ctx context.Context, client *control.Client) error {
 				stopTelling := a.tellWaits(ctx, "")

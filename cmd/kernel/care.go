@@ -16,11 +16,8 @@ func (a *app) pingCommand() *cobra.Command {
 	cmd := a.withJSON(&cobra.Command{
 		Use:   "ping VAT",
 		Short: "Ask a vat's process for a sign of life",
-		Args:  exactly("VAT"),
+		Args:  one("VAT", control.CheckVat),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if timeout <= 0 {
-				return usagef("--timeout must be above zero")
-			}
 			return a.ask(cmd.Context(), timeout, func(ctx context.Context, client *control.Client) error {
 				ctx, cancel := context.WithTimeout(ctx, timeout)
 				defer cancel()
@@ -40,7 +37,7 @@ func (a *app) pingCommand() *cobra.Command {
 		},
 	})
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for it")
-	return a.completeArg(cmd, vatIDs)
+	return a.completeArg(cmd, vatIDs, vatNames)
 }
 
 func (a *app) collectCommand() *cobra.Command {
@@ -63,15 +60,15 @@ func (a *app) collectCommand() *cobra.Command {
 func (a *app) clearCommand() *cobra.Command {
 	var yes bool
 	cmd := a.withJSON(&cobra.Command{
-		Use:   "clear --yes",
+		Use:   "clear",
 		Short: "Delete all subclusters and their state, in the kernel that runs",
 		Long: `Delete all subclusters, their vats and their state, in the kernel that runs, and begin a new epoch: tickets of calls
-that were sent before are UNKNOWN from then on. Without --yes nothing is deleted. On a kernel that does not run, use
-kernel run --reset.`,
+that were sent before are UNKNOWN from then on. It is asked whether that is meant; without a terminal, --yes says so. On
+a kernel that does not run, use kernel run --reset.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !yes {
-				return &usageError{"this deletes all subclusters and their state; say so, if that is meant", a.typed() + " clear --yes"}
+			if err := a.confirm(yes, "delete all subclusters and what they have stored", "clear"); err != nil {
+				return err
 			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
 				if err := client.ClearState(ctx); err != nil {
@@ -81,6 +78,6 @@ kernel run --reset.`,
 			})
 		},
 	})
-	cmd.Flags().BoolVar(&yes, "yes", false, "really delete everything")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }

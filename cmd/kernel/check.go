@@ -20,7 +20,7 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "Check every invariant of a stopped kernel's state",
 		Long: `Read the whole state of a kernel that does not run, recount every reference, and print what is wrong.
 It changes nothing. docs/invariants.md says what is checked.`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error { return a.checkState() },
 	})
 }

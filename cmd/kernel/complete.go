@@ -94,6 +94,16 @@ func registered(err error) {
 	}
 }
 
+// vatNames gives each vat's id, and the name under which nobody else is meant.
+func vatNames(ctx context.Context, client *control.Client) ([]string, error) {
+	vats, err := client.PS(ctx)
+	var words []string
+	for _, v := range vats {
+		words = append(words, v.Subcluster+"/"+v.Name+"\t"+v.ID+", "+string(v.State))
+	}
+	return words, err
+}
+
 func vatIDs(ctx context.Context, client *control.Client) ([]string, error) {
 	vats, err := client.PS(ctx)
 	var words []string
@@ -131,7 +141,7 @@ func systemNames(ctx context.Context, client *control.Client) ([]string, error) 
 }
 
 func poisonedIDs(ctx context.Context, client *control.Client) ([]string, error) {
-	list, err := client.PoisonedList(ctx)
+	list, _, err := client.PoisonedList(ctx, "", 0)
 	var words []string
 	for _, p := range list {
 		words = append(words, p.ID+"\t"+p.Target+"."+p.Method+" for "+p.Vat)

@@ -56,12 +56,7 @@ func preface(text []byte) []string {
 }
 
 func (a *app) configCommand() *cobra.Command {
-	config := &cobra.Command{
-		Use:   "config",
-		Short: "Work with configuration files",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	config := group(&cobra.Command{Use: "config", Short: "Work with configuration files"})
 	system := false
 	check := completeFile(a.withJSON(&cobra.Command{
 		Use:   "check FILE",
@@ -108,18 +103,4 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// exactly demands the arguments that are named.
-func exactly(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == len(names) {
-			return nil
-		}
-		message := "missing argument " + strings.Join(names[min(len(args), len(names)):], ", ")
-		if len(args) > len(names) {
-			message = fmt.Sprintf("unexpected argument %q", args[len(names)])
-		}
-		return &usageError{message, cmd.CommandPath() + " --help"}
-	}
 }

@@ -18,7 +18,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Short: "Say what the kernel knows about an object or a promise",
 		Long: `Say what the kernel knows about an object (ko4) or a promise (kp7): whom it belongs to, who holds it, under which
 name, and what waits for it.`,
-		Args: exactly("KREF"),
+		Args: one("KREF", control.CheckKRef),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
 				i, err := client.Inspect(ctx, args[0])
@@ -69,7 +69,7 @@ func (a *app) revokeCommand() *cobra.Command {
 		Short: "Make every call of an object be rejected, for good",
 		Long: `Make every call of an object (ko4) be rejected with REVOKED, whoever makes it. This cannot be taken back. References
 to the object can still be kept, compared and passed on.`,
-		Args: exactly("KREF"),
+		Args: one("KREF", control.CheckObject),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
 				if err := client.Revoke(ctx, args[0]); err != nil {

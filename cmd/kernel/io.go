@@ -12,12 +12,7 @@ import (
 )
 
 func (a *app) ioCommand() *cobra.Command {
-	channels := &cobra.Command{
-		Use:   "io",
-		Short: "Look at the IO channels",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	channels := group(&cobra.Command{Use: "io", Short: "Look at the IO channels"})
 	channels.AddCommand(a.withJSON(&cobra.Command{
 		Use:   "ls",
 		Short: "List the IO channels: where they lead, and who waits for them",

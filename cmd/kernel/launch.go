@@ -38,21 +38,48 @@ also of a configuration that runs already.`,
 }
 
 func (a *app) terminateCommand() *cobra.Command {
-	return a.completeArg(a.withJSON(&cobra.Command{
+	var yes bool
+	cmd := a.withJSON(&cobra.Command{
 		Use:   "terminate SUBCLUSTER|VAT",
 		Short: "Delete a subcluster, its vats and their state, or one vat",
-		Args:  exactly("SUBCLUSTER|VAT"),
+		Long: `Delete a subcluster (s1, or a system subcluster's name), its vats, and their state; or one vat (v3, s1/mint, mint) and its
+state. A name is first that of a subcluster. At a terminal this is asked, unless --yes is given.`,
+		Args: one("SUBCLUSTER|VAT", checkTerminable),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			what, terminate := "subcluster", (*control.Client).Terminate
-			if isVatID(args[0]) {
-				what, terminate = "vat", (*control.Client).TerminateVat
+			if err := a.confirmAtTerminal(yes, "delete "+args[0]+" and what it has stored"); err != nil {
+				return err
 			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
-				if err := terminate(client, ctx, args[0]); err != nil {
+				what, err := terminate(ctx, client, args[0])
+				if err != nil {
 					return err
 				}
 				return a.print(map[string]any{what: args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is terminated\n", args[0]) })
 			})
 		},
-	}), subclusterIDs, vatIDs)
+	})
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return a.completeArg(cmd, subclusterIDs, systemNames, vatIDs, vatNames)
+}
+
+func checkTerminable(s string) error {
+	if control.CheckSubcluster(s) == nil || control.CheckVat(s) == nil {
+		return nil
+	}
+	return control.Errorf(control.CodeInvalid, "%q is neither a subcluster, such as s1, nor a vat, such as v3 or s1/mint", s)
+}
+
+// terminate deletes what a name stands for, and says what that was.
+func terminate(ctx context.Context, client *control.Client, name string) (what string, err error) {
+	if isVatID(name) || control.CheckSubcluster(name) != nil {
+		return "vat", client.TerminateVat(ctx, name)
+	}
+	err = client.Terminate(ctx, name)
+	if control.CodeOf(err) != control.CodeNotFound || control.CheckVat(name) != nil {
+		return "subcluster", err
+	}
+	if vatErr := client.TerminateVat(ctx, name); control.CodeOf(vatErr) != control.CodeNotFound {
+		return "vat", vatErr
+	}
+	return "", err
 }

@@ -46,8 +46,8 @@ Ctrl-C. With --vat, only the lines about one vat, among them what it logged itse
 			case err != nil || n < 0:
 				return usagef("--lines is a number or all, not %q", count)
 			}
-			if vat != "" && !isVatID(vat) {
-				return usagef("--vat is a vat's id, such as v3, not %q", vat)
+			if vat, err = a.vatID(cmd.Context(), vat); err != nil {
+				return err
 			}
 			ctx, unhandle := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer unhandle()
@@ -57,14 +57,8 @@ Ctrl-C. With --vat, only the lines about one vat, among them what it logged itse
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is logged from now on")
 	cmd.Flags().StringVar(&vat, "vat", "", "only the lines about this `VAT`")
 	cmd.Flags().StringVarP(&count, "lines", "n", defaultLogLines, "how many `LINES` of the past are shown, or all")
-	a.completeFlag(cmd, "vat", vatIDs)
+	a.completeFlag(cmd, "vat", vatIDs, vatNames)
 	return cmd
-}
-
-func isVatID(s string) bool {
-	digits, ok := strings.CutPrefix(s, "v")
-	n, err := strconv.ParseUint(digits, 10, 64)
-	return ok && err == nil && n > 0 && digits[0] != '0'
 }
 
 // logs shows the last lines of the log, and with follow what comes.

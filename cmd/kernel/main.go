@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +90,9 @@ type app struct {
 	patience time.Duration
 	// started is set when a command's own code begins: an error before is one of usage.
 	started bool
+	// helped is the command that kernel help was asked about, helpErr what was wrong with a request for help.
+	helped  *cobra.Command
+	helpErr error
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -101,10 +103,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetErr(a.stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
+		err = a.helpErr
+	}
+	if err == nil {
 		return exitDone
 	}
 	var usage *usageError
-	if !a.started && !errors.As(err, &usage) {
+	if !a.started && !errors.As(err, &usage) { // cobra found it
 		err = &usageError{message: err.Error(), hint: "kernel help"}
 	}
 	a.complain(err)
@@ -121,14 +126,17 @@ func (a *app) root() *cobra.Command {
 		Long: `kernel runs vats: isolated programs, each in a process of its own, that hold references to each
 other's objects and talk by messages. Kill any of them, or the kernel, at any moment: what was
 accepted is not lost, and nothing happens twice.`,
-		Args:          cobra.NoArgs,
+		Version:       a.version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.started = true
+			return checkTimeout(cmd)
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	group(root)
+	root.SetVersionTemplate(a.versionLine() + "\n")
+	a.setHelp(root)
 	root.PersistentFlags().StringVar(&a.state, "state", "", "`DIR` that holds the state (default $"+stateEnv+", else "+defaultStateHelp+")")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	registered(root.MarkPersistentFlagDirname("state"))
@@ -153,18 +161,6 @@ accepted is not lost, and nothing happens twice.`,
 		a.revokeCommand(), a.collectCommand(), a.clearCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand())
 	return root
-}
-
-// numbersAreNoFlags lets a negative number be an argument, as in kernel send s1 add -5: no flag begins so.
-// JSON may begin with a space.
-func numbersAreNoFlags(args []string) []string {
-	out := slices.Clone(args)
-	for i, arg := range out {
-		if len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9' {
-			out[i] = " " + arg
-		}
-	}
-	return out
 }
 
 // withJSON gives a command the flag --json.
@@ -199,23 +195,6 @@ func version() string {
 	}
 	return v
 }
-
-// usageError is a command line that makes no sense.
-type usageError struct{ message, hint string }
-
-func (e *usageError) Error() string { return e.message }
-
-func usagef(format string, args ...any) error {
-	return &usageError{message: fmt.Sprintf(format, args...)}
-}
-
-// hinted is an error with the next thing to type.
-type hinted struct {
-	error
-	hint string
-}
-
-func (e *hinted) Unwrap() error { return e.error }
 
 // complain prints an error: its details, then one line, then what to do about it. With --json a failure
 // that has a code goes to stdout as well, where the program that asked reads.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,13 +9,41 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // printJSON prints one value on one line of stdout.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := a.stdout.Write(append(printableJSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), '\n'))
+	return err
+}
+
+// printableJSON writes what printable would escape as escapes of JSON: the value stays the same. text is JSON.
+func printableJSON(text []byte) []byte {
+	steers := func(r rune) bool { return r > '~' && !unicode.IsPrint(r) }
+	if bytes.IndexFunc(text, steers) < 0 {
+		return text
+	}
+	out := make([]byte, 0, len(text)+16)
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		if steers(r) { // in a string: JSON has no such characters anywhere else
+			for _, unit := range utf16.AppendRune(nil, r) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
+		} else {
+			out = append(out, text[:size]...)
+		}
+		text = text[size:]
+	}
+	return out
 }
 
 // print prints lines for people on stdout, or v with --json.
@@ -46,7 +75,7 @@ func human(value json.RawMessage) string {
 	if string(value) == `{"$undefined":true}` {
 		return "undefined"
 	}
-	return string(value)
+	return string(printableJSON(value))
 }
 
 // printable makes text from elsewhere (a vat's error, a file's name) safe to show on a terminal: whatever

@@ -12,33 +12,58 @@ import (
 )
 
 func (a *app) poisonedCommand() *cobra.Command {
-	poisoned := &cobra.Command{
+	poisoned := group(&cobra.Command{
 		Use:   "poisoned",
 		Short: "Look at the messages that killed their vat each time",
 		Long: `A message that kills its vat at each attempt to deliver it is taken out of the way, so that the vat can go on, and
 kept. Its sender was told with DELIVERY_POISONED or DELIVERY_TIMEOUT.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	})
 	poisoned.AddCommand(
-		a.withJSON(&cobra.Command{
-			Use:   "ls",
-			Short: "List the poisoned messages",
-			Args:  exactly(),
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
-					list, err := client.PoisonedList(ctx)
-					if err != nil {
-						return err
-					}
-					return a.print(map[string]any{"poisoned": list}, func(w io.Writer) { describePoisoned(w, list) })
-				})
-			},
-		}),
+		a.poisonedListCommand(),
 		a.onPoisoned("retry", "Deliver a poisoned message again, after mending the vat", "will be delivered again", (*control.Client).PoisonedRetry),
 		a.onPoisoned("drop", "Forget a poisoned message", "is dropped", (*control.Client).PoisonedDrop),
 	)
 	return poisoned
+}
+
+type poisonedPage struct {
+	Poisoned []control.Poisoned `json:"poisoned"`
+	More     bool               `json:"more,omitempty"`
+}
+
+func (a *app) poisonedListCommand() *cobra.Command {
+	var after string
+	var limit int
+	cmd := a.withJSON(&cobra.Command{
+		Use:   "ls",
+		Short: "List the poisoned messages, oldest first",
+		Args:  exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if after != "" {
+				if err := control.CheckPoisoned(after); err != nil {
+					return usagef("--after: %w", err)
+				}
+			}
+			if limit < 1 || limit > 1000 {
+				return usagef("--limit must be from 1 to 1000")
+			}
+			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
+				list, more, err := client.PoisonedList(ctx, after, limit)
+				if err != nil {
+					return err
+				}
+				return a.print(poisonedPage{list, more}, func(w io.Writer) {
+					describePoisoned(w, list)
+					if more {
+						fmt.Fprintf(w, "there are more; go on with: %s poisoned ls --after %s\n", a.typed(), list[len(list)-1].ID)
+					}
+				})
+			})
+		},
+	})
+	cmd.Flags().StringVar(&after, "after", "", "begin behind the message with this `ID`")
+	cmd.Flags().IntVar(&limit, "limit", 100, "how many are listed at most, up to 1000")
+	return cmd
 }
 
 func describePoisoned(w io.Writer, list []control.Poisoned) {
@@ -58,7 +83,7 @@ func (a *app) onPoisoned(verb, short, done string, do func(*control.Client, cont
 	return a.completeArg(a.withJSON(&cobra.Command{
 		Use:   verb + " ID",
 		Short: short,
-		Args:  exactly("ID"),
+		Args:  one("ID", control.CheckPoisoned),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
 				if err := do(client, ctx, args[0]); err != nil {

@@ -22,9 +22,9 @@ func (a *app) replayCommand() *cobra.Command {
 syscall that it makes, and where it does not do what was recorded. This is what the kernel does when the vat's
 process has died; here it changes nothing. It works with a running kernel, whose vat waits meanwhile, and with a
 stopped one.`,
-		Args: exactly("VAT"),
+		Args: one("VAT", control.CheckVat),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.replay(cmd.Context(), args[0]) },
-	}), vatIDs)
+	}), vatIDs, vatNames)
 }
 
 func (a *app) replay(ctx context.Context, vat string) error {

@@ -15,7 +15,7 @@ func (a *app) restartCommand() *cobra.Command {
 	cmd := a.withJSON(&cobra.Command{
 		Use:   "restart VAT",
 		Short: "Give a vat a fresh process, and a stopped one its life back",
-		Args:  exactly("VAT"),
+		Args:  one("VAT", control.CheckVat),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
 				if err := client.RestartVat(ctx, args[0], forget); err != nil {
@@ -26,5 +26,5 @@ func (a *app) restartCommand() *cobra.Command {
 		},
 	})
 	cmd.Flags().BoolVar(&forget, "forget", false, "start from its durable state alone: what it was waiting for is lost to it")
-	return a.completeArg(cmd, vatIDs)
+	return a.completeArg(cmd, vatIDs, vatNames)
 }

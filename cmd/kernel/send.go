@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -28,8 +27,10 @@ func (a *app) sendCommand() *cobra.Command {
 	cmd := a.withJSON(&cobra.Command{
 		Use:   "send TARGET METHOD [JSON…]",
 		Short: "Call a method, and print its answer",
-		Long: `Call a method of an object (ko4), of what a promise stands for (kp7), or of a subcluster's root (s1), and print the
-answer as JSON. Each argument is JSON; a capability is {"$ref":"ko4"}.
+		Long: `Call a method of an object (ko4), of what a promise stands for (kp7), of a subcluster's root (s1, or the name of a
+system subcluster), or of a vat's root (s1/mint, v3), and print the answer as JSON.
+
+Each argument is JSON; a capability is {"$ref":"ko4"}. @FILE stands for the JSON in a file, and - for that on stdin.
 
 The ticket of the call is printed on stderr before the call is sent. With it, kernel await asks for the answer
 later, and kernel send --id TICKET sends the same call again: it has one effect and one answer, however often it is
@@ -40,10 +41,14 @@ Exit status 0 means that the call was fulfilled (with --no-wait: accepted). 1 me
 no answer yet, or that it could not be sent. 2 means that this command line is wrong.`,
 		Example: `  kernel send s1 transfer '"alice"' '"bob"' 10
   kernel send ko4 deposit '{"$ref":"ko7"}'
+  kernel send s1/mint issue @order.json
   kernel send --id payment-17 s1 transfer '"alice"' '"bob"' 10`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return exactly("TARGET", "METHOD")(cmd, args)
+			}
+			if err := control.CheckTarget(args[0]); err != nil {
+				return &usageError{err.Error(), cmd.CommandPath() + " --help", err}
 			}
 			return nil
 		},
@@ -53,26 +58,22 @@ no answer yet, or that it could not be sent. 2 means that this command line is w
 	cmd.Flags().DurationVar(&f.timeout, "timeout", defaultTimeout, "how long to wait for the answer")
 	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "print the ticket instead of waiting for the answer")
 	cmd.Flags().BoolVar(&f.raw, "raw", false, "print the answer as the vat marshalled it: body and slots")
-	return a.completeArg(cmd, subclusterIDs, rootKRefs)
+	return a.completeArg(cmd, subclusterIDs, systemNames, vatNames, rootKRefs)
 }
 
 func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
-	if f.timeout <= 0 {
-		return usagef("--timeout must be above zero; to wait for nothing, use --no-wait")
-	}
 	request := control.SendRequest{Target: words[0], Method: words[1], Wait: !f.noWait, Timeout: f.timeout, Raw: f.raw}
-	for i, word := range words[2:] {
-		if !json.Valid([]byte(word)) {
-			message := fmt.Sprintf("argument %d is not JSON: %s", i+1, printable(word))
-			return &usageError{message, "a string needs quotes of its own: " + shellQuote(quoteJSON(word))}
-		}
-		request.Args = append(request.Args, json.RawMessage(word))
+	var err error
+	if request.Args, err = a.sendArgs(words[2:]); err != nil {
+		return err
+	}
+	if _, err := control.NewCall(request.Target, request.Method, request.Args); err != nil {
+		return usagef("%w", err) // the kernel would say the same
 	}
 	ticket := control.Ticket{ID: control.NewID()}
 	if f.id != "" {
-		var err error
 		if ticket, err = control.ParseTicket(f.id); err != nil {
-			return usagef("--id: %v", err)
+			return usagef("--id: %w", err)
 		}
 	}
 	return a.ask(ctx, f.timeout, func(ctx context.Context, client *control.Client) error {
@@ -149,13 +150,4 @@ func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered b
 // refer to, and the person who sees them can use them: so such an answer is not let go.
 func givesReferences(o control.Outcome) bool {
 	return o.CapData != nil && len(o.CapData.Slots) > 0 || strings.Contains(string(o.Value), `{"$ref":`)
-}
-
-// quoteJSON makes a JSON string of what was probably meant as one.
-func quoteJSON(word string) string {
-	text, err := json.Marshal(word)
-	if err != nil {
-		return `""`
-	}
-	return string(text)
 }

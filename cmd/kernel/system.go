@@ -102,24 +102,26 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 }
 
 func (a *app) reloadCommand() *cobra.Command {
-	var all bool
+	var all, yes bool
 	cmd := a.withJSON(&cobra.Command{
 		Use:   "reload [SUBCLUSTER]",
 		Short: "Replace a subcluster by a new one of the same configuration",
 		Long: `Terminate a subcluster and launch it again, with vats that know nothing: what the old ones had stored is deleted. A
-system subcluster is launched as it is declared now. SUBCLUSTER is an id (s1) or a system subcluster's name.`,
+system subcluster is launched as it is declared now. SUBCLUSTER is an id (s1) or a system subcluster's name. It is asked
+whether that is meant; without a terminal, --yes says so. To change the configuration and keep what is stored: kernel apply.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if all {
 				return exactly()(cmd, args)
 			}
-			return exactly("SUBCLUSTER")(cmd, args)
+			return one("SUBCLUSTER", checkReloadable)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			which := ""
 			if !all {
-				if which = args[0]; which == "" {
-					return usagef("SUBCLUSTER is empty: for all of them, use --all")
-				}
+				which = args[0]
+			}
+			if err := a.confirm(yes, reloadWords(which), "reload "+reloadTarget(which)); err != nil {
+				return err
 			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
 				stopTelling := a.tellWaits(ctx, "")
@@ -133,7 +135,29 @@ system subcluster is launched as it is declared now. SUBCLUSTER is an id (s1) or
 		},
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "replace every subcluster")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return a.completeArg(cmd, subclusterIDs, systemNames)
+}
+
+func checkReloadable(s string) error {
+	if s == "" {
+		return errors.New("SUBCLUSTER is empty: for all of them, use --all")
+	}
+	return control.CheckSubcluster(s)
+}
+
+func reloadWords(which string) string {
+	if which == "" {
+		return "delete what all subclusters have stored, and launch them anew"
+	}
+	return "delete what " + which + " has stored, and launch it anew"
+}
+
+func reloadTarget(which string) string {
+	if which == "" {
+		return "--all"
+	}
+	return which
 }
 
 func describeReloaded(w io.Writer, now []control.Subcluster) {

@@ -29,6 +29,11 @@ func TestText(t *testing.T) {
 		{"escape", printable("a\x1b[31m\nb\x7f"), `a\x1b[31m\nb\x7f`},
 		{"direction", printable("a\u202eb"), `a\u202eb`},
 		{"no UTF-8", printable("a\xffb"), "a\ufffdb"},
+		{"C1 control in JSON", string(printableJSON([]byte("\"a\u009b31m\""))), `"a\u009b31m"`},
+		{"direction in JSON", string(printableJSON([]byte("[\"\u202e\u2066x\"]"))), `["\u202e\u2066x"]`},
+		{"delete in JSON", string(printableJSON([]byte("\"\x7f\""))), `"\u007f"`},
+		{"tag above the first plane in JSON", string(printableJSON([]byte("\"\U000e0041\""))), `"\udb40\udc41"`},
+		{"letters in JSON", string(printableJSON([]byte("\"Größe 😀\""))), "\"Größe 😀\""},
 		{"safe word", shellQuote("/a/b-c_1.json"), "/a/b-c_1.json"},
 		{"space", shellQuote("a b"), "'a b'"},
 		{"quote", shellQuote("it's"), `'it'\''s'`},
@@ -42,8 +47,8 @@ func TestText(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.name, test.got, test.want)
 		}
 	}
-	want := []string{"send", "s1", "add", " -5", "--timeout", "1s", "-x", "-"}
-	if diff := cmp.Diff(want, numbersAreNoFlags([]string{"send", "s1", "add", "-5", "--timeout", "1s", "-x", "-"})); diff != "" {
+	want := []string{"send", "s1", "add", " -5", "--timeout", "1s", "-x", "-", "-1s"}
+	if diff := cmp.Diff(want, numbersAreNoFlags([]string{"send", "s1", "add", "-5", "--timeout", "1s", "-x", "-", "-1s"})); diff != "" {
 		t.Errorf("numbers (-want +got):\n%s", diff)
 	}
 }

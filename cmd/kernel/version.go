@@ -17,7 +17,11 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:  exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			v := map[string]any{"version": a.version, "protocol": control.ProtocolVersion, "go": runtime.Version()}
-			return a.print(v, func(w io.Writer) { fmt.Fprintf(w, "kernel %s (%s)\n", a.version, runtime.Version()) })
+			return a.print(v, func(w io.Writer) { fmt.Fprintln(w, a.versionLine()) })
 		},
 	})
+}
+
+func (a *app) versionLine() string {
+	return fmt.Sprintf("kernel %s (%s)", a.version, runtime.Version())
 }

@@ -12,23 +12,22 @@ import (
 func (f *Fake) PingVat(_ context.Context, vat string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !slices.ContainsFunc(f.mu.vats, func(v control.Vat) bool { return v.ID == vat }) {
-		return "", control.Errorf(control.CodeNotFound, "there is no vat %s", vat)
-	}
-	return "pong", nil
+	_, err := f.vat(vat)
+	return "pong", err
 }
 
 // TerminateVat implements [control.Backend].
 func (f *Fake) TerminateVat(_ context.Context, vat string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	i := slices.IndexFunc(f.mu.vats, func(v control.Vat) bool { return v.ID == vat })
-	if i < 0 {
-		return control.Errorf(control.CodeNotFound, "there is no vat %s", vat)
+	v, err := f.vat(vat)
+	if err != nil {
+		return err
 	}
-	f.mu.vats = slices.Delete(f.mu.vats, i, i+1)
+	gone := v.ID
+	f.mu.vats = slices.DeleteFunc(f.mu.vats, func(v control.Vat) bool { return v.ID == gone })
 	for _, s := range f.mu.clusters {
-		maps.DeleteFunc(s.Vats, func(_, id string) bool { return id == vat })
+		maps.DeleteFunc(s.Vats, func(_, id string) bool { return id == gone })
 	}
 	return nil
 }

@@ -193,11 +193,11 @@ func copies(list []control.Subcluster) []control.Subcluster {
 func (f *Fake) Terminate(_ context.Context, subcluster string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !slices.ContainsFunc(f.mu.clusters, func(s control.Subcluster) bool { return s.ID == subcluster }) {
-		return control.Errorf(control.CodeNotFound, "there is no subcluster %s", subcluster)
+	s, err := f.subcluster(subcluster)
+	if err == nil {
+		f.remove(s.ID)
 	}
-	f.remove(subcluster)
-	return nil
+	return err
 }
 
 func (f *Fake) remove(subcluster string) {
@@ -210,28 +210,25 @@ func (f *Fake) remove(subcluster string) {
 func (f *Fake) ReplayVat(_ context.Context, vat string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, v := range f.mu.vats {
-		if v.ID == vat {
-			return []string{"delivery 1: start", "all 1 deliveries came out as recorded"}, nil
-		}
+	if _, err := f.vat(vat); err != nil {
+		return nil, err
 	}
-	return nil, control.Errorf(control.CodeNotFound, "there is no vat %s", vat)
+	return []string{"delivery 1: start", "all 1 deliveries came out as recorded"}, nil
 }
 
 // RestartVat implements [control.Backend]. With forget the vat's worker is gone afterwards.
 func (f *Fake) RestartVat(_ context.Context, vat string, forget bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range f.mu.vats {
-		if v := &f.mu.vats[i]; v.ID == vat {
-			v.Restarts++
-			if forget {
-				v.PID, v.State, v.RSSBytes = 0, control.VatIdle, 0
-			}
-			return nil
-		}
+	v, err := f.vat(vat)
+	if err != nil {
+		return err
 	}
-	return control.Errorf(control.CodeNotFound, "there is no vat %s", vat)
+	v.Restarts++
+	if forget {
+		v.PID, v.State, v.RSSBytes = 0, control.VatIdle, 0
+	}
+	return nil
 }
 
 // Send implements [control.Backend].
@@ -261,8 +258,9 @@ func (f *Fake) accept(c control.Call) (*call, error) {
 		}
 		return known, nil
 	}
-	if strings.HasPrefix(c.Target, "s") && !slices.ContainsFunc(f.mu.clusters, func(s control.Subcluster) bool { return s.ID == c.Target }) {
-		return nil, control.Errorf(control.CodeNotFound, "there is no subcluster %s", c.Target)
+	target, err := f.target(c.Target)
+	if err != nil {
+		return nil, err
 	}
 	method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
 	if err != nil {
@@ -270,7 +268,7 @@ func (f *Fake) accept(c control.Call) (*call, error) {
 	}
 	f.mu.effects++
 	made := &call{
-		content: content, settled: make(chan struct{}), target: f.object(c.Target), promise: fmt.Sprintf("kp%d", f.mu.effects),
+		content: content, settled: make(chan struct{}), target: target, promise: fmt.Sprintf("kp%d", f.mu.effects),
 		answer: control.Answer{Ticket: control.Ticket{Epoch: f.epoch(), ID: c.Ticket.ID}, Status: control.Pending},
 	}
 	f.mu.calls[c.Ticket.ID] = made
@@ -387,10 +385,15 @@ func (f *Fake) find(t control.Ticket) (*call, error) {
 }
 
 // PoisonedList implements [control.Backend].
-func (f *Fake) PoisonedList(context.Context) ([]control.Poisoned, error) {
+func (f *Fake) PoisonedList(_ context.Context, after string, limit int) (list []control.Poisoned, more bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.mu.poisoned), nil
+	list = slices.Clone(f.mu.poisoned)
+	if i := slices.IndexFunc(list, func(p control.Poisoned) bool { return p.ID == after }); i >= 0 {
+		list = list[i+1:]
+	}
+	n := min(limit, len(list))
+	return list[:n], n < len(list), nil
 }
 
 // PoisonedRetry implements [control.Backend].

@@ -45,16 +45,6 @@ func (f *Fake) Services(context.Context) ([]control.Service, error) {
 	), nil
 }
 
-// object returns what a target stands for.
-func (f *Fake) object(target string) string {
-	for _, s := range f.mu.clusters {
-		if s.ID == target {
-			return s.Root
-		}
-	}
-	return target
-}
-
 // Revoke implements [control.Backend].
 func (f *Fake) Revoke(_ context.Context, kref string) error {
 	f.mu.Lock()

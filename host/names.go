@@ -1,0 +1,143 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"ocapkernel.dev/kernel"
+)
+
+// FindVat finds the vat that a person names: by its id (v3), by its subcluster and name (s1/mint, or
+// controller/worker for a vat of a system subcluster), or by its name alone, if no other vat has it. An id goes before a
+// name that looks like one.
+func (k *Kernel) FindVat(ctx context.Context, name string) (kernel.Vat, error) {
+	return look(ctx, k, func() (kernel.Vat, error) {
+		id, err := k.vatNamed(name)
+		if err != nil {
+			return kernel.Vat{}, err
+		}
+		v, found, err := k.machine.Vat(id)
+		if err == nil && !found {
+			err = notThere("vat", name)
+		}
+		return v, err
+	})
+}
+
+// FindSubcluster finds the subcluster that a person names: by its id (s1), or a system subcluster by its name.
+func (k *Kernel) FindSubcluster(ctx context.Context, name string) (kernel.Subcluster, error) {
+	return look(ctx, k, func() (kernel.Subcluster, error) { return k.subNamed(name) })
+}
+
+func notThere(what, name string) error {
+	return &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no %s %s", what, name)}
+}
+
+func (k *Kernel) subNamed(name string) (kernel.Subcluster, error) {
+	if id, ok := kernel.ParseSubID(name); ok {
+		if sub, found, err := k.machine.Subcluster(id); found || err != nil {
+			return sub, err
+		}
+	}
+	subs, err := k.machine.Subclusters()
+	for _, s := range subs {
+		if s.System != "" && s.System == name && (s.State == kernel.SubRunning || s.State == kernel.SubLaunching) {
+			return s, err
+		}
+	}
+	if err == nil {
+		err = notThere("subcluster", name)
+	}
+	return kernel.Subcluster{}, err
+}
+
+func (k *Kernel) vatNamed(name string) (kernel.VatID, error) {
+	if sub, member, both := strings.Cut(name, "/"); both {
+		s, err := k.subNamed(sub)
+		if err != nil {
+			return "", err
+		}
+		for _, v := range s.Vats {
+			if v.Name == member {
+				return v.Vat, nil
+			}
+		}
+		return "", notThere("vat", fmt.Sprintf("%s in subcluster %s", member, s.ID))
+	}
+	if id, ok := kernel.ParseVatID(name); ok {
+		if _, found, err := k.machine.Vat(id); found || err != nil {
+			return id, err
+		}
+	}
+	subs, err := k.machine.Subclusters()
+	if err != nil {
+		return "", err
+	}
+	const most = 5
+	var found []string
+	var id kernel.VatID
+	n := 0
+	for _, s := range subs {
+		for _, v := range s.Vats {
+			if v.Name != name {
+				continue
+			}
+			id = v.Vat
+			if n++; n <= most {
+				found = append(found, fmt.Sprintf("%s/%s", s.ID, name))
+			}
+		}
+	}
+	switch n {
+	case 0:
+		return "", notThere("vat", name)
+	case 1:
+		return id, nil
+	}
+	if n > most {
+		found = append(found, "…")
+	}
+	return "", &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%d vats are named %s: say which: %s", n, name, strings.Join(found, ", "))}
+}
+
+// target finds the object or promise that a host names: a kref, a subcluster, which stands for the root of its bootstrap
+// vat, or a vat, which stands for its root. If that is in a subcluster that is launching it returns the subcluster's id
+// instead.
+func (k *Kernel) target(name string) (kref kernel.KRef, launching kernel.SubID, err error) {
+	if kref, ok := kernel.ParseKRef(name); ok {
+		return kref, "", nil
+	}
+	sub, err := k.subNamed(name)
+	root := sub.Root
+	if err != nil && codeOf(err) == kernel.CodeNotFound {
+		id, vatErr := k.vatNamed(name)
+		_, isID := kernel.ParseVatID(name)
+		if vatErr != nil && codeOf(vatErr) == kernel.CodeNotFound && !isID && !strings.Contains(name, "/") {
+			return "", "", err // it is more likely that a subcluster was meant
+		}
+		if vatErr != nil {
+			return "", "", vatErr
+		}
+		v, found, err := k.machine.Vat(id)
+		if err == nil && !found {
+			err = notThere("vat", name)
+		}
+		if err != nil {
+			return "", "", err
+		}
+		if sub, _, err = k.machine.Subcluster(v.Sub); err != nil {
+			return "", "", err
+		}
+		root = v.Root
+	} else if err != nil {
+		return "", "", err
+	}
+	switch sub.State {
+	case kernel.SubLaunching:
+		return "", sub.ID, nil
+	case kernel.SubFailed:
+		return "", "", &LaunchError{sub.ID, sub.Why}
+	}
+	return root, "", nil
+}
