@@ -118,6 +118,8 @@ type Kernel struct {
 	buried     map[kernel.SubID]bool                   // Gone is durable
 	rehearsals map[*supervisor.Worker]*rehearsal
 	expiring   bool // a timer will call expire
+	settings   settings
+	keepUntil  time.Time // nothing is forgotten before that, since the wall clock was set
 	// suspended are the subclusters whose vats are not run: their channels are not there yet, or they are not
 	// declared in this run.
 	suspended map[kernel.SubID]bool
@@ -249,6 +251,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 	if !k.cfg.Paused {
 		k.guard(k.resumeReset)
 		k.guard(func() { k.fail(k.resume()) })
+		k.awaitObjects()
 		k.guard(k.startSystem)
 	}
 	for k.fatal == nil && !k.stopping {

@@ -3,12 +3,10 @@ package host
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/service"
 )
 
 // Launch begins a subcluster and returns when bootstrap has answered. If the launch fails, for whatever
@@ -168,7 +166,7 @@ func launchVat(v cluster.Vat) (kernel.LaunchVat, error) {
 	}, err
 }
 
-// openServices makes the objects of a subcluster that is being launched, beside the loop, and then lets its
+// openServices makes the objects of a subcluster that is being launched, one after the other, and then lets its
 // vats begin.
 func (k *Kernel) openServices(id kernel.SubID) {
 	list, err := k.machine.ServicesOf(id)
@@ -176,42 +174,27 @@ func (k *Kernel) openServices(id kernel.SubID) {
 		k.fail(err)
 		return
 	}
-	k.services.closing[id]++ // until they are bound, or closed again, nobody is told that the subcluster is gone
-	k.aside(func() {
-		objects := make([]service.Object, len(list))
-		failure := ""
-		for i, s := range list {
-			if objects[i], err = k.open(k.cfg.Kinds[s.Kind], s); err != nil {
-				failure = fmt.Sprintf("%s: %v", s.Name, err)
-				break
-			}
-		}
-		k.services.later(func() {
-			sub, found, err := k.machine.Subcluster(id)
+	k.openNext(id, list)
+}
+
+func (k *Kernel) openNext(id kernel.SubID, list []kernel.Service) {
+	sub, found, err := k.machine.Subcluster(id)
+	switch {
+	case err != nil:
+		k.fail(err)
+	case k.stopping || !found || sub.State != kernel.SubLaunching:
+		// Its end closes what was opened.
+	case len(list) == 0:
+		k.unsuspend(sub)
+	default:
+		k.open(list[0], func(err error) {
 			if err != nil {
-				k.fail(err)
-			}
-			if failure != "" || k.stopping || !found || sub.State != kernel.SubLaunching {
-				k.aside(func() {
-					for _, o := range objects {
-						if closer, ok := o.(io.Closer); ok {
-							_ = closer.Close() // nobody has seen it
-						}
-					}
-					k.services.later(func() { k.closed(id) })
-				})
-				if failure != "" && !k.stopping {
-					k.failLaunch(id, failure)
-				}
+				k.failLaunch(id, fmt.Sprintf("%s: %v", list[0].Name, err))
 				return
 			}
-			k.closed(id)
-			for i, s := range list {
-				k.services.bound[s.KRef] = &binding{objects[i], id}
-			}
-			k.unsuspend(sub)
+			k.openNext(id, list[1:])
 		})
-	})
+	}
 }
 
 // unsuspend lets the vats of a subcluster go on.

@@ -1,10 +1,6 @@
 package host
 
 import (
-	"fmt"
-	"io"
-	"runtime/debug"
-
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -19,8 +15,9 @@ type Service struct {
 
 // Kind makes the service objects of one kind: those that belong to one subcluster, such as its IO channels.
 type Kind struct {
-	// Open makes the object, at the launch of its subcluster and again in each later run. If the object is
-	// an [io.Closer] it is closed when the kernel or the subcluster ends.
+	// Open makes the object, at the launch of its subcluster and again in each later run. It is called beside
+	// the loop, and may take its time. If the object is an [io.Closer] it is closed when the kernel or the
+	// subcluster ends.
 	Open func(Opening) (service.Object, error)
 	// Service says that a configuration can name it among its services.
 	Service bool
@@ -30,6 +27,10 @@ type Kind struct {
 	// made again in a later run: its code, and Why.
 	Lost capdata.Code
 	Why  string
+	// Most, if not zero, bounds the objects of a subcluster that calls have made; beyond it a call is rejected with
+	// LIMIT and TooMany.
+	Most    int
+	TooMany string
 }
 
 // Opening is what an object is made from.
@@ -67,7 +68,11 @@ func (k *Kernel) resume() error {
 		return err
 	}
 	for _, s := range list {
-		if s.Ended || !k.alive(s.Sub) || k.suspended[s.Sub] {
+		if s.Ended {
+			continue
+		}
+		k.count(s.Sub, s.Kind, 1)
+		if !k.alive(s.Sub) || k.suspended[s.Sub] {
 			continue
 		}
 		if s.Kind == kindExport { // it lived in the memory of an earlier run
@@ -75,8 +80,10 @@ func (k *Kernel) resume() error {
 			k.input(c, err)
 			continue
 		}
-		_ = k.bind(s) // it is tried again by the calls
-		k.resumeCalls(s.KRef, func(string) bool { return true })
+		if k.canOpen(s) {
+			k.open(s, nil)
+		}
+		k.resumeCalls(s.KRef)
 	}
 	return nil
 }
@@ -84,17 +91,15 @@ func (k *Kernel) resume() error {
 // waitsForInput says of a method that its calls wait for something from outside, and can do so again.
 func waitsForInput(method string) bool { return method == "read" || method == "accept" }
 
-// resumeCalls begins the calls of some methods again that an object is not performing, in their order.
-func (k *Kernel) resumeCalls(kref kernel.KRef, which func(method string) bool) {
+// resumeCalls begins the calls again that an earlier kernel has begun, in their order.
+func (k *Kernel) resumeCalls(kref kernel.KRef) {
 	calls, err := k.machine.Outstanding(kref)
 	if err != nil {
 		k.fail(err)
 		return
 	}
 	for _, o := range calls {
-		if which(methodOf(o.MethArgs)) {
-			k.begin(o, true)
-		}
+		k.begin(o, true)
 	}
 }
 
@@ -108,44 +113,6 @@ func (k *Kernel) alive(id kernel.SubID) bool {
 		k.fail(err)
 	}
 	return found && sub.State == kernel.SubRunning
-}
-
-// open makes an object. What a program has registered may panic.
-func (k *Kernel) open(kind Kind, s kernel.Service) (o service.Object, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			k.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
-			o, err = nil, fmt.Errorf("it panicked: %v", p)
-		}
-	}()
-	return kind.Open(k.opening(s))
-}
-
-// closed says that an object of a subcluster, or all that were being made for it, is closed.
-func (k *Kernel) closed(id kernel.SubID) {
-	if k.services.closing[id]--; k.services.closing[id] == 0 {
-		delete(k.services.closing, id)
-		k.tellGone(id)
-	}
-}
-
-// bind makes the object behind a service object, if this run can. An object that cannot be made now, because its
-// path or port is taken for a moment, say, is tried again when it is called.
-func (k *Kernel) bind(s kernel.Service) error {
-	var object service.Object
-	if s.Kind == kernel.GlobalKind {
-		object = k.registered()[s.Name].Object
-	} else if kind := k.cfg.Kinds[s.Kind]; kind.Open != nil {
-		var err error
-		if object, err = k.open(kind, s); err != nil {
-			k.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
-			return err
-		}
-	}
-	if object != nil {
-		k.services.bound[s.KRef] = &binding{object, s.Sub}
-	}
-	return nil
 }
 
 func (k *Kernel) opening(s kernel.Service) Opening {
@@ -201,69 +168,4 @@ func (k *Kernel) goneReply(s kernel.Service, ambiguous bool) service.Reply {
 		return service.Reject(capdata.CodeServiceGone, "the service %s is not registered in this run of the kernel", s.Name)
 	}
 	return service.Reject(capdata.CodeServiceGone, "the service %s is not there", s.Name)
-}
-
-// waitForObject decides what becomes of a call whose object cannot be made now. What waits for input goes on
-// waiting, in its order; what is to be done now cannot be.
-func (k *Kernel) waitForObject(id callID, s kernel.Service, method string, again bool, why error) {
-	switch {
-	case waitsForInput(method):
-		k.reopen(s.KRef, 1)
-	case again:
-		k.complete(id, k.goneReply(s, true), nil)
-	default:
-		k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
-	}
-}
-
-// reopen tries to make an object for those that wait for it, with growing waits.
-func (k *Kernel) reopen(kref kernel.KRef, attempt int) {
-	k.services.reopening[kref] = attempt
-	k.after(wait(attempt+2), func() {
-		s, found, err := k.machine.Service(kref)
-		switch {
-		case err != nil:
-			k.fail(err)
-		case k.stopping || k.services.reopening[kref] != attempt:
-		case !found || s.Ended:
-			delete(k.services.reopening, kref)
-		case k.bind(s) != nil:
-			k.reopen(kref, attempt+1)
-		default:
-			delete(k.services.reopening, kref)
-			k.resumeCalls(kref, waitsForInput)
-		}
-	})
-}
-
-// endService closes what is behind a service object.
-func (k *Kernel) endService(e kernel.EndService) {
-	for id, r := range k.services.calls { // in any order: each only hears that it is over
-		if id.service == e.Service {
-			r.cancel()
-			delete(k.services.calls, id)
-		}
-	}
-	b := k.services.bound[e.Service]
-	delete(k.services.bound, e.Service)
-	if b == nil {
-		if kind := k.cfg.Kinds[e.Kind]; kind.Remove != nil {
-			kind.Remove(e.Name, e.Config)
-		}
-		return
-	}
-	closer, ok := b.object.(io.Closer)
-	if !ok {
-		return
-	}
-	k.services.closing[e.Sub]++
-	k.aside(func() {
-		err := closer.Close()
-		k.services.later(func() {
-			if err != nil {
-				k.log.Warn("service object did not close", "service", e.Name, "err", err)
-			}
-			k.closed(e.Sub)
-		})
-	})
 }

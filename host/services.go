@@ -35,11 +35,15 @@ type services struct {
 	cancel context.CancelFunc
 	bound  map[kernel.KRef]*binding
 	calls  map[callID]*running
-	// reopening are the objects that could not be made, and that a timer tries again for what waits for them; and
-	// how often it did.
-	reopening map[kernel.KRef]int
-	// closing counts the objects of a subcluster that are being closed.
+	// making are the objects that are not there yet, attempts counts those that are being made now.
+	making   map[kernel.KRef]*making
+	attempts int
+	// lost paces the calls of objects that cannot be made again.
+	lost map[kernel.KRef]*service.Pace
+	// closing counts the objects of a subcluster that are being closed, counts those of the kinds whose number is
+	// bounded.
 	closing map[kernel.SubID]int
+	counts  map[objectCount]int
 	wg      sync.WaitGroup // of what opens and closes objects
 
 	// Replies come from any goroutine, and must not wait for the loop. There are no more than calls.
@@ -53,7 +57,7 @@ type services struct {
 func (s *services) init() {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.bound, s.calls, s.closing = map[kernel.KRef]*binding{}, map[callID]*running{}, map[kernel.SubID]int{}
-	s.reopening = map[kernel.KRef]int{}
+	s.making, s.lost, s.counts = map[kernel.KRef]*making{}, map[kernel.KRef]*service.Pace{}, map[objectCount]int{}
 	s.replied = make(chan struct{}, 1)
 }
 
@@ -142,20 +146,16 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		return
 	}
 	method := methodOf(o.MethArgs)
-	if k.services.bound[o.Service] == nil && !s.Ended {
-		if k.services.reopening[o.Service] > 0 && waitsForInput(method) {
-			return // behind those that wait already
-		}
-		if err := k.bind(s); err != nil {
-			k.waitForObject(id, s, method, again, err)
-			return
-		}
-		if k.services.reopening[o.Service] > 0 {
-			delete(k.services.reopening, o.Service)
-			k.resumeCalls(o.Service, waitsForInput)
-		}
-	}
 	b := k.services.bound[o.Service]
+	switch r := k.registered()[s.Name]; {
+	case b != nil || s.Ended:
+	case k.canOpen(s):
+		k.waitForObject(s, madeCall{o.Call, method, again})
+		return
+	case s.Kind == kernel.GlobalKind && r.Object != nil:
+		b = &binding{r.Object, s.Sub}
+		k.services.bound[o.Service] = b
+	}
 	switch idempotent, ok := objectOf(b).(service.Idempotent); {
 	case b == nil && method == "close" && k.cfg.Kinds[s.Kind].Lost != "":
 		k.complete(id, service.Fulfil(capdata.Undefined{}), nil)
@@ -163,25 +163,20 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		k.input(c, err)
 		return
 	case b == nil:
-		k.complete(id, k.goneReply(s, again && !waitsForInput(method)), nil)
+		k.refuseGone(id, s, again && !waitsForInput(method))
 		return
 	case again && (!ok || !idempotent.Idempotent(method)):
 		k.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
 		return
 	}
+	ctx, cancel := context.WithCancel(k.services.ctx)
+	k.services.calls[id] = &running{cancel, method}
 	if s.Units > 0 {
-		c, taken, err := k.machine.TakeUnit(o.Service, o.Call, method, nowMillis())
-		if err != nil {
-			k.fail(err)
-			return
-		}
-		if taken {
-			k.apply(c)
+		// The unit is for the call that has waited longest, which may be another one.
+		if k.unitBack(o.Service); k.services.calls[id] == nil {
 			return
 		}
 	}
-	ctx, cancel := context.WithCancel(k.services.ctx)
-	k.services.calls[id] = &running{cancel, method}
 	call := service.Call{
 		MethArgs: service.Data{Body: o.MethArgs.Body, Slots: toStrings(o.MethArgs.Slots)}, At: time.UnixMilli(o.At), Again: again,
 		Vat: string(o.From), Subcluster: string(o.Sub), ID: id.String(),
@@ -210,6 +205,28 @@ func methodOf(d kernel.Data) string {
 		return ""
 	}
 	return method
+}
+
+// refuseGone rejects a call of an object that is not there. A loop that goes on after each rejection, as one that
+// reads a connection does, is slowed down.
+func (k *Kernel) refuseGone(id callID, s kernel.Service, ambiguous bool) {
+	pace := k.services.lost[id.service]
+	if pace == nil {
+		pace = &service.Pace{}
+		if !s.Ended {
+			k.services.lost[id.service] = pace
+		}
+	}
+	now := time.Now()
+	refuse := func() {
+		pace.Next(time.Now())
+		k.complete(id, k.goneReply(s, ambiguous), nil)
+	}
+	if d := pace.Wait(now); d > 0 {
+		k.after(d, refuse)
+		return
+	}
+	refuse()
 }
 
 // finishCall takes the reply to a call.
@@ -248,6 +265,18 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 		c.New = append(c.New, spec)
 		c.Value.Slots[i] = ""
 	}
+	if len(c.New) > 0 {
+		s, _, err := k.machine.Service(id.service)
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if r := k.tooMany(s.Sub, c.New); r != nil {
+			k.complete(id, *r, nil)
+			k.closeExports(exports)
+			return
+		}
+	}
 	commit, made, err := k.machine.Complete(id.service, id.number, c, nowMillis())
 	if err != nil {
 		k.fail(err)
@@ -261,8 +290,11 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 			continue
 		}
 		x := used[i]
+		k.count(s.Sub, s.Kind, 1)
 		if exports[x].Object == nil {
-			_ = k.bind(s) // it is tried again by its calls
+			if k.canOpen(s) {
+				k.open(s, nil)
+			}
 			continue
 		}
 		k.services.bound[kref] = &binding{exports[x].Object, s.Sub}
@@ -315,6 +347,9 @@ func (k *Kernel) forgetCall(id callID) {
 	if r := k.services.calls[id]; r != nil {
 		r.cancel()
 		delete(k.services.calls, id)
+	}
+	if m := k.services.making[id.service]; m != nil {
+		m.calls = slices.DeleteFunc(m.calls, func(c madeCall) bool { return c.number == id.number })
 	}
 }
 

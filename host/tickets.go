@@ -176,7 +176,7 @@ func (k *Kernel) answered(ticket string) {
 		close(woken)
 	}
 	delete(k.waiting, ticket)
-	k.expireLater()
+	k.expireLater(expireTime)
 }
 
 // Acknowledge lets the answer of a settled call go. A call that is pending is refused with
@@ -211,28 +211,40 @@ func (k *Kernel) Release(epoch, id string) {
 	})
 }
 
-// expireLater makes sure that expire runs some time after the answer that is settled now has expired.
-func (k *Kernel) expireLater() {
+// expireTime is the longest wait before it is looked again for answers whose time is over: the time is that of the wall
+// clock, which may be set meanwhile.
+const expireTime = time.Minute
+
+// expireLater makes sure that expire runs.
+func (k *Kernel) expireLater(d time.Duration) {
 	if !k.expiring {
 		k.expiring = true
-		k.after(k.cfg.KeepAnswers+time.Second, func() { k.expiring = false; k.expire() })
+		k.after(min(max(d, time.Second), expireTime), func() { k.expiring = false; k.expire() })
 	}
 }
 
-// expire forgets the calls whose time is over.
+// expire forgets the calls whose time is over. The answers of a kernel whose wall clock is set forward by years,
+// because it was wrong when the machine started, say, are not old: nothing is forgotten for KeepAnswers then.
 func (k *Kernel) expire() {
-	c, next, err := k.machine.Expire(nowMillis() - k.cfg.KeepAnswers.Milliseconds())
+	now := time.Now()
+	if k.settings.set(now) {
+		k.keepUntil = now.Add(k.cfg.KeepAnswers)
+	}
+	if d := k.keepUntil.Sub(now); d > 0 {
+		k.expireLater(d)
+		return
+	}
+	old := now.UnixMilli() - k.cfg.KeepAnswers.Milliseconds()
+	c, next, err := k.machine.Expire(old)
 	if err != nil {
 		k.fail(err)
 		return
 	}
 	k.apply(c)
 	switch {
-	case c.Number != 0 && next != 0 && next < nowMillis()-k.cfg.KeepAnswers.Milliseconds():
+	case c.Number != 0 && next != 0 && next < old:
 		k.after(0, k.expire)
-	case next != 0 && !k.expiring:
-		k.expiring = true
-		due := time.UnixMilli(next).Add(k.cfg.KeepAnswers + time.Second)
-		k.after(max(time.Until(due), time.Second), func() { k.expiring = false; k.expire() })
+	case next != 0:
+		k.expireLater(time.UnixMilli(next).Add(k.cfg.KeepAnswers + time.Second).Sub(now.Round(0)))
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // The timer is durable: a delay ends when it was to end, however often the kernel was started meanwhile, and a
-// repetition goes on. Its methods, for vats:
+// repetition goes on. Neither waits longer because the wall clock is set back, nor because the machine sleeps (see
+// clock). Its methods, for vats:
 //
 //	now()                     milliseconds since 1970
 //	delay(ms)                 is fulfilled with now() when ms have passed since it was called
@@ -34,38 +35,19 @@ const (
 )
 
 // Timer is the kind of the built-in timer, and that of its repetitions.
-func Timer() map[string]Kind {
-	repeats := &repeats{}
-	repeats.mu.of = map[string]int{}
+func Timer() map[string]Kind { return timerKinds(newClock()) }
+
+func timerKinds(c *clock) map[string]Kind {
 	return map[string]Kind{
-		KindTimer:  {Service: true, Open: func(o Opening) (service.Object, error) { return timer{repeats, o.Subcluster}, nil }},
-		kindRepeat: {Open: func(o Opening) (service.Object, error) { return openRepeat(o, repeats) }},
+		KindTimer: {Service: true, Open: func(Opening) (service.Object, error) { return timer{c}, nil }},
+		kindRepeat: {
+			Open: func(o Opening) (service.Object, error) { return openRepeat(o, c) },
+			Most: maxRepeats, TooMany: fmt.Sprintf("timer.repeat: %d repetitions are under way, which is the limit: cancel some", maxRepeats),
+		},
 	}
 }
 
-// repeats counts the repetitions of each subcluster.
-type repeats struct {
-	mu struct {
-		sync.Mutex
-		of map[string]int
-	}
-}
-
-func (r *repeats) add(subcluster string, n int) (now int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.of[subcluster] += n
-	now = r.mu.of[subcluster]
-	if now == 0 {
-		delete(r.mu.of, subcluster)
-	}
-	return now
-}
-
-type timer struct {
-	repeats    *repeats
-	subcluster string
-}
+type timer struct{ clock *clock }
 
 // Idempotent is part of service.Idempotent. A repetition begins in the commit that answers: a call that is still
 // there has made none.
@@ -87,17 +69,14 @@ func (t timer) Begin(ctx context.Context, c service.Call, reply func(service.Rep
 			reply(service.Fail(fmt.Errorf("timer.delay: %w", err)))
 			return
 		}
-		after := time.AfterFunc(time.Until(c.At.Add(d)), func() { reply(service.Fulfil(time.Now().UnixMilli())) })
-		context.AfterFunc(ctx, func() { after.Stop() })
+		due := t.clock.Now().Add(t.clock.remaining(c.At, d))
+		context.AfterFunc(ctx, t.clock.at(due, func() { reply(service.Fulfil(time.Now().UnixMilli())) }))
 	case method == "repeat" && len(args) == 2:
 		d, err := millis(args[0], minRepeat)
 		target, ok := args[1].(capdata.Remotable)
 		switch {
 		case err != nil:
 			reply(service.Fail(fmt.Errorf("timer.repeat: %w", err)))
-			return
-		case t.repeats.add(t.subcluster, 0) >= maxRepeats:
-			reply(service.Reject(capdata.CodeLimit, "timer.repeat: %d repetitions are under way, the limit is %d: cancel some", maxRepeats, maxRepeats))
 			return
 		case !ok:
 			reply(service.Fail(fmt.Errorf("timer.repeat: the second argument is no reference to an object")))
@@ -128,23 +107,23 @@ type repeatConfig struct {
 
 // repeat ticks. Its state is the time of the last tick.
 type repeat struct {
-	o       Opening
-	repeats *repeats
-	every   time.Duration
-	mu      struct {
+	o     Opening
+	clock *clock
+	every time.Duration
+	mu    struct {
 		sync.Mutex
-		last  time.Time
-		timer *time.Timer // nil: closed
+		last time.Time
+		stop func() // nil: closed
 	}
 }
 
-func openRepeat(o Opening, repeats *repeats) (service.Object, error) {
-	var c repeatConfig
-	if err := json.Unmarshal(o.Config, &c); err != nil || c.EveryMS <= 0 || len(o.Holds) != 1 {
+func openRepeat(o Opening, c *clock) (service.Object, error) {
+	var config repeatConfig
+	if err := json.Unmarshal(o.Config, &config); err != nil || config.EveryMS <= 0 || len(o.Holds) != 1 {
 		return nil, fmt.Errorf("repetition: bad configuration %q", o.Config)
 	}
-	r := &repeat{o: o, repeats: repeats, every: time.Duration(c.EveryMS) * time.Millisecond}
-	r.mu.last = time.UnixMilli(c.From)
+	r := &repeat{o: o, clock: c, every: time.Duration(config.EveryMS) * time.Millisecond}
+	r.mu.last = time.UnixMilli(config.From)
 	if string(o.State) == cancelled {
 		o.End() // the kernel died in between
 		return r, nil
@@ -156,26 +135,30 @@ func openRepeat(o Opening, repeats *repeats) (service.Object, error) {
 		}
 		r.mu.last = time.UnixMilli(last)
 	}
-	repeats.add(o.Subcluster, 1)
-	r.mu.timer = time.AfterFunc(max(time.Until(r.mu.last.Add(r.every)), 0), r.tick)
+	if now := c.Now(); r.mu.last.After(now) {
+		r.mu.last = now // the clock was set back meanwhile
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.stop = c.at(r.mu.last.Add(r.every), r.tick)
 	return r, nil
 }
 
 func (r *repeat) tick() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mu.timer == nil {
+	if r.mu.stop == nil {
 		return
 	}
-	now := time.Now()
+	now := r.clock.Now()
 	// In step with the beginning, however late this one is.
 	if due := now.Sub(r.mu.last) / r.every; due > 0 {
 		r.mu.last = r.mu.last.Add(due * r.every)
-		state, _ := json.Marshal(r.mu.last.UnixMilli())                        // a number: cannot fail
-		body, _ := capdata.EncodeCall("tick", []any{float64(now.UnixMilli())}) // likewise
+		state, _ := json.Marshal(r.mu.last.UnixMilli())                               // a number: cannot fail
+		body, _ := capdata.EncodeCall("tick", []any{float64(time.Now().UnixMilli())}) // likewise
 		r.o.Send(state, r.o.Holds[0], service.Data{Body: body})
 	}
-	r.mu.timer = time.AfterFunc(time.Until(r.mu.last.Add(r.every)), r.tick)
+	r.mu.stop = r.clock.at(r.mu.last.Add(r.every), r.tick)
 }
 
 // Idempotent is part of service.Idempotent.
@@ -201,10 +184,9 @@ const cancelled = "cancelled"
 func (r *repeat) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mu.timer != nil {
-		r.mu.timer.Stop()
-		r.mu.timer = nil
-		r.repeats.add(r.o.Subcluster, -1)
+	if r.mu.stop != nil {
+		r.mu.stop()
+		r.mu.stop = nil
 	}
 	return nil
 }

@@ -1,0 +1,171 @@
+package host
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// clock is the time by which timers wait for vats. Two clocks tell it. The wall clock can be set back and
+// forward, and goes on while the machine sleeps; the monotonic clock of the process counts what really passed, and stands
+// still then. This one never goes back, never stands, and is never behind the wall clock: it moves on with the
+// monotonic clock, and jumps to the wall clock where that is ahead.
+//
+//	                      wall     monotonic  clock
+//	                      10:00    0 s        10:00
+//	set back by an hour   09:00    1 s        10:00:01   a delay of 5 s ends at 10:00:05
+//	asleep for an hour    11:00    1 s        11:00      a delay that was due has ended
+type clock struct {
+	wall func() time.Time
+	mu   struct {
+		sync.Mutex
+		now    time.Time // without a monotonic part
+		read   time.Time // when that was, with one
+		alarms alarms
+		timer  *time.Timer
+	}
+}
+
+// lookTime is the longest wait before the clocks are compared again, while an alarm is set.
+const lookTime = 2 * time.Second
+
+func newClock() *clock {
+	c := &clock{wall: func() time.Time { return time.Now().Round(0) }}
+	c.mu.now, c.mu.read = c.wall(), time.Now()
+	return c
+}
+
+// Now reads the clock.
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.advance()
+}
+
+// advance moves the clock on. The caller holds mu.
+func (c *clock) advance() time.Time {
+	read := time.Now()
+	c.mu.now = c.mu.now.Add(read.Sub(c.mu.read))
+	c.mu.read = read
+	if w := c.wall(); w.After(c.mu.now) {
+		c.mu.now = w
+	}
+	return c.mu.now
+}
+
+// remaining returns how long something has to wait that was asked for at a time of the wall clock: d, less what has
+// passed since. The clock may have been set back in between: it never waits longer than d.
+func (c *clock) remaining(asked time.Time, d time.Duration) time.Duration {
+	return min(max(asked.Add(d).Sub(c.wall()), 0), d)
+}
+
+// settings finds out when the wall clock is set forward, by hand or by the network: it is then ahead of the
+// clock that counts while the machine runs and while it sleeps.
+type settings struct {
+	wall time.Time
+	boot time.Duration
+}
+
+// settingSize is what is taken for a setting; less is the two clocks' drift.
+const settingSize = time.Minute
+
+// set reports whether the wall clock was set forward since it was called last.
+func (s *settings) set(now time.Time) bool {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return false // a system without that clock
+	}
+	return s.compare(now.Round(0), time.Duration(ts.Nano()))
+}
+
+func (s *settings) compare(wall time.Time, boot time.Duration) bool {
+	last := *s
+	*s = settings{wall, boot}
+	return !last.wall.IsZero() && wall.Sub(last.wall)-(boot-last.boot) > settingSize
+}
+
+// alarm is a function that is called once the clock has reached a time.
+type alarm struct {
+	at    time.Time
+	f     func()
+	index int // in the heap; -1 when it is over
+}
+
+// at has f called when the clock has reached t, soon after the machine wakes up if it sleeps then. f must not block.
+// stop takes it back, unless it is being called.
+func (c *clock) at(t time.Time, f func()) (stop func()) {
+	a := &alarm{at: t, f: f}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	heap.Push(&c.mu.alarms, a)
+	if a.index == 0 {
+		c.set()
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if a.index >= 0 {
+			heap.Remove(&c.mu.alarms, a.index)
+		}
+		if len(c.mu.alarms) == 0 && c.mu.timer != nil {
+			c.mu.timer.Stop()
+		}
+	}
+}
+
+// set has ring called when the first alarm may be due. The caller holds mu.
+func (c *clock) set() {
+	d := min(max(c.mu.alarms[0].at.Sub(c.advance()), 0), lookTime)
+	if c.mu.timer == nil {
+		c.mu.timer = time.AfterFunc(d, c.ring)
+		return
+	}
+	c.mu.timer.Reset(d)
+}
+
+// ring calls the alarms that are due, in the order of their times.
+func (c *clock) ring() {
+	c.mu.Lock()
+	now := c.advance()
+	var due []func()
+	for len(c.mu.alarms) > 0 && !c.mu.alarms[0].at.After(now) {
+		due = append(due, heap.Pop(&c.mu.alarms).(*alarm).f)
+	}
+	if len(c.mu.alarms) > 0 {
+		c.set()
+	}
+	c.mu.Unlock()
+	for _, f := range due {
+		f()
+	}
+}
+
+// alarms is a heap of alarms, the first to ring at its head.
+type alarms []*alarm
+
+func (a alarms) Len() int           { return len(a) }
+func (a alarms) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+
+func (a alarms) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].index, a[j].index = i, j
+}
+
+// Push is part of heap.Interface.
+func (a *alarms) Push(x any) {
+	one := x.(*alarm)
+	one.index = len(*a)
+	*a = append(*a, one)
+}
+
+// Pop is part of heap.Interface.
+func (a *alarms) Pop() any {
+	last := len(*a) - 1
+	one := (*a)[last]
+	one.index = -1
+	(*a)[last] = nil
+	*a = (*a)[:last]
+	return one
+}

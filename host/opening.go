@@ -1,0 +1,312 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
+)
+
+// The object behind a service object is made beside the loop, whoever needs it: a launch, the start of the kernel, a
+// call, a reply that exports it. Making it may take long, or for ever: a name that does not resolve, a directory
+// on a file system that hangs.
+//
+//	none ── open ──► under way ──► bound ── endService ──► closing ──► none
+//	                  ▲    │
+//	                  │    └─► failed: what waits for input waits on, everything else is rejected
+//	                  └── retry ┘
+//
+// Calls that come before the object is there wait in the making, in their order. A service object that ends while an
+// attempt is under way is closed when that is over.
+
+// making is the entry of a service object whose object is not there.
+type making struct {
+	// underWay says that an attempt runs beside the loop.
+	underWay bool
+	// failures counts the attempts that failed in a row.
+	failures int
+	// calls begin when the object is there.
+	calls []madeCall
+	// then are told how the attempt under way ends.
+	then []func(error)
+	// closed, if not nil, says that the service object has ended, and is called when nothing of it is left.
+	closed func()
+}
+
+// madeCall is a call that waits for its object.
+type madeCall struct {
+	number uint64
+	method string
+	again  bool
+}
+
+// errEnded is told when a service object ends while it is opened.
+var errEnded = errors.New("it has ended meanwhile")
+
+// closeTime is how long the end of a subcluster waits for what does not close, or never opens.
+const closeTime = 30 * time.Second
+
+// canOpen reports whether this run can make the objects of a service object.
+func (k *Kernel) canOpen(s kernel.Service) bool { return !s.Ended && k.cfg.Kinds[s.Kind].Open != nil }
+
+// open begins to make the object behind a service object, if no attempt is under way. then, which may be nil, is
+// called in the loop when the attempt is over.
+func (k *Kernel) open(s kernel.Service, then func(error)) {
+	m := k.making(s.KRef)
+	if then != nil {
+		m.then = append(m.then, then)
+	}
+	if m.underWay {
+		return
+	}
+	m.underWay = true
+	k.services.attempts++
+	opening := k.opening(s)
+	k.aside(func() {
+		object, err := k.makeObject(s, opening)
+		k.services.later(func() { k.opened(s, m, object, err) })
+	})
+}
+
+func (k *Kernel) making(kref kernel.KRef) *making {
+	m := k.services.making[kref]
+	if m == nil {
+		m = &making{}
+		k.services.making[kref] = m
+	}
+	return m
+}
+
+// makeObject makes an object, beside the loop. What a program has registered may panic.
+func (k *Kernel) makeObject(s kernel.Service, opening Opening) (o service.Object, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			k.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
+			o, err = nil, fmt.Errorf("it panicked: %v", p)
+		}
+	}()
+	if o, err = k.cfg.Kinds[s.Kind].Open(opening); o == nil && err == nil {
+		err = errors.New("there is no object")
+	}
+	return o, err
+}
+
+// opened takes the end of an attempt.
+func (k *Kernel) opened(s kernel.Service, m *making, object service.Object, err error) {
+	m.underWay = false
+	k.services.attempts--
+	told := m.then
+	m.then = nil
+	switch {
+	case m.closed != nil:
+		k.closeObject(s.Name, s.Kind, s.Config, object, m.closed)
+		err = errEnded
+	case k.stopping:
+		if object != nil {
+			k.closeObject(s.Name, s.Kind, s.Config, object, func() {})
+		}
+		return // what waits is for the next kernel
+	case err != nil:
+		m.failures++
+		k.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
+		k.notOpened(s, m, err)
+	default:
+		delete(k.services.making, s.KRef)
+		k.services.bound[s.KRef] = &binding{object, s.Sub}
+		for _, c := range m.calls {
+			k.beginAgain(callID{s.KRef, c.number}, c.again)
+		}
+	}
+	for _, f := range told {
+		k.soon(func() { f(err) })
+	}
+}
+
+// notOpened decides what becomes of calls whose object cannot be made now. What waits for input waits on, in
+// its order; what is to be done now cannot be.
+func (k *Kernel) notOpened(s kernel.Service, m *making, why error) {
+	calls := m.calls
+	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !waitsForInput(c.method) })
+	if len(m.calls) == 0 {
+		delete(k.services.making, s.KRef) // the next call tries again
+	} else {
+		k.retry(s.KRef, m)
+	}
+	for _, c := range calls {
+		switch id := (callID{s.KRef, c.number}); {
+		case waitsForInput(c.method):
+		case c.again:
+			k.complete(id, k.goneReply(s, true), nil)
+		default:
+			k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
+		}
+	}
+}
+
+// retry tries again to make an object for which calls wait, some time after the attempt that failed last.
+func (k *Kernel) retry(kref kernel.KRef, m *making) {
+	failures := m.failures
+	k.after(wait(failures+2), func() {
+		if k.stopping || k.services.making[kref] != m || m.underWay || m.failures != failures {
+			return
+		}
+		s, found, err := k.machine.Service(kref)
+		switch {
+		case err != nil:
+			k.fail(err)
+		case found && !s.Ended:
+			k.open(s, nil)
+		}
+	})
+}
+
+// waitForObject has a call wait until its object is there. What waits for input does not have it tried sooner.
+func (k *Kernel) waitForObject(s kernel.Service, call madeCall) {
+	m := k.making(s.KRef)
+	if slices.ContainsFunc(m.calls, func(c madeCall) bool { return c.number == call.number }) {
+		return
+	}
+	m.calls = append(m.calls, call)
+	if m.failures == 0 || !waitsForInput(call.method) {
+		k.open(s, nil)
+	}
+}
+
+// beginAgain begins a call that has waited, if it is still to be performed.
+func (k *Kernel) beginAgain(id callID, again bool) {
+	o, found, err := k.machine.ServiceCall(id.service, id.number)
+	switch {
+	case err != nil:
+		k.fail(err)
+	case found:
+		k.begin(o, again)
+	}
+}
+
+// endService ends what is behind a service object.
+func (k *Kernel) endService(e kernel.EndService) {
+	for id, r := range k.services.calls { // in any order: each only hears that it is over
+		if id.service == e.Service {
+			r.cancel()
+			delete(k.services.calls, id)
+		}
+	}
+	b, m := k.services.bound[e.Service], k.services.making[e.Service]
+	delete(k.services.bound, e.Service)
+	delete(k.services.making, e.Service)
+	delete(k.services.lost, e.Service)
+	k.count(e.Sub, e.Kind, -1)
+	if m != nil && m.underWay {
+		m.calls, m.closed = nil, k.closing(e.Sub, e.Name)
+		return
+	}
+	if kind := k.cfg.Kinds[e.Kind]; b == nil && kind.Remove == nil {
+		return
+	}
+	k.closeObject(e.Name, e.Kind, e.Config, objectOf(b), k.closing(e.Sub, e.Name))
+}
+
+// closing notes that something of a subcluster is being closed: until it is, nobody is told that the subcluster is
+// gone. What does not close in time is left behind. The function that closing returns is called in the loop.
+func (k *Kernel) closing(sub kernel.SubID, name string) (closed func()) {
+	k.services.closing[sub]++
+	var timer *time.Timer
+	over := false
+	end := func() {
+		if over {
+			return
+		}
+		over = true
+		timer.Stop()
+		if k.services.closing[sub]--; k.services.closing[sub] == 0 {
+			delete(k.services.closing, sub)
+			k.tellGone(sub)
+		}
+	}
+	timer = time.AfterFunc(closeTime, func() {
+		k.post(func() {
+			if !over {
+				k.log.Error("service object does not close: it is left behind", "service", name, "subcluster", sub)
+				end()
+			}
+		})
+	})
+	return end
+}
+
+// closeObject closes an object beside the loop, or, if there is none, removes what an earlier run has left of it.
+func (k *Kernel) closeObject(name, kind string, config []byte, object service.Object, closed func()) {
+	k.aside(func() {
+		var err error
+		defer func() {
+			k.services.later(func() {
+				if err != nil {
+					k.log.Warn("service object did not close", "service", name, "err", err)
+				}
+				closed()
+			})
+		}()
+		closer, ok := object.(io.Closer)
+		switch remove := k.cfg.Kinds[kind].Remove; {
+		case ok:
+			err = closer.Close()
+		case object == nil && remove != nil:
+			remove(name, config)
+		}
+	})
+}
+
+// openTime is how long a start of the kernel waits for the objects that it makes again, before it serves anybody:
+// what opens at once is there when the first question comes.
+const openTime = 250 * time.Millisecond
+
+// awaitObjects waits until no attempt is under way, but for openTime at most.
+func (k *Kernel) awaitObjects() {
+	timeUp := time.After(openTime)
+	for k.fatal == nil && k.services.attempts > 0 {
+		select {
+		case <-k.services.replied:
+			k.takeReplies()
+		case <-timeUp:
+			return
+		case <-k.stop:
+			return
+		}
+	}
+}
+
+// objectCount names the objects of one kind in one subcluster.
+type objectCount struct {
+	sub  kernel.SubID
+	kind string
+}
+
+// count counts the objects of a kind whose number is bounded.
+func (k *Kernel) count(sub kernel.SubID, kind string, n int) {
+	if k.cfg.Kinds[kind].Most == 0 {
+		return
+	}
+	c := objectCount{sub, kind}
+	if k.services.counts[c] += n; k.services.counts[c] <= 0 {
+		delete(k.services.counts, c)
+	}
+}
+
+// tooMany returns the rejection of a reply whose objects are more than there may be, or nil. The objects of a
+// bounded kind belong to the subcluster of the service that makes them.
+func (k *Kernel) tooMany(sub kernel.SubID, news []kernel.NewService) *service.Reply {
+	for i, n := range news {
+		kind := k.cfg.Kinds[n.Kind]
+		if kind.Most > 0 && k.services.counts[objectCount{sub, n.Kind}]+i+1 > kind.Most {
+			r := service.Reject(capdata.CodeLimit, "%s", kind.TooMany)
+			return &r
+		}
+	}
+	return nil
+}
