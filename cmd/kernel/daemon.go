@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/statedir"
@@ -67,17 +69,14 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	// What is printed outside of the log, a panic above all, goes to a file of its own, which is not rotated away.
 	logPath := filepath.Join(dir, logName)
-	// What is printed outside of the log, a panic above all, goes to the same file.
-	out, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	out, err := openCrashFile(dir)
 	if err = errors.Join(err, lock.Close()); err != nil {
 		return err
 	}
 	defer out.Close()
-	before, err := out.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
+	before := startMarks{log: fileSize(logPath), crash: fileSize(out.Name())}
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -87,8 +86,13 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		return err
 	}
 	defer hear.Close()
+	// Whatever this process has inherited from its caller (the write end of a pipeline's pipe, a lock, a terminal) would
+	// be held by the kernel for as long as it runs.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close descriptors on exec (Linux 5.11 or later is needed): %w", err)
+	}
 	child := exec.Command(exe) // not CommandContext: it outlives this
-	child.Args = append([]string{os.Args[0], "run", "--state", dir, "--log-file", logPath, "--ready-fd", "3"}, append(f.args(), words...)...)
+	child.Args = append([]string{os.Args[0], "run", "--state", dir, "--background", "--ready-fd", "3"}, append(f.args(), words...)...)
 	child.Dir = dir // it keeps nobody else's directory busy
 	child.Stdout, child.Stderr = out, out
 	child.ExtraFiles = []*os.File{say}
@@ -113,7 +117,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		stopTelling()
 		if !ok {
 			_ = child.Wait() // how it ended is in the log
-			return a.startFailed(logPath, before)
+			return a.startFailed(dir, before)
 		}
 		r.Preface = pre
 		return errors.Join(a.print(r, func(w io.Writer) { a.describe(w, r, a.typed()+" stop") }), a.systemFailed(r))
@@ -126,21 +130,41 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	}
 }
 
-// startFailed shows what a kernel that could not start has logged: of a panic the beginning, else the end.
-func (a *app) startFailed(logPath string, from int64) error {
-	const mostBytes, mostLines = 1 << 20, 20
-	var text []byte
-	if f, err := os.Open(logPath); err == nil {
-		text, _ = io.ReadAll(io.NewSectionReader(f, from, mostBytes)) // what can be read is enough
-		_ = f.Close()                                                 // only read
+// startMarks are the sizes of a state's files before a kernel was started on it.
+type startMarks struct{ log, crash int64 }
+
+func fileSize(name string) int64 {
+	info, err := os.Stat(name)
+	if err != nil {
+		return 0 // it is not there yet
 	}
-	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
-	panicked := slices.IndexFunc(lines, func(line string) bool {
+	return info.Size()
+}
+
+// startFailed shows what a kernel that could not start has said: of a panic the beginning, else the end of its log
+// and its error.
+func (a *app) startFailed(dir string, before startMarks) error {
+	const mostBytes, mostLines = 1 << 20, 20
+	logPath := filepath.Join(dir, logName)
+	var logged []byte
+	if f, err := os.Open(logPath); err == nil {
+		logged, _ = io.ReadAll(io.NewSectionReader(f, before.log, mostBytes)) // what can be read is enough
+		_ = f.Close()                                                         // only read
+	}
+	var lines []string
+	if text := strings.TrimRight(string(logged), "\n"); text != "" {
+		for _, line := range strings.Split(text, "\n") {
+			lines = append(lines, strings.Split(shownEntry(line), "\n")...)
+		}
+	}
+	printed := crashLines(dir, readCrash(dir, before.crash), -1)
+	panicked := slices.IndexFunc(printed, func(line string) bool {
 		return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 	})
 	if panicked >= 0 {
-		lines = lines[panicked:min(len(lines), panicked+mostLines)]
+		lines = printed[panicked:min(len(printed), panicked+mostLines)]
 	} else {
+		lines = append(lines, printed...)
 		lines = lines[max(0, len(lines)-mostLines):]
 	}
 	for _, line := range lines {

@@ -2,40 +2,94 @@ package main
 
 import (
 	"io"
-	"path/filepath"
+	"runtime/debug"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"gopkg.in/natefinch/lumberjack.v2"
 )
 
-// logger returns the log of the kernel at dir: a file there that is rotated, and stderr beside it. If a file
-// is named in the flags it is that file alone: stderr is then the same file. closeLog is to be called last.
-func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, closeLog func()) {
-	name := f.logFile
-	if name == "" {
-		name = filepath.Join(dir, logName)
+// courtesyTime is how long the end of a kernel waits for what is still to be printed on standard error.
+const courtesyTime = time.Second
+
+// logger returns the log of the kernel at dir: JSON lines in a file there, and in the foreground the same as text on
+// standard error, beside it. The file comes first: nothing that becomes of standard error delays it. closeLog is to
+// be called last.
+//
+// From then on what Go prints when the process crashes is in the crash file. What an earlier kernel has left there is
+// moved into the log. The caller holds the state's lock.
+func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, closeLog func(), err error) {
+	file, err := openRotating(dir)
+	if err != nil {
+		return nil, nil, err
 	}
-	file := &lumberjack.Logger{Filename: name, MaxSize: 10, MaxBackups: 5} // MaxSize is in MiB
-	var out io.Writer = file
-	if f.logFile == "" {
-		out = both{file, a.stderr}
+	sink := &logSink{level: hclog.LevelFromString(f.logLevel), file: file}
+	if !f.background {
+		sink.text = a.courteous()
 	}
-	closeLog = func() { _ = file.Close() } // nowhere to tell it
-	return newLogger(out, f.logLevel), closeLog
+	log = newSinkLogger(sink)
+	crash, err := openCrashFile(dir)
+	if err != nil {
+		log.Warn("no file for what is printed if this kernel crashes", "err", err)
+	} else {
+		moveCrash(crash, log)
+		if !f.background { // there standard error is that file
+			_ = debug.SetCrashOutput(crash, debug.CrashOptions{}) // it keeps a duplicate; without, only the terminal has it
+		}
+		_ = crash.Close()
+	}
+	return log, func() {
+		if a.courtesy != nil {
+			if n := a.courtesy.dropped(); n > 0 {
+				log.Warn("lines were not printed on standard error, because nobody read it in time", "lines", n)
+			}
+		}
+		_ = file.Close() // nowhere to tell it
+	}, nil
 }
 
+// courteous makes standard error an output that delays nobody, for the rest of the process, and returns it.
+func (a *app) courteous() io.Writer {
+	if a.courtesy == nil {
+		a.courtesy = newCourtesy(a.stderr)
+		a.stderr = a.courtesy
+	}
+	return a.courtesy
+}
+
+// newLogger returns a logger of text alone.
 func newLogger(out io.Writer, level string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Name: "kernel", Level: hclog.LevelFromString(level), Output: out})
 }
 
-// both writes to two writers: also to the second where the first fails, unlike io.MultiWriter. A full disk
-// must not silence the terminal, nor a closed terminal the file.
-type both struct{ first, second io.Writer }
-
-func (b both) Write(p []byte) (int, error) {
-	n, err := b.first.Write(p)
-	if m, secondErr := b.second.Write(p); err == nil {
-		n, err = m, secondErr
-	}
-	return n, err
+// newSinkLogger returns a logger of which a sink gets all.
+func newSinkLogger(sink *logSink) hclog.Logger {
+	log := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "kernel", Level: sink.level, Output: io.Discard})
+	log.RegisterSink(sink)
+	return log
 }
+
+// logSink writes entries to a file, and as text to another output if there is one.
+type logSink struct {
+	level hclog.Level
+	file  io.Writer
+	text  io.Writer
+}
+
+// Accept is part of hclog.SinkAdapter, which calls it for one entry at a time.
+func (s *logSink) Accept(name string, level hclog.Level, msg string, args ...any) {
+	if level < s.level {
+		return
+	}
+	line, e := newEntry(time.Now(), level, name, msg, args)
+	// A full disk must not silence the terminal, nor a closed terminal the file.
+	_, err := s.file.Write(line)
+	if s.text == nil {
+		return
+	}
+	if err != nil {
+		_, _ = io.WriteString(s.text, "kernel: the log file: "+printable(err.Error())+"\n")
+	}
+	_, _ = io.WriteString(s.text, printableLines(e.String())+"\n")
+}
+
+var _ hclog.SinkAdapter = (*logSink)(nil)

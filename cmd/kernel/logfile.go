@@ -12,7 +12,7 @@ import (
 )
 
 // maxLogLine is where a line of the log is cut for showing it.
-const maxLogLine = 64 << 10
+const maxLogLine = 1 << 20
 
 // logFile reads one file of a kernel's log, which may grow meanwhile and be renamed.
 type logFile struct {
@@ -55,6 +55,19 @@ func (l *logFile) rewind() error {
 	l.in.Reset(l.file)
 	l.line = nil
 	return err
+}
+
+// rewindIfCut begins anew in a file that has become shorter than what was read of it: somebody has emptied it, and
+// what it holds now is new.
+func (l *logFile) rewindIfCut() error {
+	at, err := l.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	if info, err := l.file.Stat(); err != nil || info.Size() >= at {
+		return err
+	}
+	return l.rewind()
 }
 
 // logNames returns the paths of the rotated log files in dir, oldest first: the names hold the time.

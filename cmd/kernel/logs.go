@@ -7,8 +7,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -28,13 +28,14 @@ const (
 func (a *app) logsCommand() *cobra.Command {
 	var follow bool
 	var vat, count string
-	cmd := &cobra.Command{
+	cmd := a.withJSON(&cobra.Command{
 		Use:   "logs",
 		Short: "Show the log of this state's kernel",
 		Long: `Show the end of what the kernel of this state has logged, in this run and before, also when no kernel runs.
 
 With --follow, go on with what it logs from now on, through rotation of the log and restarts of the kernel, until
-Ctrl-C. With --vat, only the lines about one vat, among them what it logged itself.`,
+Ctrl-C. With --vat, only the entries about one vat, among them what it logged itself. Behind the last entry stands what
+the kernel has printed past its log, such as the reason of a crash.`,
 		Example: `  kernel logs -f --vat v3
   kernel logs -n all | grep WARN`,
 		Args: exactly(),
@@ -53,7 +54,7 @@ Ctrl-C. With --vat, only the lines about one vat, among them what it logged itse
 			defer unhandle()
 			return a.logs(ctx, n, vat, follow)
 		},
-	}
+	})
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is logged from now on")
 	cmd.Flags().StringVar(&vat, "vat", "", "only the lines about this `VAT`")
 	cmd.Flags().StringVarP(&count, "lines", "n", defaultLogLines, "how many `LINES` of the past are shown, or all")
@@ -75,11 +76,16 @@ func (a *app) logs(ctx context.Context, lines int, vat string, follow bool) (err
 	if len(files) == 0 && !follow {
 		return &hinted{control.Errorf(control.CodeNotFound, "there is no log at %s", dir), "a kernel writes one: " + a.typed() + " start CONFIG"}
 	}
+	if vat != "" {
+		if err := a.logsUnknown(ctx, dir, files, vat); err != nil {
+			return err
+		}
+	}
 	first, skip, err := whereLast(files, lines, vat)
 	if err != nil {
 		return err
 	}
-	out := &logWriter{out: bufio.NewWriter(a.stdout), filter: logFilter{vat: vat}, skip: skip}
+	out := &logWriter{out: bufio.NewWriter(a.stdout), vat: vat, json: a.json, skip: skip, dir: dir}
 	for i, f := range files[first:] {
 		if ctx.Err() != nil {
 			break
@@ -88,14 +94,65 @@ func (a *app) logs(ctx context.Context, lines int, vat string, follow bool) (err
 			return err
 		}
 	}
-	if !follow || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return out.out.Flush()
+	}
+	most := maxCrashLines
+	switch lines {
+	case 0:
+		most = 0
+	case allLogLines:
+		most = -1
+	}
+	if most == 0 {
+		out.crash = len(readCrash(dir, 0)) // past, too
+	} else if err := out.printed(most); err != nil {
+		return err
+	}
+	if !follow {
 		return out.out.Flush()
 	}
 	var last *logFile
 	if len(files) > 0 {
 		last, files = files[len(files)-1], files[:len(files)-1]
 	}
-	return out.follow(ctx, dir, last)
+	return out.follow(ctx, last)
+}
+
+// logsUnknown looks, where the log has nothing about a vat, whether there can be: it is an error if a kernel runs that
+// has no such vat. A vat that is gone is in the log, unless that is long ago.
+func (a *app) logsUnknown(ctx context.Context, dir string, files []*logFile, vat string) error {
+	found := false
+	for _, f := range files {
+		for !found {
+			line, err := f.next()
+			if err != nil {
+				break // what cannot be read is told when it is to be shown
+			}
+			found = keeps(line, vat)
+		}
+		if err := f.rewind(); err != nil {
+			return err
+		}
+	}
+	if found {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		return nil // nobody is there who knows
+	}
+	defer client.Close()
+	vats, err := client.PS(ctx)
+	if err != nil || slices.ContainsFunc(vats, func(v control.Vat) bool { return v.ID == vat }) {
+		return nil
+	}
+	return &hinted{
+		control.Errorf(control.CodeNotFound, "there is no vat %s, and the log has nothing about one", vat),
+		"list them with: " + a.typed() + " ps",
+	}
 }
 
 // whereLast finds the last lines that are to be shown: they begin in a file, after some that would be shown as
@@ -107,7 +164,6 @@ func whereLast(files []*logFile, lines int, vat string) (first, skip int, err er
 	found := 0
 	for first = len(files); first > 0 && found < lines; {
 		first--
-		filter := logFilter{vat: vat}
 		for {
 			line, err := files[first].next()
 			if errors.Is(err, io.EOF) {
@@ -116,11 +172,11 @@ func whereLast(files []*logFile, lines int, vat string) (first, skip int, err er
 			if err != nil {
 				return 0, 0, err
 			}
-			if filter.keeps(line) {
+			if keeps(line, vat) {
 				found++
 			}
 		}
-		if rest := files[first].rest(); rest != "" && filter.keeps(rest) {
+		if rest := files[first].rest(); rest != "" && keeps(rest, vat) {
 			found++
 		}
 		if err := files[first].rewind(); err != nil {
@@ -138,21 +194,50 @@ func whereLast(files []*logFile, lines int, vat string) (first, skip int, err er
 
 // logWriter shows the lines of a log that pass a filter, but for the first few.
 type logWriter struct {
-	out    *bufio.Writer
-	filter logFilter
-	skip   int
+	out  *bufio.Writer
+	vat  string
+	json bool
+	skip int
+	// dir is the state directory, crash how much of its crash file was shown.
+	dir   string
+	crash int
 }
 
 func (w *logWriter) line(text string) error {
-	if !w.filter.keeps(text) {
+	if !keeps(text, w.vat) {
 		return nil
 	}
 	if w.skip > 0 {
 		w.skip--
 		return nil
 	}
-	_, err := w.out.WriteString(printable(strings.ReplaceAll(text, "\t", "    ")) + "\n")
+	shown := shownEntry
+	if w.json {
+		shown = shownJSON
+	}
+	_, err := w.out.WriteString(shown(text) + "\n")
 	return err
+}
+
+// printed shows what a kernel has printed past its log since it was last shown, at most that many lines: it is newer
+// than all entries. It is about no vat.
+func (w *logWriter) printed(most int) error {
+	text := readCrash(w.dir, 0)
+	if len(text) < w.crash {
+		w.crash = 0 // moved into the log, by the next kernel
+	}
+	fresh := text[w.crash:]
+	w.crash = len(text)
+	if w.vat != "" {
+		return nil
+	}
+	for _, line := range crashLines(w.dir, fresh, most) {
+		w.skip = 0
+		if err := w.line(line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copy shows what is in a file, and if it is complete also a last line without an end.
@@ -179,7 +264,7 @@ func (w *logWriter) copy(f *logFile, complete bool) error {
 
 // follow shows what is written to a file, and to those after it, until ctx ends. Without a file it waits for
 // one. It closes the file.
-func (w *logWriter) follow(ctx context.Context, dir string, f *logFile) (err error) {
+func (w *logWriter) follow(ctx context.Context, f *logFile) (err error) {
 	defer func() {
 		if f != nil {
 			_ = f.Close() // only read
@@ -191,7 +276,7 @@ func (w *logWriter) follow(ctx context.Context, dir string, f *logFile) (err err
 	for {
 		var next *logFile
 		if f == nil {
-			files, err := openLogs(dir)
+			files, err := openLogs(w.dir)
 			if err != nil {
 				return err
 			}
@@ -199,11 +284,15 @@ func (w *logWriter) follow(ctx context.Context, dir string, f *logFile) (err err
 				closeLogs(files[1:])
 				next = files[0]
 			}
-		} else if next, err = f.successor(dir); err != nil {
+		} else if next, err = f.successor(w.dir); err != nil {
 			return err
 		}
 		if f != nil { // read after the successor was looked for: what is there is all, if there is one
-			if err := w.copy(f, next != nil); err != nil {
+			err := f.rewindIfCut()
+			if err == nil {
+				err = w.copy(f, next != nil)
+			}
+			if err != nil {
 				return errors.Join(err, closeIf(next))
 			}
 		}
@@ -211,6 +300,9 @@ func (w *logWriter) follow(ctx context.Context, dir string, f *logFile) (err err
 			_ = closeIf(f) // only read
 			f = next
 			continue
+		}
+		if err := w.printed(maxCrashLines); err != nil {
+			return err
 		}
 		if err := w.out.Flush(); err != nil {
 			return err
@@ -230,42 +322,28 @@ func closeIf(f *logFile) error {
 	return f.Close()
 }
 
-// logFilter keeps the lines about one vat; the zero filter keeps all.
-type logFilter struct {
-	vat string
-	// on is whether the last entry was kept: lines that belong to one begin with two spaces.
-	on bool
-}
-
-func (f *logFilter) keeps(line string) bool {
-	if f.vat == "" {
+// keeps says whether a line of the log is about a vat; no vat stands for all lines. Only entries are about one: a line
+// that is none was printed by the kernel itself, past its log, or logged by an earlier version.
+func keeps(line, vat string) bool {
+	if vat == "" {
 		return true
 	}
-	if !strings.HasPrefix(line, "  ") {
-		f.on = vatOf(line) == f.vat
-	}
-	return f.on
+	e, ok := parseEntry(line)
+	return ok && e.Vat == vat
 }
 
-// vatOf returns the id of the vat that an entry is about. It reads the entry from its end, because what a
-// vat may choose, its message, comes first, and its values are quoted: so no vat can pass for another.
-func vatOf(line string) string {
-	for line != "" {
-		if body, quoted := strings.CutSuffix(line, `"`); quoted { // quotes in a value are escaped
-			i := strings.LastIndexByte(body, '"')
-			for i > 0 && body[i-1] == '\\' {
-				i = strings.LastIndexByte(body[:i], '"')
-			}
-			if i < 0 {
-				return ""
-			}
-			line = body[:i]
-		}
-		i := strings.LastIndexByte(line, ' ')
-		if vat, ok := strings.CutPrefix(line[i+1:], "vat="); ok {
-			return vat
-		}
-		line = strings.TrimRight(line[:max(i, 0)], " ")
+// shownEntry is how a line of the log is shown to people.
+func shownEntry(line string) string {
+	if e, ok := parseEntry(line); ok {
+		line = e.String()
 	}
-	return ""
+	return printableLines(line)
+}
+
+// shownJSON is how a line of the log is shown to programs: an entry as it is, anything else as the message of one.
+func shownJSON(line string) string {
+	if _, ok := parseEntry(line); ok {
+		return line
+	}
+	return string(append(appendQuoted([]byte(`{"@message":`), line), '}'))
 }

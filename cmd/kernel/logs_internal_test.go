@@ -4,16 +4,20 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
-	"gopkg.in/natefinch/lumberjack.v2"
+	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/internal/scripttest"
 )
@@ -39,14 +43,18 @@ func (w *written) String() string {
 // Every line is shown once and in order, however the log is rotated while it is followed.
 func TestFollowedLogLosesNothing(t *testing.T) {
 	dir := t.TempDir()
-	log := &lumberjack.Logger{Filename: filepath.Join(dir, logName), MaxSize: 1}
+	log, err := openRotating(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer log.Close()
+	log.limit = 500 // fifty lines
 	ctx, cancel := context.WithCancel(context.Background())
 	out := new(written)
 	done := make(chan error)
 	go func() {
-		w := &logWriter{out: bufio.NewWriter(out)}
-		done <- w.follow(ctx, dir, nil)
+		w := &logWriter{out: bufio.NewWriter(out), dir: dir}
+		done <- w.follow(ctx, nil)
 	}()
 	var want strings.Builder
 	for i := range 300 {
@@ -56,10 +64,6 @@ func TestFollowedLogLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%50 == 49 {
-			// A rotated file is named after the millisecond, so that the next must be another.
-			if err := log.Rotate(); err != nil {
-				t.Fatal(err)
-			}
 			if err := scripttest.Within(patience, func() error {
 				if strings.HasSuffix(out.String(), line) {
 					return nil
@@ -97,10 +101,10 @@ func TestSuccessorIsTheNextFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w := &logWriter{out: bufio.NewWriter(&out)}
+	w := &logWriter{out: bufio.NewWriter(&out), dir: dir}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // it stops when it would have to wait
-	if err := w.follow(ctx, dir, newLogFile(f)); err != nil {
+	if err := w.follow(ctx, newLogFile(f)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := out.String(), "one\ntwo\nthree\nunfinished\nfour\n"; got != want {
@@ -131,27 +135,159 @@ func TestLongLineIsCut(t *testing.T) {
 	}
 }
 
-// What a vat can put into an entry does not make the entry another vat's.
-func TestVatOfALogEntry(t *testing.T) {
-	for _, test := range []struct{ line, want string }{
-		{`T [INFO]  kernel: vat started: vat=v3 pid=7`, "v3"},
-		{`T [INFO]  kernel: vat started: pid=7 vat=v3`, "v3"},
-		{`T [INFO]  kernel: kernel stopped`, ""},
-		{`T [INFO]  kernel: x vat=v9: vat=v3 a=b`, "v3"},
-		{`T [INFO]  kernel: x=": vat=v3 a=" vat=v9"`, "v3"},
-		{`T [INFO]  kernel: x: vat=v3 a="b \" vat=v9"`, "v3"},
-		{`T [INFO]  kernel: x: vat=v3 a="b \" vat=v9 \\" b=""`, "v3"},
-		{`T [INFO]  kernel: x: vat=v3 a="" b="`, "v3"},
-		{`"`, ""},
-		{`\"`, ""},
-		{` `, ""},
-		{``, ""},
-		{`vat=v3`, "v3"},
-		{`a"`, ""},
-		{`\""`, ""},
+// What a vat can put into an entry does not make the entry another vat's, nor another's line, nor steer a terminal.
+func TestLogEntryHoldsWhatItWasGiven(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600))
+	for _, test := range []struct {
+		message        string
+		args           []any
+		vat, text, has string
+	}{
+		{"kernel stopped", nil, "", "2026-01-02T02:04:05.678Z [WARN]  kernel: kernel stopped", `"@message":"kernel stopped"}`},
+		{"vat started", []any{"vat", "v3", "pid", 7}, "v3", "[WARN]  kernel: vat started: vat=v3 pid=7", `,"vat":"v3","pid":7}`},
+		{"x vat=v9", []any{"vat", "v3", "vat", "v9"}, "v3", "kernel: x vat=v9: vat=v3", `"vat":"v3"}`},
+		{"x", []any{"vat", "v3", "@text", "forged", "", 1}, "v3", "x: vat=v3 _@text=forged _=1", `"_@text":"forged"`},
+		{"x", []any{"a", `b " vat=v9`}, "", `x: a="b \" vat=v9"`, `"a":"b \" vat=v9"`},
+		{"x", []any{"took", 1500 * time.Millisecond, "err", errors.New("oh"), "n", nil, "odd"}, "", `x: took=1.5s err=oh n=null odd="(no value)"`, `"took":"1.5s"`},
+		{"x", []any{"list", []string{"a", "b"}}, "", `x: list="[\"a\",\"b\"]"`, `"list":["a","b"]`},
+		{"x", []any{"stack", "one\ntwo\n", "a", 1}, "", "x:\n  stack=\n  | one\n  | two\n  a=1", `"stack":"one\ntwo\n"`},
+		{"x", []any{"t", "\x1b[31m\u202e\u0085\U000e0001\xff"}, "", `x: t="\x1b[31m\u202e\u0085\U000e0001�"`, `"t":"\u001b[31m\u202e\u0085\udb40\udc01`},
 	} {
-		if got := vatOf(test.line); got != test.want {
-			t.Errorf("%s: got %q, want %q", test.line, got, test.want)
+		line, _ := newEntry(at, hclog.Warn, "kernel", test.message, test.args)
+		text, whole := strings.CutSuffix(string(line), "\n")
+		if !whole || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is not one line that is harmless", line)
+		}
+		e, ok := parseEntry(text)
+		switch {
+		case !ok:
+			t.Errorf("%s is not an entry", text)
+		case e.Vat != test.vat:
+			t.Errorf("%s is about %q, want %q", text, e.Vat, test.vat)
+		case !strings.HasSuffix(e.String(), test.text):
+			t.Errorf("got %q, want it to end in %q", e.String(), test.text)
+		case !strings.Contains(text, test.has):
+			t.Errorf("got %s, want it to contain %s", text, test.has)
+		}
+	}
+	long, _ := newEntry(at, hclog.Info, "kernel", strings.Repeat("m", 1<<20), []any{"v", strings.Repeat("\n", 1<<20)})
+	if e, ok := parseEntry(strings.TrimSuffix(string(long), "\n")); !ok || len(long) > maxLogLine {
+		t.Errorf("a long entry is %v, of %d bytes", ok, len(e.Message))
+	}
+	for _, line := range []string{"", "{", `{"@message":1}`, "2026-01-02T03:04:05.678Z [INFO]  kernel: of an earlier version: vat=v3", `{"vat":"v3"}`, `{"@level":"info"}`} {
+		if _, ok := parseEntry(line); ok || keeps(line, "v3") || !keeps(line, "") {
+			t.Errorf("%q is an entry", line)
+		}
+	}
+}
+
+// A log that somebody empties while it is followed is followed on, and so is one that is removed or replaced.
+func TestFollowedLogMayBeEmptied(t *testing.T) {
+	dir := t.TempDir()
+	log, err := openRotating(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	out := new(written)
+	done := make(chan error)
+	go func() {
+		w := &logWriter{out: bufio.NewWriter(out), dir: dir}
+		done <- w.follow(ctx, nil)
+	}()
+	path := filepath.Join(dir, logName)
+	for i, disturb := range []func() error{
+		func() error { return nil },
+		func() error { return os.Truncate(path, 0) },
+		func() error { return os.Remove(path) },
+		func() error { return errors.Join(os.Rename(path, path+".1"), os.WriteFile(path, nil, 0o600)) },
+	} {
+		if err := disturb(); err != nil {
+			t.Fatal(err)
+		}
+		log.looked = time.Time{} // as if a second had passed
+		line := fmt.Sprintf("line %d%s\n", i, strings.Repeat(".", 20-5*i))
+		if _, err := io.WriteString(log, line); err != nil {
+			t.Fatal(err)
+		}
+		if err := scripttest.Within(patience, func() error {
+			if strings.HasSuffix(out.String(), line) {
+				return nil
+			}
+			return fmt.Errorf("line %d was not shown", i)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The log is of the directory in which it was opened: another one at that path is left alone.
+func TestLogOfARemovedStateTouchesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log, err := openRotating(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	log.limit = 100
+	if _, err := io.WriteString(log, "the first\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, logName), []byte("another kernel's\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		log.looked = time.Time{}
+		_, _ = io.WriteString(log, "of a kernel whose directory has gone\n") // may fail: there is no place for it
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, logName))
+	if err != nil || len(entries) != 1 || string(text) != "another kernel's\n" {
+		t.Errorf("got %v and %q, %v", entries, text, err)
+	}
+}
+
+// What is under the log's name and is no regular file is not written to, nor does opening it block.
+func TestLogIsARegularFile(t *testing.T) {
+	target := filepath.Join(t.TempDir(), "precious")
+	for name, make := range map[string]func(path string) error{
+		"link": func(path string) error {
+			return errors.Join(os.WriteFile(target, nil, 0o600), os.Symlink(target, path))
+		},
+		"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		for _, file := range []string{logName, crashName} {
+			dir := t.TempDir()
+			if err := make(filepath.Join(dir, file)); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if file == crashName {
+				_, err = openCrashFile(dir)
+			} else {
+				log, openErr := openRotating(dir)
+				if openErr != nil {
+					t.Fatal(openErr)
+				}
+				_, err = io.WriteString(log, "x")
+				_ = log.Close()
+			}
+			if err == nil {
+				t.Errorf("%s: a %s is written to", file, name)
+			}
+			_ = os.Remove(target)
 		}
 	}
 }

@@ -88,6 +88,8 @@ type app struct {
 	json  bool
 	// patience is the constant of that name, but in tests.
 	patience time.Duration
+	// courtesy is stderr, once that delays nobody any more.
+	courtesy *courtesy
 	// started is set when a command's own code begins: an error before is one of usage.
 	started bool
 	// helped is the command that kernel help was asked about, helpErr what was wrong with a request for help.
@@ -101,6 +103,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	defer func() {
+		if a.courtesy != nil {
+			a.courtesy.close(courtesyTime)
+		}
+	}()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		err = a.helpErr

@@ -181,6 +181,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scripttest.Exits,
 			"says":  scripttest.Says,
+			"until": scripttest.Until,
 		},
 	})
 }

@@ -93,6 +93,15 @@ func printable(s string) string {
 	return b.String()
 }
 
+// printableLines is printable for text of several lines: newlines stay.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = printable(strings.ReplaceAll(line, "\t", "    "))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // size prints bytes as people read them.
 func size(n int64) string {
 	switch {

@@ -9,11 +9,10 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -38,9 +37,9 @@ type runFlags struct {
 	upgradeSystem bool
 	// noWait does not wait for the system subclusters.
 	noWait bool
-	// logFile and readyFD are how start speaks to the kernel that it begins; hidden.
-	logFile string
-	readyFD int
+	// background and readyFD are how start speaks to the kernel that it begins; hidden.
+	background bool
+	readyFD    int
 }
 
 func (f *runFlags) register(cmd *cobra.Command) {
@@ -93,11 +92,11 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := a.withJSON(&cobra.Command{
 		Use:   "run [CONFIG]",
 		Short: "Run a kernel in the foreground",
-		Long: `Run a kernel in the foreground until Ctrl-C, SIGTERM or kernel stop.
+		Long: `Run a kernel in the foreground until Ctrl-C, SIGTERM, SIGHUP or kernel stop.
 
 With CONFIG, launch that cluster, unless the state already runs it. What ran before goes on in any case.
 The log goes to stderr, and to ` + logName + ` in the state directory, for kernel logs.
-The first signal stops vats and kernel in order; a second one ends the kernel at once, which is safe too.`,
+The first signal stops vats and kernel in order; a second SIGINT or SIGTERM ends the kernel at once, which is safe too.`,
 		Args: optional("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
@@ -107,9 +106,9 @@ The first signal stops vats and kernel in order; a second one ends the kernel at
 		},
 	})
 	f.register(cmd)
-	cmd.Flags().StringVar(&f.logFile, "log-file", "", "")
+	cmd.Flags().BoolVar(&f.background, "background", false, "")
 	cmd.Flags().IntVar(&f.readyFD, "ready-fd", -1, "")
-	for _, hidden := range []string{"log-file", "ready-fd"} {
+	for _, hidden := range []string{"background", "ready-fd"} {
 		registered(cmd.Flags().MarkHidden(hidden))
 	}
 	return completeFile(cmd)
@@ -179,17 +178,16 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
-	log, closeLog := a.logger(f, dir)
+	log, closeLog, err := a.logger(f, dir)
+	if err != nil {
+		return err
+	}
 	defer closeLog()
 
-	// After the first signal the handler is gone, so that a second one has its usual effect: it ends the
-	// process at once.
-	ctx, unhandle := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer unhandle()
-	defer context.AfterFunc(ctx, func() {
-		unhandle()
+	ctx, release := stopSignals(ctx, func() {
 		log.Info("stopping in order; a second signal ends the kernel at once")
-	})()
+	})
+	defer release()
 
 	kernel, err := a.newKernel(ocapkernel.Options{
 		Dir: dir, Locked: true, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
@@ -201,6 +199,16 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
+	var told chan struct{} // closed when what runs has been printed
+	defer func() {
+		if told == nil {
+			return
+		}
+		select {
+		case <-told:
+		case <-time.After(courtesyTime): // nobody reads it
+		}
+	}()
 	return a.serve(ctx, kernel, log, func(ctx context.Context) error {
 		r, err := a.launchFirst(ctx, kernel, cfg, !f.noWait)
 		if err != nil {
@@ -209,12 +217,20 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		r.State, r.Durability = dir, f.durability
 		log.Info("kernel runs", "pid", r.PID, "durability", r.Durability)
 		if announce != nil {
-			return errors.Join(json.NewEncoder(announce).Encode(r), announce.Close())
+			// If whoever has started the kernel waits no longer, nobody is to be told; that is no error.
+			_ = errors.Join(json.NewEncoder(announce).Encode(r), announce.Close())
+			return nil
 		}
 		if failed := a.systemFailed(r); failed != nil {
 			a.complain(failed) // the others go on
 		}
-		return a.print(r, func(w io.Writer) { a.describe(w, r, "Ctrl-C") })
+		// Nor is it an error if nobody reads standard output, or not now.
+		told = make(chan struct{})
+		go func() {
+			defer close(told)
+			_ = a.print(r, func(w io.Writer) { a.describe(w, r, "Ctrl-C") })
+		}()
+		return nil
 	})
 }
 

@@ -65,4 +65,4 @@ func openState(dir string) (*statedir.Lock, error) {
 }
 
 // isLog says whether a file of a state directory is a log, which outlives a reset.
-func isLog(name string) bool { return name == logName || isRotatedLog(name) }
+func isLog(name string) bool { return name == logName || name == crashName || isRotatedLog(name) }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+const (
+	// crashName is the file for what a kernel prints past its log: what Go prints when the process crashes, and the
+	// error with which a kernel in the background ends. It is never rotated. A kernel that starts moves what it finds
+	// there into the log, so that the file holds what the last one has printed.
+	crashName = "kernel.err"
+	// maxCrashEntry is how much of it goes to the log, maxCrashLines how many lines of it are shown. The reason comes
+	// first, and the goroutine that crashed; hundreds of others may follow.
+	maxCrashEntry = 16 << 10
+	maxCrashLines = 60
+)
+
+// openCrashFile opens the crash file of a state directory for appending.
+func openCrashFile(dir string) (*os.File, error) {
+	name := filepath.Join(dir, crashName)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// moveCrash moves what an earlier kernel has printed past its log into the log. The caller holds the state's lock.
+func moveCrash(f *os.File, log hclog.Logger) {
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxCrashEntry+1))
+	if err != nil || len(text) == 0 {
+		return
+	}
+	if len(text) > maxCrashEntry {
+		text = append(text[:maxCrashEntry], "…"...)
+	}
+	log.Error("an earlier kernel has printed this, probably as its last", "text", string(text))
+	_ = f.Truncate(0) // else it is told again
+}
+
+// readCrash returns what the crash file of a state holds from an offset on, or all if it is shorter by now, at most
+// 1 MiB. What cannot be read is as if it were not there.
+func readCrash(dir string, from int64) string {
+	f, err := os.OpenFile(filepath.Join(dir, crashName), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	if info.Size() < from {
+		from = 0
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(f, from, 1<<20))
+	return string(text)
+}
+
+// crashLines returns the lines of what readCrash gave, at most that many, with a last one that says how many more
+// there are.
+func crashLines(dir, text string, most int) []string {
+	if text = strings.TrimRight(text, "\n"); text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	if most >= 0 && len(lines) > most {
+		more := len(lines) - most
+		lines = append(lines[:most:most], fmt.Sprintf("… and %d lines more, in %s", more, filepath.Join(dir, crashName)))
+	}
+	return lines
+}
