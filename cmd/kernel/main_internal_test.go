@@ -171,8 +171,10 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GOCOVERDIR", os.Getenv("GOCOVERDIR"))
 			// A script that fails halfway leaves its kernel behind.
 			env.Defer(func() {
-				if client, err := control.Dial(context.Background(), state); err == nil {
-					_ = client.Shutdown(context.Background())
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				if client, err := control.Dial(ctx, state); err == nil {
+					_ = client.Shutdown(ctx) // one that is stuck does not answer
 					_ = client.Close()
 				}
 			})
