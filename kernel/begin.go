@@ -125,7 +125,7 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 	if c.item.kind == itemDrain {
 		p := t.promises.look(t, c.item.promise)
 		c.message = t.parked(c.item.promise, p)
-		target, _ = loneObject(t.value(c.item.promise, p))
+		target, _ = t.leadsTo(c.item.promise, p)
 	}
 	o := t.objects.look(t, target)
 	return target, o != nil && !o.revoked && t.owner(o) == v
@@ -167,12 +167,15 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 			if q.state == unresolved {
 				continue
 			}
-			v := t.value(s, q)
-			if bytes+len(v.Body) > closureBytes || slots+len(v.Slots) > closureSlots {
+			if q.size == 0 && t.readBytes > closureReads {
+				continue // of what an earlier version settled the size is unknown
+			}
+			body, refs := t.valueSize(s, q)
+			if bytes+body > closureBytes || slots+refs > closureSlots {
 				continue
 			}
-			bytes += len(v.Body)
-			slots += len(v.Slots)
+			bytes += body
+			slots += refs
 			seen[s] = true
 			c.members = append(c.members, s)
 		}
@@ -184,7 +187,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 // it chooses depends on the call and the store alone, since a replay chooses again.
 func prefetch(call wire.Call, get func(key string) ([]byte, bool)) []wire.Row {
 	var rows []wire.Row
-	size := 0
+	size, read := 0, 0
 	add := func(r wire.Ref) {
 		if !isExport(r) || r[0] != 'o' || (r != wire.RootRef && r[2] != 'd') {
 			return
@@ -194,7 +197,11 @@ func prefetch(call wire.Call, get func(key string) ([]byte, bool)) []wire.Row {
 				return
 			}
 		}
+		if read > prefetchReads {
+			return
+		}
 		value, found := get(wire.StateKey(r))
+		read += len(value)
 		if found && size+len(value) <= prefetchBytes {
 			size += len(value)
 			rows = append(rows, wire.Row{Key: wire.StateKey(r), Value: value, Found: true})

@@ -130,7 +130,7 @@ func (t *tx) loseMemory(v VatID, u *run, why string) {
 // span, from the durable state.
 func (t *tx) bury(v VatID, u *run) {
 	u.deadInc = u.inc
-	u.reap = 1
+	u.reap, u.reapAfter = reapDecides, ""
 	u.decides, u.ephemerals, u.replays = 0, 0, 0
 	t.nextSpan(v, u)
 	t.effect(Wake{v})
@@ -220,11 +220,12 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 			t.release(msg.result)
 			msg.result = ""
 		}
-		if u.poisoned < maxPoisoned {
+		if u.poisoned < maxPoisoned && u.poisonedBytes < t.m.queueBytes {
 			n := t.allocate("x")
 			p := &poisoned{msg: msg, attempts: attempts, at: t.now, code: string(code), why: why}
 			t.create(keyPoisoned(v, n), p.encode(t.m.enc))
 			u.poisoned++
+			u.poisonedBytes += msg.size()
 			event.N = n
 		} else {
 			t.releaseMessage(msg)
@@ -274,48 +275,49 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	return t.done(), nil
 }
 
+// The stages of putting a dead incarnation away. Earlier versions did the last two as one.
+const (
+	reaped uint64 = iota
+	reapDecides
+	reapExports
+	reapUnits
+)
+
 // reap puts the latest dead incarnation of a vat away, a slice at a time: what it decided is rejected,
 // the objects that lived in its memory are orphaned, what it asked of services is cancelled.
 func (t *tx) reap(v VatID) {
 	u := t.run(v)
-	units := 0
-	// Those that the store decides stay, and are passed over.
-	for after := ""; u.reap == 1; {
-		key, _ := t.next(prefixDecides(v), after)
-		if after = key; key == "" {
-			u.reap = 2
-			break
+	defer t.wakeMore(v)
+	if u.reap == reapDecides {
+		prefix := prefixDecides(v)
+		for key := range t.scan(prefix, &u.reapAfter) { // those that the store decides stay
+			t.touch(KRef(key[len(prefix):]))
 		}
-		if t.touch(KRef(key[len(prefixDecides(v)):])).state == unresolved {
-			continue
-		}
-		if units++; units >= sliceUnits || t.sliceFull() {
-			t.effect(Wake{v})
+		if t.spent() {
 			return
 		}
+		u.reap, u.reapAfter = reapExports, ""
 	}
-	// Ephemeral exports are o+1 and up. Digit by digit, so that the durable ones, o+d…, are not looked at.
-	for digit := byte('1'); digit <= '9'; digit++ {
-		prefix := prefixCList(v) + "o+" + string(digit)
-		for after := ""; ; {
-			key, value := t.next(prefix, after)
-			if key == "" {
+	if u.reap == reapExports {
+		// Ephemeral exports are o+1 and up. In the order of keys they lie between the root, o+0, and the durable
+		// ones, o+d…, which are not looked at.
+		prefix := prefixCList(v)
+		u.reapAfter = max(u.reapAfter, prefix+string(wire.RootRef))
+		durable := false
+		for key, value := range t.scan(prefix+"o+", &u.reapAfter) {
+			if durable = key[len(prefix+"o+")] > '9'; durable {
 				break
 			}
-			after = key
-			t.orphan(v, KRef(value), wire.Ref(key[len(prefixCList(v)):]))
-			if units++; units >= sliceUnits || t.sliceFull() {
-				t.effect(Wake{v})
-				return
-			}
+			t.orphan(v, KRef(value), wire.Ref(key[len(prefix):]))
 		}
+		if t.spent() && !durable {
+			return
+		}
+		u.reap, u.reapAfter = reapUnits, ""
 	}
-	if !t.giveBack(v, capdata.CodeVatRestarted) {
-		t.effect(Wake{v})
-		return
+	if t.giveBack(v, capdata.CodeVatRestarted, &u.reapAfter) {
+		u.reap, u.reapAfter = reaped, ""
 	}
-	u.reap = 0
-	t.wakeMore(v)
 }
 
 // rejectFrom has the messages from a position on looked for, to be rejected, up to the present tail.
@@ -330,7 +332,7 @@ func (t *tx) rejectFrom(u *run, n uint64) {
 // Notifications stay where they are, since what is durable in the vat may still wait for them.
 func (t *tx) rejectQueued(v VatID) {
 	u := t.run(v)
-	for units := 0; u.rejectAt < u.rejectUntil && units < sliceUnits && !t.sliceFull(); units++ {
+	for u.rejectAt < u.rejectUntil && !t.spent() {
 		it, found := t.itemAt(v, u.rejectAt)
 		if !found || it.kind == itemStart || it.kind == itemNotify {
 			u.rejectAt++
@@ -340,7 +342,7 @@ func (t *tx) rejectQueued(v VatID) {
 		t.target(c, v)
 		t.pop(v, u, it) // a drain item stays until the last of its messages
 		if c.message.result != "" {
-			t.settle(c.message.result, true, kernelError(capdata.CodeVatTerminated, "the vat is stopped: "+u.why))
+			t.settle(c.message.result, true, t.reason(capdata.CodeVatTerminated, "the vat is stopped: "+u.why))
 		}
 		t.event(Rejected{c.message.target, c.message.result, string(capdata.CodeVatTerminated)})
 		t.releaseMessage(c.message)

@@ -183,7 +183,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		if a := p.asked; a.vat != "" {
 			s += fmt.Sprintf(" asked of %s by %s", d.name(a.service), a.vat)
 			if a.unit != "" {
-				s += fmt.Sprintf(" (unit %d, told %v)", a.call, a.told)
+				s += fmt.Sprintf(" (unit %d, told %v)", a.call, p.told)
 			}
 		}
 		for n := p.head; n != p.tail; n++ {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 
 	"ocapkernel.dev/capdata"
@@ -11,6 +12,11 @@ import (
 // commit over the state as it is now. A *Fault means that nothing was changed and that the worker must
 // be replaced. frame is the answer as it came, without its header; nil if it did not come as one.
 func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (commit Commit, err error) {
+	defer func() {
+		if r, ok := errors.AsType[*Refusal](err); ok {
+			err = &Fault{c.Vat, CauseLimit, "the crank has consequences that are too large: " + r.Detail}
+		}
+	}()
 	defer caught(&err)
 	t := m.begin(now)
 	t.actor = c.Vat
@@ -36,7 +42,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 		}
 	}
 	u.deliveries++
-	m.cranks++
+	t.delivered = true
 	u.deaths, u.replays = 0, 0
 	if call.exit == exitSuccess {
 		t.kill(c.Vat, "the vat exited: "+call.why)

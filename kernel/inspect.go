@@ -176,7 +176,9 @@ func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) 
 	var p poisoned
 	p.decode(m.dec, key, b)
 	t.delete(key)
-	t.run(v).poisoned--
+	run := t.run(v)
+	run.poisoned--
+	less(&run.poisonedBytes, p.msg.size())
 	if retry {
 		t.route(p.msg, false)
 	}

@@ -14,6 +14,7 @@ import (
 //	commit            number of the last commit, chained hash of all writes up to it, number of cranks
 //	reset             exists while the state is being cleared
 //	next.<x>          next number to hand out; x is v (vat), s (subcluster), o (object), p (promise), x (poisoned)
+//	count.v           number of vats, dead ones that are being removed included
 //	v.<vat>           what a vat is: name, subcluster, root, configuration
 //	r.<vat>           how a vat runs: incarnation, queue, counters, policy, deaths
 //	q.<vat>.<n>       item n of the vat's queue, head <= n < tail of r.<vat>
@@ -40,6 +41,7 @@ import (
 //	j.<ko>.<n>        unit n of a channel's input, which goes back to the head: who read it has lost its memory
 //	g.<name>          system subcluster of that name
 //	h.<sub>           configuration of the subcluster, to launch it again, and whether that is under way, and for which call
+//	reload.<sub>      exists if the subcluster is to be launched again: h. says so
 //	work              head and tail of the kernel's own work
 //	w.<n>             item of the kernel's own work: what a commit left to do in slices
 //
@@ -93,6 +95,7 @@ const (
 	keyCommit = "commit"
 	keyWork   = "work"
 	keyReset  = "reset"
+	keyCount  = "count.v"
 )
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -142,6 +145,7 @@ func keyAsked(v VatID, k KRef) string          { return "f." + string(v) + "." +
 func prefixAsked(v VatID) string               { return "f." + string(v) + "." }
 func prefixUnits(k KRef) string                { return "j." + string(k) + "." }
 func keySystem(name string) string             { return "g." + name }
+func keyReload(s SubID) string                 { return "reload." + string(s) }
 func keyConfig(s SubID) string                 { return "h." + string(s) }
 
 // keyUnit has digits enough that units are found in their order.

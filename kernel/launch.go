@@ -115,8 +115,9 @@ type SubclusterVat struct {
 func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	if n := t.countVats(); n+len(l.Vats) > MaxVats {
-		return "", Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n+len(l.Vats), MaxVats)
+	n := t.countVats() + uint64(len(l.Vats))
+	if n > MaxVats {
+		return "", Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
 	}
 	if l.System != "" {
 		if b, ok := t.get(keySystem(l.System)); ok {
@@ -126,6 +127,18 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	if l.By != "" && t.call(l.By, l.ByCall) == nil {
 		return "", Commit{}, refuse(CodeNotFound, "nobody waits for the launch any more")
 	}
+	size := len(l.Config)
+	for _, lv := range l.Vats {
+		size += len(lv.Config)
+	}
+	for _, ls := range l.Services {
+		size += len(ls.New.Config) + len(ls.New.State)
+	}
+	if most := m.limits.Bytes / 2; size > most {
+		return "", Commit{}, refuse(capdata.CodeLimit, "a configuration that is stored in %d bytes, the limit is %d", size, most)
+	}
+	t.index()
+	t.setUint(keyCount, n)
 	s = SubID("s" + num(t.allocate("s")))
 	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats)), system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
 	vats := &capdata.Record{}
@@ -194,17 +207,6 @@ func (u *run) setPolicy(lv LaunchVat) {
 	u.maxQueue, u.maxRestarts, u.maxRecords, u.never, u.stopOnFault = lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault
 }
 
-func (t *tx) countVats() int {
-	n := 0
-	for after := ""; ; n++ {
-		key, _ := t.next("v.", after)
-		if key == "" {
-			return n
-		}
-		after = key
-	}
-}
-
 func (t *tx) sub(s SubID) *subcluster {
 	b, ok := t.get(keySub(s))
 	if !ok {
@@ -254,7 +256,7 @@ func (t *tx) launched(s SubID, sub *subcluster) {
 	if sub.state == SubLaunching && sub.settled && sub.unstarted == 0 {
 		sub.state = SubRunning
 		if sub.replaces != "" {
-			t.delete(keyConfig(sub.replaces))
+			t.deleteConfig(sub.replaces)
 			sub.replaces = ""
 		}
 		t.answerLaunch(sub, func() Completion { return launchValue(s, sub) })

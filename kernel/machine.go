@@ -88,6 +88,9 @@ const (
 	MaxSlots = 1000
 	// MaxParked bounds the messages parked on one promise.
 	MaxParked = 10_000
+	// maxQueueBytes bounds the messages in one queue: of a vat, of a service object, parked on one promise, and the
+	// poisoned ones kept for one vat. The last one may be large.
+	maxQueueBytes = 256 << 20
 	// MaxStoreKeyBytes bounds a key of a vat's store.
 	MaxStoreKeyBytes = 1024
 	// maxKills is the number of SIGKILLs from outside that one message survives.
@@ -99,11 +102,15 @@ const (
 	maxPoisoned = 1000
 	// closureBytes and closureSlots cut the closure of one notification.
 	closureBytes, closureSlots = 256 << 10, 2000
+	// closureReads bounds the values that are read for it though they may not fit.
+	closureReads = 4 * closureBytes
+	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
+	maxLoneBytes = 4 << 10
 	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
 	maxChain = 10_000
-	// sliceUnits bounds the items that one slice of the kernel's own work looks at, sliceRows the rows
-	// after whose change it takes no further item: an item may change MaxSlots of them.
-	sliceUnits, sliceRows = 250, 2000
+	// sliceReads and sliceBytes bound what one slice of the kernel's own work reads, sliceRows what it changes: beyond,
+	// it takes no further item. An item may change MaxSlots rows.
+	sliceReads, sliceBytes, sliceRows = 1000, 1 << 20, 2000
 	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
 	freeUnits = 2000
 	// maxWalk bounds the steps of all walks of waitsInCircle in one commit.
@@ -119,8 +126,10 @@ const (
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
 	MaxExports, maxServices = 100, 10_000
-	// prefetchBytes bounds the stored state that travels with a delivery.
-	prefetchBytes = 64 << 10
+	// headRows and headBytes are kept free in each commit for its own number and hash.
+	headRows, headBytes = 1, 64
+	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.
+	prefetchBytes, prefetchReads = 64 << 10, 4 * 64 << 10
 )
 
 // failure carries an error of the world (a disk that fails, rows that are corrupt) out of the machine.
@@ -132,6 +141,8 @@ func caught(err *error) {
 	case nil:
 	case failure:
 		*err = p.err
+	case *Refusal: // of a commit that would be too large, see seal
+		*err = p
 	default:
 		panic(p)
 	}
@@ -141,13 +152,15 @@ func caught(err *error) {
 type Machine struct {
 	reader storage.Reader
 	limits storage.Limits
-	enc    *rowEncoder
-	dec    *rowDecoder
-	tx     *tx // the transaction whose memory the next one uses
-	commit uint64
-	cranks uint64
-	hash   uint64
-	epoch  string
+	// queueBytes is maxQueueBytes, or less in tests.
+	queueBytes uint64
+	enc        *rowEncoder
+	dec        *rowDecoder
+	tx         *tx // the transaction whose memory the next one uses
+	commit     uint64
+	cranks     uint64
+	hash       uint64
+	epoch      string
 }
 
 // Open returns the machine over the state that r reads, or ErrNewerSchema or ErrOlderSchema. If there is no state yet it
@@ -155,7 +168,7 @@ type Machine struct {
 // limits bounds one commit: a crank may use half of it.
 func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, first Commit, err error) {
 	defer caught(&err)
-	m = &Machine{reader: r, limits: limits, enc: newRowEncoder(), dec: newRowDecoder()}
+	m = &Machine{reader: r, limits: limits, queueBytes: maxQueueBytes, enc: newRowEncoder(), dec: newRowDecoder()}
 	t := m.begin(0)
 	version, found := t.uintRow(keySchema)
 	if !found {
@@ -165,6 +178,7 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 		m.epoch = epoch
 		t.setUint(keySchema, SchemaVersion)
 		t.set(keyEpoch, []byte(epoch))
+		t.setUint(keyCount, 0)
 		// ko1 to ko3 are kept for the built-in services, as in the system that this one succeeds.
 		t.setUint(keyNext("o"), 4)
 		return m, t.done(), nil
@@ -208,13 +222,25 @@ func (m *Machine) NewEpoch(epoch string) (c Commit, err error) {
 	return t.done(), nil
 }
 
-// seal numbers a commit and chains its hash. It is the last thing that a transaction does.
+// seal numbers a commit and chains its hash. It is the last thing that a transaction does. A commit that no
+// store would take is not made: it panics with a *Refusal, which caught returns, and nothing has changed. For a
+// crank that is the vat's fault (Finish), for another input an answer to whoever gave it.
 func (m *Machine) seal(t *tx) Commit {
+	writes := t.writes()
+	size := 0
+	for _, w := range writes {
+		size += w.Size()
+	}
+	if len(writes)+headRows > m.limits.Rows || size+headBytes > m.limits.Bytes {
+		panic(refuse(capdata.CodeLimit, "it would write %d rows and %d bytes at once, the limits are %d and %d", len(writes), size, m.limits.Rows, m.limits.Bytes))
+	}
+	if t.delivered {
+		m.cranks++
+	}
 	h := xxhash.New()
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:], m.hash)
 	_, _ = h.Write(b[:8])
-	writes := t.writes()
 	for _, w := range writes {
 		_, _ = h.WriteString(w.Key)
 		_, _ = h.Write([]byte{0, byte(len(w.Value)), byte(len(w.Value) >> 8), byte(len(w.Value) >> 16)})

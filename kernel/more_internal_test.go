@@ -14,7 +14,8 @@ func CheckMore(r storage.Reader) (problems []string) {
 	d := newDumper(r)
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	dec := d.t.m.dec
-	messages, stands := map[string]uint64{}, map[KRef]int{}
+	messages, stands, told := map[string]uint64{}, map[KRef]int{}, map[string]bool{}
+	bytes := map[string]uint64{}
 	d.each("q.", func(rest string, b []byte) {
 		v, _, _ := strings.Cut(rest, ".")
 		var it item
@@ -22,6 +23,13 @@ func CheckMore(r storage.Reader) (problems []string) {
 		switch it.kind {
 		case itemMessage:
 			messages[v]++
+			bytes[v] += it.msg.size()
+		case itemNotify:
+			if is := v + " " + string(it.promise); told[is] {
+				bad("two notifications of %s are in the queue of %s", it.promise, v)
+			} else {
+				told[is] = true
+			}
 		case itemDrain:
 			stands[it.promise]++
 		}
@@ -31,6 +39,16 @@ func CheckMore(r storage.Reader) (problems []string) {
 		it.decode(dec, "i."+rest, b)
 		if it.kind == itemDrain {
 			stands[it.promise]++
+		} else {
+			k, _, _ := strings.Cut(rest, ".")
+			bytes[k] += it.msg.size()
+		}
+	})
+	d.each("k.", func(k string, b []byte) {
+		var s service
+		s.decode(dec, "k."+k, b)
+		if s.queuedBytes != bytes[k] {
+			bad("%s counts %d bytes that wait, there are %d", k, s.queuedBytes, bytes[k])
 		}
 	})
 	items := uint64(0)
@@ -46,15 +64,21 @@ func CheckMore(r storage.Reader) (problems []string) {
 		bad("the kernel's work has %d items, its counters say %d", items, tail-head)
 	}
 	poisonedRows := map[string]uint64{}
-	d.each("x.", func(rest string, _ []byte) {
+	d.each("x.", func(rest string, b []byte) {
 		v, _, _ := strings.Cut(rest, ".")
 		poisonedRows[v]++
+		var p poisoned
+		p.decode(dec, "x."+rest, b)
+		bytes["x "+v] += p.msg.size()
 	})
 	d.each("r.", func(v string, b []byte) {
 		var u run
 		u.decode(dec, "r."+v, b)
 		if u.phase != dead && u.messages != messages[v] {
 			bad("%s counts %d messages, there are %d", v, u.messages, messages[v])
+		}
+		if u.phase != dead && (u.queueBytes != bytes[v] || u.poisonedBytes != bytes["x "+v]) {
+			bad("%s counts %d and %d bytes of messages and poisoned ones, there are %d and %d", v, u.queueBytes, u.poisonedBytes, bytes[v], bytes["x "+v])
 		}
 		if u.phase != dead && u.poisoned != poisonedRows[v] {
 			bad("%s counts %d poisoned messages, there are %d", v, u.poisoned, poisonedRows[v])
@@ -67,7 +91,9 @@ func CheckMore(r storage.Reader) (problems []string) {
 	d.each("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
 		dec.open("m."+rest, b, messageFields)
-		if m := dec.message(); m.result != "" {
+		m := dec.message()
+		bytes[k] += m.size()
+		if m.result != "" {
 			waits[m.result] = KRef(k)
 			if m.target != KRef(k) {
 				bad("a message to %s is parked on %s", m.target, k)
@@ -80,6 +106,18 @@ func CheckMore(r storage.Reader) (problems []string) {
 		p.decode(dec, "p."+rest, b)
 		if p.waitsFor != waits[k] {
 			bad("%s waits for %q, the message whose result it is is parked on %q", k, p.waitsFor, waits[k])
+		}
+		if p.parkedBytes != bytes[rest] {
+			bad("%s counts %d bytes that are parked, there are %d", k, p.parkedBytes, bytes[rest])
+		}
+		for _, v := range p.told {
+			is := string(v) + " " + rest
+			if !told[is] {
+				if u := d.t.lookRun(v); u != nil && u.phase != dead {
+					bad("%s says that %s is told, and no notification is queued", k, v)
+				}
+			}
+			delete(told, is)
 		}
 		want := 0
 		if p.state != unresolved && p.head != p.tail {
@@ -94,6 +132,9 @@ func CheckMore(r storage.Reader) (problems []string) {
 			}
 		}
 	})
+	for is := range told {
+		bad("a notification is queued of which the promise does not know: %s", is)
+	}
 	expiries := map[string]int{}
 	d.each("e.", func(rest string, _ []byte) { expiries[rest[14:]]++ })
 	d.each("t.", func(id string, b []byte) {

@@ -59,7 +59,8 @@ func (t *tx) touch(k KRef) *promise {
 				p.inStead = p.inc == 0 // and will try to settle it by that name
 				t.clearDecider(k)
 			}
-			t.settle(k, true, kernelError(code, detail))
+			t.touched++
+			t.settle(k, true, t.reason(code, detail))
 		}
 	}
 	if p.state != unresolved && len(p.subscribers) > 0 {
@@ -94,6 +95,7 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	}
 	t.holdData(value)
 	p.state, p.value, p.known = fulfilled, value, true
+	p.size, p.slots = 1+uint64(len(value.Body)), uint64(len(value.Slots))
 	t.create(keyValue(k), t.m.enc.row(2, func() { t.m.enc.data(value) }))
 	if reject {
 		p.state = rejected
@@ -107,7 +109,7 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 		}
 	}
 	t.event(Settled{k, reject})
-	if t.told+len(p.subscribers) <= tellAtOnce {
+	if t.notified+len(p.subscribers) <= tellAtOnce {
 		t.tell(k, p)
 	} else if len(p.subscribers) > 0 {
 		t.hold(k)
@@ -129,20 +131,25 @@ func (t *tx) tell(k KRef, p *promise) {
 	subscribers := p.subscribers
 	p.subscribers = nil
 	for _, v := range subscribers {
-		t.told++
+		t.notified++
 		t.notify(v, k)
 	}
 }
 
-func (t *tx) notify(v VatID, k KRef) {
+// notify queues the notification of a settled promise for a vat, unless one is in its queue already. So there are
+// never more of them than promises that the vat knows. It says whether it did.
+func (t *tx) notify(v VatID, k KRef) bool {
 	if u := t.lookRun(v); u == nil || u.phase == dead {
-		return
+		return false
+	}
+	p := t.promise(k)
+	if slices.Contains(p.told, v) {
+		return false
 	}
 	t.hold(k)
-	if p := t.promise(k); p.asked.unit != "" {
-		p.asked.told = append(p.asked.told, v)
-	}
+	p.told = append(p.told, v)
 	t.push(v, t.run(v), item{kind: itemNotify, promise: k})
+	return true
 }
 
 // value returns the value of a settled promise.
@@ -160,6 +167,25 @@ func (t *tx) value(k KRef, p *promise) Data {
 	return p.value
 }
 
+// valueSize returns the length of a settled promise's body and the number of its references. Of what an earlier version
+// settled, the value has to be read for that.
+func (t *tx) valueSize(k KRef, p *promise) (body, slots int) {
+	if p.size > 0 {
+		return int(p.size - 1), int(p.slots)
+	}
+	d := t.value(k, p)
+	return len(d.Body), len(d.Slots)
+}
+
+// leadsTo returns the object that a fulfilled promise leads to, if its value is one object and nothing else. Values
+// that are something else by their size are not read.
+func (t *tx) leadsTo(k KRef, p *promise) (KRef, bool) {
+	if p.size > 0 && (p.size-1 > maxLoneBytes || p.slots != 1) {
+		return "", false
+	}
+	return loneObject(t.value(k, p))
+}
+
 // drain schedules the messages parked on a settled promise, all at once and in order: one item in the
 // queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
 // overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
@@ -168,7 +194,7 @@ func (t *tx) drain(k KRef, p *promise) {
 	p.drained = true
 	t.hold(k)
 	if p.state == fulfilled {
-		if ko, ok := loneObject(t.value(k, p)); ok {
+		if ko, ok := t.leadsTo(k, p); ok {
 			if v := t.owner(t.objects.look(t, ko)); v != "" {
 				u := t.run(v)
 				t.push(v, u, item{kind: itemDrain, promise: k})
@@ -188,14 +214,20 @@ func (t *tx) drain(k KRef, p *promise) {
 	t.addWork(work{kind: workDrain, promise: k})
 }
 
-// subscribe makes a vat wait for a promise; stored says that its store does.
+// subscribe makes a vat wait for a promise; stored says that its store does. A crank that subscribes to many promises
+// of a dead decider waits for the slices that put the decider away.
 func (t *tx) subscribe(v VatID, k KRef, stored bool) {
-	p := t.touch(k)
+	p := t.promise(k)
+	if t.touched < tellAtOnce {
+		p = t.touch(k)
+	}
 	if stored && !slices.Contains(p.watched, v) {
 		p.watched = append(p.watched, v)
 	}
 	if p.state != unresolved {
-		t.notify(v, k)
+		if t.notify(v, k) {
+			t.ownRows++
+		}
 		return
 	}
 	if !slices.Contains(p.subscribers, v) {

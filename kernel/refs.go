@@ -136,8 +136,8 @@ func (t *tx) releaseMessage(m message) {
 // free deletes what the commit left without holders: promises, and orphaned objects that nobody can
 // even recognise. Objects that have an owner stay until it has been told (a later issue).
 //
-// A promise may be all that holds another, and so on without end: beyond freeUnits the rest is the kernel's
-// own work, which holds it until then.
+// A promise may be all that holds another, and so on without end: beyond freeUnits, or sliceBytes of values, the rest is
+// the kernel's own work, which holds it until then. A value that holds nothing is not read.
 func (t *tx) free() {
 	units := 0
 	for i := 0; i < len(t.maybeFree); i++ { // it may grow meanwhile
@@ -153,17 +153,17 @@ func (t *tx) free() {
 		if p == nil || p.refs > 0 {
 			continue
 		}
-		if units > freeUnits {
+		if units > 0 && (units > freeUnits || t.readBytes > sliceBytes) {
 			t.hold(k)
 			t.addWork(work{kind: workFree, promise: k})
 			continue
 		}
-		value := Data{}
+		var slots []KRef
 		if p.state != unresolved {
-			value = t.value(k, p)
+			slots = t.slotsOf(k, p)
 			t.delete(keyValue(k))
 		}
-		units += 1 + len(value.Slots)
+		units += 1 + len(slots)
 		if p.head != p.tail {
 			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
 		}
@@ -172,8 +172,26 @@ func (t *tx) free() {
 			t.delete(keyAsked(p.asked.vat, k))
 		}
 		t.promises.remove(t, k)
-		t.releaseData(value)
+		t.releaseData(Data{Slots: slots})
 	}
+}
+
+// slotsOf returns what the value of a settled promise refers to.
+func (t *tx) slotsOf(k KRef, p *promise) []KRef {
+	switch {
+	case p.known:
+		return p.value.Slots
+	case p.size > 0 && p.slots == 0:
+		return nil
+	}
+	key := keyValue(k)
+	b, ok := t.get(key)
+	if !ok {
+		t.m.dec.key = key
+		t.m.dec.corrupt(errMissing)
+	}
+	t.m.dec.open(key, b, 2)
+	return t.m.dec.slots()
 }
 
 // owner returns the vat that answers for an object now: none if it is orphaned, its vat is dead, or it

@@ -15,8 +15,6 @@ type Reload struct {
 	Gone bool
 }
 
-func (t *tx) setConfig(s SubID, c *config) { t.set(keyConfig(s), c.encode(t.m.enc)) }
-
 func (t *tx) config(s SubID) *config {
 	b, ok := t.get(keyConfig(s))
 	if !ok {
@@ -62,18 +60,11 @@ func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error
 func (m *Machine) Reloads() (out []Reload, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	for after := ""; ; {
-		key, b := t.next("h.", after)
-		if key == "" {
-			return out, nil
-		}
-		after = key
-		var c config
-		c.decode(m.dec, key, b)
-		if s := SubID(key[len("h."):]); c.reload {
-			out = append(out, Reload{s, c.system, c.config, c.by, c.byCall, t.sub(s) == nil})
-		}
+	for _, s := range t.reloads() {
+		c := t.config(s)
+		out = append(out, Reload{s, c.system, c.config, c.by, c.byCall, t.sub(s) == nil})
 	}
+	return out, nil
 }
 
 // DropReload gives up launching a subcluster again, also while the old one is still on its way; nothing happens if
@@ -93,7 +84,7 @@ func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 		return false
 	}
 	t.answerCall(cfg.by, cfg.byCall, func() Completion { return launchFailure(why) })
-	t.delete(keyConfig(s)) // the subcluster is gone, or going, and needs it no more
+	t.deleteConfig(s) // the subcluster is gone, or going, and needs it no more
 	return true
 }
 

@@ -10,14 +10,10 @@ func (m *Machine) Reset(epoch string) (c Commit, err error) {
 	m.epoch = epoch
 	t.set(keyEpoch, []byte(epoch))
 	t.set(keyReset, []byte{})
-	for after := ""; ; {
-		key, _ := t.next("h.", after)
-		if key == "" {
-			return t.done(), nil
-		}
-		after = key
-		t.dropReload(SubID(key[len("h."):]), "the state was cleared")
+	for _, s := range t.reloads() {
+		t.dropReload(s, "the state was cleared")
 	}
+	return t.done(), nil
 }
 
 // Resetting says whether the state is being cleared.

@@ -1,6 +1,10 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import (
+	"slices"
+
+	"ocapkernel.dev/capdata"
+)
 
 // route puts a message that is new to the queues where it belongs: the queue of the vat that owns the
 // target, the parked messages of an unresolved promise, or nowhere, which rejects its result. It takes
@@ -11,7 +15,7 @@ func (t *tx) route(m message, bounded bool) {
 		p := t.touch(m.target)
 		switch p.state {
 		case unresolved:
-			if bounded && p.tail-p.head >= MaxParked {
+			if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.m.queueBytes) {
 				t.full(m)
 				return
 			}
@@ -24,13 +28,14 @@ func (t *tx) route(m message, bounded bool) {
 			}
 			t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
 			p.tail++
+			p.parkedBytes += m.size()
 			t.holdMessage(m)
 			return
 		case rejected:
-			t.splatWith(m, t.value(m.target, p))
+			t.splatLike(m, m.target, p)
 			return
 		}
-		next, ok := loneObject(t.value(m.target, p))
+		next, ok := t.leadsTo(m.target, p)
 		if !ok {
 			t.splat(m, capdata.CodeBadTarget, "the promise was fulfilled with something that is no object")
 			return
@@ -55,11 +60,12 @@ func (t *tx) route(m message, bounded bool) {
 	switch {
 	case u.phase == stopped:
 		t.splat(m, capdata.CodeVatTerminated, "the vat is stopped: "+u.why)
-	case bounded && u.messages >= u.maxQueue:
+	case bounded && (u.messages >= u.maxQueue || u.queueBytes >= t.m.queueBytes):
 		t.full(m)
 	default:
 		t.holdMessage(m)
 		u.messages++
+		u.queueBytes += m.size()
 		t.push(v, u, item{kind: itemMessage, msg: m})
 	}
 }
@@ -88,7 +94,7 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 
 // loneObject returns the object that a value is, if it is one object and nothing else.
 func loneObject(d Data) (KRef, bool) {
-	if capdata.LoneSlot(d.Body, len(d.Slots)) && !d.Slots[0].IsPromise() {
+	if len(d.Body) <= maxLoneBytes && capdata.LoneSlot(d.Body, len(d.Slots)) && !d.Slots[0].IsPromise() {
 		return d.Slots[0], true
 	}
 	return "", false
@@ -120,14 +126,25 @@ func (t *tx) full(m message) {
 func (t *tx) splat(m message, code capdata.Code, detail string) {
 	t.event(Rejected{m.target, m.result, string(code)})
 	if m.result != "" {
-		t.settle(m.result, true, kernelError(code, detail))
+		t.settle(m.result, true, t.reason(code, detail))
 	}
 }
 
-// splatWith repeats the reason of a rejected promise, unless that is large, or repeated too often in one
+// reason returns the value with which the kernel rejects a promise. Details may be long, and are repeated for
+// each promise: beyond maxRepeated in one commit the code alone is said.
+func (t *tx) reason(code capdata.Code, detail string) Data {
+	if d := kernelError(code, detail); t.repeated+len(d.Body) <= maxRepeated {
+		t.repeated += len(d.Body)
+		return d
+	}
+	return kernelError(code, "this has happened to many at once, of whom others were told more")
+}
+
+// splatLike repeats the reason of a rejected promise, unless that is large, or repeated too often in one
 // commit: a small message must not make a large row.
-func (t *tx) splatWith(m message, reason Data) {
-	size := len(reason.Body) + 16*len(reason.Slots)
+func (t *tx) splatLike(m message, k KRef, p *promise) {
+	body, slots := t.valueSize(k, p)
+	size := body + 16*slots
 	if m.result != "" && (size > maxReason || t.repeated+size > maxRepeated) {
 		t.splat(m, capdata.CodeLimit, "the promise was rejected, with a reason that is too large to repeat")
 		return
@@ -135,7 +152,7 @@ func (t *tx) splatWith(m message, reason Data) {
 	t.event(Rejected{m.target, m.result, ""})
 	if m.result != "" {
 		t.repeated += size
-		t.settle(m.result, true, reason)
+		t.settle(m.result, true, t.value(k, p))
 	}
 }
 
@@ -151,6 +168,7 @@ func (t *tx) takeParked(k KRef, p *promise) message {
 	}
 	t.delete(keyParked(k, p.head))
 	p.head++
+	less(&p.parkedBytes, m.size())
 	return m
 }
 
@@ -187,23 +205,29 @@ func (t *tx) itemAt(v VatID, n uint64) (it item, found bool) {
 	return it, true
 }
 
-// holdWindow bounds how many items are looked at for one that is not held back.
+// holdWindow bounds how many items are looked at for one that is not held back; they are not looked at beyond
+// sliceBytes either.
 const holdWindow = 256
 
 // released returns the first item that is delivered although messages are held back: a notification, or
 // what the vat that caused it has sent before.
-func (t *tx) released(v VatID, u *run) (it item, found bool) {
-	for n := u.head; n < u.tail && n < u.head+holdWindow; n++ {
-		it, found = t.itemAt(v, n)
-		if !found || it.kind == itemMessage || it.kind == itemDrain {
+func (t *tx) released(v VatID, u *run) (item, bool) {
+	first := map[VatID]item{} // that each vat has sent
+	for n := u.head; n < u.tail && n < u.head+holdWindow && t.readBytes < sliceBytes; n++ {
+		it, found := t.itemAt(v, n)
+		if !found {
 			continue
 		}
-		for m := u.head; m < n && it.from != ""; m++ {
-			if earlier, ok := t.itemAt(v, m); ok && earlier.from == it.from {
-				return earlier, true
-			}
+		earlier, sent := first[it.from]
+		switch held := it.kind == itemMessage || it.kind == itemDrain; {
+		case held && !sent && it.from != "":
+			first[it.from] = it
+		case held:
+		case sent:
+			return earlier, true
+		default:
+			return it, true
 		}
-		return it, true
 	}
 	return item{}, false
 }
@@ -223,8 +247,14 @@ func (t *tx) pop(v VatID, u *run, it item) {
 			return
 		}
 		t.release(it.promise)
+	case itemNotify:
+		p := t.promise(it.promise)
+		if i := slices.Index(p.told, v); i >= 0 { // an earlier version did not always say so
+			p.told = slices.Delete(p.told, i, i+1)
+		}
 	case itemMessage:
 		u.messages--
+		less(&u.queueBytes, it.msg.size())
 	}
 	t.removeItem(v, u, it.at)
 }

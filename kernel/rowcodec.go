@@ -72,12 +72,19 @@ func newRowDecoder() *rowDecoder {
 }
 
 func (r *rowDecoder) open(key string, b []byte, n int) {
+	r.openGrown(key, b, n, n)
+}
+
+// openGrown is open for a row that had fewer fields when an earlier version wrote it. It returns how many it has.
+func (r *rowDecoder) openGrown(key string, b []byte, was, now int) int {
 	r.key = key
 	r.rd.Reset(b)
 	r.d.ResetReader(&r.rd)
-	if got := r.arr(); got != n {
-		r.corrupt(fmt.Errorf("%d fields, want %d", got, n))
+	n := r.arr()
+	if n < was || n > now {
+		r.corrupt(fmt.Errorf("%d fields, want %d to %d", n, was, now))
 	}
+	return n
 }
 
 func (r *rowDecoder) corrupt(err error) {
@@ -136,6 +143,14 @@ func (r *rowDecoder) data() Data {
 		}
 	}
 	return d
+}
+
+// slots reads the slots of a value and passes over its body.
+func (r *rowDecoder) slots() (slots []KRef) {
+	if err := r.d.Skip(); err != nil {
+		r.corrupt(err)
+	}
+	return names[KRef](r)
 }
 
 func names[T ~string](r *rowDecoder) (out []T) {

@@ -18,6 +18,12 @@ type message struct {
 	inc      uint64 // the incarnation of from that did
 }
 
+// size is what a message counts for against the bytes of a queue.
+func (m message) size() uint64 { return uint64(dataSize(m.methArgs.Body, len(m.methArgs.Slots))) }
+
+// less takes n from a counter of bytes. What an earlier version queued was not counted, so that it may be short.
+func less(counter *uint64, n uint64) { *counter -= min(*counter, n) }
+
 // messageFields is the number of fields of a message in a row.
 const messageFields = 6
 
@@ -68,12 +74,20 @@ type promise struct {
 	waitsFor KRef
 	// asked is what a promise knows that is the result of a call of a service object; zero otherwise.
 	asked asked
+	// told are the vats in whose queues a notification of it is, each once: a vat that subscribes again meanwhile is
+	// told by that one. (Earlier versions kept them only for units of input, and once for each notification.)
+	told []VatID
 	// watched are the vats whose store waits for it.
 	watched []VatID
 	// value is that of a settled promise, once known: it has a row of its own, so that who counts a
 	// reference to a large value does not write it again. Use tx.value.
 	value Data
 	known bool
+	// size is 1 more than the length of the value's body, slots the number of its references: so that nobody reads a
+	// value to find that it is too large. size is 0 if the promise is unresolved, or an earlier version settled it.
+	size, slots uint64
+	// parkedBytes is the size of the messages parked on it.
+	parkedBytes uint64
 }
 
 // asked ties the result of a call of a service object to the call, and, if it is a unit of input, to that
@@ -86,8 +100,6 @@ type asked struct {
 	call uint64
 	// unit is the class of the unit; empty if the promise is unresolved.
 	unit string
-	// told are the vats in whose queues a notification is.
-	told []VatID
 }
 
 // phase is the state of a vat as far as it is durable.
@@ -116,12 +128,16 @@ type run struct {
 	// The items of its queue lie between head and tail; items counts them, messages those that count
 	// against maxQueue. There is an item at head, if there is any; others may have been taken out of turn.
 	head, tail, items, messages uint64
+	// queueBytes is the size of those messages.
+	queueBytes uint64
 	// From rejectAt to below rejectUntil the queue is still to be looked through for messages that were
 	// there when the vat was stopped.
 	rejectAt, rejectUntil uint64
 	// reap is the stage of putting the latest dead incarnation away: 0 when that is done. Until then
 	// the vat begins no crank.
 	reap uint64
+	// reapAfter is how far that stage has come.
+	reapAfter string
 	// deliveries counts the committed deliveries.
 	deliveries uint64
 	// importObjects and importPromises are the highest N of o-N and p-N.
@@ -131,8 +147,8 @@ type run struct {
 	// attempts and kills count the deaths charged to the item at the head, deaths those in a row
 	// without progress, restarts all of them.
 	attempts, kills, deaths, restarts uint64
-	// poisoned counts the kept poisoned messages.
-	poisoned uint64
+	// poisoned counts the kept poisoned messages, poisonedBytes is their size.
+	poisoned, poisonedBytes uint64
 	// Policy, copied from the configuration so that a crank need not read it.
 	maxQueue, maxRestarts, maxRecords uint64
 	never, stopOnFault                bool
@@ -263,7 +279,7 @@ func (o *object) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(18, func() {
+	return r.row(21, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
@@ -280,20 +296,26 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.str(string(p.asked.vat))
 		r.uint(p.asked.call)
 		r.str(p.asked.unit)
-		list(r, p.asked.told)
+		list(r, p.told)
 		list(r, p.watched)
+		r.uint(p.size)
+		r.uint(p.slots)
+		r.uint(p.parkedBytes)
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 18)
+	n := r.openGrown(key, b, 18, 21)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	p.subscribers = names[VatID](r)
 	p.ticket, p.launch = r.str(), SubID(r.str())
 	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
 	p.inStead = r.bool()
 	p.asked = asked{service: KRef(r.str()), vat: VatID(r.str()), call: r.uint(), unit: r.str()}
-	p.asked.told, p.watched = names[VatID](r), names[VatID](r)
+	p.told, p.watched = names[VatID](r), names[VatID](r)
+	if n > 18 {
+		p.size, p.slots, p.parkedBytes = r.uint(), r.uint(), r.uint()
+	}
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))
 	}
@@ -320,7 +342,7 @@ func (u *run) counters() [31]*uint64 {
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(38, func() {
+	return r.row(41, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -331,17 +353,23 @@ func (u *run) encode(r *rowEncoder) []byte {
 		r.bool(u.lost)
 		r.bool(u.forgotten)
 		r.str(u.why)
+		r.str(u.reapAfter)
+		r.uint(u.queueBytes)
+		r.uint(u.poisonedBytes)
 	})
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 38)
+	n := r.openGrown(key, b, 38, 41)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
 	}
 	u.never, u.stopOnFault, u.started, u.lost, u.forgotten = r.bool(), r.bool(), r.bool(), r.bool(), r.bool()
 	u.why = r.str()
+	if n > 38 {
+		u.reapAfter, u.queueBytes, u.poisonedBytes = r.str(), r.uint(), r.uint()
+	}
 	if u.phase > dead || u.head > u.tail || u.items > u.tail-u.head || (u.items == 0) != (u.head == u.tail) || u.deadInc > u.inc {
 		r.corrupt(fmt.Errorf("impossible state"))
 	}

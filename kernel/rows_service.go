@@ -14,6 +14,8 @@ type service struct {
 	// The items of its queue lie between head and tail. calls counts those begun and not done, next numbers
 	// the next one.
 	head, tail, calls, next uint64
+	// queuedBytes is the size of the messages that wait.
+	queuedBytes uint64
 	// callBytes sums the bodies of the calls begun.
 	callBytes uint64
 	// units counts the units that go back to the head of its input, nextUnit numbers all units.
@@ -21,7 +23,7 @@ type service struct {
 }
 
 func (s *service) encode(r *rowEncoder) []byte {
-	return r.row(15, func() {
+	return r.row(16, func() {
 		r.str(s.name)
 		r.str(s.kind)
 		r.str(string(s.sub))
@@ -30,17 +32,20 @@ func (s *service) encode(r *rowEncoder) []byte {
 		list(r, s.holds)
 		r.bool(s.ended)
 		r.bool(s.more)
-		for _, n := range []uint64{s.head, s.tail, s.calls, s.next, s.callBytes, s.units, s.nextUnit} {
+		for _, n := range []uint64{s.head, s.tail, s.calls, s.next, s.callBytes, s.units, s.nextUnit, s.queuedBytes} {
 			r.uint(n)
 		}
 	})
 }
 
 func (s *service) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 15)
+	n := r.openGrown(key, b, 15, 16)
 	*s = service{name: r.str(), kind: r.str(), sub: SubID(r.str()), config: r.bytes(), state: r.bytes(), holds: names[KRef](r), ended: r.bool(), more: r.bool()}
 	for _, n := range []*uint64{&s.head, &s.tail, &s.calls, &s.next, &s.callBytes, &s.units, &s.nextUnit} {
 		*n = r.uint()
+	}
+	if n > 15 {
+		s.queuedBytes = r.uint()
 	}
 	if s.head > s.tail {
 		r.corrupt(fmt.Errorf("impossible state"))

@@ -124,7 +124,7 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 		t.splat(m, capdata.CodeServiceGone, why)
 		return
 	}
-	if bounded && s.tail-s.head >= maxAsked {
+	if bounded && (s.tail-s.head >= maxAsked || s.queuedBytes >= t.m.queueBytes) {
 		t.full(m)
 		return
 	}
@@ -149,6 +149,9 @@ func (t *tx) noteAsked(k KRef, m message) {
 func (t *tx) queueCall(k KRef, s *service, it item) {
 	t.create(keyServiceItem(k, s.tail), it.encode(t.m.enc))
 	s.tail++
+	if it.kind == itemMessage {
+		s.queuedBytes += it.msg.size()
+	}
 }
 
 // mayBegin says whether one more call may be begun. The last one may be large.
@@ -183,17 +186,24 @@ func (t *tx) beginMore(k KRef, s *service) {
 		return
 	}
 	revoked := t.objects.look(t, k).revoked
-	for units := 0; s.head < s.tail && (revoked || s.mayBegin()); units++ {
+	later := func() {
+		if !s.more {
+			s.more = true
+			t.hold(k)
+			t.addWork(work{kind: workBegin, promise: k})
+		}
+	}
+	for s.head < s.tail && (revoked || s.mayBegin()) {
+		if t.spent() {
+			later()
+			return
+		}
 		it := t.waiting(k, s)
 		if it.kind == itemDrain {
 			it.msg = t.parked(it.promise, t.promise(it.promise))
 		}
-		if units >= sliceUnits || t.sliceFull() || !t.roomFor(len(it.msg.methArgs.Body)) {
-			if !s.more {
-				s.more = true
-				t.hold(k)
-				t.addWork(work{kind: workBegin, promise: k})
-			}
+		if !t.roomFor(len(it.msg.methArgs.Body)) {
+			later()
 			return
 		}
 		t.popCall(k, s, it)
@@ -235,8 +245,16 @@ func (t *tx) popCall(k KRef, s *service, it item) {
 		}
 		t.release(it.promise)
 	}
+	t.takeCall(k, s, it)
+}
+
+// takeCall removes the item at the head of a service object's queue.
+func (t *tx) takeCall(k KRef, s *service, it item) {
 	t.delete(keyServiceItem(k, s.head))
 	s.head++
+	if it.kind == itemMessage {
+		less(&s.queuedBytes, it.msg.size())
+	}
 }
 
 // call returns a call that was begun and is not done; nil if there is none.
@@ -261,14 +279,15 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	if s == nil {
 		return Commit{}, nil, nil
 	}
-	if c.State != nil {
-		s.state = c.State
-	}
 	call := t.call(k, n)
 	if c.Rejected {
 		c.New = nil
 	}
-	if fault := t.checkReply(c); fault != "" {
+	fault := t.checkReply(c)
+	if c.State != nil && len(c.State) <= t.m.limits.Bytes/4 {
+		s.state = c.State
+	}
+	if fault != "" {
 		c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fault)}
 	}
 	if call == nil && (c.Unit == "" || c.Rejected || t.gone(s) != "") {
@@ -339,7 +358,7 @@ func (t *tx) answersWithGone(c Completion) string {
 
 // checkReply says what of a reply is beyond the bounds of the machine.
 func (t *tx) checkReply(c Completion) string {
-	empty, holds := 0, 0
+	empty, holds, stored := 0, 0, len(c.State)
 	for _, s := range c.Value.Slots {
 		if s == "" {
 			empty++
@@ -347,6 +366,7 @@ func (t *tx) checkReply(c Completion) string {
 	}
 	for _, n := range c.New {
 		holds += len(n.Holds)
+		stored += len(n.Config) + len(n.State)
 	}
 	switch {
 	case len(c.Value.Slots) > MaxSlots:
@@ -355,6 +375,8 @@ func (t *tx) checkReply(c Completion) string {
 		return fmt.Sprintf("the service answered with %d bytes, the limit is %d", len(c.Value.Body), t.m.limits.Bytes/4)
 	case empty != len(c.New) || empty > MaxExports:
 		return fmt.Sprintf("the service answered with %d new objects and %d references to them, the limit is %d", len(c.New), empty, MaxExports)
+	case stored > t.m.limits.Bytes/4:
+		return fmt.Sprintf("the service answered with %d bytes to be stored for its objects, the limit is %d", stored, t.m.limits.Bytes/4)
 	case holds > MaxSlots:
 		return fmt.Sprintf("the service answered with objects that hold %d references, the limit is %d", holds, MaxSlots)
 	case !c.Rejected && capdata.LoneSlot(c.Value.Body, len(c.Value.Slots)) && c.Value.Slots[0].IsPromise():
@@ -416,12 +438,10 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 	if s == nil || call == nil {
 		return Commit{}, nil
 	}
-	for _, ref := range append([]KRef{target}, methArgs.Slots...) {
-		if err := t.exists(ref); err != nil {
-			r := err.(*Refusal)
-			t.finishCall(k, s, n, call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
-			return t.done(), nil
-		}
+	if err := t.admit(target, methArgs); err != nil {
+		r := err.(*Refusal)
+		t.finishCall(k, s, n, call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
+		return t.done(), nil
 	}
 	result := call.msg.result
 	if result != "" {
@@ -444,11 +464,7 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 		return Commit{}, refuse(capdata.CodeServiceGone, "there is no service object %s", k)
 	}
 	s.state = state
-	there := true
-	for _, ref := range append([]KRef{target}, methArgs.Slots...) {
-		there = there && t.exists(ref) == nil
-	}
-	if there {
+	if t.admit(target, methArgs) == nil {
 		t.route(message{target: target, methArgs: methArgs}, true)
 	}
 	return t.done(), nil

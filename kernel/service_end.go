@@ -22,15 +22,10 @@ func (t *tx) leave(s SubID, sub *subcluster) {
 // endServices ends the service objects of a subcluster, a slice at a time.
 func (t *tx) endServices(w *work) (done bool) {
 	prefix := prefixServicesOf(w.sub)
-	for range sliceUnits {
-		key, _ := t.next(prefix, w.after)
-		if key == "" {
-			return true
-		}
-		w.after = key
+	for key := range t.scan(prefix, &w.after) {
 		t.endService(KRef(key[len(prefix):]))
 	}
-	return false
+	return !t.spent()
 }
 
 // endService makes a service object unreachable from this instant. Its rows go in slices.
@@ -73,38 +68,25 @@ func (t *tx) removeService(w *work) (done bool) {
 	k := w.promise
 	s := t.service(k)
 	why := kernelError(capdata.CodeServiceGone, s.isGone())
-	for range sliceUnits {
-		if t.sliceFull() {
-			return false
-		}
+	for {
 		switch w.stage {
 		case endQueue:
-			if s.head == s.tail {
-				w.stage++
-				continue
+			for s.head != s.tail && !t.spent() {
+				t.dropItem(k, s, why)
 			}
-			t.dropItem(k, s, why)
 		case endCalls:
-			key, _ := t.next(prefixServiceCalls(k), w.after)
-			if key == "" {
-				w.stage, w.after = w.stage+1, ""
-				continue
+			for key := range t.scan(prefixServiceCalls(k), &w.after) {
+				n := numberIn(key[len(prefixServiceCalls(k)):])
+				t.finishCall(k, s, n, t.call(k, n), Completion{Rejected: true, Value: why})
 			}
-			w.after = key
-			n := numberIn(key[len(prefixServiceCalls(k)):])
-			t.finishCall(k, s, n, t.call(k, n), Completion{Rejected: true, Value: why})
 		case endUnits:
-			key, b := t.next(prefixUnits(k), w.after)
-			if key == "" {
-				w.stage, w.after = w.stage+1, ""
-				continue
+			for key, b := range t.scan(prefixUnits(k), &w.after) {
+				var u unit
+				u.decode(t.m.dec, key, b)
+				t.releaseData(u.value)
+				t.delete(key)
+				s.units--
 			}
-			w.after = key
-			var u unit
-			u.decode(t.m.dec, key, b)
-			t.releaseData(u.value)
-			t.delete(key)
-			s.units--
 		case endRows:
 			for _, h := range s.holds {
 				t.release(h)
@@ -119,15 +101,17 @@ func (t *tx) removeService(w *work) (done bool) {
 			}
 			return true
 		}
+		if t.spent() {
+			return false
+		}
+		w.stage, w.after = w.stage+1, ""
 	}
-	return false
 }
 
 // dropItem ends the item at the head of a service object's queue.
 func (t *tx) dropItem(k KRef, s *service, why Data) {
 	it := t.waiting(k, s)
-	t.delete(keyServiceItem(k, s.head))
-	s.head++
+	t.takeCall(k, s, it)
 	if it.kind == itemDrain {
 		t.addWork(work{kind: workDrain, promise: it.promise}) // the item's count goes with it
 		return
@@ -154,7 +138,7 @@ func (t *tx) endSub(s SubID, sub *subcluster) {
 	t.releaseData(sub.result)
 	t.delete(keySub(s))
 	if c := t.config(s); c != nil && !c.reload {
-		t.delete(keyConfig(s))
+		t.deleteConfig(s)
 	}
 	t.effect(Gone{s})
 }

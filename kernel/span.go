@@ -65,7 +65,7 @@ func (t *tx) forgetSpan(v VatID, u *run) {
 			if key == "" {
 				return
 			}
-			if left == 0 {
+			if left == 0 || t.spent() {
 				break
 			}
 			t.delete(key)
@@ -81,16 +81,11 @@ func (t *tx) sweepSpan(w *work) (done bool) {
 	if w.stage > 0 {
 		prefix = prefixFormer(w.vat, w.span)
 	}
-	for range sliceUnits {
-		key, _ := t.next(prefix, w.after)
-		if key == "" {
-			w.stage, w.after = w.stage+1, ""
-			return w.stage > 1
-		}
-		t.delete(key)
-		w.after = key
+	if t.deleteAll(prefix, &w.after); t.spent() {
+		return false
 	}
-	return false
+	w.stage, w.after = w.stage+1, ""
+	return w.stage > 1
 }
 
 // record appends a crank to the transcript.
@@ -133,6 +128,9 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 		b := t.m.enc.row(2, func() { t.m.enc.bool(found); t.m.enc.bytes(value) })
 		size += len(at) + len(b)
 		formers = append(formers, former{at, b})
+		if t.ownBytes+size > t.m.limits.Bytes/2 {
+			break // it cannot be recorded: the other rows, which may be as large, are not read
+		}
 	}
 	if u.records >= min(u.maxRecords, MaxRecords) || u.recordBytes+uint64(size) > MaxTranscriptBytes || t.ownBytes+size > t.m.limits.Bytes/2 ||
 		t.ownRows+len(formers) > t.m.limits.Rows/2 {

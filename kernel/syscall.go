@@ -240,7 +240,7 @@ func (c *vatCall) data(d wire.CapData) (Data, error) {
 		return Data{}, fmt.Errorf("%d slots, the limit is %d", len(d.Slots), MaxSlots)
 	}
 	out := Data{Body: d.Body}
-	c.t.ownBytes += len(d.Body) + 64*(len(d.Slots)+1)
+	c.t.ownBytes += dataSize(d.Body, len(d.Slots))
 	c.t.ownRows += len(d.Slots) // the count of each changes
 	if len(d.Slots) > 0 {
 		out.Slots = make([]KRef, len(d.Slots))

@@ -77,6 +77,10 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	defer caught(&err)
 	t := m.begin(now)
 	head, tail := t.workRange()
+	if !t.indexed() {
+		t.index()
+		return t.done(), head != tail, nil
+	}
 	if head == tail {
 		return Commit{}, false, nil
 	}
@@ -130,8 +134,8 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 // rejectParked sends the messages parked on a settled promise on their way, a slice at a time.
 func (t *tx) rejectParked(k KRef) (done bool) {
 	p := t.promise(k)
-	for units := 0; p.head != p.tail; units++ {
-		if units >= sliceUnits || t.sliceFull() {
+	for p.head != p.tail {
+		if t.spent() {
 			return false
 		}
 		m := t.takeParked(k, p)
@@ -142,7 +146,7 @@ func (t *tx) rejectParked(k KRef) (done bool) {
 	return true
 }
 
-// The stages of removing a dead vat.
+// The stages of removing a dead vat. The numbers are stored; buryAsked is followed by buryTies.
 const (
 	buryAsked uint8 = iota
 	buryPromises
@@ -153,80 +157,78 @@ const (
 	buryFormers
 	buryPoisoned
 	buryRows
+	buryTies
 )
 
 // buryVat removes a dead vat, a slice at a time.
 func (t *tx) buryVat(w *work) (done bool) {
 	v := w.vat
-	u := t.run(v)
-	scan := func(prefix string, each func(key string, value []byte)) {
-		for range sliceUnits {
-			if t.sliceFull() {
-				return
+	for {
+		next := w.stage + 1
+		switch w.stage {
+		case buryAsked:
+			next = buryTies
+			t.giveBack(v, capdata.CodeVatTerminated, &w.after)
+		case buryTies: // to calls that others wait for as well
+			next = buryPromises
+			prefix := prefixAsked(v)
+			for key := range t.scan(prefix, &w.after) {
+				t.forgetAsked(KRef(key[len(prefix):]))
 			}
-			key, value := t.next(prefix, w.after)
-			if key == "" {
-				w.stage++
-				w.after = ""
-				return
+		case buryPromises:
+			prefix := prefixDecides(v)
+			for key := range t.scan(prefix, &w.after) {
+				t.touch(KRef(key[len(prefix):]))
 			}
-			w.after = key
-			each(key, value)
+		case buryQueue:
+			for u := t.run(v); u.head != u.tail && !t.spent(); {
+				t.dropHead(v, u)
+			}
+		case buryCList:
+			prefix := prefixCList(v)
+			for key, value := range t.scan(prefix+"k", &w.after) {
+				k, ref := KRef(key[len(prefix):]), wire.Ref(value[1:])
+				if !k.IsPromise() && isExport(ref) {
+					t.orphan(v, k, ref)
+				} else {
+					t.removeEntry(v, k, ref, value[0] == 'r')
+				}
+			}
+		case buryStore:
+			t.deleteAll(keyStore(v, ""), &w.after)
+		case buryTranscript: // whatever span they are of, records and former values
+			t.deleteAll(prefixTranscripts(v), &w.after)
+		case buryFormers:
+			t.deleteAll(prefixAllFormers(v), &w.after)
+		case buryPoisoned:
+			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
+				var p poisoned
+				p.decode(t.m.dec, key, value)
+				t.releaseMessage(p.msg)
+				t.delete(key)
+			}
+		default:
+			s := t.vat(v).sub
+			t.delete(keyVat(v))
+			t.runs.remove(t, KRef(v))
+			t.lessVats()
+			t.removeMember(s, v)
+			return true
 		}
-	}
-	if w.stage == buryAsked {
-		if !t.giveBack(v, capdata.CodeVatTerminated) || !t.forgetAskedBy(v) {
+		if t.spent() {
 			return false
 		}
-		w.stage++
-	}
-	switch w.stage {
-	case buryPromises:
-		prefix := prefixDecides(v)
-		scan(prefix, func(key string, _ []byte) { t.touch(KRef(key[len(prefix):])) })
-	case buryQueue:
-		for range sliceUnits {
-			if u.head == u.tail {
-				w.stage++
-				break
-			}
-			if t.sliceFull() {
-				break
-			}
-			t.dropHead(v, u)
+		if w.stage, w.after = next, ""; next != buryTies && next != buryPromises {
+			return false
 		}
-	case buryCList:
-		prefix := prefixCList(v)
-		scan(prefix+"k", func(key string, value []byte) {
-			k, ref := KRef(key[len(prefix):]), wire.Ref(value[1:])
-			if !k.IsPromise() && isExport(ref) {
-				t.orphan(v, k, ref)
-				return
-			}
-			t.removeEntry(v, k, ref, value[0] == 'r')
-		})
-	case buryStore:
-		scan(keyStore(v, ""), func(key string, _ []byte) { t.delete(key) })
-	case buryTranscript:
-		// Whatever span they are of, records and former values.
-		scan(prefixTranscripts(v), func(key string, _ []byte) { t.delete(key) })
-	case buryFormers:
-		scan(prefixAllFormers(v), func(key string, _ []byte) { t.delete(key) })
-	case buryPoisoned:
-		scan(prefixPoisoned(v), func(key string, value []byte) {
-			var p poisoned
-			p.decode(t.m.dec, key, value)
-			t.releaseMessage(p.msg)
-			t.delete(key)
-		})
-	default:
-		s := t.vat(v).sub
-		t.delete(keyVat(v))
-		t.runs.remove(t, KRef(v))
-		t.removeMember(s, v)
-		return true
 	}
-	return false
+}
+
+// deleteAll deletes the rows that begin with prefix, as far as the budget goes.
+func (t *tx) deleteAll(prefix string, cursor *string) {
+	for key := range t.scan(prefix, cursor) {
+		t.delete(key)
+	}
 }
 
 // dropHead ends the item at the head of a dead vat's queue.

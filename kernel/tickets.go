@@ -30,7 +30,7 @@ type TicketState struct {
 // Call accepts a host call and queues it. A ticket that is known is not executed again: the commit has
 // Number 0, and the state tells where the call stands; with another hash it is refused with
 // CodeConflict. References must exist: an object that nobody can reach is OBJECT_DELETED, a promise that
-// does not exist BAD_TARGET. A full queue is QUEUE_FULL.
+// does not exist BAD_TARGET. A full queue is QUEUE_FULL, more references or bytes than a vat could send are LIMIT.
 func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -40,13 +40,8 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 		}
 		return tk.export(), Commit{}, nil
 	}
-	for _, k := range append([]KRef{h.Target}, h.MethArgs.Slots...) {
-		if err := t.exists(k); err != nil {
-			return TicketState{}, Commit{}, err
-		}
-	}
-	if len(h.MethArgs.Slots) > MaxSlots {
-		return TicketState{}, Commit{}, refuse(capdata.CodeLimit, "%d references, the limit is %d", len(h.MethArgs.Slots), MaxSlots)
+	if err := t.admit(h.Target, h.MethArgs); err != nil {
+		return TicketState{}, Commit{}, err
 	}
 	result := t.newPromise("", 0)
 	p := t.promise(result)
@@ -60,6 +55,26 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 	}
 	return t.ticket(h.Ticket).export(), t.done(), nil
 }
+
+// admit checks a message that comes from outside of any vat. It is bounded, as those of vats are, before any of its
+// references is looked up.
+func (t *tx) admit(target KRef, methArgs Data) error {
+	if n := len(methArgs.Slots); n > MaxSlots {
+		return refuse(capdata.CodeLimit, "%d references, the limit is %d", n, MaxSlots)
+	}
+	if size, most := dataSize(methArgs.Body, len(methArgs.Slots)), t.m.limits.Bytes/2; size > most {
+		return refuse(capdata.CodeLimit, "method and arguments of %d bytes, the limit is %d", size, most)
+	}
+	for _, k := range append([]KRef{target}, methArgs.Slots...) {
+		if err := t.exists(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dataSize is what a value counts for against the bytes that one crank, or one input, may write.
+func dataSize(body string, slots int) int { return len(body) + 64*(slots+1) }
 
 // exists checks a reference that a host names.
 func (t *tx) exists(k KRef) error {
@@ -141,7 +156,7 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	after := ""
-	for n := 0; ; n++ {
+	for {
 		key, _ := t.next("e.", after)
 		if key == "" {
 			break
@@ -150,7 +165,7 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 		for _, d := range []byte(key[len("e."):][:13]) {
 			when = when*10 + int64(d-'0')
 		}
-		if when >= before || n >= sliceUnits || t.sliceFull() {
+		if when >= before || t.spent() {
 			next = max(when, 1)
 			break
 		}

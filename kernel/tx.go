@@ -26,13 +26,10 @@ type tx struct {
 	services cache[service, *service]
 
 	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
-	told      int    // notifications made in passing
 	failed    []SubID
-	// own counts the rows and bytes that the syscalls of the vat itself asked for.
-	ownRows, ownBytes int
-	walked, repeated  int  // see maxWalk, maxRepeated
-	moved             int  // bytes of messages and values that went from one row to another, see roomFor
-	queueFull         bool // a message found no room
+	queueFull bool // a message found no room
+	delivered bool // it is that of a crank
+	budget
 
 	effects []Effect
 	trace   []Event
@@ -49,7 +46,7 @@ type row struct {
 // begin starts a transaction. The one begun before, if it was not done, is dropped.
 func (m *Machine) begin(now int64) *tx {
 	t := m.tx
-	if t == nil || len(t.rows) > keepRows {
+	if t == nil || len(t.rows) > keepRows || t.readBytes+t.wroteBytes > keepBytes {
 		t = &tx{m: m, rows: make(map[string]*row, 32)}
 		t.objects.init(keyObject)
 		t.promises.init(keyPromise)
@@ -65,14 +62,13 @@ func (m *Machine) begin(now int64) *tx {
 	t.promises.reset()
 	t.runs.reset()
 	t.services.reset()
-	t.told, t.ownRows, t.ownBytes = 0, 0, 0
-	t.walked, t.repeated, t.moved, t.queueFull = 0, 0, 0, false
+	t.budget, t.queueFull, t.delivered = budget{}, false, false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
 }
 
-// keepRows bounds the transaction whose memory is used again.
-const keepRows = 2000
+// keepRows and keepBytes bound the transaction whose memory is used again: what it has read lies there until then.
+const keepRows, keepBytes = 2000, 1 << 20
 
 // slab hands out values that are all given back at once, by setting n to 0.
 type slab[T any] struct {
@@ -116,6 +112,8 @@ func (t *tx) read(key string) *row {
 			panic(failure{err})
 		}
 		r.known, r.existed = true, found
+		t.reads++
+		t.readBytes += len(v)
 		if !r.changed && found {
 			r.value = v
 			if v == nil {
@@ -146,6 +144,7 @@ func (t *tx) set(key string, value []byte) {
 		t.changed = append(t.changed, key)
 	}
 	r.value = value
+	t.wroteBytes += len(value)
 }
 
 // create writes a row that cannot exist yet, because its key holds a number just allocated.
@@ -164,6 +163,8 @@ func (t *tx) next(prefix, after string) (string, []byte) {
 		if err != nil {
 			panic(failure{err})
 		}
+		t.reads++
+		t.readBytes += len(value)
 		if !found {
 			return "", nil
 		}
@@ -190,18 +191,6 @@ func (t *tx) writes() []storage.Write {
 		ws = append(ws, storage.Write{Key: key, Value: r.value, Fresh: fresh})
 	}
 	return ws
-}
-
-// sliceFull says that a slice has changed as many rows as it may before its next item.
-func (t *tx) sliceFull() bool {
-	return len(t.changed)+len(t.objects.list)+len(t.promises.list) >= sliceRows || t.repeated >= maxRepeated || t.moved >= maxRepeated
-}
-
-// roomFor says whether n bytes may go from one row to another in this commit, beside what it does already.
-// Alone they always may: they came in one message.
-func (t *tx) roomFor(n int) bool {
-	used := t.moved + t.ownBytes
-	return used == 0 || used+n <= maxRepeated
 }
 
 func (t *tx) uintRow(key string) (uint64, bool) {

@@ -109,15 +109,9 @@ func (t *tx) gotUnit(k KRef) {
 
 // giveBack cancels the calls of service objects that a vat waits for, and gives back the input that it was
 // not told of: its memory, which alone knew of them, is lost. What its store waits for, or somebody else
-// has, is left alone. It does a slice, and says whether that was the last.
-func (t *tx) giveBack(v VatID, why capdata.Code) (done bool) {
-	units := 0
-	for after := ""; ; {
-		key, _ := t.next(prefixAsked(v), after)
-		if key == "" {
-			return true
-		}
-		after = key
+// has, is left alone. It does a slice, from where the cursor is, and says whether that was the last.
+func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
+	for key := range t.scan(prefixAsked(v), cursor) {
 		k := KRef(key[len(prefixAsked(v)):])
 		p := t.promises.look(t, k)
 		if p == nil {
@@ -142,29 +136,9 @@ func (t *tx) giveBack(v VatID, why capdata.Code) (done bool) {
 			}
 			t.keepUnit(a.service, s, a.call, a.unit, value)
 			t.retire(v, k) // so that the notification, if one is queued, finds no name and is dropped
-		default:
-			continue
-		}
-		if units++; units >= sliceUnits || t.sliceFull() {
-			return false
 		}
 	}
-}
-
-// forgetAskedBy ends what ties a dead vat to calls that others wait for as well, a slice at a time.
-func (t *tx) forgetAskedBy(v VatID) (done bool) {
-	prefix := prefixAsked(v)
-	for after, units := "", 0; ; units++ {
-		key, _ := t.next(prefix, after)
-		if key == "" {
-			return true
-		}
-		if units >= sliceUnits || t.sliceFull() {
-			return false
-		}
-		after = key
-		t.forgetAsked(KRef(key[len(prefix):]))
-	}
+	return !t.spent()
 }
 
 // begun says whether the call is begun whose result k is.
@@ -211,7 +185,7 @@ func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
 	if p.state == unresolved {
 		refs++ // the call
 	}
-	for _, told := range p.asked.told {
+	for _, told := range p.told {
 		if told == v {
 			refs++ // a notification
 		}

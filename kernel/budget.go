@@ -1,0 +1,52 @@
+package kernel
+
+import "iter"
+
+// budget is what a transaction has done so far of what is bounded. Three things are bounded by it: a crank may ask for
+// so much (ownRows, ownBytes) and is at fault beyond; what a commit does in passing for others it leaves to the
+// kernel's own work beyond; and a slice of that work takes no further item once it is spent. An item is bounded by
+// what one message or value may hold, so that no step reads or writes without bound.
+type budget struct {
+	// reads counts the rows that were read from the store, and readBytes their values, whether anything came of
+	// them or not; wroteBytes counts the values written.
+	reads, readBytes, wroteBytes int
+	// ownRows and ownBytes are what the syscalls of the vat itself asked for.
+	ownRows, ownBytes int
+	// moved counts the bytes of messages and values that went from one row to another (see roomFor), repeated those
+	// of reasons that were given to one promise after another.
+	moved, repeated int
+	// notified counts notifications made in passing, touched the promises of dead deciders rejected in passing,
+	// walked the steps of waitsInCircle.
+	notified, touched, walked int
+}
+
+// spent says whether a slice takes no further item.
+func (t *tx) spent() bool {
+	return t.reads >= sliceReads || t.readBytes >= sliceBytes || t.moved >= maxRepeated || t.repeated >= maxRepeated ||
+		len(t.changed)+len(t.objects.list)+len(t.promises.list) >= sliceRows
+}
+
+// scan yields the rows that begin with prefix and follow the cursor, which it moves, until there are no more or the
+// budget is spent. The caller asks which of both it was with spent, and stores the cursor for the next slice: so a
+// slice does not look again at what another has passed over.
+func (t *tx) scan(prefix string, cursor *string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for !t.spent() {
+			key, value := t.next(prefix, *cursor)
+			if key == "" {
+				return
+			}
+			*cursor = key
+			if !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// roomFor says whether n bytes may go from one row to another in this commit, beside what it does already.
+// Alone they always may: they came in one message.
+func (t *tx) roomFor(n int) bool {
+	used := t.moved + t.ownBytes
+	return used == 0 || used+n <= maxRepeated
+}

@@ -1,0 +1,57 @@
+package kernel
+
+import (
+	"strings"
+
+	"ocapkernel.dev/storage"
+)
+
+// Downgrade rewrites the rows of a state as the first release wrote them, without the fields and rows that came later.
+func Downgrade(mem *storage.Mem) {
+	d := newDumper(mem)
+	enc := d.t.m.enc
+	var writes []storage.Write
+	// All later fields are at the end and were set to zero: one byte each.
+	cut := func(key string, b []byte, fields, later int) {
+		b = b[:len(b)-later]
+		if fields < 16 {
+			b = append([]byte{0x90 | byte(fields)}, b[3:]...)
+		} else {
+			b[2] = byte(fields)
+		}
+		writes = append(writes, storage.Write{Key: key, Value: b})
+	}
+	for _, row := range mem.Snapshot() {
+		switch key := row.Key; {
+		case strings.HasPrefix(key, "p."):
+			var p promise
+			p.decode(d.t.m.dec, key, row.Value)
+			if p.asked.unit == "" {
+				p.told = nil
+			}
+			p.size, p.slots, p.parkedBytes = 0, 0, 0
+			cut(key, p.encode(enc), 18, 3)
+		case strings.HasPrefix(key, "r."):
+			var u run
+			u.decode(d.t.m.dec, key, row.Value)
+			if u.reap == reapUnits {
+				u.reap = reapExports
+			}
+			u.reapAfter, u.queueBytes, u.poisonedBytes = "", 0, 0
+			cut(key, u.encode(enc), 38, 3)
+		case strings.HasPrefix(key, "k."):
+			var s service
+			s.decode(d.t.m.dec, key, row.Value)
+			s.queuedBytes = 0
+			cut(key, s.encode(enc), 15, 1)
+		case key == keyCount, strings.HasPrefix(key, "reload."):
+			writes = append(writes, storage.Write{Key: key})
+		}
+	}
+	if err := mem.Commit(writes); err != nil {
+		panic(err)
+	}
+}
+
+// BoundQueues sets the bound of a queue's bytes, which is large.
+func (m *Machine) BoundQueues(bytes uint64) { m.queueBytes = bytes }

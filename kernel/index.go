@@ -1,0 +1,78 @@
+package kernel
+
+// What is asked for again and again is counted or indexed: how many vats there are (count.v), and which subclusters are
+// to be launched again (reload.). A state of an earlier version has neither, which the absence of count.v tells: then
+// it is looked for by scanning, until index has written both. That is done once in the life of a state.
+
+// indexed says whether the counter and the index are there.
+func (t *tx) indexed() bool {
+	_, ok := t.uintRow(keyCount)
+	return ok
+}
+
+// index writes what a state of an earlier version lacks.
+func (t *tx) index() {
+	if t.indexed() {
+		return
+	}
+	reloads := t.reloads()
+	t.setUint(keyCount, t.countVats())
+	for _, s := range reloads {
+		t.set(keyReload(s), []byte{})
+	}
+}
+
+// countVats returns the number of vats, those that are being removed included.
+func (t *tx) countVats() (n uint64) {
+	if n, ok := t.uintRow(keyCount); ok {
+		return n
+	}
+	for after := ""; ; n++ {
+		if after, _ = t.next("v.", after); after == "" {
+			return n
+		}
+	}
+}
+
+// lessVats counts a vat that is removed.
+func (t *tx) lessVats() {
+	if n, ok := t.uintRow(keyCount); ok {
+		t.setUint(keyCount, n-1)
+	}
+}
+
+// reloads lists the subclusters that are to be launched again, in the order of their keys.
+func (t *tx) reloads() (out []SubID) {
+	prefix := "reload."
+	if !t.indexed() {
+		prefix = "h."
+	}
+	for after := ""; ; {
+		key, _ := t.next(prefix, after)
+		if key == "" {
+			return out
+		}
+		after = key
+		s := SubID(key[len(prefix):])
+		if c := t.config(s); c != nil && c.reload {
+			out = append(out, s)
+		}
+	}
+}
+
+// setConfig writes the configuration of a subcluster, and the index.
+func (t *tx) setConfig(s SubID, c *config) {
+	t.set(keyConfig(s), c.encode(t.m.enc))
+	if c.reload {
+		t.index()
+		t.set(keyReload(s), []byte{})
+	}
+}
+
+// deleteConfig removes the configuration of a subcluster, and what the index says of it.
+func (t *tx) deleteConfig(s SubID) {
+	t.delete(keyConfig(s))
+	if _, ok := t.get(keyReload(s)); ok {
+		t.delete(keyReload(s))
+	}
+}

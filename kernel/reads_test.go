@@ -1,0 +1,199 @@
+package kernel_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/wire"
+)
+
+// counting counts what is read from a store.
+type counting struct {
+	storage.Reader
+	reads, bytes int
+}
+
+func (c *counting) Get(key string) ([]byte, bool, error) {
+	v, found, err := c.Reader.Get(key)
+	c.reads++
+	c.bytes += len(v)
+	return v, found, err
+}
+
+func (c *counting) Next(prefix, after string) (string, []byte, bool, error) {
+	key, v, found, err := c.Reader.Next(prefix, after)
+	c.reads++
+	c.bytes += len(v)
+	return key, v, found, err
+}
+
+// count gives the world a machine whose reads are counted.
+func count(w *world) *counting {
+	w.t.Helper()
+	r := &counting{Reader: w.mem}
+	m, _, err := kernel.Open(r, w.mem.Limits(), "E1")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.m = m
+	return r
+}
+
+// A step reads as little as it writes, also where it passes over what is to stay, and does not begin from the start
+// again: the reads of all slices together grow with what there is, not with its square.
+func TestStepsBoundWhatTheyRead(t *testing.T) {
+	t.Parallel()
+	const n = 6000
+	keeps := func(w *world) { // promises that the vat's store decides
+		for i := range n / 1000 {
+			w.goes("v1", "resolve $r=("+list("p+", 1000*i+1, 1000)+")\n"+repeat(1000*i+1, 1000, "keep p+%d stored"))
+		}
+	}
+	waits := func(w *world) { // results of calls that the vat's store waits for
+		for i := range n / 1000 {
+			w.goes("v1", repeat(1000*i+1, 1000, "send $in read -> p+%d")+repeat(1000*i+1, 1000, "subscribe p+%d stored")+"resolve $r=null")
+		}
+	}
+	for name, test := range map[string]struct {
+		before, run func(w *world)
+	}{
+		"memory lost, promises stay": {keeps, func(w *world) { w.do(w.m.Restart("v1", true)) }},
+		"memory lost, calls stay":    {waits, func(w *world) { w.do(w.m.Restart("v1", true)) }},
+		"termination, with promises": {keeps, func(w *world) { w.do(w.m.Terminate("s1")) }},
+		"termination, with calls":    {waits, func(w *world) { w.do(w.m.Terminate("s1")) }},
+		"termination, with large rows": {func(w *world) {
+			for i := range 40 {
+				w.call(fmt.Sprintf("E1.%d", i), must2(w.m.Vat("v1")).Root, "go")
+				w.begin("v1")
+				done := w.parse("v1", "resolve $r=null")
+				done.Syscalls = append(done.Syscalls, wire.StoreSet{Key: fmt.Sprint(i), Value: make([]byte, 300<<10)})
+				w.finish("v1", done)
+			}
+		}, func(w *world) { w.do(w.m.Terminate("s1")) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := reader(t)
+			w.unchecked = true
+			test.before(w)
+			r := count(w)
+			most, bytes, all := 0, 0, 0
+			w.after = func(kernel.Commit) {
+				most, bytes, all = max(most, r.reads), max(bytes, r.bytes), all+r.reads
+				r.reads, r.bytes = 0, 0
+				w.out.Reset()
+			}
+			test.run(w)
+			w.run(nil)
+			if most > 2500 || bytes > 4<<20 {
+				t.Errorf("one step reads %d rows, %d bytes", most, bytes)
+			}
+			if all > 40*n {
+				t.Errorf("all steps read %d rows", all)
+			}
+			w.check()
+		})
+	}
+}
+
+// What is asked for at each launch and each end costs the same, however many vats there are.
+func TestLaunchAndReloadsReadLittle(t *testing.T) {
+	w := newWorld(t)
+	w.unchecked = true
+	for i := range 300 {
+		w.launch(nil, fmt.Sprintf("a%d", i))
+	}
+	r := count(w)
+	r.reads = 0
+	w.launch(nil, "one")
+	if r.reads > 60 {
+		t.Errorf("a launch reads %d rows", r.reads)
+	}
+	if r.reads = 0; len(must(w.m.Reloads())) > 0 || r.reads > 5 {
+		t.Errorf("what is to be launched again: %d reads", r.reads)
+	}
+	w.check()
+}
+
+// Holding messages back looks at each item once, and not at large ones for ever.
+func TestHoldingBackReadsEachItemOnce(t *testing.T) {
+	for _, size := range []int{10, 40 << 10} {
+		w := newWorld(t)
+		w.unchecked = true
+		w.cluster(func(l *kernel.LaunchVat) { l.MaxQueue = 1000 }, "a", "b")
+		w.goes("v2", "send o+0 keep p+1\nresolve $r=(p+1)")
+		for i := range 250 {
+			data := kernel.Data{Body: `#["go",["` + strings.Repeat("x", size) + `"]]`}
+			_, c, err := w.m.Call(kernel.HostCall{Ticket: fmt.Sprintf("E1.%d", i), Hash: "h", Target: "ko4", MethArgs: data}, 1)
+			w.do(c, err)
+		}
+		r := count(w)
+		r.reads, r.bytes = 0, 0
+		if s, err := w.m.Begin("v1", w.now, 1, true); err != nil || s.Crank != nil {
+			t.Errorf("got %+v, %v", s, err)
+		}
+		if r.reads > 300 || r.bytes > 2<<20 {
+			t.Errorf("messages of %d bytes: %d reads, %d bytes", size, r.reads, r.bytes)
+		}
+	}
+}
+
+// A state that the first release wrote goes on: what it did not count is looked for once, or counted from now on.
+func TestStateOfTheFirstReleaseGoesOn(t *testing.T) {
+	t.Parallel()
+	for n := 5; n < 90; n += 7 {
+		w := newWorld(t)
+		w.crashAt = n
+		func() {
+			defer func() {
+				if p := recover(); p != nil && p != any(crash{}) {
+					panic(p)
+				}
+			}()
+			session(w, map[string]bool{})
+		}()
+		w.crashAt = 0
+		kernel.Downgrade(w.mem)
+		w.unchecked = true
+		w.after = func(kernel.Commit) {
+			problems, err := kernel.Check(w.mem)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range problems {
+				t.Errorf("killed after commit %d: %s", n, p)
+			}
+		}
+		w.reopen()
+		w.run(nil)
+		if left := w.leftovers(); len(left) > 0 {
+			t.Errorf("killed after commit %d: left %q", n, left)
+		}
+		w.check()
+	}
+}
+
+// What was to be launched again in a state of the first release is known, before and after it is indexed.
+func TestReloadsOfTheFirstRelease(t *testing.T) {
+	w := newWorld(t)
+	s := w.cluster(nil, "a")
+	w.cluster(nil, "b")
+	w.do(w.m.Reload(s))
+	kernel.Downgrade(w.mem)
+	w.unchecked = true
+	w.open()
+	for range 2 {
+		if list := must(w.m.Reloads()); len(list) != 1 || list[0].Sub != s {
+			t.Errorf("got %+v", list)
+		}
+		w.run(nil)
+	}
+	w.check()
+	w.do(w.m.DropReload(s, "enough"))
+	if list := must(w.m.Reloads()); len(list) != 0 {
+		t.Errorf("got %+v", list)
+	}
+	w.check()
+}
