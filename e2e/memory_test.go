@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
 )
 
@@ -39,7 +40,8 @@ func (s *site) asking(t testing.TB, want, target, method string, args ...string)
 	return answer
 }
 
-// ask calls a method and insists on an answer, however often the kernel goes away meanwhile.
+// ask calls a method and insists on an answer, however often the kernel goes away meanwhile. An error is what the kernel
+// refuses for good, or the end of ctx.
 func ask(ctx context.Context, dir, id, target, method string, args ...string) (control.Outcome, error) {
 	r := control.SendRequest{Ticket: control.Ticket{ID: id}, Target: target, Method: method, Wait: true, Timeout: 20 * time.Second}
 	for _, a := range args {
@@ -49,6 +51,10 @@ func ask(ctx context.Context, dir, id, target, method string, args ...string) (c
 		out, err := sendOnce(ctx, dir, r)
 		if err == nil && out.Status != control.Pending {
 			return out, nil
+		}
+		switch control.CodeOf(err) {
+		case capdata.CodeObjectDeleted, capdata.CodeVatTerminated, control.CodeInvalid, control.CodeNotFound, control.CodeConflict:
+			return out, err
 		}
 		select {
 		case <-ctx.Done():

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -155,23 +154,12 @@ func (g *generator) steps(to string, depth int, key func() string) (steps []inst
 // run has the vats of s1 run a script, and returns what all of it left: the answers, and what the vats have stored.
 // at counts the messages that were sent.
 func (sc script) run(ctx context.Context, s *site, at *atomic.Int64) ([]string, error) {
-	roots := map[string]string{}
-	for _, name := range programVats {
-		out, err := ask(ctx, s.state, "root-"+name, "s1", "root", strconv.Quote(name))
-		var root struct {
-			Ref string `json:"$ref"`
-		}
-		if err != nil || json.Unmarshal(out.Value, &root) != nil {
-			return nil, fmt.Errorf("root of %s: %+v, %w", name, out, err)
-		}
-		roots[name] = root.Ref
-	}
 	ask := func(id string, m message) (string, error) {
 		steps, err := json.Marshal(m.steps)
 		if err != nil {
 			return "", err
 		}
-		out, err := ask(ctx, s.state, id, roots[m.to], "run", string(steps))
+		out, err := ask(ctx, s.state, id, "s1/"+m.to, "run", string(steps))
 		if hasLeft(out, err) {
 			return id + ": the vat has left", nil
 		}
@@ -200,7 +188,7 @@ func (sc script) run(ctx context.Context, s *site, at *atomic.Int64) ([]string, 
 					return err
 				}
 				_, err = sendOnce(ctx, s.state, control.SendRequest{
-					Ticket: control.Ticket{ID: id}, Target: roots[m.to], Method: "run", Args: []json.RawMessage{steps},
+					Ticket: control.Ticket{ID: id}, Target: "s1/" + m.to, Method: "run", Args: []json.RawMessage{steps},
 				})
 				return err
 			})
@@ -234,7 +222,7 @@ func (sc script) run(ctx context.Context, s *site, at *atomic.Int64) ([]string, 
 	// What one vat watches runs in another, so that all of them have to be through before one is looked at.
 	for _, round := range []string{"wait", "look"} {
 		for _, name := range programVats {
-			rows, err := sc.dump(ctx, s, at, round+"-"+name, name, roots[name])
+			rows, err := sc.dump(ctx, s, at, round+"-"+name, name)
 			if err != nil {
 				return nil, fmt.Errorf("vat %s: %w", name, err)
 			}
@@ -255,13 +243,13 @@ func hasLeft(out control.Outcome, err error) bool {
 	if out.Error != nil {
 		err = out.Error
 	}
-	return slices.Contains([]control.Code{capdata.CodeObjectDeleted, capdata.CodeVatTerminated}, control.CodeOf(err))
+	return slices.Contains([]control.Code{capdata.CodeObjectDeleted, capdata.CodeVatTerminated, control.CodeNotFound}, control.CodeOf(err))
 }
 
 // dump waits until all continuations of a vat were called, and returns what it has stored.
-func (sc script) dump(ctx context.Context, s *site, at *atomic.Int64, id, name, root string) ([]string, error) {
+func (sc script) dump(ctx context.Context, s *site, at *atomic.Int64, id, name string) ([]string, error) {
 	for n := 0; ; n++ {
-		out, err := ask(ctx, s.state, fmt.Sprintf("%s-%d", id, n), root, "dump")
+		out, err := ask(ctx, s.state, fmt.Sprintf("%s-%d", id, n), "s1/"+name, "dump")
 		if hasLeft(out, err) {
 			return []string{"left"}, nil
 		}

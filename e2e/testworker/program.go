@@ -99,12 +99,6 @@ func (p *program) Meet(ctx context.Context, name string, peer vat.Ref) error {
 	return p.Peers.Set(ctx, name, peer)
 }
 
-// Root hands out a peer.
-func (p *program) Root(ctx context.Context, name string) vat.Ref {
-	r, _ := p.Peers.Get(ctx, name)
-	return r
-}
-
 // Run runs a program and answers what each step saw.
 func (p *program) Run(ctx context.Context, steps []step) ([]string, error) {
 	p.Runs++
