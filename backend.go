@@ -52,7 +52,7 @@ func (k *Kernel) Status(ctx context.Context) (control.Status, error) {
 	}
 	out := control.Status{
 		PID: os.Getpid(), State: control.Running, Durability: k.opts.Durability, Cranks: s.Cranks, Commit: s.Commit,
-		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Version: k.opts.Version, Clusters: []control.Subcluster{},
+		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Pauses: s.Pauses, Version: k.opts.Version, Clusters: []control.Subcluster{},
 	}
 	switch {
 	case k.stopping.Load():

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
@@ -159,14 +157,6 @@ func shortDir(state, name string) string {
 		short += "-" + name
 	}
 	return filepath.Join(os.TempDir(), short)
-}
-
-func freeBytes(dir string) (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return st.Bavail * uint64(st.Bsize), nil
 }
 
 // channelOf describes an IO channel.

@@ -42,13 +42,13 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
-	"ocapkernel.dev/supervisor"
 )
 
 // Service is a service of the kernel, which clusters name in their configuration.
@@ -68,15 +68,18 @@ type ChannelFactory func(cluster.Channel, Opening) (service.Object, error)
 type Options struct {
 	// Dir is the state directory. It is made if it is missing, closed to others, and must be ours alone.
 	Dir string
-	// Locked says that the caller has opened the directory with [statedir.Open], and keeps the lock.
-	Locked bool
+	// Lock is that of the directory, if the caller has opened it with [statedir.Open]; it stays the caller's.
+	Lock *statedir.Lock
 	// Durability is what an accepted call survives: "power", the default, or "process".
 	Durability string
 	// AcceptRollback lets the kernel run on a state that is older than what it acknowledged; without it
 	// [New] fails with [storage.ErrRolledBack].
 	AcceptRollback bool
-	// Paused makes a kernel that does nothing by itself, to look at its state.
+	// Paused makes a kernel that does nothing by itself, to look at its state, which it does not change. Its Lock may
+	// be one for reading.
 	Paused bool
+	// DiskReserve is the free space, in bytes, below which nothing new is accepted; 256 MiB if zero.
+	DiskReserve uint64
 	// Services are registered under their names for this run. A service that an earlier run had and this one
 	// has not rejects with SERVICE_GONE.
 	Services map[string]Service
@@ -131,7 +134,8 @@ func (o *Options) check() error {
 type Kernel struct {
 	host     *host.Kernel
 	opts     Options
-	lock     *statedir.Lock
+	lock     *statedir.Lock // nil if it is the caller's
+	budget   *descriptors.Budget
 	listener *control.Listener
 	stopping atomic.Bool
 }
@@ -158,7 +162,7 @@ func New(o Options) (_ *Kernel, err error) {
 	if o.Worker, err = workerProgram(o.Worker); err != nil {
 		return nil, err
 	}
-	k := &Kernel{opts: o}
+	k := &Kernel{opts: o, budget: descriptors.New()}
 	// What was opened is closed again, in reverse, unless all goes well.
 	var undo []func() error
 	defer func() {
@@ -168,11 +172,28 @@ func New(o Options) (_ *Kernel, err error) {
 			}
 		}
 	}()
-	if !o.Locked {
-		if k.lock, err = statedir.Open(o.Dir); err != nil {
+	lock := o.Lock
+	if lock == nil {
+		if lock, err = statedir.Open(o.Dir); err != nil {
 			return nil, err
 		}
-		undo = append(undo, k.lock.Close)
+		k.lock = lock
+		undo = append(undo, lock.Close)
+	}
+	// What is opened below the lock's path has names that mean nothing to a person.
+	defer func() { err = lock.Explain(err) }()
+	var room host.Room
+	var owned func() error
+	if !o.Paused {
+		// Before anything is written: a database that has no room for its maps ends the process.
+		r := &statedir.Room{Dir: o.Dir, At: lock.Path("."), Reserve: o.DiskReserve, Descriptors: k.budget}
+		if r.Reserve == 0 {
+			r.Reserve = statedir.DefaultReserve
+		}
+		if err := r.Check(); err != nil {
+			return nil, err
+		}
+		room, owned = r, lock.Owned
 	}
 	if o.Control {
 		if k.listener, err = control.Listen(o.Dir); err != nil {
@@ -184,21 +205,25 @@ func New(o Options) (_ *Kernel, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db := filepath.Join(o.Dir, "db")
-	store, err := badgerstore.Open(db, badgerstore.Options{Durability: durability, Logger: o.Logger})
+	witness := storage.NewWitness(filepath.Join(o.Dir, "witness"))
+	store, err := k.openStore(lock.Path("db"), durability, witness)
 	if err != nil {
 		return nil, err
 	}
 	undo = append(undo, store.Close)
-	workers, err := supervisor.New(supervisor.Config{RunDir: shortDir(o.Dir, "run"), Logger: o.Logger, StockProgram: o.Worker})
+	workers, err := k.startWorkers()
 	if err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() error { return workers.Close(context.Background()) })
-	k.sweepSockets()
+	if o.Paused {
+		witness = nil // nothing is committed
+	} else {
+		k.sweepSockets()
+	}
 	k.host, err = host.Open(host.Config{
-		Store: store, Witness: storage.NewWitness(filepath.Join(o.Dir, "witness")), AcceptRollback: o.AcceptRollback, Paused: o.Paused,
-		Workers: workers, Logger: o.Logger, FreeBytes: func() (uint64, error) { return freeBytes(db) },
+		Store: store, Witness: witness, AcceptRollback: o.AcceptRollback, Paused: o.Paused,
+		Workers: workers, Logger: o.Logger, Room: room, Owned: owned,
 		MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
 		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem,
 		CheckConfig: func(ctx context.Context, cfg *cluster.Config, err error) error { return k.check(false)(ctx, cfg, err) },
@@ -239,7 +264,9 @@ func (k *Kernel) Run(ctx context.Context) (err error) {
 	}
 	ctx, stopKernel := context.WithCancel(ctx)
 	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
-	server := control.NewServer(k.listener, k, control.ServerOptions{Version: k.opts.Version, Logger: k.opts.Logger.Named("control")})
+	server := control.NewServer(k.listener, k, control.ServerOptions{
+		Version: k.opts.Version, Logger: k.opts.Logger.Named("control"), Allow: k.AllowControl,
+	})
 	var g errgroup.Group
 	g.Go(func() error {
 		defer stopServer() // so that whoever waits for an answer still gets one

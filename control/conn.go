@@ -107,10 +107,12 @@ func (s *Server) read(ctx context.Context, conn *net.UnixConn, answers chan<- []
 		case <-ctx.Done():
 			return
 		}
+		s.count(conn, 1)
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
 			defer func() { <-inFlight }()
+			defer s.count(conn, -1)
 			if answer := s.answer(ctx, req); answer != nil {
 				answers <- answer
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,9 +32,12 @@ func socketPath(dir string) (path string, release func(), err error) {
 
 // Listener is the socket of a kernel. Its only use is [NewServer].
 type Listener struct {
-	ln      *net.UnixListener
-	path    string
+	ln   *net.UnixListener
+	path string
+	// made is the socket's file, as it was made.
+	made    os.FileInfo
 	release func()
+	closed  atomic.Bool
 }
 
 // Listen makes the socket in dir, with mode 0600. The directory must exist and should be closed to others.
@@ -54,8 +58,12 @@ func Listen(dir string) (*Listener, error) {
 		release()
 		return nil, fmt.Errorf("listen in %s: %w", dir, err)
 	}
+	ln.SetUnlinkOnClose(false) // by its name: another kernel's socket may have it by then
 	l := &Listener{ln: ln, path: path, release: release}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if l.made, err = os.Lstat(path); err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
 		_ = l.Close() // the chmod error says more
 		return nil, err
 	}
@@ -86,12 +94,20 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// Close stops listening and removes the socket. Connections go on. A server closes its listener itself.
+// Close stops listening and removes the socket, unless its name is another file's by now. Connections go on. A server
+// closes its listener itself.
 func (l *Listener) Close() error {
-	err := l.ln.Close() // unlinks the path first
-	if errors.Is(err, net.ErrClosed) {
+	if l.closed.Swap(true) {
 		return nil
 	}
+	// While the listener is open, its inode is no other file's.
+	var err error
+	if there, lookErr := os.Lstat(l.path); lookErr == nil && l.made != nil && os.SameFile(there, l.made) {
+		if err = os.Remove(l.path); errors.Is(err, os.ErrNotExist) {
+			err = nil // somebody else has removed it
+		}
+	}
+	err = errors.Join(err, l.ln.Close())
 	l.release()
 	return err
 }

@@ -22,6 +22,9 @@ type ServerOptions struct {
 	Logger hclog.Logger
 	// MaxLineBytes, MaxConns and MaxInFlight tighten the constants of the same names; zero means those.
 	MaxLineBytes, MaxConns, MaxInFlight int
+	// Allow is asked before a connection is accepted, and returns false if there are no descriptors for it; nil allows
+	// each.
+	Allow func() bool
 	// WriteTimeout bounds one write to a peer that does not read; zero means ten seconds.
 	WriteTimeout time.Duration
 }
@@ -34,6 +37,16 @@ type Server struct {
 	log      hclog.Logger
 	// slots holds a token for each connection.
 	slots chan struct{}
+	mu    struct {
+		sync.Mutex
+		conns map[*net.UnixConn]*use // the connections that are served
+	}
+}
+
+// use is what is under way on a connection.
+type use struct {
+	requests int
+	since    time.Time // when the last one ended
 }
 
 // NewServer returns a server for the listener, which is the server's from now on.
@@ -53,7 +66,9 @@ func NewServer(l *Listener, b Backend, o ServerOptions) *Server {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	return &Server{listener: l, backend: b, options: o, log: log, slots: make(chan struct{}, o.MaxConns)}
+	s := &Server{listener: l, backend: b, options: o, log: log, slots: make(chan struct{}, o.MaxConns)}
+	s.mu.conns = map[*net.UnixConn]*use{}
+	return s
 }
 
 // Run serves until ctx ends. Then it removes the socket, ends the waiting of the requests at hand, sends
@@ -69,6 +84,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer conns.Wait()
 	defer cancel()
 	for {
+		if s.options.Allow != nil && !s.options.Allow() {
+			s.closeIdlest() // it gives back a descriptor
+		}
 		conn, err := s.listener.ln.AcceptUnix()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -77,6 +95,7 @@ func (s *Server) Run(ctx context.Context) error {
 			if isTransient(err) {
 				// Without a pause this would spin until a descriptor is free.
 				s.log.Warn("cannot accept a connection", "err", err)
+				s.closeIdlest()
 				select {
 				case <-time.After(100 * time.Millisecond):
 				case <-ctx.Done():
@@ -91,19 +110,72 @@ func (s *Server) Run(ctx context.Context) error {
 			_ = conn.Close() // it gets no reason: it has no business here
 			continue
 		}
-		select {
-		case s.slots <- struct{}{}:
-		default:
+		if !s.admit(conn) {
 			s.refuse(conn)
 			continue
 		}
 		conns.Add(1)
 		go func() {
 			defer conns.Done()
-			defer func() { <-s.slots }()
+			defer s.leave(conn)
 			s.serve(ctx, conn)
 		}()
 	}
+}
+
+// admit finds a place for a connection. Idle connections must not keep out a person who wants to look, or to stop the
+// kernel: the one that has asked for nothing the longest makes place.
+func (s *Server) admit(conn *net.UnixConn) bool {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		if !s.closeIdlest() {
+			return false
+		}
+		s.slots <- struct{}{} // its goroutine has nothing to wait for
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.conns[conn] = &use{since: time.Now()}
+	return true
+}
+
+// closeIdlest closes the connection that has been idle the longest, and returns false if there is none.
+func (s *Server) closeIdlest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var idlest *net.UnixConn
+	var since time.Time
+	for conn, u := range s.mu.conns { // the oldest one: in any order
+		if u.requests == 0 && (idlest == nil || u.since.Before(since)) {
+			idlest, since = conn, u.since
+		}
+	}
+	if idlest == nil {
+		return false
+	}
+	s.log.Warn("closed an idle connection, to make place", "idle", time.Since(since).Round(time.Millisecond))
+	delete(s.mu.conns, idlest)
+	_ = idlest.Close() // its goroutines see it
+	return true
+}
+
+// count notes that requests have begun or, if n is negative, ended on a connection.
+func (s *Server) count(conn *net.UnixConn, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.mu.conns[conn]; u != nil { // else it was closed
+		u.requests += n
+		u.since = time.Now()
+	}
+}
+
+// leave gives back the place of a connection.
+func (s *Server) leave(conn *net.UnixConn) {
+	s.mu.Lock()
+	delete(s.mu.conns, conn)
+	s.mu.Unlock()
+	<-s.slots
 }
 
 // refuse tells a peer that it is one too many. The line fits the buffer of a fresh socket, so that this

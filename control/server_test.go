@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -351,15 +353,65 @@ func TestWaitingHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// A connection on which a request is under way keeps its place, and one more is refused.
 func TestTooManyConnections(t *testing.T) {
-	dir := serve(t, controltest.New(), control.ServerOptions{MaxConns: 1})
-	first := dial(t, dir)
-	if _, err := first.Status(context.Background()); err != nil {
-		t.Fatal(err)
+	fake := controltest.New()
+	dir := serve(t, fake, control.ServerOptions{MaxConns: 1})
+	first := dialRaw(t, dir)
+	first.say(`{"jsonrpc":"2.0","id":"a","method":"queueMessage","params":{"ticket":"a","target":"ko1","method":"hang","wait":true}}` + "\n")
+	for fake.Effects() < 1 {
+		runtime.Gosched()
 	}
 	_, err := dial(t, dir).Status(context.Background())
 	if control.CodeOf(err) != capdata.CodeLimit {
 		t.Errorf("got %v, want LIMIT", err)
+	}
+	fake.Release()
+	if got := first.hear(); !strings.Contains(got, `"fulfilled"`) {
+		t.Errorf("got %s, want the answer of hang", got)
+	}
+}
+
+// Connections that ask for nothing keep nobody out: the one that was idle the longest makes place.
+func TestIdleConnectionsMakePlace(t *testing.T) {
+	dir := serve(t, controltest.New(), control.ServerOptions{MaxConns: 3})
+	var idle []*control.Client
+	for range 3 {
+		c := dial(t, dir)
+		if _, err := c.Status(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	if _, err := idle[0].Status(context.Background()); err != nil { // so that the second one is idle the longest
+		t.Fatal(err)
+	}
+	if _, err := dial(t, dir).Status(context.Background()); err != nil {
+		t.Errorf("a person who wants to look: %v", err)
+	}
+	for i, open := range []bool{true, false, true} {
+		if _, err := idle[i].Status(context.Background()); (err == nil) != open {
+			t.Errorf("connection %d: got %v, want it open: %v", i, err, open)
+		}
+	}
+}
+
+// Where there is no descriptor for a connection, an idle one gives one back.
+func TestNoDescriptorForAConnection(t *testing.T) {
+	var short atomic.Bool
+	dir := serve(t, controltest.New(), control.ServerOptions{Allow: func() bool { return !short.Load() }})
+	idle := dial(t, dir)
+	if _, err := idle.Status(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	short.Store(true)
+	for range 2 { // the server may have asked before, for the next connection
+		if _, err := dial(t, dir).Status(context.Background()); err != nil {
+			t.Errorf("a person who wants to look: %v", err)
+		}
+	}
+	if _, err := idle.Status(context.Background()); err == nil {
+		t.Error("the idle connection was kept")
 	}
 }
 

@@ -94,6 +94,8 @@ type Status struct {
 	// Dropped counts the messages that were dropped, since the kernel was started, because a queue was
 	// full and nobody waited for an answer.
 	Dropped uint64 `json:"dropped,omitempty"`
+	// Pauses says what the kernel lacks, and waits for, or cannot do that it should: each is a sentence for a person.
+	Pauses []string `json:"pauses,omitempty"`
 }
 
 // Subcluster describes a subcluster.

@@ -64,7 +64,7 @@ func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensu
 	case err != nil:
 		fail(err)
 	case k.diskFull && (changed == nil || launching != nil):
-		done(Ensured{}, ErrDiskFull)
+		done(Ensured{}, k.noRoom())
 	case launching != nil:
 		k.whenSettled(launching.ID, func(string) { again() })
 	case reloading:

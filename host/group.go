@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"ocapkernel.dev/storage"
@@ -27,6 +28,9 @@ type group struct {
 	newest  uint64 // number of the newest commit applied
 	sealed  uint64 // number of the newest commit in the group being committed
 	durable uint64 // number of the newest durable commit
+	// ending says that the kernel stops; behind is why the witness could not be written, empty if it could.
+	ending atomic.Bool
+	behind atomic.Pointer[string]
 	// held waits for the current group, sealedHeld for the one being committed. released waits for
 	// nothing but the end of the step that the loop is in.
 	held, sealedHeld, released []func()
@@ -47,21 +51,71 @@ func (g *group) init(k *Kernel) {
 	g.committed = make(chan error, 1)
 }
 
-// run is the committer: it owns nothing but the group that it was handed.
-// At most once a second it also writes the witness: a state that is older by less than that is not told
-// from this one.
+// run is the committer: it owns nothing but the group that it was handed, and the witness.
+//
+// Each commit is recorded in the witness, so that a log which loses its end is noticed after the death of a process. At
+// most once a second that is synced: after a power loss, a state that is older by less is not told from the newest.
+// What the witness cannot record is no failure: the commit is durable, and a witness may be behind. It is told in the
+// status, and tried again.
 func (g *group) run() {
-	var recorded time.Time
-	for group := range g.work {
-		err := g.k.cfg.Store.Commit(group.writes)
-		if err == nil && g.k.cfg.Witness != nil && time.Since(recorded) >= time.Second {
-			err = g.k.cfg.Witness.Record(group.commit)
-			recorded = time.Now()
+	defer close(g.committed)
+	witness := g.k.cfg.Witness
+	var due <-chan time.Time
+	for {
+		select {
+		case group, ok := <-g.work:
+			if !ok {
+				return
+			}
+			err := g.commit(group)
+			if err == nil && witness != nil {
+				g.recorded(witness.Record(group.commit))
+				if due == nil {
+					due = time.After(time.Second)
+				}
+			}
+			g.committed <- err
+		case <-due:
+			if due = nil; !g.recorded(witness.Sync()) {
+				due = time.After(time.Second)
+			}
 		}
-		g.committed <- err
 	}
-	close(g.committed)
 }
+
+// recorded notes whether the witness could be written.
+func (g *group) recorded(err error) bool {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if old := g.behind.Swap(&text); text != "" && (old == nil || *old != text) {
+		g.k.log.Error("the witness falls behind: a damage of the database may go unnoticed", "err", err)
+	}
+	return err == nil
+}
+
+// commit commits a group when the store can open what files it may need for that: without, it would end.
+func (g *group) commit(group sealedGroup) error {
+	for waited := time.Duration(0); g.k.cfg.Room != nil; waited += roomWait {
+		err := g.k.cfg.Room.Ready()
+		if err == nil {
+			break
+		}
+		if g.ending.Load() && waited > endingWait {
+			return err
+		}
+		time.Sleep(roomWait)
+	}
+	return g.k.cfg.Store.Commit(group.writes)
+}
+
+const (
+	// roomWait is how long the committer waits before it asks again whether files can be opened.
+	roomWait = 50 * time.Millisecond
+	// endingWait is how long it goes on asking while the kernel stops.
+	endingWait = 2 * time.Second
+)
 
 // flush hands the current group to the committer if that is idle and there is something to commit.
 func (g *group) flush() {
@@ -80,7 +134,7 @@ func (g *group) flush() {
 		return
 	}
 	g.due = false
-	g.k.checkDisk()
+	g.k.checkRoom()
 	writes := g.k.layers.Seal()
 	g.busy, g.sealed = true, g.newest
 	g.held, g.sealedHeld = nil, g.held
@@ -175,34 +229,53 @@ func (k *Kernel) whenDurable(f func()) {
 // soon has the loop call f when the present step has ended, before the next one.
 func (k *Kernel) soon(f func()) { k.group.released = append(k.group.released, f) }
 
-// checkDisk compares the free space with the reserve. Badger writes into sparse maps, where a full disk
-// is a SIGBUS: it must not come to that.
-func (k *Kernel) checkDisk() {
-	if k.cfg.FreeBytes == nil {
-		return
-	}
-	free, err := k.cfg.FreeBytes()
-	if err != nil {
-		k.log.Warn("free space is unknown", "err", err)
-		return
-	}
-	full := free < k.cfg.ReserveBytes
-	if full && !k.diskFull {
-		k.log.Error("disk full: deliveries and calls pause until there is space", "freeBytes", free, "reserveBytes", k.cfg.ReserveBytes)
-		k.watchDisk()
-	}
-	if !full && k.diskFull {
-		k.log.Info("there is space on the disk again", "freeBytes", free)
-		k.soon(func() { k.reloadNext(); k.nextTurn() }) // which had to wait
-	}
-	k.diskFull = full
+// Room tells whether the kernel has what it needs to go on. Its methods may be called from any goroutine.
+type Room interface {
+	// Lacks says in a few words what is short, and how to mend it; it is empty if nothing is. With full it is room on
+	// the disk, so that no new call is accepted.
+	Lacks() (what string, full bool)
+	// Ready returns nil if the files that a commit may need can be opened.
+	Ready() error
 }
 
-// watchDisk looks again each second, for as long as the disk is full.
-func (k *Kernel) watchDisk() {
+// checkRoom asks whether there is room. While there is not, no delivery begins. Badger writes into sparse maps, where a
+// full disk is a SIGBUS, and ends where it cannot open a file: it must not come to either.
+func (k *Kernel) checkRoom() {
+	if k.cfg.Room == nil {
+		return
+	}
+	was := k.lacks
+	k.lacks, k.diskFull = k.cfg.Room.Lacks()
+	switch {
+	case k.lacks != "" && was == "":
+		k.log.Error("deliveries and calls pause", "why", k.lacks)
+		k.watchRoom()
+	case k.lacks == "" && was != "":
+		k.log.Info("deliveries and calls go on")
+		k.soon(func() { k.reloadNext(); k.nextTurn() }) // which had to wait
+	}
+}
+
+// watchRoom asks again each second, for as long as something is short.
+func (k *Kernel) watchRoom() {
 	k.after(time.Second, func() {
-		if k.checkDisk(); k.diskFull {
-			k.watchDisk()
+		if k.checkRoom(); k.lacks != "" {
+			k.watchRoom()
 		}
 	})
 }
+
+// pauses says what the kernel lacks, and what it cannot do that it should.
+func (k *Kernel) pauses() []string {
+	var out []string
+	if k.lacks != "" {
+		out = append(out, k.lacks)
+	}
+	if why := k.group.behind.Load(); why != nil && *why != "" {
+		out = append(out, "the witness falls behind: "+*why)
+	}
+	return out
+}
+
+// noRoom is the error of what is not accepted while the disk is full.
+func (k *Kernel) noRoom() error { return fmt.Errorf("%w: %s", ErrDiskFull, k.lacks) }

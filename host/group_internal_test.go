@@ -117,7 +117,7 @@ func underWay(t *testing.T, k *Kernel, store *gated, f func()) {
 }
 
 func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
-	var disk uint64 = 1 << 40
+	var disk disk
 	// Each case makes held ready in the middle of a step, at whose end it calls ended.
 	for name, run := range map[string]func(t *testing.T, k *Kernel, store *gated, held, ended func()){
 		"a group is full": func(t *testing.T, k *Kernel, store *gated, held, ended func()) {
@@ -150,10 +150,10 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 		},
 		"the disk has space again": func(t *testing.T, k *Kernel, _ *gated, held, ended func()) {
 			k.guard(func() {
-				disk = 0
-				k.checkDisk()
-				disk = 1 << 40
-				k.checkDisk()
+				disk.full = true
+				k.checkRoom()
+				disk.full = false
+				k.checkRoom()
 				if len(k.group.released) != 1 {
 					t.Errorf("%d functions wait for the end of the step, want the one that launches what had to wait", len(k.group.released))
 				}
@@ -163,7 +163,7 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, store := still(t, func(c *Config) { c.FreeBytes = func() (uint64, error) { return disk, nil } })
+			k, store := still(t, func(c *Config) { c.Room = &disk })
 			settleAll(k, store)
 			var got []string
 			run(t, k, store, func() { got = append(got, "held") }, func() { got = append(got, "the step ends") })
@@ -276,3 +276,15 @@ func TestNoGroupIsLargerThanATransactionWhateverItsCommitsAre(t *testing.T) {
 		}
 	}
 }
+
+// disk is room that a test takes away.
+type disk struct{ full bool }
+
+func (d *disk) Lacks() (string, bool) {
+	if d.full {
+		return "the disk is full", true
+	}
+	return "", false
+}
+
+func (d *disk) Ready() error { return nil }

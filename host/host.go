@@ -77,10 +77,11 @@ type Config struct {
 	CheckConfig func(ctx context.Context, cfg *cluster.Config, err error) error
 	// Paused makes a kernel that begins no crank: for looking at a state.
 	Paused bool
-	// FreeBytes tells the free space where the store is; nil if that cannot run out.
-	FreeBytes func() (uint64, error)
-	// ReserveBytes is the free space below which nothing new is accepted; 256 MiB if zero.
-	ReserveBytes uint64
+	// Room tells whether the kernel has what it needs to go on; nil if that cannot run out.
+	Room Room
+	// Owned returns an error if the state is not this kernel's any more: its directory was removed, or replaced. It is
+	// asked once a second; then Run returns the error at once, and leaves everything as it is. Nil is not asked.
+	Owned func() error
 	// CacheBytes bounds the rows kept in memory; 32 MiB if zero.
 	CacheBytes int
 }
@@ -105,7 +106,9 @@ type Kernel struct {
 	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
 	working    bool           // the machine has work of its own
 	stopping   bool
-	finishing  bool // what is under way may end, and the calls that it made begin
+	finishing  bool   // what is under way may end, and the calls that it made begin
+	lost       bool   // the state is not ours any more
+	lacks      string // what Room says; empty if nothing is short
 	diskFull   bool
 	fatal      error
 	workers    int                                     // live or starting
@@ -145,9 +148,6 @@ func Open(cfg Config) (*Kernel, error) {
 	if cfg.MaxWorkers <= 0 {
 		cfg.MaxWorkers = 200
 	}
-	if cfg.ReserveBytes == 0 {
-		cfg.ReserveBytes = 256 << 20
-	}
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 32 << 20
 	}
@@ -181,6 +181,23 @@ func newEpoch() string {
 	return string(b)
 }
 
+// stored returns the number of the last commit in a store from which a machine was opened.
+func stored(m *kernel.Machine, first kernel.Commit) uint64 {
+	if first.Number != 0 {
+		return 0 // it is still to be committed
+	}
+	return m.CommitNumber()
+}
+
+// CheckState says whether a kernel can be opened on a state, which it does not change: errors are those of [Open].
+func CheckState(r storage.Reader, w *storage.Witness) error {
+	m, first, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	return w.Check(stored(m, first))
+}
+
 // recover brings a stored state to life: incarnations and launches of the last kernel are over.
 func (k *Kernel) recover() error {
 	m, first, err := kernel.Open(k.layers, k.cfg.Store.Limits(), newEpoch())
@@ -188,11 +205,9 @@ func (k *Kernel) recover() error {
 		return fmt.Errorf("open state: %w", err)
 	}
 	k.machine = m
+	k.group.durable = stored(m, first)
 	if k.cfg.Witness != nil {
-		stored := m.CommitNumber()
-		if first.Number != 0 {
-			stored = 0
-		}
+		stored := k.group.durable
 		err := k.cfg.Witness.Check(stored)
 		if k.cfg.AcceptRollback && (err == nil || errors.Is(err, storage.ErrRolledBack)) {
 			k.log.Warn("running on a state that may be older than what was acknowledged", "commit", stored, "err", err)
@@ -200,10 +215,11 @@ func (k *Kernel) recover() error {
 			if err := k.cfg.Witness.Accept(stored); err != nil {
 				return err
 			}
-			if first, err = m.NewEpoch(newEpoch()); err != nil {
-				return err
-			}
-		} else if err != nil {
+			first, err = m.NewEpoch(newEpoch())
+		} else if err == nil {
+			err = k.cfg.Witness.Prepare()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -254,6 +270,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 		k.awaitObjects()
 		k.guard(k.startSystem)
 	}
+	k.watchOwned()
 	for k.fatal == nil && !k.stopping {
 		k.guard(k.pump)
 		k.guard(k.group.flush)
@@ -299,7 +316,7 @@ var always = func() chan struct{} { c := make(chan struct{}); close(c); return c
 
 // more is ready if the loop has something to do without waiting.
 func (k *Kernel) more() <-chan struct{} {
-	if k.working || (len(k.ready) > 0 && !k.diskFull && !k.cfg.Paused) {
+	if k.working || (len(k.ready) > 0 && k.lacks == "" && !k.cfg.Paused) {
 		return always
 	}
 	return nil
@@ -340,19 +357,33 @@ func (k *Kernel) fail(err error) {
 // close ends the kernel in order, or after a failure as well as it goes.
 func (k *Kernel) close() error {
 	k.stopping = true
+	k.group.ending.Store(true)
 	if k.fatal == nil {
 		k.finishFlights()
 	}
-	k.closeServices()
+	if k.cfg.Owned != nil && !k.lost && k.cfg.Owned() != nil {
+		k.watchOwned() // which notices it
+	}
+	if !k.lost {
+		k.closeServices()
+	}
 	if k.fatal == nil {
 		k.group.flushAll()
+	}
+	if k.lost {
+		// The store, which would write what is in memory, is left to the end of the process.
+		k.cfg.Workers.Abandon()
+		k.group.stop()
+		return k.fatal
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := errors.Join(k.fatal, k.cfg.Workers.Close(ctx))
 	k.group.stop()
-	if k.fatal == nil && k.cfg.Witness != nil {
-		err = errors.Join(err, k.cfg.Witness.Record(k.group.durable))
+	if k.cfg.Witness != nil {
+		if err := k.cfg.Witness.Close(); err != nil {
+			k.log.Error("the witness is behind", "err", err) // which is allowed: all is committed
+		}
 	}
 	return errors.Join(err, k.cfg.Store.Close())
 }
@@ -391,6 +422,21 @@ func (k *Kernel) inFlight() (n int) {
 		}
 	}
 	return n
+}
+
+// watchOwned ends the kernel when its state is not its own any more. Whatever it would still do there it would do to
+// files of somebody else, another kernel most likely.
+func (k *Kernel) watchOwned() {
+	if k.cfg.Owned == nil {
+		return
+	}
+	if err := k.cfg.Owned(); err != nil {
+		k.log.Error("the state is not this kernel's any more: it ends at once", "err", err)
+		k.lost = true
+		k.fail(err)
+		return
+	}
+	k.after(time.Second, k.watchOwned)
 }
 
 // Stop makes Run return. It may be called at any time, and returns at once.

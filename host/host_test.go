@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -234,26 +235,78 @@ func TestAFailedCommitEndsTheProcessAndNothingWasSaid(t *testing.T) {
 	}
 }
 
+// room is a disk and a table of files that a test fills.
+type room struct{ full, closed atomic.Bool }
+
+func (r *room) Lacks() (string, bool) {
+	if r.full.Load() {
+		return "the disk is full", true
+	}
+	if err := r.Ready(); err != nil {
+		return err.Error(), false
+	}
+	return "", false
+}
+
+func (r *room) Ready() error {
+	if r.closed.Load() {
+		return syscall.EMFILE
+	}
+	return nil
+}
+
+// Without a file that can be opened the store would end at its next log: a commit waits, and so does its answer.
+func TestNoDescriptorsIsAPause(t *testing.T) {
+	var files room
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = &files })
+	sub := launch(t, k, "pingpong")
+	files.closed.Store(true)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := k.Call(context.Background(), "", "waits", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true)
+		answered <- err
+	}()
+	for {
+		st, err := k.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(st.Pauses) > 0 {
+			if st.DiskFull || !strings.Contains(st.Pauses[0], "too many open files") {
+				t.Errorf("got %+v", st)
+			}
+			break
+		}
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("accepted, though it was not committed: %v", err)
+	default:
+	}
+	files.closed.Store(false)
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	k.end(t)
+}
+
 func TestDiskFullPausesAndTerminateGoesOn(t *testing.T) {
-	var free atomic.Uint64
-	free.Store(1 << 40)
-	k := start(t, storage.NewMem(), func(c *host.Config) {
-		c.FreeBytes = func() (uint64, error) { return free.Load(), nil }
-	})
+	var disk room
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = &disk })
 	sub, other := launch(t, k, "pingpong"), launch(t, k, "hello")
-	free.Store(1000)
+	disk.full.Store(true)
 	// The group of this call is the one before which the disk is found to be full.
 	_, _ = k.Call(t.Context(), "", "last", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, false)
 	if _, err := k.Call(t.Context(), "", "refused", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true); !errors.Is(err, host.ErrDiskFull) {
 		t.Fatalf("a call on a full disk: %v", err)
 	}
-	if st, err := k.Status(t.Context()); err != nil || !st.DiskFull {
+	if st, err := k.Status(t.Context()); err != nil || !st.DiskFull || len(st.Pauses) != 1 || st.Pauses[0] != "the disk is full" {
 		t.Fatalf("got %+v, %v, want a full disk", st, err)
 	}
 	if err := k.Terminate(t.Context(), other.ID); err != nil {
 		t.Fatalf("terminate on a full disk: %v", err)
 	}
-	free.Store(1 << 40)
+	disk.full.Store(false)
 	if a, err := k.Await(t.Context(), "", "last"); err != nil || a.Value.Body != "#1" {
 		t.Fatalf("with space again: %+v, %v", a, err)
 	}

@@ -32,7 +32,7 @@ type launch struct {
 func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if k.diskFull {
-		done(kernel.Subcluster{}, ErrDiskFull)
+		done(kernel.Subcluster{}, k.noRoom())
 		return
 	}
 	if k.resets > 0 {

@@ -99,8 +99,10 @@ func (k *Kernel) Unpoison(ctx context.Context, n uint64, retry bool) error {
 
 // Status is the state of the kernel.
 type Status struct {
-	Epoch          string
-	DiskFull       bool
+	Epoch    string
+	DiskFull bool
+	// Pauses says what the kernel lacks, and waits for; each is a sentence for a person.
+	Pauses         []string
 	Cranks, Commit uint64 // Commit is the newest durable one
 	Vats           int
 	Subclusters    []kernel.Subcluster
@@ -124,7 +126,7 @@ func (k *Kernel) Status(ctx context.Context) (Status, error) {
 			n += len(s.Vats)
 		}
 		done(Status{
-			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Cranks: k.machine.Cranks(), Commit: k.group.durable,
+			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Pauses: k.pauses(), Cranks: k.machine.Cranks(), Commit: k.group.durable,
 			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped,
 		}, err)
 	})

@@ -72,7 +72,7 @@ func (k *Kernel) call(ctx context.Context, epoch, id, target, hash string, methA
 		return
 	}
 	if k.diskFull && !st.Found {
-		done(Answer{}, ErrDiskFull)
+		done(Answer{}, k.noRoom())
 		return
 	}
 	var root kernel.KRef

@@ -77,7 +77,7 @@ func (k *Kernel) pump() {
 		k.apply(c)
 		k.working = more
 	}
-	if k.diskFull || k.cfg.Paused {
+	if k.lacks != "" || k.cfg.Paused {
 		return
 	}
 	list := k.ready

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,8 +24,19 @@ const (
 	lockMagic = "ocapkernel state\n"
 )
 
+// ErrNotOurs is returned, wrapped, by [Lock.Owned] when the state at the path is not the one that was locked.
+var ErrNotOurs = errors.New("the state directory is not this kernel's any more")
+
+// LockFile is the path of the lock of a state directory.
+func LockFile(dir string) string { return filepath.Join(dir, lockName) }
+
 // Lock is held by the kernel that runs on a state.
-type Lock struct{ file *os.File }
+type Lock struct {
+	dir  string
+	file *os.File
+	// open is the directory itself, whatever its path leads to meanwhile.
+	open *os.File
+}
 
 // LockState locks a state directory. If another process holds it, the error is CodeAlreadyRunning and
 // says which.
@@ -33,74 +45,203 @@ type Lock struct{ file *os.File }
 // moment: a question must never make a kernel fail that starts meanwhile. The system drops it with the
 // last descriptor, after SIGKILL too; the file is not inherited.
 func LockState(dir string) (*Lock, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	l, err := lock(dir, os.O_RDWR|os.O_CREATE, unix.F_WRLCK)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
-	// A kernel that was killed holds the lock until the last of its threads is gone, some milliseconds. One
-	// that lives answers, or is about to start or stop: that is not waited for.
-	for range dyingTries {
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) || answers(dir) {
-			break
-		}
-		time.Sleep(dyingWait)
-		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
-	}
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		pid := readPID(f)
-		_ = f.Close() // nothing was written
-		return nil, control.Errorf(control.CodeAlreadyRunning, "a kernel runs on %s already (pid %s)", dir, pid)
-	}
+	_, err = l.file.WriteAt(fmt.Appendf(nil, "%s%-10d\n", lockMagic, os.Getpid()), 0)
 	if err == nil {
-		_, err = f.WriteAt(fmt.Appendf(nil, "%s%-10d\n", lockMagic, os.Getpid()), 0)
-	}
-	if err == nil {
-		err = errors.Join(f.Sync(), syncDir(dir))
+		err = errors.Join(l.file.Sync(), syncDir(dir))
 	}
 	if err != nil {
-		_ = f.Close() // the first error says more
+		_ = l.Close() // the first error says more
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	return &Lock{f}, nil
+	return l, nil
 }
 
-// A lock is tried so often, so far apart, while the kernel that holds it does not answer.
+// LockForReading keeps kernels from running on a state while it is read, and changes nothing. Others may read it, too.
+func LockForReading(dir string) (*Lock, error) { return lock(dir, os.O_RDONLY, unix.F_RDLCK) }
+
+func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), flags|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lock{dir: dir, file: f}
+	defer func() {
+		if err != nil {
+			_ = l.Close() // nothing was written
+		}
+	}()
+	if err := l.take(kind); isHeld(err) {
+		pid := readPID(f)
+		if h := conflict(f, kind); h != nil && h.Type == unix.F_RDLCK {
+			return nil, control.Errorf(control.CodeAlreadyRunning, "the state %s is being read, by kernel check or kernel replay", dir)
+		}
+		return nil, control.Errorf(control.CodeAlreadyRunning, "a kernel runs on %s already (pid %s)", dir, pid)
+	} else if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	if l.open, err = os.Open(dir); err != nil {
+		return nil, err
+	}
+	// Between the open and the lock, the directory may have been replaced.
+	return l, l.Owned()
+}
+
+// A lock is tried again while whoever holds it gives no answer: a kernel that was killed holds it until the last of its
+// threads is gone, which takes milliseconds, or a second if it was large. Its socket takes connections until then. A
+// kernel that lives answers; one that is about to start or stop is waited for no longer than quietTime.
 const (
-	dyingTries = 100
-	dyingWait  = 5 * time.Millisecond
+	dyingTime = 10 * time.Second
+	quietTime = time.Second
+	tryAgain  = 5 * time.Millisecond
+	askTime   = 300 * time.Millisecond
 )
 
-// answers says whether a kernel listens at dir.
+// take locks the file, if need be when its dying holder is gone.
+func (l *Lock) take(kind int16) error {
+	began := time.Now()
+	for {
+		err := unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, wholeFile(kind))
+		if !isHeld(err) {
+			return err
+		}
+		limit := quietTime
+		switch h := conflict(l.file, kind); {
+		case h != nil && h.Type == unix.F_RDLCK: // by somebody who reads the state, and left no name
+		case isDying(readPID(l.file)):
+			limit = dyingTime
+		case answers(l.dir):
+			return err
+		}
+		if time.Since(began) > limit {
+			return err
+		}
+		time.Sleep(tryAgain)
+	}
+}
+
+func isHeld(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) }
+
+// isDying reports whether a process is gone, or has begun to end and will not do anything any more.
+func isDying(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return pid != unknownPID
+	}
+	// pid (name) state ppid pgrp session tty tpgid flags: the name may hold anything.
+	_, rest, found := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	if err != nil || !found || len(fields) < 7 {
+		return false
+	}
+	const exiting = 0x4 // PF_EXITING of the kernel's sched.h
+	flags, _ := strconv.ParseUint(fields[6], 10, 64)
+	return fields[0] == "Z" || fields[0] == "X" || flags&exiting != 0
+}
+
+// answers says whether a kernel answers at dir. That it takes a connection means nothing: so does one that is dying.
 func answers(dir string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	client, err := control.Dial(ctx, dir)
 	if err != nil {
 		return false
 	}
-	_ = client.Close() // nothing was asked
-	return true
+	defer client.Close()
+	_, err = client.Version(ctx)
+	return err == nil
 }
+
+// Owned returns [ErrNotOurs], wrapped, if the lock file at the path is not the one that is held: somebody has removed
+// or replaced the directory. Another kernel may run there now.
+func (l *Lock) Owned() error {
+	path := filepath.Join(l.dir, lockName)
+	there, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("%w: %s is gone", ErrNotOurs, path)
+	}
+	if err != nil {
+		return nil // could not look is not: is not there
+	}
+	held, err := l.file.Stat()
+	if err == nil && !os.SameFile(there, held) {
+		return fmt.Errorf("%w: %s is another file", ErrNotOurs, path)
+	}
+	return nil
+}
+
+// Path returns a path to a file of the directory that was locked, even if another directory has its name by now. It can
+// be used until the lock is closed.
+func (l *Lock) Path(name string) string {
+	dir := "/proc/self/fd/" + strconv.Itoa(int(l.open.Fd()))
+	if _, err := os.Stat(dir); err != nil {
+		dir = l.dir // there is no /proc
+	}
+	return filepath.Join(dir, name)
+}
+
+// Explain returns an error that names files by the directory's own path, where the error names them by [Lock.Path].
+func (l *Lock) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.ReplaceAll(err.Error(), l.Path("."), l.dir)
+	if text == err.Error() {
+		return err
+	}
+	return &explained{err, text}
+}
+
+type explained struct {
+	error
+	text string
+}
+
+func (e *explained) Error() string { return e.text }
+func (e *explained) Unwrap() error { return e.error }
 
 // Close gives the lock back.
-func (l *Lock) Close() error { return l.file.Close() }
-
-// Holder returns who holds the lock of a state directory, as text; held is false if nobody does.
-func Holder(dir string) (pid string, held bool) {
-	f, err := os.Open(filepath.Join(dir, lockName))
-	if err != nil {
-		return "", false
+func (l *Lock) Close() error {
+	err := l.file.Close()
+	if l.open != nil {
+		err = errors.Join(err, l.open.Close())
 	}
-	defer f.Close()
-	lk := wholeFile()
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, lk); err != nil || lk.Type == unix.F_UNLCK {
-		return "", false
-	}
-	return readPID(f), true
+	return err
 }
 
-func wholeFile() *unix.Flock_t { return &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart} }
+// Holder returns who holds the lock of a state directory, as text; held is false if nobody does. An error says why that
+// cannot be known. Somebody who only reads the state holds it, too.
+func Holder(dir string) (pid string, held bool, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("look whether a kernel runs: %w", err)
+	}
+	defer f.Close()
+	lk := wholeFile(unix.F_WRLCK)
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, lk); err != nil {
+		return "", false, fmt.Errorf("look whether a kernel runs: lock of %s: %w", dir, err)
+	}
+	return readPID(f), lk.Type != unix.F_UNLCK, nil
+}
+
+// conflict returns the lock that is in the way of one of that kind, nil if none is.
+func conflict(f *os.File, kind int16) *unix.Flock_t {
+	lk := wholeFile(kind)
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, lk); err != nil || lk.Type == unix.F_UNLCK {
+		return nil
+	}
+	return lk
+}
+
+func wholeFile(kind int16) *unix.Flock_t { return &unix.Flock_t{Type: kind, Whence: io.SeekStart} }
+
+const unknownPID = "unknown"
 
 // readPID reads the process id, which may be being written this moment.
 func readPID(f *os.File) string {
@@ -108,7 +249,7 @@ func readPID(f *os.File) string {
 	n, _ := f.ReadAt(text, 0) // short reads are expected
 	pid, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(string(text[:n]), lockMagic)))
 	if err != nil {
-		return "unknown"
+		return unknownPID
 	}
 	return strconv.Itoa(pid)
 }

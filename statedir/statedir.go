@@ -50,11 +50,31 @@ func Open(dir string) (*Lock, error) {
 	if !ours {
 		return nil, &UseError{fmt.Sprintf("%s is not empty, and is no state of a kernel", dir), "name another directory: --state DIR"}
 	}
+	if err := checkLinks(dir); err != nil {
+		return nil, err
+	}
 	// It is empty or ours, so nobody else can have a use for it.
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, err
 	}
 	return LockState(dir)
+}
+
+// checkLinks refuses links in the directory: what is written to one lands elsewhere. A declaration is only read.
+func checkLinks(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type()&os.ModeSymlink != 0 && e.Name() != DeclarationName {
+			return &UseError{
+				fmt.Sprintf("%s is a symbolic link, and a kernel would write through it", filepath.Join(dir, e.Name())),
+				"remove the link, or put what it leads to in its place; to keep the state elsewhere name that: --state DIR",
+			}
+		}
+	}
+	return nil
 }
 
 // IsState says whether dir is empty or holds a kernel's state, which shows by its lock file.

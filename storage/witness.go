@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // ErrRolledBack is returned, wrapped, by [Witness.Check] if the database is older than what the witness
@@ -24,23 +25,36 @@ var ErrRolledBack = errors.New("the database is older than its witness")
 // ahead, if Record is only called with commits that are durable. Where they are not durable against
 // power loss ([ocapkernel.dev/storage/badgerstore.Process]), a power loss shows as a rollback: rightly so.
 //
+// The file is two slots of a sector each, which are rewritten in place: recording needs no descriptor, no inode and no
+// space. One slot is on the disk; the other takes what is recorded until Sync makes it the one that is. So whatever
+// happens while a slot is written, the other one holds.
+//
 // # Concurrency
 //
 // One goroutine uses a Witness; one process uses a file.
 type Witness struct {
 	path string
-	// last is the number in the file, as far as it was read or written; it saves rewriting it.
-	last  uint64
-	known bool
+	file *os.File // nil until Prepare or Accept
+	// last is the number that was recorded last, or read.
+	last uint64
+	// sequence counts the writes of slots, so that the newer slot is known; next is the slot that is written next.
+	sequence uint64
+	next     int
+	dirty    bool // the slot that is written next holds what is not on disk
 }
+
+const (
+	slotBytes = 512
+	slots     = 2
+)
 
 // NewWitness returns the witness kept in the file at path, which need not exist yet.
 func NewWitness(path string) *Witness { return &Witness{path: path} }
 
-// Check compares the witness with commit, the number of the last commit that the database holds.
+// Check compares the witness with commit, the number of the last commit that the database holds. It changes nothing.
 //
 // It returns [ErrRolledBack] if the witness saw a later one, or if it is missing although commit is
-// not 0: the file is made with the first Record, so somebody took it away. It returns [ErrCorrupt] if
+// not 0: [Witness.Prepare] makes the file before the first commit, so somebody took it away. It returns [ErrCorrupt] if
 // the file is not what Record wrote. Both are wrapped.
 func (w *Witness) Check(commit uint64) error {
 	seen, err := w.read()
@@ -57,48 +71,138 @@ func (w *Witness) Check(commit uint64) error {
 	return nil
 }
 
-// Record writes down that commit is durable. When it returns, the record is durable too. A number that
-// is not above the last one recorded changes nothing.
+// Prepare opens the file for Record. A file that is missing is made, with commit 0: the caller does that before the
+// first commit of a new database.
+func (w *Witness) Prepare() error {
+	seen, err := w.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return w.Accept(0)
+	}
+	if err != nil {
+		return err
+	}
+	if w.sequence == 0 { // one line, as it was written before there were slots
+		return w.Accept(seen)
+	}
+	file, err := os.OpenFile(w.path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("open witness: %w", err)
+	}
+	return errors.Join(w.use(file), w.Sync())
+}
+
+// Record writes down that commit is durable. The record survives the death of the process, and a power loss from the
+// next Sync on. A number that is not above the last one recorded changes nothing. An error leaves the witness behind
+// the database, which is allowed: the next Record tries again.
+//
+// Preconditions: Prepare or Accept has succeeded.
 func (w *Witness) Record(commit uint64) error {
-	if w.known && commit <= w.last {
+	if commit <= w.last && !w.dirty {
 		return nil
 	}
-	return w.Accept(commit)
+	w.last, w.dirty = max(commit, w.last), true
+	return w.write()
+}
+
+// Sync makes what was recorded survive a power loss. If it fails, it is tried again with the next call.
+func (w *Witness) Sync() error {
+	if !w.dirty {
+		return nil
+	}
+	if err := w.write(); err != nil {
+		return err
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("record commit %d: %w", w.last, err)
+	}
+	w.dirty = false
+	w.next = 1 - w.next
+	return w.write() // so that the loss of either slot loses nothing
 }
 
 // Accept makes commit what the witness saw, even if it saw a later one or was damaged: the decision to
 // run on an older state.
 func (w *Witness) Accept(commit uint64) error {
-	if err := w.replace(encodeWitness(commit)); err != nil {
+	if err := w.replace(encodeSlot(1, commit) + encodeSlot(2, commit)); err != nil {
 		return fmt.Errorf("record commit %d: %w", commit, err)
 	}
-	w.last, w.known = commit, true
+	w.last, w.sequence, w.next = commit, 2, 0
 	return nil
 }
 
+// Close makes what was recorded durable, and closes the file.
+func (w *Witness) Close() error {
+	if w.file == nil {
+		return nil
+	}
+	err := errors.Join(w.Sync(), w.file.Sync(), w.file.Close())
+	w.file = nil
+	return err
+}
+
+// write writes the slot that is next.
+func (w *Witness) write() error {
+	if w.file == nil {
+		return fmt.Errorf("record commit %d: the witness is not open", w.last)
+	}
+	w.sequence++
+	if _, err := w.file.WriteAt([]byte(encodeSlot(w.sequence, w.last)), int64(w.next*slotBytes)); err != nil {
+		return fmt.Errorf("record commit %d: %w", w.last, err)
+	}
+	return nil
+}
+
+func (w *Witness) use(file *os.File) error {
+	var err error
+	if w.file != nil {
+		err = w.file.Close()
+	}
+	w.file = file
+	return err
+}
+
 func (w *Witness) read() (uint64, error) {
-	f, err := os.Open(w.path)
+	f, err := os.OpenFile(w.path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return 0, fmt.Errorf("read witness: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	text, err := io.ReadAll(io.LimitReader(f, 256))
+	text, err := io.ReadAll(io.LimitReader(f, slots*slotBytes+1))
 	if err != nil {
 		return 0, fmt.Errorf("read witness: %w", err)
 	}
-	commit, ok := decodeWitness(string(text))
-	if !ok {
+	if commit, ok := decodeLine(string(text)); ok {
+		w.last, w.sequence, w.next = commit, 0, 0
+		return commit, nil
+	}
+	found := false
+	if len(text) == slots*slotBytes {
+		for i := range slots {
+			sequence, commit, ok := decodeSlot(string(text[i*slotBytes : (i+1)*slotBytes]))
+			if ok && (!found || sequence > w.sequence) {
+				found, w.sequence, w.last, w.next = true, sequence, commit, 1-i
+			}
+		}
+	}
+	if !found {
 		return 0, fmt.Errorf("witness %s: %w", w.path, ErrCorrupt)
 	}
-	w.last, w.known = commit, true
-	return commit, nil
+	w.dirty = true // the newer slot may not be on disk yet
+	return w.last, nil
 }
 
-// replace leaves either the old content or the new one, whatever happens meanwhile. The new content
+// replace leaves either the old content or the new one, whatever happens meanwhile, and the file open. The new content
 // is on disk before it gets the name: else a power loss could leave an empty file under it.
 func (w *Witness) replace(text string) error {
 	next := w.path + ".next"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// A death may have left one. Nothing else that lies there, a link above all, is written to or removed.
+	if info, err := os.Lstat(next); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file of ours (mode %s): remove it", next, info.Mode())
+	}
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -106,29 +210,40 @@ func (w *Witness) replace(text string) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(next, w.path)
 	}
-	if err := os.Rename(next, w.path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
 	dir, err := os.Open(filepath.Dir(w.path))
 	if err != nil {
-		return err
+		return errors.Join(err, f.Close())
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(dir.Sync(), dir.Close(), w.use(f))
 }
 
-// encodeWitness makes one line that a person can read, with a checksum of what stands before it.
-func encodeWitness(commit uint64) string {
-	head := fmt.Sprintf("kernel witness 1 commit %d", commit)
-	return fmt.Sprintf("%s crc %08x\n", head, crc32.ChecksumIEEE([]byte(head)))
+// encodeSlot makes a slot: a line that a person can read, with a checksum of what stands before it.
+func encodeSlot(sequence, commit uint64) string {
+	return fmt.Sprintf("%-*s\n", slotBytes-1, checked(fmt.Sprintf("kernel witness 2 sequence %d commit %d", sequence, commit)))
 }
 
-func decodeWitness(text string) (commit uint64, ok bool) {
+func decodeSlot(text string) (sequence, commit uint64, ok bool) {
 	// Whatever Sscanf is lenient about, writing it again is not.
+	if _, err := fmt.Sscanf(text, "kernel witness 2 sequence %d commit %d", &sequence, &commit); err != nil {
+		return 0, 0, false
+	}
+	return sequence, commit, text == encodeSlot(sequence, commit)
+}
+
+// decodeLine reads what the witness was before it had slots.
+func decodeLine(text string) (commit uint64, ok bool) {
 	if _, err := fmt.Sscanf(strings.TrimSuffix(text, "\n"), "kernel witness 1 commit %d", &commit); err != nil {
 		return 0, false
 	}
-	return commit, text == encodeWitness(commit)
+	return commit, text == checked(fmt.Sprintf("kernel witness 1 commit %d", commit))+"\n"
+}
+
+func checked(head string) string {
+	return fmt.Sprintf("%s crc %08x", head, crc32.ChecksumIEEE([]byte(head)))
 }

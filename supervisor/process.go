@@ -123,6 +123,10 @@ func (p *process) launch() (*net.UnixConn, error) {
 		GRPCDialOptions:  dialOptions(p.dialControl),
 		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
 	})
+	if err := ensureRunDir(p.w.sup.cfg.RunDir); err != nil {
+		_ = conn.Close() // nothing was written to it
+		return nil, err
+	}
 	if _, err := p.plug.Start(); err != nil {
 		_ = conn.Close() // nothing was written to it
 		return nil, handshakeError(err)

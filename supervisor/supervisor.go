@@ -134,6 +134,12 @@ func makeRunDir(dir string) error {
 			return fmt.Errorf("run directory: %w", err)
 		}
 	}
+	return ensureRunDir(dir)
+}
+
+// ensureRunDir makes the directory if it is missing: it is empty most of the time, and cleaners of temporary files
+// remove such directories.
+func ensureRunDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
@@ -176,6 +182,19 @@ func (s *Supervisor) Start(spec Spec, events chan<- Event) *Worker {
 		delete(s.mu.workers, w)
 	}()
 	return w
+}
+
+// Abandon kills all workers and returns. Nothing of the run directory is touched, which may be another kernel's by now.
+func (s *Supervisor) Abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mu.closed {
+		s.mu.closed = true
+		close(s.done)
+	}
+	for w := range s.mu.workers { // in any order
+		w.Kill()
+	}
 }
 
 // Close stops all workers: each is asked to leave, and killed if it has not after Config.StopTimeout, or

@@ -4,22 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 )
 
 func (a *app) checkCommand() *cobra.Command {
 	return a.withJSON(&cobra.Command{
 		Use:   "check",
-		Short: "Check every invariant of a stopped kernel's state",
-		Long: `Read the whole state of a kernel that does not run, recount every reference, and print what is wrong.
-It changes nothing. docs/invariants.md says what is checked.`,
+		Short: "Check every file and every invariant of a stopped kernel's state",
+		Long: `Read the whole state of a kernel that does not run, verify the checksums of its files, compare it with its witness,
+recount every reference, and print what is wrong. It changes nothing. docs/invariants.md says what is checked.`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error { return a.checkState() },
 	})
@@ -30,21 +33,12 @@ func (a *app) checkState() (err error) {
 	if err != nil {
 		return err
 	}
-	db := filepath.Join(dir, "db")
-	if ours, err := statedir.IsState(dir); err != nil || !ours {
-		return errors.Join(err, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir))
-	}
-	lock, err := statedir.LockState(dir)
+	lock, err := readState(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	store, err := badgerstore.Open(db, badgerstore.Options{Durability: badgerstore.Power})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	problems, err := kernel.Check(store)
+	problems, err := checkFiles(dir)
 	if err != nil {
 		return err
 	}
@@ -54,4 +48,43 @@ func (a *app) checkState() (err error) {
 	e := control.Errorf(control.CodeInternal, "the state violates %s", plural(len(problems), "invariant"))
 	e.Details = problems
 	return e
+}
+
+// checkFiles checks the files in a state directory, and what is in them.
+func checkFiles(dir string) (problems []string, err error) {
+	snapshot, err := badgerstore.Examine(filepath.Join(dir, "db"))
+	if err != nil {
+		return nil, damagedHint(err)
+	}
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	if err := host.CheckState(snapshot, storage.NewWitness(filepath.Join(dir, "witness"))); err != nil {
+		return nil, damagedHint(err)
+	}
+	if _, _, any, err := snapshot.Next("", ""); err != nil || !any {
+		return nil, err // a kernel that was killed before its first commit
+	}
+	return kernel.Check(snapshot)
+}
+
+// damagedHint says what helps against a damage of the state.
+func damagedHint(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrRolledBack):
+		return &hinted{err, "put back what is missing; or, to go on with what is left and forget the calls that were under way: run --accept-rollback"}
+	case errors.Is(err, storage.ErrCorrupt):
+		return &hinted{err, "nothing was changed: put back the file from a copy of the state, or the whole copy"}
+	}
+	return err
+}
+
+// readState locks a state for reading, which changes nothing.
+func readState(dir string) (*statedir.Lock, error) {
+	if ours, err := statedir.IsState(dir); err != nil || !ours {
+		return nil, errors.Join(err, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir))
+	}
+	lock, err := statedir.LockForReading(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir)
+	}
+	return lock, err
 }

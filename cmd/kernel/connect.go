@@ -31,8 +31,12 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	}
 	client, err := control.Dial(ctx, dir)
 	if control.CodeOf(err) == control.CodeNotRunning {
-		if pid, held := statedir.Holder(dir); held {
-			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops", pid)}
+		pid, held, lookErr := statedir.Holder(dir)
+		switch {
+		case lookErr != nil:
+			return lookErr // it may well run
+		case held:
+			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops, or its socket was removed", pid)}
 		}
 		return &hinted{err, "start one with: " + a.typed() + " start CONFIG"}
 	}
@@ -43,7 +47,10 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	if err = do(ctx, client); !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	pid, _ := statedir.Holder(dir)
+	pid, _, lookErr := statedir.Holder(dir)
+	if lookErr != nil {
+		return errors.Join(err, lookErr)
+	}
 	return &hinted{
 		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", pid),
 		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", pid),

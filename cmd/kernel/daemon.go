@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/statedir"
 )
 
 func (a *app) startCommand() *cobra.Command {
@@ -68,6 +67,9 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if err := f.checkRoom(dir); err != nil {
+		return errors.Join(err, lock.Close())
 	}
 	// What is printed outside of the log, a panic above all, goes to a file of its own, which is not rotated away.
 	logPath := filepath.Join(dir, logName)
@@ -171,64 +173,4 @@ func (a *app) startFailed(dir string, before startMarks) error {
 		fmt.Fprintf(a.stderr, "| %s\n", printable(strings.ReplaceAll(line, "\t", "    ")))
 	}
 	return &hinted{errors.New("the kernel did not start; above is what it said"), "its log is " + printable(logPath)}
-}
-
-func (a *app) stopCommand() *cobra.Command {
-	var timeout time.Duration
-	cmd := a.withJSON(&cobra.Command{
-		Use:   "stop",
-		Short: "Stop a kernel, and wait until it is gone",
-		Long: `Stop the kernel of this state, and wait until its process is gone. Its state stays, and goes on with the next run.
-It is no failure if none runs.`,
-		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
-			return a.stop(ctx, timeout)
-		},
-	})
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for it")
-	return cmd
-}
-
-func (a *app) stop(ctx context.Context, timeout time.Duration) error {
-	dir, err := a.stateDir()
-	if err != nil {
-		return err
-	}
-	pid, held := statedir.Holder(dir)
-	if !held {
-		return a.print(map[string]any{"stopped": false}, func(w io.Writer) { fmt.Fprintf(w, "no kernel runs at %s\n", printable(dir)) })
-	}
-	stuck := func() error {
-		return &hinted{
-			fmt.Errorf("the kernel (pid %s) still runs after %v", pid, timeout),
-			fmt.Sprintf("kill -KILL %s is safe: what was accepted is not lost", pid),
-		}
-	}
-	client, err := control.Dial(ctx, dir)
-	if err == nil {
-		defer client.Close()
-		err = client.Shutdown(ctx)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return stuck()
-	case control.CodeOf(err) == control.CodeNotRunning, control.CodeOf(err) == control.CodeStopping:
-		// It starts, or stops already: the lock tells when it is gone, or the time is up.
-	case err != nil:
-		return err
-	}
-	// The system drops the lock when the process is gone, and tells nobody.
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for held {
-		select {
-		case <-ctx.Done():
-			return stuck()
-		case <-tick.C:
-			_, held = statedir.Holder(dir)
-		}
-	}
-	return a.print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "kernel stopped (pid %s)\n", pid) })
 }

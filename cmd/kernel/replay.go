@@ -53,14 +53,14 @@ func (a *app) replay(ctx context.Context, vat string) error {
 
 // replayStopped runs a kernel that begins nothing over the state.
 func (a *app) replayStopped(ctx context.Context, dir, vat string) (lines []string, err error) {
-	lock, err := openState(dir)
+	lock, err := readState(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	k, err := a.newKernel(ocapkernel.Options{Dir: dir, Locked: true, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
+	k, err := a.newKernel(ocapkernel.Options{Dir: dir, Lock: lock, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
 	if err != nil {
-		return nil, err
+		return nil, damagedHint(err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var g errgroup.Group

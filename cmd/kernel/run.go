@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,6 @@ import (
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/statedir"
-	"ocapkernel.dev/storage"
 )
 
 // runFlags are the flags of run and start.
@@ -37,6 +37,8 @@ type runFlags struct {
 	upgradeSystem bool
 	// noWait does not wait for the system subclusters.
 	noWait bool
+	// diskReserve is in MiB.
+	diskReserve int
 	// background and readyFD are how start speaks to the kernel that it begins; hidden.
 	background bool
 	readyFD    int
@@ -46,6 +48,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.durability, "durability", "power", "`LOSS` that an accepted call survives: power, or only that of the process (faster)")
 	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
+	flags.IntVar(&f.diskReserve, "disk-reserve", statedir.DefaultReserve>>20, "free space, in `MiB`, below which nothing new is accepted")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
 	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+statedir.DeclarationName+" in the state directory, if it is there)")
 	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "apply the declaration to system subclusters that run another configuration; with other vats that deletes their state")
@@ -58,7 +61,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 
 // args are the flags as arguments of a run.
 func (f *runFlags) args() []string {
-	args := []string{"--durability", f.durability, "--log-level", f.logLevel}
+	args := []string{"--durability", f.durability, "--log-level", f.logLevel, "--disk-reserve", strconv.Itoa(f.diskReserve)}
 	if f.acceptRollback {
 		args = append(args, "--accept-rollback")
 	}
@@ -83,6 +86,9 @@ func (f *runFlags) check() error {
 	}
 	if hclog.LevelFromString(f.logLevel) == hclog.NoLevel {
 		return usagef("--log-level is trace, debug, info, warn or error, not %q", f.logLevel)
+	}
+	if least := statedir.LeastReserve >> 20; f.diskReserve < least {
+		return usagef("--disk-reserve is at least %d MiB: what may be written between two looks", least)
 	}
 	return f.findSystem()
 }
@@ -166,6 +172,9 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := f.checkRoom(dir); err != nil {
+		return err
+	}
 	if f.reset {
 		err = statedir.Reset(dir, isLog)
 	} else {
@@ -190,14 +199,11 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	defer release()
 
 	kernel, err := a.newKernel(ocapkernel.Options{
-		Dir: dir, Locked: true, Durability: f.durability, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
+		Dir: dir, Lock: lock, Durability: f.durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
 		System: system, UpgradeSystem: f.upgradeSystem, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
-	if errors.Is(err, storage.ErrRolledBack) {
-		err = &hinted{err, "to go on with what is left, and forget the calls that were under way: run --accept-rollback"}
-	}
 	if err != nil {
-		return err
+		return damagedHint(diskHint(err))
 	}
 	var told chan struct{} // closed when what runs has been printed
 	defer func() {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/statedir"
 )
 
@@ -62,6 +64,20 @@ func openState(dir string) (*statedir.Lock, error) {
 		return nil, &hinted{err, use.Mend}
 	}
 	return lock, err
+}
+
+// checkRoom says DISK_FULL before a kernel writes anything, its log above all.
+func (f *runFlags) checkRoom(dir string) error {
+	room := &statedir.Room{Dir: dir, At: dir, Reserve: uint64(f.diskReserve) << 20, Descriptors: descriptors.New()}
+	return diskHint(room.Check())
+}
+
+// diskHint says what helps a kernel that does not start for lack of room on the disk.
+func diskHint(err error) error {
+	if control.CodeOf(err) != control.CodeDiskFull {
+		return err
+	}
+	return &hinted{err, "free some space, or keep back less: --disk-reserve MIB"}
 }
 
 // isLog says whether a file of a state directory is a log, which outlives a reset.

@@ -47,6 +47,9 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 		{"subclusters", strconv.Itoa(s.Subclusters)},
 		{"vats", strconv.Itoa(s.Vats)},
 	}
+	for _, why := range s.Pauses {
+		rows = append(rows, []string{"pause", why})
+	}
 	if s.Dropped > 0 {
 		rows = append(rows, []string{"dropped messages", strconv.FormatUint(s.Dropped, 10)})
 	}

@@ -56,10 +56,11 @@ func Table() []Row {
 		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "kernel", "storage", "worker", "wire", "wire/wiretest", "capdata"}, NoLink: worker},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata"}, NoLink: worker},
-		{Package: "statedir", About: "The state directory: who may use it, one kernel at a time, how it is wiped", Imports: []string{"control"}, NoLink: worker},
+		{Package: "descriptors", About: "File descriptors that are kept back for what a process needs to go on", NoLink: worker},
+		{Package: "statedir", About: "The state directory: who may use it, one kernel at a time, room for it, how it is wiped", Imports: []string{"control", "descriptors"}, NoLink: worker},
 		{
 			Package: ".", About: "The kernel as a library: what is wired together, and the API for a program that embeds it",
-			Imports: []string{"capdata", "cluster", "control", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat"},
+			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat"},
 		},
 		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: worker},
 		{Package: "examples/embed", About: "A program that is kernel, worker program and service in one", Imports: []string{".", "service", "vat"}},

@@ -5,7 +5,9 @@
 // A Commit is one Badger transaction. It survives the death of the process in any case. Whether it
 // survives a power loss is the choice of [Durability].
 //
-// Badger can silently open at an older state if its files were damaged; see [storage.Witness].
+// Badger silently opens at an older state if its files were damaged, and deletes what does not belong to that one. So
+// [Open] examines the files first; it cannot tell a log that was cut from one that was never longer, which is what
+// [storage.Witness] is for.
 // It writes into sparse memory maps, so a full disk kills the process with SIGBUS: keep space free.
 //
 // # Concurrency
@@ -16,9 +18,9 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
@@ -67,8 +69,13 @@ func ParseDurability(name string) (Durability, error) {
 // Options are the choices of [Open]. The zero value is the safe one.
 type Options struct {
 	Durability Durability
+	// Name is what the log calls the directory; empty for its path.
+	Name string
 	// Logger gets what Badger has to say; nil for nothing.
 	Logger hclog.Logger
+	// Examined is called with the state as it lies in the files, before anything is changed. If it returns an error,
+	// so does Open, and nothing is changed. Nil accepts each state that is whole.
+	Examined func(storage.Reader) error
 }
 
 // memTableBytes decides what one transaction may hold: 15 %, about 10 MB and 100,000 rows. Two of
@@ -81,16 +88,28 @@ type Store struct {
 	limits storage.Limits
 }
 
-// Open opens the database in dir, or makes one there. It returns [ErrLocked] if somebody else has it open.
-// It takes some 10 ms, or 100 after a crash.
+// Open opens the database in dir, or makes one there. It returns [ErrLocked] if somebody else has it open, and
+// [storage.ErrCorrupt] if a file is not what was written; both are wrapped, and then no file has changed.
+//
+// It reads everything once, see [Examine]; besides, it takes some 10 ms, or 100 after a crash.
 func Open(dir string, o Options) (*Store, error) {
 	if locked(dir) {
 		return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
 	}
-	if err := removeUnborn(dir); err != nil {
+	snapshot, err := Examine(dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.Examined != nil {
+		err = o.Examined(snapshot)
+	}
+	if err := errors.Join(err, snapshot.Close()); err != nil {
+		return nil, err
+	}
+	if err := snapshot.prepare(); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
-	db, err := badger.Open(badgerOptions(dir, o))
+	db, err := open(badgerOptions(dir, o))
 	if err != nil {
 		if locked(dir) { // by now
 			return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
@@ -100,29 +119,51 @@ func Open(dir string, o Options) (*Store, error) {
 	return &Store{db: db, limits: limitsOf(db)}, nil
 }
 
-// removeUnborn removes logs without a byte, which a kill has left at the moment of their making. Nothing was ever
-// in them, and Badger does not open a database with one.
-func removeUnborn(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a new database
+// open opens the database, and makes an error of a panic, which is how Badger tells of some damages.
+func open(o badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged("%v", p)
+		}
+	}()
+	return badger.Open(o)
+}
+
+// prepare does what Badger would do to files that a death has left unfinished, and what it cannot bear: it cuts logs
+// behind their last whole transaction, and removes files in which nothing was ever written.
+func (s *Snapshot) prepare() error {
+	if s.fresh {
+		return nil // at most LOCK, or a MANIFEST that has no name yet
 	}
-	if err != nil {
-		return err
+	var values *logFile // the last one: Badger cuts no others
+	for _, f := range s.values {
+		if values == nil || f.id > values.id {
+			values = f
+		}
 	}
-	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); ext != ".mem" && ext != ".vlog" || !e.Type().IsRegular() {
+	for _, f := range append(slices.Clone(s.logs), values) {
+		if f == nil {
 			continue
 		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		if info.Size() == 0 {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+		if f == values {
+			if err := endOfValues(f); err != nil {
 				return err
 			}
 		}
+		var err error
+		if f.end < logHeaderBytes {
+			err = os.Remove(f.path)
+		} else if f.end < f.size {
+			err = os.Truncate(f.path, f.end)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// It only counts what could be reclaimed, and Badger does not look whether it is whole.
+	discard := filepath.Join(s.dir, discardName)
+	if info, err := os.Lstat(discard); err == nil && info.Size() != discardBytes {
+		return os.Remove(discard)
 	}
 	return nil
 }
@@ -143,8 +184,10 @@ func badgerOptions(dir string, o Options) badger.Options {
 		logger = hclog.NewNullLogger()
 	}
 	return badger.DefaultOptions(dir).
-		WithLogger(badgerLog{logger}).
+		WithLogger(badgerLog{logger, dir, o.Name}).
 		WithMetricsEnabled(false).
+		WithChecksumVerificationMode(options.OnBlockRead).
+		WithVerifyValueChecksum(true).
 		WithSyncWrites(o.Durability == Power).
 		// There is one writer.
 		WithDetectConflicts(false).
@@ -181,6 +224,7 @@ func (s *Store) Get(key string) (value []byte, found bool, err error) {
 	if !validKey(key) {
 		return nil, false, nil
 	}
+	defer noPanic(&err)
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	item, err := txn.Get([]byte(key))
@@ -198,12 +242,16 @@ func (s *Store) Get(key string) (value []byte, found bool, err error) {
 
 // Next implements [storage.Reader].
 func (s *Store) Next(prefix, after string) (key string, value []byte, found bool, err error) {
+	defer noPanic(&err)
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
 	defer it.Close()
 	// The smallest string above after is after with a zero byte.
 	it.Seek([]byte(max(prefix, after+"\x00")))
+	for it.Valid() && !validKey(string(it.Item().Key())) {
+		it.Next()
+	}
 	if !it.Valid() {
 		return "", nil, false, nil
 	}
@@ -221,6 +269,7 @@ func (s *Store) Commit(writes []storage.Write) error {
 	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
+	written := false
 	for _, w := range writes {
 		var err error
 		if w.Value == nil {
@@ -228,9 +277,16 @@ func (s *Store) Commit(writes []storage.Write) error {
 		} else {
 			// Badger keeps the value until it is written out; the contract gives it to us.
 			err = txn.Set([]byte(w.Key), w.Value)
+			written = true
 		}
 		if err != nil {
 			return fmt.Errorf("commit row %.80q: %w", w.Key, err)
+		}
+	}
+	if !written && len(writes) > 0 {
+		// A compaction may forget deletions, and their version with them: then [Examine] would miss it.
+		if err := txn.Set([]byte(versionKey), []byte{}); err != nil {
+			return fmt.Errorf("commit row %s: %w", versionKey, err)
 		}
 	}
 	if err := txn.Commit(); err != nil {
@@ -250,14 +306,35 @@ func (s *Store) Close() error {
 	return nil
 }
 
+const (
+	// lockName holds the process id of whoever has the database open.
+	lockName = "LOCK"
+	// discardName is a file of discardBytes that Badger maps.
+	discardName  = "DISCARD"
+	discardBytes = 1 << 20
+	// versionKey is the row of commits that would write none.
+	versionKey = "!version"
+)
+
 // validKey tells keys that can have a row from those that cannot: a question for them is answered "no row".
 func validKey(key string) bool { return key != "" && key[0] != '!' }
 
-// copyValue never returns nil for a row that exists, which would mean a deletion if it was written back.
+// copyValue never returns nil for a row that exists, which would mean a deletion if it was written back. Badger
+// returns no value, and no error, for one that is kept in a value log and cannot be read.
 func copyValue(item *badger.Item) ([]byte, error) {
 	value, err := item.ValueCopy(nil)
+	if err == nil && value == nil && item.EstimatedSize() > int64(len(item.Key())) {
+		return nil, damaged("its value in the value log cannot be read")
+	}
 	if value == nil && err == nil {
 		value = []byte{}
 	}
 	return value, err
+}
+
+// noPanic makes an error of a panic, which is how Badger tells of a block that is not one.
+func noPanic(err *error) {
+	if p := recover(); p != nil {
+		*err = damaged("%v", p)
+	}
 }

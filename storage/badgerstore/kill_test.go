@@ -170,7 +170,7 @@ func TestDamageIsARollbackThatTheWitnessSees(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "process")
 	acknowledged := commitAndKill(t, dir, 50)
 	witness := storage.NewWitness(filepath.Join(filepath.Dir(dir), "witness"))
-	if err := witness.Record(uint64(acknowledged)); err != nil {
+	if err := errors.Join(witness.Prepare(), witness.Record(uint64(acknowledged))); err != nil {
 		t.Fatal(err)
 	}
 	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))

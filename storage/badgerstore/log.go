@@ -9,7 +9,11 @@ import (
 
 // badgerLog gives Badger's lines to hclog. What Badger finds informative concerns its tables and its
 // compactions; for a kernel that is detail, so it goes one level down.
-type badgerLog struct{ log hclog.Logger }
+type badgerLog struct {
+	log hclog.Logger
+	// dir is the path of the database, and name what people call it, if not empty.
+	dir, name string
+}
 
 func (l badgerLog) Errorf(format string, args ...any)   { l.write(hclog.Error, format, args) }
 func (l badgerLog) Warningf(format string, args ...any) { l.write(hclog.Warn, format, args) }
@@ -21,5 +25,9 @@ func (l badgerLog) write(level hclog.Level, format string, args []any) {
 	if level < l.log.GetLevel() {
 		return
 	}
-	l.log.Log(level, "badger", "message", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	text := strings.TrimSpace(fmt.Sprintf(format, args...))
+	if l.name != "" {
+		text = strings.ReplaceAll(text, l.dir, l.name)
+	}
+	l.log.Log(level, "badger", "message", text)
 }

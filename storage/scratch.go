@@ -1,0 +1,70 @@
+package storage
+
+import "sync"
+
+// Scratch is a [Store] over a reader that it does not change: what is committed stays in memory, and is gone with it.
+// It is for trying what a state would do.
+type Scratch struct {
+	below  Reader
+	limits Limits
+	mu     struct {
+		sync.Mutex
+		rows *table[[]byte] // nil for a row that was deleted
+	}
+}
+
+// NewScratch returns a store that holds the rows of below. Its limits are about those of the durable store.
+func NewScratch(below Reader) *Scratch {
+	s := &Scratch{below: below, limits: (&Mem{}).Limits()}
+	s.mu.rows = newTable[[]byte]()
+	return s
+}
+
+// Get implements [Reader].
+func (s *Scratch) Get(key string) ([]byte, bool, error) {
+	s.mu.Lock()
+	value, known := s.mu.rows.get(key)
+	s.mu.Unlock()
+	if known {
+		return value, value != nil, nil
+	}
+	return s.below.Get(key)
+}
+
+// Next implements [Reader].
+func (s *Scratch) Next(prefix, after string) (string, []byte, bool, error) {
+	for {
+		key, value, found, err := s.below.Next(prefix, after)
+		if err != nil {
+			return "", nil, false, err
+		}
+		s.mu.Lock()
+		if k, v, ok := s.mu.rows.next(prefix, after); ok && (!found || k <= key) {
+			key, value, found = k, v, true
+		}
+		s.mu.Unlock()
+		if !found || value != nil {
+			return key, value, found, nil
+		}
+		after = key // deleted
+	}
+}
+
+// Commit implements [Store].
+func (s *Scratch) Commit(writes []Write) error {
+	if err := s.limits.Check(writes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range writes {
+		s.mu.rows.put(w.Key, w.Value)
+	}
+	return nil
+}
+
+// Limits implements [Store].
+func (s *Scratch) Limits() Limits { return s.limits }
+
+// Close implements [Store]. It leaves what is below open.
+func (s *Scratch) Close() error { return nil }

@@ -1,0 +1,60 @@
+package ocapkernel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/supervisor"
+)
+
+// openStore opens the database in dir, if it and the witness agree. A paused kernel gets one that keeps in memory what
+// it commits.
+func (k *Kernel) openStore(dir string, durability badgerstore.Durability, witness *storage.Witness) (storage.Store, error) {
+	examined := func(r storage.Reader) error {
+		err := host.CheckState(r, witness)
+		if k.opts.AcceptRollback && errors.Is(err, storage.ErrRolledBack) {
+			return nil // host.Open makes it so
+		}
+		return err
+	}
+	if !k.opts.Paused {
+		return badgerstore.Open(dir, badgerstore.Options{Durability: durability, Logger: k.opts.Logger, Name: filepath.Join(k.opts.Dir, "db"), Examined: examined})
+	}
+	snapshot, err := badgerstore.Examine(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := examined(snapshot); err != nil {
+		return nil, errors.Join(err, snapshot.Close())
+	}
+	return &scratch{storage.NewScratch(snapshot), snapshot}, nil
+}
+
+// scratch closes the snapshot that is below.
+type scratch struct {
+	*storage.Scratch
+	snapshot *badgerstore.Snapshot
+}
+
+// Close implements [storage.Store].
+func (s *scratch) Close() error { return s.snapshot.Close() }
+
+// startWorkers makes the supervisor. A paused kernel leaves the run directory of the state alone.
+func (k *Kernel) startWorkers() (*supervisor.Supervisor, error) {
+	run := shortDir(k.opts.Dir, "run")
+	if k.opts.Paused {
+		var err error
+		if run, err = os.MkdirTemp("", "ocapkernel-run-"); err != nil {
+			return nil, err
+		}
+	}
+	return supervisor.New(supervisor.Config{RunDir: run, Logger: k.opts.Logger, StockProgram: k.opts.Worker})
+}
+
+// AllowControl reports whether there are descriptors for another connection of the control socket.
+func (k *Kernel) AllowControl() bool { return k.budget.Allows(descriptors.Control, 1) }
