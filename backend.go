@@ -60,6 +60,12 @@ func (k *Kernel) Status(ctx context.Context) (control.Status, error) {
 	case s.DiskFull:
 		out.State = control.DiskFull
 	}
+	for id, why := range s.Held {
+		if out.Held == nil {
+			out.Held = map[string]string{}
+		}
+		out.Held[string(id)] = why
+	}
 	for _, sub := range s.Subclusters {
 		c := subcluster(sub)
 		if s.Suspended[sub.ID] && sub.State == kernel.SubRunning {
@@ -93,9 +99,9 @@ func (k *Kernel) PS(ctx context.Context) ([]control.Vat, error) {
 	for i, v := range list {
 		out[i] = control.Vat{
 			ID: string(v.ID), Name: v.Name, Subcluster: string(v.Sub), PID: v.Pid, State: vatState(v),
-			Restarts: int(v.Restarts), Queue: int(v.Queue), RSSBytes: v.RSSBytes, Transcript: int(v.Records),
+			Restarts: int(v.Restarts), Queue: int(v.Queue), RSSBytes: v.RSSBytes, Transcript: int(v.Records), Why: v.Why,
 		}
-		if suspended[v.Sub] && !v.Terminated && v.Stopped == "" {
+		if suspended[v.Sub] && !v.Terminated && !v.Held && v.Stopped == "" {
 			out[i].State = control.VatSuspended
 		}
 		switch out[i].State {
@@ -118,6 +124,8 @@ func vatState(v host.VatStatus) control.VatState {
 	switch {
 	case v.Terminated:
 		return control.VatTerminating
+	case v.Held:
+		return control.VatHeld
 	case v.Stopped != "":
 		return control.VatStopped
 	case v.Failed:

@@ -37,6 +37,9 @@ const (
 	VatStopped VatState = "stopped"
 	// VatSuspended: its system subcluster is not declared in this run. It does nothing, and keeps what it has.
 	VatSuspended VatState = "suspended"
+	// VatHeld: something of it cannot be read, or the kernel died again and again while it worked for it. It does
+	// nothing, and keeps what it has; the other vats go on. Restart tries again.
+	VatHeld VatState = "held"
 	// VatTerminating: it is being deleted.
 	VatTerminating VatState = "terminating"
 )
@@ -96,6 +99,8 @@ type Status struct {
 	Dropped uint64 `json:"dropped,omitempty"`
 	// Pauses says what the kernel lacks, and waits for, or cannot do that it should: each is a sentence for a person.
 	Pauses []string `json:"pauses,omitempty"`
+	// Held are the vats that are held back, and why.
+	Held map[string]string `json:"held,omitempty"`
 }
 
 // Subcluster describes a subcluster.
@@ -125,7 +130,7 @@ type Vat struct {
 	// PID is the process id of its worker, 0 if it has none.
 	PID   int      `json:"pid"`
 	State VatState `json:"state"`
-	// Why says why it is [VatFailed] or [VatStopped].
+	// Why says why it is [VatFailed], [VatStopped] or [VatHeld].
 	Why string `json:"why,omitempty"`
 	// Restarts counts the deaths of its workers, ever.
 	Restarts int `json:"restarts"`

@@ -48,7 +48,11 @@ func ask[T any](ctx context.Context, k *Kernel, f func(done func(T, error))) (T,
 // change runs an input of the machine and answers when its commit is durable.
 func change(ctx context.Context, k *Kernel, input func() (kernel.Commit, error)) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
-		c, err := input()
+		var c kernel.Commit
+		err := k.isolated(func() (err error) {
+			c, err = input()
+			return err
+		})
 		if err != nil {
 			k.refuse(err, func(err error) { done(struct{}{}, err) })
 			return
@@ -59,12 +63,13 @@ func change(ctx context.Context, k *Kernel, input func() (kernel.Commit, error))
 	return err
 }
 
-// refuse answers with an error; one that is neither a refusal nor a failed launch ends the kernel.
+// refuse answers with an error. One that is neither a refusal nor a failed launch (rows that cannot be read, an
+// invariant that is broken) has changed nothing either, and is the caller's to hear and the log's to keep.
 func (k *Kernel) refuse(err error, done func(error)) {
 	switch err.(type) {
 	case *kernel.Refusal, *LaunchError:
 	default:
-		k.fail(err)
+		k.log.Error("a request failed, and changed nothing", "err", err)
 	}
 	done(err)
 }

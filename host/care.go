@@ -23,7 +23,11 @@ func (k *Kernel) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) 
 // look asks the machine something.
 func look[T any](ctx context.Context, k *Kernel, f func() (T, error)) (T, error) {
 	return ask(ctx, k, func(done func(T, error)) {
-		v, err := f()
+		var v T
+		err := k.isolated(func() (err error) {
+			v, err = f()
+			return err
+		})
 		if err != nil {
 			k.refuse(err, func(err error) { done(v, err) })
 			return
@@ -86,7 +90,7 @@ func (k *Kernel) Collect(ctx context.Context) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		var step func()
 		step = func() {
-			if k.working && !k.stopping {
+			if k.canWork() && !k.stopping {
 				k.services.later(step)
 				return
 			}

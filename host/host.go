@@ -105,7 +105,9 @@ type Kernel struct {
 	vats       map[kernel.VatID]*vat
 	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
 	working    bool           // the machine has work of its own
+	work       ownWork        // what failed of that
 	stopping   bool
+	applying   bool   // a commit is being applied; it stays so if that breaks off
 	finishing  bool   // what is under way may end, and the calls that it made begin
 	lost       bool   // the state is not ours any more
 	lacks      string // what Room says; empty if nothing is short
@@ -165,7 +167,7 @@ func Open(cfg Config) (*Kernel, error) {
 		return nil, err
 	}
 	go k.group.run() // a state with many vats is recovered in more than one group
-	if err := k.recover(); err != nil {
+	if err := k.isolated(k.recover); err != nil {
 		k.group.stop()
 		return nil, err
 	}
@@ -229,16 +231,7 @@ func (k *Kernel) recover() error {
 		return err
 	}
 	for _, v := range vats {
-		if v.Live && !v.Terminated {
-			c, err := m.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, nowMillis())
-			if err != nil {
-				return err
-			}
-			k.apply(c)
-		}
-		if v.HasWork {
-			k.wake(v.ID)
-		}
+		k.forVat(k.vat(v.ID), "recover", func() error { return k.recoverVat(v) })
 	}
 	subs, err := m.Subclusters()
 	if err != nil {
@@ -246,14 +239,37 @@ func (k *Kernel) recover() error {
 	}
 	for _, s := range subs {
 		// A call of the facet that waits for it is begun again.
-		c, err := m.InterruptLaunch(s.ID, "the kernel ended during the launch")
+		if err := k.isolated(func() error {
+			c, err := m.InterruptLaunch(s.ID, "the kernel ended during the launch")
+			if err == nil {
+				k.apply(c)
+			}
+			return err
+		}); err != nil {
+			k.log.Error("subcluster suspended: its launch cannot be ended", "subcluster", s.ID, "err", err)
+			k.suspended[s.ID] = true
+		}
+	}
+	k.working = true
+	return k.findSystem()
+}
+
+// recoverVat brings a vat to life: the worker of the last kernel is gone.
+func (k *Kernel) recoverVat(v kernel.Vat) error {
+	if v.Corrupt != nil {
+		return v.Corrupt
+	}
+	if v.Live && !v.Terminated {
+		c, err := k.machine.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, nowMillis())
 		if err != nil {
 			return err
 		}
 		k.apply(c)
 	}
-	k.working = true
-	return k.findSystem()
+	if v.HasWork {
+		k.wake(v.ID)
+	}
+	return nil
 }
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
@@ -316,7 +332,7 @@ var always = func() chan struct{} { c := make(chan struct{}); close(c); return c
 
 // more is ready if the loop has something to do without waiting.
 func (k *Kernel) more() <-chan struct{} {
-	if k.working || (len(k.ready) > 0 && k.lacks == "" && !k.cfg.Paused) {
+	if k.canWork() || (len(k.ready) > 0 && k.lacks == "" && !k.cfg.Paused) {
 		return always
 	}
 	return nil
@@ -464,6 +480,8 @@ func (k *Kernel) apply(c kernel.Commit) {
 	if c.Number == 0 {
 		return
 	}
+	outer := k.applying
+	k.applying = true
 	k.group.admit(c.Writes)
 	k.layers.Apply(c.Writes)
 	k.group.newest = c.Number
@@ -497,6 +515,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 	// Any commit may leave work; asking costs one cached read.
 	k.working = true
 	k.group.bound()
+	k.applying = outer
 }
 
 func (k *Kernel) trace(e kernel.Event) {

@@ -20,7 +20,8 @@ func (k *Kernel) Restart(ctx context.Context, id kernel.VatID, forget bool) erro
 	return change(ctx, k, func() (kernel.Commit, error) {
 		c, err := k.machine.Restart(id, forget)
 		if v := k.vats[id]; v != nil && err == nil {
-			v.startFailures, v.deaths, v.notBefore = 0, 0, time.Time{}
+			v.startFailures, v.deaths, v.notBefore, v.startFailure = 0, 0, time.Time{}, ""
+			k.letGo(id)
 		}
 		return c, err
 	})
@@ -112,22 +113,21 @@ type Status struct {
 	// Dropped counts the messages that were dropped, in this run, because a queue was full and nobody
 	// waited for an answer.
 	Dropped uint64
+	// Held are the vats that are held back, and why.
+	Held map[kernel.VatID]string
 }
 
 // Status describes the kernel. What it tells may not be durable yet.
 func (k *Kernel) Status(ctx context.Context) (Status, error) {
 	return ask(ctx, k, func(done func(Status, error)) {
 		subs, err := k.machine.Subclusters()
-		if err != nil {
-			k.fail(err)
-		}
 		n := 0
 		for _, s := range subs {
 			n += len(s.Vats)
 		}
 		done(Status{
 			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Pauses: k.pauses(), Cranks: k.machine.Cranks(), Commit: k.group.durable,
-			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped,
+			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped, Held: k.heldBack(),
 		}, err)
 	})
 }
@@ -139,24 +139,29 @@ type VatStatus struct {
 	Pid int
 	// RSSBytes is the resident memory of the process.
 	RSSBytes int64
-	// Starting says that a process is being started, or waited for; Failed that the last start failed, and Why what
-	// went wrong.
-	Starting, Failed bool
-	Why              string
+	// Starting says that a process is being started, or waited for; Failed that the last start failed; Held that the
+	// vat is held back. Why says why it failed, was stopped, or is held back.
+	Starting, Failed, Held bool
+	Why                    string
 }
 
 // Vats describes all vats and their workers. What it tells may not be durable yet.
 func (k *Kernel) Vats(ctx context.Context) ([]VatStatus, error) {
 	list, err := ask(ctx, k, func(done func([]VatStatus, error)) {
 		vats, err := k.machine.Vats()
-		if err != nil {
-			k.fail(err)
-		}
 		out := make([]VatStatus, len(vats))
 		for i, v := range vats {
-			out[i] = VatStatus{Vat: v}
+			out[i] = VatStatus{Vat: v, Why: v.Stopped}
+			if v.Corrupt != nil {
+				out[i].Held, out[i].Why = true, oneLine(v.Corrupt)
+			}
 			if w := k.vats[v.ID]; w != nil {
-				out[i].Failed, out[i].Why = w.startFailures > 0, w.startFailure
+				if out[i].Failed = w.startFailures > 0; out[i].Failed {
+					out[i].Why = w.startFailure
+				}
+				if w.held != "" {
+					out[i].Held, out[i].Why = true, w.held
+				}
 				out[i].Starting = !w.up && (w.worker != nil || v.HasWork)
 				if w.worker != nil {
 					out[i].Pid = w.worker.Pid()

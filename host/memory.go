@@ -10,59 +10,63 @@ import (
 )
 
 // remember gives a fresh worker the memory that its vat had, delivery by delivery, before it gets new ones.
-func (k *Kernel) remember(v *vat) {
-	r, err := k.machine.Replay(v.id)
+func (k *Kernel) remember(v *vat) error {
+	var r *kernel.Replay
+	err := k.isolated(func() (err error) {
+		r, err = k.machine.Replay(v.id)
+		return err
+	})
 	if err != nil {
-		k.fail(err)
-		return
+		return k.giveUpMemory(v, err)
 	}
 	v.replay, v.replayed = r, time.Now()
 	if r == nil {
 		v.up = true
 		k.wake(v.id)
-		return
+		return nil
 	}
 	k.log.Debug("replay begins", "vat", v.id, "deliveries", r.Records())
-	k.replayNext(v)
+	return k.replaying(v, func() error { return k.replayNext(v) })
 }
 
-func (k *Kernel) replayNext(v *vat) {
+// replaying runs a step of a replay. Whatever is wrong with it, a record that cannot be read, a frame that no worker
+// can be sent, a mistake of ours, costs the vat its memory and nothing else.
+func (k *Kernel) replaying(v *vat, step func() error) error {
+	if err := k.isolated(step); err != nil {
+		return k.giveUpMemory(v, err)
+	}
+	return nil
+}
+
+func (k *Kernel) replayNext(v *vat) error {
 	for {
 		d, ready, err := v.replay.Next()
 		if err != nil {
-			k.fail(err)
-			return
+			return err
 		}
 		if !ready {
 			break
 		}
-		v.worker.Deliver(d)
+		if err := v.worker.Deliver(d); err != nil {
+			return err
+		}
 	}
 	if v.replay.Done() {
 		k.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
 		v.replay, v.up = nil, true
 		k.wake(v.id)
 	}
+	return nil
 }
 
 // replayed compares what came with what was recorded.
-func (k *Kernel) replayed(v *vat, e supervisor.Done) {
-	err := v.replay.Answer(e.Done, e.Frame)
-	if err == nil {
-		k.replayNext(v)
-		return
-	}
-	k.log.Error("replay diverged, the vat starts from its durable state", "vat", v.id, "err", err)
-	w := v.worker
-	k.leaving[w] = v.sub
-	v.worker, v.replay, v.up = nil, nil, false
-	w.Kill()
-	c, err := k.machine.Diverged(v.id, v.incarnation, err.Error())
-	if err != nil {
-		k.fail(err)
-		return
-	}
-	k.apply(c)
+func (k *Kernel) replayed(v *vat, e supervisor.Done) error {
+	return k.replaying(v, func() error {
+		if err := v.replay.Answer(e.Done, e.Frame); err != nil {
+			return err
+		}
+		return k.replayNext(v)
+	})
 }
 
 // The kernel holds messages back from a vat whose transcript has grown by holdRecords, for holdTime or until

@@ -7,6 +7,7 @@ import (
 
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/wire"
 )
 
 // rehearsal is a replay to a worker that does not become the vat's: for the author of a vat, who wants to
@@ -31,9 +32,10 @@ func (k *Kernel) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error
 func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
 	spec, found, err := k.spec(id)
 	if err != nil {
-		k.fail(err)
+		done(nil, err)
+		return
 	}
-	if !found || err != nil {
+	if !found {
 		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)})
 		return
 	}
@@ -42,11 +44,15 @@ func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
 		k.after(5*time.Millisecond, func() { k.beginRehearsal(id, done) })
 		return
 	}
-	start, past, err := k.machine.Rehearse(id)
+	var start wire.Start
+	var past *kernel.Replay
+	err = k.isolated(func() (err error) {
+		start, past, err = k.machine.Rehearse(id)
+		return err
+	})
 	switch {
 	case err != nil:
-		k.fail(err)
-		done(nil, err)
+		done(nil, fmt.Errorf("the memory of %s cannot be made again: %w", id, err))
 		return
 	case past == nil:
 		done([]string{"the vat is at rest: all of its state is in its store, and there is nothing to replay"}, nil)
@@ -59,47 +65,56 @@ func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
 	k.rehearsals[r.worker] = r
 }
 
-// rehearse handles what a rehearsing worker says.
+// rehearse handles what a rehearsing worker says. What is wrong with the vat's past ends the rehearsal.
 func (k *Kernel) rehearse(r *rehearsal, e supervisor.Event) {
-	if _, exited := e.(supervisor.Exited); r.done == nil && !exited {
+	_, exited := e.(supervisor.Exited)
+	if r.done == nil && !exited {
 		return // it is over
 	}
+	if err := k.isolated(func() error { return k.rehearseStep(r, e) }); err != nil {
+		k.endRehearsal(r, "the memory cannot be made again: "+oneLine(err))
+	}
+	if exited {
+		delete(k.rehearsals, r.worker)
+	}
+}
+
+func (k *Kernel) rehearseStep(r *rehearsal, e supervisor.Event) error {
 	switch e := e.(type) {
 	case supervisor.Ready:
-		k.rehearseNext(r)
+		return k.rehearseNext(r)
 	case supervisor.Read:
 		row, err := readPast(r.past, e.Frame)
 		if err != nil {
-			k.fail(err)
-			return
+			return err
 		}
-		r.worker.Reply(row)
+		return r.worker.Reply(row)
 	case supervisor.Done:
 		for _, s := range e.Done.Syscalls {
 			r.lines = append(r.lines, "  "+kernel.DescribeSyscall(s))
 		}
 		if err := r.past.Answer(e.Done, e.Frame); err != nil {
 			k.endRehearsal(r, "it diverges: "+err.Error())
-			return
+			return nil
 		}
-		k.rehearseNext(r)
+		return k.rehearseNext(r)
 	case supervisor.Exited:
 		k.endRehearsal(r, fmt.Sprintf("the worker ended: %s: %s", e.Cause, e.Detail))
-		delete(k.rehearsals, r.worker)
 	}
+	return nil
 }
 
-func (k *Kernel) rehearseNext(r *rehearsal) {
+func (k *Kernel) rehearseNext(r *rehearsal) error {
 	d, more, err := r.past.Next()
 	switch {
 	case err != nil:
-		k.fail(err)
+		return err
 	case !more:
 		k.endRehearsal(r, fmt.Sprintf("all %d deliveries came out as recorded", r.past.Records()))
-	default:
-		r.lines = append(r.lines, fmt.Sprintf("delivery %d: %s", d.Number, kernel.DescribeDelivery(d.Delivery)))
-		r.worker.Deliver(d)
+		return nil
 	}
+	r.lines = append(r.lines, fmt.Sprintf("delivery %d: %s", d.Number, kernel.DescribeDelivery(d.Delivery)))
+	return r.worker.Deliver(d)
 }
 
 // endRehearsals ends those of a vat whose past is about to change.

@@ -25,6 +25,8 @@ type vat struct {
 	replayed    time.Time      // when that began
 	queued      bool           // listed in Kernel.ready
 	used        time.Time      // when it last had something to do
+	// held tells why the vat is held back; empty if it is not. See forVat.
+	held string
 	// paused says that its past is being rehearsed, which its next crank would change.
 	paused bool
 	// holding says that new messages are held back, so that the vat may come to rest; holdEvery is after how
@@ -68,31 +70,21 @@ func (k *Kernel) wake(id kernel.VatID) {
 // pump begins what can be begun: for each listed vat at most one step, so that no vat starves another,
 // and one slice of the machine's own work.
 func (k *Kernel) pump() {
-	if k.working {
-		c, more, err := k.machine.Work(nowMillis())
-		if err != nil {
-			k.fail(err)
-			return
-		}
-		k.apply(c)
-		k.working = more
+	if k.canWork() {
+		k.doWork()
 	}
 	if k.lacks != "" || k.cfg.Paused {
 		return
 	}
 	list := k.ready
 	k.ready = nil
-	for i, id := range list {
+	for _, id := range list {
 		v := k.vats[id]
 		if v == nil {
 			continue // removed meanwhile
 		}
 		v.queued = false
-		if err := k.step(v); err != nil {
-			k.fail(fmt.Errorf("vat %s: %w", id, err))
-			k.ready = append(list[i+1:], k.ready...)
-			return
-		}
+		k.forVat(v, "begin a crank", func() error { return k.step(v) })
 	}
 }
 
@@ -100,6 +92,9 @@ func (k *Kernel) pump() {
 func (k *Kernel) step(v *vat) error {
 	if v.crank != nil || v.paused {
 		return nil // its end wakes the vat
+	}
+	if v.held != "" {
+		return nil // a person says when it goes on
 	}
 	if len(k.suspended) > 0 && k.suspended[k.subOf(v)] {
 		return nil // so does the end of that
@@ -118,7 +113,9 @@ func (k *Kernel) step(v *vat) error {
 	case s.Crank != nil && v.up:
 		v.crank = s.Crank
 		v.used = time.Now()
-		v.worker.Deliver(s.Crank.Deliver)
+		if err := v.worker.Deliver(s.Crank.Deliver); err != nil {
+			return k.unsendable(v, err)
+		}
 	}
 	return nil
 }
@@ -127,10 +124,7 @@ func (k *Kernel) step(v *vat) error {
 func (k *Kernel) subOf(v *vat) kernel.SubID {
 	if v.sub == "" {
 		row, found, err := k.machine.Vat(v.id)
-		if err != nil {
-			k.fail(err)
-		}
-		if found {
+		if err == nil && found { // a row that cannot be read is found by what needs it
 			v.sub = row.Sub
 		}
 	}
@@ -207,14 +201,14 @@ func (k *Kernel) makeRoom() {
 	for _, v := range idle[:min(len(idle), 8)] { // beyond, it is cheaper to have one worker more
 		row, _, err := k.machine.Vat(v.id)
 		if err != nil {
-			k.fail(err)
+			k.hold(v, err)
 			return
 		}
 		if row.Records == 0 && !row.Lost { // quiescent: nothing is to be made again
 			k.log.Debug("idle worker stopped", "vat", v.id)
 			w := v.worker
 			k.leaving[w] = v.sub
-			k.over(v, kernel.CauseStopped, "paged out")
+			k.forVat(v, "page its worker out", func() error { return k.over(v, kernel.CauseStopped, "paged out") })
 			w.Stop()
 			return
 		}
@@ -233,76 +227,82 @@ func (k *Kernel) event(e supervisor.Event) {
 	switch e := e.(type) {
 	case supervisor.Ready:
 		if current {
-			v.startFailures = 0
-			k.remember(v)
+			v.startFailures, v.startFailure = 0, ""
+			k.forVat(v, "make its memory again", func() error { return k.remember(v) })
 		}
 	case supervisor.Read:
 		if current {
-			k.read(v, e.Frame)
+			k.forVat(v, "read its store", func() error { return k.read(v, e.Frame) })
 		}
 	case supervisor.Done:
 		if current && v.replay != nil {
-			k.replayed(v, e)
+			k.forVat(v, "make its memory again", func() error { return k.replayed(v, e) })
 		} else if current {
-			k.finish(v, e)
+			k.forVat(v, "finish a crank", func() error { return k.finish(v, e) })
 		}
 	case supervisor.Exited:
-		k.exited(v, e)
+		k.forVat(v, "end its worker", func() error { return k.exited(v, e) })
 	}
 }
 
 // read answers a worker that reads its own store during a crank.
-func (k *Kernel) read(v *vat, f wire.UpFrame) {
-	read := func() (wire.Row, error) {
-		switch f := f.(type) {
-		case wire.Get:
-			return k.machine.StoreGet(v.id, f.Key)
-		case wire.Next:
-			return k.machine.StoreNext(v.id, f.Prefix, f.After)
-		default:
-			panic(fmt.Sprintf("host: a read by %T", f))
-		}
-	}
+func (k *Kernel) read(v *vat, f wire.UpFrame) error {
 	if v.replay != nil {
-		read = func() (wire.Row, error) { return readPast(v.replay, f) }
+		return k.replaying(v, func() error {
+			row, err := readPast(v.replay, f)
+			if err != nil {
+				return err
+			}
+			return v.worker.Reply(row)
+		})
 	}
-	row, err := read()
+	var row wire.Row
+	var err error
+	switch f := f.(type) {
+	case wire.Get:
+		row, err = k.machine.StoreGet(v.id, f.Key)
+	case wire.Next:
+		row, err = k.machine.StoreNext(v.id, f.Prefix, f.After)
+	default:
+		panic(fmt.Sprintf("host: a read by %T", f))
+	}
 	if err != nil {
-		k.fail(err)
-		return
+		return err
 	}
-	v.worker.Reply(row)
+	if err := v.worker.Reply(row); err != nil {
+		return k.unsendable(v, err)
+	}
+	return nil
 }
 
 // finish commits a crank, or finds that the vat is at fault.
-func (k *Kernel) finish(v *vat, e supervisor.Done) {
+func (k *Kernel) finish(v *vat, e supervisor.Done) error {
 	c, err := k.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		k.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
 		w := v.worker
 		k.leaving[w] = v.sub
-		k.over(v, fault.Cause, fault.Reason)
 		w.Kill() // its memory holds what did not happen
-		return
+		return k.over(v, fault.Cause, fault.Reason)
 	}
 	if err != nil {
-		k.fail(err)
-		return
+		return err
 	}
 	v.crank, v.deaths = nil, 0
 	k.apply(c)
+	return nil
 }
 
 // exited handles the end of a worker.
-func (k *Kernel) exited(v *vat, e supervisor.Exited) {
+func (k *Kernel) exited(v *vat, e supervisor.Exited) error {
 	k.workers--
 	if v.worker != e.Worker {
 		if sub, ok := k.leaving[e.Worker]; ok {
 			delete(k.leaving, e.Worker)
 			k.tellGone(sub)
 		}
-		return
+		return nil
 	}
 	cause := map[supervisor.Cause]kernel.Cause{
 		supervisor.CauseStart: kernel.CauseStart, supervisor.CauseCrash: kernel.CauseCrash,
@@ -311,11 +311,11 @@ func (k *Kernel) exited(v *vat, e supervisor.Exited) {
 		supervisor.CauseStopped: kernel.CauseStopped,
 	}[e.Cause]
 	k.log.Info("worker ended", "vat", v.id, "pid", e.Pid, "cause", e.Cause.String(), "detail", e.Detail)
-	k.over(v, cause, e.Detail)
+	return k.over(v, cause, e.Detail)
 }
 
 // over tells the machine that the vat's incarnation is over, and decides when the next may start.
-func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
+func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) error {
 	k.endRehearsals(v, "the vat's worker ended meanwhile")
 	death := kernel.Death{
 		Vat: v.id, Incarnation: v.incarnation, Cause: cause, Detail: detail, Crank: v.crank, Replaying: v.replay != nil,
@@ -340,13 +340,13 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) {
 	}
 	c, err := k.machine.Died(death, nowMillis())
 	if err != nil {
-		k.fail(err)
-		return
+		return err
 	}
 	k.apply(c)
 	if slices.ContainsFunc(c.Trace, func(e kernel.Event) bool { _, ok := e.(kernel.Poisoned); return ok }) {
 		v.deaths, v.notBefore = 0, time.Time{} // giving a delivery up is progress: the next one does not wait for it
 	}
+	return nil
 }
 
 // detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is

@@ -106,8 +106,9 @@ func (d Death) public() string {
 	return d.why()
 }
 
-// Diverged reports that the replay of a live incarnation came out other than recorded: its memory cannot
-// be made again, and the vat starts from its durable state. The caller stops the worker.
+// Diverged reports that the memory of a live incarnation cannot be made again, because its replay came out other than
+// recorded or could not be done at all: the vat starts from its durable state. The caller stops the worker, and says
+// why, in words for whoever reads the log.
 func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -116,7 +117,7 @@ func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error
 		return Commit{}, nil
 	}
 	u.restarts++
-	t.loseMemory(v, u, "its replay diverged: "+why)
+	t.loseMemory(v, u, why)
 	return t.done(), nil
 }
 

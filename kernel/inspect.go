@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -32,6 +33,8 @@ type Vat struct {
 	SpanAt int64
 	// HasWork says that Begin may find something.
 	HasWork bool
+	// Corrupt tells what is wrong with the rows that describe the vat; only ID is known then. Only Vats says so.
+	Corrupt error
 }
 
 // Vat tells about one vat; found is false if there is none of that id.
@@ -44,17 +47,25 @@ func (m *Machine) Vat(v VatID) (out Vat, found bool, err error) {
 	return t.exportVat(v), true, nil
 }
 
-// Vats lists all vats, in the order of their keys.
+// Vats lists all vats, in the order of their keys, those too of which the rows cannot be read.
 func (m *Machine) Vats() (out []Vat, err error) {
-	defer caught(&err)
-	t := m.begin(0)
 	for after := ""; ; {
-		key, _ := t.next("v.", after)
-		if key == "" {
-			return out, nil
+		key, _, found, err := m.reader.Next("v.", after)
+		if !found || err != nil {
+			return out, err
 		}
 		after = key
-		out = append(out, t.exportVat(VatID(key[len("v."):])))
+		id := VatID(key[len("v."):])
+		v, found, err := m.Vat(id)
+		switch {
+		case errors.Is(err, storage.ErrCorrupt):
+			v = Vat{ID: id, Corrupt: err}
+		case err != nil:
+			return nil, err
+		case !found:
+			v = Vat{ID: id, Corrupt: fmt.Errorf("row %s: %w: %w", keyRun(id), errMissing, storage.ErrCorrupt)}
+		}
+		out = append(out, v)
 	}
 }
 

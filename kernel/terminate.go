@@ -131,6 +131,26 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	return c, head != tail, nil
 }
 
+// Postpone puts the item that Work takes next at the end of the line, as it is: for one that cannot be done, because
+// rows that it touches cannot be read. The others do not wait for it.
+func (m *Machine) Postpone() (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	head, tail := t.workRange()
+	if head == tail {
+		return Commit{}, nil
+	}
+	b, ok := t.get(keyWorkItem(head))
+	if !ok {
+		t.setWorkRange(head+1, tail) // there is nothing left of it that could be done
+		return t.done(), nil
+	}
+	t.delete(keyWorkItem(head))
+	t.create(keyWorkItem(tail), b)
+	t.setWorkRange(head+1, tail+1)
+	return t.done(), nil
+}
+
 // rejectParked sends the messages parked on a settled promise on their way, a slice at a time.
 func (t *tx) rejectParked(k KRef) (done bool) {
 	p := t.promise(k)

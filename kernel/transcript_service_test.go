@@ -90,7 +90,7 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 	case "diverged":
 		vat, _, _ := w.m.Vat(kernel.VatID(args[0]))
 		delete(w.flights, vat.ID)
-		w.do(w.m.Diverged(vat.ID, vat.Incarnation, "it says something else"))
+		w.do(w.m.Diverged(vat.ID, vat.Incarnation, "its replay diverged: it says something else"))
 	case "forget":
 		w.do(w.m.Restart(kernel.VatID(args[0]), true))
 	default:

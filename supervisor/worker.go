@@ -106,12 +106,18 @@ func (w *Worker) Pid() int { return int(w.pid.Load()) }
 // More than one at a time is for a replay, where the next delivery does not depend on the answer to this
 // one: it spares both sides the waiting for each other. How many is for the caller to bound.
 //
-// Preconditions: the worker is ready; d can be encoded. Else Deliver panics.
-func (w *Worker) Deliver(d wire.Deliver) {
+// An error says that no frame can hold d. Nothing was sent then, and the caller ends the worker.
+//
+// Preconditions: the worker is ready. Else Deliver panics.
+func (w *Worker) Deliver(d wire.Deliver) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dying() {
-		return
+		return nil
+	}
+	out, err := w.encode(d)
+	if err != nil {
+		return err
 	}
 	switch w.mu.phase {
 	case idle:
@@ -121,7 +127,8 @@ func (w *Worker) Deliver(d wire.Deliver) {
 	default:
 		panic("supervisor: delivery to a worker that is not ready")
 	}
-	w.send(d)
+	w.write(out)
+	return nil
 }
 
 // begin notes that the worker has a delivery to do now. The caller holds mu.
@@ -131,20 +138,26 @@ func (w *Worker) begin(number uint64) {
 	w.clock.Reset(w.spec.DeliveryTime)
 }
 
-// Reply answers the last Read.
+// Reply answers the last Read. An error says that no frame can hold r. Nothing was sent then, and the caller ends the
+// worker.
 //
-// Preconditions: there is one that was not answered; r can be encoded. Else Reply panics.
-func (w *Worker) Reply(r wire.Row) {
+// Preconditions: there is one that was not answered. Else Reply panics.
+func (w *Worker) Reply(r wire.Row) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dying() {
-		return
+		return nil
 	}
 	if w.mu.phase != reading {
 		panic("supervisor: reply to a worker that did not ask")
 	}
+	out, err := w.encode(r)
+	if err != nil {
+		return err
+	}
 	w.mu.phase = delivering
-	w.send(r)
+	w.write(out)
+	return nil
 }
 
 // Stop asks the worker to leave, and kills it if it has not after Config.StopTimeout. What it says
@@ -158,7 +171,9 @@ func (w *Worker) Stop() {
 	soft := w.mu.phase != starting
 	w.decide(CauseStopped, "stopped")
 	if soft {
-		w.send(wire.Bye{})
+		if out, err := w.encode(wire.Bye{}); err == nil {
+			w.write(out)
+		}
 		w.clock.Reset(w.sup.cfg.StopTimeout)
 		return
 	}
@@ -195,17 +210,24 @@ func (w *Worker) end() {
 // dying says whether nothing more is to be sent. The caller holds mu.
 func (w *Worker) dying() bool { return w.mu.verdict.cause != 0 || w.mu.phase == ended }
 
-// send encodes and writes a frame. It does not block: what the socket does not take is left to a
-// goroutine. An error of the socket is not reported here, since the reading sees it as well. The caller
-// holds mu.
-func (w *Worker) send(f wire.DownFrame) {
+// encode makes the frame of f, which is valid until the next one. The caller holds mu.
+func (w *Worker) encode(f wire.DownFrame) ([]byte, error) {
 	out, err := wire.AppendDown(w.mu.out[:0], f)
+	if n := len(out) - wire.HeaderBytes; err == nil && n > wire.MaxDownFrameBytes {
+		err = fmt.Errorf("frame of %d bytes, %w of %d", n, wire.ErrLimit, wire.MaxDownFrameBytes)
+	}
 	if err != nil {
-		panic(fmt.Sprintf("supervisor: encode %T for %s: %v", f, w.spec.Start.Vat, err))
+		return nil, fmt.Errorf("encode %T for %s: %w", f, w.spec.Start.Vat, err)
 	}
 	if cap(out) <= 64<<10 {
 		w.mu.out = out[:0]
 	}
+	return out, nil
+}
+
+// write writes a frame. It does not block: what the socket does not take is left to a goroutine. An error of the
+// socket is not reported here, since the reading sees it as well. The caller holds mu.
+func (w *Worker) write(out []byte) {
 	if w.mu.writing {
 		w.mu.pending = append(w.mu.pending, out...)
 		return
@@ -301,15 +323,19 @@ func (w *Worker) start() (*bufio.Reader, verdict) {
 	w.mu.conn, w.mu.raw = conn, raw
 	switch {
 	case err != nil:
+		err = fmt.Errorf("data socket: %w", err)
 	case w.mu.verdict.cause != 0: // decided when there was no conn to end
 		w.end()
 	default:
-		w.send(w.spec.Start)
+		var out []byte
+		if out, err = w.encode(w.spec.Start); err == nil {
+			w.write(out)
+		}
 	}
 	w.mu.Unlock()
 	w.helpers.Go(w.endWithProcess)
 	if err != nil {
-		return fail(false, "data socket: %w", err)
+		return fail(false, "%w", err)
 	}
 
 	in := bufio.NewReaderSize(conn, 4<<10)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,6 +56,7 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 		rows = append(rows, []string{"dropped messages", strconv.FormatUint(s.Dropped, 10)})
 	}
 	table(w, rows)
+	a.describeHeld(w, s.Held)
 	if len(s.Clusters) == 0 {
 		return
 	}
@@ -71,4 +74,12 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 	}
 	fmt.Fprintln(w)
 	table(w, rows)
+}
+
+// describeHeld tells a person which vats are held back, and what can be done about each.
+func (a *app) describeHeld(w io.Writer, held map[string]string) {
+	for _, v := range slices.Sorted(maps.Keys(held)) {
+		fmt.Fprintf(w, "%s is held back: %s\n", v, printable(held[v]))
+		fmt.Fprintf(w, "  try again: %[1]s restart %[2]s; start it from its store alone: %[1]s restart --forget %[2]s; remove it: %[1]s terminate %[2]s\n", a.typed(), v)
+	}
 }

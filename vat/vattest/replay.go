@@ -87,7 +87,7 @@ func (k *Kernel) diverged(v kernel.VatID, err error) {
 	}
 	k.records = slices.DeleteFunc(k.records, func(r *record) bool { return r.vat == v })
 	k.stop(v)
-	k.do(k.machine.Diverged(v, vat.Incarnation, err.Error()))
+	k.do(k.machine.Diverged(v, vat.Incarnation, "its replay diverged: "+err.Error()))
 }
 
 // crank has a worker do a crank.

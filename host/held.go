@@ -1,0 +1,120 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"ocapkernel.dev/kernel"
+)
+
+// The damage of one vat costs that vat, and never the kernel. A step of the loop that works for a vat runs in forVat:
+// a row of the vat's that cannot be read, a panic, an invariant that is broken hold the vat back, and all others go
+// on. The machine computes a whole commit before any of it happens, so that a step which breaks off has changed
+// nothing; only where a commit was being applied the kernel ends, since nobody knows how much of it has happened.
+//
+// A vat that is held back keeps all that it has. It gets no deliveries, and no worker, until a person says so
+// ([Kernel.Restart]) or the next kernel tries again.
+
+// forVat runs a step of the loop that works for a vat. doing says in a few words what the step does.
+func (k *Kernel) forVat(v *vat, doing string, step func() error) {
+	if err := k.isolated(step); err != nil {
+		k.hold(v, fmt.Errorf("%s: %w", doing, err))
+	}
+}
+
+// isolated runs a step and turns its panic into an error, unless the panic came while a commit was being applied.
+func (k *Kernel) isolated(step func() error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if k.applying {
+			panic(p) // guard ends the kernel
+		}
+		k.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
+		err = fmt.Errorf("invariant broken: %v", p)
+	}()
+	return step()
+}
+
+// hold gives a vat no more work in this run, and its worker up. What the worker was doing is forgotten: it changed
+// nothing.
+func (k *Kernel) hold(v *vat, why error) {
+	first := v.held == ""
+	v.held = oneLine(why)
+	k.endRehearsals(v, "the vat is held back")
+	if w := v.worker; w != nil {
+		k.leaving[w] = v.sub
+		v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
+		w.Kill()
+	}
+	if first {
+		k.log.Error("vat held back: the other vats go on; kernel restart tries again, kernel restart --forget starts it from its store, kernel terminate removes it",
+			"vat", v.id, "why", v.held)
+	}
+}
+
+// oneLine is an error for people, in one line of a bounded length.
+func oneLine(err error) string {
+	const most = 1000
+	s := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// giveUpMemory ends the incarnation of a vat whose memory cannot be made again. The vat starts from its durable
+// state, and whoever waits for its memory is told VAT_RESTARTED.
+func (k *Kernel) giveUpMemory(v *vat, why error) error {
+	var diverged *kernel.Divergence
+	reason := "its memory cannot be made again: " + oneLine(why)
+	if errors.As(why, &diverged) {
+		reason = "its replay diverged: " + why.Error()
+	}
+	k.log.Error("the vat starts from its durable state", "vat", v.id, "why", reason)
+	if w := v.worker; w != nil {
+		k.leaving[w] = v.sub
+		w.Kill()
+	}
+	v.worker, v.replay, v.up = nil, nil, false
+	c, err := k.machine.Diverged(v.id, v.incarnation, reason)
+	if err != nil {
+		return err
+	}
+	k.apply(c)
+	return nil
+}
+
+// unsendable charges a vat's delivery with a frame that cannot be encoded: what was to be sent, or the row that the
+// worker asked for. The worker ends, and the delivery is tried again, and poisoned in the end.
+func (k *Kernel) unsendable(v *vat, why error) error {
+	k.log.Error("a frame to a worker cannot be encoded", "vat", v.id, "err", why)
+	w := v.worker
+	k.leaving[w] = v.sub
+	w.Kill()
+	return k.over(v, kernel.CauseFault, why.Error())
+}
+
+// heldBack lists the vats that are held back, and why.
+func (k *Kernel) heldBack() map[kernel.VatID]string {
+	out := map[kernel.VatID]string{}
+	for id, v := range k.vats {
+		if v.held != "" {
+			out[id] = v.held
+		}
+	}
+	return out
+}
+
+// letGo lets a vat go on that was held back.
+func (k *Kernel) letGo(id kernel.VatID) {
+	if v := k.vats[id]; v != nil && v.held != "" {
+		k.log.Info("vat is held back no longer", "vat", id)
+		v.held = ""
+		k.wake(id)
+	}
+}

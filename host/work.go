@@ -1,0 +1,54 @@
+package host
+
+import (
+	"time"
+
+	"ocapkernel.dev/kernel"
+)
+
+// ownWork is what the loop knows of the machine's own work that cannot be done: items that touch rows which cannot
+// be read. Each is put at the end of the line, so that the others are done, and tried again after a while.
+type ownWork struct {
+	failures int // in a row
+	why      string
+	// notBefore is when work is taken up again; zero: at once.
+	notBefore time.Time
+}
+
+// canWork says whether the machine has work that may be done now.
+func (k *Kernel) canWork() bool { return k.working && !time.Now().Before(k.work.notBefore) }
+
+// doWork does one slice of the machine's own work.
+func (k *Kernel) doWork() {
+	var c kernel.Commit
+	var more bool
+	err := k.isolated(func() (err error) {
+		c, more, err = k.machine.Work(nowMillis())
+		return err
+	})
+	if err == nil {
+		k.apply(c)
+		k.working = more
+		if c.Number != 0 {
+			k.work.failures = 0
+		}
+		return
+	}
+	if why := oneLine(err); why != k.work.why {
+		k.work.why = why
+		k.log.Error("what is left of something that ended cannot be removed: it is tried again later", "err", why)
+	}
+	k.work.failures++
+	pause := wait(k.work.failures)
+	k.work.notBefore = time.Now().Add(pause)
+	k.after(pause, func() {}) // the loop looks again
+	if err := k.isolated(func() error {
+		c, err := k.machine.Postpone()
+		if err == nil {
+			k.apply(c)
+		}
+		return err
+	}); err != nil {
+		k.log.Error("work cannot be put off", "err", err)
+	}
+}
