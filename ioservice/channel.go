@@ -21,6 +21,9 @@ type Options struct {
 	// reader, and to another writer, a call under way is left behind.
 	Stdin  io.Reader
 	Stdout io.Writer
+	// Allow reports whether the process can spare the descriptor of one more connection. While it cannot, connections
+	// wait in the operating system. Nil allows any number. It is called from any goroutine.
+	Allow func() bool
 	// Log gets what a person should know; nil logs nothing.
 	Log hclog.Logger
 }
@@ -29,6 +32,7 @@ type Options struct {
 type Channel struct {
 	Stream
 	commit func(state []byte, then func())
+	allow  func() bool
 	// socket and listener are set if others connect.
 	socket   *socketFile
 	listener net.Listener
@@ -52,7 +56,10 @@ func Open(cfg Config, o Options) (*Channel, error) {
 	if o.Commit == nil {
 		o.Commit = func(_ []byte, then func()) { then() }
 	}
-	c := &Channel{commit: o.Commit, streams: make(map[*Stream]struct{})}
+	if o.Allow == nil {
+		o.Allow = func() bool { return true }
+	}
+	c := &Channel{commit: o.Commit, allow: o.Allow, streams: make(map[*Stream]struct{})}
 	switch cfg.Type {
 	case File, Console:
 		err = c.openLazy(cfg, o)
@@ -67,22 +74,32 @@ func Open(cfg Config, o Options) (*Channel, error) {
 
 // openLazy makes a file or a console.
 func (c *Channel) openLazy(cfg Config, o Options) error {
-	var at place
 	var l link
-	var err error
 	if cfg.Type == File {
-		if at, err = cfg.parsePlace(o.State); err == nil {
-			l, err = openFile(cfg, at.offset)
+		at, err := cfg.parsePlace(o.State)
+		if err != nil {
+			return err
+		}
+		f, other, err := openFile(cfg, at)
+		if err != nil {
+			return err
+		}
+		l = f
+		c.prepare(cfg, o.Log)
+		c.file = f
+		c.mu.base, c.mu.input.skipping = f.offset, at.skipping && other == nil
+		if other != nil {
+			c.tellOther(other)
 		}
 	} else {
-		l, err = openConsole(cfg, o)
+		console, err := openConsole(cfg, o)
+		if err != nil {
+			return err
+		}
+		l = console
+		c.prepare(cfg, o.Log)
 	}
-	if err != nil {
-		return err
-	}
-	c.prepare(cfg, o.Log)
 	c.lazy = true
-	c.mu.base, c.mu.input.skipping = at.offset, at.skipping
 	p := &peer{link: l}
 	c.mu.peer = p
 	c.work.Go(func() { c.run(p) })
@@ -109,13 +126,13 @@ func (c *Channel) openConnected(cfg Config, o Options) error {
 	ctx := c.prepare(cfg, o.Log)
 	if lost && cfg.reads() {
 		gone := cfg.fail(ErrConnectionLost, ": the other end of an earlier process is gone")
-		c.mu.tail = &result{Unit{State: []byte(stateIdle)}, gone}
+		c.mu.tail = &result{unit: Unit{State: []byte(stateIdle)}, err: gone}
 	}
 	if cfg.Type == Network {
 		c.work.Go(func() { c.connect(ctx) })
 		return nil
 	}
-	c.work.Go(func() { c.listen(ctx) })
+	c.work.Go(func() { c.listen() })
 	c.work.Go(c.serve)
 	return nil
 }

@@ -1,7 +1,6 @@
 package ioservice
 
 import (
-	"context"
 	"errors"
 	"net"
 	"slices"
@@ -24,8 +23,7 @@ func (c *Channel) Accept(done func(*Stream, error)) (cancel func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.admitAccept(); err != nil {
-		c.call(func() { done(nil, err) })
-		return func() {}
+		return c.refuse(err, func(err error) { done(nil, err) })
 	}
 	accept := &pendingAccept{done}
 	c.accepts = append(c.accepts, accept)
@@ -87,15 +85,29 @@ func (c *Channel) handOut() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.streams, s)
+		c.mu.changed.Broadcast() // there is room for another one
 	}
 	c.streams[s] = struct{}{}
 	s.work.Go(func() { s.run(p) })
 	c.call(func() { accept.done(s, nil) })
 }
 
+// acceptPause is the wait after a connection that could not be accepted.
+const acceptPause = 100 * time.Millisecond
+
 // listen accepts connections when there is somebody to have them, until the channel is closed.
-func (c *Channel) listen(ctx context.Context) {
+func (c *Channel) listen() {
+	said := false
 	for c.awaitDemand() {
+		if !c.allow() {
+			if !said {
+				c.log.Warn("no connection is accepted: the kernel keeps its last descriptors for itself", "channel", c.cfg.Name)
+			}
+			said = true
+			c.sleep(acceptPause)
+			continue
+		}
+		said = false
 		conn, err := c.listener.Accept()
 		if err == nil {
 			c.connected(conn)
@@ -106,12 +118,7 @@ func (c *Channel) listen(ctx context.Context) {
 		}
 		// No descriptors, most likely. Without a pause this would spin until there are.
 		c.log.Warn("cannot accept a connection", "channel", c.cfg.Name, "err", err)
-		pause := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
+		c.sleep(acceptPause)
 	}
 }
 
@@ -123,7 +130,7 @@ func (c *Channel) awaitDemand() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.mu.closed {
-		if c.mu.use == useDirect || c.mu.candidate == nil && (c.mu.use == useOpen || len(c.accepts) > 0) {
+		if c.mu.use == useDirect || c.mu.candidate == nil && (c.mu.use == useOpen || len(c.accepts) > 0 && len(c.streams) < maxStreams) {
 			return true
 		}
 		c.mu.changed.Wait()

@@ -49,6 +49,7 @@ const (
 // Bounds of a stream, and what a Config says if it says nothing.
 const (
 	maxReads      = 256     // reads, or accepts, that wait
+	maxStreams    = 1000    // connections that were accepted and not closed
 	maxWrites     = 4096    // writes that wait
 	maxWriteBytes = 1 << 20 // what waiting writes hold together
 	maxChunkBytes = 64 << 10

@@ -2,35 +2,70 @@ package ioservice
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// errShrunk is what reading a file gives that became shorter than what was read of it.
-var errShrunk = errors.New("shrunk")
+// errOther is what reading a file gives whose place is none in it any more: it is another file, or its content is.
+var errOther = errors.New("another file")
 
 // A regularFile is a link to a file: input comes from a place that moves on, output is appended.
 type regularFile struct {
-	cfg  Config
-	file *os.File
-	// offset is where to read on. It belongs to the reading goroutine.
+	cfg Config
+	// offset is where to read on, and mark what was read of the file. The reading goroutine changes them, with the
+	// mu of the stream, or, while the stream has a tail, whoever takes that.
 	offset int64
+	mark   *fileMark
+	// changed is when the file was written last, as far as is known when it is opened.
+	changed time.Time
+
+	mu struct {
+		sync.Mutex
+		file *os.File
+		next *os.File // another file at the path, which is read as soon as the end of this one is told
+	}
 }
 
-// openFile opens the file of a channel, to be read from the offset. A file that is written is made if there
-// is none.
-func openFile(cfg Config, offset int64) (*regularFile, error) {
+// openFile opens the file of a channel, to be read from the place. If what was read up to there is not in it, it
+// is another file: it is read from its start, and other says why. A file that is written is made if there is none.
+func openFile(cfg Config, at place) (f *regularFile, other error, err error) {
+	file, err := cfg.openPath()
+	if err != nil {
+		return nil, nil, err
+	}
+	f = &regularFile{cfg: cfg, offset: at.offset}
+	f.mu.file = file
+	if cfg.reads() {
+		if f.mark, other, err = cfg.identify(file, at); err != nil {
+			_ = file.Close() // nothing was written
+			return nil, nil, err
+		}
+	}
+	if other != nil {
+		f.offset = 0
+	}
+	if info, err := file.Stat(); err == nil {
+		f.changed = info.ModTime()
+	}
+	return f, other, nil
+}
+
+// openPath opens what is at the path, if it is a regular file.
+func (c Config) openPath() (*os.File, error) {
 	// Opening a device may do something; so this looks first. What is there a moment later is another thing:
 	// without O_NONBLOCK, opening a pipe would wait for its other end.
-	if info, err := os.Lstat(cfg.Path); err == nil && !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
-		return nil, cfg.irregular(fs.ErrInvalid)
+	if info, err := os.Lstat(c.Path); err == nil && !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
+		return nil, c.irregular(fs.ErrInvalid)
 	}
 	flags := unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
-	switch cfg.Direction {
+	switch c.Direction {
 	case In:
 		flags |= os.O_RDONLY
 	case Out:
@@ -38,55 +73,153 @@ func openFile(cfg Config, offset int64) (*regularFile, error) {
 	case InOut:
 		flags |= os.O_RDWR | os.O_APPEND | os.O_CREATE
 	}
-	file, err := os.OpenFile(cfg.Path, flags, 0o600)
+	file, err := os.OpenFile(c.Path, flags, 0o600)
 	switch {
 	case errors.Is(err, unix.ELOOP):
-		return nil, cfg.fail(err, ": %s is a symbolic link: name the file itself", cfg.Path)
+		return nil, c.fail(err, ": %s is a symbolic link: name the file itself", c.Path)
 	case errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO):
-		return nil, cfg.irregular(err)
-	case errors.Is(err, fs.ErrNotExist) && cfg.Direction == In:
-		return nil, cfg.fail(err, ": there is no file %s: make it first, or let the channel write it too", cfg.Path)
+		return nil, c.irregular(err)
+	case errors.Is(err, fs.ErrNotExist) && c.Direction == In:
+		return nil, c.fail(err, ": there is no file %s: make it first, or let the channel write it too", c.Path)
 	case err != nil:
-		return nil, cfg.fail(err, ": %v", err)
+		return nil, c.fail(err, ": %v", err)
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = cfg.irregular(fs.ErrInvalid)
+		err = c.irregular(fs.ErrInvalid)
 	}
 	if err != nil {
 		_ = file.Close() // nothing was written
 		return nil, err
 	}
-	return &regularFile{cfg: cfg, file: file, offset: offset}, nil
+	return file, nil
 }
 
 func (c Config) irregular(kind error) error {
 	return c.fail(kind, ": %s is not a regular file: name one that is", c.Path)
 }
 
+// other is the error of a file that is not the one that was read.
+func (c Config) other(format string, args ...any) error {
+	return c.fail(errors.Join(ErrConnectionLost, errOther), ": %s: the next read begins at its start", fmt.Sprintf(format, args...))
+}
+
+// Read reads on. It gives io.EOF at the end of what is there now, and an error that is errOther if the content that
+// was read is not there any more. It never blocks on others.
 func (f *regularFile) Read(buf []byte) (int, error) {
-	info, err := f.file.Stat()
-	if err != nil {
+	file := f.current()
+	n, err := file.ReadAt(buf, f.offset)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, f.cfg.fail(err, ": %v", err)
 	}
-	if info.Size() < f.offset {
-		f.offset = 0
-		return 0, f.cfg.fail(errors.Join(ErrConnectionLost, errShrunk), ": the file became shorter than what was read of it: the next read begins at its start")
+	// After the read: had the file been cut and written again before it, what was read is of the new content.
+	if other, err := f.mark.compare(f.cfg, file, f.offset+int64(n)); other != nil || err != nil {
+		return 0, errors.Join(other, err)
 	}
-	n, err := f.file.ReadAt(buf, f.offset)
-	f.offset += int64(n)
-	switch {
-	case n > 0:
-		return n, nil
-	case err != nil && !errors.Is(err, io.EOF):
-		err = f.cfg.fail(err, ": %v", err)
+	if n == 0 {
+		return 0, io.EOF
 	}
+	return n, nil
+}
+
+// took notes that what Read gave is taken. The caller holds the mu of the stream, whose reads store the mark.
+func (f *regularFile) took(data []byte) {
+	f.mark.add(f.offset, data)
+	f.offset += int64(len(data))
+}
+
+func (f *regularFile) current() *os.File {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.file
+}
+
+// moved says whether another file has taken the path, as the rotation of a log does it.
+func (f *regularFile) moved() bool {
+	at, err := os.Lstat(f.cfg.Path)
+	if err != nil || !at.Mode().IsRegular() {
+		return false // not yet
+	}
+	mine, err := f.current().Stat()
+	return err == nil && !os.SameFile(at, mine)
+}
+
+// openNext opens the file that has taken the path. It is read after turn.
+func (f *regularFile) openNext() error {
+	next, err := f.cfg.openPath()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.next != nil {
+		_ = f.mu.next.Close() // nothing was written
+	}
+	f.mu.next = next
+	return nil
+}
+
+// turn goes to the start of the file, or of the next one, and returns the place.
+func (f *regularFile) turn() place {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.next != nil {
+		_ = f.mu.file.Close() // what was written, writes have said
+		f.mu.file, f.mu.next = f.mu.next, nil
+	}
+	f.offset, f.mark = 0, markOf(f.mu.file)
+	return place{mark: f.mark}
+}
+
+// Write appends. A channel that is only written follows its path: when a log was rotated, the next line is in the
+// new file.
+func (f *regularFile) Write(data []byte) (int, error) {
+	if f.cfg.Direction == Out {
+		if err := f.followPath(); err != nil {
+			return 0, err
+		}
+	}
+	f.mu.Lock()
+	file := f.mu.file
+	n, err := file.Write(data) // under mu, so that turn does not close it
+	f.mu.Unlock()
 	return n, err
 }
 
-func (f *regularFile) Write(data []byte) (int, error)   { return f.file.Write(data) }
+func (f *regularFile) followPath() error {
+	at, err := os.Lstat(f.cfg.Path)
+	if mine, e := f.current().Stat(); err == nil && e == nil && os.SameFile(at, mine) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	file, err := f.cfg.openPath()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.mu.file.Close() // what was written, writes have said
+	f.mu.file = file
+	return nil
+}
+
 func (f *regularFile) SetWriteDeadline(time.Time) error { return nil } // a file does not wait for anybody
 func (f *regularFile) Interrupt()                       {}
 func (f *regularFile) Gone() bool                       { return false }
 func (f *regularFile) Linger()                          {}
-func (f *regularFile) Close() error                     { return f.file.Close() }
+
+func (f *regularFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.next != nil {
+		_ = f.mu.next.Close() // nothing was written
+	}
+	return f.mu.file.Close()
+}
+
+// ids returns what the system knows a file by.
+func ids(info fs.FileInfo) (dev, ino uint64) {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Dev), st.Ino
+	}
+	return 0, 0
+}

@@ -29,6 +29,15 @@ func (k *kernel) put(text string) {
 	}
 }
 
+// places are the states that were stored, without what they say of the file itself.
+func (k *kernel) places() (places []string) {
+	for _, state := range k.stored() {
+		at, _, _ := strings.Cut(state, " of ")
+		places = append(places, at)
+	}
+	return places
+}
+
 func TestFileGoesOnWhereItWasAfterADeath(t *testing.T) {
 	k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\r\ntwo\nthree")
 	v := k.open()
@@ -41,7 +50,7 @@ func TestFileGoesOnWhereItWasAfterADeath(t *testing.T) {
 	v.read().want("three")
 	_ = v.Close()
 	k.open().read().wantEnd()
-	if diff := cmp.Diff([]string{"at 5", "at 9", "at 14"}, k.stored()); diff != "" {
+	if diff := cmp.Diff([]string{"at 5", "at 9", "at 14"}, k.places()); diff != "" {
 		t.Errorf("stored states (-want +got):\n%s", diff)
 	}
 }
@@ -108,7 +117,7 @@ func TestFileThatShrankIsReadFromItsStart(t *testing.T) {
 	v.read().wantError(ioservice.ErrConnectionLost)
 	v.read().want("x")
 	v.read().wantEnd()
-	if diff := cmp.Diff([]string{"at 4", "at 8", "at 0", "at 4", "at 0", "at 2"}, k.stored()); diff != "" {
+	if diff := cmp.Diff([]string{"at 4", "at 8", "at 0", "at 4", "at 0", "at 2"}, k.places()); diff != "" {
 		t.Errorf("stored states (-want +got):\n%s", diff)
 	}
 }

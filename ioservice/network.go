@@ -3,10 +3,14 @@ package ioservice
 import (
 	"context"
 	"net"
+	"time"
 )
 
+// shortest is how long a connection lasts that is taken for one of use, if nothing came from it.
+const shortest = time.Second
+
 // connect serves a network channel: it connects when somebody wants to read or write, and again when the
-// vat has read the end of that.
+// vat has read the end of that. Between two attempts there is a pause, which grows as long as nothing comes of them.
 func (c *Channel) connect(ctx context.Context) {
 	for {
 		c.mu.Lock()
@@ -17,6 +21,18 @@ func (c *Channel) connect(ctx context.Context) {
 		c.mu.Unlock()
 		if closed {
 			return
+		}
+		if c.pause() {
+			continue
+		}
+		if !c.allow() {
+			c.mu.Lock()
+			c.mu.pace.Next(time.Now())
+			err := c.cfg.fail(ErrLimit, ": the kernel keeps its last descriptors for itself: try again when other connections have ended")
+			c.failReads(err)
+			c.failWrites(err)
+			c.mu.Unlock()
+			continue
 		}
 		dialer := net.Dialer{Timeout: c.cfg.WriteTime}
 		conn, err := dialer.DialContext(ctx, "tcp", c.cfg.HostPort)
@@ -29,6 +45,7 @@ func (c *Channel) connect(ctx context.Context) {
 			return
 		}
 		if err != nil {
+			c.mu.pace.Next(time.Now())
 			err := c.cfg.fail(ErrNoPeer, ": connect to %s: %v", c.cfg.HostPort, err)
 			c.failReads(err)
 			c.failWrites(err)
@@ -38,7 +55,14 @@ func (c *Channel) connect(ctx context.Context) {
 		p := &peer{link: newConnection(conn)}
 		c.mu.peer = p
 		c.mu.Unlock()
+		since := time.Now()
 		c.mark(p)
 		c.run(p)
+		c.mu.Lock()
+		if time.Since(since) >= shortest {
+			c.mu.pace.Reset()
+		}
+		c.mu.pace.Next(time.Now())
+		c.mu.Unlock()
 	}
 }

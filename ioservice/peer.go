@@ -91,14 +91,24 @@ func (s *Stream) over(p *peer) bool {
 
 // receive takes what the peer sends until it ends.
 func (s *Stream) receive(p *peer) {
+	if s.file != nil {
+		s.follow(p, s.file)
+		return
+	}
 	buf := make([]byte, 16<<10)
 	for {
 		room := s.awaitRoom(p)
 		if room == 0 {
 			return
 		}
+		if s.lazy && s.pause() {
+			continue // whoever waited may have gone meanwhile
+		}
 		n, err := p.link.Read(buf[:min(room, len(buf))])
 		s.mu.Lock()
+		if n > 0 {
+			s.mu.pace.Reset()
+		}
 		if s.cfg.reads() {
 			s.mu.input.add(buf[:n])
 		}
@@ -135,7 +145,7 @@ func (s *Stream) awaitRoom(p *peer) int {
 		if s.cfg.reads() {
 			room = s.mu.input.room()
 		}
-		if room > 0 && (!s.lazy || len(s.mu.reads) > 0) {
+		if room > 0 && (!s.lazy || len(s.mu.reads) > 0 && s.mu.tail == nil) {
 			return room
 		}
 		s.mu.changed.Wait()
@@ -154,10 +164,6 @@ func (s *Stream) end(p *peer, err error) {
 	case !s.cfg.reads() || s.mu.closed:
 		s.mu.changed.Broadcast()
 		return
-	case s.lazy && errors.Is(err, errShrunk):
-		s.mu.input = splitter{cfg: s.cfg}
-		s.mu.base = 0
-		end = result{Unit{State: place{}.state()}, err}
 	case s.lazy && !errors.Is(err, io.EOF):
 		end = result{err: err}
 	case p.broken || s.cfg.Type == Network && !errors.Is(err, io.EOF):
@@ -168,7 +174,8 @@ func (s *Stream) end(p *peer, err error) {
 	}
 	s.mu.tail = &end
 	s.settle()
-	if s.lazy && errors.Is(err, io.EOF) {
+	if s.lazy {
+		s.mu.pace.Next(time.Now())
 		s.mu.tail = nil // the next read looks again
 	}
 }

@@ -13,18 +13,25 @@ const (
 	stateConnected = "connected"
 	statePlace     = "at "
 	stateSkipping  = " inside a line that was too long"
+	stateFile      = " of "
 )
 
 // place is how far a file was read.
 type place struct {
 	offset   int64
 	skipping bool // up to the end of the line
+	// mark is what the file is known by, stored what an earlier process has stored of that. Either may be nil.
+	mark   *fileMark
+	stored *storedMark
 }
 
 func (p place) state() []byte {
 	text := statePlace + strconv.FormatInt(p.offset, 10)
 	if p.skipping {
 		text += stateSkipping
+	}
+	if p.mark != nil {
+		text += stateFile + p.mark.stored(p.offset).String()
 	}
 	return []byte(text)
 }
@@ -36,9 +43,14 @@ func (c Config) parsePlace(state []byte) (place, error) {
 	}
 	var p place
 	number, ok := strings.CutPrefix(string(state), statePlace)
+	number, file, marked := strings.Cut(number, stateFile)
+	if marked {
+		stored, isMark := parseMark(file)
+		p.stored, ok = &stored, ok && isMark
+	}
 	number, p.skipping = strings.CutSuffix(number, stateSkipping)
 	offset, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || offset < 0 {
+	if !ok || err != nil || offset < 0 || p.stored != nil && int64(p.stored.bytes) > offset {
 		return place{}, c.foreignState(state)
 	}
 	p.offset = offset

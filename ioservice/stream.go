@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/service"
 )
 
 // Unit is what one read gives.
@@ -34,6 +36,8 @@ const (
 type result struct {
 	unit Unit
 	err  error
+	// taken, if not nil, is called with mu when a read takes the result.
+	taken func()
 }
 
 type pendingRead struct {
@@ -54,8 +58,13 @@ type Stream struct {
 	single bool
 	// lazy says that input is fetched when a read waits for it, and that its end is not for ever.
 	lazy bool
-	// interrupt ends dialing and pauses.
+	// repeating says that a timer tells an end again. It is guarded by mu.
+	repeating bool
+	// file is that of a channel that is one.
+	file *regularFile
+	// interrupt ends dialing and pauses, and closes done.
 	interrupt context.CancelFunc
+	done      <-chan struct{}
 	// leave, if not nil, is called by Close.
 	leave func()
 	// work counts the goroutines. Close waits for them, and those still calling callbacks.
@@ -72,6 +81,12 @@ type Stream struct {
 		reads []*pendingRead
 		input splitter
 		tail  *result
+		// final says that what has come is all of the last unit, for now.
+		final bool
+		// pace is that of the ends of input, and of connecting again. refusals is that of what is refused, and
+		// refused are those that wait for it.
+		pace, refusals service.Pace
+		refused        []*refusal
 		// base is what to add to input.taken for the place in a file.
 		base int64
 
@@ -92,7 +107,7 @@ type Stream struct {
 // prepare makes a stream that waits for its first goroutine, and returns the context of its goroutines.
 func (s *Stream) prepare(cfg Config, log hclog.Logger) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
-	s.cfg, s.log, s.interrupt = cfg, log, cancel
+	s.cfg, s.log, s.interrupt, s.done = cfg, log, cancel, ctx.Done()
 	s.mu.changed = sync.NewCond(&s.mu)
 	s.mu.input.cfg = cfg
 	return ctx
@@ -109,8 +124,7 @@ func (s *Stream) Read(done func(Unit, error)) (cancel func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.admitRead(); err != nil {
-		s.call(func() { done(Unit{}, err) })
-		return func() {}
+		return s.refuse(err, func(err error) { done(Unit{}, err) })
 	}
 	read := &pendingRead{done}
 	s.mu.reads = append(s.mu.reads, read)
@@ -209,16 +223,19 @@ func (s *Stream) settle() {
 
 // next takes what the next read gets. The caller holds mu.
 func (s *Stream) next() (result, bool) {
-	value, err, ok := s.mu.input.next(s.mu.tail != nil)
+	value, err, ok := s.mu.input.next(s.mu.tail != nil || s.mu.final)
 	if ok {
-		r := result{Unit{Value: value}, err}
-		if s.cfg.Type == File {
-			r.unit.State = place{s.mu.base + s.mu.input.taken, s.mu.input.skipping}.state()
+		r := result{unit: Unit{Value: value}, err: err}
+		if s.file != nil {
+			r.unit.State = place{offset: s.mu.base + s.mu.input.taken, skipping: s.mu.input.skipping, mark: s.file.mark}.state()
 		}
 		return r, true
 	}
-	if s.mu.tail == nil {
+	if s.mu.tail == nil || s.single && !s.mayRepeat() {
 		return result{}, false
+	}
+	if taken := s.mu.tail.taken; taken != nil {
+		taken()
 	}
 	r := *s.mu.tail
 	if !s.single {
@@ -294,6 +311,7 @@ func (s *Stream) shut() {
 	err := s.cfg.fail(ErrClosed, " is closed")
 	s.failReads(err)
 	s.failWrites(err)
+	s.tellRefused()
 	for _, p := range []*peer{s.mu.peer, s.mu.candidate} {
 		if p != nil {
 			p.gone = true

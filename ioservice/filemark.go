@@ -1,0 +1,127 @@
+package ioservice
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// headBytes is how many of the first bytes of a file are remembered.
+const headBytes = 1024
+
+// fileMark is what a file is known by: its device and inode, and its first bytes, as far as they were read.
+type fileMark struct {
+	dev, ino uint64
+	head     []byte
+}
+
+func markOf(file *os.File) *fileMark {
+	m := &fileMark{}
+	if info, err := file.Stat(); err == nil {
+		m.dev, m.ino = ids(info)
+	}
+	return m
+}
+
+// add notes what was read at an offset.
+func (m *fileMark) add(offset int64, data []byte) {
+	if offset == int64(len(m.head)) && len(m.head) < headBytes {
+		m.head = append(m.head, data[:min(len(data), headBytes-len(m.head))]...)
+	}
+}
+
+// compare says why a file does not hold any more what was read of it, of which there are so many bytes now; nil if
+// it does.
+func (m *fileMark) compare(cfg Config, file *os.File, size int64) (other, err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, cfg.fail(err, ": %v", err)
+	}
+	if info.Size() < size {
+		return cfg.other("the file became shorter than what was read of it"), nil
+	}
+	head := make([]byte, len(m.head))
+	if len(head) > 0 {
+		if _, err := file.ReadAt(head, 0); err != nil {
+			return cfg.other("the file became shorter than what was read of it"), nil
+		}
+	}
+	if !bytes.Equal(head, m.head) {
+		return cfg.other("the file has another content than what was read of it"), nil
+	}
+	return nil, nil
+}
+
+// storedMark is a fileMark in the state of a channel: the first bytes of a file are a hash of so many.
+type storedMark struct {
+	dev, ino uint64
+	bytes    int
+	sum      string
+}
+
+// stored is what is stored of a mark when the file was read up to an offset.
+func (m *fileMark) stored(offset int64) storedMark {
+	head := m.head[:min(int64(len(m.head)), offset)]
+	return storedMark{m.dev, m.ino, len(head), sumOf(head)}
+}
+
+func sumOf(head []byte) string {
+	sum := sha256.Sum256(head)
+	return hex.EncodeToString(sum[:12])
+}
+
+func (s storedMark) String() string {
+	return fmt.Sprintf("%d:%d:%d:%s", s.dev, s.ino, s.bytes, s.sum)
+}
+
+func parseMark(text string) (s storedMark, ok bool) {
+	parts := strings.Split(text, ":")
+	if len(parts) != 4 {
+		return s, false
+	}
+	var errs [3]error
+	var n uint64
+	s.dev, errs[0] = strconv.ParseUint(parts[0], 10, 64)
+	s.ino, errs[1] = strconv.ParseUint(parts[1], 10, 64)
+	n, errs[2] = strconv.ParseUint(parts[2], 10, 16)
+	s.bytes, s.sum = int(n), parts[3]
+	return s, errs == [3]error{} && s.bytes <= headBytes && len(s.sum) == 24
+}
+
+// identify compares an open file with what is stored of the one that was read. A state that says no more than the
+// offset, as earlier versions stored it, is believed if the file is as long.
+//
+// A file is another one if its inode or its first bytes are others. The number of its device may be another after
+// the machine was started again; so it counts only where no byte was read.
+func (c Config) identify(file *os.File, at place) (m *fileMark, other, err error) {
+	m = markOf(file)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, c.fail(err, ": %v", err)
+	}
+	if at.offset == 0 {
+		return m, nil, nil
+	}
+	if info.Size() < at.offset {
+		return m, c.other("the file is shorter than what was read of it"), nil
+	}
+	n := int(min(at.offset, headBytes))
+	if at.stored != nil {
+		n = at.stored.bytes
+	}
+	head := make([]byte, n)
+	if n > 0 {
+		if _, err := file.ReadAt(head, 0); err != nil {
+			return nil, nil, c.fail(err, ": %v", err)
+		}
+	}
+	if s := at.stored; s != nil && (s.ino != m.ino || s.sum != sumOf(head) || n == 0 && s.dev != m.dev) {
+		return m, c.other("the file is another one than was read"), nil
+	}
+	m.head = head
+	return m, nil, nil
+}

@@ -1,0 +1,80 @@
+package ioservice
+
+import (
+	"errors"
+	"io"
+	"time"
+)
+
+const (
+	// quietTime is how long the writer of a file must have been quiet before a last line without its end is given: it
+	// may be writing the rest. After it, a file that has lost its path to another one is at its final end.
+	quietTime = time.Second
+	// lookTime is how often it is looked whether there is more in a file.
+	lookTime = 100 * time.Millisecond
+)
+
+// follow gives the reads of a file what is in it, and then what is added.
+func (s *Stream) follow(p *peer, f *regularFile) {
+	buf := make([]byte, 16<<10)
+	quietSince := time.Now().Add(-min(max(time.Since(f.changed), 0), quietTime))
+	for {
+		room := s.awaitRoom(p)
+		if room == 0 {
+			return
+		}
+		n, err := f.Read(buf[:min(room, len(buf))])
+		now := time.Now()
+		quiet := now.Sub(quietSince) >= quietTime
+		moved := errors.Is(err, io.EOF) && quiet && f.moved() && f.openNext() == nil
+		s.mu.Lock()
+		wait := time.Duration(0)
+		switch {
+		case err == nil:
+			quietSince = now
+			s.mu.pace.Reset()
+			f.took(buf[:n])
+			s.mu.input.add(buf[:n])
+			s.settle()
+		case moved:
+			s.tellOther(s.cfg.other("another file has taken its path, and this one is read to its end"))
+		case errors.Is(err, errOther):
+			s.tellOther(err)
+		case !errors.Is(err, io.EOF):
+			s.tellOnce(result{err: err})
+			wait = s.mu.pace.Wait(now)
+		case s.mu.input.held() > 0 && !quiet, s.mu.pace.Wait(now) > 0:
+			wait = lookTime
+		case s.mu.input.held() > 0:
+			s.mu.final = true
+			s.settle()
+			s.mu.final = false
+		default:
+			s.tellOnce(result{unit: Unit{End: true}})
+		}
+		s.mu.Unlock()
+		if wait > 0 {
+			s.sleep(wait)
+		}
+	}
+}
+
+// tellOnce gives a result to one read; the next one looks again. The caller holds mu.
+func (s *Stream) tellOnce(r result) {
+	s.mu.tail = &r
+	s.settle()
+	s.mu.tail = nil
+	s.mu.pace.Next(time.Now())
+}
+
+// tellOther has the next read told, behind what was read of it, that the file is another one from now on. What
+// follows is read from its start. The caller holds mu, or nobody else has the stream yet.
+func (s *Stream) tellOther(err error) {
+	s.mu.tail = &result{err: err}
+	s.mu.tail.taken = func() {
+		s.mu.input = splitter{cfg: s.cfg}
+		s.mu.base = 0
+		s.mu.tail.unit.State = s.file.turn().state()
+	}
+	s.settle()
+}

@@ -1,0 +1,175 @@
+package ioservice_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/ioservice"
+)
+
+// replace puts another file in the place of the one that a channel reads.
+var replacements = map[string]func(t *testing.T, path, text string){
+	"renamed": func(t *testing.T, path, text string) { // as logrotate does
+		t.Helper()
+		if err := os.Rename(path, path+".1"); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, text)
+	},
+	"renamed over": func(t *testing.T, path, text string) { // as an editor does
+		t.Helper()
+		write(t, path+".new", text)
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	},
+	"truncated": write, // as copytruncate does, and a writer after it
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnotherFileIsToldOnceAndReadFromItsStart(t *testing.T) {
+	for how, replace := range replacements {
+		for _, running := range []bool{false, true} {
+			// The new content is shorter than what was read, as long, and longer.
+			for _, text := range []string{"1\n2\n", "first\nsecond\n", strings.Repeat("first line of the new file\n", 200)} {
+				name := how + " while the kernel is stopped"
+				if running {
+					name = how + " while the kernel runs"
+				}
+				t.Run(name, func(t *testing.T) {
+					k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\ntwo\nthree\n")
+					v := k.open()
+					v.read().want("one")
+					v.read().want("two")
+					v.read().want("three")
+					if !running {
+						_ = v.Close()
+					}
+					replace(t, k.cfg.Path, text)
+					if !running {
+						v = k.open()
+					}
+					told := v.read()
+					for { // while the old file may still be written, it is at its end
+						r := receive(t, told.ch)
+						if r.err != nil {
+							wantKind(t, r.err, ioservice.ErrConnectionLost)
+							break
+						}
+						if !r.unit.End {
+							t.Fatalf("read %q, want that the file is another one", r.unit.Value)
+						}
+						told = v.read()
+					}
+					for line := range strings.Lines(text) {
+						v.read().want(strings.TrimSuffix(line, "\n"))
+					}
+					v.read().wantEnd()
+					_ = v.Close()
+					k.open().read().wantEnd() // it is the same file as before
+				})
+			}
+		}
+	}
+}
+
+func TestALineOfTheOldFileIsReadBeforeTheNewOne(t *testing.T) {
+	k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\n")
+	v := k.open()
+	v.read().want("one")
+	replacements["renamed"](t, k.cfg.Path, "new\n")
+	appendTo(t, k.cfg.Path+".1", "two\nthree without an end") // its writer has not noticed
+	v.read().want("two")
+	v.read().want("three without an end")
+	v.read().wantError(ioservice.ErrConnectionLost)
+	v.read().want("new")
+}
+
+func TestALastLineWithoutItsEndWaitsForItsWriter(t *testing.T) {
+	k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\ntw")
+	v := k.open()
+	v.read().want("one")
+	appendTo(t, k.cfg.Path, "o") // the file is written now
+	read := v.read()
+	appendTo(t, k.cfg.Path, " and more\n")
+	read.want("two and more")
+	begin := time.Now()
+	appendTo(t, k.cfg.Path, "the last")
+	v.read().want("the last")
+	if took := time.Since(begin); took < 500*time.Millisecond {
+		t.Errorf("a line without its end was given after %v", took)
+	}
+	v.read().wantEnd()
+}
+
+func TestHalfACharacterWaitsForItsWriter(t *testing.T) {
+	k := fileKernel(t, ioservice.Config{Direction: ioservice.In, Unit: ioservice.String}, "")
+	v := k.open()
+	v.read().wantEnd()
+	appendTo(t, k.cfg.Path, "\xe2\x82")
+	read := v.read()
+	appendTo(t, k.cfg.Path, "\xac")
+	read.want("€")
+}
+
+func TestAStateOfAnOffsetAloneIsBelieved(t *testing.T) {
+	k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\ntwo\n")
+	k.store([]byte("at 4"))
+	v := k.open()
+	v.read().want("two")
+	_ = v.Close()
+	k.put("other\nlines\n") // of which the state knows now
+	v = k.open()
+	v.read().wantError(ioservice.ErrConnectionLost)
+	v.read().want("other")
+
+	k = fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\n")
+	k.store([]byte("at 100"))
+	k.open().read().wantError(ioservice.ErrConnectionLost)
+}
+
+func TestStatesOfFilesAreParsedWhole(t *testing.T) {
+	for _, state := range []string{
+		"at 4 of ", "at 4 of 1:2:3", "at 4 of 1:2:3:abc", "at 4 of 1:2:5:0123456789abcdef01234567", "at 4 of 1:2:-1:0123456789abcdef01234567",
+		"at 9999 of 1:2:1025:0123456789abcdef01234567", "at -1", "at", "connected",
+	} {
+		k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "one\n")
+		if c, err := ioservice.Open(k.cfg, ioservice.Options{State: []byte(state)}); err == nil {
+			_ = c.Close()
+			t.Errorf("the state %q was taken", state)
+		}
+	}
+}
+
+func TestAFileThatIsOnlyWrittenFollowsItsPath(t *testing.T) {
+	for how, replace := range replacements {
+		k := fileKernel(t, ioservice.Config{Direction: ioservice.Out}, "")
+		v := k.open()
+		v.wrote("one")
+		replace(t, k.cfg.Path, "")
+		v.wrote("two")
+		if got, err := os.ReadFile(k.cfg.Path); err != nil || string(got) != "two\n" {
+			t.Errorf("%s: the file at the path has %q, %v, want the second line", how, got, err)
+		}
+	}
+}
