@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -162,6 +163,11 @@ func (f *files) List(ctx context.Context, name string) ([]entry, error) {
 		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("list %s: more than %d entries; keep them in several directories", quote(name), maxEntries)}
 	}
 	slices.Sort(names)
+	for _, n := range names {
+		if !utf8.ValidString(n) {
+			return nil, fmt.Errorf("list %s: there is a name that is not UTF-8, %s, which no answer can hold: rename it from outside", quote(name), strconv.QuoteToASCII(clipBytes(n, 100)))
+		}
+	}
 	var entries []entry
 	for _, n := range names {
 		if ctx.Err() != nil {
@@ -259,6 +265,9 @@ func irregular(op, name string, info fs.FileInfo) error {
 	}
 	return fmt.Errorf("%s %s: it is %s, and no regular file", op, quote(name), is)
 }
+
+// clipBytes returns at most n bytes of s, as they are.
+func clipBytes(s string, n int) string { return s[:min(len(s), n)] }
 
 // notUTF8 returns where b stops being UTF-8, or -1.
 func notUTF8(b []byte) int {

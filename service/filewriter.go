@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"syscall"
 
 	"ocapkernel.dev/capdata"
 )
@@ -62,7 +64,7 @@ func (f *files) write(op, name string, b []byte) error {
 }
 
 // AppendFile adds text to the end of a file, and makes the file if need be. It is on disk when the call is
-// answered; if the kernel dies before that, a part of the text may be.
+// answered; if that fails, nothing of it is left, and if the kernel dies before that, a part of the text may be.
 func (f *files) AppendFile(name, text string) error {
 	const op = "appendFile"
 	if err := f.mayWrite(op, name); err != nil {
@@ -71,6 +73,8 @@ func (f *files) AppendFile(name, text string) error {
 	if err := small(op, name, []byte(text)); err != nil {
 		return err
 	}
+	_, err := f.root.Lstat(name)
+	isNew := errors.Is(err, fs.ErrNotExist)
 	file, err := f.open(op, name, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	if err != nil {
 		return err
@@ -81,25 +85,57 @@ func (f *files) AppendFile(name, text string) error {
 	}
 	if err == nil {
 		_, err = file.WriteString(text)
-	}
-	if err == nil {
-		err = file.Sync()
+		if err == nil {
+			err = file.Sync()
+		}
+		if err != nil {
+			err = errors.Join(err, file.Truncate(info.Size())) // of a part, nobody knows where it ends
+		}
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
+		if isNew {
+			_ = f.root.Remove(name) // what matters is the error before
+		}
 		return failed(op, name, err)
 	}
 	return f.sync(op, path.Dir(name))
 }
 
-// Mkdir makes a directory, and those that it is in. It may be there already.
+// Mkdir makes a directory, and those that it is in. It may be there already. If one cannot be made, none is.
 func (f *files) Mkdir(name string) error {
 	if err := f.mayWrite("mkdir", name); err != nil {
 		return err
 	}
-	if err := f.root.MkdirAll(name, 0o755); err != nil {
-		return failed("mkdir", name, err)
+	var made []string
+	for at := range len(name) + 1 {
+		if at < len(name) && name[at] != '/' {
+			continue
+		}
+		dir := name[:at]
+		err := f.root.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			info, statErr := f.root.Stat(dir)
+			switch {
+			case statErr != nil:
+				err = statErr
+			case !info.IsDir():
+				err = syscall.ENOTDIR
+			default:
+				continue
+			}
+		}
+		if err == nil {
+			made = append(made, dir)
+			err = f.sync("mkdir", path.Dir(dir))
+		}
+		if err != nil {
+			for _, dir := range slices.Backward(made) {
+				_ = f.root.Remove(dir) // unless somebody has put something there
+			}
+			return failed("mkdir", name, err)
+		}
 	}
-	return f.sync("mkdir", path.Dir(name))
+	return nil
 }
 
 // Remove removes a file, or a directory that is empty.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // ownHeaders are those that the connection needs for itself.
@@ -70,9 +71,21 @@ func headersOf(h http.Header) map[string]string {
 		if strings.HasPrefix(name, "$") {
 			name = "$" + name // as docs/json.md says
 		}
-		out[name] = strings.Join(values, between)
+		out[name] = textOf(strings.Join(values, between))
 	}
 	return out
+}
+
+// textOf returns a header's value as text: if it is not UTF-8 each byte is a character, as HTTP once said.
+func textOf(value string) string {
+	if utf8.ValidString(value) {
+		return value
+	}
+	text := make([]rune, 0, len(value))
+	for i := range len(value) {
+		text = append(text, rune(value[i]))
+	}
+	return string(text)
 }
 
 func tlsConfig(roots *x509.CertPool) *tls.Config {
