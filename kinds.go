@@ -13,6 +13,7 @@ import (
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
@@ -86,7 +87,8 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 	}
 	ch, err := ioservice.Open(ioservice.ConfigOf(c), ioservice.Options{
 		Dir: dir, State: o.State, Commit: o.Commit, Stdin: k.opts.Stdin, Stdout: k.opts.Stdout,
-		Log: k.opts.Logger.Named("io").With("service", o.Name),
+		Allow: func() bool { return k.budget.Allows(descriptors.Channels, 1) },
+		Log:   k.opts.Logger.Named("io").With("service", o.Name),
 	})
 	if err != nil {
 		forgetSocket(c, dir)
