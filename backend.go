@@ -148,6 +148,50 @@ func (k *Kernel) Launch(ctx context.Context, r control.LaunchRequest) (control.S
 	return subcluster(sub), data(sub.Result), coded(err)
 }
 
+// Apply is part of control.Backend.
+func (k *Kernel) Apply(ctx context.Context, r control.ApplyRequest) (control.Applied, error) {
+	cfg, err := k.parse(ctx, control.LaunchRequest{Path: r.Path, Config: r.Config})
+	if err != nil {
+		return control.Applied{}, err
+	}
+	a, err := k.host.Apply(ctx, r.Subcluster, cfg, r.DryRun)
+	var deletes *host.ReplaceError
+	if errors.As(err, &deletes) {
+		return control.Applied{}, cannotApply(cfg, deletes)
+	}
+	if err != nil {
+		return control.Applied{}, coded(err)
+	}
+	out := control.Applied{Subcluster: string(a.Sub), DryRun: r.DryRun}
+	for _, c := range a.Changes {
+		out.Changes = append(out.Changes, control.Change{Field: c.Field, Kind: string(c.Kind), Applies: string(c.Applies), Old: c.Old, New: c.New})
+	}
+	for _, v := range a.Vats {
+		out.Vats = append(out.Vats, control.AddedVat{Name: v.Name, ID: string(v.Vat), Root: string(v.Root)})
+	}
+	for _, s := range a.Services {
+		out.Services = append(out.Services, control.AddedService{Name: s.Name, KRef: string(s.KRef)})
+	}
+	return out, nil
+}
+
+// cannotApply names the fields that stand in the way, with their places in the file.
+func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
+	changes := "1 change"
+	if n := len(e.Changes); n > 1 {
+		changes = strconv.Itoa(n) + " changes"
+	}
+	err := control.Errorf(control.CodeConflict, "%s cannot be made to %s, which keeps what it has stored; nothing is changed", changes, e.Sub)
+	for _, c := range e.Changes {
+		message := "it is removed; it cannot be taken away from what runs"
+		if c.Kind == cluster.Changed {
+			message = "it is changed from " + c.Old + " to " + c.New + "; it cannot be changed in what runs"
+		}
+		err.Details = append(err.Details, cfg.ProblemAt(c.Field, message).String())
+	}
+	return err
+}
+
 // check completes the check of a configuration by what worker programs contain, and which services there are.
 func (k *Kernel) check(system bool) func(context.Context, *cluster.Config, error) error {
 	return func(ctx context.Context, cfg *cluster.Config, err error) error {

@@ -20,6 +20,19 @@ func (k *Kernel) vatID(ctx context.Context, s string) (kernel.VatID, error) {
 	return v.ID, coded(err)
 }
 
+// Stored is part of control.Backend.
+func (k *Kernel) Stored(ctx context.Context, q control.StoredRows) (control.StoredPage, error) {
+	v, rows, more, err := k.host.Stored(ctx, q.Vat, string(q.Prefix), string(q.After), q.Limit)
+	if err != nil {
+		return control.StoredPage{}, coded(err)
+	}
+	out := control.StoredPage{Vat: string(v.ID), Name: v.Name, Subcluster: string(v.Sub), More: more}
+	for _, r := range rows {
+		out.Rows = append(out.Rows, control.StoredRow{Key: []byte(r.Key), Value: r.Value, Size: r.Size})
+	}
+	return out, nil
+}
+
 // FindVat is part of control.Backend.
 func (k *Kernel) FindVat(ctx context.Context, s string) (control.FoundVat, error) {
 	v, err := k.host.FindVat(ctx, s)

@@ -89,6 +89,9 @@ type Options struct {
 	System string
 	// UpgradeSystem applies a declaration that differs from what runs.
 	UpgradeSystem bool
+	// Replace names system subclusters whose stored state the upgrade may delete, because the declaration no longer
+	// names them, or changes what cannot be changed in place. Without a name here nothing of that is done.
+	Replace []string
 	// Worker is the worker program of vats whose configuration names none: a path, or [ThisProgram]. Empty is
 	// vatworker, beside this program.
 	Worker string
@@ -225,7 +228,7 @@ func New(o Options) (_ *Kernel, err error) {
 		Store: store, Witness: witness, AcceptRollback: o.AcceptRollback, Paused: o.Paused,
 		Workers: workers, Logger: o.Logger, Room: room, Owned: owned,
 		MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
-		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem,
+		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem, Replace: o.Replace,
 		CheckConfig: func(ctx context.Context, cfg *cluster.Config, err error) error { return k.check(false)(ctx, cfg, err) },
 	})
 	if err != nil {

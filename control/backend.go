@@ -28,10 +28,16 @@ type Backend interface {
 	// Launch makes a subcluster, and returns it when its bootstrap method has answered, with that
 	// answer. A configuration with mistakes is CodeInvalid, the mistakes in Details.
 	Launch(ctx context.Context, r LaunchRequest) (Subcluster, Data, error)
+	// Apply changes a running subcluster to another configuration, and keeps what it has stored: all of the changes
+	// are made, or none. A configuration with mistakes is CodeInvalid, one that cannot be applied CodeConflict, both
+	// with Details.
+	Apply(ctx context.Context, r ApplyRequest) (Applied, error)
 	// Terminate deletes a subcluster and its vats. It returns when nothing can reach them any more.
 	Terminate(ctx context.Context, subcluster string) error
 	// FindVat says which vat a name stands for.
 	FindVat(ctx context.Context, vat string) (FoundVat, error)
+	// Stored reads a page of what a vat has stored.
+	Stored(ctx context.Context, q StoredRows) (StoredPage, error)
 	// RestartVat gives a vat a fresh worker, and a stopped one its life back. With forget the vat
 	// starts from its durable state alone.
 	RestartVat(ctx context.Context, vat string, forget bool) error
@@ -81,7 +87,7 @@ type Backend interface {
 	IsRevoked(ctx context.Context, kref string) (bool, error)
 	// Inspect describes an object or a promise. One that does not exist is CodeNotFound.
 	Inspect(ctx context.Context, kref string) (Inspection, error)
-	// CollectGarbage finishes what garbage collection has before it, and returns when it is done.
+	// CollectGarbage removes what is left of what was deleted, and returns when nothing is.
 	CollectGarbage(ctx context.Context) error
 	// ClearState deletes all subclusters, and begins a new epoch: tickets of earlier calls are UNKNOWN.
 	ClearState(ctx context.Context) error

@@ -34,6 +34,19 @@ func (c *Client) Launch(ctx context.Context, r LaunchRequest) (Launched, error) 
 	return out, err
 }
 
+// Apply changes a running subcluster to another configuration, and keeps what it has stored. All of the changes are made, or
+// none; applied twice, it changes nothing more. What would delete something is refused with CodeConflict, and Details that
+// name the fields.
+func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
+	text, err := json.Marshal(string(r.Config))
+	if err != nil {
+		return Applied{}, Errorf(CodeInvalid, "%v", err)
+	}
+	var out Applied
+	err = c.Call(ctx, methodApply, applyParams{ID: r.Subcluster, Path: r.Path, Config: text, DryRun: r.DryRun}, &out)
+	return out, err
+}
+
 // Terminate deletes a subcluster and its vats.
 func (c *Client) Terminate(ctx context.Context, subcluster string) error {
 	return c.Call(ctx, methodTerminate, idParams{ID: subcluster}, nil)
@@ -174,7 +187,7 @@ func (c *Client) Inspect(ctx context.Context, kref string) (Inspection, error) {
 	return out, err
 }
 
-// CollectGarbage returns when what nobody can reach is deleted.
+// CollectGarbage returns when nothing is left to be removed of what was deleted.
 func (c *Client) CollectGarbage(ctx context.Context) error {
 	return c.Call(ctx, methodCollect, nil, nil)
 }

@@ -17,10 +17,12 @@ const (
 	methodInspect          = "inspect"
 	methodIsRevoked        = "isRevoked"
 	methodLaunch           = "launchSubcluster"
+	methodApply            = "applyConfig"
 	methodReload           = "reloadSubcluster"
 	methodTerminate        = "terminateSubcluster"
 	methodRestart          = "restartVat"
 	methodReplay           = "replayVat"
+	methodStored           = "vatStore"
 	methodFindVat          = "findVat"
 	methodPing             = "pingVat"
 	methodTerminateVat     = "terminateVat"
@@ -90,7 +92,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		if err := parseParams(params, &p); err != nil {
 			return nil, err
 		}
-		config, err := p.config()
+		config, err := configText(p.Config)
 		if err != nil {
 			return nil, err
 		}
@@ -100,6 +102,22 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		}
 		value, err := ToJSON(result)
 		return Launched{Subcluster: sub, Result: value}, err
+
+	case methodApply:
+		var p applyParams
+		if err := parseParams(params, &p); err != nil {
+			return nil, err
+		}
+		config, err := configText(p.Config)
+		if err == nil && p.ID != "" {
+			err = CheckSubcluster(p.ID)
+		}
+		if err != nil {
+			return nil, err
+		}
+		applied, err := b.Apply(ctx, ApplyRequest{Subcluster: p.ID, Path: p.Path, Config: config, DryRun: p.DryRun})
+		applied.Changes, applied.Vats, applied.Services = notNull(applied.Changes), notNull(applied.Vats), notNull(applied.Services)
+		return applied, err
 
 	case methodReload:
 		id, err := parseID(params, checkReload)
@@ -121,6 +139,15 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 			return nil, err
 		}
 		return nil, b.RestartVat(ctx, p.ID, p.Forget)
+
+	case methodStored:
+		q, err := parseStored(params)
+		if err != nil {
+			return nil, err
+		}
+		page, err := b.Stored(ctx, q)
+		page.Rows = notNull(page.Rows)
+		return page, err
 
 	case methodFindVat:
 		id, err := parseID(params, CheckVat)

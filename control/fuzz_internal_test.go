@@ -85,7 +85,7 @@ func checkParams(t *testing.T, req request) error {
 		var p launchParams
 		err := parseParams(req.params, &p)
 		if err == nil {
-			_, err = p.config()
+			_, err = configText(p.Config)
 		}
 		return err
 	}

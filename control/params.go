@@ -9,6 +9,13 @@ type (
 		// Config is the text in a JSON string, or, for programs that make a configuration, an object.
 		Config json.RawMessage `json:"config"`
 	}
+	applyParams struct {
+		// ID names the subcluster; empty is the one that was launched from Path.
+		ID     string          `json:"id,omitempty"`
+		Path   string          `json:"path,omitempty"`
+		Config json.RawMessage `json:"config"`
+		DryRun bool            `json:"dryRun,omitempty"`
+	}
 	idParams struct {
 		ID string `json:"id"`
 	}
@@ -57,15 +64,15 @@ type poisonedPage struct {
 // noParams checks the params of a method that has none.
 func noParams(params json.RawMessage) error { return parseParams(params, &struct{}{}) }
 
-// config returns the text of the configuration.
-func (p launchParams) config() ([]byte, error) {
+// configText returns the text of a configuration, which is a string of JSON or an object.
+func configText(config json.RawMessage) ([]byte, error) {
 	switch {
-	case len(p.Config) > 0 && p.Config[0] == '"':
+	case len(config) > 0 && config[0] == '"':
 		var text string
-		err := json.Unmarshal(p.Config, &text)
+		err := json.Unmarshal(config, &text)
 		return []byte(text), err
-	case len(p.Config) > 0 && p.Config[0] == '{':
-		return p.Config, nil
+	case len(config) > 0 && config[0] == '{':
+		return config, nil
 	}
 	return nil, Errorf(CodeInvalid, "config must be the text of a configuration, or an object")
 }

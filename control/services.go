@@ -64,7 +64,7 @@ type System struct {
 	Root       string `json:"root,omitempty"`
 	// State is one of the states above.
 	State SystemState `json:"state"`
-	// Why says why it is [SystemFailed].
+	// Why says why it is [SystemFailed], or why it was not changed to what is declared.
 	Why string `json:"why,omitempty"`
 	// Declared is whether the present run of the kernel declares it.
 	Declared bool `json:"declared"`

@@ -214,7 +214,7 @@ type SystemStatus struct {
 	Sub   kernel.SubID
 	Root  kernel.KRef
 	State SystemState
-	// Why says why it failed.
+	// Why says why it failed, or why what it runs was not changed to what is declared.
 	Why      string
 	Declared bool
 	Changed  bool
@@ -273,7 +273,9 @@ func (k *Kernel) systemList() ([]SystemStatus, error) {
 		if k.suspended[s.ID] && s.State == kernel.SubRunning {
 			st.State = SystemSuspended
 		}
-		st.Changed = st.Declared && hashes[s.System] != s.Hash
+		if st.Changed = st.Declared && hashes[s.System] != s.Hash; st.Changed {
+			st.Why = k.notUpgraded[s.System]
+		}
 	}
 	return out, nil
 }

@@ -72,6 +72,9 @@ type Config struct {
 	System *cluster.System
 	// UpgradeSystem applies a declaration that has changed to what runs.
 	UpgradeSystem bool
+	// Replace names system subclusters whose stored state the upgrade may delete: the declaration no longer names them,
+	// or changes what cannot be changed in place.
+	Replace []string
 	// CheckConfig completes [cluster.Parse], whose results it takes, by what needs worker programs to be asked;
 	// nil checks nothing more.
 	CheckConfig func(ctx context.Context, cfg *cluster.Config, err error) error
@@ -128,10 +131,12 @@ type Kernel struct {
 	// suspended are the subclusters whose vats are not run: their channels are not there yet, or they are not
 	// declared in this run.
 	suspended map[kernel.SubID]bool
-	reloads   map[kernel.SubID]*reload // subclusters that are loaded anew
-	resets    int                      // how many callers have the state cleared
-	turns     turns                    // launches of system subclusters
-	services  services
+	// notUpgraded says why a declaration that has changed was not applied, by the name of the system subcluster.
+	notUpgraded map[string]string
+	reloads     map[kernel.SubID]*reload // subclusters that are loaded anew
+	resets      int                      // how many callers have the state cleared
+	turns       turns                    // launches of system subclusters
+	services    services
 
 	// byName are the services of this run; Unregister replaces the map.
 	byName atomic.Pointer[map[string]Service]
@@ -159,7 +164,7 @@ func Open(cfg Config) (*Kernel, error) {
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
-		suspended: map[kernel.SubID]bool{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
+		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]string{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
 	}
 	k.group.init(k)
 	k.services.init()

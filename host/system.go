@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // findSystem looks at the system subclusters that are stored, before anything runs: a record that lacks what
-// every launch writes is corrupt. Those that this run does not declare are suspended, if it declares nothing.
+// every launch writes is corrupt. Those that this run does not declare are suspended.
 func (k *Kernel) findSystem() error {
 	subs, err := k.machine.Subclusters()
 	if err != nil {
@@ -31,7 +32,7 @@ func (k *Kernel) findSystem() error {
 			return fmt.Errorf("there are two system subclusters %s: %w", s.System, storage.ErrCorrupt)
 		}
 		seen[s.System] = true
-		if k.cfg.System == nil && !k.cfg.Paused {
+		if _, ok := k.declared(s.System); !ok && !k.cfg.Paused && !k.mayReplace(s.System) {
 			k.suspended[s.ID] = true
 			k.log.Warn("system subcluster is not declared in this run: its vats stay as they are, and do not run", "name", s.System, "subcluster", s.ID)
 		}
@@ -39,8 +40,8 @@ func (k *Kernel) findSystem() error {
 	return nil
 }
 
-// startSystem makes what runs agree with the declaration: what is there stays under its name, what is missing
-// is launched, what is no longer named is removed.
+// startSystem makes what runs agree with the declaration: what is there stays under its name, what is missing is launched.
+// What is no longer named is suspended; it is removed only if this run was told so by its name.
 func (k *Kernel) startSystem() {
 	if k.resets > 0 {
 		return // when that is done
@@ -60,8 +61,8 @@ func (k *Kernel) startSystem() {
 			continue
 		}
 		running[s.System] = s
-		if _, ok := k.declared(s.System); !ok {
-			k.log.Warn("system subcluster is no longer declared: it is removed", "name", s.System, "subcluster", s.ID)
+		if _, ok := k.declared(s.System); !ok && k.mayReplace(s.System) {
+			k.log.Warn("system subcluster is no longer declared: it is removed, as --replace says", "name", s.System, "subcluster", s.ID)
 			c, err := k.machine.Terminate(s.ID)
 			k.input(c, err)
 		}
@@ -101,52 +102,29 @@ func (k *Kernel) declared(name string) (*cluster.Config, bool) {
 	return nil, false
 }
 
-// upgrade applies a changed declaration. The stores of the vats stay if it has the same vats, channels and
-// services as before; otherwise the subcluster is loaded anew.
+// upgrade applies a changed declaration to what runs. Changes that would delete something are made only if this run was told
+// so by the subcluster's name: then it is launched anew.
 func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
-	same, err := k.sameShape(s, d.Config)
-	if err != nil {
-		k.fail(err)
-		return
-	}
-	ml, err := k.machineLaunch(launch{cfg: d.Config, system: d.Name})
-	if err != nil {
-		k.log.Error("system subcluster was not upgraded", "name", d.Name, "err", err)
-		return
-	}
-	if same {
-		c, err := k.machine.Reconfigure(s.ID, ml)
-		k.input(c, err)
-		if err != nil { // one of its vats has ended, say
-			k.log.Error("system subcluster was not upgraded: kernel reload launches it anew", "name", d.Name, "subcluster", s.ID, "err", err)
-			return
+	k.reconfigure(s, d.Config, false, func(a Applied, err error) {
+		if err != nil {
+			k.notUpgraded[d.Name] = err.Error()
 		}
-		k.log.Info("system subcluster upgraded: its vats go on from their stores", "name", d.Name, "subcluster", s.ID)
-		return
-	}
-	k.log.Warn("the declaration of a system subcluster has other vats, channels or services: it is launched anew", "name", d.Name, "subcluster", s.ID)
-	k.reload(s, callID{}, func(kernel.Subcluster, error) {}) // systemSettled tells how that comes out
+		var deletes *ReplaceError
+		switch {
+		case err == nil:
+			k.log.Info("system subcluster upgraded: its vats go on from their stores", "name", d.Name, "subcluster", s.ID, "changes", len(a.Changes))
+		case !errors.As(err, &deletes):
+			k.log.Error("system subcluster was not upgraded", "name", d.Name, "subcluster", s.ID, "err", err)
+		case !k.mayReplace(d.Name):
+			k.log.Error("system subcluster was not upgraded: that would delete what it has stored, and --replace did not name it", "name", d.Name, "subcluster", s.ID, "err", err)
+		default:
+			k.log.Warn("system subcluster is launched anew, as --replace says: what it has stored is deleted", "name", d.Name, "subcluster", s.ID, "why", err)
+			k.reload(s, callID{}, func(kernel.Subcluster, error) {}) // systemSettled tells how that comes out
+		}
+	})
 }
 
-// sameShape says whether a configuration differs from what runs in nothing but how its vats are run.
-func (k *Kernel) sameShape(s kernel.Subcluster, cfg *cluster.Config) (bool, error) {
-	b, found, err := k.machine.Config(s.ID)
-	if err != nil || !found {
-		return false, err
-	}
-	old, err := unmarshalConfig(b)
-	if err != nil {
-		return false, err
-	}
-	names := func(c *cluster.Config) (names []string) {
-		for _, v := range c.Vats {
-			names = append(names, v.Name)
-		}
-		slices.Sort(names)
-		return names
-	}
-	return old.Bootstrap == cfg.Bootstrap && slices.Equal(names(old), names(cfg)) && slices.Equal(old.IO, cfg.IO) &&
-		slices.EqualFunc(old.Services, cfg.Services, func(a, b cluster.Service) bool {
-			return a.Name == b.Name && a.Service == b.Service && a.Root == b.Root && a.ReadOnly == b.ReadOnly && slices.Equal(a.Hosts, b.Hosts)
-		}), nil
+// mayReplace says whether this run may delete what a system subcluster has stored.
+func (k *Kernel) mayReplace(name string) bool {
+	return k.cfg.UpgradeSystem && slices.Contains(k.cfg.Replace, name)
 }

@@ -176,7 +176,7 @@ func (t *tx) charge(d Death, u *run) {
 		u.deaths = 0
 	}
 	switch {
-	case cause == CauseStart:
+	case cause == CauseStart, u.phase != live:
 	case u.never && cause != CauseKilled:
 		t.stop(v, u, "its worker died ("+why+") and its restart policy is never")
 	case u.stopOnFault && cause.fault():
@@ -196,7 +196,13 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 	case itemStart:
 		// Other deaths have failed the launch at once; here the worker was killed from outside, again and
 		// again. A launch is not over before all its vats have started, so that there is one to fail.
-		t.failLaunch(t.vat(v).sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
+		if t.launching(t.vat(v).sub) {
+			t.failLaunch(t.vat(v).sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
+			return
+		}
+		// The vat was added to a subcluster that runs: it alone is stopped, and starts when it is restarted.
+		u.attempts, u.kills = 0, 0
+		t.stop(v, u, "it did not start: "+why)
 		return
 	case itemNotify:
 		if u.records > 0 && !u.forgotten {

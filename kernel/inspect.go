@@ -23,6 +23,8 @@ type Vat struct {
 	// Incarnation is live if Live is true, else the last dead one.
 	Incarnation uint64
 	Live        bool
+	// Started says that its start was delivered: its module's constructor has run.
+	Started bool
 	// Queue counts the items in its queue, Restarts the deaths of its workers.
 	Queue, Restarts, Deliveries uint64
 	// Records is the length of the transcript that a fresh worker would be given; Lost says that it does
@@ -73,7 +75,7 @@ func (t *tx) exportVat(v VatID) Vat {
 	u, row := t.lookRun(v), t.vat(v)
 	out := Vat{
 		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
-		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc,
+		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc, Started: u.started,
 		Queue: u.items, Restarts: u.restarts, Deliveries: u.deliveries,
 		Records: u.records, Lost: u.lost,
 		HasWork: u.phase != dead && (u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail)),

@@ -52,6 +52,11 @@ type LaunchService struct {
 	New NewService
 }
 
+// fullName is the name under which a service object that is not global is found.
+func (ls LaunchService) fullName(s SubID) string {
+	return ls.New.Kind + ":" + string(s) + ":" + ls.Name
+}
+
 // GlobalKind is the kind of the service objects that are known by their name alone.
 const GlobalKind = "service"
 
@@ -127,15 +132,8 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	if l.By != "" && t.call(l.By, l.ByCall) == nil {
 		return "", Commit{}, refuse(CodeNotFound, "nobody waits for the launch any more")
 	}
-	size := len(l.Config)
-	for _, lv := range l.Vats {
-		size += len(lv.Config)
-	}
-	for _, ls := range l.Services {
-		size += len(ls.New.Config) + len(ls.New.State)
-	}
-	if most := m.limits.Bytes / 2; size > most {
-		return "", Commit{}, refuse(capdata.CodeLimit, "a configuration that is stored in %d bytes, the limit is %d", size, most)
+	if err := m.checkConfig(l.Config, l.Vats, l.Services); err != nil {
+		return "", Commit{}, err
 	}
 	t.index()
 	t.setUint(keyCount, n)
@@ -178,11 +176,26 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	return s, t.done(), nil
 }
 
+// checkConfig refuses a configuration that one commit does not hold.
+func (m *Machine) checkConfig(config []byte, vats []LaunchVat, services []LaunchService) error {
+	size := len(config)
+	for _, lv := range vats {
+		size += len(lv.Config)
+	}
+	for _, ls := range services {
+		size += len(ls.New.Config) + len(ls.New.State)
+	}
+	if most := m.limits.Bytes / 2; size > most {
+		return refuse(capdata.CodeLimit, "a configuration that is stored in %d bytes, the limit is %d", size, most)
+	}
+	return nil
+}
+
 // launchService makes, or finds, a service object that a subcluster is given.
 func (t *tx) launchService(s SubID, sub *subcluster, ls LaunchService) KRef {
 	if ls.Global == "" {
 		sub.services++
-		return t.newService(ls.New.Kind+":"+string(s)+":"+ls.Name, s, ls.New)
+		return t.newService(ls.fullName(s), s, ls.New)
 	}
 	if b, ok := t.get(keyServiceName(ls.Global)); ok {
 		return KRef(b)

@@ -88,44 +88,6 @@ func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 	return true
 }
 
-// Reconfigure changes the configuration of a running subcluster in place: its vats keep their stores, and go
-// on from them, without their memory. The names of the vats are those that it has.
-func (m *Machine) Reconfigure(s SubID, l Launch) (c Commit, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	sub, cfg := t.sub(s), t.config(s)
-	if sub == nil || cfg == nil || sub.state != SubRunning {
-		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
-	}
-	vats := map[string]LaunchVat{}
-	for _, lv := range l.Vats {
-		vats[lv.Name] = lv
-	}
-	if len(vats) != len(sub.members) {
-		return Commit{}, refuse(CodeInvalid, "the configuration has other vats than %s", s)
-	}
-	for _, mb := range sub.members {
-		lv, ok := vats[mb.name]
-		if !ok {
-			return Commit{}, refuse(CodeInvalid, "the configuration has no vat %s", mb.name)
-		}
-		row := t.vat(mb.vat)
-		row.config = lv.Config
-		t.set(keyVat(mb.vat), row.encode(t.m.enc))
-		u := t.run(mb.vat)
-		u.setPolicy(lv)
-		if u.inc != u.deadInc {
-			t.loseMemory(mb.vat, u, "its configuration has changed")
-			t.effect(StopWorker{mb.vat})
-		}
-	}
-	cfg.config = l.Config
-	t.setConfig(s, cfg)
-	sub.source, sub.hash = l.Source, l.Hash
-	t.setSub(s, sub)
-	return t.done(), nil
-}
-
 // TerminateVat ends one vat, whose subcluster goes on without it.
 func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
 	defer caught(&err)

@@ -18,7 +18,7 @@ import (
 //	state ko6 STATE
 //	end ko6                  the object ends
 //	outstanding [ko6]        calls that are begun and not done, of all or of one
-//	reload s1; reloads; dropreload s1; reconfigure s1 a b; terminatevat v1
+//	reload s1; reloads; dropreload s1; reconfigure s1 a b +c +$io; terminatevat v1
 //	diverged v1              the replay of the vat's memory came out otherwise
 //	forget v1                restart --forget
 func serviceCommand(w *world, d *datadriven.TestData, args []string, options map[string]string) bool {
@@ -80,11 +80,29 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 	case "dropreload":
 		w.do(w.m.DropReload(kernel.SubID(args[0]), "it was dropped"))
 	case "reconfigure":
-		l := kernel.Launch{Config: []byte("{}")}
+		r := kernel.Reconfiguration{Config: []byte(`{"new":1}`), Source: "new"}
 		for _, n := range args[1:] {
-			l.Vats = append(l.Vats, launchVat(n))
+			name, added := strings.CutPrefix(n, "+")
+			service, isService := strings.CutPrefix(name, "$")
+			switch {
+			case isService:
+				r.NewServices = append(r.NewServices, kernel.LaunchService{Name: service, New: kernel.NewService{Kind: "io"}})
+			case added:
+				r.NewVats = append(r.NewVats, launchVat(name))
+			default:
+				r.Vats = append(r.Vats, launchVat(name))
+			}
 		}
-		w.do(w.m.Reconfigure(kernel.SubID(args[0]), l))
+		made, c, err := w.m.Reconfigure(kernel.SubID(args[0]), r)
+		if w.do(c, err) {
+			for _, v := range made.Vats {
+				row, _, _ := w.m.Vat(v.Vat)
+				w.printf("made %s: %s, root %s", v.Name, v.Vat, row.Root)
+			}
+			for _, k := range made.Services {
+				w.printf("made %s", k)
+			}
+		}
 	case "terminatevat":
 		w.do(w.m.TerminateVat(kernel.VatID(args[0])))
 	case "diverged":

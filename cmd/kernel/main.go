@@ -162,9 +162,9 @@ accepted is not lost, and nothing happens twice.`,
 		}
 	}
 	add("life", a.runCommand(), a.startCommand(), a.stopCommand())
-	add("look", a.statusCommand(), a.psCommand(), a.logsCommand(), a.systemCommand(), a.servicesCommand(), a.ioCommand(), a.inspectCommand(),
+	add("look", a.statusCommand(), a.psCommand(), a.logsCommand(), a.systemCommand(), a.servicesCommand(), a.ioCommand(), a.inspectCommand(), a.stateCommand(),
 		a.poisonedCommand(), a.replayCommand(), a.checkCommand(), a.pingCommand())
-	add("work", a.launchCommand(), a.reloadCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand(),
+	add("work", a.launchCommand(), a.applyCommand(), a.reloadCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand(),
 		a.revokeCommand(), a.collectCommand(), a.clearCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand())
 	return root

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"ocapkernel.dev"
 	"ocapkernel.dev/control"
 )
 
@@ -36,7 +33,10 @@ func (a *app) replay(ctx context.Context, vat string) error {
 	var lines []string
 	switch {
 	case control.CodeOf(err) == control.CodeNotRunning:
-		lines, err = a.replayStopped(ctx, dir, vat)
+		err = a.withPaused(ctx, dir, func(ctx context.Context, k Kernel) (err error) {
+			lines, err = k.ReplayVat(ctx, vat)
+			return err
+		})
 	case err == nil:
 		defer client.Close()
 		lines, err = client.ReplayVat(ctx, vat)
@@ -49,23 +49,4 @@ func (a *app) replay(ctx context.Context, vat string) error {
 			fmt.Fprintln(w, strings.TrimRight(printable(line), " "))
 		}
 	})
-}
-
-// replayStopped runs a kernel that begins nothing over the state.
-func (a *app) replayStopped(ctx context.Context, dir, vat string) (lines []string, err error) {
-	lock, err := readState(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	k, err := a.newKernel(ocapkernel.Options{Dir: dir, Lock: lock, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
-	if err != nil {
-		return nil, damagedHint(err)
-	}
-	ctx, stop := context.WithCancel(ctx)
-	var g errgroup.Group
-	g.Go(func() error { return k.Run(ctx) })
-	lines, err = k.ReplayVat(ctx, vat)
-	stop()
-	return lines, errors.Join(err, g.Wait())
 }

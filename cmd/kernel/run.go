@@ -37,6 +37,8 @@ type runFlags struct {
 	upgradeSystem bool
 	// noWait does not wait for the system subclusters.
 	noWait bool
+	// replace names system subclusters whose state the upgrade may delete.
+	replace []string
 	// diskReserve is in MiB.
 	diskReserve int
 	// background and readyFD are how start speaks to the kernel that it begins; hidden.
@@ -51,7 +53,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.diskReserve, "disk-reserve", statedir.DefaultReserve>>20, "free space, in `MiB`, below which nothing new is accepted")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
 	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+statedir.DeclarationName+" in the state directory, if it is there)")
-	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "apply the declaration to system subclusters that run another configuration; with other vats that deletes their state")
+	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "apply the declaration to system subclusters that run another configuration, and keep what they have stored")
+	flags.StringArrayVar(&f.replace, "replace", nil, "with --upgrade-system, `NAME` of a system subcluster that may lose what it has stored, if the declaration cannot be applied otherwise; may be repeated")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
 	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait until the system subclusters run")
 	completeFlagWith(cmd, "durability", "power", "process")
@@ -77,6 +80,9 @@ func (f *runFlags) args() []string {
 	if f.noWait {
 		args = append(args, "--no-wait")
 	}
+	for _, name := range f.replace {
+		args = append(args, "--replace", name)
+	}
 	return args
 }
 
@@ -89,6 +95,9 @@ func (f *runFlags) check() error {
 	}
 	if least := statedir.LeastReserve >> 20; f.diskReserve < least {
 		return usagef("--disk-reserve is at least %d MiB: what may be written between two looks", least)
+	}
+	if len(f.replace) > 0 && !f.upgradeSystem {
+		return usagef("--replace belongs to --upgrade-system")
 	}
 	return f.findSystem()
 }
@@ -200,7 +209,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 
 	kernel, err := a.newKernel(ocapkernel.Options{
 		Dir: dir, Lock: lock, Durability: f.durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
-		System: system, UpgradeSystem: f.upgradeSystem, Control: true, Stdin: a.stdin, Stdout: a.stdout,
+		System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if err != nil {
 		return damagedHint(diskHint(err))

@@ -85,13 +85,18 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 	changed := ""
 	for _, s := range list {
 		rows = append(rows, []string{s.Name, dash(s.Subcluster), dash(s.Root), string(s.State), yesNo(s.Declared), yesNo(s.Changed)})
-		if s.Changed {
+		if s.Changed && s.Why == "" {
 			changed = s.Name
 		}
 	}
 	table(w, rows)
 	for _, s := range list {
-		if s.Why != "" {
+		switch {
+		case s.Why == "":
+		case s.State == control.SystemRunning:
+			fmt.Fprintf(w, "\n%[1]s was not upgraded: %[2]s\nTo have it launched anew, and lose what it has stored: %[3]s run --upgrade-system --replace %[4]s\n",
+				printable(s.Name), printable(s.Why), a.typed(), shellQuote(s.Name))
+		default:
 			fmt.Fprintf(w, "\n%s: %s\nTo try again: %s reload %s\n", printable(s.Name), printable(s.Why), a.typed(), shellQuote(s.Name))
 		}
 	}

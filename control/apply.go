@@ -1,0 +1,60 @@
+package control
+
+// ApplyRequest asks for a running subcluster to be changed to another configuration.
+type ApplyRequest struct {
+	// Subcluster names it; empty stands for the one that was launched from Path.
+	Subcluster string
+	// Path is the absolute path of the configuration file; paths in it are relative to its directory.
+	Path string
+	// Config is the text of the configuration.
+	Config []byte
+	// DryRun asks what would be changed, and changes nothing.
+	DryRun bool
+}
+
+// Applied is what was changed, or would be.
+type Applied struct {
+	Subcluster string   `json:"subcluster"`
+	DryRun     bool     `json:"dryRun,omitempty"`
+	Changes    []Change `json:"changes"`
+	// Vats and Services, which include channels, were added. Nobody in the subcluster has a reference to them yet.
+	Vats     []AddedVat     `json:"vats"`
+	Services []AddedService `json:"services"`
+}
+
+// Change is one difference between the configuration that runs and the one that is applied.
+type Change struct {
+	// Field is the path of what differs, such as vats.mint.limits.queue.
+	Field string `json:"field"`
+	// Kind is added or changed.
+	Kind string `json:"kind"`
+	// Applies is one of the values below.
+	Applies string `json:"applies"`
+	// Old and New are the values, for people.
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+}
+
+// When a change has its effect: a closed set.
+const (
+	// AppliesLive: at once.
+	AppliesLive = "live"
+	// AppliesStart: when the vat's process is started the next time.
+	AppliesStart = "start"
+	// AppliesNew: for what is made later; vats that are there were made and go on.
+	AppliesNew = "new"
+)
+
+// AddedVat is a vat that was added to a running subcluster.
+type AddedVat struct {
+	Name string `json:"name"`
+	ID   string `json:"vat"`
+	// Root is the kernel's name of its root object.
+	Root string `json:"root"`
+}
+
+// AddedService is a channel or a service that was added to a running subcluster.
+type AddedService struct {
+	Name string `json:"name"`
+	KRef string `json:"ref"`
+}

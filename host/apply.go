@@ -1,0 +1,247 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+)
+
+// Applied is what a configuration changes in a running subcluster.
+type Applied struct {
+	Sub     kernel.SubID
+	Changes []cluster.Change
+	// Vats and Services are what was added; both are empty after a dry run.
+	Vats     []AddedVat
+	Services []AddedService
+}
+
+// AddedVat is a vat that was added to a running subcluster. Bootstrap is not called again: whoever is to know the vat is
+// sent its root.
+type AddedVat struct {
+	Name string
+	Vat  kernel.VatID
+	Root kernel.KRef
+}
+
+// AddedService is a channel or service that was added to a running subcluster.
+type AddedService struct {
+	Name string
+	KRef kernel.KRef
+}
+
+// A ReplaceError refuses a configuration some of whose changes cannot be made to what runs. Nothing has changed.
+type ReplaceError struct {
+	Sub     kernel.SubID
+	Changes []cluster.Change
+}
+
+func (e *ReplaceError) Error() string {
+	fields := make([]string, len(e.Changes))
+	for i, c := range e.Changes {
+		fields[i] = c.String()
+	}
+	return fmt.Sprintf("this cannot be changed in subcluster %s, which keeps what it has stored: %s", e.Sub, strings.Join(fields, "; "))
+}
+
+// Apply changes a running subcluster to another configuration, in one commit: a kernel that dies has made all of the
+// changes, or none. Vats, channels and services can be added, and how vats are run can change; what would delete something
+// is a [*ReplaceError]. Applied twice it changes nothing more. An empty name stands for the subcluster that runs what is at
+// the configuration's path. With dryRun nothing is changed.
+func (k *Kernel) Apply(ctx context.Context, name string, cfg *cluster.Config, dryRun bool) (Applied, error) {
+	return ask(ctx, k, func(done func(Applied, error)) {
+		sub, err := k.toApply(name, cfg)
+		if err == nil && sub.System != "" {
+			err = &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%s is the system subcluster %s: change its declaration, and start with --upgrade-system", sub.ID, sub.System)}
+		}
+		if err != nil {
+			k.refuse(err, func(err error) { done(Applied{}, err) })
+			return
+		}
+		k.reconfigure(sub, cfg, dryRun, done)
+	})
+}
+
+// toApply finds the subcluster that a configuration is for.
+func (k *Kernel) toApply(name string, cfg *cluster.Config) (kernel.Subcluster, error) {
+	if name != "" {
+		sub, err := k.subNamed(name)
+		if err == nil && sub.State != kernel.SubRunning {
+			err = &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("subcluster %s is not running: it is %s", sub.ID, sub.State)}
+		}
+		return sub, err
+	}
+	subs, err := k.machine.Subclusters()
+	if err != nil {
+		return kernel.Subcluster{}, err
+	}
+	var found []kernel.Subcluster
+	var ids []string
+	for _, s := range subs {
+		if s.Source == cfg.Source && s.System == "" && s.State == kernel.SubRunning {
+			found, ids = append(found, s), append(ids, string(s.ID))
+		}
+	}
+	switch len(found) {
+	case 0:
+		return kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("no subcluster runs that was launched from %s", cfg.Source)}
+	case 1:
+		return found[0], nil
+	}
+	return kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%d subclusters were launched from %s: say which: %s", len(found), cfg.Source, strings.Join(ids, ", "))}
+}
+
+// reconfigure makes the changes that can be made. done is called in the loop, when they are durable and what was added is
+// there.
+func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, dryRun bool, done func(Applied, error)) {
+	fail := func(err error) { k.refuse(err, func(err error) { done(Applied{}, err) }) }
+	old, err := k.configOf(sub.ID)
+	if err != nil {
+		fail(err)
+		return
+	}
+	out := Applied{Sub: sub.ID, Changes: cluster.Diff(old, cfg)}
+	if deletes := cluster.NeedReplace(out.Changes); len(deletes) > 0 {
+		done(Applied{}, &ReplaceError{sub.ID, deletes})
+		return
+	}
+	ml, err := k.machineLaunch(launch{cfg: cfg, system: sub.System})
+	switch {
+	case err != nil:
+		fail(err)
+		return
+	case dryRun || len(out.Changes) == 0 && sub.Hash == cfg.Hash && sub.Source == cfg.Source:
+		done(out, nil)
+		return
+	case k.diskFull:
+		done(Applied{}, ErrDiskFull)
+		return
+	case k.resets > 0:
+		done(Applied{}, errCleared)
+		return
+	}
+	r, err := k.reconfiguration(sub, old, cfg, ml)
+	if err != nil {
+		fail(err)
+		return
+	}
+	made, c, err := k.machine.Reconfigure(sub.ID, r)
+	if err != nil {
+		fail(err)
+		return
+	}
+	for i, kref := range made.Services {
+		out.Services = append(out.Services, AddedService{r.NewServices[i].Name, kref})
+	}
+	k.log.Info("subcluster is changed", "subcluster", sub.ID, "system", sub.System, "changes", len(out.Changes))
+	k.apply(c)
+	for _, v := range made.Vats {
+		row, _, err := k.machine.Vat(v.Vat)
+		if err != nil {
+			fail(err)
+			return
+		}
+		out.Vats = append(out.Vats, AddedVat{v.Name, v.Vat, row.Root})
+	}
+	k.whenDurable(func() { k.openAdded(made.Services, sync.OnceFunc(func() { done(out, nil) })) })
+}
+
+// configOf reads the configuration that a subcluster runs.
+func (k *Kernel) configOf(id kernel.SubID) (*cluster.Config, error) {
+	b, found, err := k.machine.Config(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no configuration of subcluster %s", id)}
+	}
+	return unmarshalConfig(b)
+}
+
+// reconfiguration makes the machine's order of the changes. A vat that was made keeps the parameters with which it was: a
+// worker that makes its memory again runs its constructor again.
+func (k *Kernel) reconfiguration(sub kernel.Subcluster, old, cfg *cluster.Config, ml kernel.Launch) (kernel.Reconfiguration, error) {
+	r := kernel.Reconfiguration{Config: ml.Config, Source: ml.Source, Hash: ml.Hash}
+	had := map[string]bool{}
+	for _, v := range old.Vats {
+		had[v.Name] = true
+	}
+	for _, c := range old.IO {
+		had["io."+c.Name] = true
+	}
+	for _, s := range old.Services {
+		had["services."+s.Name] = true
+	}
+	members := map[string]kernel.VatID{}
+	for _, v := range sub.Vats {
+		members[v.Name] = v.Vat
+	}
+	for i, v := range cfg.Vats {
+		lv := ml.Vats[i]
+		if !had[v.Name] {
+			r.NewVats = append(r.NewVats, lv)
+			continue
+		}
+		id, there := members[v.Name]
+		if !there {
+			continue // it has ended
+		}
+		row, _, err := k.machine.Vat(id)
+		if err != nil {
+			return r, err
+		}
+		if row.Started {
+			stored, err := cluster.UnmarshalStored(row.Config)
+			if err != nil {
+				return r, fmt.Errorf("configuration of %s: %w", id, err)
+			}
+			v.Parameters = stored.Parameters
+			if lv, err = launchVat(v); err != nil {
+				return r, err
+			}
+		}
+		r.Vats = append(r.Vats, lv)
+	}
+	for i, s := range ml.Services { // the channels come first
+		path := "io."
+		if i >= len(cfg.IO) {
+			path = "services."
+		}
+		if !had[path+s.Name] {
+			r.NewServices = append(r.NewServices, s)
+		}
+	}
+	return r, nil
+}
+
+// addedTime is how long the answer to Apply waits for channels and services that are slow to open.
+const addedTime = 10 * time.Second
+
+// openAdded makes the objects that were added to a running subcluster, and calls done once when each was tried, or addedTime
+// has passed. The next kernel makes them if this one dies; one that cannot be made now is tried again when it is called.
+func (k *Kernel) openAdded(krefs []kernel.KRef, done func()) {
+	left := 1
+	tried := func(error) {
+		if left--; left == 0 {
+			done()
+		}
+	}
+	for _, kref := range krefs {
+		s, found, err := k.machine.Service(kref)
+		if err != nil {
+			k.fail(err)
+		}
+		if found && k.canOpen(s) && k.services.bound[kref] == nil {
+			left++
+			k.open(s, tried)
+		}
+	}
+	if left > 1 {
+		k.after(addedTime, done)
+	}
+	tried(nil)
+}

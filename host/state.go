@@ -1,0 +1,58 @@
+package host
+
+import (
+	"context"
+
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/wire"
+)
+
+// StoredRow is a row of a vat's store.
+type StoredRow struct {
+	Key string
+	// Value is cut at a bound; Size is how long it is.
+	Value []byte
+	Size  int
+}
+
+// Bounds of what is read of a vat's store for a person.
+const (
+	sliceRows, sliceBytes = 64, 256 << 10 // by one step of the loop
+	pageBytes             = 1 << 20
+	shownBytes            = 64 << 10 // of a value
+)
+
+// Stored lists rows of a vat's store, in the order of their keys, those with a prefix that are behind a key, and says
+// whether there are more: at most limit rows, and fewer if they are long. It reads them in slices, between which the
+// kernel goes on.
+func (k *Kernel) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
+	if v, err = k.FindVat(ctx, vat); err != nil {
+		return v, nil, false, err
+	}
+	for size := 0; ; {
+		part, err := look(ctx, k, func() (part []wire.Row, err error) {
+			for read := 0; len(part) < sliceRows && read < sliceBytes; {
+				row, err := k.machine.StoreNext(v.ID, prefix, after)
+				if err != nil || !row.Found {
+					return part, err
+				}
+				after = row.Key
+				read += len(row.Key) + len(row.Value)
+				part = append(part, row)
+			}
+			return part, nil
+		})
+		if err != nil || len(part) == 0 {
+			return v, rows, false, err
+		}
+		for i, row := range part {
+			if len(rows) == limit || size > pageBytes {
+				return v, rows, true, nil
+			}
+			shown := row.Value[:min(len(row.Value), shownBytes)]
+			rows = append(rows, StoredRow{row.Key, append([]byte(nil), shown...), len(row.Value)})
+			size += len(row.Key) + len(shown)
+			part[i] = wire.Row{}
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package kernel
+
+import (
+	"slices"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Reconfiguration is how a running subcluster changes. Nothing that it has is taken away.
+type Reconfiguration struct {
+	// Vats are the new configurations and policies of vats that the subcluster has. A vat that it has not, because it
+	// has ended, is passed over. A worker gets the new configuration when it is started the next time; the policy holds
+	// at once.
+	Vats []LaunchVat
+	// NewVats and NewServices are added. Nobody is given them: whoever runs the machine tells somebody.
+	NewVats     []LaunchVat
+	NewServices []LaunchService
+	// Config, Source and Hash take the place of those of the launch.
+	Config       []byte
+	Source, Hash string
+}
+
+// Reconfigured tells what a reconfiguration has made.
+type Reconfigured struct {
+	// Vats are the vats that were added, in the order of the reconfiguration.
+	Vats []SubclusterVat
+	// Services are the objects of the services that were added, in the order of the reconfiguration.
+	Services []KRef
+}
+
+// Reconfigure changes a running subcluster in place, in one commit. Bootstrap is not called again. The vats go on with
+// their memory.
+func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	sub, cfg := t.sub(s), t.config(s)
+	if sub == nil || cfg == nil || sub.state != SubRunning {
+		return Reconfigured{}, Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+	}
+	has := func(name string) (VatID, bool) {
+		i := slices.IndexFunc(sub.members, func(m member) bool { return m.name == name })
+		if i < 0 {
+			return "", false
+		}
+		return sub.members[i].vat, true
+	}
+	n := t.countVats() + uint64(len(r.NewVats))
+	if n > MaxVats && len(r.NewVats) > 0 {
+		return Reconfigured{}, Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
+	}
+	if err := m.checkConfig(r.Config, slices.Concat(r.Vats, r.NewVats), r.NewServices); err != nil {
+		return Reconfigured{}, Commit{}, err
+	}
+	for _, lv := range r.NewVats {
+		if v, there := has(lv.Name); there {
+			return Reconfigured{}, Commit{}, refuse(CodeConflict, "subcluster %s has a vat %s already, %s", s, lv.Name, v)
+		}
+	}
+	for _, ls := range r.NewServices {
+		if b, there := t.get(keyServiceName(ls.fullName(s))); there && ls.Global == "" {
+			return Reconfigured{}, Commit{}, refuse(CodeConflict, "subcluster %s has a service %s already, %s", s, ls.Name, b)
+		}
+	}
+	for _, lv := range r.Vats {
+		v, there := has(lv.Name)
+		if !there {
+			continue
+		}
+		row := t.vat(v)
+		row.config = lv.Config
+		t.set(keyVat(v), row.encode(t.m.enc))
+		t.run(v).setPolicy(lv)
+	}
+	if len(r.NewVats) > 0 {
+		t.index()
+		t.setUint(keyCount, n)
+	}
+	for _, lv := range r.NewVats {
+		v := VatID("v" + num(t.allocate("v")))
+		t.addVat(v, s, lv)
+		t.effect(Wake{v})
+		sub.members = append(sub.members, member{lv.Name, v})
+		out.Vats = append(out.Vats, SubclusterVat{lv.Name, v})
+	}
+	sub.unstarted += uint64(len(r.NewVats))
+	for _, ls := range r.NewServices {
+		out.Services = append(out.Services, t.launchService(s, sub, ls))
+	}
+	cfg.config = r.Config
+	t.setConfig(s, cfg)
+	sub.source, sub.hash = r.Source, r.Hash
+	t.setSub(s, sub)
+	return out, t.done(), nil
+}
