@@ -41,6 +41,9 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 			return m.exitWithFailure(c, call.why, now)
 		}
 	}
+	for _, k := range t.retiring {
+		t.retire(c.Vat, k)
+	}
 	u.deliveries++
 	t.delivered = true
 	u.deaths, u.replays = 0, 0

@@ -104,7 +104,11 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 		decider := p.decider
 		p.inStead = p.inc == 0 && t.lookRun(decider).phase == stopped
 		t.clearDecider(k)
-		if !p.inStead {
+		switch {
+		case p.inStead:
+		case decider == t.actor:
+			t.retireLater(k)
+		default:
 			t.retire(decider, k)
 		}
 	}

@@ -18,6 +18,8 @@ type vatCall struct {
 	objects, promises uint64
 	// introduced are the names that are new in this crank: none may be used for two things.
 	introduced map[wire.Ref]bool
+	// made are the promises among them.
+	made map[KRef]bool
 	// written are the rows of the store that the crank writes, each once, in order.
 	written   []string
 	writtenAt map[string]bool
@@ -158,13 +160,13 @@ func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
 	}
 }
 
-// known translates a reference that must be in the c-list.
+// known translates a reference that must be in the c-list, and that no resolve of this crank has retired.
 func (c *vatCall) known(ref wire.Ref) (k KRef, reachable bool, err error) {
 	if _, err := wire.ParseRef(string(ref)); err != nil {
 		return "", false, err
 	}
 	k, ok := c.t.kref(c.v, ref)
-	if !ok {
+	if !ok || c.t.isRetiring[k] {
 		return "", false, fmt.Errorf("%s is unknown", ref)
 	}
 	_, reachable, _ = c.t.vref(c.v, k)
@@ -219,6 +221,10 @@ func (c *vatCall) newPromise(ref wire.Ref, parts wire.RefParts) (KRef, error) {
 	}
 	k := c.t.newPromise(c.v, c.u.inc)
 	c.t.addEntry(c.v, k, ref)
+	if c.made == nil {
+		c.made = make(map[KRef]bool, 4)
+	}
+	c.made[k] = true
 	return k, nil
 }
 
@@ -368,7 +374,7 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 		}
 		p := t.touch(k)
 		if p.inStead {
-			t.retire(c.v, k)
+			t.retireLater(k)
 			continue
 		}
 		if p.state != unresolved || p.decider != c.v {
@@ -394,6 +400,9 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 	}
 	for _, st := range settlements {
 		t.ownRows += 3
+		if c.made[st.k] {
+			t.ownRows -= 5 // what was counted for the name and for the decider: they are gone when the crank ends
+		}
 		t.settle(st.k, st.reject, st.value)
 	}
 	for _, st := range settlements {

@@ -15,6 +15,10 @@ type tx struct {
 	now int64
 	// actor is the vat whose crank this is, if it is one.
 	actor VatID
+	// retiring are the promises that the actor has resolved, in order: its names for them end with the crank, and
+	// until then values may mention them.
+	retiring   []KRef
+	isRetiring map[KRef]bool
 
 	rows    map[string]*row
 	slab    slab[row]
@@ -57,7 +61,8 @@ func (m *Machine) begin(now int64) *tx {
 	t.now, t.actor = now, ""
 	clear(t.rows)
 	t.slab.n = 0
-	t.changed, t.maybeFree, t.failed = t.changed[:0], t.maybeFree[:0], t.failed[:0]
+	t.changed, t.maybeFree, t.failed, t.retiring = t.changed[:0], t.maybeFree[:0], t.failed[:0], t.retiring[:0]
+	clear(t.isRetiring)
 	t.objects.reset()
 	t.promises.reset()
 	t.runs.reset()
@@ -65,6 +70,15 @@ func (m *Machine) begin(now int64) *tx {
 	t.budget, t.queueFull, t.delivered = budget{}, false, false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
+}
+
+// retireLater notes that the actor has resolved a promise.
+func (t *tx) retireLater(k KRef) {
+	if t.isRetiring == nil {
+		t.isRetiring = make(map[KRef]bool, 8)
+	}
+	t.isRetiring[k] = true
+	t.retiring = append(t.retiring, k)
 }
 
 // keepRows and keepBytes bound the transaction whose memory is used again: what it has read lies there until then.

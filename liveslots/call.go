@@ -240,7 +240,7 @@ func (v *Vat) await(c *call, p *promise) {
 	}
 	c.waited = true
 	c.on = p
-	p.waiters = append(p.waiters, waiter{call: c})
+	v.wait(p, waiter{call: c})
 	if !c.kind.latent() {
 		v.list(c)
 	}

@@ -66,10 +66,7 @@ func (v *Vat) startVat() {
 
 // notify settles promises. The kernel has forgotten their names, and so does the vat.
 func (v *Vat) notify(d wire.Notify) {
-	v.notified = make(map[wire.Ref]bool, len(d.Resolutions))
-	for _, r := range d.Resolutions {
-		v.notified[r.Promise] = true
-	}
+	v.notified = true
 	type settled struct {
 		p   *promise
 		val value
@@ -82,7 +79,7 @@ func (v *Vat) notify(d wire.Notify) {
 		list[i].p = v.remotePromise(r.Promise)
 		list[i].val, list[i].err = v.take(r.Value)
 	}
-	v.notified = nil
+	v.notified = false
 	for i, r := range d.Resolutions {
 		p := list[i].p
 		if p.ours { // the kernel decided in this vat's stead

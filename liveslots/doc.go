@@ -25,8 +25,9 @@
 //
 // A new o+N or p+N must be above all that were ever committed, so a name that is made has to reach the
 // kernel in the same crank. Hence values hold things, and names are made when a value is put into a
-// syscall, which cannot fail any more. A promise's name ends with its resolution, from either side; a
-// settled promise that is mentioned again gets a new name and is resolved under that.
+// syscall, which cannot fail any more. A promise's name ends with its resolution, from either side: with the
+// notification, or with the crank that resolves it. A settled promise that is mentioned later gets a new name and
+// is resolved under that, and so is all that its value leads to.
 //
 // # Durability
 //

@@ -46,8 +46,14 @@ type promise struct {
 	// index of that syscall.
 	subscribedIn uint64
 	subscribedAt int
+	// subscribed says that this vat has asked to be notified of the promise since it came to know it.
+	subscribed bool
 	// source is by what name the store knows the promise, if it does, once it is settled.
 	source string
+	// told is the name under which the kernel was told in delivery toldIn how the promise settled. The kernel
+	// takes the name until that crank ends.
+	told   wire.Ref
+	toldIn uint64
 }
 
 // A waiter is a function to run, or a call that is to be tried again.
@@ -68,23 +74,36 @@ func (p *promise) leader() *promise {
 	return l
 }
 
-// remotePromise returns the promise that the kernel knows as ref. One that is new to the vat is
-// subscribed to at once, unless its resolution is part of the delivery at hand.
+// remotePromise returns the promise that the kernel knows as ref.
+//
+// One that came with a message and is new to the vat is subscribed to at once, since only a notification makes
+// the kernel forget the name. One that came in the value of another promise is subscribed to when something
+// waits for it: the kernel cuts large notifications, and a vat that asked for what was cut off, whether or not
+// it needs it, would be notified of the same promises without end where they lead to each other in a circle.
 func (v *Vat) remotePromise(ref wire.Ref) *promise {
-	if p := v.promises[ref]; p != nil {
-		return p
+	p := v.promises[ref]
+	if p == nil {
+		p = &promise{ref: ref}
+		v.promises[ref] = p
 	}
-	p := &promise{ref: ref}
-	v.promises[ref] = p
-	if !v.notified[ref] {
+	if !v.notified && !p.ours && !p.subscribed {
 		v.subscribe(p, false)
 	}
 	return p
 }
 
+// wait adds to what waits for a promise, and sees to it that the vat is notified of it.
+func (v *Vat) wait(p *promise, w waiter) {
+	if p.ref != "" && !p.ours && !p.subscribed {
+		v.subscribe(p, false)
+	}
+	p.waiters = append(p.waiters, w)
+}
+
 // subscribe has the kernel notify this vat of a promise. stored says that what waits for it is in the
 // store. One syscall for each promise and crank says all that the crank has to say.
 func (v *Vat) subscribe(p *promise, stored bool) {
+	p.subscribed = true
 	if p.subscribedIn == v.delivered {
 		if stored {
 			v.syscalls[p.subscribedAt] = wire.Subscribe{Promise: p.ref, Stored: true}
@@ -138,7 +157,7 @@ func (v *Vat) follow(p, q *promise) {
 	}
 	l.named = append(l.named, p.named...)
 	p.named = nil
-	q.waiters = append(q.waiters, waiter{run: func() {
+	v.wait(q, waiter{run: func() {
 		p.following = nil
 		v.finish(p, q.val, q.rejected)
 	}})
@@ -167,15 +186,22 @@ func (v *Vat) decided(p *promise) {
 
 // finish records the outcome, tells the kernel if it has to know, and wakes who waits.
 func (v *Vat) finish(p *promise, val value, rejected bool) {
+	tell := p.ref != "" && p.ours
+	if tell {
+		if err := v.tellable(val); err != nil {
+			val, rejected = errorValue(err), true
+		}
+	}
 	p.settled, p.rejected, p.val = true, rejected, val
 	p.named = nil
-	if p.ref != "" && p.ours {
-		ref := p.ref
+	if tell {
+		p.told, p.toldIn = p.ref, v.delivered
+		p.source = string(p.ref)
 		p.ref = "" // the syscall retires the name
-		p.source = string(ref)
-		delete(v.promises, ref)
+		delete(v.promises, p.told)
 		v.decided(p)
-		v.resolve([]named{{ref, p}})
+		v.announcing = append(v.announcing, p)
+		v.announce()
 	}
 	for _, w := range p.waiters {
 		if w.call == nil {
@@ -192,61 +218,78 @@ func (v *Vat) finish(p *promise, val value, rejected bool) {
 	v.wakeStored(p)
 }
 
-// named is a promise under the name by which the kernel is told its outcome.
-type named struct {
-	ref wire.Ref
-	p   *promise
-}
+// maxTold bounds the promises that the kernel is told of in one crank, apart from those that it knows, and
+// maxResolutions those in one syscall.
+const (
+	maxTold        = 10_000
+	maxResolutions = 1000
+)
 
-// maxAnnounceDepth bounds how often resolutions may introduce promises that need resolutions. Only a
-// cycle of promises through each other's values comes near.
-const maxAnnounceDepth = 100
-
-// resolve tells the kernel how promises ended. Settled promises that the values mention are new to the
-// kernel (a settled promise has no name), so they follow in a second syscall, and so on: a name is
-// always introduced before the syscall that resolves it.
-func (v *Vat) resolve(batch []named) {
-	for depth := 0; len(batch) > 0; depth++ {
-		if depth == maxAnnounceDepth {
-			panic(fault("promises contain each other in a cycle"))
+// tellable says whether the kernel can be told in this crank of all settled promises that a value leads to,
+// beside what it was told before. They may be as many as others like, who have made them.
+func (v *Vat) tellable(x value) error {
+	promises, bytes := v.toldPromises, v.toldBytes
+	for p := range settledIn(x.slots, v.isTold) {
+		promises++
+		bytes += p.val.size()
+		if promises > maxTold || bytes > v.maxValueBytes {
+			return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf(
+				"the value leads to more settled promises than one crank can pass on: the limit is %d, of %d bytes", maxTold, v.maxValueBytes)))
 		}
-		// Within the batch, promises may mention each other by the names that are about to be retired.
-		for _, n := range batch {
-			n.p.ref = n.ref
-		}
-		rs := make([]wire.Resolution, 0, len(batch))
-		for _, n := range batch {
-			rs = append(rs, wire.Resolution{Promise: n.ref, Rejected: n.p.rejected, Value: v.wireValue(n.p.val)})
-		}
-		for _, n := range batch {
-			n.p.ref = ""
-		}
-		v.syscall(wire.Resolve{Resolutions: rs})
-		batch = v.announcing
-		v.announcing = nil
 	}
+	return nil
 }
 
-// announce resolves the settled promises that the last syscall introduced.
+// isTold says whether the kernel was told in this crank how a promise settled, and takes its name.
+func (v *Vat) isTold(p *promise) bool { return p.told != "" && p.toldIn == v.delivered }
+
+// announce tells the kernel how promises settled: those in the list, and those that their values lead to. A name
+// is introduced in the syscall that resolves it, or before, and stays good for mentions until the crank ends,
+// so that promises may lead to each other as they like.
 func (v *Vat) announce() {
-	if len(v.announcing) > 0 {
-		batch := v.announcing
-		v.announcing = nil
-		v.resolve(batch)
+	for len(v.announcing) > 0 {
+		var rs []wire.Resolution
+		for len(rs) < maxResolutions && len(v.announcing) > 0 {
+			p := v.announcing[0]
+			v.announcing = v.announcing[1:]
+			v.toldPromises++
+			v.toldBytes += p.val.size()
+			// Naming the promises in the value makes the list longer.
+			rs = append(rs, wire.Resolution{Promise: p.told, Rejected: p.rejected, Value: v.wireValue(p.val)})
+		}
+		v.resolve(rs)
 	}
+	v.announcing = nil
+}
+
+// manySyscalls is from how many syscalls on a crank puts resolutions that follow each other into one.
+const manySyscalls = 1000
+
+func (v *Vat) resolve(rs []wire.Resolution) {
+	if n := len(v.syscalls); n >= manySyscalls {
+		if last, ok := v.syscalls[n-1].(wire.Resolve); ok && len(last.Resolutions)+len(rs) <= maxResolutions {
+			last.Resolutions = append(last.Resolutions, rs...)
+			v.syscalls[n-1] = last
+			return
+		}
+	}
+	v.syscall(wire.Resolve{Resolutions: rs})
 }
 
 // promiseName gives a promise a name to be mentioned by. Whoever calls it calls [Vat.announce] after
 // the syscall with the mention.
 func (v *Vat) promiseName(p *promise) wire.Ref {
-	if p.ref != "" {
+	switch {
+	case p.ref != "":
 		return p.ref
+	case v.isTold(p):
+		return p.told
 	}
 	v.lastPromise++
 	ref := wire.Ref("p+" + utoa(v.lastPromise))
 	if p.settled {
-		p.ref = ref // until it is announced: a second mention uses the same name
-		v.announcing = append(v.announcing, named{ref, p})
+		p.told, p.toldIn = ref, v.delivered
+		v.announcing = append(v.announcing, p)
 		return ref
 	}
 	p.ref = ref

@@ -80,6 +80,9 @@ func (v *Vat) encodeCall(method string, args []any) (value, error) {
 
 // send sends a message to a slot: a presence, a promise, or an object of this vat.
 func (v *Vat) send(target any, msg value) *promise {
+	if err := v.tellable(msg); err != nil {
+		return rejectedPromise(err)
+	}
 	var ref wire.Ref
 	switch t := target.(type) {
 	case *promise:

@@ -27,8 +27,9 @@ import (
 //	w7         it is the result of stored call 7
 //	l9         none of these, and settled
 //
-// Whatever has a source in a row has one of three: the kernel notifies this vat of it, or it is the result
-// of a stored call, or it is settled and has a row. What depends on a promise that only memory will settle
+// Whatever has a source in the row of a call has one of three: the kernel notifies this vat of it, or it is the
+// result of a stored call, or it is settled and has a row. Of one in the value of a settled promise the kernel
+// notifies this vat only if a call waits for it. What depends on a promise that only memory will settle
 // stays in memory with it, unless the kernel knows that promise: should memory get lost, it says so.
 //
 // Within a crank, calls are in memory. When a promise settles, every stored call that mentions it is
@@ -305,7 +306,7 @@ func (v *Vat) unshelve(n uint64) *call {
 		bad("a " + words[0] + " is unknown to this program")
 	}
 	c.kind, c.stored, c.waited = callKind(kind), false, true
-	c.ref, c.body, c.slots = wire.Ref(words[1]), body, v.sourceSlots(slots)
+	c.ref, c.body, c.slots = wire.Ref(words[1]), body, v.sourceSlots(slots, true)
 	if c.kind == byMessage || c.kind == byWhen {
 		var err error
 		if c.method, c.args, err = capdata.DecodeCall(body, len(c.slots)); err != nil {
@@ -354,8 +355,8 @@ func cutRow(row string) (head, slots, body string, ok bool) {
 	return head, slots, body, ok1 && ok2
 }
 
-// sourceSlots returns what the slots of a stored row are.
-func (v *Vat) sourceSlots(line string) []any {
+// sourceSlots returns what the slots of a stored row are. The vat has subscribed to those of a call.
+func (v *Vat) sourceSlots(line string, ofCall bool) []any {
 	if line == "" {
 		return nil
 	}
@@ -363,7 +364,9 @@ func (v *Vat) sourceSlots(line string) []any {
 	slots := make([]any, len(words))
 	for i, w := range words {
 		if isPromiseSource(w) {
-			slots[i] = v.promiseAt(w)
+			p := v.promiseAt(w)
+			p.subscribed = p.subscribed || ofCall
+			slots[i] = p
 		} else {
 			slots[i] = v.presence(wire.Ref(w))
 		}
@@ -381,7 +384,7 @@ func (v *Vat) promiseAt(source string) *promise {
 		v.noteSettled(source, p) // before its slots: they may lead back to it
 		how, slots, body, ok := cutRow(string(row))
 		p.rejected = how == "r"
-		p.val = value{body: body, slots: v.sourceSlots(slots)}
+		p.val = value{body: body, slots: v.sourceSlots(slots, false)}
 		var err error
 		if p.val.tree, err = capdata.Decode(body, len(p.val.slots)); err != nil || !ok {
 			panic(fault(fmt.Sprintf("stored value of %s: %v", source, err)))
@@ -401,7 +404,6 @@ func (v *Vat) promiseAt(source string) *promise {
 		}
 		return c.result
 	}
-	// This vat has subscribed to it when the row was written.
 	ref := wire.Ref(source)
 	p := v.promises[ref]
 	if p == nil {

@@ -69,6 +69,9 @@ func (w *shelfWriter) source(p *promise) string {
 }
 
 // place writes a row, and its links, as far as they differ from what is stored.
+//
+// The kernel has to know that what waits outlives memory. A promise that this vat's own memory decides is
+// settled by the kernel, if memory is lost.
 func (w *shelfWriter) place(key, watcher, head string, slots []any, body string) {
 	v := w.v
 	words := make([]string, len(slots))
@@ -92,9 +95,7 @@ func (w *shelfWriter) place(key, watcher, head string, slots []any, body string)
 			continue
 		}
 		v.rows.set(linksOf(s)+watcher, []byte{})
-		// The kernel has to know that what waits outlives memory. A promise that this vat's own memory decides
-		// is settled by the kernel, if memory is lost.
-		if p := v.promises[wire.Ref(s)]; p != nil {
+		if p := v.promises[wire.Ref(s)]; p != nil && watcher[0] != 's' {
 			v.subscribe(p, true)
 		}
 	}

@@ -17,6 +17,10 @@ const (
 	no
 )
 
+// maxStoredPromises bounds the settled promises that the values of one stored call lead to: each is a row. With
+// more the call waits in memory.
+const maxStoredPromises = 2000
+
 // storable says whether a call that waits can do so in the store.
 func (v *Vat) storable(c *call) bool {
 	if c.epoch == v.epoch {
@@ -25,7 +29,13 @@ func (v *Vat) storable(c *call) bool {
 	c.epoch, c.verdict = v.epoch, asked
 	ok := c.target == nil || !c.target.kind.ephemeral
 	ok = ok && len(c.body) <= v.maxValueBytes
+	settled := 0
 	v.reach(c.slots, func(p *promise) {
+		if p.settled {
+			if settled++; settled > maxStoredPromises {
+				ok = false
+			}
+		}
 		if ok && !p.settled {
 			l := p.leader()
 			by := l.call
@@ -45,10 +55,9 @@ func (v *Vat) storable(c *call) bool {
 // reach visits the promises that slots lead to, each once, and what among the slots lives in memory only.
 func (v *Vat) reach(slots []any, visit func(*promise), ephemeral func(any)) {
 	seen := map[*promise]bool{}
-	for todo := slots; len(todo) > 0; {
-		s := todo[0]
-		todo = todo[1:]
-		switch s := s.(type) {
+	todo := slices.Clone(slots)
+	for i := 0; i < len(todo); i++ {
+		switch s := todo[i].(type) {
 		case *promise:
 			if seen[s] {
 				continue
@@ -56,7 +65,7 @@ func (v *Vat) reach(slots []any, visit func(*promise), ephemeral func(any)) {
 			seen[s] = true
 			visit(s)
 			if s.settled {
-				todo = append(slices.Clip(todo), s.val.slots...)
+				todo = append(todo, s.val.slots...)
 			}
 		case *presence:
 			if s.ephemeral() {
@@ -126,7 +135,11 @@ func (v *Vat) shelve() {
 			waited = c.slots
 		}
 		for _, s := range waited {
-			if p := s.(*promise); !purged[p] {
+			p := s.(*promise)
+			if p.ref != "" && !slices.Contains(c.slots, s) { // in the value of a promise among its slots
+				v.subscribe(p, true)
+			}
+			if !purged[p] {
 				purged[p] = true
 				p.waiters = slices.DeleteFunc(p.waiters, func(x waiter) bool { return x.call != nil && x.call.stored })
 			}

@@ -124,7 +124,7 @@ func (t *turn) wait(p *promise) error {
 			return err
 		}
 	}
-	p.waiters = append(p.waiters, waiter{run: func() { t.v.resume(t) }})
+	t.v.wait(p, waiter{run: func() { t.v.resume(t) }})
 	t.park()
 	return nil
 }

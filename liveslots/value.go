@@ -2,6 +2,7 @@ package liveslots
 
 import (
 	"fmt"
+	"iter"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
@@ -17,6 +18,35 @@ type value struct {
 	tree any
 	// slots holds a *promise, a *presence, or a *head for an object of this vat.
 	slots []any
+}
+
+// size is about what a value counts for in a frame.
+func (x value) size() int { return len(x.body) + 16*len(x.slots) }
+
+// settledIn iterates over the settled promises that slots lead to, each once, but for those that skip says, with
+// what they lead to.
+func settledIn(slots []any, skip func(*promise) bool) iter.Seq[*promise] {
+	return func(yield func(*promise) bool) {
+		var seen map[*promise]bool
+		for todo := [][]any{slots}; len(todo) > 0; {
+			slots := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for _, s := range slots {
+				p, ok := s.(*promise)
+				if !ok || !p.settled || seen[p] || skip(p) {
+					continue
+				}
+				if seen == nil {
+					seen = map[*promise]bool{}
+				}
+				seen[p] = true
+				if !yield(p) {
+					return
+				}
+				todo = append(todo, p.val.slots)
+			}
+		}
+	}
 }
 
 var undefined = value{body: `#"#undefined"`, tree: capdata.Undefined{}}

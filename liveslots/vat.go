@@ -36,10 +36,12 @@ type Vat struct {
 	seed     rand.PCG
 	syscalls []wire.Syscall
 	exit     *leaving
-	// notified holds the promises that the delivery at hand resolves.
-	notified map[wire.Ref]bool
-	// announcing are settled promises that have to be resolved under the name they were mentioned by.
-	announcing []named
+	// notified says that what is taken comes with a notification, and not with a message.
+	notified bool
+	// announcing are settled promises that the kernel has to be told of, by the names that they have been given.
+	announcing []*promise
+	// toldPromises and toldBytes count what the kernel was told of settled promises in the crank at hand.
+	toldPromises, toldBytes int
 	// broken says why no crank can be processed any more.
 	broken string
 
@@ -157,6 +159,7 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.seed.Seed(d.Seed, d.Number)
 	v.syscalls = nil
 	v.woken, v.mostWoken = 0, maxWoken
+	v.toldPromises, v.toldBytes = 0, 0
 	if d.Attempt > 0 {
 		v.beCareful(d.Delivery)
 	}

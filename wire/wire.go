@@ -86,7 +86,8 @@ type Subscribe struct {
 	Stored bool
 }
 
-// Resolve settles promises that the vat decides.
+// Resolve settles promises that the vat decides. It retires their names: slots of later syscalls of the same crank
+// may still mention them, so that promises can lead to each other in a circle, and nothing else may.
 type Resolve struct{ Resolutions []Resolution }
 
 // Exit ends the vat. With Failure the crank is dropped, else it is committed.
