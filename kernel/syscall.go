@@ -42,7 +42,7 @@ func (c *vatCall) apply(s wire.Syscall) error {
 	case wire.Send:
 		return c.send(s)
 	case wire.Subscribe:
-		k, _, err := c.known(s.Promise)
+		k, err := c.awaited(s.Promise)
 		if err != nil {
 			return fmt.Errorf("subscribe: %w", err)
 		}
@@ -171,6 +171,18 @@ func (c *vatCall) known(ref wire.Ref) (k KRef, reachable bool, err error) {
 	}
 	_, reachable, _ = c.t.vref(c.v, k)
 	return k, reachable, nil
+}
+
+// awaited translates the promise of a subscription: one that is known, or a new one of the vat, which is then
+// told if it loses the memory that was to settle it.
+func (c *vatCall) awaited(ref wire.Ref) (KRef, error) {
+	if parts, err := wire.ParseRef(string(ref)); err == nil && parts.Own && parts.Promise {
+		if _, ok := c.t.kref(c.v, ref); !ok {
+			return c.use(ref)
+		}
+	}
+	k, _, err := c.known(ref)
+	return k, err
 }
 
 // use translates a reference in a message or value: known, or a new export or promise of the vat.

@@ -53,6 +53,9 @@ func (h *Helper) Open(ctx context.Context, name string, x any) error {
 	return nil
 }
 
+// OpenIfThere opens a gate, if there is one.
+func (h *Helper) OpenIfThere(ctx context.Context, name string, x any) { _ = h.Open(ctx, name, x) }
+
 // Keep keeps a promise, and PassBack passes it on.
 func (h *Helper) Keep(p vat.Promise)                       { h.kept = p }
 func (h *Helper) PassBack(ctx context.Context, to vat.Ref) { vat.Send(ctx, to, "take", h.kept) }

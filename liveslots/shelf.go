@@ -29,8 +29,8 @@ import (
 //
 // Whatever has a source in the row of a call has one of three: the kernel notifies this vat of it, or it is the
 // result of a stored call, or it is settled and has a row. Of one in the value of a settled promise the kernel
-// notifies this vat only if a call waits for it. What depends on a promise that only memory will settle
-// stays in memory with it, unless the kernel knows that promise: should memory get lost, it says so.
+// notifies this vat only if a call waits for it. A promise that only memory will settle is made known to the
+// kernel: should memory get lost, it says so.
 //
 // Within a crank, calls are in memory. When a promise settles, every stored call that mentions it is
 // read and tried. When the crank ends, those that wait still are stored; what the store has of them

@@ -37,10 +37,7 @@ func (v *Vat) storable(c *call) bool {
 			}
 		}
 		if ok && !p.settled {
-			l := p.leader()
-			by := l.call
-			ok = l.ref != "" || by != nil && (by.stored || by.waits() && v.storable(by))
-			if ok && by != nil && by.waits() && by.verdict == yes {
+			if by := p.leader().call; by != nil && by.waits() && v.storable(by) {
 				v.list(by) // if it was latent, it is no longer
 			}
 		}
@@ -50,6 +47,20 @@ func (v *Vat) storable(c *call) bool {
 		c.verdict = yes
 	}
 	return ok
+}
+
+// nameAwaited has the kernel know the promises that a stored call waits for, or that its values hold, where
+// memory alone would: if that is lost, the kernel says so to the store.
+func (v *Vat) nameAwaited(c *call) {
+	v.reach(c.slots, func(p *promise) {
+		if p.settled {
+			return
+		}
+		if l := p.leader(); l.ref == "" && !l.ofStored() {
+			v.promiseName(l)
+			v.subscribe(l, true)
+		}
+	}, func(any) {})
 }
 
 // reach visits the promises that slots lead to, each once, and what among the slots lives in memory only.
@@ -122,6 +133,9 @@ func (v *Vat) shelve() {
 		for _, p := range c.result.named {
 			v.touch(p)
 		}
+	}
+	for _, c := range store {
+		v.nameAwaited(c)
 	}
 	v.keep()
 	w := shelfWriter{v: v, placed: map[string]bool{}}

@@ -138,8 +138,8 @@ func Await[T any](ctx context.Context, p Promise) (T, error) { return liveslots.
 // that cannot be made, now or when p is settled, rejects the result: it says why, and is logged if nobody
 // waits for it.
 //
-// If p is settled by this vat's own memory, as one of [NewPromise], [All] and [Race] is, the call waits in
-// memory too, and keeps the vat from rest.
+// If p is settled by this vat's own memory, as one of [NewPromise] is, that keeps the vat from rest. The call
+// survives that memory too: should it get lost, p is rejected with [ErrVatRestarted].
 func When(ctx context.Context, p Promise, obj any, method string, args ...any) Promise {
 	return liveslots.When(ctx, p, obj, method, args...)
 }

@@ -78,7 +78,8 @@ type Send struct {
 }
 
 // Subscribe asks to be notified when a promise is settled. To subscribe again is allowed: there is one
-// notification all the same.
+// notification all the same. The promise may be a new one of the vat: if it loses the memory that was to settle
+// the promise, it is told so.
 type Subscribe struct {
 	Promise Ref
 	// Stored says that what waits for the promise is in the vat's store, as of this crank: it outlives the
