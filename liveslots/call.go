@@ -65,6 +65,9 @@ var callKinds = []string{"call", "when", "forward", "send", "all", "race"}
 
 func (k callKind) String() string { return callKinds[k] }
 
+// callsMethod says whether a call is that of a method.
+func (k callKind) callsMethod() bool { return k == byMessage || k == byWhen }
+
 // latent says that a call is of no account unless something else waits for its result.
 func (k callKind) latent() bool { return k == allOf || k == raceOf }
 
@@ -103,9 +106,13 @@ func (v *Vat) call(d wire.Call) {
 		v.settle(result, errorValue(fmt.Errorf("unreadable message: %w", err)), true)
 		return
 	}
-	if name == nudge && d.Target == wire.RootRef && d.Message.Result != "" && d.Message.Result == v.shelved().Nudge {
+	switch {
+	case v.isNudge(d, name):
 		v.settle(result, undefined, false)
-		v.goOn(v.try)
+		v.goesOn()
+		return
+	case d.Target == goOnRef:
+		v.callAgain(name, args, slots, result)
 		return
 	}
 	h := v.local(d.Target)
@@ -207,11 +214,16 @@ func (v *Vat) tryAll(c *call) {
 func (v *Vat) tryMethod(c *call) {
 	h := c.target
 	if h == nil {
-		if err := v.knows(c.ref); err != nil {
-			v.settle(c.result, errorValue(fmt.Errorf("call of %q: %w", c.method, err)), true)
+		if h = v.local(c.ref); h == nil {
+			v.settle(c.result, goneValue(), true)
 			return
 		}
-		h = v.local(c.ref)
+	}
+	if c.kind == byWhen {
+		if err := v.canContinue(h.kind, c); err != nil {
+			// A fault of the delivery: the call is given up only after some attempts, and kept for a better program.
+			panic(fault(err.Error()))
+		}
 	}
 	v.begin(h.kind.name+"."+c.method, func(ctx context.Context) {
 		v.fill()
@@ -228,6 +240,25 @@ func (v *Vat) tryMethod(c *call) {
 			v.settle(c.result, val, false)
 		}
 	})
+}
+
+// canContinue says why the program, which may be another than the one that asked for it, cannot make the call of
+// a continuation.
+func (v *Vat) canContinue(k *kind, c *call) error {
+	m := k.method(c.method, true)
+	switch {
+	case m == nil:
+		return k.noMethod(c.method, true)
+	case len(m.params) != len(c.args):
+		return fmt.Errorf("%s.%s is to be called with an outcome and %d arguments; it takes %s", k.name, m.name, len(c.args)-1, m.signature())
+	}
+	for i, a := range c.args[1:] {
+		into := m.params[i+1]
+		if _, err := v.argument(into, a, c.slots, reflect.New(into.typ).Elem()); err != nil {
+			return fmt.Errorf("%s.%s: argument %d: %w; it takes %s", k.name, m.name, i+1, err, m.signature())
+		}
+	}
+	return nil
 }
 
 // await makes a call wait for a promise.

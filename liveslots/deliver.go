@@ -93,7 +93,7 @@ func (v *Vat) notify(d wire.Notify) {
 		}
 		v.settle(p, val, rejected)
 		if r.Promise == v.shelved().Nudge {
-			v.nudged(val)
+			v.refused(val)
 		}
 	}
 }

@@ -17,6 +17,7 @@
 //	message.go               messages that are forwarded unread
 //	call.go, when.go         calls of this vat's own methods, which may have to wait
 //	shelf*.go, shelve.go     those that wait in the store
+//	due.go                   and are to be tried by later cranks
 //	object.go                identity of the vat's own objects, and references to those of others
 //	state.go, collection.go  what is stored: objects and Maps
 //	store.go                 the store during a crank

@@ -2,7 +2,6 @@ package liveslots
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -47,26 +46,12 @@ type shelf struct {
 	Others int `json:"others,omitempty"`
 	// Bytes is the size of their rows, and of those of the values that they mention.
 	Bytes int `json:"bytes,omitempty"`
-	// Due are the promises that settled and had too many stored calls for one crank; Nudge is the result of
-	// the message that this vat has sent to itself, to go on with them.
+	// Due, Nudge, Most and One are about calls that are to be tried by later cranks; see due.go.
 	Due   []due    `json:"due,omitempty"`
 	Nudge wire.Ref `json:"nudge,omitempty"`
-	// Most is how many of them are tried in the next crank, if not maxWoken.
-	Most int `json:"most,omitempty"`
+	Most  int      `json:"most,omitempty"`
+	One   uint64   `json:"one,omitempty"`
 }
-
-// due says that the stored calls that mention a promise are to be tried, those above a number.
-type due struct {
-	Source string `json:"source"`
-	Above  uint64 `json:"above"`
-}
-
-// maxWoken bounds the stored calls that are tried in one crank, so that it does not exceed what a crank may
-// do, however many calls others have made to wait for one promise.
-const maxWoken = 500
-
-// nudge is the method of the root by which a vat goes on with what is due. It cannot be one of Go's.
-const nudge = "vat: go on"
 
 // shelved returns the bookkeeping, which is read once.
 func (v *Vat) shelved() *shelf {
@@ -132,75 +117,8 @@ func (v *Vat) wakeStored(p *promise) {
 		}
 		v.noteSettled(source, p)
 		// Not at once: other promises of the same notification are settled first.
-		v.tasks = append(v.tasks, func() { v.wake(due{source, 0}, v.try) })
+		v.tasks = append(v.tasks, func() { v.wake(due{source, 0}) })
 	}
-}
-
-// wake reads stored calls and has something done with each.
-func (v *Vat) wake(d due, do func(*call)) {
-	calls, more := v.unshelveWatchers(d, v.mostWoken-v.woken)
-	v.woken += len(calls)
-	for _, c := range calls {
-		v.tasks = append(v.tasks, func() { do(c) })
-	}
-	if more.Source != "" {
-		s := v.shelved()
-		s.Due, s.changed = append(s.Due, more), true
-	}
-}
-
-// beCareful has a delivery that failed before do less. Perhaps it was a stored call that failed: then it is
-// made in a message of its own, which can be given up alone, and with which neither the vat's memory nor
-// what it was notified of is given up.
-func (v *Vat) beCareful(d wire.Delivery) {
-	s := v.shelved()
-	if _, ok := d.(wire.Notify); ok {
-		v.mostWoken = 0
-	} else if c, ok := d.(wire.Call); ok && s.Nudge != "" && c.Message.Result == s.Nudge {
-		s.Most, s.changed = 1, true
-	}
-}
-
-// goOn takes up what is due.
-func (v *Vat) goOn(do func(*call)) {
-	s := v.shelved()
-	list := s.Due
-	s.Due, s.Nudge, s.changed = nil, "", true
-	if s.Most > 0 { // some failed: more and more, from one
-		v.mostWoken = v.woken + s.Most
-		if s.Most *= 2; s.Most >= maxWoken {
-			s.Most = 0
-		}
-	}
-	for _, d := range list {
-		v.wake(d, do)
-	}
-}
-
-// nudged notes that the message by which the vat goes on was rejected.
-func (v *Vat) nudged(why value) {
-	err := errorOf(why)
-	if errors.Is(err, ErrDeliveryPoisoned) || errors.Is(err, ErrDeliveryTimeout) {
-		// It was the one call that it was to make.
-		s := v.shelved()
-		s.Most = 1
-		v.goOn(func(c *call) { v.settle(c.result, why, true) })
-		return
-	}
-	v.goOn(v.try)
-}
-
-// goOnLater sees to it that the vat goes on with what is due.
-func (v *Vat) goOnLater() {
-	s := v.shelved()
-	if len(s.Due) == 0 || s.Nudge != "" {
-		return
-	}
-	body, err := capdata.EncodeCall(nudge, nil)
-	if err != nil {
-		panic(fault(err.Error()))
-	}
-	s.Nudge, s.changed = v.send(v.presence(wire.RootRef), value{body: body}).ref, true
 }
 
 // noteSettled notes the promise of a source until the crank ends, if it is settled.
@@ -287,34 +205,17 @@ func (v *Vat) unshelve(n uint64) *call {
 	if c != nil && !c.stored {
 		return nil
 	}
-	row, found := v.rows.get(callKey(n))
+	if c == nil {
+		c = &call{number: n}
+	}
+	results, found := v.readCall(c)
 	if !found {
 		return nil
 	}
-	bad := func(err any) { panic(fault(fmt.Sprintf("stored call %d: %v", n, err))) }
-	head, slots, body, ok := cutRow(string(row))
-	words := strings.Split(head, " ")
-	if !ok || len(words) < 2 {
-		bad("not in the form of this program")
-	}
-	if c == nil {
-		c = &call{number: n}
-		v.shelfMap()[n] = c
-	}
-	kind := slices.Index(callKinds, words[0])
-	if kind < 0 {
-		bad("a " + words[0] + " is unknown to this program")
-	}
-	c.kind, c.stored, c.waited = callKind(kind), false, true
-	c.ref, c.body, c.slots = wire.Ref(words[1]), body, v.sourceSlots(slots, true)
-	if c.kind == byMessage || c.kind == byWhen {
-		var err error
-		if c.method, c.args, err = capdata.DecodeCall(body, len(c.slots)); err != nil {
-			bad(err)
-		}
-	}
+	v.shelfMap()[n] = c
+	c.stored, c.waited = false, true
 	v.shelved().count(c, -1)
-	for _, name := range words[2:] {
+	for _, name := range results {
 		p := v.promises[wire.Ref(name)]
 		if p == nil {
 			p = &promise{ref: wire.Ref(name)}
@@ -339,6 +240,32 @@ func (v *Vat) unshelve(n uint64) *call {
 	}
 	v.list(c)
 	return c
+}
+
+// readCall fills in a call from its row, and returns the names of its result.
+func (v *Vat) readCall(c *call) (results []string, found bool) {
+	row, found := v.rows.get(callKey(c.number))
+	if !found {
+		return nil, false
+	}
+	bad := func(err any) { panic(fault(fmt.Sprintf("stored call %d: %v", c.number, err))) }
+	head, slots, body, ok := cutRow(string(row))
+	words := strings.Split(head, " ")
+	if !ok || len(words) < 2 {
+		bad("not in the form of this program")
+	}
+	kind := slices.Index(callKinds, words[0])
+	if kind < 0 {
+		bad("a " + words[0] + " is unknown to this program")
+	}
+	c.kind, c.ref, c.body, c.slots = callKind(kind), wire.Ref(words[1]), body, v.sourceSlots(slots, true)
+	if c.kind.callsMethod() {
+		var err error
+		if c.method, c.args, err = capdata.DecodeCall(body, len(c.slots)); err != nil {
+			bad(err)
+		}
+	}
+	return words[2:], true
 }
 
 func (v *Vat) shelfMap() map[uint64]*call {
@@ -411,20 +338,4 @@ func (v *Vat) promiseAt(source string) *promise {
 		v.promises[ref] = p
 	}
 	return p
-}
-
-// knows says whether the program has the type of a stored object.
-func (v *Vat) knows(ref wire.Ref) error {
-	parts, err := wire.ParseRef(string(ref))
-	if err != nil || !parts.Durable || ref == wire.RootRef {
-		return err
-	}
-	v.ids.load()
-	if parts.Number == 0 || parts.Number > uint64(len(v.ids.Kinds)) {
-		return fmt.Errorf("this vat has no kind %d", parts.Number)
-	}
-	if name := v.ids.Kinds[parts.Number-1].Type; v.codecs.names[name] == nil {
-		return fmt.Errorf("its object is a %s, which module %s does not have", name, v.module.name)
-	}
-	return nil
 }

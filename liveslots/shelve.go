@@ -137,6 +137,7 @@ func (v *Vat) shelve() {
 	for _, c := range store {
 		v.nameAwaited(c)
 	}
+	v.goOnLater()
 	v.keep()
 	w := shelfWriter{v: v, placed: map[string]bool{}}
 	purged := map[*promise]bool{}
@@ -172,7 +173,6 @@ func (v *Vat) shelve() {
 		}
 	}
 	w.sweep()
-	v.goOnLater()
 	v.shelved().save(v.rows)
 	for _, c := range store {
 		c.args, c.slots, c.body, c.target = nil, nil, "", nil

@@ -60,8 +60,10 @@ type Vat struct {
 	onShelf map[uint64]*call
 	// settledIn are promises that settled in the crank at hand, by their sources, or had before.
 	settledIn map[string]*promise
-	// woken counts the stored calls that the crank at hand has tried, and mostWoken bounds them.
+	// woken counts the stored calls that the crank at hand has tried, and mostWoken bounds them. careful says that
+	// the delivery at hand has failed before.
 	woken, mostWoken int
+	careful          bool
 	// epoch numbers the times that it was found which calls can be stored.
 	epoch uint64
 	// touched are promises of which the crank at hand may have changed who settles them.
@@ -158,10 +160,10 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.now = time.UnixMilli(d.Now).UTC()
 	v.seed.Seed(d.Seed, d.Number)
 	v.syscalls = nil
-	v.woken, v.mostWoken = 0, maxWoken
+	v.woken, v.mostWoken, v.careful = 0, maxWoken, false
 	v.toldPromises, v.toldBytes = 0, 0
 	if d.Attempt > 0 {
-		v.beCareful(d.Delivery)
+		v.beCareful()
 	}
 	v.rows.prime(d.State)
 	v.deliver(d.Delivery)

@@ -669,8 +669,8 @@ func TestContinuationIsNoMethodForMessages(t *testing.T) {
 // A program that has changed meanwhile may not be able to make the call, and says so to whoever waits.
 func TestContinuationIsGone(t *testing.T) {
 	for _, c := range []struct{ method, want string }{
-		{"watch", `error: shop.Stock has no method "onGate"; it has show`},
-		{"watchItem", `error: call of "onGate": its object is a shop.Item, which module lab does not have`},
+		{"watch", `error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock has no method "onGate"; it has show`},
+		{"watchItem", `error: [KERNEL:DELIVERY_POISONED] fault: stored objects are of type shop.Item, which module lab does not have: name it where the module is registered`},
 	} {
 		t.Run(c.method, func(t *testing.T) {
 			k := launch(t, v1.New)

@@ -134,9 +134,10 @@ func Await[T any](ctx context.Context, p Promise) (T, error) { return liveslots.
 // When alone: messages cannot call it. If it is any other type, it is called with the value; if p is
 // rejected, so is the result.
 //
-// Of promises that settle at once, the one that was watched first has its method called first. A call
-// that cannot be made, now or when p is settled, rejects the result: it says why, and is logged if nobody
-// waits for it.
+// Of promises that settle at once, the one that was watched first has its method called first. A call that cannot
+// be made now rejects the result, which says why, and is logged if nobody waits for it. One that cannot be made
+// when p is settled, because the method panics, or is not there any more, rejects the result with
+// [ErrDeliveryPoisoned] after some attempts, and is kept: "kernel poisoned retry" makes it.
 //
 // If p is settled by this vat's own memory, as one of [NewPromise] is, that keeps the vat from rest. The call
 // survives that memory too: should it get lost, p is rejected with [ErrVatRestarted].

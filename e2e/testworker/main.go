@@ -20,6 +20,7 @@ func main() {
 		"test.waiter":  newWaiter,
 		"test.source":  newSource,
 		"test.fickle":  newFickle,
+		"test.fragile": newFragile,
 		"test.io":      vat.Module(newPort, (*session)(nil)),
 		"test.program": vat.Module(newProgram, (*item)(nil), (*spark)(nil)),
 	})

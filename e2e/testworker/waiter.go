@@ -155,6 +155,9 @@ func (f *fickle) OnSlow(n vat.Outcome[int], label string) (string, error) {
 // Echo returns what it is given.
 func (s *source) Echo(what string) string { return what }
 
+// EchoAny returns a value, or what a promise was fulfilled with.
+func (s *source) EchoAny(what any) any { return what }
+
 // Slow answers when it is told to.
 func (s *source) Slow(ctx context.Context) vat.Promise {
 	p, r := vat.NewPromise(ctx)

@@ -1,0 +1,192 @@
+package liveslots
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// When a promise settles, the stored calls that wait for it are tried: as many as one crank may do, and the rest
+// is due. The vat goes on with what is due by messages to itself, one after the other:
+//
+//	vat: go on()                    try what is due
+//	vat: when onLine(obj, args…)    make one stored call, which is also in the message
+//	vat: call take(obj, args…)
+//
+// The latter two follow a delivery that has failed, since perhaps it was a stored call that failed. That call is
+// then made in a message of its own: the message alone is given up if it fails again, and the call's result is
+// rejected. The kernel keeps such a message as poisoned. Should a person have it delivered again, the message has
+// no result any more, and the vat makes the call that is in it.
+//
+// The messages go to an object that no other vat ever has a reference to. So nobody else can send them.
+
+// due says that the stored calls that mention a promise are to be tried, those above a number.
+type due struct {
+	Source string `json:"source"`
+	Above  uint64 `json:"above"`
+}
+
+// In the shelf, Due is what is due, and Nudge the result of the message that is on its way. One is the number of
+// the call that this message is to make, or 0. Most is how many calls the next crank tries, if not maxWoken.
+
+// maxWoken bounds the stored calls that are tried in one crank, so that it does not exceed what a crank may
+// do, however many calls others have made to wait for one promise.
+const maxWoken = 500
+
+// goOnRef is the object to which the vat sends such messages, and goOn the method of the first kind. Before there
+// was that object, the message went to the root.
+const (
+	goOnRef = wire.Ref("o+d0/1")
+	goOn    = "vat: go on"
+)
+
+// alone is the method of a message that makes one call.
+func (c *call) alone() string { return "vat: " + c.kind.String() + " " + c.method }
+
+// wake reads stored calls and has them tried.
+func (v *Vat) wake(d due) {
+	calls, more := v.unshelveWatchers(d, v.mostWoken-v.woken)
+	v.woken += len(calls)
+	for _, c := range calls {
+		v.tasks = append(v.tasks, func() { v.try(c) })
+	}
+	if more.Source != "" {
+		s := v.shelved()
+		s.Due, s.changed = append(s.Due, more), true
+	}
+}
+
+// beCareful has a delivery that failed before leave stored calls to later ones.
+func (v *Vat) beCareful() { v.mostWoken, v.careful = 0, true }
+
+// isNudge says whether a message is the one by which the vat goes on.
+func (v *Vat) isNudge(d wire.Call, method string) bool {
+	own := d.Target == goOnRef || d.Target == wire.RootRef && method == goOn
+	return own && d.Message.Result != "" && d.Message.Result == v.shelved().Nudge
+}
+
+// goesOn takes up what is due: one call, or as many as a crank may do.
+func (v *Vat) goesOn() {
+	s := v.shelved()
+	s.Nudge, s.changed = "", true
+	if n := s.One; n != 0 {
+		s.One, s.Most = 0, 2
+		if c := v.unshelve(n); c != nil {
+			v.try(c)
+		}
+		return
+	}
+	if s.Most > 0 { // some failed: more and more, from one
+		v.mostWoken = min(v.mostWoken, v.woken+s.Most)
+		if s.Most *= 2; s.Most >= maxWoken {
+			s.Most = 0
+		}
+	}
+	list := s.Due
+	s.Due = nil
+	for _, d := range list {
+		v.wake(d)
+	}
+}
+
+// refused notes that the message by which the vat goes on was rejected.
+func (v *Vat) refused(why value) {
+	s := v.shelved()
+	err := errorOf(why)
+	if errors.Is(err, ErrDeliveryPoisoned) || errors.Is(err, ErrDeliveryTimeout) {
+		if s.One == 0 {
+			s.One = v.firstDue() // an earlier version of this package has sent the message
+		}
+		if c := v.unshelve(s.One); c != nil {
+			v.settle(c.result, why, true)
+		}
+	}
+	s.Nudge, s.One, s.Most, s.changed = "", 0, 1, true
+}
+
+// firstDue returns the number of the first call that is due, or 0.
+func (v *Vat) firstDue() uint64 {
+	for _, d := range v.shelved().Due {
+		for n := range v.watchers(d) {
+			return n
+		}
+	}
+	return 0
+}
+
+// goOnLater sees to it that the vat goes on with what is due.
+func (v *Vat) goOnLater() {
+	s := v.shelved()
+	if len(s.Due) == 0 || s.Nudge != "" {
+		return
+	}
+	s.changed = true
+	if v.careful || s.Most == 1 {
+		s.Most = 0
+		if s.One = v.firstDue(); s.One == 0 {
+			s.Due = nil
+			return
+		}
+		if msg, ok := v.aloneMessage(&call{number: s.One}); ok {
+			if p := v.send(v.presence(goOnRef), msg); p.ref != "" {
+				s.Nudge = p.ref
+				return
+			}
+		}
+	}
+	body, err := capdata.EncodeCall(goOn, nil)
+	if err != nil {
+		panic(fault(err.Error()))
+	}
+	s.Nudge = v.send(v.presence(goOnRef), value{body: body}).ref
+}
+
+// aloneMessage is the message that makes a stored call. There is none if it would be too large: then only the
+// store has the call.
+func (v *Vat) aloneMessage(c *call) (msg value, ok bool) {
+	if _, found := v.readCall(c); !found || !c.kind.callsMethod() {
+		return value{}, false
+	}
+	e := encoder{v: v}
+	list := []any{capdata.Remotable{Slot: e.slot(v.presence(c.ref))}}
+	for _, a := range c.args {
+		list = append(list, e.include(a, c.slots))
+	}
+	body, err := capdata.EncodeCall(c.alone(), list)
+	if err != nil || len(e.slots) > maxSlots || len(body) > v.maxValueBytes {
+		return value{}, false
+	}
+	return value{body: body, slots: e.slots}, true
+}
+
+// callAgain makes the call that is in a message which was given up once.
+func (v *Vat) callAgain(method string, args, slots []any, result *promise) {
+	word, name, _ := strings.Cut(strings.TrimPrefix(method, "vat: "), " ")
+	kind := slices.Index(callKinds, word)
+	var target *presence
+	if len(args) > 0 {
+		if obj, ok := args[0].(capdata.Remotable); ok {
+			target, _ = slots[obj.Slot].(*presence)
+		}
+	}
+	if kind < 0 || !callKind(kind).callsMethod() || target == nil {
+		v.settle(result, undefined, false) // there was no room for the call
+		return
+	}
+	e := encoder{v: v}
+	list := make([]any, 0, len(args))
+	for _, a := range args[1:] {
+		list = append(list, e.include(a, slots))
+	}
+	body, err := capdata.EncodeCall(name, list)
+	if err != nil {
+		v.settle(result, errorValue(err), true)
+		return
+	}
+	c := &call{kind: callKind(kind), ref: target.ref, method: name, body: body, args: list, slots: e.slots, result: result, waited: true}
+	result.call = c
+	v.try(c)
+}
