@@ -254,8 +254,8 @@ func (v *Vat) canContinue(k *kind, c *call) error {
 	}
 	for i, a := range c.args[1:] {
 		into := m.params[i+1]
-		if _, err := v.argument(into, a, c.slots, reflect.New(into.typ).Elem()); err != nil {
-			return fmt.Errorf("%s.%s: argument %d: %w; it takes %s", k.name, m.name, i+1, err, m.signature())
+		if _, err := v.argument(into, a, c.slots, reflect.New(into.typ).Elem(), true); err != nil {
+			return fmt.Errorf("%s.%s: argument %d: %w; it takes %s", k.name, m.name, i+2, err, m.signature())
 		}
 	}
 	return nil
@@ -335,7 +335,7 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 		p := m.params[i]
 		arg := reflect.New(p.typ).Elem()
 		for {
-			pending, err = v.argument(p, a, c.slots, arg)
+			pending, err = v.argument(p, a, c.slots, arg, c.kind == byWhen && i > 0)
 			if pending == nil {
 				break
 			}
@@ -377,8 +377,9 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 }
 
 // argument decodes one argument, or returns the promise that has to be settled first. A promise is
-// awaited unless the parameter is a Promise: unlike inside a value, also where the parameter is any.
-func (v *Vat) argument(p *codec, arg any, slots []any, out reflect.Value) (pending *promise, err error) {
+// awaited unless the parameter is a Promise: unlike inside a value, also where the parameter is any. One that is
+// stored is this vat's own.
+func (v *Vat) argument(p *codec, arg any, slots []any, out reflect.Value, stored bool) (pending *promise, err error) {
 	x := value{tree: arg, slots: slots}
 	if p.outcome != nil {
 		return v.outcome(p, x, out)
@@ -394,7 +395,7 @@ func (v *Vat) argument(p *codec, arg any, slots []any, out reflect.Value) (pendi
 			x = pr.val
 		}
 	}
-	return v.decode(p, x, out)
+	return v.decodeAs(p, x, out, stored)
 }
 
 // method returns the method that messages call by a name, or, for When, also one that takes an Outcome.

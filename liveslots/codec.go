@@ -30,18 +30,19 @@ type codec struct {
 type codecs struct {
 	kinds    map[reflect.Type]*kind
 	names    map[string]reflect.Type
+	former   map[string]reflect.Type // by names that types have had, and say so
 	byType   map[reflect.Type]*codec
 	problems []string
 	sealed   bool
 }
 
 func newCodecs() *codecs {
-	return &codecs{kinds: map[reflect.Type]*kind{}, names: map[string]reflect.Type{}, byType: map[reflect.Type]*codec{}}
+	return &codecs{kinds: map[reflect.Type]*kind{}, names: map[string]reflect.Type{}, former: map[string]reflect.Type{}, byType: map[reflect.Type]*codec{}}
 }
 
 // seal returns the copy that one vat works with.
 func (c *codecs) seal() *codecs {
-	return &codecs{kinds: c.kinds, names: c.names, byType: maps.Clone(c.byType), sealed: true}
+	return &codecs{kinds: c.kinds, names: c.names, former: c.former, byType: maps.Clone(c.byType), sealed: true}
 }
 
 func (c *codecs) problem(format string, args ...any) {
@@ -56,6 +57,8 @@ type decoder struct {
 	v     *Vat
 	slots []any
 	depth int
+	// stored says that the value is this vat's own, stored by a program that may have been another.
+	stored bool
 	// pending is the promise that has to be settled first, after errPending.
 	pending *promise
 }
@@ -78,10 +81,13 @@ func (d *decoder) mismatch(want string, in any) error {
 	return &mismatch{want: want, got: describe(in, d.slots)}
 }
 
-// inside adds to a mismatch where it is.
+// inside adds to a mismatch, or to a field that has changed, where it is.
 func inside(err error, step string) error {
-	if m, ok := err.(*mismatch); ok {
-		m.path = step + m.path
+	switch e := err.(type) {
+	case *mismatch:
+		e.path = step + e.path
+	case *changed:
+		e.path = step + e.path
 	}
 	return err
 }
@@ -92,7 +98,12 @@ func (c *codec) decode(d *decoder, in any, out reflect.Value) error {
 	if pr, ok := in.(capdata.Promise); ok && !c.promise {
 		return c.decodePromised(d, pr, out)
 	}
-	return c.dec(d, in, out)
+	err := c.dec(d, in, out)
+	if _, ok := err.(*mismatch); ok && d.stored && holdsNothing(in) {
+		out.SetZero()
+		return nil
+	}
+	return err
 }
 
 // decodePromised puts the value of a promise into a Go value.
@@ -116,7 +127,11 @@ func (c *codec) decodePromised(d *decoder, pr capdata.Promise, out reflect.Value
 // decode puts a value into out, or returns the promise that has to be settled first, where out cannot
 // hold a promise.
 func (v *Vat) decode(c *codec, x value, out reflect.Value) (pending *promise, err error) {
-	d := decoder{v: v, slots: x.slots}
+	return v.decodeAs(c, x, out, false)
+}
+
+func (v *Vat) decodeAs(c *codec, x value, out reflect.Value, stored bool) (pending *promise, err error) {
+	d := decoder{v: v, slots: x.slots, stored: stored}
 	err = c.decode(&d, x.tree, out)
 	v.fill()
 	if err == errPending {

@@ -170,7 +170,13 @@ func (c *codecs) makeStruct(out *codec, t reflect.Type) error {
 		}
 		for _, x := range r.Fields {
 			f, ok := byName[x.Name]
-			if !ok {
+			switch {
+			case ok:
+			case d.stored && holdsNothing(x.Value):
+				continue
+			case d.stored:
+				return &changed{"." + x.Name, describe(x.Value, d.slots), ""}
+			default:
 				return &mismatch{want: out.sig, got: "a record with an unknown field " + strconv.Quote(x.Name)}
 			}
 			if err := f.codec.decode(d, x.Value, o.Field(f.index)); err != nil {

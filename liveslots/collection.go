@@ -100,7 +100,7 @@ func (m *Map[K, V]) Get(ctx context.Context, key K) (V, bool) {
 	}
 	row, found := v.rows.get(rowKey)
 	if found {
-		m.decode(v, row, &val)
+		m.decode(v, rowKey, row, &val)
 	}
 	return val, found
 }
@@ -187,7 +187,7 @@ func (m *Map[K, V]) scan(ctx context.Context, start func(*Vat) (string, error)) 
 			if err := v.parseKey(rowKey[len(m.prefix()):], reflect.ValueOf(&key).Elem()); err != nil {
 				panic(fault(fmt.Sprintf("stored key of a Map: %v", err)))
 			}
-			m.decode(v, row, &val)
+			m.decode(v, rowKey, row, &val)
 			if !yield(key, val) {
 				return
 			}
@@ -207,7 +207,7 @@ func (m *Map[K, V]) rowKey(v *Vat, key K) (string, error) {
 	return m.prefix() + k, err
 }
 
-func (m *Map[K, V]) decode(v *Vat, row []byte, val *V) {
+func (m *Map[K, V]) decode(v *Vat, key string, row []byte, val *V) {
 	d, tree, err := v.unstored(string(row))
 	if err == nil {
 		var c *codec
@@ -216,7 +216,7 @@ func (m *Map[K, V]) decode(v *Vat, row []byte, val *V) {
 		}
 	}
 	if err != nil {
-		panic(fault(fmt.Sprintf("stored entry of a Map: %v", err)))
+		panic(fault(fmt.Sprintf("stored entry %q of a Map of %s: %v", key[len(m.prefix()):], typeName(reflect.TypeFor[V]()), err)))
 	}
 	v.fill()
 }

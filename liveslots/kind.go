@@ -16,6 +16,7 @@ type kind struct {
 	iface     string
 	typ       reflect.Type // the struct
 	ephemeral bool
+	former    []string // names that the type has had
 	fields    []field
 	flat      bool // the fields can be compared with ==
 	methods   map[string]*method
@@ -115,12 +116,40 @@ func (c *codecs) kindOf(t reflect.Type) (*kind, error) {
 		c.problem("two types are called %s (of %s and %s): stored objects are found by that name", k.name, prev.PkgPath(), t.PkgPath())
 	}
 	c.names[k.name] = t
+	c.formerNames(k)
 	if durable {
 		k.fields = c.fields(t, k.name, true)
 		k.flat = !slices.ContainsFunc(k.fields, func(f field) bool { return !flat(t.Field(f.index).Type) })
 	}
 	c.methods(k)
 	return k, nil
+}
+
+// formerNames finds the names that a type has had: what is stored under those is of this type.
+func (c *codecs) formerNames(k *kind) {
+	f, _ := k.typ.FieldByName(typeDurable.Name())
+	tag := f.Tag.Get("vat")
+	if tag == "" || f.Type != typeDurable {
+		return
+	}
+	names, ok := strings.CutPrefix(tag, "formerly ")
+	if !ok {
+		c.problem("%s embeds vat.Durable with the tag `vat:%q`: it may say `vat:\"formerly bank.Purse\"`", k.name, tag)
+		return
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" {
+			c.problem("%s is said to be formerly nothing", k.name)
+			continue
+		}
+		if other := c.former[name]; other != nil {
+			c.problem("%s is said to be formerly %s, and so is %s", k.name, name, typeName(other))
+			continue
+		}
+		c.former[name] = k.typ
+		k.former = append(k.former, name)
+	}
 }
 
 // fields returns the fields of a struct that are passed or saved. Whatever would silently get lost is a

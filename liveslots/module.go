@@ -3,6 +3,7 @@ package liveslots
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -44,6 +45,11 @@ func Compile(name string, constructor any, extra ...any) (*Module, error) {
 		}
 		if _, err := c.kindOf(t.Elem()); err != nil {
 			c.problem("%v", err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.former)) {
+		if c.names[name] != nil {
+			c.problem("%s is said to be formerly %s, which is a type of the module: what is stored under that name cannot be both", typeName(c.former[name]), name)
 		}
 	}
 	if len(c.problems) > 0 {

@@ -206,7 +206,7 @@ func TestChangedProgram(t *testing.T) {
 		{"compatible", `"kept1"`, []string{"0", "0", "0"}},
 		{"removed", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.gone is stored as int, and the program has no such field", []string{"7", "0", "0"}},
 		{"retyped", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.retyped is stored as int, and is string in the program", []string{"0", "7", "0"}},
-		{"nested", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.plain is stored as struct{a int}, and is struct{a string} in the program", []string{"0", "0", "7"}},
+		{"nested", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock.plain.a is stored as int, and is string in the program", []string{"0", "0", "7"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := launch(t, v1.New)
@@ -219,6 +219,73 @@ func TestChangedProgram(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Records evolve as objects do, wherever they are stored.
+func TestChangedRecords(t *testing.T) {
+	const poisoned = "error: [KERNEL:DELIVERY_POISONED] fault: "
+	for _, c := range []struct{ what, want string }{
+		{"", `"{one 1 [] {10 true \u003cnil\u003e 0}} {two 2 [] {20 false \u003cnil\u003e 0}} {three 0 [] {0 false \u003cnil\u003e 0}} ` +
+			`{four 4 [] {40 false \u003cnil\u003e 0}} { 0 [] {0 false \u003cnil\u003e 0}} { 5 [] {0 false \u003cnil\u003e 0}} -6 0.5 7 8 9 {ten 10 [] {100 false \u003cnil\u003e 0}}"`},
+		{"one", poisoned + "shop.Ledger.one.gone is stored as string, and the program has no such field"},
+		{"inner", poisoned + "shop.Ledger.one.inner.gone is stored as int, and the program has no such field"},
+		{"retyped", poisoned + "shop.Ledger.one.inner.odd is stored as string, and is int in the program"},
+		{"many", poisoned + "shop.Ledger.many[1].inner.gone is stored as int, and the program has no such field"},
+		{"named", poisoned + `shop.Ledger.named["four"].gone is stored as string, and the program has no such field`},
+		{"fixed", poisoned + "shop.Ledger.fixed[0].gone is stored as string, and the program has no such field"},
+		{"rowRetyped", poisoned + `stored entry "ten" of a Map of shop.Line: want int at inner.odd, got string "odd"`},
+		{"row", poisoned + `stored entry "ten" of a Map of shop.Line: inner.gone is stored as number 3, and the program has no such field`},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			k := launch(t, v1.NewLedger)
+			call(t, k, "lab", "fill", fmt.Sprintf("%q", c.what))
+			k.Upgrade(modules(v2.NewLedger))
+			for range 2 {
+				want(t, k, strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(c.want), "lab", "show")
+				c.want = strings.Replace(c.want, "-6", "-5", 1)
+				k.Restart("lab")
+			}
+		})
+	}
+}
+
+// The arguments of a continuation are stored as well.
+func TestChangedRecordsOfContinuations(t *testing.T) {
+	for _, c := range []struct{ gone, want string }{
+		{"", `"true {later 11 [] {110 false <nil> 0}} 7"`},
+		{"kept", "error: [KERNEL:DELIVERY_POISONED] fault: shop.Ledger.onGate: argument 2: gone is stored as string \"kept\", and the program has no such field; " +
+			"it takes onGate(vat.Outcome[string], shop.Line, *shop.Latter)"},
+	} {
+		k := launch(t, v1.NewLedger)
+		call(t, k, "lab", "fill", `""`)
+		a := k.Send("lab", "later", `{"$ref":"`+k.Root("b")+`"}`, fmt.Sprintf("%q", c.gone))
+		k.Run()
+		k.Upgrade(modules(v2.NewLedger)) // which loses the gate
+		k.Run()
+		if got := result(a.Result()); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+// A type that has another name goes on with the objects that were stored under the former one.
+func TestRenamedType(t *testing.T) {
+	k := launch(t, v1.NewLedger)
+	call(t, k, "lab", "fill", `""`)
+	k.Upgrade(modules(v2.NewLedger))
+	list := call(t, k, "lab", "make")
+	var refs []string
+	for ref := range strings.SplitSeq(list, `"`) {
+		if strings.HasPrefix(ref, "ko") {
+			refs = append(refs, ref)
+		}
+	}
+	if len(refs) != 2 {
+		t.Fatalf("got %s", list)
+	}
+	k.Restart("lab")
+	want(t, k, "7", refs[0], "get")
+	want(t, k, "12", refs[1], "get")
 }
 
 func TestRootOfAnotherType(t *testing.T) {

@@ -88,6 +88,9 @@ func (i *ids) number(k *kind) int {
 	i.load()
 	n := slices.IndexFunc(i.Kinds, func(r *kindRow) bool { return r.Type == k.name })
 	if n < 0 {
+		n = slices.IndexFunc(i.Kinds, func(r *kindRow) bool { return slices.Contains(k.former, r.Type) })
+	}
+	if n < 0 {
 		i.Kinds = append(i.Kinds, &kindRow{Type: k.name})
 		i.changed = true
 		n = len(i.Kinds) - 1
@@ -98,7 +101,7 @@ func (i *ids) number(k *kind) int {
 // checkRoot finds that the module has another root than the vat was made with.
 func (i *ids) checkRoot(k *kind) {
 	i.load()
-	if i.Root < 1 || i.Root > len(i.Kinds) || i.Kinds[i.Root-1].Type != k.name {
+	if i.Root < 1 || i.Root > len(i.Kinds) || i.v.codecs.typeNamed(i.Kinds[i.Root-1].Type) != k.typ {
 		was := "something else"
 		if i.Root >= 1 && i.Root <= len(i.Kinds) {
 			was = "a " + i.Kinds[i.Root-1].Type
@@ -123,10 +126,11 @@ func (i *ids) kind(number uint64) *kind {
 		panic(fault(fmt.Sprintf("an object of kind %d: this vat has no such kind", number)))
 	}
 	name := i.Kinds[number-1].Type
-	t := i.v.codecs.names[name]
+	t := i.v.codecs.typeNamed(name)
 	if t == nil {
-		panic(fault(fmt.Sprintf("stored objects are of type %s, which module %s does not have: name it where the module is registered",
-			name, i.v.module.name)))
+		panic(fault(fmt.Sprintf("stored objects are of type %s, which module %s does not have: name it in vat.Module, as (*%s)(nil), or if "+
+			"it was renamed, say so where the new type embeds vat.Durable, by the tag `vat:\"formerly %s\"`",
+			name, i.v.module.name, name, name)))
 	}
 	return i.v.codecs.kinds[t]
 }
@@ -255,7 +259,7 @@ func (v *Vat) unstored(row string) (decoder, any, error) {
 	if !ok {
 		return decoder{}, nil, fmt.Errorf("stored state is not in the form of this program")
 	}
-	d := decoder{v: v}
+	d := decoder{v: v, stored: true}
 	if slots != "" {
 		names := strings.Split(slots, " ")
 		d.slots = make([]any, len(names))
@@ -298,14 +302,19 @@ func (v *Vat) load(h *head) {
 	}
 	obj := h.self.Elem()
 	for _, x := range r.Fields {
-		was := shapes[shape][x.Name]
+		was, path := shapes[shape][x.Name], h.kind.name+"."+x.Name
 		i := slices.IndexFunc(h.kind.fields, func(f field) bool { return f.name == x.Name })
 		if i < 0 {
-			panic(fault(fmt.Sprintf("%s.%s is stored as %s, and the program has no such field", h.kind.name, x.Name, was)))
+			if holdsNothing(x.Value) {
+				continue
+			}
+			panic(fault((&changed{path, was, ""}).Error()))
 		}
 		f := h.kind.fields[i]
-		if shape != current && was != f.shape {
-			panic(fault(fmt.Sprintf("%s.%s is stored as %s, and is %s in the program", h.kind.name, x.Name, was, f.shape)))
+		if shape != current {
+			if err := v.codecs.evolve(path, was, f.shape, x.Value); err != nil {
+				panic(fault(err.Error()))
+			}
 		}
 		if err := f.codec.decode(&d, x.Value, obj.Field(f.index)); err != nil {
 			bad(fmt.Errorf("%s: %w", x.Name, err))

@@ -107,7 +107,7 @@ func (v *Vat) when(p Promise, obj any, name string, args []any) (*call, error) {
 		list = append(list, x)
 		// Whether it fits is found now, and not in a week.
 		into := m.params[i+1]
-		_, err = v.argument(into, x, e.slots, reflect.New(into.typ).Elem())
+		_, err = v.argument(into, x, e.slots, reflect.New(into.typ).Elem(), true)
 		if err != nil {
 			return nil, fmt.Errorf("%s.%s: argument %d: %w; it takes %s", h.kind.name, name, i+1, err, m.signature())
 		}

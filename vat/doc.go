@@ -34,9 +34,12 @@
 // or of a type that cannot be saved) and has no such tag is refused when the program starts. Loading an
 // object loads the objects that its fields point to; for many objects use a [Map], or hold a [Ref].
 //
-// When a program changes, a new field is zero in the objects that were stored before. A field that was
-// removed or has another type fails the vat, by name, where an object has a value other than zero in it.
-// A type is found by its package's name and its own, such as bank.Purse: do not rename what is stored.
+// When a program changes, a new field is zero in the objects and records that were stored before, and a number
+// is taken by a type that holds all numbers of the former. A field that was removed, or has another type, fails the
+// vat by its name, where it holds a value other than zero. An object type is found by its package's name and its
+// own, such as bank.Purse. One that was renamed says so where it embeds Durable:
+//
+//	vat.Durable `vat:"formerly bank.Purse"`
 //
 // # Methods
 //

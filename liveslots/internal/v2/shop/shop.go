@@ -2,6 +2,7 @@
 package shop
 
 import (
+	"context"
 	"fmt"
 
 	"ocapkernel.dev/liveslots"
@@ -27,3 +28,69 @@ func (s *Stock) Show() string {
 	s.Added++
 	return fmt.Sprint(s.Kept, s.Added, s.Retyped)
 }
+
+// Ledger is a root with records.
+type Ledger struct {
+	liveslots.Durable
+	One   Line
+	Many  []*Line
+	Named map[string]Line
+	Fixed [2]Line
+	Rows  liveslots.Map[string, Line]
+	Small int64
+	Half  float64
+	Other *Latter
+	Chain *Knot
+}
+
+// Line is a record.
+type Line struct {
+	Name  string
+	Count int64
+	Added []string
+	Inner Inner
+}
+
+// Inner is a record in a record.
+type Inner struct {
+	X   int
+	Y   bool
+	Z   *Inner
+	Odd int
+}
+
+// Knot is a record that leads to others of its kind.
+type Knot struct {
+	N    int
+	Next *Knot
+	New  string
+}
+
+// Latter is an object whose type had another name.
+type Latter struct {
+	liveslots.Durable `vat:"formerly shop.Former"`
+	N                 int64
+	Added             string
+}
+
+// Get returns what it holds.
+func (f *Latter) Get() int64 { return f.N }
+
+// NewLedger makes the root.
+func NewLedger() *Ledger { return &Ledger{} }
+
+// Show shows what is read.
+func (l *Ledger) Show(ctx context.Context) string {
+	row, _ := l.Rows.Get(ctx, "ten")
+	text := fmt.Sprint(l.One, *l.Many[0], *l.Many[1], l.Named["four"], l.Named["none"], l.Fixed[1], l.Small, l.Half, l.Other.N, l.Chain.N, l.Chain.Next.N, row)
+	l.Small++
+	return text
+}
+
+// OnGate is called when a promise is settled.
+func (l *Ledger) OnGate(x liveslots.Outcome[string], line Line, other *Latter) string {
+	return fmt.Sprint(x.Err != nil, line, other.N)
+}
+
+// Make returns a new object beside the one that was renamed.
+func (l *Ledger) Make() []*Latter { return []*Latter{l.Other, {N: 12}} }
