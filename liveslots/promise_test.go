@@ -284,7 +284,7 @@ func TestRestartWhileTurnsWait(t *testing.T) {
 	}
 	k.Restart("lab")
 	k.Run()
-	if _, err := a.Result(); err == nil || err.Error() != "[KERNEL:VAT_RESTARTED] vat v3 was restarted and has lost what would have answered" {
+	if _, err := a.Result(); err == nil || err.Error() != "[KERNEL:VAT_RESTARTED] vat v1 was restarted and has lost what would have answered" {
 		t.Errorf("got %v", err)
 	}
 	want(t, k, "4950", "lab", "sum", "100")

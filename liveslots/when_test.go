@@ -369,7 +369,7 @@ func TestWhenAwaits(t *testing.T) {
 		}
 		k.Restart("lab")
 		k.Run()
-		if got, want := result(a.Result()), "error: [KERNEL:VAT_RESTARTED] vat v3 was restarted and has lost what would have answered"; got != want {
+		if got, want := result(a.Result()), "error: [KERNEL:VAT_RESTARTED] vat v1 was restarted and has lost what would have answered"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		wantQuiescent(t, k, "lab")
@@ -465,7 +465,7 @@ func TestWhenOfPromiseThatIsLost(t *testing.T) {
 			}
 			k.Restart("lab")
 			m.run(k)
-			if got, want := result(m.call(k, "lab", "getLog").Result()), `["named failed: [KERNEL:VAT_RESTARTED] vat v3 was restarted and has lost what would have answered"]`; got != want {
+			if got, want := result(m.call(k, "lab", "getLog").Result()), `["named failed: [KERNEL:VAT_RESTARTED] vat v1 was restarted and has lost what would have answered"]`; got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 			m.call(k, "lab", "named")
@@ -598,7 +598,7 @@ func TestWhenOfOwnPromise(t *testing.T) {
 				}
 				k.Restart("lab")
 				m.run(k)
-				if got := result(m.call(k, "lab", "getLog").Result()); !strings.Contains(got, "failed: [KERNEL:VAT_RESTARTED] vat v3 was restarted") {
+				if got := result(m.call(k, "lab", "getLog").Result()); !strings.Contains(got, "failed: [KERNEL:VAT_RESTARTED] vat v1 was restarted") {
 					t.Errorf("got %s", got)
 				}
 				m.call(k, "b", "openIfThere", `"g"`, `"g"`)
