@@ -53,6 +53,20 @@ func DecodeCall(body string, nslots int) (method string, args []any, err error) 
 	}
 }
 
+// MethodOf returns the name of the method that a call's body begins with; empty if it begins with none. The rest
+// of the body is not read.
+func MethodOf(body string) string {
+	var d decoder
+	if d.begin(body, 0) != nil || d.peek() != '[' || d.enter() != nil {
+		return ""
+	}
+	method, err := d.plain("the method")
+	if err != nil {
+		return ""
+	}
+	return method
+}
+
 type decoder struct {
 	scanner
 	nslots int

@@ -128,7 +128,7 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 		target, _ = t.leadsTo(c.item.promise, p)
 	}
 	o := t.objects.look(t, target)
-	return target, o != nil && !o.revoked && t.owner(o) == v
+	return target, o != nil && !o.revoked && t.owner(o) == v && !t.isForgedBootstrap(v, target, c.message)
 }
 
 // splatHead takes the message at the head of the queue and sends it on its way again, which rejects it

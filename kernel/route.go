@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
 )
 
 // route puts a message that is new to the queues where it belongs: the queue of the vat that owns the
@@ -58,6 +59,8 @@ func (t *tx) route(m message, bounded bool) {
 	}
 	u := t.run(v)
 	switch {
+	case t.isForgedBootstrap(v, m.target, m):
+		t.splat(m, capdata.CodeBadTarget, "bootstrap is for the kernel to call, once")
 	case u.phase == stopped:
 		t.splat(m, capdata.CodeVatTerminated, "the vat is stopped: "+u.why)
 	case bounded && (u.messages >= u.maxQueue || u.queueBytes >= t.m.queueBytes):
@@ -68,6 +71,22 @@ func (t *tx) route(m message, bounded bool) {
 		u.queueBytes += m.size()
 		t.push(v, u, item{kind: itemMessage, msg: m})
 	}
+}
+
+// isForgedBootstrap says whether a message for an object of a vat calls the bootstrap method of its root, and is not
+// the one that its launch has sent.
+func (t *tx) isForgedBootstrap(v VatID, target KRef, m message) bool {
+	if capdata.MethodOf(m.methArgs.Body) != "bootstrap" {
+		return false
+	}
+	if ref, _, ok := t.vref(v, target); !ok || ref != wire.RootRef {
+		return false
+	}
+	if m.from != "" || m.result == "" {
+		return true
+	}
+	p := t.promises.look(t, m.result)
+	return p == nil || p.launch == ""
 }
 
 // waitsInCircle says whether parking the message would make its result wait for itself, which nobody

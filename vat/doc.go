@@ -52,9 +52,9 @@
 // A method whose only parameter is a [Message] gets the messages for which the object has no method, with
 // their arguments as they came, and can [Forward] them. Package vat/attenuate is made of it.
 //
-// bootstrap is a method of the root of the bootstrap vat. It is called once, when the cluster is launched,
-// with the roots of all vats and with services, both by name. A root may take fewer of the two, as
-// map[string]vat.Ref or a struct, or not have the method at all.
+// bootstrap is a method of the root of the bootstrap vat. The kernel calls it once, when the cluster is launched,
+// with the roots of all vats and with services, both by name; nobody else can call it on a root. A root may take
+// fewer of the two, as map[string]vat.Ref or a struct, or not have the method at all.
 //
 // # Turns
 //
