@@ -28,12 +28,16 @@ type codec struct {
 // codecs are the codecs and kinds that a module's types need. While a module is registered they grow,
 // and problems are collected; a vat works on a sealed copy, which still learns plain types.
 type codecs struct {
+	module   string
 	kinds    map[reflect.Type]*kind
+	order    []*kind // of kinds, as they were found
 	names    map[string]reflect.Type
 	former   map[string]reflect.Type // by names that types have had, and say so
 	byType   map[reflect.Type]*codec
 	problems []string
 	sealed   bool
+	// complaints are mistakes of the program that a vat has met.
+	complaints []string
 }
 
 func newCodecs() *codecs {
@@ -42,7 +46,7 @@ func newCodecs() *codecs {
 
 // seal returns the copy that one vat works with.
 func (c *codecs) seal() *codecs {
-	return &codecs{kinds: c.kinds, names: c.names, former: c.former, byType: maps.Clone(c.byType), sealed: true}
+	return &codecs{module: c.module, kinds: c.kinds, names: c.names, former: c.former, byType: maps.Clone(c.byType), sealed: true}
 }
 
 func (c *codecs) problem(format string, args ...any) {

@@ -102,12 +102,13 @@ func (c *codecs) kindOf(t reflect.Type) (*kind, error) {
 		return k, nil
 	}
 	if c.sealed {
-		return nil, fmt.Errorf("%s is not an object type of this module: name it where the module is registered", typeName(t))
+		return nil, c.unmentioned(t)
 	}
 	durable, ephemeral := embeds(t)
 	k := &kind{name: typeName(t), typ: t, ephemeral: ephemeral, methods: map[string]*method{}}
 	k.iface = "Alleged: " + t.Name()
 	c.kinds[t] = k // before its fields: types refer to each other
+	c.order = append(c.order, k)
 	if durable && ephemeral {
 		c.problem("%s embeds both Durable and Ephemeral: choose one", k.name)
 		return k, nil

@@ -36,6 +36,7 @@ func (p Problems) Error() string { return strings.Join(p, "\n") }
 func Compile(name string, constructor any, extra ...any) (*Module, error) {
 	m := &Module{name: name, constructor: reflect.ValueOf(constructor), codecs: newCodecs()}
 	c := m.codecs
+	c.module = name
 	m.compile(c)
 	for _, x := range extra {
 		t := reflect.TypeOf(x)
@@ -47,6 +48,7 @@ func Compile(name string, constructor any, extra ...any) (*Module, error) {
 			c.problem("%v", err)
 		}
 	}
+	c.mentions()
 	for _, name := range slices.Sorted(maps.Keys(c.former)) {
 		if c.names[name] != nil {
 			c.problem("%s is said to be formerly %s, which is a type of the module: what is stored under that name cannot be both", typeName(c.former[name]), name)

@@ -165,7 +165,10 @@ func (v *Vat) headOfAny(obj any) (*head, error) {
 	}
 	k := v.codecs.kinds[ptr.Type().Elem()]
 	if k == nil {
-		return nil, fmt.Errorf("%s is not an object type of module %s", typeName(ptr.Type()), v.module.name)
+		if isObject(ptr.Type()) {
+			return nil, v.codecs.unmentioned(ptr.Type().Elem())
+		}
+		return nil, fmt.Errorf("%s is not an object type", typeName(ptr.Type()))
 	}
 	return headOf(k, ptr)
 }

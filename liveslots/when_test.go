@@ -670,7 +670,7 @@ func TestContinuationIsNoMethodForMessages(t *testing.T) {
 func TestContinuationIsGone(t *testing.T) {
 	for _, c := range []struct{ method, want string }{
 		{"watch", `error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock has no method "onGate"; it has show`},
-		{"watchItem", `error: [KERNEL:DELIVERY_POISONED] fault: stored objects are of type shop.Item, which module lab does not have: name it where the module is registered`},
+		{"watchItem", `error: [KERNEL:DELIVERY_POISONED] fault: stored objects are of type shop.Item, which module lab does not have: name it in vat.Module, as (*shop.Item)(nil), or if it was renamed, say so where the new type embeds vat.Durable, by the tag ` + "`vat:\"formerly shop.Item\"`"},
 	} {
 		t.Run(c.method, func(t *testing.T) {
 			k := launch(t, v1.New)

@@ -25,8 +25,9 @@ import (
 // may send messages, but not await the answers: the vat has no root before the constructor returns.
 type Modules map[string]any
 
-// Module is a module with object types that cannot be found from the fields and methods of its root,
-// because only a Ref or an any leads to them. They are given as pointers, such as (*Purse)(nil).
+// Module is a module with object types that cannot be found from the fields and methods of its root, because only
+// a Ref or an any leads to them. They are given as pointers, such as (*Purse)(nil). An object of a type that is
+// missing here cannot be passed: the error says what to write, and a test with package vattest fails.
 func Module(constructor any, types ...any) any { return module{constructor, types} }
 
 type module struct {

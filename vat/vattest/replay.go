@@ -94,6 +94,7 @@ func (k *Kernel) diverged(v kernel.VatID, err error) {
 func (k *Kernel) crank(c *kernel.Crank) {
 	k.tb.Helper()
 	done, frame := k.workers[c.Vat].deliver(c.Deliver)
+	k.complain(c.Vat)
 	i := len(k.records) - 1
 	for k.records[i].vat != c.Vat {
 		i--
@@ -114,6 +115,29 @@ func (k *Kernel) crank(c *kernel.Crank) {
 	k.checkRest(c.Vat)
 	if k.KillAlways && k.workers[c.Vat] != nil {
 		k.kill(c.Vat)
+	}
+}
+
+// complain fails the test for a mistake of the program that the vat itself can only tell to others.
+func (k *Kernel) complain(v kernel.VatID) {
+	k.tb.Helper()
+	p := k.workers[v]
+	if p == nil {
+		return
+	}
+	w, ok := p.vat.(interface{ Complaints() []string })
+	if !ok {
+		return
+	}
+	for _, text := range w.Complaints() {
+		if !k.complained[text] {
+			k.complained[text] = true
+			if k.OnComplaint != nil {
+				k.OnComplaint(k.vat(v).Name, text)
+			} else {
+				k.tb.Errorf("vat %s: %s", k.vat(v).Name, text)
+			}
+		}
 	}
 }
 

@@ -72,6 +72,9 @@ type Kernel struct {
 	// back are service objects of which units of input may be there, and calls that wait for one.
 	back []kernel.KRef
 
+	// complained are the mistakes of programs that the test was told of.
+	complained map[string]bool
+
 	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh one that
 	// was given the vat's past. It finds what a vat does not do the same way twice, and shows that nothing
 	// depends on a worker that lives.
@@ -79,6 +82,9 @@ type Kernel struct {
 	// OnDivergence is told when a vat does not do the same again with the same deliveries; the vat then
 	// starts from its store, as it does under a real kernel. If it is nil, the test fails.
 	OnDivergence func(vat string, err error)
+	// OnComplaint is told of a mistake of a program that its vat has met, and that in a running system only those
+	// hear of who called it: an object type that its module does not know. If it is nil, the test fails.
+	OnComplaint func(vat, text string)
 }
 
 const epoch = "test"
@@ -88,7 +94,7 @@ func New(tb testing.TB, modules vat.Modules) *Kernel {
 	tb.Helper()
 	k := &Kernel{
 		tb: tb, mem: storage.NewMem(), now: 1_700_000_000_000,
-		workers: map[kernel.VatID]*process{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{},
+		workers: map[kernel.VatID]*process{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{}, complained: map[string]bool{},
 	}
 	k.load(modules)
 	m, first, err := kernel.Open(k.mem, k.mem.Limits(), epoch)

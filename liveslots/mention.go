@@ -1,0 +1,87 @@
+package liveslots
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// A module has to know the types of its objects before it makes any: what is stored is found by the names of types,
+// also by a worker that has not made one yet. Most are found from the root, by the fields and methods of the
+// objects. What only an any or a Ref leads to is found by nothing but its first use, which fails; and what that use
+// says is written so that it can be copied.
+
+// unmentioned says that a module uses an object type that it does not know, and what to write.
+func (c *codecs) unmentioned(t reflect.Type) error {
+	err := fmt.Errorf("*%s is an object type that module %s does not know, since no field and no method of its objects has it: "+
+		"name it where the module is registered, as in vat.Module(New, (*%s)(nil))", typeName(t), c.module, typeName(t))
+	if !slices.Contains(c.complaints, err.Error()) {
+		c.complaints = append(c.complaints, err.Error())
+	}
+	return err
+}
+
+// Complaints returns the mistakes of the program that the vat has met, which another vat is told of as a
+// rejection: object types that the module does not know. Package vattest has a test fail with them.
+func (v *Vat) Complaints() []string { return slices.Clone(v.codecs.complaints) }
+
+// mentions makes the object types known that nothing passes or saves, but that the objects hold in fields which
+// are transient or unexported: whoever holds an object passes it one day. One that cannot be an object of the
+// module is left out.
+func (c *codecs) mentions() {
+	w := walk{seen: map[reflect.Type]bool{}}
+	for n := 0; n < len(c.order); n++ { // it grows meanwhile
+		w.fields(c.order[n].typ)
+		for ; len(w.objects) > 0; w.objects = w.objects[1:] {
+			t := w.objects[0]
+			if c.kinds[t] != nil || c.names[typeName(t)] != nil {
+				continue
+			}
+			trial := newCodecs()
+			if _, err := trial.kindOf(t); err == nil && len(trial.problems) == 0 {
+				_, _ = c.kindOf(t) // it just went well
+			}
+		}
+	}
+}
+
+// A walk finds the object types that types lead to.
+type walk struct {
+	seen    map[reflect.Type]bool
+	objects []reflect.Type
+}
+
+func (w *walk) fields(t reflect.Type) {
+	for i := range t.NumField() {
+		w.visit(t.Field(i).Type)
+	}
+}
+
+func (w *walk) visit(t reflect.Type) {
+	if w.seen[t] {
+		return
+	}
+	w.seen[t] = true
+	switch t.Kind() {
+	case reflect.Pointer:
+		if isObject(t) {
+			w.objects = append(w.objects, t.Elem())
+			return
+		}
+		w.visit(t.Elem())
+	case reflect.Slice, reflect.Array, reflect.Chan:
+		w.visit(t.Elem())
+	case reflect.Map:
+		w.visit(t.Key())
+		w.visit(t.Elem())
+	case reflect.Struct:
+		w.fields(t)
+	case reflect.Func:
+		for i := range t.NumIn() {
+			w.visit(t.In(i))
+		}
+		for i := range t.NumOut() {
+			w.visit(t.Out(i))
+		}
+	}
+}
