@@ -235,7 +235,7 @@ func (v *Vat) tryMethod(c *call) {
 			if c.kind == byWhen && len(c.result.waiters) == 0 && len(c.result.named) == 0 {
 				v.log.Warn("a continuation failed, and nobody waits for its result", "method", h.kind.name+"."+c.method, "err", err)
 			}
-			v.settle(c.result, errorValue(err), true)
+			v.settle(c.result, v.reason(err), true)
 		default:
 			v.settle(c.result, val, false)
 		}

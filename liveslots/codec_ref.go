@@ -14,7 +14,7 @@ func makePromise(c *codec) {
 		p := v.Interface().(Promise).p
 		switch {
 		case p == nil:
-			return nil, nil
+			return nil, fmt.Errorf("the zero Promise cannot be passed: a promise lives in memory, and one that was kept in a field is gone when the vat has been at rest")
 		case e.durable:
 			return nil, fmt.Errorf("a promise lives in memory and cannot be saved")
 		}
@@ -24,9 +24,6 @@ func makePromise(c *codec) {
 	c.dec = func(d *decoder, in any, out reflect.Value) error {
 		var p *promise
 		switch x := in.(type) {
-		case nil:
-			out.SetZero()
-			return nil
 		case capdata.Promise:
 			p = d.slots[x.Slot].(*promise)
 		default:

@@ -134,10 +134,16 @@ func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error {
 	}
 	if m.id == 0 {
 		m.id = v.ids.newMap()
+		v.rows.set(m.lengthKey(), []byte("0"))
 	}
 	rowKey, err := m.rowKey(v, key)
 	if err != nil {
 		return err
+	}
+	if n, counted := m.length(v); counted {
+		if _, found := v.rows.get(rowKey); !found {
+			v.rows.set(m.lengthKey(), []byte(utoa(n+1)))
+		}
 	}
 	v.rows.set(rowKey, []byte(v.stored(&e, tree, "the value")))
 	return nil
@@ -152,8 +158,43 @@ func (m *Map[K, V]) Delete(ctx context.Context, key K) {
 	if rowKey, err := m.rowKey(v, key); err == nil {
 		if _, found := v.rows.get(rowKey); found {
 			v.rows.delete(rowKey)
+			if n, counted := m.length(v); counted {
+				v.rows.set(m.lengthKey(), []byte(utoa(n-1)))
+			}
 		}
 	}
+}
+
+// Len returns the number of entries. It is stored beside them, but for a map that was made by an earlier version of
+// this package: that is counted once.
+func (m *Map[K, V]) Len(ctx context.Context) int {
+	v := running(ctx).v
+	if m.id == 0 {
+		return 0
+	}
+	n, counted := m.length(v)
+	if !counted {
+		for key, _, found := v.rows.next(m.prefix(), m.prefix()); found; key, _, found = v.rows.next(m.prefix(), key) {
+			n++
+		}
+		v.rows.set(m.lengthKey(), []byte(utoa(n)))
+	}
+	return int(n)
+}
+
+func (m *Map[K, V]) lengthKey() string { return "n." + utoa(m.id) }
+
+// length returns the stored number of entries, if it is stored.
+func (m *Map[K, V]) length(v *Vat) (n uint64, counted bool) {
+	row, found := v.rows.get(m.lengthKey())
+	if !found {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(row), 10, 64)
+	if err != nil {
+		panic(fault("stored length of a Map: " + err.Error()))
+	}
+	return n, true
 }
 
 // All iterates over the entries, in the order of their keys. The map may change meanwhile: a change

@@ -1,8 +1,10 @@
 package liveslots
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"ocapkernel.dev/capdata"
@@ -35,6 +37,49 @@ func (e *Error) Is(target error) bool {
 	}
 	got, _, ok := capdata.ParseKernelError(ce)
 	return ok && got == capdata.Code(code)
+}
+
+// Value reads the reason of the rejection into a variable, given by its pointer: others may reject with a record, or
+// with anything else, which an error cannot show. It fails if the reason does not fit; an any takes everything.
+func (e *Error) Value(ctx context.Context, into any) error {
+	t := running(ctx)
+	out := reflect.ValueOf(into)
+	if out.Kind() != reflect.Pointer || out.IsNil() {
+		return fmt.Errorf("the value of an error is read into a pointer, not into %T", into)
+	}
+	x := e.val
+	if x.body == "" { // made by the program itself
+		x = errorValue(e)
+	}
+	c, err := t.v.codecs.passable(out.Type().Elem())
+	if err != nil {
+		return err
+	}
+	return t.decode(c, x, out.Elem())
+}
+
+// Reject returns an error that, returned from a method as it is, or given to [Resolver.Reject], rejects with a value
+// instead of an error: any that can be passed. Whoever gets the rejection reads it with [Error.Value].
+func Reject(val any) error { return &rejection{val} }
+
+type rejection struct{ val any }
+
+func (r *rejection) Error() string { return fmt.Sprintf("rejected with %v", r.val) }
+
+// reason is what an error rejects with.
+func (v *Vat) reason(err error) value {
+	r, ok := err.(*rejection)
+	if !ok {
+		return errorValue(err)
+	}
+	x, err := v.encodeAny(r.val)
+	if err != nil {
+		return errorValue(fmt.Errorf("the value of a rejection cannot be passed: %w", err))
+	}
+	if p := x.lonePromise(); p != nil {
+		return errorValue(errors.New("a promise cannot be the value of a rejection"))
+	}
+	return x
 }
 
 // KernelError is one of the closed set of errors that the kernel raises, for errors.Is.

@@ -3,6 +3,7 @@ package liveslots
 import (
 	"context"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 
@@ -93,6 +94,22 @@ type Ref struct{ p *presence }
 
 // IsZero says whether the reference refers to nothing.
 func (r Ref) IsZero() bool { return r.p == nil }
+
+// String says what the reference is called, and by what name the vat and the kernel know it: the same in a replay.
+func (r Ref) String() string {
+	switch {
+	case r.p == nil:
+		return "no reference"
+	case r.p.ref == "":
+		return "reference to a new " + r.p.own.kind.name
+	case r.p.iface == "":
+		return "reference " + string(r.p.ref)
+	}
+	return fmt.Sprintf("reference %s %q", r.p.ref, r.p.iface)
+}
+
+// Format prints the reference as String does, whatever the verb (but %p): an address would differ in a replay.
+func (r Ref) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 // presence is the one place where a vat comes to know an object's name. (It is also where references
 // that are no longer held will be found, once vats bring out their dead.)

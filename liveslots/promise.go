@@ -2,7 +2,9 @@ package liveslots
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
@@ -10,10 +12,28 @@ import (
 
 // Promise is a value that is not there yet: the answer to a message, or one that this vat makes itself.
 // It can be awaited ([Await]), sent messages before it is settled ([Send]), passed as an argument,
-// and returned from a method. The zero Promise is passed on as null, and awaiting it is an error.
+// and returned from a method. The zero Promise is none: awaiting it is an error, and so is passing it.
 //
 // A promise lives in memory. It cannot be part of durable state.
 type Promise struct{ p *promise }
+
+// String says how the promise stands, and by what name the vat and the kernel know it: the same in a replay.
+func (p Promise) String() string {
+	switch {
+	case p.p == nil:
+		return "no promise"
+	case p.p.rejected:
+		return "promise (rejected)"
+	case p.p.settled:
+		return "promise (fulfilled)"
+	case p.p.ref != "":
+		return "promise " + string(p.p.ref)
+	}
+	return "promise"
+}
+
+// Format prints the promise as String does, whatever the verb (but %p): an address would differ in a replay.
+func (p Promise) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
 // A promise is either known to the kernel by its name ref, or purely local (ref is empty).
 //
@@ -315,13 +335,30 @@ func NewPromise(ctx context.Context) (Promise, Resolver) {
 	return Promise{p}, Resolver{p}
 }
 
-// Resolver settles a promise made by [NewPromise]. Only the first call of its methods counts.
+// Resolver settles a promise made by [NewPromise]. Only the first call of its methods counts. Those of the zero
+// Resolver log an error and do nothing: one that was kept in a field is gone when the vat has been at rest.
 type Resolver struct{ p *promise }
+
+// Format prints the promise that the resolver settles, whatever the verb (but %p).
+func (r Resolver) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "resolver of "+Promise(r).String())
+}
+
+// isZero says whether there is nothing to settle, and logs it.
+func (r Resolver) isZero(t *turn) bool {
+	if r.p == nil {
+		t.v.log.Error("the zero Resolver settles nothing: was it kept in a field while the vat was at rest?", "turn", t.what)
+	}
+	return r.p == nil
+}
 
 // Resolve fulfils the promise, or lets it follow value if that is a promise. A value that cannot be
 // passed rejects it, with an error that says why.
 func (r Resolver) Resolve(ctx context.Context, val any) {
 	t := running(ctx)
+	if r.isZero(t) {
+		return
+	}
 	x, err := t.v.encodeAny(val)
 	if err != nil {
 		r.Reject(ctx, err)
@@ -333,7 +370,13 @@ func (r Resolver) Resolve(ctx context.Context, val any) {
 // Reject rejects the promise with err.
 func (r Resolver) Reject(ctx context.Context, err error) {
 	t := running(ctx)
-	t.v.settle(r.p, errorValue(err), true)
+	if r.isZero(t) {
+		return
+	}
+	if err == nil {
+		err = errors.New("rejected without an error")
+	}
+	t.v.settle(r.p, t.v.reason(err), true)
 }
 
 // All returns a promise for the values of all promises, in their order. It is rejected as soon as one

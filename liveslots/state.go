@@ -17,6 +17,7 @@ import (
 //	ids          JSON: the kinds by number, their counters and shapes; the number of the last Map
 //	o.<ref>      the state of a durable object (wire.StateKey); o.o+0 is the root
 //	m.<n>.<key>  an entry of the Map with number n
+//	n.<n>        how many it has; absent for one that was made before this was stored
 //	w, w. p. s.  calls that wait; see shelf.go
 //
 // An object's row is three lines: the number of the shape it was written in, its slots, its body. A

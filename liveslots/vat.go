@@ -300,7 +300,8 @@ func Fail(ctx context.Context, err error) {
 	if err == nil {
 		err = errors.New("failed")
 	}
-	running(ctx).v.leave(errorValue(err), true)
+	v := running(ctx).v
+	v.leave(v.reason(err), true)
 }
 
 // leaving is how the vat ends with the crank at hand.

@@ -52,7 +52,7 @@ func (r random) Hex(n int) (string, error) {
 // Integer returns a whole number from 0 to limit-1, each as likely as the others.
 func (random) Integer(limit int64) (int64, error) {
 	if limit < 1 || limit > maxRandomRange {
-		return 0, fmt.Errorf("a number below %d: want a limit of 1 to 2^53", limit)
+		return 0, fmt.Errorf("the limit is %d, want 1 to 2^53: the number is from 0 to one below it", limit)
 	}
 	n, err := rand.Int(rand.Reader, big.NewInt(limit))
 	if err != nil {

@@ -89,7 +89,7 @@ func (l *logReader) line(line []byte) {
 	if structured && l.structured(line) {
 		return
 	}
-	level := hclog.Debug
+	level := hclog.Info // what an author prints is to be seen
 	if bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
 		level = hclog.Error
 	}

@@ -99,7 +99,8 @@
 //	pointer to any of these          the same, or null
 //	pointer to an object             reference; only to this vat's own objects of that type
 //	Ref                              reference to any object. The zero Ref is null
-//	Promise                          promise. What is none is accepted as one that is settled
+//	Promise                          promise. What is none, null too, is accepted as one that is settled.
+//	                                 The zero Promise cannot be passed
 //	error                            error, with name and message. nil is null
 //	None, no result                  undefined
 //	any                              by what is in it. Accepted are: null and undefined as nil, bool,
@@ -112,7 +113,8 @@
 // # Errors
 //
 // A rejection becomes an [*Error] in Go, and an error that a method returns becomes a rejection with its
-// text. Returned as it came, a rejection is passed on unchanged; wrapped, its text is. With errors.Is
+// text. Returned as it came, a rejection is passed on unchanged; wrapped, its text is. [Reject] rejects with any
+// value, and the method Value of an [Error] reads one. With errors.Is
 // one asks for what the kernel says:
 //
 //	if errors.Is(err, vat.ErrVatRestarted) { … } // whether it happened is not known

@@ -28,18 +28,34 @@ type Ref = liveslots.Ref
 
 // Promise is a value that is not there yet: the answer to a message, or one that this vat makes itself.
 // It can be awaited ([Await]), sent messages before it is settled ([Send]), passed as an argument,
-// and returned from a method. It lives in memory and cannot be part of durable state.
+// and returned from a method. It lives in memory and cannot be part of durable state. The zero Promise is none, and
+// cannot be passed.
 type Promise = liveslots.Promise
 
 // Outcome is how a promise settled, as a method that [When] calls gets it: a value, or an error.
 type Outcome[T any] = liveslots.Outcome[T]
 
-// Resolver settles a promise made by [NewPromise].
+// Resolver settles a promise made by [NewPromise]. Only the first call counts. The zero Resolver logs an error.
+//
+//	func (r Resolver) Resolve(ctx context.Context, val any)
+//	func (r Resolver) Reject(ctx context.Context, err error)
 type Resolver = liveslots.Resolver
 
 // Map is a durable table, for collections that may be larger than memory: each entry is a row of the
 // vat's store, read when it is asked for. It is a field of a durable object; the zero Map is empty and
-// ready for use.
+// ready for use. Do not copy one.
+//
+//	func (m *Map[K, V]) Get(ctx context.Context, key K) (V, bool)
+//	func (m *Map[K, V]) Has(ctx context.Context, key K) bool
+//	func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error
+//	func (m *Map[K, V]) Delete(ctx context.Context, key K)
+//	func (m *Map[K, V]) Len(ctx context.Context) int
+//	func (m *Map[K, V]) All(ctx context.Context) iter.Seq2[K, V]
+//	func (m *Map[K, V]) After(ctx context.Context, key K) iter.Seq2[K, V]
+//
+// K is a string or integer type, a [Ref], or a pointer to a durable object. V is anything that durable state may
+// hold. Get returns a copy of what is stored: to change an entry, Set it. Set fails for a key above 1000 bytes and
+// for a value that cannot be saved. All and After iterate in the order of the keys, After behind one of them.
 type Map[K comparable, V any] = liveslots.Map[K, V]
 
 // Mutex excludes other turns of the same vat across an [Await]. The zero Mutex is unlocked.
@@ -49,7 +65,15 @@ type Mutex = liveslots.Mutex
 type None = liveslots.None
 
 // Error is a rejection that came from outside the turn. Use errors.Is to find out whether it is one of
-// the kernel's, such as [ErrRevoked].
+// the kernel's, such as [ErrRevoked]. Others may reject with a value that is no error; it is read with
+//
+//	func (e *Error) Value(ctx context.Context, into any) error
+//
+// into a variable, as in
+//
+//	var e *vat.Error
+//	var refusal struct{ Code int }
+//	if errors.As(err, &e) && e.Value(ctx, &refusal) == nil { … }
 type Error = liveslots.Error
 
 // The errors that the kernel raises, for errors.Is.
@@ -156,6 +180,10 @@ func All(ctx context.Context, ps ...Promise) Promise { return liveslots.All(ctx,
 
 // Race returns a promise that settles as the first of the promises does. Of none, it never settles.
 func Race(ctx context.Context, ps ...Promise) Promise { return liveslots.Race(ctx, ps...) }
+
+// Reject returns an error that, returned from a method as it is, or given to a [Resolver], rejects with a value
+// instead of an error: a record, say, as others do. Whoever gets it reads it with the method Value of [Error].
+func Reject(val any) error { return liveslots.Reject(val) }
 
 // NewPromise makes a promise that this vat decides through the resolver.
 func NewPromise(ctx context.Context) (Promise, Resolver) { return liveslots.NewPromise(ctx) }
