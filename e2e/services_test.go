@@ -46,7 +46,7 @@ func TestVatUsesEachBuiltinService(t *testing.T) {
 		{"random", "bytes", `[6]`, `^"[A-Za-z0-9+/]{8}"$`},
 		{"random", "hex", `[4]`, `^"[0-9a-f]{8}"$`},
 		{"random", "integer", `[6]`, `^[0-5]$`},
-		{"random", "integer", `[0]`, `!want a limit of 1 to 2\^53`},
+		{"random", "integer", `[0]`, `!the limit is 0, want 1 to 2\^53`},
 		{"console", "warn", `["the moon", {"is": "full"}]`, `^undefined$`},
 		{"files", "writeFile", `["notes", "a line\n"]`, `^undefined$`},
 		{"files", "appendFile", `["notes", "another\n"]`, `^undefined$`},
