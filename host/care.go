@@ -38,13 +38,20 @@ func look[T any](ctx context.Context, k *Kernel, f func() (T, error)) (T, error)
 
 // Inspect tells what a reference is, and who has to do with it.
 func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
-	return look(ctx, k, func() (kernel.Inspection, error) {
+	in, err := look(ctx, k, func() (kernel.Inspection, error) {
 		in, found, err := k.machine.Inspect(kref)
 		if err == nil && !found {
 			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no object or promise %s", kref)}
 		}
 		return in, err
 	})
+	if err != nil {
+		return kernel.Inspection{}, err
+	}
+	in.Holders, err = paged(ctx, k, func(after kernel.VatID) ([]kernel.Holder, kernel.VatID, error) {
+		return k.machine.HoldersAfter(kref, after)
+	})
+	return in, err
 }
 
 // Unregister takes a service away from this run. What is pending is rejected with SERVICE_GONE, and so is what
@@ -73,7 +80,7 @@ func (k *Kernel) TerminateVat(ctx context.Context, v kernel.VatID) error {
 
 // TerminateAll removes all subclusters, and returns when nothing is left of them.
 func (k *Kernel) TerminateAll(ctx context.Context) error {
-	subs, err := look(ctx, k, k.machine.Subclusters)
+	subs, err := k.subclusters(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,12 +152,8 @@ type Placed interface {
 
 // ServiceList describes all service objects.
 func (k *Kernel) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
-	return look(ctx, k, func() ([]ServiceStatus, error) {
-		list, err := k.machine.Services()
-		if err != nil {
-			return nil, err
-		}
-		var out []ServiceStatus
+	out, err := paged(ctx, k, func(after kernel.KRef) (out []ServiceStatus, next kernel.KRef, err error) {
+		list, next, err := k.machine.ServicesAfter(after)
 		for _, s := range list {
 			st := ServiceStatus{Service: s, Registered: k.services.bound[s.KRef] != nil}
 			if s.Kind == kernel.GlobalKind {
@@ -162,21 +165,25 @@ func (k *Kernel) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
 			}
 			out = append(out, st)
 		}
-		for name, r := range k.registered() { // sorted below
-			if !slices.ContainsFunc(out, func(s ServiceStatus) bool { return s.Kind == kernel.GlobalKind && s.Name == name }) {
-				out = append(out, ServiceStatus{
-					Service: kernel.Service{Name: name, Kind: kernel.GlobalKind}, Registered: true, SystemOnly: r.SystemOnly,
-				})
-			}
-		}
-		slices.SortFunc(out, func(a, b ServiceStatus) int {
-			if a.Name != b.Name {
-				return compare(a.Name, b.Name)
-			}
-			return compare(string(a.KRef), string(b.KRef))
-		})
-		return out, nil
+		return out, next, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	for name, r := range k.registered() { // sorted below
+		if !slices.ContainsFunc(out, func(s ServiceStatus) bool { return s.Kind == kernel.GlobalKind && s.Name == name }) {
+			out = append(out, ServiceStatus{
+				Service: kernel.Service{Name: name, Kind: kernel.GlobalKind}, Registered: true, SystemOnly: r.SystemOnly,
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b ServiceStatus) int {
+		if a.Name != b.Name {
+			return compare(a.Name, b.Name)
+		}
+		return compare(string(a.KRef), string(b.KRef))
+	})
+	return out, nil
 }
 
 // compare orders names with numbers in them as a person would: by length first.
@@ -227,10 +234,11 @@ func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
 }
 
 func (k *Kernel) systemList() ([]SystemStatus, error) {
-	subs, err := k.machine.Subclusters()
+	subs, err := k.machine.Systems()
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(subs, func(a, b kernel.Subcluster) int { return compare(string(a.ID), string(b.ID)) })
 	var out []SystemStatus
 	hashes := map[string]string{}
 	if k.cfg.System != nil {

@@ -223,16 +223,14 @@ func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
 	if len(args) == 1 {
 		name, _ = args[0].(string)
 	}
-	subs, err := o.k.machine.Subclusters()
+	s, found, err := o.k.machine.SystemNamed(name)
 	if err != nil {
 		o.k.fail(err)
 		return
 	}
-	for _, s := range subs {
-		if s.System == name && name != "" && s.State == kernel.SubRunning {
-			reply(reference(s.Root))
-			return
-		}
+	if found && s.State == kernel.SubRunning {
+		reply(reference(s.Root))
+		return
 	}
 	reply(service.Fail(fmt.Errorf("there is no running system subcluster %.80q", name)))
 }

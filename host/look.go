@@ -119,16 +119,19 @@ type Status struct {
 
 // Status describes the kernel. What it tells may not be durable yet.
 func (k *Kernel) Status(ctx context.Context) (Status, error) {
+	subs, err := k.subclusters(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	n := 0
+	for _, s := range subs {
+		n += len(s.Vats)
+	}
 	return ask(ctx, k, func(done func(Status, error)) {
-		subs, err := k.machine.Subclusters()
-		n := 0
-		for _, s := range subs {
-			n += len(s.Vats)
-		}
 		done(Status{
 			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Pauses: k.pauses(), Cranks: k.machine.Cranks(), Commit: k.group.durable,
 			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped, Held: k.heldBack(),
-		}, err)
+		}, nil)
 	})
 }
 
@@ -147,8 +150,8 @@ type VatStatus struct {
 
 // Vats describes all vats and their workers. What it tells may not be durable yet.
 func (k *Kernel) Vats(ctx context.Context) ([]VatStatus, error) {
-	list, err := ask(ctx, k, func(done func([]VatStatus, error)) {
-		vats, err := k.machine.Vats()
+	list, err := paged(ctx, k, func(after kernel.VatID) ([]VatStatus, kernel.VatID, error) {
+		vats, next, err := k.machine.VatsAfter(after)
 		out := make([]VatStatus, len(vats))
 		for i, v := range vats {
 			out[i] = VatStatus{Vat: v, Why: v.Stopped}
@@ -168,7 +171,7 @@ func (k *Kernel) Vats(ctx context.Context) ([]VatStatus, error) {
 				}
 			}
 		}
-		done(out, err)
+		return out, next, err
 	})
 	for i := range list {
 		if list[i].Pid != 0 {

@@ -40,16 +40,11 @@ func (k *Kernel) subNamed(name string) (kernel.Subcluster, error) {
 			return sub, err
 		}
 	}
-	subs, err := k.machine.Subclusters()
-	for _, s := range subs {
-		if s.System != "" && s.System == name && (s.State == kernel.SubRunning || s.State == kernel.SubLaunching) {
-			return s, err
-		}
-	}
-	if err == nil {
+	sub, found, err := k.machine.SystemNamed(name)
+	if err == nil && !found {
 		err = notThere("subcluster", name)
 	}
-	return kernel.Subcluster{}, err
+	return sub, err
 }
 
 func (k *Kernel) vatNamed(name string) (kernel.VatID, error) {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -51,24 +50,14 @@ func (m *Machine) Vat(v VatID) (out Vat, found bool, err error) {
 
 // Vats lists all vats, in the order of their keys, those too of which the rows cannot be read.
 func (m *Machine) Vats() (out []Vat, err error) {
-	for after := ""; ; {
-		key, _, found, err := m.reader.Next("v.", after)
-		if !found || err != nil {
-			return out, err
-		}
-		after = key
-		id := VatID(key[len("v."):])
-		v, found, err := m.Vat(id)
-		switch {
-		case errors.Is(err, storage.ErrCorrupt):
-			v = Vat{ID: id, Corrupt: err}
-		case err != nil:
+	for after, first := VatID(""), true; first || after != ""; first = false {
+		var page []Vat
+		if page, after, err = m.VatsAfter(after); err != nil {
 			return nil, err
-		case !found:
-			v = Vat{ID: id, Corrupt: fmt.Errorf("row %s: %w: %w", keyRun(id), errMissing, storage.ErrCorrupt)}
 		}
-		out = append(out, v)
+		out = append(out, page...)
 	}
+	return out, nil
 }
 
 func (t *tx) exportVat(v VatID) Vat {

@@ -197,3 +197,68 @@ func TestReloadsOfTheFirstRelease(t *testing.T) {
 	}
 	w.check()
 }
+
+// Questions about all that there is are answered in pages of bounded reads, which together name each thing once.
+func TestQuestionsAreAnsweredInPages(t *testing.T) {
+	w := newWorld(t)
+	w.unchecked = true
+	const subs, each = 200, 3
+	for range subs {
+		l := kernel.Launch{Bootstrap: "a", Services: own("x", "y")}
+		for _, n := range []string{"a", "b", "c"}[:each] {
+			l.Vats = append(l.Vats, launchVat(n))
+		}
+		_, c, err := w.m.Launch(l)
+		w.do(c, err)
+	}
+	r := count(w)
+	pages := func(what string, want int, page func() (n int, more bool, err error)) {
+		t.Helper()
+		all, n := 0, 0
+		for more := true; more; n++ {
+			r.reads = 0
+			got, next, err := page()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, more = all+got, next
+			if r.reads > 500 {
+				t.Errorf("%s: page %d reads %d rows", what, n, r.reads)
+			}
+		}
+		if all != want {
+			t.Errorf("%s: %d on %d pages, want %d", what, all, n, want)
+		}
+	}
+	seen := map[string]bool{}
+	var vat, holder kernel.VatID
+	var sub kernel.SubID
+	var service kernel.KRef
+	pages("vats", subs*each, func() (int, bool, error) {
+		list, next, err := w.m.VatsAfter(vat)
+		for _, v := range list {
+			seen[string(v.ID)] = true
+		}
+		vat = next
+		return len(list), next != "", err
+	})
+	if len(seen) != subs*each {
+		t.Errorf("%d vats were listed, want %d", len(seen), subs*each)
+	}
+	pages("subclusters", subs, func() (int, bool, error) {
+		list, next, err := w.m.SubclustersAfter(sub)
+		sub = next
+		return len(list), next != "", err
+	})
+	pages("service objects", 2*subs, func() (int, bool, error) {
+		list, next, err := w.m.ServicesAfter(service)
+		service = next
+		return len(list), next != "", err
+	})
+	root := must2(w.m.Vat("v7")).Root
+	pages("holders", 1, func() (int, bool, error) {
+		list, next, err := w.m.HoldersAfter(root, holder)
+		holder = next
+		return len(list), next != "", err
+	})
+}

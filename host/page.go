@@ -1,0 +1,35 @@
+package host
+
+import (
+	"context"
+	"slices"
+
+	"ocapkernel.dev/kernel"
+)
+
+// paged asks the machine about all that there is, a page in a step of its own, and others' steps between: what it
+// returns is true of one moment for each page.
+func paged[T any, ID ~string](ctx context.Context, k *Kernel, page func(after ID) ([]T, ID, error)) (all []T, err error) {
+	type answer struct {
+		list []T
+		next ID
+	}
+	for after, first := ID(""), true; first || after != ""; first = false {
+		a, err := look(ctx, k, func() (a answer, err error) {
+			a.list, a.next, err = page(after)
+			return a, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		all, after = append(all, a.list...), a.next
+	}
+	return all, nil
+}
+
+// subclusters lists all subclusters, in the order of their launch.
+func (k *Kernel) subclusters(ctx context.Context) ([]kernel.Subcluster, error) {
+	subs, err := paged(ctx, k, k.machine.SubclustersAfter)
+	slices.SortFunc(subs, func(a, b kernel.Subcluster) int { return compare(string(a.ID), string(b.ID)) })
+	return subs, err
+}
