@@ -53,7 +53,10 @@ func (k *Kernel) startWorkers() (*supervisor.Supervisor, error) {
 			return nil, err
 		}
 	}
-	return supervisor.New(supervisor.Config{RunDir: run, Logger: k.opts.Logger, StockProgram: k.opts.Worker})
+	return supervisor.New(supervisor.Config{
+		RunDir: run, Logger: k.opts.Logger, StockProgram: k.opts.Worker,
+		Allow: func() bool { return k.budget.Allows(descriptors.Workers, supervisor.WorkerDescriptors) },
+	})
 }
 
 // AllowControl reports whether there are descriptors for another connection of the control socket.

@@ -72,6 +72,37 @@ func TestListenReplacesOnlyADeadSocket(t *testing.T) {
 	}
 }
 
+// A kernel that ends removes its own socket only: another one may have the name by then.
+func TestCloseLeavesAnotherKernelsSocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, control.SocketName)
+	first, err := control.Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	second, err := control.Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time is of no consequence either
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the second kernel's socket: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("its own: %v", err)
+	}
+}
+
 // The path of a socket has at most 107 bytes; a state directory may be deeper than that.
 func TestLongPath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 60))

@@ -58,9 +58,15 @@ type Config struct {
 	StartTimeout time.Duration
 	// StopTimeout is how long a worker may take to leave after bye; 1 s if zero.
 	StopTimeout time.Duration
+	// Allow is asked before a worker is started, which takes about [WorkerDescriptors], and returns false while there are
+	// none to spare: then the start fails. Nil allows each.
+	Allow func() bool
 	// StockProgram is the path of the worker program for a Spec that names none.
 	StockProgram string
 }
+
+// WorkerDescriptors is about how many descriptors of this process a worker takes.
+const WorkerDescriptors = 8
 
 // Supervisor runs workers until it is closed.
 type Supervisor struct {

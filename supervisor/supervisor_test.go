@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -473,5 +474,40 @@ func TestRSS(t *testing.T) {
 	}
 	if _, err := supervisor.RSS(-1); err == nil {
 		t.Error("a process that does not exist has memory")
+	}
+}
+
+// The run directory is empty most of the time; whoever cleans up temporary files may remove it.
+func TestRunDirIsMadeAgain(t *testing.T) {
+	h := newHouse(t)
+	if err := os.Remove(h.runDir); err != nil {
+		t.Fatal(err)
+	}
+	w := h.start(h.spec("echo"))
+	w.Kill()
+	h.wantExit(supervisor.CauseStopped)
+}
+
+// Without descriptors to spare a worker is not started, which is the world's fault and passes.
+func TestNoDescriptorsForAWorker(t *testing.T) {
+	var spare atomic.Bool
+	h := newHouse(t, func(c *supervisor.Config) { c.Allow = spare.Load })
+	h.Start(h.spec("echo"), h.events)
+	h.wantExit(supervisor.CauseStart, "no descriptors to spare")
+	spare.Store(true)
+	w := h.start(h.spec("echo"))
+	w.Kill()
+	h.wantExit(supervisor.CauseStopped)
+}
+
+// A kernel that has lost its state kills its workers and leaves the run directory, which may be another kernel's.
+func TestAbandonLeavesTheRunDir(t *testing.T) {
+	h := newHouse(t)
+	h.Start(h.spec("echo"), h.events)
+	pid := want[supervisor.Ready](h).Pid
+	h.Abandon()
+	eventually(t, "the worker is gone", func() bool { return !alive(pid) })
+	if _, err := os.Stat(h.runDir); err != nil {
+		t.Error(err)
 	}
 }

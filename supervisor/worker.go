@@ -314,6 +314,9 @@ func (w *Worker) start() (*bufio.Reader, verdict) {
 	timer := time.AfterFunc(limit, func() { w.condemn(CauseStart, fmt.Sprintf("no hello within %s", limit)) })
 	defer timer.Stop()
 
+	if allow := w.sup.cfg.Allow; allow != nil && !allow() {
+		return fail(true, "the kernel has no descriptors to spare for a worker")
+	}
 	conn, err := w.proc.launch()
 	if err != nil {
 		return fail(true, "%w", err)

@@ -1,0 +1,251 @@
+package statedir_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/statedir"
+)
+
+// holderDir makes the test binary be a process that holds the lock of that directory until it is killed.
+const holderDir = "STATEDIR_TEST_HOLDER"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(holderDir); dir != "" {
+		if _, err := statedir.Open(dir); err != nil {
+			panic(err)
+		}
+		os.Stdout.WriteString("held\n")
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+// hold starts a process that holds the lock.
+func hold(t *testing.T, dir string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), holderDir+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it was killed already, mostly
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+func open(t *testing.T, dir string) *statedir.Lock {
+	t.Helper()
+	lock, err := statedir.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() }) // some tests did
+	return lock
+}
+
+func TestHolderHasThreeAnswers(t *testing.T) {
+	dir := t.TempDir()
+	if _, held, err := statedir.Holder(dir); held || err != nil {
+		t.Errorf("a directory without a lock: %v, %v", held, err)
+	}
+	if _, held, err := statedir.Holder(filepath.Join(dir, "none")); held || err != nil {
+		t.Errorf("no directory: %v, %v", held, err)
+	}
+	lock := open(t, dir)
+	if pid, held, err := statedir.Holder(dir); pid != strconv.Itoa(os.Getpid()) || !held || err != nil {
+		t.Errorf("a lock that is held: %q, %v, %v", pid, held, err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, held, err := statedir.Holder(dir); held || err != nil {
+		t.Errorf("a lock that was given back: %v, %v", held, err)
+	}
+	// What cannot be looked at: a file in the place of the directory, and a link in that of the lock.
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := statedir.Holder(file); err == nil {
+		t.Error("the state directory is a file, and no kernel runs there")
+	}
+	linked := t.TempDir()
+	if err := os.Symlink(filepath.Join(dir, "kernel.lock"), filepath.Join(linked, "kernel.lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := statedir.Holder(linked); err == nil {
+		t.Error("the lock is a link, and no kernel runs there")
+	}
+}
+
+// The lock of a process that was killed is free when the process is gone; until then its socket takes connections.
+func TestLockOfADyingProcessIsWaitedFor(t *testing.T) {
+	for range 5 {
+		dir := t.TempDir()
+		cmd := hold(t, dir)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		lock, err := statedir.LockState(dir)
+		if err != nil {
+			t.Fatalf("right after the kill: %v", err)
+		}
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestLockOfAKernelThatAnswersIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	cmd := hold(t, dir)
+	listener, err := control.Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- control.NewServer(listener, controltest.New(), control.ServerOptions{}).Run(ctx) }()
+	_, err = statedir.LockState(dir)
+	if control.CodeOf(err) != control.CodeAlreadyRunning || !strings.Contains(err.Error(), strconv.Itoa(cmd.Process.Pid)) {
+		t.Errorf("got %v", err)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// Readers share a state, keep kernels out, and leave no trace.
+func TestLockForReading(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := statedir.LockFile(dir)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := statedir.LockForReading(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := statedir.LockForReading(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := statedir.LockState(dir); control.CodeOf(err) != control.CodeAlreadyRunning || !strings.Contains(err.Error(), "is being read") {
+		t.Errorf("a kernel beside readers: %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+		t.Errorf("the lock file was %q, is %q, %v", before, after, err)
+	}
+	if err := errors.Join(first.Close(), second.Close()); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	if _, err := statedir.LockForReading(dir); control.CodeOf(err) != control.CodeAlreadyRunning {
+		t.Errorf("a reader beside a kernel: %v", err)
+	}
+}
+
+// However the directory at the path comes to be another one, the lock tells, and what is opened by its path is still in
+// the one that was locked.
+func TestAReplacedDirectoryIsNotOurs(t *testing.T) {
+	for name, replace := range map[string]func(dir string) error{
+		"removed":      os.RemoveAll,
+		"lock removed": func(dir string) error { return os.Remove(statedir.LockFile(dir)) },
+		"moved away":   func(dir string) error { return os.Rename(dir, dir+".away") },
+		"replaced": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".away"), os.Mkdir(dir, 0o700), os.WriteFile(statedir.LockFile(dir), nil, 0o600))
+		},
+	} {
+		dir := filepath.Join(t.TempDir(), "state")
+		lock := open(t, dir)
+		if err := lock.Owned(); err != nil {
+			t.Fatal(err)
+		}
+		if err := replace(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Owned(); !errors.Is(err, statedir.ErrNotOurs) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		_ = os.WriteFile(lock.Path("file"), nil, 0o600) // which fails in a directory that is gone
+		if _, err := os.Lstat(filepath.Join(dir, "file")); err == nil && name != "lock removed" {
+			t.Errorf("%s: the file is in the directory that has the path now", name)
+		}
+	}
+}
+
+func TestErrorsNameTheDirectoryByItsPath(t *testing.T) {
+	dir := t.TempDir()
+	lock := open(t, dir)
+	_, err := os.Open(lock.Path("none"))
+	explained := lock.Explain(err)
+	if want := "open " + dir + "/none: no such file or directory"; explained.Error() != want || !errors.Is(explained, os.ErrNotExist) {
+		t.Errorf("got %q, want %q", explained, want)
+	}
+	if err := errors.New("another one"); lock.Explain(err) != err || lock.Explain(nil) != nil {
+		t.Error("an error that names no file of it has changed")
+	}
+}
+
+func TestLinksInTheDirectoryAreRefused(t *testing.T) {
+	for _, name := range []string{"db", "witness", "kernel.log", "kernel.reset", "run"} {
+		dir := t.TempDir()
+		if err := open(t, dir).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("/nowhere", filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		var use *statedir.UseError
+		if _, err := statedir.Open(dir); !errors.As(err, &use) || !strings.Contains(use.Problem, name+" is a symbolic link") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	// A declaration is only read.
+	dir := t.TempDir()
+	if err := errors.Join(open(t, dir).Close(), os.Symlink("/nowhere", filepath.Join(dir, statedir.DeclarationName))); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
+func TestRoom(t *testing.T) {
+	dir := t.TempDir()
+	room := &statedir.Room{Dir: "the state", At: dir, Reserve: statedir.LeastReserve, Descriptors: descriptors.New()}
+	if what, full := room.Lacks(); what != "" || full || room.Check() != nil {
+		t.Skipf("this machine has no room: %s", what)
+	}
+	room.Reserve = 1 << 60
+	what, full := room.Lacks()
+	if !full || !strings.HasPrefix(what, "the disk of the state has ") {
+		t.Errorf("got %q, %v", what, full)
+	}
+	if err := room.Check(); control.CodeOf(err) != control.CodeDiskFull {
+		t.Errorf("got %v", err)
+	}
+	room.At = filepath.Join(dir, "none")
+	if what, full := room.Lacks(); what != "" || full {
+		t.Errorf("a disk that cannot be asked: %q, %v", what, full)
+	}
+}
