@@ -328,7 +328,7 @@ func (a *app) changed(ctx context.Context, kernel Kernel, cfg *configFile, err e
 	}
 	for _, s := range status.Clusters {
 		if s.Source == cfg.Source && s.System == "" {
-			return &hinted{err, fmt.Sprintf("keep what runs: %[1]s run, without CONFIG\nreplace it: %[1]s run, then %[1]s terminate %[2]s and %[1]s launch %[3]s\nstart over and lose all state: %[1]s run --reset %[3]s",
+			return &hinted{err, fmt.Sprintf("keep what runs: %[1]s run, without CONFIG\nchange it, and keep its state: %[1]s run, then %[1]s apply %[3]s\nreplace it: %[1]s run, then %[1]s terminate %[2]s and %[1]s launch %[3]s\nstart over and lose all state: %[1]s run --reset %[3]s",
 				a.typed(), s.ID, shellQuote(cfg.Source))}
 		}
 	}
