@@ -33,6 +33,7 @@ func TestRowsAreDescribedWithoutTheProgram(t *testing.T) {
 		}},
 		{"bookkeeping", "ids", "{}", liveslots.Description{Kind: "own", Name: "ids"}},
 		{"link", "p.p-5.0000000000000004", "", liveslots.Description{Kind: "own", Name: "p.p-5.0000000000000004"}},
+		{"length of a Map", "n.3", "17", liveslots.Description{Kind: "own", Name: "n.3"}},
 		{"strange", "q", "x", liveslots.Description{Kind: "other", Name: "q", Problem: "it is not laid out by this version"}},
 		{"garbage", "m.1.x", "garbage", liveslots.Description{Kind: "entry", Name: "x", Map: 1, Problem: "it is not in the form of this version"}},
 	} {
