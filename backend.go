@@ -199,8 +199,8 @@ func (k *Kernel) check(system bool) func(context.Context, *cluster.Config, error
 	}
 }
 
-func checkConfig(ctx context.Context, cfg *cluster.Config, err error, modules func(context.Context, string) ([]string, error), services []string) error {
-	err = cluster.CheckModules(cfg, err, func(program string) ([]string, error) { return modules(ctx, program) })
+func checkConfig(ctx context.Context, cfg *cluster.Config, err error, modules func(ctx context.Context, program, sha256 string) ([]string, error), services []string) error {
+	err = cluster.CheckModules(cfg, err, func(program, sha256 string) ([]string, error) { return modules(ctx, program, sha256) })
 	return cluster.CheckServices(cfg, err, func(name string) bool { return slices.Contains(services, name) }, services)
 }
 

@@ -122,22 +122,23 @@ func (k *Kernel) removeChannel(name string, config []byte) {
 	forgetSocket(c, k.socketDir(name))
 }
 
-// modules asks a worker program for its modules; the empty name is the stock one.
-func (k *Kernel) modules(ctx context.Context, program string) ([]string, error) {
+// modules asks a worker program for its modules, if it has the hash that it must have; the empty name is the stock one.
+func (k *Kernel) modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	if program == "" {
 		program = k.opts.Worker
 	}
-	return supervisor.Modules(ctx, program)
+	return supervisor.Modules(ctx, program, sha256)
 }
 
-// WorkerModules returns the names of the modules in a worker program, which is named as in a configuration; the
-// empty name is the stock one.
-func WorkerModules(ctx context.Context, program string) ([]string, error) {
+// WorkerModules returns the names of the modules in a worker program, which is named as in a configuration, with the hash
+// that it must have, empty if any will do; the empty name is the stock one. To find that out, the program is executed,
+// unless it has another hash.
+func WorkerModules(ctx context.Context, program, sha256 string) ([]string, error) {
 	program, err := workerProgram(program)
 	if err != nil {
 		return nil, err
 	}
-	return supervisor.Modules(ctx, program)
+	return supervisor.Modules(ctx, program, sha256)
 }
 
 // CheckConfig completes [cluster.Load], whose results it takes, by what can be known without a kernel: the

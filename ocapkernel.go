@@ -162,6 +162,9 @@ func New(o Options) (_ *Kernel, err error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err
 	}
+	if err := checkWorker(o.Worker); err != nil {
+		return nil, err
+	}
 	if o.Worker, err = workerProgram(o.Worker); err != nil {
 		return nil, err
 	}

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
+	"ocapkernel.dev/control"
 	"ocapkernel.dev/vat"
+	"ocapkernel.dev/wire"
 )
 
 // ThisProgram as Options.Worker makes a program that calls [Worker] its own worker program.
@@ -20,9 +23,27 @@ const ThisProgram = "(this program)"
 //		…
 //		k, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Worker: ocapkernel.ThisProgram})
 func Worker(modules vat.Modules) {
+	isItsWorker.Store(true)
 	if vat.IsWorker() {
 		vat.Main(modules)
 	}
+}
+
+// isItsWorker says that Worker was called, as a process does once at its start.
+var isItsWorker atomic.Bool
+
+// checkWorker refuses what would have this program start itself without bound: as a worker that is no worker, but runs a
+// kernel, which starts a worker.
+func checkWorker(name string) error {
+	switch {
+	case name == ThisProgram && !isItsWorker.Load():
+		return control.Errorf(control.CodeInvalid, "Options.Worker is ThisProgram, and main has not called Worker: "+
+			"begin main with ocapkernel.Worker(vat.Modules{…})")
+	case os.Getenv(wire.CookieKey) == wire.CookieValue:
+		return control.Errorf(control.CodeInvalid, "a kernel has started this program as a worker program, and it begins another kernel: "+
+			"begin main with ocapkernel.Worker(vat.Modules{…}), or name another program as worker")
+	}
+	return nil
 }
 
 // workerProgram is the path of the worker program that the options name.

@@ -282,7 +282,7 @@ func TestModulesAreCheckedBesideOtherMistakes(t *testing.T) {
 		"c": {"worker": "no/such", "module": "bank.mnt"},
 		"d": {},
 	}}`))
-	err = cluster.CheckModules(cfg, err, func(string) ([]string, error) { return []string{"bank.mint"}, nil })
+	err = cluster.CheckModules(cfg, err, func(string, string) ([]string, error) { return []string{"bank.mint"}, nil })
 	var errs *cluster.Errors
 	if !errors.As(err, &errs) {
 		t.Fatal(err)
@@ -314,7 +314,7 @@ func TestCheckModules(t *testing.T) {
 	stock := []string{"echo", "bank.teller", "bank.mint"}
 	check := func(own []string, ownErr, stockErr error) string {
 		asked = 0
-		err := cluster.CheckModules(cfg, nil, func(worker string) ([]string, error) {
+		err := cluster.CheckModules(cfg, nil, func(worker, _ string) ([]string, error) {
 			asked++
 			if worker == "" {
 				return stock, stockErr

@@ -70,7 +70,7 @@ func FuzzParseSystem(f *testing.F) {
 		// No module is known: whatever there is, there are mistakes, and at least those of before.
 		found := count(err)
 		err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error {
-			return cluster.CheckModules(cfg, err, func(string) ([]string, error) { return nil, nil })
+			return cluster.CheckModules(cfg, err, func(string, string) ([]string, error) { return nil, nil })
 		})
 		if err != nil {
 			checkErrors(t, data, err)

@@ -131,7 +131,7 @@ cluster.json:1:124: unknown field "colour": expected one of "bootstrap", "vats",
 func TestServicesAndModulesAreCheckedTogether(t *testing.T) {
 	const want = `cluster.json:1:45: vats.a.module: unknown module "m": there is none
 cluster.json:1:65: services[0]: unknown service "clock": there is none`
-	modules := func(string) ([]string, error) { return nil, nil }
+	modules := func(string, string) ([]string, error) { return nil, nil }
 	known := func(string) bool { return false }
 	cfg, err := cluster.Parse("cluster.json", []byte(with(`"services": ["clock"]`)))
 	if err != nil {

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // CheckModules completes what [Load] or [Parse] found, whose results it takes: it asks for the names of the
 // modules in each worker program, once for each, and adds the vats whose module their program does not
-// have, also where there were mistakes already. The argument of modules is the Worker of a [Vat]; if it
-// returns an error, that is the problem of each vat with this program. The error is [*Errors].
-func CheckModules(cfg *Config, err error, modules func(worker string) ([]string, error)) error {
+// have, also where there were mistakes already. The arguments of modules are the Worker and SHA256 of a [Vat]: a program
+// with another hash must not be executed. If modules returns an error, that is the problem of each vat with this program.
+// The error is [*Errors].
+func CheckModules(cfg *Config, err error, modules func(worker, sha256 string) ([]string, error)) error {
 	errs, cfg := resume(cfg, err)
 	if errs == nil {
 		return err
@@ -40,21 +42,23 @@ func (e *Errors) checkable(cfg *Config, v Vat) bool {
 	})
 }
 
-func (e *Errors) checkModules(cfg *Config, modules func(worker string) ([]string, error)) {
+func (e *Errors) checkModules(cfg *Config, modules func(worker, sha256 string) ([]string, error)) {
 	type answer struct {
 		names []string
 		err   error
 	}
-	answers := map[string]answer{}
+	type question struct{ worker, sha256 string }
+	answers := map[question]answer{}
 	for _, v := range cfg.Vats {
 		if !e.checkable(cfg, v) {
 			continue
 		}
-		a, asked := answers[v.Worker]
+		q := question{v.Worker, strings.ToLower(v.SHA256)}
+		a, asked := answers[q]
 		if !asked {
-			a.names, a.err = modules(v.Worker)
+			a.names, a.err = modules(v.Worker, v.SHA256)
 			a.names = slices.Sorted(slices.Values(a.names))
-			answers[v.Worker] = a
+			answers[q] = a
 		}
 		if a.err == nil && slices.Contains(a.names, v.Module) {
 			continue

@@ -101,7 +101,7 @@ func TestSystemProblems(t *testing.T) {
 		case "load":
 		case "check": // against a kernel that has one module and no service
 			err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error {
-				err = cluster.CheckModules(cfg, err, func(string) ([]string, error) { return []string{"m"}, nil })
+				err = cluster.CheckModules(cfg, err, func(string, string) ([]string, error) { return []string{"m"}, nil })
 				return cluster.CheckServices(cfg, err, func(string) bool { return false }, nil)
 			})
 		default:

@@ -110,10 +110,11 @@ type Kernel struct {
 	working    bool           // the machine has work of its own
 	work       ownWork        // what failed of that
 	stopping   bool
-	applying   bool   // a commit is being applied; it stays so if that breaks off
-	finishing  bool   // what is under way may end, and the calls that it made begin
-	lost       bool   // the state is not ours any more
-	lacks      string // what Room says; empty if nothing is short
+	told       <-chan struct{} // ends when Run is told to stop
+	applying   bool            // a commit is being applied; it stays so if that breaks off
+	finishing  bool            // what is under way may end, and the calls that it made begin
+	lost       bool            // the state is not ours any more
+	lacks      string          // what Room says; empty if nothing is short
 	diskFull   bool
 	fatal      error
 	workers    int                                     // live or starting
@@ -284,6 +285,7 @@ func nowMillis() int64 { return time.Now().UnixMilli() }
 // It is called once.
 func (k *Kernel) Run(ctx context.Context) error {
 	defer close(k.done)
+	k.told = ctx.Done()
 	k.guard(k.expire)
 	if !k.cfg.Paused {
 		k.guard(k.resumeReset)
@@ -365,6 +367,18 @@ func (k *Kernel) attempt(step func()) {
 	}()
 	if k.fatal == nil {
 		step()
+	}
+}
+
+// stops says whether the kernel stops, or has been told to: what happens from then on may be of the same cause.
+func (k *Kernel) stops() bool {
+	select {
+	case <-k.told:
+		return true
+	case <-k.stop:
+		return true
+	default:
+		return k.stopping
 	}
 }
 

@@ -68,8 +68,10 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		// What is made must be known to the next kernel, which may have to unmake it.
 		k.whenDurable(func() { k.openServices(id) })
 	}
-	k.after(l.cfg.Limits.Bootstrap, func() {
-		k.failLaunch(id, fmt.Sprintf("bootstrap has not settled within %s (limits.bootstrap)", l.cfg.Limits.Bootstrap))
+	k.cfg.Workers.AfterRunning(l.cfg.Limits.Bootstrap, func() {
+		k.post(func() {
+			k.failLaunch(id, fmt.Sprintf("bootstrap has not settled within %s (limits.bootstrap)", l.cfg.Limits.Bootstrap))
+		})
 	})
 }
 

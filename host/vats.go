@@ -314,17 +314,30 @@ func (k *Kernel) exited(v *vat, e supervisor.Exited) error {
 	return k.over(v, cause, e.Detail)
 }
 
-// over tells the machine that the vat's incarnation is over, and decides when the next may start.
+// startKills is how many starts in a row a signal from outside may end before they count as failed: who sends it again
+// and again is most likely the system, which the program asks for too much.
+const startKills = 3
+
+// over tells the machine that the vat's incarnation is over, and decides when the next may start. While the kernel stops,
+// nobody is charged: who stops it may send the same signal to its workers, and what is repeated at the next start is
+// charged then.
 func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) error {
+	if k.stops() {
+		cause = kernel.CauseStopped
+	}
+	starting := !v.up && v.replay == nil // it had not said hello
+	if starting && cause == kernel.CauseKilled && v.startFailures+1 >= startKills {
+		cause = kernel.CauseStart
+	}
 	k.endRehearsals(v, "the vat's worker ended meanwhile")
 	death := kernel.Death{
 		Vat: v.id, Incarnation: v.incarnation, Cause: cause, Detail: detail, Crank: v.crank, Replaying: v.replay != nil,
 	}
 	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
 	delay := time.Duration(0)
-	switch cause {
-	case kernel.CauseStopped:
-	case kernel.CauseStart:
+	switch {
+	case cause == kernel.CauseStopped:
+	case cause == kernel.CauseStart, starting && cause == kernel.CauseKilled:
 		v.startFailures++
 		v.startFailure = detail
 		delay = wait(v.startFailures)

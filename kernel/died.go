@@ -19,7 +19,7 @@ const (
 	CauseKernel
 	// CauseStart: it never said hello: the world is to blame.
 	CauseStart
-	// CauseKilled: a SIGKILL that was not ours.
+	// CauseKilled: a signal that was neither ours nor of what the worker did itself.
 	CauseKilled
 	// CauseCrash: it ended by itself.
 	CauseCrash

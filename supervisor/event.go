@@ -73,11 +73,11 @@ type Cause int
 
 const (
 	// CauseStart: it never said hello. The program is missing or has the wrong hash, the handshake
-	// failed, it cannot be this vat, it took too long, or it died.
+	// failed, it cannot be this vat, it took too long, or it died by itself.
 	CauseStart Cause = iota + 1
 	// CauseCrash: it died, or closed its stream, by itself.
 	CauseCrash
-	// CauseKilled: a SIGKILL ended it that did not come from here.
+	// CauseKilled: a signal ended it that did not come from here, nor of what it did itself, also before its hello.
 	CauseKilled
 	// CauseDeadline: a delivery took longer than Spec.DeliveryTime.
 	CauseDeadline

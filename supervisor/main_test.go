@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +34,9 @@ func TestMain(m *testing.M) {
 		beKernel(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "be-an-echo":
 		beEcho()
+	}
+	if err := supervisor.AdoptOrphans(); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -85,6 +90,21 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 		return wire.Done{}
 	case "panic":
 		panic("oh dear")
+	case "fault": // of the processor
+		var p *int
+		*p = 1
+	case "signal": // itself
+		n, _ := strconv.Atoi(arg)
+		_ = unix.Kill(os.Getpid(), unix.Signal(n))
+		select {}
+	case "ask": // again and again, and reads no answer to its end
+		get, _ := wire.AppendUp(nil, wire.Get{Key: arg})
+		for {
+			_, _ = unix.Write(wire.DataFD, get)
+			_, _ = unix.Read(wire.DataFD, make([]byte, 1)) // the answer has begun to come
+		}
+	case "leave": // behind a process that has left in the way that is named, and join the group of another
+		v.leave(arg)
 	case "exit":
 		n, _ := strconv.Atoi(arg)
 		os.Exit(n)
@@ -137,6 +157,29 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 		fmt.Fprintln(os.Stderr, `{"@level":"off","@message":"x"}`)
 	}
 	return wire.Done{}
+}
+
+// leave starts a process that is found by its argument, and which hides from the end of the worker.
+func (v *vat) leave(arg string) {
+	how, mark, _ := strings.Cut(arg, " ")
+	sleep := "sleep " + mark
+	script := map[string]string{
+		"child":   sleep + " & wait",                                       // in the worker's group
+		"orphan":  sleep + " & :",                                          // and its parent ends
+		"session": "setsid " + sleep + " & wait",                           // in a session of its own, below its parent
+		"daemon":  "setsid sh -c 'setsid " + sleep + " & :' & sleep 0.2",   // and an orphan
+		"group":   "set -m; " + sleep + " & wait",                          // in a group of its own
+		"many":    "for i in 1 2 3 4 5; do setsid " + sleep + " & done; :", // several orphans
+	}[how]
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		panic(err)
+	}
+	go func() { _ = cmd.Wait() }()
+	// The worker itself leaves its group, too. It may not, as the leader of a session, and so does not.
+	_ = unix.Setpgid(0, cmd.Process.Pid)
 }
 
 func slicesRepeat(s wire.Syscall, n int) []wire.Syscall {

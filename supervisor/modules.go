@@ -10,10 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/wire"
 )
@@ -27,30 +24,41 @@ const (
 )
 
 // Modules is the function [Modules], for the stock program if program is empty.
-func (s *Supervisor) Modules(ctx context.Context, program string) ([]string, error) {
+func (s *Supervisor) Modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	if program == "" {
 		program = s.cfg.StockProgram
 	}
-	return Modules(ctx, program)
+	return Modules(ctx, program, sha256)
 }
 
-// Modules asks a worker program, given by its path, which modules it contains. It runs the program, until
-// ctx ends or for ten seconds at most, and kills what it leaves behind by then.
-func Modules(ctx context.Context, program string) ([]string, error) {
-	path, _, err := openProgram(program, "")
+// Modules asks a worker program, given by its path and the hash that it must have (empty if any will do), which modules it
+// contains. A program with another hash is not executed. It runs until ctx ends or for ten seconds at most; what it
+// leaves behind is killed, as for a worker.
+func Modules(ctx context.Context, program, sha256 string) ([]string, error) {
+	found, err := openProgram(program, sha256)
 	if err != nil {
 		return nil, err
 	}
+	defer found.close()
 	ctx, cancel := context.WithTimeout(ctx, modulesTime)
 	defer cancel()
 	out, errs := &capped{limit: maxModulesBytes, over: cancel}, &capped{limit: maxLine}
-	cmd := exec.CommandContext(ctx, path, wire.ModulesFlag)
-	cmd.Env, cmd.Dir = append(hostEnv(), "LC_ALL=C"), "/"
+	cmd := exec.CommandContext(ctx, "", wire.ModulesFlag)
+	cmd.Err = nil // of looking for the program, which was found already
+	cmd.Args[0] = wire.WorkerName
+	found.run(cmd)
+	// The cookie is there so that a program which is no worker program, but runs a kernel, sees what it was started for.
+	cmd.Env, cmd.Dir = append(hostEnv(), "LC_ALL=C", wire.CookieKey+"="+wire.CookieValue), "/"
 	cmd.Stdout, cmd.Stderr = out, errs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.Cancel = func() error { ours.kill(cmd.Process.Pid, nil); return cmd.Process.Kill() }
 	cmd.WaitDelay = 200 * time.Millisecond
-	err = cmd.Run()
+	if err = ours.start(cmd); err == nil {
+		pid := cmd.Process.Pid
+		waitEnd(pid)
+		ours.killRest(pid)
+		err = cmd.Wait()
+		ours.forget(pid)
+	}
 	switch {
 	case out.full:
 		return nil, fmt.Errorf("modules of %s: it says more than %d bytes", program, maxModulesBytes)

@@ -3,15 +3,12 @@ package supervisor
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,13 +72,11 @@ func newProcess(w *Worker) *process {
 // launch starts the program and returns our end of its data socket, after the handshake. On an error
 // the caller still calls cleanUp.
 func (p *process) launch() (*net.UnixConn, error) {
-	path, pinned, err := openProgram(p.w.spec.Program, p.w.spec.SHA256)
+	program, err := openProgram(p.w.spec.Program, p.w.spec.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	if pinned != nil {
-		defer pinned.Close()
-	}
+	defer program.close()
 	data, dataChild, err := socketpair("data")
 	if err != nil {
 		return nil, err
@@ -103,11 +98,11 @@ func (p *process) launch() (*net.UnixConn, error) {
 
 	start := p.w.spec.Start
 	p.cmd = &exec.Cmd{
-		Path:       path,
 		Args:       []string{wire.WorkerName, start.Vat, start.Module},
 		Dir:        "/",
 		ExtraFiles: []*os.File{dataChild, controlChild},
 	}
+	program.run(p.cmd)
 	p.plug = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {}},
@@ -119,7 +114,7 @@ func (p *process) launch() (*net.UnixConn, error) {
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},
 		SkipHostEnv:      true,
-		StartTimeout:     p.w.sup.cfg.StartTimeout,
+		StartTimeout:     24 * time.Hour, // ours, by which the process is killed, comes before
 		GRPCDialOptions:  dialOptions(p.dialControl),
 		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
 	})
@@ -147,42 +142,6 @@ func handshakeError(err error) error {
 	return errors.New(clean(text, 300))
 }
 
-// openProgram finds the program and, if it has to have a certain hash, checks that. Then the file stays
-// open and is executed through its descriptor, so that what runs is what was checked and not what has
-// meanwhile taken its name.
-func openProgram(program, want string) (path string, pinned *os.File, err error) {
-	if program == "" {
-		return "", nil, errors.New("no worker program")
-	}
-	if path, err = filepath.Abs(program); err != nil {
-		return "", nil, fmt.Errorf("worker program: %w", err)
-	}
-	if want == "" {
-		return path, nil, nil
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hold us
-	if err != nil {
-		return "", nil, fmt.Errorf("worker program: %w", err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", nil, fmt.Errorf("worker program %s is not a regular file", path)
-	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", nil, fmt.Errorf("worker program: %w", err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(got, want) {
-		return "", nil, fmt.Errorf("worker program %s has sha256 %s, want %s", path, got, clean(want, 80))
-	}
-	// In the child, descriptors 3 and 4 are others: stay above.
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 16)
-	if err != nil {
-		return "", nil, fmt.Errorf("worker program: %w", err)
-	}
-	return fmt.Sprintf("/proc/self/fd/%d", fd), os.NewFile(uintptr(fd), path), nil
-}
-
 func socketpair(name string) (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -205,13 +164,14 @@ func (p *process) Start(context.Context) error {
 	defer childErr.Close()
 	pidfd := -1
 	p.cmd.Stdout, p.cmd.Stderr = childOut, childErr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
-	if err := p.cmd.Start(); err != nil {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &pidfd}
+	if err := ours.start(p.cmd); err != nil {
 		return fmt.Errorf("start worker program: %w", err)
 	}
 	if pidfd < 0 {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
+		ours.forget(p.cmd.Process.Pid)
 		return errors.New("start worker program: no pidfd: Linux 5.4 or later is needed")
 	}
 	_ = unix.SetNonblock(pidfd, true)
@@ -243,8 +203,8 @@ func (p *process) Start(context.Context) error {
 	return nil
 }
 
-// reap waits for the process without a thread, kills what is left of its group while its id is still
-// taken, and only then lets the id go.
+// reap waits for the process without a thread, kills what it has left behind while its id is still taken, and only then
+// lets the id go.
 func (p *process) reap() {
 	defer close(p.exited)
 	if raw, err := p.pidfd.SyscallConn(); err == nil {
@@ -255,23 +215,27 @@ func (p *process) reap() {
 		})
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.ours = p.mu.killed
-	_ = unix.Kill(-p.mu.pid, unix.SIGKILL)
+	pid := p.mu.pid
+	p.mu.Unlock()
+	ours.killRest(pid) // without the lock: whoever kills meanwhile is not to wait
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if state, err := p.cmd.Process.Wait(); err == nil {
 		p.state, _ = state.Sys().(syscall.WaitStatus)
 	}
 	p.mu.reaped = true
+	ours.forget(pid)
 	_ = p.pidfd.Close()
 }
 
-// kill ends the process and its group, now or as soon as it exists.
+// kill ends the process and all that it has started, now or as soon as it exists.
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.killed = true
 	if p.mu.pid != 0 && !p.mu.reaped {
-		_ = unix.Kill(-p.mu.pid, unix.SIGKILL) // fails only if it is gone
+		ours.kill(p.mu.pid, p.pidfd)
 	}
 }
 
@@ -327,8 +291,13 @@ func (p *process) cleanUp() {
 // Wait is part of being a runner.
 func (p *process) Wait(context.Context) error { <-p.exited; return nil }
 
-// Kill is part of being a runner.
-func (p *process) Kill(context.Context) error { p.kill(); return nil }
+// Kill is part of being a runner: go-plugin calls it when there is no good handshake. If that is so because the process
+// is ending, how it ends is to be known.
+func (p *process) Kill(context.Context) error {
+	p.status(100 * time.Millisecond)
+	p.kill()
+	return nil
+}
 
 // Stdout is part of being a runner: the handshake and no more.
 func (p *process) Stdout() io.ReadCloser { return p.handshake }

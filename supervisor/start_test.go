@@ -115,7 +115,7 @@ func TestSurroundings(t *testing.T) {
 func TestModules(t *testing.T) {
 	h := newHouse(t)
 	ctx := context.Background()
-	got, err := h.Modules(ctx, "")
+	got, err := h.Modules(ctx, "", "")
 	if diff := cmp.Diff([]string{"echo", "rogue"}, got); err != nil || diff != "" {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -133,7 +133,7 @@ func TestModules(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := h.Modules(ctx, path); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := h.Modules(ctx, path, ""); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
 	}
@@ -143,7 +143,7 @@ func TestModules(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	if _, err := h.Modules(short, path); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := h.Modules(short, path, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -25,7 +25,8 @@
 // # Death
 //
 // A worker ends with its kernel, also when that is killed: it sees the end of its descriptor 3. To end a
-// worker is to SIGKILL its process group.
+// worker is to SIGKILL it, its process group and its descendants, by family.go. A deadline is of the time in which the
+// kernel ran, by clock.go.
 package supervisor
 
 import (
@@ -52,9 +53,11 @@ type Config struct {
 	RunDir string
 	// Logger takes the life of workers, and what they log, with the vat's id and name.
 	Logger hclog.Logger
-	// Starts is how many workers may be starting at the same time; 3 if zero. Starting is bound by CPU.
+	// Starts is how many workers may be starting at the same time; 3 if zero. Starting is bound by CPU. A worker that
+	// takes longer than a tenth of a second for it lets the next one begin.
 	Starts int
-	// StartTimeout is how long a worker may take from exec to hello; 10 s if zero.
+	// StartTimeout is how long a worker may take from exec to hello; 10 s if zero. This and the time for a delivery are
+	// of the time in which this process ran.
 	StartTimeout time.Duration
 	// StopTimeout is how long a worker may take to leave after bye; 1 s if zero.
 	StopTimeout time.Duration
@@ -70,11 +73,13 @@ const WorkerDescriptors = 8
 
 // Supervisor runs workers until it is closed.
 type Supervisor struct {
-	cfg   Config
-	log   hclog.Logger
-	slots chan struct{} // holds one item for each worker that is starting
-	done  chan struct{} // closed by Close: nobody listens to events any more
-	wg    sync.WaitGroup
+	cfg    Config
+	log    hclog.Logger
+	starts lanes
+	clock  clock
+	done   chan struct{} // closed by Close: nobody listens to events any more
+	wg     sync.WaitGroup
+	watch  sync.WaitGroup // the goroutine that reaps orphans; ends after the workers
 
 	mu struct {
 		sync.Mutex
@@ -109,10 +114,13 @@ func New(cfg Config) (*Supervisor, error) {
 		return nil, err
 	}
 	s := &Supervisor{
-		cfg:   cfg,
-		log:   cfg.Logger.Named("vat"),
-		slots: make(chan struct{}, cfg.Starts),
-		done:  make(chan struct{}),
+		cfg:    cfg,
+		log:    cfg.Logger.Named("vat"),
+		starts: newLanes(cfg.Starts),
+		done:   make(chan struct{}),
+	}
+	if ours.adopts.Load() {
+		s.watch.Go(func() { ours.watch(s.done) })
 	}
 	s.mu.workers = make(map[*Worker]struct{})
 	return s, nil
@@ -238,6 +246,8 @@ func (s *Supervisor) Close(ctx context.Context) error {
 			return fmt.Errorf("supervisor: workers do not end: %w", ctx.Err())
 		}
 	}
+	s.watch.Wait()
+	ours.killRest(0)
 	if err := os.RemoveAll(s.cfg.RunDir); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}

@@ -41,16 +41,18 @@ type Worker struct {
 		verdict verdict
 		conn    *net.UnixConn
 		raw     syscall.RawConn
-		// number is that of the delivery in flight, deadline the end of its time.
+		// number is that of the delivery in flight, deadline the end of its time, by the supervisor's clock.
 		number   uint64
-		deadline time.Time
+		deadline time.Duration
+		// timed says that the clock is held, for a deadline.
+		timed bool
 		// ahead are the numbers of the deliveries that the worker has after that one.
 		ahead []uint64
 		// out is the buffer for frames; pending is what the socket did not take, while writing says that
-		// a goroutine is at it.
+		// a goroutine is at it. It is not nil then, and closed when the goroutine is through.
 		out     []byte
 		pending []byte
-		writing bool
+		writing chan struct{}
 	}
 	clock *time.Timer // runs out at mu.deadline or later; after the start only
 }
@@ -134,8 +136,20 @@ func (w *Worker) Deliver(d wire.Deliver) error {
 // begin notes that the worker has a delivery to do now. The caller holds mu.
 func (w *Worker) begin(number uint64) {
 	w.mu.phase, w.mu.number = delivering, number
-	w.mu.deadline = time.Now().Add(w.spec.DeliveryTime)
+	w.setTimed(true)
+	w.mu.deadline = w.sup.clock.now() + w.spec.DeliveryTime
 	w.clock.Reset(w.spec.DeliveryTime)
+}
+
+// setTimed holds the clock while there is a deadline. The caller holds mu.
+func (w *Worker) setTimed(on bool) {
+	switch {
+	case on && !w.mu.timed:
+		w.sup.clock.hold()
+	case !on && w.mu.timed:
+		w.sup.clock.release()
+	}
+	w.mu.timed = on
 }
 
 // Reply answers the last Read. An error says that no frame can hold r. Nothing was sent then, and the caller ends the
@@ -203,7 +217,7 @@ func (w *Worker) decide(cause Cause, detail string) {
 func (w *Worker) end() {
 	w.proc.kill()
 	if w.mu.conn != nil {
-		_ = w.mu.conn.SetReadDeadline(time.Unix(1, 0)) // fails only if closed, when nobody reads
+		_ = w.mu.conn.SetDeadline(time.Unix(1, 0)) // fails only if closed, when nobody reads or writes
 	}
 }
 
@@ -228,7 +242,7 @@ func (w *Worker) encode(f wire.DownFrame) ([]byte, error) {
 // write writes a frame. It does not block: what the socket does not take is left to a goroutine. An error of the
 // socket is not reported here, since the reading sees it as well. The caller holds mu.
 func (w *Worker) write(out []byte) {
-	if w.mu.writing {
+	if w.mu.writing != nil {
 		w.mu.pending = append(w.mu.pending, out...)
 		return
 	}
@@ -245,20 +259,22 @@ func (w *Worker) write(out []byte) {
 	})
 	if sent < len(out) {
 		w.mu.pending = append(w.mu.pending[:0], out[sent:]...)
-		w.mu.writing = true
+		through := make(chan struct{})
+		w.mu.writing = through
 		w.helpers.Add(1)
-		go w.writePending()
+		go w.writePending(through)
 	}
 }
 
-func (w *Worker) writePending() {
+func (w *Worker) writePending(through chan struct{}) {
 	defer w.helpers.Done()
+	defer close(through)
 	for {
 		w.mu.Lock()
 		out := w.mu.pending
 		w.mu.pending = nil
 		if len(out) == 0 {
-			w.mu.writing = false
+			w.mu.writing = nil
 			w.mu.Unlock()
 			return
 		}
@@ -270,11 +286,28 @@ func (w *Worker) writePending() {
 	}
 }
 
+// awaitTaken waits until the worker has taken all that it was sent, or ends. Nothing that a worker sends is heard before:
+// so the kernel holds no more for a worker than one answer and the deliveries that it was given in advance, however often
+// the worker asks without reading. A worker that is well has read the answer before it asks for another.
+func (w *Worker) awaitTaken() {
+	w.mu.Lock()
+	through := w.mu.writing
+	w.mu.Unlock()
+	if through == nil {
+		return
+	}
+	select {
+	case <-through:
+	case <-w.over:
+	}
+}
+
 // run is the life of the worker. It returns when the process and all goroutines are gone.
 func (w *Worker) run() {
 	w.emit(w.live())
 	w.mu.Lock()
 	w.mu.phase = ended
+	w.setTimed(false)
 	conn := w.mu.conn
 	w.mu.Unlock()
 	w.proc.kill()
@@ -298,21 +331,21 @@ func (w *Worker) live() Exited {
 	return w.exited(v)
 }
 
-// start returns the stream when the worker has said hello, or else no stream but the reason. It holds
-// one of the slots meanwhile.
+// start returns the stream when the worker has said hello, or else no stream but the reason. It has a place in one of the
+// lanes meanwhile.
 func (w *Worker) start() (*bufio.Reader, verdict) {
 	fail := func(open bool, format string, args ...any) (*bufio.Reader, verdict) {
 		return nil, verdict{cause: CauseStart, detail: clean(fmt.Errorf(format, args...).Error(), 1000), open: open}
 	}
-	select {
-	case w.sup.slots <- struct{}{}:
-		defer func() { <-w.sup.slots }()
-	case <-w.over:
+	leave, ok := w.sup.starts.enter(w.spec.Start.Vat, w.over)
+	if !ok {
 		return nil, verdict{}
 	}
+	saidHello := false
+	defer func() { leave(saidHello) }()
 	limit := w.sup.cfg.StartTimeout
-	timer := time.AfterFunc(limit, func() { w.condemn(CauseStart, fmt.Sprintf("no hello within %s", limit)) })
-	defer timer.Stop()
+	timer := w.sup.clock.after(limit, func() { w.condemn(CauseStart, fmt.Sprintf("no hello within %s", limit)) })
+	defer timer.stop()
 
 	if allow := w.sup.cfg.Allow; allow != nil && !allow() {
 		return fail(true, "the kernel has no descriptors to spare for a worker")
@@ -365,6 +398,7 @@ func (w *Worker) start() (*bufio.Reader, verdict) {
 		return nil, verdict{}
 	}
 	w.mu.phase = idle
+	saidHello = true
 	return in, verdict{}
 }
 
@@ -375,7 +409,7 @@ func (w *Worker) endWithProcess() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.verdict.cause == 0 {
-		_ = w.mu.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_ = w.mu.conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
 	}
 }
 
@@ -387,7 +421,8 @@ func (w *Worker) timeUp() {
 	case w.mu.verdict.cause != 0:
 		w.end()
 	case w.mu.phase != delivering && w.mu.phase != reading:
-	case time.Now().Before(w.mu.deadline): // set for an earlier delivery; that of this one is still to come
+	case w.sup.clock.now() < w.mu.deadline: // it was set for an earlier delivery, or not all of the time has counted
+		w.clock.Reset(max(w.mu.deadline-w.sup.clock.now(), 0))
 	default:
 		w.decide(CauseDeadline, fmt.Sprintf("delivery %d took longer than %s", w.mu.number, w.spec.DeliveryTime))
 		w.end()
@@ -410,6 +445,7 @@ func (w *Worker) hear(in *bufio.Reader) verdict {
 		if err != nil {
 			return w.condemned(err)
 		}
+		w.awaitTaken()
 		ev, err := w.accept(up, frame)
 		if err != nil {
 			return w.condemned(err)
@@ -440,6 +476,7 @@ func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
 			w.mu.ahead = w.mu.ahead[1:]
 		} else {
 			w.mu.phase = idle
+			w.setTimed(false)
 			w.clock.Stop()
 		}
 		return Done{Worker: w, Done: up, Frame: bytes.Clone(frame)}, nil
@@ -509,10 +546,10 @@ func (w *Worker) exited(v verdict) Exited {
 		switch {
 		case !ok:
 			v.detail = joinDetail(v.detail, "it closed its stream and lives on")
-		case status.Signaled() && ours:
+		case status.Signaled() && ours && status.Signal() == syscall.SIGKILL:
 		case status.Signaled():
 			e.Signal = status.Signal()
-			if v.cause == CauseCrash && e.Signal == syscall.SIGKILL {
+			if !ownSignal(e.Signal) {
 				v.cause = CauseKilled
 			}
 			v.detail = joinDetail(v.detail, "signal: "+e.Signal.String())
@@ -526,6 +563,19 @@ func (w *Worker) exited(v verdict) Exited {
 	w.proc.kill()
 	w.log.Debug("worker ended", "pid", e.Pid, "cause", e.Cause, "detail", e.Detail)
 	return e
+}
+
+// ownSignal says whether a signal that ended a worker came of what the worker itself did: a fault of the processor, a call
+// of abort, a system call that is forbidden, a limit of the system, a write to a pipe that nobody reads. Any other was sent
+// by somebody, such as a service manager that stops the kernel with all its workers. (So was one of these, if somebody
+// takes the trouble; of a worker in Go the SDK says so, see package worker.)
+func ownSignal(s syscall.Signal) bool {
+	switch s {
+	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGSYS,
+		syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGPIPE:
+		return true
+	}
+	return false
 }
 
 func joinDetail(a, b string) string {

@@ -110,6 +110,7 @@ launch that with "kernel". To see which modules it contains: %s %s
 func serve(p Program) error {
 	unix.CloseOnExec(wire.DataFD)
 	unix.CloseOnExec(wire.ControlFD)
+	_ = os.Unsetenv(wire.CookieKey) // what the vat starts is no worker
 	nameProcess()
 
 	handshake, err := takeStdout()
@@ -117,6 +118,7 @@ func serve(p Program) error {
 		return err
 	}
 	go watch()
+	dieOfSentSignals()
 	if err := shakeHands(handshake); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/supervisor"
 )
 
 // The exit statuses.
@@ -28,6 +29,8 @@ const (
 )
 
 func main() {
+	// Its children are worker programs, and whatever those leave behind. Where that cannot be, it goes on without.
+	_ = supervisor.AdoptOrphans()
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, version: "v0-test",
 			newKernel: newFakeKernel, program: "kernel",
 			check: func(_ context.Context, cfg *cluster.Config, err error, _ bool) error {
-				return cluster.CheckModules(cfg, err, func(string) ([]string, error) { return []string{"bank.mint", "bank.teller"}, nil })
+				return cluster.CheckModules(cfg, err, func(string, string) ([]string, error) { return []string{"bank.mint", "bank.teller"}, nil })
 			},
 			patience: patience,
 		}

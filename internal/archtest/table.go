@@ -60,7 +60,7 @@ func Table() []Row {
 		{Package: "statedir", About: "The state directory: who may use it, one kernel at a time, room for it, how it is wiped", Imports: []string{"control", "descriptors"}, NoLink: worker},
 		{
 			Package: ".", About: "The kernel as a library: what is wired together, and the API for a program that embeds it",
-			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat"},
+			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat", "wire"},
 		},
 		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: worker},
 		{Package: "examples/embed", About: "A program that is kernel, worker program and service in one", Imports: []string{".", "service", "vat"}},

@@ -1,0 +1,98 @@
+package supervisor_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/supervisor"
+)
+
+// What somebody sends to a worker is not of the worker's doing, whatever the signal.
+func TestSentSignalsAreNotTheWorkersDoing(t *testing.T) {
+	h := newHouse(t)
+	for _, s := range []syscall.Signal{
+		syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGTRAP,
+	} {
+		for _, body := range []string{"loop", "sleep", ""} {
+			w := h.start(h.spec("echo"))
+			if body != "" {
+				w.Deliver(call(1, body))
+			}
+			if err := syscall.Kill(w.Pid(), s); err != nil {
+				t.Fatal(err)
+			}
+			h.wantExit(supervisor.CauseKilled, "signal")
+		}
+	}
+}
+
+// What a worker does is of its doing, and so is what its program does in another language than ours.
+func TestFaultsAreTheWorkersDoing(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	w.Deliver(call(1, "fault"))
+	h.wantExit(supervisor.CauseCrash, "exit status 2", "invalid memory address")
+
+	program := filepath.Join(t.TempDir(), "program")
+	for s, cause := range map[string]supervisor.Cause{
+		"SEGV": supervisor.CauseStart, "ABRT": supervisor.CauseStart, "XCPU": supervisor.CauseStart, "PIPE": supervisor.CauseStart,
+		"TERM": supervisor.CauseKilled, "HUP": supervisor.CauseKilled, "KILL": supervisor.CauseKilled, "USR1": supervisor.CauseKilled,
+	} {
+		if err := os.WriteFile(program, []byte("#!/bin/sh\nkill -"+s+" $$\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		spec := h.spec("echo")
+		spec.Program = program
+		h.Start(spec, h.events)
+		h.wantExit(cause, "signal")
+	}
+}
+
+// A worker that asks for rows again and again and reads none gets no more than fits the socket, and one that waits.
+func TestAnswersThatAreNotReadAreNotGathered(t *testing.T) {
+	h := newHouse(t)
+	spec := h.spec("echo")
+	spec.DeliveryTime = time.Second
+	w := h.start(spec)
+	w.Deliver(call(1, "ask key"))
+	row := make([]byte, 3<<20)
+	for reads := 0; ; {
+		switch e := (<-h.events).(type) {
+		case supervisor.Read:
+			if reads++; reads > 2 {
+				t.Fatalf("%d answers of %d bytes were asked for, and none was read", reads, len(row))
+			}
+			if err := w.Reply(row1(row)); err != nil {
+				t.Fatal(err)
+			}
+		case supervisor.Exited:
+			if e.Cause != supervisor.CauseDeadline {
+				t.Fatalf("got %+v", e)
+			}
+			return
+		default:
+			t.Fatalf("got %T %+v", e, e)
+		}
+	}
+}
+
+// Workers that never say hello do not keep others from starting.
+func TestWorkersThatHangDoNotDelayOthers(t *testing.T) {
+	h := newHouse(t, func(c *supervisor.Config) { c.Starts, c.StartTimeout = 1, time.Hour })
+	quiet := make(chan supervisor.Event, 100)
+	for round := range 2 { // the second time it is known of them
+		for i := range 8 {
+			spec := h.spec("hang-early")
+			spec.Start.Vat = fmt.Sprintf("v%d", 100+i)
+			h.Start(spec, quiet)
+		}
+		w := h.start(h.spec("echo"))
+		w.Stop()
+		h.wantExit(supervisor.CauseStopped)
+		t.Logf("round %d", round)
+	}
+}

@@ -1,0 +1,127 @@
+package supervisor
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// tickEvery is how often a clock looks at the time while somebody waits.
+	tickEvery = 100 * time.Millisecond
+	// tickLate is by how much a tick may be late on a busy machine. What is beyond did not run.
+	tickLate = 400 * time.Millisecond
+)
+
+// clock measures the time in which this process ran. Deadlines are in this time: a worker is not to blame for its
+// answer having waited while nobody could hear it, because the kernel was stopped by a signal or a debugger, frozen, or
+// had no processor. (The time in which the machine slept is in no clock that Go waits by.)
+//
+// It finds that out by ticks: the time between two of them counts as tickEvery and tickLate at most. It ticks only
+// while it is held. The zero clock is ready.
+type clock struct {
+	mu struct {
+		sync.Mutex
+		holders int
+		ticking bool
+		last    time.Time // the last look
+		ran     time.Duration
+	}
+}
+
+// hold makes the clock run until release, so that now may be compared.
+func (c *clock) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.holders++
+	if !c.mu.ticking {
+		c.mu.ticking = true
+		c.mu.last = time.Now()
+		time.AfterFunc(tickEvery, c.tick)
+	}
+}
+
+func (c *clock) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.holders--
+}
+
+// now returns for how long this process has run while the clock was held.
+func (c *clock) now() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
+	return c.mu.ran
+}
+
+// look counts the time since the last look. The caller holds mu.
+func (c *clock) look() {
+	now := time.Now()
+	c.mu.ran += min(now.Sub(c.mu.last), tickEvery+tickLate)
+	c.mu.last = now
+}
+
+func (c *clock) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
+	if c.mu.holders > 0 {
+		time.AfterFunc(tickEvery, c.tick)
+	} else {
+		c.mu.ticking = false
+	}
+}
+
+// after calls f, on a goroutine of its own, when this process has run for d, unless the timer is stopped before.
+func (c *clock) after(d time.Duration, f func()) *runTimer {
+	c.hold()
+	t := &runTimer{clock: c, at: c.now() + d, f: f}
+	t.mu.timer = time.AfterFunc(d, t.due)
+	return t
+}
+
+// runTimer is a timer of a clock.
+type runTimer struct {
+	clock *clock
+	at    time.Duration
+	f     func()
+	mu    struct {
+		sync.Mutex
+		timer *time.Timer
+		over  bool
+	}
+}
+
+func (t *runTimer) due() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.over {
+		return
+	}
+	if rest := t.at - t.clock.now(); rest > 0 {
+		t.mu.timer = time.AfterFunc(rest, t.due)
+		return
+	}
+	t.end()
+	go t.f()
+}
+
+// end lets the clock go. The caller holds mu.
+func (t *runTimer) end() {
+	t.mu.over = true
+	t.clock.release()
+}
+
+// stop ends the timer, if it is not over.
+func (t *runTimer) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.mu.over {
+		t.mu.timer.Stop()
+		t.end()
+	}
+}
+
+// AfterRunning calls f, on a goroutine of its own, when this process has run for d: time in which it was stopped does
+// not count. It cannot be undone; also after Close f is called.
+func (s *Supervisor) AfterRunning(d time.Duration, f func()) { s.clock.after(d, f) }
