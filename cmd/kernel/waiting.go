@@ -68,6 +68,9 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 	if status.State == control.DiskFull {
 		say("the disk of the state directory is full: new work waits until there is space")
 	}
+	for _, why := range status.Pauses {
+		say("%s", why)
+	}
 	for _, c := range status.Clusters {
 		switch c.State {
 		case control.SubclusterLaunching:
