@@ -214,6 +214,9 @@ func (k *Kernel) recover() error {
 	}
 	k.machine = m
 	k.group.durable = stored(m, first)
+	if err := k.checkDamage(); err != nil { // before anything is written
+		return err
+	}
 	if k.cfg.Witness != nil {
 		stored := k.group.durable
 		err := k.cfg.Witness.Check(stored)

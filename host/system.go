@@ -4,34 +4,42 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 )
 
-// findSystem looks at the system subclusters that are stored, before anything runs: a record that lacks what
-// every launch writes is corrupt. Those that this run does not declare are suspended.
+// maxDamages bounds what is told of a damaged state; `kernel check` tells all.
+const maxDamages = 5
+
+// checkDamage looks at the subclusters that are stored, before anything runs.
+func (k *Kernel) checkDamage() error {
+	list, err := k.machine.Damages()
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	var text []string
+	for _, d := range list[:min(len(list), maxDamages)] {
+		text = append(text, d.String())
+	}
+	if n := len(list) - maxDamages; n > 0 {
+		text = append(text, fmt.Sprintf("and %d more", n))
+	}
+	return fmt.Errorf("%s: %w", strings.Join(text, "; "), storage.ErrCorrupt)
+}
+
+// findSystem suspends the system subclusters that are stored and that this run does not declare.
 func (k *Kernel) findSystem() error {
 	subs, err := k.machine.Subclusters()
 	if err != nil {
 		return err
 	}
-	seen := map[string]bool{}
 	for _, s := range subs {
-		if s.System == "" {
+		if s.System == "" || s.State != kernel.SubRunning {
 			continue
 		}
-		if _, ok := kernel.ParseKRef(string(s.Root)); !ok || s.Bootstrap == "" {
-			return fmt.Errorf("system subcluster %s (%s) has no bootstrap vat or no root: %w", s.System, s.ID, storage.ErrCorrupt)
-		}
-		if s.State != kernel.SubRunning {
-			continue
-		}
-		if seen[s.System] {
-			return fmt.Errorf("there are two system subclusters %s: %w", s.System, storage.ErrCorrupt)
-		}
-		seen[s.System] = true
 		if _, ok := k.declared(s.System); !ok && !k.cfg.Paused && !k.mayReplace(s.System) {
 			k.suspended[s.ID] = true
 			k.log.Warn("system subcluster is not declared in this run: its vats stay as they are, and do not run", "name", s.System, "subcluster", s.ID)

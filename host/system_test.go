@@ -234,17 +234,50 @@ func TestALaunchOfAVatHappensOnceAtWhicheverCommitTheKernelDies(t *testing.T) {
 	})
 }
 
-// A record of a system subcluster that lacks what every launch writes stops the kernel before anything runs.
-func TestADamagedRecordOfASystemSubclusterFailsAtOnce(t *testing.T) {
-	const key = "u.s1"
-	for name, damage := range map[string]func([]byte) storage.Write{
-		"no bootstrap vat": func(row []byte) storage.Write {
-			return storage.Write{Key: key, Value: bytes.Replace(row, []byte("\xa2v1\xa3ko4"), []byte("\xa0\xa3ko4"), 1)}
+// Rows of a system subcluster that contradict each other, or are missing, stop the kernel before anything runs, and
+// before anything is written: the error names the subcluster. What a start refuses a check finds.
+func TestADamagedSystemSubclusterFailsAtOnce(t *testing.T) {
+	replace := func(key, old, with string) func(*testing.T, storage.Store) storage.Write {
+		return func(t *testing.T, s storage.Store) storage.Write {
+			row, found, err := s.Get(key)
+			changed := bytes.Replace(row, []byte(old), []byte(with), 1)
+			if err != nil || !found || bytes.Equal(row, changed) {
+				t.Fatalf("the row %s is not as the test expects: %q, %v", key, row, err)
+			}
+			return storage.Write{Key: key, Value: changed}
+		}
+	}
+	remove := func(key string) func(*testing.T, storage.Store) storage.Write {
+		return func(t *testing.T, s storage.Store) storage.Write {
+			if _, found, err := s.Get(key); err != nil || !found {
+				t.Fatalf("there is no row %s: %v", key, err)
+			}
+			return storage.Write{Key: key}
+		}
+	}
+	for name, damage := range map[string]func(*testing.T, storage.Store) storage.Write{
+		"no bootstrap vat":           replace("u.s1", "\xa2v1\xa3ko4", "\xa0\xa3ko4"),
+		"no root":                    replace("u.s1", "\xa2v1\xa3ko4", "\xa2v1\xa0"),
+		"another root":               replace("u.s1", "\xa2v1\xa3ko4", "\xa2v1\xa3ko3"),
+		"no member":                  replace("u.s1", "\x92\xaacontroller\xa2v1", "\x90"),
+		"a member that there is not": replace("u.s1", "\x92\xaacontroller\xa2v1", "\x92\xaacontroller\xa2v7"),
+		"another name":               replace("u.s1", "\xaacontroller\xa0\x00", "\xaacontrollez\xa0\x00"),
+		"no vat":                     remove("v.v1"),
+		"a vat of another":           replace("v.v1", "\xa2s1", "\xa2s9"),
+		"a vat that does not run":    remove("r.v1"),
+		"no root object":             remove("o.ko4"),
+		"a root of another vat":      replace("o.ko4", "\xa2v1", "\xa2v9"),
+		"no entry of the root":       remove("c.v1.ko4"),
+		"no entry back to the root":  remove("c.v1.o+0"),
+		"no name":                    remove("g.controller"),
+		"a name that leads nowhere":  replace("g.controller", "s1", "s9"),
+		"two of a name": func(t *testing.T, s storage.Store) storage.Write {
+			row, _, err := s.Get("u.s1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return storage.Write{Key: "u.s9", Value: row}
 		},
-		"no root": func(row []byte) storage.Write {
-			return storage.Write{Key: key, Value: bytes.Replace(row, []byte("\xa2v1\xa3ko4"), []byte("\xa2v1\xa0"), 1)}
-		},
-		"two of a name": func(row []byte) storage.Write { return storage.Write{Key: "u.s9", Value: row} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			mem := storage.NewMem()
@@ -254,25 +287,23 @@ func TestADamagedRecordOfASystemSubclusterFailsAtOnce(t *testing.T) {
 			if err := mem.Reopen(); err != nil {
 				t.Fatal(err)
 			}
-			row, found, err := mem.Get(key)
-			if err != nil || !found {
-				t.Fatalf("the row of s1: %v, %v", found, err)
+			if problems, err := kernel.Check(mem); err != nil || len(problems) > 0 {
+				t.Fatalf("before: %v, %v", problems, err)
 			}
-			w := damage(row)
-			if w.Key == key && bytes.Equal(w.Value, row) {
-				t.Fatal("the row is not as the test expects")
-			}
-			if err := mem.Commit([]storage.Write{w}); err != nil {
+			if err := mem.Commit([]storage.Write{damage(t, mem)}); err != nil {
 				t.Fatal(err)
+			}
+			if problems, err := kernel.Check(mem); err == nil && len(problems) == 0 {
+				t.Error("a check finds nothing")
 			}
 			workers, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(t.TempDir(), "r"), StockProgram: program})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer workers.Close(t.Context())
-			cfg := host.Config{Store: mem, Workers: workers}
+			cfg := host.Config{Store: &faulty{Store: mem}, Workers: workers} // nothing can be written
 			withController(t)(&cfg)
-			if _, err := host.Open(cfg); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), "controller") {
+			if _, err := host.Open(cfg); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), "controlle") {
 				t.Errorf("got %v, want ErrCorrupt and the name", err)
 			}
 		})

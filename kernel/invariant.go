@@ -28,6 +28,9 @@ func Check(r storage.Reader) (problems []string, err error) {
 	c.compare()
 	c.spans()
 	c.sizes()
+	for _, d := range c.t.damages() {
+		c.bad("I8: %s", d)
+	}
 	return c.problems, nil
 }
 
