@@ -5,6 +5,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/kernel"
 )
 
@@ -189,6 +190,16 @@ func (k *Kernel) CollectGarbage(ctx context.Context) error { return coded(k.host
 
 // ClearState is part of control.Backend.
 func (k *Kernel) ClearState(ctx context.Context) error { return coded(k.host.Reset(ctx)) }
+
+// Register adds a service to this run, beside those of Options.Services: clusters that are launched from now on may name
+// it. A service that an earlier run had under the name is the same one for the vats that hold it. The error is
+// INVALID if there is one of that name already, or the name or the object is none.
+func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
+	if name == host.KindIO || name == ioservice.ConnectionKind {
+		return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
+	}
+	return coded(k.host.Register(ctx, name, s))
+}
 
 // Unregister takes a service away from this run, for good: what is pending is rejected with SERVICE_GONE, the context
 // of each call ends, and what comes later is rejected too. A service that a later run registers under the name is

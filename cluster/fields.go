@@ -30,12 +30,22 @@ var (
 // cluster reads the whole file into cfg.
 func (d *decoder) cluster(root *hujson.Value, cfg *Config) {
 	d.doc.places[""] = root.StartOffset
-	o := d.object(root, "", clusterFields)
+	known := clusterFields
+	if o, ok := root.Value.(*hujson.Object); ok && slices.ContainsFunc(o.Members, func(m hujson.ObjectMember) bool {
+		return m.Name.Value.(hujson.Literal).String() == "forceReset"
+	}) {
+		known = append(slices.Clone(known), "forceReset") // refused below, with what to do instead
+	}
+	o := d.object(root, "", known)
 	if o.value.Value.Kind() != '{' {
 		return
 	}
 	if v := o.fields["bundles"]; v != nil && !isEmpty(v) {
 		d.problem(v, "bundles", notYet, "bundles")
+	}
+	if v := o.fields["forceReset"]; v != nil {
+		d.problem(v, "forceReset", "a launch resets nothing here, so \"forceReset\" cannot be given: wipe the state with `kernel run --reset`, "+
+			"or replace one subcluster with `kernel reload`")
 	}
 	cfg.Limits = d.limits(o, clusterLimitFields, DefaultLimits())
 	cfg.Vats = d.vats(o, cfg.Limits)

@@ -74,16 +74,18 @@ type Backend interface {
 	// a system subcluster, and returns what runs now when its bootstrap method has answered. The argument is
 	// an id, or a system subcluster's name, or empty for all.
 	Reload(ctx context.Context, subcluster string) ([]Subcluster, error)
-	// PingVat asks a vat's worker for a sign of life, and returns "pong".
+	// PingVat asks a vat for a sign of life, and returns "pong": its process is well, if it has one, and it is not in
+	// the middle of one delivery until ctx ends. Otherwise the error is CodeTimeout.
 	PingVat(ctx context.Context, vat string) (string, error)
-	// TerminateVat deletes one vat, and TerminateAllVats every vat. They return when nothing can reach
-	// them any more. The subclusters stay, without those vats.
+	// TerminateVat deletes one vat, and returns when nothing can reach it any more. Its subcluster stays, without it,
+	// and ends with its last vat. TerminateAllVats terminates every subcluster, with all of its vats, and returns when
+	// nothing is left of them.
 	TerminateVat(ctx context.Context, vat string) error
 	TerminateAllVats(ctx context.Context) error
 	// Revoke makes every call of an object be rejected with REVOKED, for good. Done twice it has no further
 	// effect. The kref is an object's.
 	Revoke(ctx context.Context, kref string) error
-	// IsRevoked says whether an object was revoked. An unknown one was not.
+	// IsRevoked says whether an object was revoked. One that is not there is CodeNotFound.
 	IsRevoked(ctx context.Context, kref string) (bool, error)
 	// Inspect describes an object or a promise. One that does not exist is CodeNotFound.
 	Inspect(ctx context.Context, kref string) (Inspection, error)

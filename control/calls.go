@@ -150,10 +150,16 @@ func (c *Client) Reload(ctx context.Context, subcluster string) ([]Subcluster, e
 	return out.Subclusters, err
 }
 
-// PingVat asks a vat's worker for a sign of life, and returns "pong".
+// PingVat asks a vat for a sign of life, and returns "pong": its process is well, and it is not in the middle of one
+// delivery for as long as ctx lasts, or for 10 seconds if ctx has no deadline. Otherwise the error is CodeTimeout,
+// and says which of the two it is.
 func (c *Client) PingVat(ctx context.Context, vat string) (string, error) {
+	p := pingParams{ID: vat}
+	if deadline, ok := ctx.Deadline(); ok { // the kernel is to answer a little before
+		p.TimeoutMS = min(max((time.Until(deadline)*19/20).Milliseconds(), 1), MaxWait.Milliseconds())
+	}
 	var out string
-	err := c.Call(ctx, methodPing, idParams{ID: vat}, &out)
+	err := c.Call(ctx, methodPing, p, &out)
 	return out, err
 }
 
@@ -162,7 +168,7 @@ func (c *Client) TerminateVat(ctx context.Context, vat string) error {
 	return c.Call(ctx, methodTerminateVat, idParams{ID: vat}, nil)
 }
 
-// TerminateAllVats deletes every vat and its state.
+// TerminateAllVats terminates every subcluster, with all of its vats and their state.
 func (c *Client) TerminateAllVats(ctx context.Context) error {
 	return c.Call(ctx, methodTerminateAllVats, nil, nil)
 }
@@ -173,7 +179,7 @@ func (c *Client) Revoke(ctx context.Context, kref string) error {
 	return c.Call(ctx, methodRevoke, krefParams{KRef: kref}, nil)
 }
 
-// IsRevoked says whether an object was revoked.
+// IsRevoked says whether an object was revoked; one that is not there is CodeNotFound.
 func (c *Client) IsRevoked(ctx context.Context, kref string) (bool, error) {
 	var out bool
 	err := c.Call(ctx, methodIsRevoked, krefParams{KRef: kref}, &out)

@@ -165,11 +165,22 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return replayed{lines}, err
 
 	case methodPing:
-		id, err := parseID(params, CheckVat)
-		if err != nil {
+		var p pingParams
+		if err := parseParams(params, &p); err != nil {
 			return nil, err
 		}
-		return b.PingVat(ctx, id)
+		if err := CheckVat(p.ID); err != nil {
+			return nil, err
+		}
+		if p.TimeoutMS < 0 || p.TimeoutMS > MaxWait.Milliseconds() {
+			return nil, Errorf(CodeInvalid, "timeoutMs must be from 0 to %d", MaxWait.Milliseconds())
+		}
+		if p.TimeoutMS > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(p.TimeoutMS)*time.Millisecond)
+			defer cancel()
+		}
+		return b.PingVat(ctx, p.ID)
 
 	case methodTerminateVat:
 		return onID(ctx, params, CheckVat, b.TerminateVat)

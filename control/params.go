@@ -19,6 +19,10 @@ type (
 	idParams struct {
 		ID string `json:"id"`
 	}
+	pingParams struct {
+		ID        string `json:"id"`
+		TimeoutMS int64  `json:"timeoutMs,omitempty"`
+	}
 	krefParams struct {
 		KRef string `json:"kref"`
 	}

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/supervisor"
 )
@@ -54,11 +57,49 @@ func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspecti
 	return in, err
 }
 
+// Register adds a service to this run, under a name that has none: subclusters that are launched from now on may name
+// it. If an earlier run had one under the name, those who hold that hold this one now, and what is sent to it is
+// answered again; calls that waited for it go on.
+func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
+	_, err := ask(ctx, k, func(done func(struct{}, error)) {
+		_, kind := k.cfg.Kinds[name]
+		_, taken := k.registered()[name]
+		if kind || taken || s.Object == nil || !cluster.ValidServiceName(name) {
+			detail := fmt.Sprintf("service %q: there is one of this name already", name)
+			switch {
+			case s.Object == nil:
+				detail = fmt.Sprintf("service %q has no object", name)
+			case !kind && !taken:
+				detail = fmt.Sprintf("service %q: a name is a letter, then up to 63 letters, digits, _, - and .", name)
+			}
+			done(struct{}{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: detail})
+			return
+		}
+		all := maps.Clone(k.registered())
+		all[name] = s
+		k.byName.Store(&all)
+		k.log.Info("service registered", "service", name)
+		kref, err := k.machine.ServiceNamed(name)
+		if err != nil {
+			k.refuse(err, func(err error) { done(struct{}{}, err) })
+			return
+		}
+		if kref != "" {
+			k.resumeCalls(kref)
+		}
+		done(struct{}{}, nil)
+	})
+	return err
+}
+
 // Unregister takes a service away from this run. What is pending is rejected with SERVICE_GONE, and so is what
 // comes later: its object is gone for good, and a service that is registered under the name in a later
 // run is another one.
 func (k *Kernel) Unregister(ctx context.Context, name string) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
+		if name == FacetName {
+			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%s is the kernel's own service, and stays", name)}
+		}
 		if _, ok := k.registered()[name]; !ok {
 			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no service %q", name)}
 		}
@@ -108,9 +149,55 @@ func (k *Kernel) Collect(ctx context.Context) error {
 	return err
 }
 
-// PingVat asks the worker of a vat whether its process is well, and answers pong. A vat without a process is
-// well, too: it needs none.
+// busyPoll is how often it is looked whether a vat has ended its delivery.
+const busyPoll = 20 * time.Millisecond
+
+// defaultPing is how long a vat has for a sign of life if ctx does not say it.
+const defaultPing = 10 * time.Second
+
+// PingVat asks a vat for a sign of life, and answers pong: its process is well, and it is not in the middle of a
+// delivery, or ends the one that it has before ctx does. A vat without a process is well, too: it needs none.
 func (k *Kernel) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, defaultPing)
+		defer cancel()
+	}
+	answer, err := k.pingProcess(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	ticker := time.NewTicker(busyPoll)
+	defer ticker.Stop()
+	var first *kernel.Crank
+	for begun := time.Now(); ; {
+		crank, err := look(context.WithoutCancel(ctx), k, func() (*kernel.Crank, error) {
+			if v := k.vats[id]; v != nil {
+				return v.crank, nil
+			}
+			return nil, nil
+		})
+		switch {
+		case err != nil:
+			return "", err
+		case crank == nil || first != nil && crank != first:
+			return answer, nil
+		}
+		first = crank
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return "", &kernel.Refusal{Code: CodeBusy, Detail: fmt.Sprintf(
+				"vat %s has been busy with one delivery for more than %v; its process is well", id, time.Since(begun).Round(time.Millisecond))}
+		}
+	}
+}
+
+// CodeBusy is the code of a vat that gives no sign of life in time.
+const CodeBusy capdata.Code = "TIMEOUT"
+
+// pingProcess asks the worker of a vat, if it has one.
+func (k *Kernel) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
 	w, err := look(ctx, k, func() (*supervisor.Worker, error) {
 		_, found, err := k.machine.Vat(id)
 		if err == nil && !found {
@@ -125,7 +212,9 @@ func (k *Kernel) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
 		return "", err
 	}
 	if w != nil {
-		if err := w.Ping(ctx); err != nil {
+		if err := w.Ping(ctx); err != nil && ctx.Err() != nil {
+			return "", &kernel.Refusal{Code: CodeBusy, Detail: fmt.Sprintf("the process of vat %s does not answer", id)}
+		} else if err != nil {
 			return "", err
 		}
 	}

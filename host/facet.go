@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
@@ -28,11 +29,12 @@ type facetObject struct {
 	k *Kernel
 }
 
-// facetIdempotent are the methods that are done again if the kernel died during them. A launch, a reload, and a
-// message that is sent on, end their call in the commit that does it: a call that is still there was never done.
-var facetIdempotent = []string{
-	"ping", "getStatus", "getSubclusters", "getSubcluster", "getSystemSubclusterRoot", "getPresence", "pingVat", "isRevoked",
-	"launchSubcluster", "reloadSubcluster", "queueMessage", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset",
+// facetMethods are all of its methods, in the order of their names. Each is done again if the kernel died during it: a
+// launch, a reload, and a message that is sent on, end their call in the commit that does it, so that a call that is
+// still there was never done.
+var facetMethods = []string{
+	"getPresence", "getStatus", "getSubcluster", "getSubclusters", "getSystemSubclusterRoot", "isRevoked", "launchSubcluster",
+	"ping", "pingVat", "queueMessage", "reloadSubcluster", "reset", "restartVat", "revoke", "terminateSubcluster", "terminateVat",
 }
 
 // registerFacet adds the facet to the services of this run.
@@ -58,12 +60,16 @@ func (k *Kernel) registered() map[string]Service { return *k.byName.Load() }
 
 // Idempotent is part of service.Idempotent.
 func (o *facetObject) Idempotent(method string) bool {
-	return slices.Contains(facetIdempotent, method)
+	return slices.Contains(facetMethods, method)
 }
 
 // Begin is part of service.Object. It runs in the loop.
 func (o *facetObject) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
 	method, args, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
+	if err == nil && !slices.Contains(facetMethods, method) {
+		reply(service.Fail(fmt.Errorf("%s has no method %.80q; it has %s", FacetName, method, strings.Join(facetMethods, ", "))))
+		return
+	}
 	if err == nil {
 		switch method {
 		case "launchSubcluster":
@@ -98,9 +104,16 @@ func wrong(signature string) service.Reply {
 	return service.Fail(fmt.Errorf("%s.%s: wrong number or type of arguments", FacetName, signature))
 }
 
+// kernelObject is what a reference is called that the facet makes, unless the caller says otherwise.
+const kernelObject = "kernelObject"
+
 // reference is the reply that is a reference and nothing else.
-func reference(kref kernel.KRef) service.Reply {
-	return service.Reply{Value: service.Data{Body: `#"$0.Alleged: kernelObject"`, Slots: []string{string(kref)}}}
+func reference(kref kernel.KRef, iface string) service.Reply {
+	body, err := capdata.Encode(capdata.Remotable{Slot: 0, Iface: "Alleged: " + iface})
+	if err != nil {
+		return service.Fail(err)
+	}
+	return service.Reply{Value: service.Data{Body: body, Slots: []string{string(kref)}}}
 }
 
 // launch launches a subcluster from a configuration given as a record. The launch answers the call, in the
@@ -205,17 +218,32 @@ func encodeWith(method string, args []any, slots []string) (body string, used []
 	return body, used, err
 }
 
+// presence makes a reference of a name. iface is what the reference is called; it proves nothing.
 func (o *facetObject) presence(args []any, reply func(service.Reply)) {
-	s := ""
-	if len(args) == 1 {
-		s, _ = args[0].(string)
+	const maxIface = 256
+	name, iface, ok := "", kernelObject, false
+	if len(args) == 1 || len(args) == 2 {
+		name, ok = args[0].(string)
 	}
-	kref, ok := kernel.ParseKRef(s)
-	if !ok || kref.IsPromise() {
-		reply(wrong("getPresence(kref)"))
+	if _, undefined := at(args, 1).(capdata.Undefined); len(args) == 2 && !undefined {
+		var isText bool
+		iface, isText = args[1].(string)
+		ok = ok && isText && len(iface) <= maxIface
+	}
+	kref, isRef := kernel.ParseKRef(name)
+	if !ok || !isRef || kref.IsPromise() {
+		reply(wrong("getPresence(kref, iface?)"))
 		return
 	}
-	reply(reference(kref))
+	reply(reference(kref, iface))
+}
+
+// at is an argument, nil if there is none.
+func at(args []any, i int) any {
+	if i < len(args) {
+		return args[i]
+	}
+	return nil
 }
 
 func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
@@ -229,7 +257,7 @@ func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
 		return
 	}
 	if found && s.State == kernel.SubRunning {
-		reply(reference(s.Root))
+		reply(reference(s.Root, kernelObject))
 		return
 	}
 	reply(service.Fail(fmt.Errorf("there is no running system subcluster %.80q", name)))
@@ -281,6 +309,20 @@ type facetStatus struct {
 	Cranks      uint64            `json:"cranks"`
 	DiskFull    bool              `json:"diskFull"`
 	Subclusters []facetSubcluster `json:"subclusters"`
+	Vats        []facetVat        `json:"vats"`
+}
+
+// facetVat is a vat, as getStatus lists it.
+type facetVat struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Subcluster string `json:"subclusterId"`
+}
+
+// facetCluster is a subcluster with the configuration that it was launched with, as getSubcluster describes it.
+type facetCluster struct {
+	facetSubcluster
+	Config json.RawMessage `json:"config"`
 }
 
 type facetSubcluster struct {
@@ -305,9 +347,12 @@ func (f *facet) Ping() string { return "pong" }
 // GetStatus describes the kernel.
 func (f *facet) GetStatus(ctx context.Context) (facetStatus, error) {
 	s, err := f.k.Status(ctx)
-	out := facetStatus{Epoch: s.Epoch, Cranks: s.Cranks, DiskFull: s.DiskFull, Subclusters: []facetSubcluster{}}
+	out := facetStatus{Epoch: s.Epoch, Cranks: s.Cranks, DiskFull: s.DiskFull, Subclusters: []facetSubcluster{}, Vats: []facetVat{}}
 	for _, sub := range s.Subclusters {
 		out.Subclusters = append(out.Subclusters, facetSub(sub))
+		for _, v := range sub.Vats {
+			out.Vats = append(out.Vats, facetVat{string(v.Vat), v.Name, string(sub.ID)})
+		}
 	}
 	return out, coded(err)
 }
@@ -318,24 +363,55 @@ func (f *facet) GetSubclusters(ctx context.Context) ([]facetSubcluster, error) {
 	return s.Subclusters, err
 }
 
-// GetSubcluster describes one subcluster; null if there is none.
-func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetSubcluster, error) {
-	list, err := f.GetSubclusters(ctx)
-	for _, s := range list {
-		if s.ID == id {
-			return &s, nil
-		}
+// GetSubcluster describes one subcluster, with its configuration; null if there is none.
+func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetCluster, error) {
+	s, err := subID(id)
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	sub, cfg, err := f.k.subclusterConfig(ctx, s)
+	if err != nil || sub == nil {
+		return nil, coded(err)
+	}
+	out := &facetCluster{facetSubcluster: facetSub(*sub), Config: json.RawMessage("null")}
+	if cfg != nil { // it is being removed
+		out.Config, err = cfg.JSON()
+	}
+	return out, err
+}
+
+// subclusterConfig finds a subcluster, and what it was launched with; both are nil if there is none.
+func (k *Kernel) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
+	var cfg *cluster.Config
+	sub, err := look(ctx, k, func() (*kernel.Subcluster, error) {
+		sub, found, err := k.machine.Subcluster(id)
+		if err != nil || !found {
+			return nil, err
+		}
+		b, found, err := k.machine.Config(id)
+		if err == nil && found {
+			cfg, err = unmarshalConfig(b)
+		}
+		return &sub, err
+	})
+	return sub, cfg, err
+}
+
+func subID(id string) (kernel.SubID, error) {
+	s, ok := kernel.ParseSubID(id)
+	if !ok {
+		return "", fmt.Errorf("%.80q is no subcluster's id: want s1", id)
+	}
+	return s, nil
 }
 
 // TerminateSubcluster removes a subcluster, and answers when nothing is left of it.
 func (f *facet) TerminateSubcluster(ctx context.Context, id string) error {
-	s, ok := kernel.ParseSubID(id)
-	if !ok {
-		return fmt.Errorf("%.80q is no subcluster's id: want s1", id)
+	s, err := subID(id)
+	if err != nil {
+		return err
 	}
-	err := f.k.Terminate(ctx, s)
+	err = f.k.Terminate(ctx, s)
 	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
 		return nil // it was done, and the answer was lost with the kernel
 	}
@@ -372,12 +448,17 @@ func (f *facet) TerminateVat(ctx context.Context, id string) error {
 	return coded(err)
 }
 
+// facetPing is how long a vat may take for a sign of life that a vat has asked for.
+const facetPing = 5 * time.Second
+
 // PingVat asks the worker of a vat, if it has one.
 func (f *facet) PingVat(ctx context.Context, id string) (string, error) {
 	v, err := vatID(id)
 	if err != nil {
 		return "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, facetPing)
+	defer cancel()
 	s, err := f.k.PingVat(ctx, v)
 	return s, coded(err)
 }

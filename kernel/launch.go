@@ -260,6 +260,9 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 	}
 	t.holdData(p.value)
 	t.ownBytes += len(p.value.Body) // the value is written twice
+	if sub.by != "" {
+		t.ownBytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
+	}
 	sub.settled, sub.result = true, p.value
 	t.setSub(s, sub)
 	t.launched(s, sub)
@@ -309,16 +312,77 @@ func launchValue(s SubID, sub *subcluster) Completion {
 	for _, m := range sub.members {
 		vats.Fields = append(vats.Fields, capdata.Field{Name: m.name, Value: string(m.vat)})
 	}
-	body, err := capdata.Encode(&capdata.Record{Fields: []capdata.Field{
-		{Name: "subcluster", Value: string(s)},
-		{Name: "root", Value: capdata.Remotable{Slot: 0, Iface: "Alleged: vatRoot"}},
-		{Name: "vats", Value: vats},
-	}})
-	if err != nil {
-		return Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, err.Error())}
+	record := func(result any) (string, error) {
+		return capdata.Encode(&capdata.Record{Fields: []capdata.Field{
+			{Name: "subcluster", Value: string(s)},
+			{Name: "root", Value: capdata.Remotable{Slot: 0, Iface: rootIface}},
+			{Name: "vats", Value: vats},
+			{Name: "bootstrapResult", Value: result},
+		}})
 	}
-	return Completion{Value: Data{Body: body, Slots: []KRef{sub.root}}}
+	slots := []KRef{sub.root}
+	result, slots, ok := behind(sub.result, slots)
+	body, err := record(result)
+	if !ok || err != nil {
+		slots = slots[:1]
+		if body, err = record(nil); err != nil {
+			return Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, err.Error())}
+		}
+	}
+	return Completion{Value: Data{Body: body, Slots: slots}}
 }
+
+// maxPartBytes bounds what is repeated of a value that stands in a row already.
+const maxPartBytes = 64 << 10
+
+// behind reads a value that is to be part of another one, which has slots of its own already, and returns it with all
+// slots. It is not ok if it cannot be a part: it is no value, it is too large, or it has too many slots.
+func behind(d Data, slots []KRef) (v any, all []KRef, ok bool) {
+	if len(d.Slots)+len(slots) > MaxSlots || len(d.Body) > maxPartBytes {
+		return nil, slots, false
+	}
+	v, err := capdata.Decode(d.Body, len(d.Slots))
+	if err != nil {
+		return nil, slots, false
+	}
+	place := make([]int, len(d.Slots))
+	for i, k := range d.Slots {
+		if place[i] = slices.Index(slots, k); place[i] < 0 {
+			place[i] = len(slots)
+			slots = append(slots, k)
+		}
+	}
+	return moveSlots(v, place), slots, true
+}
+
+// moveSlots gives the references in a value other places among the slots.
+func moveSlots(v any, place []int) any {
+	switch v := v.(type) {
+	case capdata.Remotable:
+		if v.Slot = place[v.Slot]; v.Slot == 0 {
+			v.Iface = rootIface // a body says once what a slot is called
+		}
+		return v
+	case capdata.Promise:
+		v.Slot = place[v.Slot]
+		return v
+	case []any:
+		for i := range v {
+			v[i] = moveSlots(v[i], place)
+		}
+	case *capdata.Record:
+		for i := range v.Fields {
+			v.Fields[i].Value = moveSlots(v.Fields[i].Value, place)
+		}
+	case *capdata.Tagged:
+		v.Payload = moveSlots(v.Payload, place)
+	case *capdata.Error: // has no references
+	}
+	return v
+}
+
+// rootIface is what the root of a vat is called in what the kernel says of it.
+const rootIface = "Alleged: vatRoot"
 
 // errorText makes a person's text of an error's body, without understanding it beyond that.
 func errorText(body string) string {

@@ -26,7 +26,7 @@ type controlPlane struct {
 	}
 }
 
-// controlTime bounds each control call that brings no earlier deadline: go-plugin's own have none.
+// controlTime bounds each control call that brings no deadline: go-plugin's own have none.
 const controlTime = time.Second
 
 // Ping asks the worker's process whether it is well, and waits for the answer until ctx ends, or a second. It says nothing
@@ -113,8 +113,11 @@ func dialOptions(dial func(context.Context, string) (net.Conn, error)) []grpc.Di
 			if strings.HasPrefix(method, "/plugin.GRPCController/") {
 				return status.Errorf(codes.Unimplemented, "%s is refused: a worker is stopped by bye", method)
 			}
-			ctx, cancel := context.WithTimeout(ctx, controlTime)
-			defer cancel()
+			if _, ok := ctx.Deadline(); !ok {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, controlTime)
+				defer cancel()
+			}
 			return invoke(ctx, method, req, reply, cc, opts...)
 		}),
 	}

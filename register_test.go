@@ -1,0 +1,57 @@
+package ocapkernel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"ocapkernel.dev"
+)
+
+// A service that is registered while the kernel runs is there for clusters that are launched from then on, and, under
+// the name of one of an earlier run, for the vats that hold that.
+func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
+	dir := t.TempDir()
+	k := start(t, ocapkernel.Options{Dir: dir})
+	if _, err := k.Ensure(t.Context(), user(`["lab"]`)); !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("before: %v, want that the service is unknown", err)
+	}
+	lab := newLab().object(t)["lab"]
+	if err := k.Register(t.Context(), "lab", lab); err != nil {
+		t.Fatal(err)
+	}
+	echo := func(sub, want string) {
+		t.Helper()
+		got, err := k.Call(t.Context(), sub, "ask", "lab", "echo", []any{"a"})
+		if err != nil || string(got) != want {
+			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+	}
+	sub := k.ensure(t, `["lab"]`)
+	echo(sub.ID, `"a"`)
+	for name, s := range map[string]ocapkernel.Service{
+		"lab": lab, "timer": lab, "kernelFacet": lab, "io": lab, "no name": lab, "": lab, "empty": {},
+	} {
+		if err := k.Register(t.Context(), name, s); !errors.Is(err, ocapkernel.ErrInvalid) {
+			t.Errorf("register %q: %v, want INVALID", name, err)
+		}
+	}
+	if err := k.Unregister(t.Context(), "kernelFacet"); !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("unregister kernelFacet: %v, want INVALID", err)
+	}
+	k.end(t)
+
+	k = start(t, ocapkernel.Options{Dir: dir})
+	if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{"a"}); !errors.Is(err, ocapkernel.ErrServiceGone) {
+		t.Errorf("in a run without it: %v, want SERVICE_GONE", err)
+	}
+	if err := k.Register(t.Context(), "lab", lab); err != nil {
+		t.Fatal(err)
+	}
+	echo(sub.ID, `"a"`)
+	if list, err := k.Services(t.Context()); err != nil || len(list) == 0 {
+		text, _ := json.Marshal(list)
+		t.Errorf("got %s, %v", text, err)
+	}
+	k.end(t)
+}
