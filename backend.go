@@ -192,6 +192,12 @@ func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
 	return err
 }
 
+// CheckConfig is part of control.Backend.
+func (k *Kernel) CheckConfig(ctx context.Context, r control.LaunchRequest) error {
+	_, err := k.parse(ctx, r)
+	return err
+}
+
 // check completes the check of a configuration by what worker programs contain, and which services there are.
 func (k *Kernel) check(system bool) func(context.Context, *cluster.Config, error) error {
 	return func(ctx context.Context, cfg *cluster.Config, err error) error {

@@ -32,6 +32,8 @@ type Backend interface {
 	// are made, or none. A configuration with mistakes is CodeInvalid, one that cannot be applied CodeConflict, both
 	// with Details.
 	Apply(ctx context.Context, r ApplyRequest) (Applied, error)
+	// CheckConfig checks a configuration as Launch does, and launches nothing.
+	CheckConfig(ctx context.Context, r LaunchRequest) error
 	// Terminate deletes a subcluster and its vats. It returns when nothing can reach them any more.
 	Terminate(ctx context.Context, subcluster string) error
 	// FindVat says which vat a name stands for.

@@ -47,6 +47,15 @@ func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 	return out, err
 }
 
+// CheckConfig says what is wrong with a configuration, as a launch of it would, and launches nothing.
+func (c *Client) CheckConfig(ctx context.Context, r LaunchRequest) error {
+	text, err := json.Marshal(string(r.Config))
+	if err != nil {
+		return Errorf(CodeInvalid, "%v", err)
+	}
+	return c.Call(ctx, methodCheckConfig, launchParams{Path: r.Path, Config: text}, nil)
+}
+
 // Terminate deletes a subcluster and its vats.
 func (c *Client) Terminate(ctx context.Context, subcluster string) error {
 	return c.Call(ctx, methodTerminate, idParams{ID: subcluster}, nil)

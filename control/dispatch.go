@@ -9,15 +9,17 @@ import (
 
 // The methods of the protocol.
 const (
-	methodStatus           = "getStatus"
-	methodPS               = "ps"
-	methodIO               = "ioList"
-	methodServices         = "services"
-	methodSystem           = "systemList"
-	methodInspect          = "inspect"
-	methodIsRevoked        = "isRevoked"
-	methodLaunch           = "launchSubcluster"
-	methodApply            = "applyConfig"
+	methodStatus    = "getStatus"
+	methodPS        = "ps"
+	methodIO        = "ioList"
+	methodServices  = "services"
+	methodSystem    = "systemList"
+	methodInspect   = "inspect"
+	methodIsRevoked = "isRevoked"
+	methodLaunch    = "launchSubcluster"
+	methodApply     = "applyConfig"
+
+	methodCheckConfig      = "checkConfig"
 	methodReload           = "reloadSubcluster"
 	methodTerminate        = "terminateSubcluster"
 	methodRestart          = "restartVat"
@@ -118,6 +120,17 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		applied, err := b.Apply(ctx, ApplyRequest{Subcluster: p.ID, Path: p.Path, Config: config, DryRun: p.DryRun})
 		applied.Changes, applied.Vats, applied.Services = notNull(applied.Changes), notNull(applied.Vats), notNull(applied.Services)
 		return applied, err
+
+	case methodCheckConfig:
+		var p launchParams
+		if err := parseParams(params, &p); err != nil {
+			return nil, err
+		}
+		config, err := configText(p.Config)
+		if err != nil {
+			return nil, err
+		}
+		return nil, b.CheckConfig(ctx, LaunchRequest{Path: p.Path, Config: config})
 
 	case methodReload:
 		id, err := parseID(params, checkReload)

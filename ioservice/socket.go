@@ -121,14 +121,11 @@ func (c Config) removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return c.fail(fs.ErrExist, ": %s exists and is not a socket: remove it, or use another path", path)
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	if err == nil {
-		_ = conn.Close() // it was only a question
-		return c.fail(fs.ErrExist, ": another process listens on %s: stop it, or use another path", path)
-	}
-	// Only a refusal means that nobody is there: a full backlog, say, means the opposite.
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		return c.fail(err, ": ask who listens on %s: %v", path, err)
+	switch listens, err := isListening(path, info); {
+	case err != nil:
+		return c.fail(err, ": look who listens on %s: %v", path, err)
+	case listens:
+		return c.fail(fs.ErrExist, ": somebody listens on %s: stop it, or use another path", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c.fail(err, ": remove the socket of a dead process: %v", err)

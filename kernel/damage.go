@@ -28,11 +28,19 @@ func (d Damage) String() string {
 	return fmt.Sprintf("subcluster %s: %s", d.Sub, d.What)
 }
 
-// Damages looks at each subcluster, its members and their roots, and returns what is damaged, by subcluster. It reads a
-// few rows for each vat. [Check] finds the same, and more.
+// Damages looks at each system subcluster, its name, its members and their roots, and returns what is damaged. It reads
+// a few rows for each vat. [Check] finds the same, of all subclusters, and more. Damage of any other vat costs that
+// vat alone, and is found when it is to run.
 func (m *Machine) Damages() (out []Damage, err error) {
 	defer caught(&err)
-	return m.begin(0).damages(), nil
+	return slices.DeleteFunc(m.begin(0).damages(), func(d Damage) bool { return d.System == "" }), nil
+}
+
+// readable calls f, which reads rows, and returns why one of them cannot be read.
+func readable(f func()) (err error) {
+	defer caught(&err)
+	f()
+	return nil
 }
 
 func (t *tx) damages() (out []Damage) {
@@ -51,8 +59,12 @@ func (t *tx) damages() (out []Damage) {
 		order = append(order, id)
 	}
 	for _, s := range order {
-		for _, what := range t.damage(s, subs[s]) {
-			out = append(out, Damage{s, subs[s].system, what})
+		what, sub := []string(nil), subs[s]
+		if err := readable(func() { what = t.damage(s, sub) }); err != nil {
+			what = []string{err.Error()}
+		}
+		for _, w := range what {
+			out = append(out, Damage{s, sub.system, w})
 		}
 	}
 	for after := ""; ; {
@@ -74,7 +86,9 @@ func (t *tx) damages() (out []Damage) {
 		after = key
 		v := VatID(key[len("v."):])
 		var row vatRow
-		row.decode(t.m.dec, key, b)
+		if readable(func() { row.decode(t.m.dec, key, b) }) != nil {
+			continue // its subcluster has it among its members
+		}
 		sub := subs[row.sub]
 		if sub == nil || !slices.ContainsFunc(sub.members, func(mb member) bool { return mb.vat == v }) {
 			d := Damage{Sub: row.sub, What: fmt.Sprintf("vat %s (%s) says that it is a member, and is not listed", v, row.name)}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/control"
 )
 
 // configFile is a configuration that was read and found without mistakes.
@@ -20,11 +22,22 @@ type configFile struct {
 	text []byte
 }
 
-// loadConfig reads a configuration and checks all of it.
+// loadConfig reads a configuration and checks all of it, for a kernel that this program begins.
 func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) {
+	return readConfig(path, func(cfg *cluster.Config, err error) error {
+		if a.check == nil {
+			return err
+		}
+		return a.check(ctx, cfg, err, false)
+	})
+}
+
+// readConfig reads a configuration, and checks what can be known without a kernel and its worker programs; check
+// completes that.
+func readConfig(path string, check func(*cluster.Config, error) error) (*configFile, error) {
 	cfg, err := cluster.Load(path)
-	if a.check != nil {
-		err = a.check(ctx, cfg, err, false)
+	if check != nil {
+		err = check(cfg, err)
 	}
 	if err != nil {
 		return nil, ocapkernel.ConfigError(path, err)
@@ -34,6 +47,43 @@ func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) 
 		return nil, err
 	}
 	return &configFile{cfg, text}, nil
+}
+
+// checkConfig checks a configuration by the kernel that runs, which knows its services and worker program, or, if none
+// does, by what every kernel has.
+func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error) {
+	dir, err := a.stateDir()
+	if err != nil {
+		return a.loadConfig(ctx, path)
+	}
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		return a.loadConfig(ctx, path)
+	}
+	defer client.Close()
+	cfg, err := readConfig(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, asTyped(client.CheckConfig(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text}), cfg.Source, path)
+}
+
+// asTyped gives the mistakes that a kernel found in a file the name by which the file was given.
+func asTyped(err error, source, typed string) error {
+	var e *control.Error
+	if !errors.As(err, &e) || e.Code != control.CodeInvalid {
+		return err
+	}
+	out := *e
+	out.Message = strings.ReplaceAll(e.Message, source, typed)
+	out.Details = nil
+	for _, line := range e.Details {
+		if rest, ok := strings.CutPrefix(line, source+":"); ok {
+			line = typed + ":" + rest
+		}
+		out.Details = append(out.Details, line)
+	}
+	return &out
 }
 
 // preface returns the comment at the very top of a configuration, where its author says what to type:
@@ -66,7 +116,7 @@ func (a *app) configCommand() *cobra.Command {
 			if system {
 				return a.checkDeclaration(cmd.Context(), args[0])
 			}
-			cfg, err := a.loadConfig(cmd.Context(), args[0])
+			cfg, err := a.checkConfig(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

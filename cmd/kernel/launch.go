@@ -19,7 +19,8 @@ also of a configuration that runs already.`,
 		Args: exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			cfg, err := a.loadConfig(ctx, args[0])
+			// Which services and modules there are the kernel knows.
+			cfg, err := readConfig(args[0], nil)
 			if err != nil {
 				return err
 			}
@@ -29,7 +30,7 @@ also of a configuration that runs already.`,
 				launched, err := client.Launch(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
 				stopTelling()
 				if err != nil {
-					return err
+					return asTyped(err, cfg.Source, args[0])
 				}
 				return a.print(launched, func(w io.Writer) { describeLaunched(w, launched) })
 			})

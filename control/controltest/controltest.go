@@ -145,11 +145,19 @@ func (f *Fake) PS(context.Context) ([]control.Vat, error) {
 	return slices.Clone(f.mu.vats), nil
 }
 
+// CheckConfig implements [control.Backend].
+func (f *Fake) CheckConfig(_ context.Context, r control.LaunchRequest) error {
+	if !strings.Contains(string(r.Config), "mistake") {
+		return nil
+	}
+	err := control.Errorf(control.CodeInvalid, "1 mistake in %s", r.Path)
+	err.Details = []string{r.Path + ":1:1: bootstrap: there is a mistake"}
+	return err
+}
+
 // Launch implements [control.Backend].
-func (f *Fake) Launch(_ context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
-	if strings.Contains(string(r.Config), "mistake") {
-		err := control.Errorf(control.CodeInvalid, "1 mistake in %s", r.Path)
-		err.Details = []string{r.Path + ":1:1: bootstrap: there is a mistake"}
+func (f *Fake) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
+	if err := f.CheckConfig(ctx, r); err != nil {
 		return control.Subcluster{}, control.Data{}, err
 	}
 	f.mu.Lock()

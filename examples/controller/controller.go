@@ -42,6 +42,8 @@ type launched struct {
 	Subcluster string
 	Root       vat.Ref
 	Vats       map[string]string
+	// BootstrapResult is what the bootstrap method has answered.
+	BootstrapResult any
 }
 
 // New makes a controller that controls nothing yet.
