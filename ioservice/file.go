@@ -26,10 +26,15 @@ type regularFile struct {
 	// changed is when the file was written last, as far as is known when it is opened.
 	changed time.Time
 
+	// mu is held for a moment only, and never while a file system is asked: it may hang, and whoever reads or writes
+	// the channel would hang with it.
 	mu struct {
 		sync.Mutex
 		file *os.File
-		next *os.File // another file at the path, which is read as soon as the end of this one is told
+		// next is another file at the path, which is read as soon as the end of this one is told, and old what
+		// was read before and is to be closed.
+		next, old *os.File
+		nextMark  *fileMark
 	}
 }
 
@@ -150,12 +155,10 @@ func (f *regularFile) openNext() error {
 	if err != nil {
 		return err
 	}
+	mark := markOf(next)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.mu.next != nil {
-		_ = f.mu.next.Close() // nothing was written
-	}
-	f.mu.next = next
+	f.mu.next, f.mu.nextMark = next, mark
 	return nil
 }
 
@@ -163,12 +166,23 @@ func (f *regularFile) openNext() error {
 func (f *regularFile) turn() place {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.offset, f.mark = 0, &fileMark{dev: f.mark.dev, ino: f.mark.ino}
 	if f.mu.next != nil {
-		_ = f.mu.file.Close() // what was written, writes have said
-		f.mu.file, f.mu.next = f.mu.next, nil
+		f.mark = f.mu.nextMark
+		f.mu.old, f.mu.file, f.mu.next = f.mu.file, f.mu.next, nil
 	}
-	f.offset, f.mark = 0, markOf(f.mu.file)
 	return place{mark: f.mark}
+}
+
+// closeOld closes the file before this one.
+func (f *regularFile) closeOld() {
+	f.mu.Lock()
+	old := f.mu.old
+	f.mu.old = nil
+	f.mu.Unlock()
+	if old != nil {
+		_ = old.Close() // what was written, writes have said
+	}
 }
 
 // Write appends. A channel that is only written follows its path: when a log was rotated, the next line is in the
@@ -179,11 +193,14 @@ func (f *regularFile) Write(data []byte) (int, error) {
 			return 0, err
 		}
 	}
-	f.mu.Lock()
-	file := f.mu.file
-	n, err := file.Write(data) // under mu, so that turn does not close it
-	f.mu.Unlock()
-	return n, err
+	for {
+		file := f.current()
+		n, err := file.Write(data)
+		if n == 0 && errors.Is(err, os.ErrClosed) && file != f.current() {
+			continue // another one has taken its place
+		}
+		return n, err
+	}
 }
 
 func (f *regularFile) followPath() error {
@@ -196,9 +213,9 @@ func (f *regularFile) followPath() error {
 		return err
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	_ = f.mu.file.Close() // what was written, writes have said
-	f.mu.file = file
+	f.mu.old, f.mu.file = f.mu.file, file
+	f.mu.Unlock()
+	f.closeOld()
 	return nil
 }
 
@@ -208,12 +225,14 @@ func (f *regularFile) Gone() bool                       { return false }
 func (f *regularFile) Linger()                          {}
 
 func (f *regularFile) Close() error {
+	f.closeOld()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.mu.next != nil {
-		_ = f.mu.next.Close() // nothing was written
+	file, next := f.mu.file, f.mu.next
+	f.mu.Unlock()
+	if next != nil {
+		_ = next.Close() // nothing was written
 	}
-	return f.mu.file.Close()
+	return file.Close()
 }
 
 // ids returns what the system knows a file by.

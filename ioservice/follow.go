@@ -23,6 +23,7 @@ func (s *Stream) follow(p *peer, f *regularFile) {
 		if room == 0 {
 			return
 		}
+		f.closeOld()
 		n, err := f.Read(buf[:min(room, len(buf))])
 		now := time.Now()
 		quiet := now.Sub(quietSince) >= quietTime
