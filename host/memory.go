@@ -99,13 +99,26 @@ func (k *Kernel) recorded(v *vat, records uint64) {
 	}
 }
 
-// readPast answers a worker that is given its past.
-func readPast(r *kernel.Replay, f wire.UpFrame) (wire.Row, error) {
+// readPast answers a worker that is given its past, and calls answer with the row, maybe later: a question that takes
+// the reading of many rows is answered in steps of the loop, between which others are served. later takes such a step.
+func (k *Kernel) readPast(r *kernel.Replay, f wire.UpFrame, answer func(wire.Row) error, later func(func() error)) error {
 	switch f := f.(type) {
 	case wire.Get:
-		return r.Get(f.Key)
+		row, err := r.Get(f.Key)
+		if err != nil {
+			return err
+		}
+		return answer(row)
 	case wire.Next:
-		return r.After(f.Prefix, f.After)
+		row, ready, err := r.After(f.Prefix, f.After)
+		switch {
+		case err != nil:
+			return err
+		case !ready:
+			later(func() error { return k.readPast(r, f, answer, later) })
+			return nil
+		}
+		return answer(row)
 	default:
 		panic(fmt.Sprintf("host: a read by %T", f))
 	}

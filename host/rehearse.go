@@ -84,11 +84,17 @@ func (k *Kernel) rehearseStep(r *rehearsal, e supervisor.Event) error {
 	case supervisor.Ready:
 		return k.rehearseNext(r)
 	case supervisor.Read:
-		row, err := readPast(r.past, e.Frame)
-		if err != nil {
-			return err
+		later := func(step func() error) {
+			k.services.later(func() {
+				if r.done == nil {
+					return // it is over
+				}
+				if err := k.isolated(step); err != nil {
+					k.endRehearsal(r, "the memory cannot be made again: "+oneLine(err))
+				}
+			})
 		}
-		return r.worker.Reply(row)
+		return k.readPast(r.past, e.Frame, r.worker.Reply, later)
 	case supervisor.Done:
 		for _, s := range e.Done.Syscalls {
 			r.lines = append(r.lines, "  "+kernel.DescribeSyscall(s))

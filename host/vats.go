@@ -248,13 +248,15 @@ func (k *Kernel) event(e supervisor.Event) {
 // read answers a worker that reads its own store during a crank.
 func (k *Kernel) read(v *vat, f wire.UpFrame) error {
 	if v.replay != nil {
-		return k.replaying(v, func() error {
-			row, err := readPast(v.replay, f)
-			if err != nil {
-				return err
-			}
-			return v.worker.Reply(row)
-		})
+		w, r := v.worker, v.replay
+		later := func(step func() error) {
+			k.services.later(func() {
+				if v.worker == w && v.replay == r { // else nobody waits for the answer
+					k.forVat(v, "make its memory again", func() error { return k.replaying(v, step) })
+				}
+			})
+		}
+		return k.replaying(v, func() error { return k.readPast(r, f, w.Reply, later) })
 	}
 	var row wire.Row
 	var err error

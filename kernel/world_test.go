@@ -278,7 +278,10 @@ func (p past) after(prefix, after string) wire.Row {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	row, err := p.r.After(ask.Prefix, ask.After)
+	row, ready, err := p.r.After(ask.Prefix, ask.After)
+	for !ready && err == nil {
+		row, ready, err = p.r.After(ask.Prefix, ask.After)
+	}
 	return p.down(row, err)
 }
 

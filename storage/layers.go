@@ -15,7 +15,7 @@ package storage
 type Layers struct {
 	store Reader
 	// current takes what is applied; sealed is being committed, and empty if nothing is.
-	current, sealed *table[row]
+	current, sealed *Table[row]
 	committing      bool
 	currentBytes    int
 	cache           *cache
@@ -34,18 +34,18 @@ type row struct {
 func NewLayers(store Reader, cacheBytes int) *Layers {
 	return &Layers{
 		store:   store,
-		current: newTable[row](),
-		sealed:  newTable[row](),
+		current: NewTable[row](),
+		sealed:  NewTable[row](),
 		cache:   newCache(cacheBytes),
 	}
 }
 
 // Get implements [Reader].
 func (l *Layers) Get(key string) ([]byte, bool, error) {
-	if r, ok := l.current.get(key); ok {
+	if r, ok := l.current.Get(key); ok {
 		return r.value, r.value != nil, nil
 	}
-	if r, ok := l.sealed.get(key); ok {
+	if r, ok := l.sealed.Get(key); ok {
 		return r.value, r.value != nil, nil
 	}
 	if value, ok := l.cache.get(key); ok {
@@ -71,8 +71,8 @@ func (l *Layers) Next(prefix, after string) (string, []byte, bool, error) {
 			return "", nil, false, err
 		}
 		// Where layers have the same key, the upper one is the truth: it comes last here.
-		for _, t := range [...]*table[row]{l.sealed, l.current} {
-			if k, r, ok := t.next(prefix, after); ok && (!found || k <= key) {
+		for _, t := range [...]*Table[row]{l.sealed, l.current} {
+			if k, r, ok := t.Next(prefix, after); ok && (!found || k <= key) {
 				key, value, found = k, r.value, true
 			}
 		}
@@ -87,7 +87,7 @@ func (l *Layers) Next(prefix, after string) (string, []byte, bool, error) {
 // is born and dies inside one group leaves no write at all.
 func (l *Layers) Apply(writes []Write) {
 	for _, w := range writes {
-		old, known := l.current.get(w.Key)
+		old, known := l.current.Get(w.Key)
 		fresh := w.Fresh && l.absentFromSealed(w.Key)
 		if known {
 			// What is below this group does not change while it grows: the first write knew.
@@ -95,17 +95,17 @@ func (l *Layers) Apply(writes []Write) {
 			l.currentBytes -= len(w.Key) + len(old.value)
 		}
 		if w.Value == nil && fresh {
-			l.current.delete(w.Key)
+			l.current.Delete(w.Key)
 			continue
 		}
-		l.current.put(w.Key, row{value: w.Value, fresh: fresh})
+		l.current.Put(w.Key, row{value: w.Value, fresh: fresh})
 		l.currentBytes += w.Size()
 	}
 }
 
 // absentFromSealed guards the promise of Fresh where that is cheap.
 func (l *Layers) absentFromSealed(key string) bool {
-	r, ok := l.sealed.get(key)
+	r, ok := l.sealed.Get(key)
 	return !ok || r.value == nil
 }
 
@@ -122,7 +122,7 @@ func (l *Layers) Seal() []Write {
 		panic("storage: Seal while a group is being committed")
 	}
 	l.committing = true
-	l.sealed, l.current = l.current, newTable[row]()
+	l.sealed, l.current = l.current, NewTable[row]()
 	l.currentBytes = 0
 	keys := l.sealed.keys()
 	writes := make([]Write, len(keys))
@@ -144,5 +144,5 @@ func (l *Layers) Committed() {
 	for key, r := range l.sealed.rows {
 		l.cache.put(key, r.value)
 	}
-	l.sealed = newTable[row]()
+	l.sealed = NewTable[row]()
 }

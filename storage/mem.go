@@ -16,7 +16,7 @@ var errClosed = errors.New("store is closed")
 type Mem struct {
 	mu struct {
 		sync.RWMutex
-		table  *table[[]byte]
+		table  *Table[[]byte]
 		closed bool
 	}
 }
@@ -24,7 +24,7 @@ type Mem struct {
 // NewMem returns an empty Mem.
 func NewMem() *Mem {
 	m := &Mem{}
-	m.mu.table = newTable[[]byte]()
+	m.mu.table = NewTable[[]byte]()
 	return m
 }
 
@@ -35,7 +35,7 @@ func (m *Mem) Get(key string) ([]byte, bool, error) {
 	if m.mu.closed {
 		return nil, false, errClosed
 	}
-	value, found := m.mu.table.get(key)
+	value, found := m.mu.table.Get(key)
 	return value, found, nil
 }
 
@@ -46,7 +46,7 @@ func (m *Mem) Next(prefix, after string) (string, []byte, bool, error) {
 	if m.mu.closed {
 		return "", nil, false, errClosed
 	}
-	key, value, found := m.mu.table.next(prefix, after)
+	key, value, found := m.mu.table.Next(prefix, after)
 	return key, value, found, nil
 }
 
@@ -62,9 +62,9 @@ func (m *Mem) Commit(writes []Write) error {
 	}
 	for _, w := range writes {
 		if w.Value == nil {
-			m.mu.table.delete(w.Key)
+			m.mu.table.Delete(w.Key)
 		} else {
-			m.mu.table.put(w.Key, w.Value)
+			m.mu.table.Put(w.Key, w.Value)
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func (m *Mem) Snapshot() []Write {
 	keys := m.mu.table.keys()
 	rows := make([]Write, len(keys))
 	for i, key := range keys {
-		value, _ := m.mu.table.get(key)
+		value, _ := m.mu.table.Get(key)
 		rows[i] = Write{Key: key, Value: value}
 	}
 	return rows

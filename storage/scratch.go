@@ -9,21 +9,21 @@ type Scratch struct {
 	limits Limits
 	mu     struct {
 		sync.Mutex
-		rows *table[[]byte] // nil for a row that was deleted
+		rows *Table[[]byte] // nil for a row that was deleted
 	}
 }
 
 // NewScratch returns a store that holds the rows of below. Its limits are about those of the durable store.
 func NewScratch(below Reader) *Scratch {
 	s := &Scratch{below: below, limits: (&Mem{}).Limits()}
-	s.mu.rows = newTable[[]byte]()
+	s.mu.rows = NewTable[[]byte]()
 	return s
 }
 
 // Get implements [Reader].
 func (s *Scratch) Get(key string) ([]byte, bool, error) {
 	s.mu.Lock()
-	value, known := s.mu.rows.get(key)
+	value, known := s.mu.rows.Get(key)
 	s.mu.Unlock()
 	if known {
 		return value, value != nil, nil
@@ -39,7 +39,7 @@ func (s *Scratch) Next(prefix, after string) (string, []byte, bool, error) {
 			return "", nil, false, err
 		}
 		s.mu.Lock()
-		if k, v, ok := s.mu.rows.next(prefix, after); ok && (!found || k <= key) {
+		if k, v, ok := s.mu.rows.Next(prefix, after); ok && (!found || k <= key) {
 			key, value, found = k, v, true
 		}
 		s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *Scratch) Commit(writes []Write) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range writes {
-		s.mu.rows.put(w.Key, w.Value)
+		s.mu.rows.Put(w.Key, w.Value)
 	}
 	return nil
 }

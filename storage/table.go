@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// table is rows in memory: a map, and beside it their keys in order. Only next needs the order, and it
-// is rare, so new keys wait in pending until next asks; keys that are gone are dropped when next meets
-// them. So put, get and delete cost what a map costs.
-type table[V any] struct {
+// Table is rows in memory: a map, and beside it their keys in order. Only Next and Seek need the order, and they
+// are rare, so new keys wait in pending until one of them asks; keys that are gone are dropped when one of them meets
+// them. So Put, Get and Delete cost what a map costs. A Table belongs to one goroutine.
+type Table[V any] struct {
 	rows map[string]V
-	// pending holds keys put since the last next, in no order, perhaps twice, perhaps gone.
+	// pending holds keys put since the last Next, in no order, perhaps twice, perhaps gone.
 	pending []string
 	// blocks are the other keys: sorted, each block too, none empty. Some may be gone.
 	blocks [][]string
@@ -27,14 +27,17 @@ const (
 	slack = 1024
 )
 
-func newTable[V any]() *table[V] { return &table[V]{rows: make(map[string]V)} }
+// NewTable returns an empty table.
+func NewTable[V any]() *Table[V] { return &Table[V]{rows: make(map[string]V)} }
 
-func (t *table[V]) get(key string) (V, bool) {
+// Get returns the row of a key, if there is one.
+func (t *Table[V]) Get(key string) (V, bool) {
 	v, ok := t.rows[key]
 	return v, ok
 }
 
-func (t *table[V]) put(key string, v V) {
+// Put adds or replaces a row.
+func (t *Table[V]) Put(key string, v V) {
 	if _, ok := t.rows[key]; !ok {
 		t.pending = append(t.pending, key)
 		t.listed++
@@ -46,14 +49,28 @@ func (t *table[V]) put(key string, v V) {
 	}
 }
 
-func (t *table[V]) delete(key string) { delete(t.rows, key) }
+// Delete removes a row, if it is there.
+func (t *Table[V]) Delete(key string) { delete(t.rows, key) }
 
-// next returns the row with the smallest key that is greater than after and begins with prefix.
-func (t *table[V]) next(prefix, after string) (key string, v V, found bool) {
-	t.settle()
+// Next returns the row with the smallest key that is greater than after and begins with prefix.
+func (t *Table[V]) Next(prefix, after string) (key string, v V, found bool) {
+	key, v, found = t.first(prefix, after)
+	if !strings.HasPrefix(key, prefix) {
+		var none V
+		return "", none, false
+	}
+	return key, v, found
+}
+
+// Seek returns the row with the smallest key that is at least `least`.
+func (t *Table[V]) Seek(least string) (key string, v V, found bool) { return t.first(least, "") }
+
+// first returns the row with the smallest key that is at least `least` and greater than after.
+func (t *Table[V]) first(least, after string) (key string, v V, found bool) {
+	t.Settle()
 	for {
-		b, i := t.search(prefix, after)
-		if b == len(t.blocks) || !strings.HasPrefix(t.blocks[b][i], prefix) {
+		b, i := t.search(least, after)
+		if b == len(t.blocks) {
 			return "", v, false
 		}
 		key = t.blocks[b][i]
@@ -65,11 +82,11 @@ func (t *table[V]) next(prefix, after string) (key string, v V, found bool) {
 }
 
 // keys returns all keys in order.
-func (t *table[V]) keys() []string { return slices.Sorted(maps.Keys(t.rows)) }
+func (t *Table[V]) keys() []string { return slices.Sorted(maps.Keys(t.rows)) }
 
-// search finds the first listed key that is at least prefix and greater than after.
-func (t *table[V]) search(prefix, after string) (block, index int) {
-	behind := func(key string) bool { return key < prefix || key <= after }
+// search finds the first listed key that is at least `least` and greater than after.
+func (t *Table[V]) search(least, after string) (block, index int) {
+	behind := func(key string) bool { return key < least || key <= after }
 	block = sort.Search(len(t.blocks), func(i int) bool {
 		b := t.blocks[i]
 		return !behind(b[len(b)-1])
@@ -81,8 +98,9 @@ func (t *table[V]) search(prefix, after string) (block, index int) {
 	return block, index
 }
 
-// settle moves the pending keys into the blocks.
-func (t *table[V]) settle() {
+// Settle puts the new keys in order. Next and Seek do so when they need it; a caller that puts many keys between two
+// of them spreads the cost by it.
+func (t *Table[V]) Settle() {
 	if len(t.pending) > len(t.rows)/4 {
 		t.relist()
 		return
@@ -97,7 +115,7 @@ func (t *table[V]) settle() {
 }
 
 // relist makes the blocks anew from the rows.
-func (t *table[V]) relist() {
+func (t *Table[V]) relist() {
 	keys := t.keys()
 	t.pending, t.blocks, t.listed = nil, nil, len(keys)
 	for chunk := range slices.Chunk(keys, maxBlock/2) {
@@ -106,7 +124,7 @@ func (t *table[V]) relist() {
 }
 
 // list inserts key into the blocks, if it is not there.
-func (t *table[V]) list(key string) {
+func (t *Table[V]) list(key string) {
 	b, _ := slices.BinarySearchFunc(t.blocks, key, func(b []string, key string) int {
 		return strings.Compare(b[len(b)-1], key)
 	})
@@ -133,7 +151,7 @@ func (t *table[V]) list(key string) {
 }
 
 // unlist removes the key at this place from the blocks.
-func (t *table[V]) unlist(b, i int) {
+func (t *Table[V]) unlist(b, i int) {
 	t.listed--
 	t.blocks[b] = slices.Delete(t.blocks[b], i, i+1)
 	if len(t.blocks[b]) == 0 {

@@ -11,26 +11,26 @@ import (
 func TestTableOrder(t *testing.T) {
 	const seed = 1
 	random := rand.New(rand.NewPCG(seed, 0))
-	table := newTable[int]()
+	table := NewTable[int]()
 	model := map[string]int{}
 	for i := range 60_000 {
 		key := fmt.Sprintf("%05d", random.IntN(20_000))
 		switch random.IntN(5) {
 		case 0:
-			table.delete(key)
+			table.Delete(key)
 			delete(model, key)
 		case 1:
-			got, v, found := table.next("", key)
+			got, v, found := table.Next("", key)
 			if want, ok := model[got]; found && (!ok || v != want || got <= key) {
 				t.Fatalf("next of %s: got %s, %d, want %d, %t", key, got, v, want, ok)
 			}
 		default:
-			table.put(key, i)
+			table.Put(key, i)
 			model[key] = i
 		}
 	}
 	var got []string
-	for key, _, found := table.next("", ""); found; key, _, found = table.next("", key) {
+	for key, _, found := table.Next("", ""); found; key, _, found = table.Next("", key) {
 		got = append(got, key)
 	}
 	if !slices.Equal(got, table.keys()) || len(got) != len(model) {
@@ -49,14 +49,14 @@ func TestTableOrder(t *testing.T) {
 // A queue that runs for ever does not make its table grow, whether or not anybody asks for the order.
 func TestTableForgetsDeadKeys(t *testing.T) {
 	for _, asked := range []bool{false, true} {
-		table := newTable[int]()
+		table := NewTable[int]()
 		for i := range 50_000 {
-			table.put(fmt.Sprintf("%06d", i), i)
+			table.Put(fmt.Sprintf("%06d", i), i)
 			if i >= 10 {
-				table.delete(fmt.Sprintf("%06d", i-10))
+				table.Delete(fmt.Sprintf("%06d", i-10))
 			}
 			if asked {
-				if _, v, _ := table.next("", ""); v != max(0, i-9) {
+				if _, v, _ := table.Next("", ""); v != max(0, i-9) {
 					t.Fatalf("head is %d, want %d", v, i-9)
 				}
 			}

@@ -44,6 +44,8 @@ type Worker struct {
 		// number is that of the delivery in flight, deadline the end of its time, by the supervisor's clock.
 		number   uint64
 		deadline time.Duration
+		// asked is when the worker began to wait for our Reply, by that clock: the wait is not its time.
+		asked time.Duration
 		// timed says that the clock is held, for a deadline.
 		timed bool
 		// ahead are the numbers of the deliveries that the worker has after that one.
@@ -170,6 +172,8 @@ func (w *Worker) Reply(r wire.Row) error {
 		return err
 	}
 	w.mu.phase = delivering
+	w.mu.deadline += w.sup.clock.now() - w.mu.asked
+	w.clock.Reset(max(w.mu.deadline-w.sup.clock.now(), 0))
 	w.write(out)
 	return nil
 }
@@ -420,7 +424,7 @@ func (w *Worker) timeUp() {
 	switch {
 	case w.mu.verdict.cause != 0:
 		w.end()
-	case w.mu.phase != delivering && w.mu.phase != reading:
+	case w.mu.phase != delivering: // or it waits for our Reply, which sets the clock again
 	case w.sup.clock.now() < w.mu.deadline: // it was set for an earlier delivery, or not all of the time has counted
 		w.clock.Reset(max(w.mu.deadline-w.sup.clock.now(), 0))
 	default:
@@ -481,7 +485,7 @@ func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
 		}
 		return Done{Worker: w, Done: up, Frame: bytes.Clone(frame)}, nil
 	case wire.Get, wire.Next:
-		w.mu.phase = reading
+		w.mu.phase, w.mu.asked = reading, w.sup.clock.now()
 		return Read{Worker: w, Frame: up}, nil
 	default:
 		return nil, fmt.Errorf("a %T during a delivery", up)

@@ -460,7 +460,10 @@ func (s *store) Get(key string) ([]byte, bool, error) {
 
 func (s *store) Next(prefix, after string) (string, []byte, bool, error) {
 	if s.past != nil {
-		r, err := s.past.After(prefix, after)
+		r, ready, err := s.past.After(prefix, after)
+		for !ready && err == nil {
+			r, ready, err = s.past.After(prefix, after)
+		}
 		return r.Key, r.Value, r.Found, err
 	}
 	r, err := s.m.StoreNext(s.v, prefix, after)

@@ -1,0 +1,173 @@
+package kernel
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+
+	"ocapkernel.dev/wire"
+)
+
+// Replay makes the memory of a vat's incarnation again, in a fresh worker: for each Next the worker gets
+// the delivery, reads the store through Get and After, and its answer is put to Answer. It sees the
+// vat's store as it was when the span began, with what the replayed cranks wrote since. It changes
+// nothing. It holds until the vat's next crank, or the end of its incarnation.
+//
+// It keeps in memory what the replayed cranks wrote, each row once, which the transcript's bound counts, and the
+// keys of these rows.
+type Replay struct {
+	m       *Machine
+	v       VatID
+	span    uint64
+	records uint64
+	// n is the next delivery, answered the one whose answer comes next: those between are ahead.
+	n, answered uint64
+	ahead       []transcriptRecord
+	store       *pastStore
+}
+
+type transcriptRecord struct {
+	deliver wire.Deliver
+	whole   bool
+	up      []byte
+	done    wire.Done // if whole
+}
+
+// Rehearse is Replay for a worker that is not to become the vat's: it also tells that worker's first frame.
+func (m *Machine) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
+	defer caught(&err)
+	if r, err = m.Replay(v); r == nil || err != nil {
+		return wire.Start{}, nil, err
+	}
+	t := m.begin(0)
+	return t.startFrame(v, t.lookRun(v)), r, nil
+}
+
+// Replay returns what is to be replayed to a fresh worker of a vat; nil if there is nothing.
+func (m *Machine) Replay(v VatID) (r *Replay, err error) {
+	defer caught(&err)
+	u := m.begin(0).lookRun(v)
+	if u == nil || u.phase != live || u.inc == u.deadInc || u.records == 0 {
+		return nil, nil
+	}
+	return &Replay{m: m, v: v, span: u.span, records: u.records, store: newPastStore(m, v, u.span)}, nil
+}
+
+// Records is the number of deliveries to replay.
+func (r *Replay) Records() uint64 { return r.records }
+
+// MaxAhead bounds the deliveries that Next hands out before the first of them is answered.
+const MaxAhead = 16
+
+// Done says whether every delivery was handed out and answered.
+func (r *Replay) Done() bool { return r.answered == r.records }
+
+// Next returns the next delivery. It need not wait for the answer to the one before, whose effect is known
+// from the record; where it is not (only the hash of the frame was kept), or where there are enough ahead,
+// or no more, ready is false.
+func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
+	defer caught(&err)
+	if n := len(r.ahead); r.n == r.records || n >= MaxAhead || (n > 0 && !r.ahead[n-1].whole) {
+		return wire.Deliver{}, false, nil
+	}
+	rec := r.m.begin(0).transcriptRecord(r.v, r.span, r.n)
+	d = rec.deliver
+	if call, ok := d.Delivery.(wire.Call); ok {
+		d.State = prefetch(call, func(key string) ([]byte, bool) { return r.store.get(key, r.n) })
+	}
+	if rec.whole {
+		r.apply(r.n, rec.done)
+	}
+	r.ahead = append(r.ahead, rec)
+	r.n++
+	return d, true, nil
+}
+
+// transcriptRecord reads the n-th record of a span.
+func (t *tx) transcriptRecord(v VatID, span, n uint64) (rec transcriptRecord) {
+	key := keyRecord(v, span, n)
+	dec := t.m.dec
+	b, ok := t.get(key)
+	if !ok {
+		dec.key = key
+		dec.corrupt(errMissing)
+	}
+	dec.open(key, b, 3)
+	down := dec.bytes()
+	rec.whole, rec.up = dec.bool(), dec.bytes()
+	f, err := wire.DecodeDown(down)
+	deliver, ok := f.(wire.Deliver)
+	if err != nil || !ok {
+		dec.corrupt(errors.Join(err, errNoFrame))
+	}
+	rec.deliver = deliver
+	if !rec.whole {
+		return rec
+	}
+	up, err := wire.DecodeUp(rec.up, wire.Limits{})
+	done, ok := up.(wire.Done)
+	if err != nil || !ok {
+		dec.corrupt(errors.Join(err, errNoFrame))
+	}
+	rec.done = done
+	return rec
+}
+
+// errNoFrame says that a record holds something else than the frames of a crank.
+var errNoFrame = errors.New("it is no crank")
+
+// Answer compares a worker's answer to the first delivery ahead with the recorded one. The error is a
+// *Divergence.
+func (r *Replay) Answer(done wire.Done, frame []byte) error {
+	rec := r.ahead[0]
+	same := bytes.Equal(frame, rec.up)
+	if !rec.whole {
+		sum := sha256.Sum256(frame)
+		same = bytes.Equal(sum[:], rec.up)
+	}
+	if !same {
+		return rec.divergence(done)
+	}
+	if !rec.whole {
+		r.apply(r.answered, done)
+	}
+	r.ahead = r.ahead[1:]
+	r.answered++
+	return nil
+}
+
+// apply does to the view of the store what the n-th crank of the span did.
+func (r *Replay) apply(n uint64, done wire.Done) {
+	for _, s := range done.Syscalls {
+		switch s := s.(type) {
+		case wire.StoreSet:
+			value := s.Value
+			if value == nil {
+				value = []byte{}
+			}
+			r.store.write(s.Key, version{n, value}, r.answered)
+		case wire.StoreDelete:
+			r.store.write(s.Key, version{n, nil}, r.answered)
+		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Exit, wire.DropImports, wire.RetireImportsCall,
+			wire.RetireExportsCall, wire.AbandonExports:
+			// The kernel has done these; the view is of the store alone.
+		}
+	}
+	r.store.settle()
+}
+
+// Get reads a row of the vat's store as the replayed worker has to see it, who is doing the first delivery
+// that was not answered.
+func (r *Replay) Get(key string) (row wire.Row, err error) {
+	defer caught(&err)
+	value, found := r.store.get(key, r.answered)
+	return wire.Row{Key: key, Value: value, Found: found}, nil
+}
+
+// After reads the row after `after` among those that begin with prefix. It looks at a bounded number of rows; ready is
+// false if that was not enough to know. Then it is called again, and goes on where it was.
+func (r *Replay) After(prefix, after string) (row wire.Row, ready bool, err error) {
+	defer caught(&err)
+	row, ready = r.store.next(prefix, after, r.answered)
+	return row, ready, nil
+}
