@@ -118,19 +118,24 @@ func TestMistakesAreToldAsSuch(t *testing.T) {
 		t.Errorf("a module that does not exist: %+v", err)
 	}
 	for what, call := range map[string]func() error{
-		"a target that is none":     func() error { _, err := k.Call(t.Context(), "bob", "hello"); return err },
-		"an argument that is none":  func() error { _, err := k.Call(t.Context(), "ko1", "hello", func() {}); return err },
-		"an id that is none":        func() error { _, err := k.CallOnce(t.Context(), "a b", "ko1", "hello"); return err },
-		"the id of another epoch":   func() error { _, err := k.CallOnce(t.Context(), "a.b", "ko1", "hello"); return err },
-		"a vat that is none":        func() error { return k.TerminateVat(t.Context(), "x") },
-		"a subcluster that is none": func() error { return k.Terminate(t.Context(), "x") },
+		"an argument that is none": func() error { _, err := k.Call(t.Context(), "ko1", "hello", func() {}); return err },
+		"an id that is none":       func() error { _, err := k.CallOnce(t.Context(), "a b", "ko1", "hello"); return err },
+		"the id of another epoch":  func() error { _, err := k.CallOnce(t.Context(), "a.b", "ko1", "hello"); return err },
 	} {
 		if err := call(); !errors.Is(err, ocapkernel.ErrInvalid) {
 			t.Errorf("%s: %v, want INVALID", what, err)
 		}
 	}
-	if _, err := k.Call(t.Context(), "s77", "hello"); !errors.Is(err, ocapkernel.ErrNotFound) {
-		t.Errorf("a subcluster that is not there: %v", err)
+	// A word can be a name, of something that is not there.
+	for what, call := range map[string]func() error{
+		"a subcluster": func() error { _, err := k.Call(t.Context(), "s77", "hello"); return err },
+		"a target":     func() error { _, err := k.Call(t.Context(), "bob", "hello"); return err },
+		"a vat":        func() error { return k.TerminateVat(t.Context(), "x") },
+		"a name":       func() error { return k.Terminate(t.Context(), "x") },
+	} {
+		if err := call(); !errors.Is(err, ocapkernel.ErrNotFound) {
+			t.Errorf("%s that is not there: %v, want NOT_FOUND", what, err)
+		}
 	}
 }
 

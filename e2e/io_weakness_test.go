@@ -205,7 +205,7 @@ func TestChannelThatCannotBeMadeDoesNotStopTheKernel(t *testing.T) {
 	if got := <-s.call(t, sub, "tty", "write", "x"); !strings.Contains(got, "io:s1:tty c") || !strings.Contains(got, "opened") {
 		t.Errorf("a write got %s, want that the channel cannot be opened", got)
 	}
-	if !strings.Contains(s.log(t), "another process listens on "+path) {
+	if !strings.Contains(s.log(t), "somebody listens on "+path) {
 		t.Errorf("the log does not say why:\n%s", s.log(t))
 	}
 	_ = l.Close()

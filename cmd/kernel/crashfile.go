@@ -53,9 +53,8 @@ func moveCrash(f *os.File, log hclog.Logger) {
 	_ = f.Truncate(0) // else it is told again
 }
 
-// readCrash returns what the crash file of a state holds from an offset on, or all if it is shorter by now, at most
-// 1 MiB. What cannot be read is as if it were not there.
-func readCrash(dir string, from int64) string {
+// readCrash returns what the crash file of a state holds, at most 1 MiB. What cannot be read is as if it were not there.
+func readCrash(dir string) string {
 	f, err := os.OpenFile(filepath.Join(dir, crashName), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
@@ -65,10 +64,7 @@ func readCrash(dir string, from int64) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	if info.Size() < from {
-		from = 0
-	}
-	text, _ := io.ReadAll(io.NewSectionReader(f, from, 1<<20))
+	text, _ := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
 	return string(text)
 }
 

@@ -78,7 +78,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		return err
 	}
 	defer out.Close()
-	before := startMarks{log: fileSize(logPath), crash: fileSize(out.Name())}
+	before := startMarks{log: fileSize(logPath), crash: readCrash(dir)}
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -132,8 +132,11 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	}
 }
 
-// startMarks are the sizes of a state's files before a kernel was started on it.
-type startMarks struct{ log, crash int64 }
+// startMarks are the size of a state's log, and what its crash file held, before a kernel was started on it.
+type startMarks struct {
+	log   int64
+	crash string
+}
 
 func fileSize(name string) int64 {
 	info, err := os.Stat(name)
@@ -159,7 +162,8 @@ func (a *app) startFailed(dir string, before startMarks) error {
 			lines = append(lines, strings.Split(shownEntry(line), "\n")...)
 		}
 	}
-	printed := crashLines(dir, readCrash(dir, before.crash), -1)
+	// A kernel that came far enough has moved what was there into its log.
+	printed := crashLines(dir, strings.TrimPrefix(readCrash(dir), before.crash), -1)
 	panicked := slices.IndexFunc(printed, func(line string) bool {
 		return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 	})

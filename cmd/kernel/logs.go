@@ -105,7 +105,7 @@ func (a *app) logs(ctx context.Context, lines int, vat string, follow bool) (err
 		most = -1
 	}
 	if most == 0 {
-		out.crash = len(readCrash(dir, 0)) // past, too
+		out.crash = len(readCrash(dir)) // past, too
 	} else if err := out.printed(most); err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (w *logWriter) line(text string) error {
 // printed shows what a kernel has printed past its log since it was last shown, at most that many lines: it is newer
 // than all entries. It is about no vat.
 func (w *logWriter) printed(most int) error {
-	text := readCrash(w.dir, 0)
+	text := readCrash(w.dir)
 	if len(text) < w.crash {
 		w.crash = 0 // moved into the log, by the next kernel
 	}
