@@ -206,6 +206,27 @@ func CheckState(r storage.Reader, w *storage.Witness) error {
 	return w.Check(stored(m, first))
 }
 
+// CheckRows reads a whole state, and returns what is wrong with it: what [kernel.Check] finds, and configurations of vats
+// from which no worker could be started.
+func CheckRows(r storage.Reader) (problems []string, err error) {
+	if problems, err = kernel.Check(r); err != nil {
+		return nil, err
+	}
+	m, _, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	vats, err := m.Vats()
+	for _, v := range vats {
+		if v.Corrupt == nil && !v.Terminated { // else it is told already, or nobody starts it
+			if _, err := cluster.UnmarshalStored(v.Config); err != nil {
+				problems = append(problems, fmt.Sprintf("configuration of %s: %v", v.ID, err))
+			}
+		}
+	}
+	return problems, err
+}
+
 // recover brings a stored state to life: incarnations and launches of the last kernel are over.
 func (k *Kernel) recover() error {
 	m, first, err := kernel.Open(k.layers, k.cfg.Store.Limits(), newEpoch())

@@ -303,7 +303,28 @@ func (c *checker) spans() {
 		if n != u.records {
 			c.bad("I14: the transcript of %s has %d records, its counter says %d", v, n, u.records)
 		}
+		c.transcript(v, u)
 	}
+}
+
+// transcript decodes what makes a vat's memory again, as a replay would (I14). Each row is told for itself: what it
+// costs is the memory of that vat.
+func (c *checker) transcript(v VatID, u run) {
+	for n := range u.records {
+		// That a record is missing was counted.
+		if _, found := c.t.get(keyRecord(v, u.span, n)); found {
+			if err := readable(func() { c.t.transcriptRecord(v, u.span, n) }); err != nil {
+				c.bad("I14: the memory of %s cannot be made again: %v", v, err)
+			}
+		}
+	}
+	past := &pastStore{m: c.t.m}
+	prefix := prefixFormer(v, u.span)
+	c.scan(prefix, func(rest string, b []byte) {
+		if err := readable(func() { past.existed(prefix+rest, b) }); err != nil {
+			c.bad("I14: the memory of %s cannot be made again: %v", v, err)
+		}
+	})
 }
 
 // sizes checks that what is counted so that nobody has to look is right (I17): the size of a settled promise's value,

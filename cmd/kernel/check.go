@@ -11,7 +11,6 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/host"
-	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
@@ -63,7 +62,7 @@ func checkFiles(dir string) (problems []string, err error) {
 	if _, _, any, err := snapshot.Next("", ""); err != nil || !any {
 		return nil, err // a kernel that was killed before its first commit
 	}
-	return kernel.Check(snapshot)
+	return host.CheckRows(snapshot)
 }
 
 // damagedHint says what helps against a damage of the state.
