@@ -44,7 +44,7 @@ func TestStartAfterAKillRunsWhatItSays(t *testing.T) {
 		}
 	}
 	for delay := 10 * time.Millisecond; delay < time.Second; delay = delay * 3 / 2 {
-		d, _ := s.begin(t, "--reset", config)
+		d, _ := s.begin(t, "--reset", "--yes", config)
 		someMoment(t, delay)
 		d.kill()
 		d, _, sub := start()

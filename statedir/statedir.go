@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"ocapkernel.dev/control"
 )
@@ -30,6 +31,9 @@ func (e *UseError) Error() string { return e.Problem }
 // Open makes the state directory usable for a kernel, and locks it. A directory that holds something
 // else is refused. The lock is held until it is closed, or the process ends however it ends.
 func Open(dir string) (*Lock, error) {
+	if err := CheckPath(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -58,6 +62,14 @@ func Open(dir string) (*Lock, error) {
 		return nil, err
 	}
 	return LockState(dir)
+}
+
+// CheckPath refuses a path that is not UTF-8, with a [*UseError]. Logs, JSON and stored text would alter it.
+func CheckPath(dir string) error {
+	if utf8.ValidString(dir) {
+		return nil
+	}
+	return &UseError{fmt.Sprintf("the path of the state directory, %q, is not UTF-8", dir), "rename the directory, or name another one: --state DIR"}
 }
 
 // checkLinks refuses links in the directory: what is written to one lands elsewhere. A declaration is only read.
@@ -124,11 +136,10 @@ func FinishReset(dir string, keep func(name string) bool) error {
 		return err
 	}
 	for _, e := range entries {
-		name := e.Name()
-		if name == lockName || name == resetName || name == control.SocketName || name == DeclarationName || keep(name) {
+		if outlives(e.Name(), keep) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}
 	}
@@ -136,6 +147,17 @@ func FinishReset(dir string, keep func(name string) bool) error {
 		return err
 	}
 	return os.Remove(filepath.Join(dir, resetName))
+}
+
+// outlives says whether a file of the directory outlives a reset; keep says so of those that the caller has made.
+func outlives(name string, keep func(name string) bool) bool {
+	return name == lockName || name == resetName || name == control.SocketName || name == DeclarationName || keep(name)
+}
+
+// Written says whether there is anything in the directory that a reset would delete.
+func Written(dir string, keep func(name string) bool) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !outlives(e.Name(), keep) }), err
 }
 
 func syncDir(dir string) error {

@@ -94,6 +94,18 @@ func TestHolderHasThreeAnswers(t *testing.T) {
 	}
 }
 
+// Logs, JSON and stored text would alter it.
+func TestPathsThatAreNotUTF8AreRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "b\xffd", "state")
+	_, err := statedir.Open(dir)
+	if use := (*statedir.UseError)(nil); !errors.As(err, &use) || !strings.Contains(err.Error(), `b\xffd/state", is not UTF-8`) {
+		t.Errorf("it is opened, or refused with %v", err)
+	}
+	if _, err := os.Lstat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is made: %v", err)
+	}
+}
+
 // The lock of a process that was killed is free when the process is gone; until then its socket takes connections.
 func TestLockOfADyingProcessIsWaitedFor(t *testing.T) {
 	for range 5 {

@@ -1,13 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/statedir"
 )
 
 // confirm asks a person whether what a command is about to do is meant. Where nobody can be asked, the flag --yes has to
@@ -22,7 +24,8 @@ func (a *app) confirm(yes bool, what, command string) error {
 	return a.askPerson(what)
 }
 
-// confirmAtTerminal is confirm for a command whose name and argument say already what is deleted: only a person is asked.
+// confirmAtTerminal is confirm for a command that can mean nothing else, of one thing that it names: only a person is
+// asked.
 func (a *app) confirmAtTerminal(yes bool, what string) error {
 	if yes || !a.terminal() {
 		return nil
@@ -30,9 +33,25 @@ func (a *app) confirmAtTerminal(yes bool, what string) error {
 	return a.askPerson(what)
 }
 
+// confirmReset is confirm for run and start --reset, which delete nothing of a state that no kernel has written to yet.
+func (a *app) confirmReset(f *runFlags, dir, command string, args []string) error {
+	if !f.reset {
+		return nil
+	}
+	written, err := statedir.Written(dir, isLog)
+	if err != nil || !written {
+		return err
+	}
+	command += " --reset"
+	if len(args) > 0 {
+		command += " " + shellQuote(args[0])
+	}
+	return a.confirm(f.yes, "delete all that is stored in "+dir, command)
+}
+
 func (a *app) askPerson(what string) error {
 	fmt.Fprintf(a.stderr, "This would %s. Go on? Type yes: ", printable(what))
-	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
+	answer, err := readLine(a.stdin)
 	if strings.TrimSpace(answer) == "yes" {
 		return nil
 	}
@@ -40,6 +59,21 @@ func (a *app) askPerson(what string) error {
 		fmt.Fprintln(a.stderr)
 	}
 	return errors.New("not confirmed: nothing is done")
+}
+
+// readLine reads a line and nothing behind it: what follows is for the kernel's console.
+func readLine(r io.Reader) (string, error) {
+	var line strings.Builder
+	for one := make([]byte, 1); ; {
+		n, err := r.Read(one)
+		if n > 0 && one[0] == '\n' {
+			return line.String(), nil
+		}
+		line.Write(one[:n])
+		if err != nil {
+			return line.String(), err
+		}
+	}
 }
 
 // terminal says whether there is a person to ask.

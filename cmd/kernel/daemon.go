@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,7 +69,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkRoom(dir); err != nil {
+	if err := cmp.Or(f.checkRoom(dir), a.confirmReset(f, dir, "start", args)); err != nil {
 		return errors.Join(err, lock.Close())
 	}
 	// What is printed outside of the log, a panic above all, goes to a file of its own, which is not rotated away.

@@ -151,7 +151,7 @@ func TestLogEntryHoldsWhatItWasGiven(t *testing.T) {
 		{"x", []any{"took", 1500 * time.Millisecond, "err", errors.New("oh"), "n", nil, "odd"}, "", `x: took=1.5s err=oh n=null odd="(no value)"`, `"took":"1.5s"`},
 		{"x", []any{"list", []string{"a", "b"}}, "", `x: list="[\"a\",\"b\"]"`, `"list":["a","b"]`},
 		{"x", []any{"stack", "one\ntwo\n", "a", 1}, "", "x:\n  stack=\n  | one\n  | two\n  a=1", `"stack":"one\ntwo\n"`},
-		{"x", []any{"t", "\x1b[31m\u202e\u0085\U000e0001\xff"}, "", `x: t="\x1b[31m\u202e\u0085\U000e0001�"`, `"t":"\u001b[31m\u202e\u0085\udb40\udc01`},
+		{"x", []any{"t", "\x1b[31m\u202e\u0085\U000e0001\xff"}, "", `x: t="\x1b[31m\u202e\u0085\U000e0001\xff"`, `"t":"\u001b[31m\u202e\u0085\udb40\udc01`},
 	} {
 		line, _ := newEntry(at, hclog.Warn, "kernel", test.message, test.args)
 		text, whole := strings.CutSuffix(string(line), "\n")

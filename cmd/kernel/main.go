@@ -219,13 +219,13 @@ func (a *app) complain(err error) {
 			text, _, _ = strings.Cut(text, "\n") // the details follow
 		}
 		for _, line := range coded.Details {
-			fmt.Fprintln(a.stderr, printable(line))
+			fmt.Fprintln(a.stderr, printableError(line))
 		}
 		if a.json {
 			_ = a.printJSON(map[string]any{"error": coded}) // stderr has it too
 		}
 	}
-	fmt.Fprintf(a.stderr, "kernel: %s\n", printable(text))
+	fmt.Fprintf(a.stderr, "kernel: %s\n", printableError(text))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintln(a.stderr, hint)
 	}

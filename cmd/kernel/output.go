@@ -79,18 +79,30 @@ func human(value json.RawMessage) string {
 }
 
 // printable makes text from elsewhere (a vat's error, a file's name) safe to show on a terminal: whatever
-// could move the cursor, change colours or the direction of text becomes an escape, and so does a newline.
+// could move the cursor, change colours or the direction of text becomes an escape, and so do a newline and a byte that is
+// not UTF-8.
 func printable(s string) string {
 	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
 			b.WriteRune(r)
-			continue
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
 		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
+		s = s[size:]
 	}
 	return b.String()
+}
+
+// printableError is printable for an error, which may have several lines: those after the first are indented, so that none
+// of them looks like a line of ours.
+func printableError(s string) string {
+	return strings.ReplaceAll(printableLines(strings.TrimRight(s, "\n")), "\n", "\n  ")
 }
 
 // printableLines is printable for text of several lines: newlines stay.

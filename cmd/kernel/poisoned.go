@@ -20,8 +20,8 @@ kept. Its sender was told with DELIVERY_POISONED or DELIVERY_TIMEOUT.`,
 	})
 	poisoned.AddCommand(
 		a.poisonedListCommand(),
-		a.onPoisoned("retry", "Deliver a poisoned message again, after mending the vat", "will be delivered again", (*control.Client).PoisonedRetry),
-		a.onPoisoned("drop", "Forget a poisoned message", "is dropped", (*control.Client).PoisonedDrop),
+		a.onPoisoned("retry", "Deliver a poisoned message again, after mending the vat", "will be delivered again", (*control.Client).PoisonedRetry, nil),
+		a.poisonedDropCommand(),
 	)
 	return poisoned
 }
@@ -78,13 +78,30 @@ func describePoisoned(w io.Writer, list []control.Poisoned) {
 	table(w, rows)
 }
 
-// onPoisoned makes a command that does one thing with one message.
-func (a *app) onPoisoned(verb, short, done string, do func(*control.Client, context.Context, string) error) *cobra.Command {
+func (a *app) poisonedDropCommand() *cobra.Command {
+	var yes bool
+	cmd := a.onPoisoned("drop", "Delete a poisoned message", "is dropped", (*control.Client).PoisonedDrop, func(id string) error {
+		return a.confirmAtTerminal(yes, "delete the poisoned message "+id)
+	})
+	cmd.Long = "Delete a poisoned message: it cannot be delivered again. At a terminal this is asked, unless --yes is given."
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// onPoisoned makes a command that does one thing with one message, if confirm, which may be nil, does not fail.
+func (a *app) onPoisoned(
+	verb, short, done string, do func(*control.Client, context.Context, string) error, confirm func(id string) error,
+) *cobra.Command {
 	return a.completeArg(a.withJSON(&cobra.Command{
 		Use:   verb + " ID",
 		Short: short,
 		Args:  one("ID", control.CheckPoisoned),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if confirm != nil {
+				if err := confirm(args[0]); err != nil {
+					return err
+				}
+			}
 			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
 				if err := do(client, ctx, args[0]); err != nil {
 					return err

@@ -30,7 +30,9 @@ type runFlags struct {
 	durability     string
 	acceptRollback bool
 	reset          bool
-	logLevel       string
+	// yes says that what reset deletes is meant.
+	yes      bool
+	logLevel string
 	// system is the declaration of system subclusters, as an absolute path after check; empty means the
 	// default.
 	system        string
@@ -52,6 +54,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
 	flags.IntVar(&f.diskReserve, "disk-reserve", statedir.DefaultReserve>>20, "free space, in `MiB`, below which nothing new is accepted")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
+	flags.BoolVar(&f.yes, "yes", false, "with --reset, do not ask")
 	flags.StringVar(&f.system, "system", "", "`FILE` that declares the system subclusters (default "+statedir.DeclarationName+" in the state directory, if it is there)")
 	flags.BoolVar(&f.upgradeSystem, "upgrade-system", false, "apply the declaration to system subclusters that run another configuration, and keep what they have stored")
 	flags.StringArrayVar(&f.replace, "replace", nil, "with --upgrade-system, `NAME` of a system subcluster that may lose what it has stored, if the declaration cannot be applied otherwise; may be repeated")
@@ -69,7 +72,7 @@ func (f *runFlags) args() []string {
 		args = append(args, "--accept-rollback")
 	}
 	if f.reset {
-		args = append(args, "--reset")
+		args = append(args, "--reset", "--yes") // it was asked
 	}
 	if f.system != "" {
 		args = append(args, "--system", f.system)
@@ -95,6 +98,9 @@ func (f *runFlags) check() error {
 	}
 	if least := statedir.LeastReserve >> 20; f.diskReserve < least {
 		return usagef("--disk-reserve is at least %d MiB: what may be written between two looks", least)
+	}
+	if f.yes && !f.reset {
+		return usagef("--yes belongs to --reset")
 	}
 	if len(f.replace) > 0 && !f.upgradeSystem {
 		return usagef("--replace belongs to --upgrade-system")
@@ -182,6 +188,9 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := f.checkRoom(dir); err != nil {
+		return err
+	}
+	if err := a.confirmReset(f, dir, "run", args); err != nil {
 		return err
 	}
 	if f.reset {

@@ -19,7 +19,7 @@ const (
 )
 
 // stateDir returns the state directory, as an absolute path: --state, else $OCAPKERNEL_STATE, else a
-// directory under $XDG_STATE_HOME.
+// directory under $XDG_STATE_HOME. One that no kernel can have is refused.
 func (a *app) stateDir() (string, error) {
 	dir := a.state
 	if dir == "" {
@@ -36,7 +36,11 @@ func (a *app) stateDir() (string, error) {
 		}
 		dir = filepath.Join(base, "ocapkernel")
 	}
-	return filepath.Abs(dir)
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return dir, useHint(statedir.CheckPath(dir))
 }
 
 // typed returns the program, with the flags that make a command reach this state: what a person types next.
@@ -60,10 +64,15 @@ func shellQuote(s string) string {
 // openState makes the state directory usable for a kernel, and locks it.
 func openState(dir string) (*statedir.Lock, error) {
 	lock, err := statedir.Open(dir)
+	return lock, useHint(err)
+}
+
+// useHint says what helps against a directory that cannot be used.
+func useHint(err error) error {
 	if use := (*statedir.UseError)(nil); errors.As(err, &use) {
-		return nil, &hinted{err, use.Mend}
+		return &hinted{err, use.Mend}
 	}
-	return lock, err
+	return err
 }
 
 // checkRoom says DISK_FULL before a kernel writes anything, its log above all.
