@@ -234,6 +234,7 @@ func (v *Vat) tryMethod(c *call) {
 		case err != nil:
 			if c.kind == byWhen && len(c.result.waiters) == 0 && len(c.result.named) == 0 {
 				v.log.Warn("a continuation failed, and nobody waits for its result", "method", h.kind.name+"."+c.method, "err", err)
+				v.codecs.complain(fmt.Sprintf("%s.%s failed, and nobody waits for its result: %v", h.kind.name, c.method, err))
 			}
 			v.settle(c.result, v.reason(err), true)
 		default:

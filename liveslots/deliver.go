@@ -91,6 +91,9 @@ func (v *Vat) notify(d wire.Notify) {
 		if list[i].err != nil {
 			val, rejected = errorValue(list[i].err), true
 		}
+		if rejected {
+			v.lost(r.Promise, p)
+		}
 		v.settle(p, val, rejected)
 		if r.Promise == v.shelved().Nudge {
 			v.refused(val)

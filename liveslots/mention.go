@@ -3,7 +3,6 @@ package liveslots
 import (
 	"fmt"
 	"reflect"
-	"slices"
 )
 
 // A module has to know the types of its objects before it makes any: what is stored is found by the names of types,
@@ -15,15 +14,9 @@ import (
 func (c *codecs) unmentioned(t reflect.Type) error {
 	err := fmt.Errorf("*%s is an object type that module %s does not know, since no field and no method of its objects has it: "+
 		"name it where the module is registered, as in vat.Module(New, (*%s)(nil))", typeName(t), c.module, typeName(t))
-	if !slices.Contains(c.complaints, err.Error()) {
-		c.complaints = append(c.complaints, err.Error())
-	}
+	c.complain(err.Error())
 	return err
 }
-
-// Complaints returns the mistakes of the program that the vat has met, which another vat is told of as a
-// rejection: object types that the module does not know. Package vattest has a test fail with them.
-func (v *Vat) Complaints() []string { return slices.Clone(v.codecs.complaints) }
 
 // mentions makes the object types known that nothing passes or saves, but that the objects hold in fields which
 // are transient or unexported: whoever holds an object passes it one day. One that cannot be an object of the

@@ -49,6 +49,9 @@ type promise struct {
 	val      value
 	// following is a promise whose outcome this one takes over, not always the next one; see [promise.leader].
 	following *promise
+	// used says that something in the vat waits for the promise, sends to it or has handed it on. It is for
+	// [Vat.Unused] alone.
+	used bool
 	// waiters are run, as tasks of their own and in this order, when the promise has settled.
 	waiters []waiter
 
@@ -162,6 +165,7 @@ func (v *Vat) adopt(p, q *promise) {
 
 // follow makes p settle as q does.
 func (v *Vat) follow(p, q *promise) {
+	q.used = true
 	l := q.leader()
 	if l == p {
 		v.finish(p, errorValue(fmt.Errorf("a promise was resolved to itself")), true)
@@ -394,6 +398,7 @@ func combine(ctx context.Context, kind callKind, name string, ps []Promise) Prom
 		if p.p == nil {
 			return Promise{rejectedPromise(fmt.Errorf("promise %d of %s is the zero Promise", i, name))}
 		}
+		p.p.used = true
 		c.slots[i] = p.p
 	}
 	v.try(c)

@@ -86,6 +86,7 @@ func (v *Vat) send(target any, msg value) *promise {
 	var ref wire.Ref
 	switch t := target.(type) {
 	case *promise:
+		t.used = true
 		switch {
 		case t.settled && t.rejected:
 			return &promise{settled: true, rejected: true, val: t.val}

@@ -304,6 +304,7 @@ func (v *Vat) sourceSlots(line string, ofCall bool) []any {
 // promiseAt returns the promise with a source.
 func (v *Vat) promiseAt(source string) *promise {
 	if p := v.settledIn[source]; p != nil {
+		p.used = true
 		return p
 	}
 	if row, found := v.rows.get(settledKey(source)); found {

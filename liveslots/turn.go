@@ -116,6 +116,7 @@ func (v *Vat) resume(t *turn) {
 
 // wait parks the running turn until p is settled.
 func (t *turn) wait(p *promise) error {
+	p.used = true
 	if p.settled {
 		return nil
 	}

@@ -71,6 +71,9 @@ const maxSlots = 1000
 
 // slot returns the index of a slot, the same for the same thing.
 func (e *encoder) slot(x any) int {
+	if p, ok := x.(*promise); ok {
+		p.used = true
+	}
 	if e.index == nil {
 		for i, s := range e.slots {
 			if s == x {

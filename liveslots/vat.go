@@ -70,7 +70,9 @@ type Vat struct {
 	touched []*promise
 
 	// Names.
-	promises                map[wire.Ref]*promise
+	promises map[wire.Ref]*promise
+	// losses are answers that were rejected, for which nothing waited.
+	losses                  []loss
 	imports, own            map[wire.Ref]*presence
 	objects                 map[wire.Ref]*head
 	lastObject, lastPromise uint64

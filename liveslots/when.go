@@ -69,6 +69,7 @@ func When(ctx context.Context, p Promise, obj any, method string, args ...any) P
 	c, err := v.when(p, obj, capdata.MethodName(method), args)
 	if err != nil {
 		v.log.Error("a continuation was refused", "method", method, "err", err)
+		v.codecs.complain(fmt.Sprintf("a call of When was refused: %s: %v", method, err))
 		return Promise{rejectedPromise(fmt.Errorf("when %s: %w", method, err))}
 	}
 	if p.p.settled {
@@ -83,6 +84,7 @@ func (v *Vat) when(p Promise, obj any, name string, args []any) (*call, error) {
 	if p.p == nil {
 		return nil, fmt.Errorf("the promise is the zero Promise")
 	}
+	p.p.used = true
 	h, err := v.headOfAny(obj)
 	if err != nil {
 		return nil, err

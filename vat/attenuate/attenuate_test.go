@@ -290,6 +290,11 @@ func TestTimes(t *testing.T) {
 // However many messages come at once, and whatever dies meanwhile: so many get through and no more.
 func TestTimesCountsInABurst(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *world, which string) {
+		w.OnComplaint = func(vat, text string) { // of ten notes six are refused, of which nobody hears
+			if vat != "client" || text != "note was rejected, and nothing uses the answer" {
+				t.Errorf("vat %s: %s", vat, text)
+			}
+		}
 		f := w.refs("owner", "times", `"`+which+`"`, "4")[0]
 		w.want(`error: [KERNEL:REVOKED] "notes" was refused by Times(4) of vat "owner": it has forwarded all that it may`, "client", "order", ref(f), "10")
 		box := w.Root("box")

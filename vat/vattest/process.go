@@ -12,6 +12,8 @@ type process struct {
 	k     *Kernel
 	start wire.Start
 	vat   worker.Vat
+	// again says that the vat is given its past, of which it has logged already.
+	again bool
 }
 
 // spawn starts a worker. Its vat reads the given store.
@@ -21,11 +23,11 @@ func (k *Kernel) spawn(start wire.Start, s worker.Store) *process {
 	if err != nil {
 		k.tb.Fatalf("start of %s: %v", start.Name, err)
 	}
-	w, err := k.program.New(start, &reads{k, s}, nil)
-	if err != nil {
+	p := &process{k: k, start: start, again: true}
+	if p.vat, err = k.program.New(start, &reads{k, s}, k.logger(p)); err != nil {
 		k.tb.Fatalf("start of %s: %v", start.Name, err)
 	}
-	return &process{k, start, w}
+	return p
 }
 
 // deliver has the vat do a delivery, and returns its answer and the frame of that, without the header.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -74,6 +75,7 @@ func (k *Kernel) boot(v kernel.VatID) {
 		r.cranks = append(r.cranks, recorded{d, frame})
 	}
 	s.past = nil
+	w.again = false
 }
 
 // diverged notes that a vat does not do the same again.
@@ -95,6 +97,7 @@ func (k *Kernel) crank(c *kernel.Crank) {
 	k.tb.Helper()
 	done, frame := k.workers[c.Vat].deliver(c.Deliver)
 	k.complain(c.Vat)
+	k.follow(c.Vat, done.Syscalls)
 	i := len(k.records) - 1
 	for k.records[i].vat != c.Vat {
 		i--
@@ -113,6 +116,9 @@ func (k *Kernel) crank(c *kernel.Crank) {
 	k.do(commit, err)
 	k.parked[c.Vat] = done.Outcome.Parked
 	k.checkRest(c.Vat)
+	if k.workers[c.Vat] != nil {
+		k.unused(c.Vat, c.Deliver.Delivery)
+	}
 	if k.KillAlways && k.workers[c.Vat] != nil {
 		k.kill(c.Vat)
 	}
@@ -130,14 +136,21 @@ func (k *Kernel) complain(v kernel.VatID) {
 		return
 	}
 	for _, text := range w.Complaints() {
-		if !k.complained[text] {
-			k.complained[text] = true
-			if k.OnComplaint != nil {
-				k.OnComplaint(k.vat(v).Name, text)
-			} else {
-				k.tb.Errorf("vat %s: %s", k.vat(v).Name, text)
-			}
-		}
+		k.complainOf(v, text)
+	}
+}
+
+func (k *Kernel) complainOf(v kernel.VatID, text string) {
+	k.tb.Helper()
+	name := k.vat(v).Name
+	if k.complained[name+": "+text] {
+		return
+	}
+	k.complained[name+": "+text] = true
+	if k.OnComplaint != nil {
+		k.OnComplaint(name, text)
+	} else {
+		k.tb.Errorf("vat %s: %s", name, text)
 	}
 }
 
@@ -182,7 +195,8 @@ func (k *Kernel) replay(r *record) {
 		}
 		done, frame := w.deliver(c.deliver)
 		if !bytes.Equal(frame, c.frame) {
-			k.tb.Errorf("vat %s does not do the same again in delivery %d (%T):\nfirst %q\nthen  %q", r.start.Name, c.deliver.Number, c.deliver.Delivery, c.frame, frame)
+			k.tb.Errorf("vat %s does not do the same again in delivery %d (%s):\n%s", r.start.Name, c.deliver.Number,
+				kernel.DescribeDelivery(c.deliver.Delivery), difference(r.start, c.frame, done))
 			return
 		}
 		if done.Outcome.Fault != "" {
@@ -197,6 +211,27 @@ func (k *Kernel) replay(r *record) {
 			w = nil
 		}
 	}
+}
+
+// difference names the first thing that a vat did otherwise.
+func difference(start wire.Start, first []byte, then wire.Done) string {
+	f, err := wire.DecodeUp(first, wire.Limits{FrameBytes: start.MaxFrameBytes, Syscalls: start.MaxSyscalls})
+	if err != nil {
+		return err.Error()
+	}
+	was := f.(wire.Done)
+	text := func(d wire.Done, i int) string {
+		if i < len(d.Syscalls) {
+			return kernel.DescribeSyscall(d.Syscalls[i])
+		}
+		return fmt.Sprintf("its end: %+v", d.Outcome)
+	}
+	for i := range max(len(was.Syscalls), len(then.Syscalls)) + 1 {
+		if a, b := text(was, i), text(then, i); a != b {
+			return "first " + a + "\nthen  " + b
+		}
+	}
+	return "texts that are cut to the same" // of two frames that differ in what is too long to be shown
 }
 
 // highest returns the highest numbers of a vat's own names, with those in a syscall.

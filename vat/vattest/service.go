@@ -29,8 +29,9 @@ type ServiceCall struct {
 	// Args are JSON.
 	Args []string
 
-	s *Service
-	n uint64
+	s  *Service
+	n  uint64
+	at int64
 }
 
 // Service adds a service to what the bootstrap method of the next Launch gets, under this name.
@@ -43,7 +44,7 @@ func (k *Kernel) Service(name string) *Service {
 // launchServices are the services of a launch, and the function that finds them when it has begun.
 func (k *Kernel) launchServices(l *kernel.Launch) (found func(kernel.SubID)) {
 	added := k.services
-	k.services = nil
+	k.services, k.played = nil, append(k.played, added...)
 	for _, s := range added {
 		l.Services = append(l.Services, kernel.LaunchService{Name: s.name, New: kernel.NewService{Kind: "test"}})
 	}
@@ -66,7 +67,7 @@ func (s *Service) Calls() (calls []*ServiceCall) {
 	}
 	for _, o := range list {
 		slot := func(i int) string { return string(o.MethArgs.Slots[i]) }
-		c := &ServiceCall{s: s, n: o.Call}
+		c := &ServiceCall{s: s, n: o.Call, at: o.At}
 		var args []any
 		if c.Method, args, err = capdata.DecodeCall(o.MethArgs.Body, len(o.MethArgs.Slots)); err != nil {
 			s.k.tb.Fatal(err)
@@ -107,6 +108,31 @@ func (c *ServiceCall) Unit(value string) {
 	c.s.k.tb.Helper()
 	c.complete(value, kernel.Completion{Unit: c.Method})
 	c.s.k.giveUnits()
+}
+
+// Connection fulfils a call, of accept say, with a further object, and returns that: a connection of which vats read.
+// It is a unit of input, as what [ServiceCall.Unit] fulfils with.
+func (c *ServiceCall) Connection() *Service {
+	c.s.k.tb.Helper()
+	s := c.made("connection", kernel.Completion{Unit: c.Method, New: []kernel.NewService{{Kind: "test"}}})
+	c.s.k.giveUnits()
+	return s
+}
+
+// made fulfils a call with the one new object of a completion.
+func (c *ServiceCall) made(name string, done kernel.Completion) *Service {
+	k := c.s.k
+	k.tb.Helper()
+	var err error
+	if done.Value.Body, err = capdata.Encode(capdata.Remotable{Slot: 0, Iface: "Alleged: " + c.Method}); err != nil {
+		k.tb.Fatal(err)
+	}
+	done.Value.Slots = []kernel.KRef{""}
+	commit, made, err := k.machine.Complete(c.s.kref, c.n, done, k.now)
+	k.do(commit, err)
+	s := &Service{k: k, name: c.s.name + " " + name, kref: made[0]}
+	k.played = append(k.played, s)
+	return s
 }
 
 // giveUnits gives units that went back to calls that wait for them, as a channel does.

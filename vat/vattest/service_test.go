@@ -84,6 +84,7 @@ func TestALineThatIsReadForALostMemoryGoesToTheNextReader(t *testing.T) {
 	a := k.Send("reader", "line")
 	k.Run()
 	lost := channel.Call("read")
+	k.OnComplaint = func(_, text string) { t.Log(text) } // the memory that waited for it is lost
 	k.Restart("reader")
 	k.Run()
 	result(t, a, restarted)

@@ -20,7 +20,15 @@
 // more, a new one whenever the vat was at rest. The test fails if they do anything else. (If OnDivergence
 // is set, they are not.)
 //
-// There are no deadlines, and one crank follows the other. All that a vat is given, answers and reads is encoded,
+// # What nobody hears of
+//
+// The log of a vat is part of the test's log, panics with their stacks. A test fails if a vat's continuation is refused,
+// or if an error is lost: see [Kernel.OnComplaint].
+//
+// # Time
+//
+// Vats get the time of [Kernel.Now], which [Kernel.Advance] drives. There are no deadlines, and one crank follows the
+// other. All that a vat is given, answers and reads is encoded,
 // validated and decoded on its way, as between two processes.
 //
 // # Services
@@ -66,9 +74,16 @@ type Kernel struct {
 	parked  map[kernel.VatID]int
 	tickets int
 	now     int64
-	failure string // of the last launch
-	// services are those that the next launch gets.
-	services []*Service
+	// launched is the last launch, settled whether that is over, and failure why it failed.
+	launched kernel.SubID
+	settled  bool
+	failure  string
+	// services are those that the next launch gets, played those of all launches, timers those of them that follow
+	// the clock.
+	services, played, timers []*Service
+	repetitions              []*repetition
+	// unheard are results of messages that nobody but their vat can hear of.
+	unheard map[kernel.VatID]calls
 	// back are service objects of which units of input may be there, and calls that wait for one.
 	back []kernel.KRef
 
@@ -82,8 +97,10 @@ type Kernel struct {
 	// OnDivergence is told when a vat does not do the same again with the same deliveries; the vat then
 	// starts from its store, as it does under a real kernel. If it is nil, the test fails.
 	OnDivergence func(vat string, err error)
-	// OnComplaint is told of a mistake of a program that its vat has met, and that in a running system only those
-	// hear of who called it: an object type that its module does not know. If it is nil, the test fails.
+	// OnComplaint is told of a mistake of a program that its vat has met, and of which nobody in the vat hears: an object
+	// type that its module does not know, a call of vat.When that was refused, a continuation that failed and for whose
+	// result nobody waits, a message that was rejected although nothing in the vat uses the answer. If it is nil, the
+	// test fails.
 	OnComplaint func(vat, text string)
 }
 
@@ -94,7 +111,7 @@ func New(tb testing.TB, modules vat.Modules) *Kernel {
 	tb.Helper()
 	k := &Kernel{
 		tb: tb, mem: storage.NewMem(), now: 1_700_000_000_000,
-		workers: map[kernel.VatID]*process{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{}, complained: map[string]bool{},
+		workers: map[kernel.VatID]*process{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{}, complained: map[string]bool{}, unheard: map[kernel.VatID]calls{},
 	}
 	k.load(modules)
 	m, first, err := kernel.Open(k.mem, k.mem.Limits(), epoch)
@@ -124,7 +141,8 @@ func (k *Kernel) load(modules vat.Modules) {
 }
 
 // Launch starts vats and calls bootstrap on the root of the one that is named, as a launch of a cluster
-// does. It runs until nothing is left to do and returns why the launch failed, if it did.
+// does. It runs until nothing is left to do and returns why the launch failed, if it did. A bootstrap that does not
+// answer then is a failure, unless a vat waits for the test to answer a call of a [Service].
 func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 	k.tb.Helper()
 	l := kernel.Launch{Bootstrap: bootstrap}
@@ -149,9 +167,12 @@ func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 	for _, m := range sub.Vats {
 		k.names[m.Name], k.roots[m.Name] = m.Vat, k.vat(m.Vat).Root
 	}
-	k.failure = ""
+	k.launched, k.settled, k.failure = s, false, ""
 	k.Run()
-	if k.failure != "" {
+	switch {
+	case !k.settled:
+		return k.unanswered(bootstrap)
+	case k.failure != "":
 		return errors.New(k.failure)
 	}
 	return nil
@@ -174,7 +195,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.StopWorker:
 			k.stop(e.Vat)
 		case kernel.LaunchSettled:
-			k.failure = e.Failure
+			k.settled, k.failure = true, e.Failure
 		case kernel.Invoke:
 			k.back = append(k.back, e.Service)
 		case kernel.UnitBack:
@@ -320,6 +341,7 @@ func (k *Kernel) Step() bool {
 	k.tb.Helper()
 	for {
 		k.giveUnits()
+		k.tick()
 		c, more, err := k.machine.Work(k.now)
 		k.do(c, err)
 		if more {
