@@ -92,7 +92,7 @@ func (k *Kernel) System(ctx context.Context) ([]control.System, error) {
 	var out []control.System
 	for _, s := range list {
 		out = append(out, control.System{
-			Name: s.Name, Subcluster: string(s.Sub), Root: string(s.Root), State: control.SystemState(s.State), Declared: s.Declared, Changed: s.Changed, Why: s.Why,
+			Name: s.Name, Subcluster: string(s.Sub), Root: string(s.Root), State: control.SystemState(s.State), Declared: s.Declared, Changed: s.Changed, Why: s.Why, Deletes: s.Deletes,
 		})
 	}
 	return out, coded(err)

@@ -70,4 +70,7 @@ type System struct {
 	Declared bool `json:"declared"`
 	// Changed is whether it is declared with another configuration than it runs. Reload makes it run that.
 	Changed bool `json:"changed"`
+	// Deletes is whether it was not changed since that would delete something it has stored: a run with --upgrade-system
+	// and --replace with its name launches it anew.
+	Deletes bool `json:"deletes,omitempty"`
 }

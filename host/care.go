@@ -314,6 +314,8 @@ type SystemStatus struct {
 	Why      string
 	Declared bool
 	Changed  bool
+	// Deletes is whether the change would delete something that is stored, so that only Replace has it made.
+	Deletes bool
 }
 
 // SystemList describes the system subclusters: those that are declared in the order of their declaration, then the
@@ -371,7 +373,8 @@ func (k *Kernel) systemList() ([]SystemStatus, error) {
 			st.State = SystemSuspended
 		}
 		if st.Changed = st.Declared && hashes[s.System] != s.Hash; st.Changed {
-			st.Why = k.notUpgraded[s.System]
+			refused := k.notUpgraded[s.System]
+			st.Why, st.Deletes = refused.why, refused.deletes
 		}
 	}
 	return out, nil

@@ -133,7 +133,7 @@ type Kernel struct {
 	// declared in this run.
 	suspended map[kernel.SubID]bool
 	// notUpgraded says why a declaration that has changed was not applied, by the name of the system subcluster.
-	notUpgraded map[string]string
+	notUpgraded map[string]refusedUpgrade
 	reloads     map[kernel.SubID]*reload // subclusters that are loaded anew
 	resets      int                      // how many callers have the state cleared
 	turns       turns                    // launches of system subclusters
@@ -165,7 +165,7 @@ func Open(cfg Config) (*Kernel, error) {
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
-		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]string{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
+		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]refusedUpgrade{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
 	}
 	k.group.init(k)
 	k.services.init()

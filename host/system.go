@@ -110,18 +110,24 @@ func (k *Kernel) declared(name string) (*cluster.Config, bool) {
 	return nil, false
 }
 
+// A refusedUpgrade says why a changed declaration was not applied, and whether Replace with the name would have it applied.
+type refusedUpgrade struct {
+	why     string
+	deletes bool
+}
+
 // upgrade applies a changed declaration to what runs. Changes that would delete something are made only if this run was told
 // so by the subcluster's name: then it is launched anew.
 func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 	k.reconfigure(s, d.Config, false, func(a Applied, err error) {
-		if err != nil {
-			k.notUpgraded[d.Name] = err.Error()
-		}
 		var deletes *ReplaceError
+		if err != nil {
+			k.notUpgraded[d.Name] = refusedUpgrade{err.Error(), errors.As(err, &deletes)}
+		}
 		switch {
 		case err == nil:
 			k.log.Info("system subcluster upgraded: its vats go on from their stores", "name", d.Name, "subcluster", s.ID, "changes", len(a.Changes))
-		case !errors.As(err, &deletes):
+		case deletes == nil:
 			k.log.Error("system subcluster was not upgraded", "name", d.Name, "subcluster", s.ID, "err", err)
 		case !k.mayReplace(d.Name):
 			k.log.Error("system subcluster was not upgraded: that would delete what it has stored, and --replace did not name it", "name", d.Name, "subcluster", s.ID, "err", err)

@@ -123,6 +123,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 			return a.startFailed(dir, before)
 		}
 		r.Preface = pre
+		a.complainOfUpgrades(r)
 		return errors.Join(a.print(r, func(w io.Writer) { a.describe(w, r, a.typed()+" stop") }), a.systemFailed(r))
 	case <-ctx.Done():
 		stopTelling()

@@ -156,6 +156,8 @@ type ready struct {
 	Already *control.Subcluster `json:"already,omitempty"`
 	// Failed says which of the declared system subclusters do not run, and why, a line for each.
 	Failed []string `json:"failed,omitempty"`
+	// NotUpgraded are the system subclusters that go on as they were, though this run was to upgrade them.
+	NotUpgraded []control.System `json:"notUpgraded,omitempty"`
 	// Preface is what the author of CONFIG says to type.
 	Preface []string `json:"-"`
 }
@@ -234,7 +236,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		}
 	}()
 	return a.serve(ctx, kernel, log, func(ctx context.Context) error {
-		r, err := a.launchFirst(ctx, kernel, cfg, !f.noWait)
+		r, err := a.launchFirst(ctx, kernel, cfg, f)
 		if err != nil {
 			return err
 		}
@@ -245,6 +247,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 			_ = errors.Join(json.NewEncoder(announce).Encode(r), announce.Close())
 			return nil
 		}
+		a.complainOfUpgrades(r)
 		if failed := a.systemFailed(r); failed != nil {
 			a.complain(failed) // the others go on
 		}
@@ -283,20 +286,27 @@ func (a *app) serve(ctx context.Context, kernel Kernel, log hclog.Logger, first 
 	return err
 }
 
-// launchFirst waits for the system subclusters, if wait is set, and launches the configuration that was named on the
-// command line, unless it runs already.
-func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, wait bool) (*ready, error) {
+// launchFirst waits for the system subclusters, unless the flags say otherwise, and launches the configuration that was
+// named on the command line, unless it runs already.
+func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, f *runFlags) (*ready, error) {
 	r := &ready{PID: os.Getpid()}
 	if _, err := kernel.Status(ctx); err != nil { // it does not answer
 		return r, err
 	}
-	if wait {
+	if !f.noWait {
 		var failed *control.Error
 		switch err := kernel.SystemReady(ctx); {
 		case errors.As(err, &failed) && failed.Code == control.CodeRejected:
 			r.Failed = failed.Details
 		case err != nil:
 			return nil, err
+		}
+		if f.upgradeSystem {
+			list, err := kernel.System(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r.NotUpgraded = slices.DeleteFunc(list, func(s control.System) bool { return !s.Changed || s.Why == "" })
 		}
 	}
 	if cfg == nil {

@@ -94,8 +94,8 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 		switch {
 		case s.Why == "":
 		case s.State == control.SystemRunning:
-			fmt.Fprintf(w, "\n%[1]s was not upgraded: %[2]s\nTo have it launched anew, and lose what it has stored: %[3]s run --upgrade-system --replace %[4]s\n",
-				printable(s.Name), printable(s.Why), a.typed(), shellQuote(s.Name))
+			fmt.Fprintln(w)
+			a.describeRefusedUpgrade(w, s)
 		default:
 			fmt.Fprintf(w, "\n%s: %s\nTo try again: %s reload %s\n", printable(s.Name), printable(s.Why), a.typed(), shellQuote(s.Name))
 		}
@@ -103,6 +103,23 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 	if changed != "" {
 		fmt.Fprintf(w, "\n%[1]s runs another configuration than is declared. To apply it: %[2]s run --upgrade-system, or, and lose its state: %[2]s reload %[3]s\n",
 			printable(changed), a.typed(), shellQuote(changed))
+	}
+}
+
+// describeRefusedUpgrade says why a system subcluster was not upgraded, and what to write.
+func (a *app) describeRefusedUpgrade(w io.Writer, s control.System) {
+	fmt.Fprintf(w, "%s was not upgraded: %s\n", printable(s.Name), printable(s.Why))
+	if s.Deletes {
+		fmt.Fprintf(w, "To have it launched anew, and lose what it has stored: %s run --upgrade-system --replace %s\n", a.typed(), shellQuote(s.Name))
+	} else {
+		fmt.Fprintf(w, "To try again, when that is mended: %s run --upgrade-system\n", a.typed())
+	}
+}
+
+// complainOfUpgrades tells whoever has asked for an upgrade which ones were refused. It is no failure: they go on as they were.
+func (a *app) complainOfUpgrades(r *ready) {
+	for _, s := range r.NotUpgraded {
+		a.describeRefusedUpgrade(a.stderr, s)
 	}
 }
 
