@@ -120,7 +120,7 @@ func (g *generator) local(key func() string) (steps []instruction) {
 
 // steps draws a program for a vat. Programs that run beside others use rows of their own, that key names.
 func (g *generator) steps(to string, depth int, key func() string) (steps []instruction) {
-	kinds := []string{"local", "local", "lend", "spark", "pipe", "both", "dice", "keepSpark"}
+	kinds := []string{"local", "local", "lend", "spark", "pipe", "circle", "row", "chain", "both", "dice", "keepSpark"}
 	if depth > 0 {
 		kinds = append(kinds, "call", "call", "watch", "watch")
 	}
