@@ -1,6 +1,10 @@
 package kernel
 
-import "iter"
+import (
+	"iter"
+	"strconv"
+	"strings"
+)
 
 // budget is what a transaction has done so far of what is bounded. Three things are bounded by it: a crank may ask for
 // so much (ownRows, ownBytes) and is at fault beyond; what a commit does in passing for others it leaves to the
@@ -42,6 +46,67 @@ func (t *tx) scan(prefix string, cursor *string) iter.Seq2[string, []byte] {
 			}
 		}
 	}
+}
+
+// scanByNumber is scan for rows whose names end in a number, in the order of the numbers: as keys, 10 comes before 9. It
+// passes over the numbers of one length after those of another, and jumps where longer ones lie between them, so that it
+// reads few rows twice. Its cursor is no key. A cursor that is one comes from an earlier version, which went by keys and
+// had dealt with the rows that it had passed: then the scan begins anew, and finds those that are left.
+func (t *tx) scanByNumber(prefix string, cursor *string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		at := parseNumberCursor(prefix, *cursor)
+		for !t.spent() {
+			key, value := t.next(prefix, prefix+at.digits)
+			if key == "" && !at.longer {
+				return
+			}
+			if key == "" {
+				at = numberCursor{length: at.length + 1}
+				*cursor = at.String()
+				continue
+			}
+			digits := key[len(prefix):]
+			at.digits = digits
+			if len(digits) > at.length {
+				// Behind it lie those that begin with the same digits and are as long, or longer.
+				at.longer, at.digits = true, digits[:at.length]+pastDigits
+			}
+			*cursor = at.String()
+			if len(digits) == at.length && !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// numberCursor is how far scanByNumber has come.
+type numberCursor struct {
+	// length is the length of the numbers that are passed over now, longer says that there are longer ones.
+	length int
+	longer bool
+	// digits is what was passed last.
+	digits string
+}
+
+// pastDigits follows every digit in the order of keys.
+const pastDigits = ":"
+
+func (c numberCursor) String() string {
+	more := "="
+	if c.longer {
+		more = "+"
+	}
+	return strconv.Itoa(c.length) + more + c.digits
+}
+
+// parseNumberCursor reads what String has written; anything else is the beginning.
+func parseNumberCursor(prefix, s string) numberCursor {
+	if i := strings.IndexAny(s, "=+"); i > 0 && !strings.HasPrefix(s, prefix) {
+		if length, err := strconv.Atoi(s[:i]); err == nil && length > 0 {
+			return numberCursor{length, s[i] == '+', s[i+1:]}
+		}
+	}
+	return numberCursor{length: 1}
 }
 
 // roomFor says whether n bytes may go from one row to another in this commit, beside what it does already.

@@ -296,11 +296,7 @@ func (t *tx) reap(v VatID) {
 	u := t.run(v)
 	defer t.wakeMore(v)
 	if u.reap == reapDecides {
-		prefix := prefixDecides(v)
-		for key := range t.scan(prefix, &u.reapAfter) { // those that the store decides stay
-			t.touch(KRef(key[len(prefix):]))
-		}
-		if t.spent() {
+		if t.touchDecided(v, &u.reapAfter); t.spent() { // those that the store decides stay
 			return
 		}
 		u.reap, u.reapAfter = reapExports, ""

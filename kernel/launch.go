@@ -384,20 +384,29 @@ func moveSlots(v any, place []int) any {
 // rootIface is what the root of a vat is called in what the kernel says of it.
 const rootIface = "Alleged: vatRoot"
 
-// errorText makes a person's text of an error's body, without understanding it beyond that.
+// errorText makes a person's text of what a promise was rejected with.
 func errorText(body string) string {
+	text, isError := valueText(body)
+	if !isError {
+		text = "rejected with " + text
+	}
+	return text
+}
+
+// valueText makes a person's text of a value's body: of an error its message, of anything else the body, which is not
+// understood beyond that. It says whether it was an error.
+func valueText(body string) (text string, isError bool) {
 	const most = 2000
+	text = strings.TrimPrefix(body, "#") // which marks smallcaps
 	if v, err := capdata.Decode(body, MaxSlots); err == nil {
-		if e, ok := v.(*capdata.Error); ok && len(e.Message) <= most {
-			return e.Message
-		} else if ok {
-			return strings.ToValidUTF8(e.Message[:most], "") + "…"
+		if e, ok := v.(*capdata.Error); ok {
+			text, isError = e.Message, true
 		}
 	}
-	if len(body) > most {
-		body = body[:most] + "…"
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
-	return "rejected with " + strings.ToValidUTF8(body, "?")
+	return strings.ToValidUTF8(text, "?"), isError
 }
 
 // FailLaunch ends a pending launch: its time is over, or the kernel died before it settled.

@@ -1,10 +1,12 @@
 package kernel_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/wire"
 )
 
 // stoppedSubscriber makes a world in which v2 has stopped for good, with one promise of v1 that has settled
@@ -50,4 +52,103 @@ func TestMessageAfterRestartComesAfterNotification(t *testing.T) {
 	if i, j := strings.Index(out, "notify p-2"), strings.Index(out, "o+0.after"); i < 0 || j < i {
 		t.Errorf("got %s", out)
 	}
+}
+
+// heard is what v2 was told, in order: of each promise the number of the name that v2 has for it.
+func heard(w *world, told *[]int) func(v kernel.VatID, d wire.Deliver) string {
+	return func(v kernel.VatID, d wire.Deliver) string {
+		if n, ok := d.Delivery.(wire.Notify); ok && v == "v2" {
+			parts, err := wire.ParseRef(string(n.Resolutions[0].Promise))
+			if err != nil {
+				w.t.Error(err)
+			}
+			*told = append(*told, int(parts.Number))
+		}
+		return answer(d)
+	}
+}
+
+// What is rejected because its decider is gone is heard of in the order in which it was made, over all slices, and
+// whenever the kernel dies while it does the first slices.
+func TestRejectionsComeInTheOrderOfThePromises(t *testing.T) {
+	t.Parallel()
+	const promises = 1300 // kp5 to kp1304 and beyond: in the order of keys these are thoroughly mixed
+	decides := func(t *testing.T) *world {
+		w := newWorld(t)
+		w.unchecked = true
+		w.cluster(nil, "a")
+		w.cluster(nil, "b")
+		w.call("E1.know", "ko4", "know", "ko5")
+		w.deliver("v1", "let b $0\nresolve $r=null")
+		for i := 0; i < promises; i += 100 {
+			w.goes("v1", "send $b keep"+list("p+", i+1, 100)+"\nresolve $r=null")
+		}
+		w.run(nil)
+		return w
+	}
+	for name, test := range map[string]struct {
+		before func(t *testing.T) *world
+		end    func(w *world)
+	}{
+		"termination": {decides, func(w *world) { w.do(w.m.Terminate("s1")) }},
+		"memory lost": {decides, func(w *world) { w.do(w.m.Restart("v1", true)) }},
+		"termination that an earlier version began": {decides, func(w *world) {
+			w.do(w.m.Terminate("s1"))
+			w.do(work(w)) // the first slice
+			kernel.BuryByKey(w.mem, 700)
+			w.reopen()
+		}},
+		"end of a service object": {func(t *testing.T) *world {
+			w := newWorld(t)
+			w.unchecked = true
+			w.withServices(own("in"), "a", "b")
+			w.call("E1.know", "ko4", "know", "ko6")
+			w.deliver("v1", "resolve $r=null")
+			for i := 0; i < promises; i += 100 {
+				w.call(fmt.Sprint("E1.go", i), "ko5", "go", "ko6")
+				w.deliver("v2", repeat(i+1, 100, "send $0 write -> p+%d")+repeat(i+1, 100, "subscribe p+%d")+"resolve $r=null")
+			}
+			w.run(nil)
+			return w
+		}, func(w *world) { w.do(w.m.EndService("ko6")) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for kill := range 14 { // 0: not at all
+				w := test.before(t)
+				w.flush()
+				var told []int
+				test.end(w)
+				if kill > 0 {
+					w.crashAt = w.applied + kill
+				}
+				func() {
+					defer func() {
+						if p := recover(); p != nil && p != any(crash{}) {
+							panic(p)
+						} else if p != nil {
+							w.reopen()
+							w.run(heard(w, &told))
+						}
+					}()
+					w.run(heard(w, &told))
+				}()
+				if len(told) != promises {
+					t.Fatalf("kill after commit %d: told of %d promises", kill, len(told))
+				}
+				for i := 1; i < len(told); i++ {
+					if told[i] != told[i-1]+1 {
+						t.Fatalf("kill after commit %d: p %d is heard of after p %d", kill, told[i], told[i-1])
+					}
+				}
+				w.check()
+			}
+		})
+	}
+}
+
+// work is a slice of the kernel's own work.
+func work(w *world) (kernel.Commit, error) {
+	c, _, err := w.m.Work(w.now)
+	return c, err
 }

@@ -69,6 +69,15 @@ func (t *tx) touch(k KRef) *promise {
 	return p
 }
 
+// touchDecided touches the promises that a vat decides, in the order in which they were made, a slice at a time: who
+// waits for several hears of them in that order.
+func (t *tx) touchDecided(v VatID, cursor *string) {
+	prefix := prefixDecides(v)
+	for key := range t.scanByNumber(prefix+"kp", cursor) {
+		t.touch(KRef(key[len(prefix):]))
+	}
+}
+
 // lost says whether the decider of a promise can settle it no more.
 func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	u := t.lookRun(p.decider)
@@ -116,6 +125,7 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	if t.notified+len(p.subscribers) <= tellAtOnce {
 		t.tell(k, p)
 	} else if len(p.subscribers) > 0 {
+		t.notified = max(t.notified, tellAtOnce) // so that none that is settled later is told of before this one
 		t.hold(k)
 		t.addWork(work{kind: workTell, promise: k})
 	}

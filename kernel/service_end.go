@@ -55,12 +55,14 @@ func (m *Machine) EndService(k KRef) (c Commit, err error) {
 	return t.done(), nil
 }
 
-// The stages of removing a service object.
+// The stages of removing a service object. The numbers are stored; endBegun is followed by endQueue, that by endUnits.
+// An earlier version emptied the queue as stage 0, and had endCalls follow.
 const (
-	endQueue uint8 = iota
+	endBegun uint8 = iota
 	endCalls
 	endUnits
 	endRows
+	endQueue
 )
 
 // removeService removes an ended service object, a slice at a time.
@@ -69,13 +71,18 @@ func (t *tx) removeService(w *work) (done bool) {
 	s := t.service(k)
 	why := kernelError(capdata.CodeServiceGone, s.isGone())
 	for {
+		next := w.stage + 1
 		switch w.stage {
-		case endQueue:
+		case endQueue: // of calls that are younger than those begun
+			next = endUnits
 			for s.head != s.tail && !t.spent() {
 				t.dropItem(k, s, why)
 			}
-		case endCalls:
-			for key := range t.scan(prefixServiceCalls(k), &w.after) {
+		case endBegun, endCalls:
+			if w.stage == endBegun {
+				next = endQueue
+			}
+			for key := range t.scanByNumber(prefixServiceCalls(k), &w.after) {
 				n := numberIn(key[len(prefixServiceCalls(k)):])
 				t.finishCall(k, s, n, t.call(k, n), Completion{Rejected: true, Value: why})
 			}
@@ -104,7 +111,7 @@ func (t *tx) removeService(w *work) (done bool) {
 		if t.spent() {
 			return false
 		}
-		w.stage, w.after = w.stage+1, ""
+		w.stage, w.after = next, ""
 	}
 }
 

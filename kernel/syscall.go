@@ -57,7 +57,7 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		if _, err := c.data(s.Info); err != nil {
 			return fmt.Errorf("exit: %w", err)
 		}
-		c.why = errorText(s.Info.Body)
+		c.why, _ = valueText(s.Info.Body)
 		c.exit = exitSuccess
 		if s.Failure {
 			c.exit = exitFailure

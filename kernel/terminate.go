@@ -196,10 +196,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 				t.forgetAsked(KRef(key[len(prefix):]))
 			}
 		case buryPromises:
-			prefix := prefixDecides(v)
-			for key := range t.scan(prefix, &w.after) {
-				t.touch(KRef(key[len(prefix):]))
-			}
+			t.touchDecided(v, &w.after)
 		case buryQueue:
 			for u := t.run(v); u.head != u.tail && !t.spent(); {
 				t.dropHead(v, u)
