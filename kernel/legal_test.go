@@ -149,6 +149,7 @@ func TestLaunchIsBounded(t *testing.T) {
 
 // The reason why a vat was stopped is long, and its own. It is repeated to some of those who ask for it.
 func TestReasonOfAStoppedVatIsNotMultiplied(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := watch(w)
 	w.cluster(func(l *kernel.LaunchVat) { l.StopOnFault, l.MaxQueue = true, 20_000 }, "a")

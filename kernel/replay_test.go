@@ -80,6 +80,7 @@ func TestReplayFindsTheNextRowInBoundedSteps(t *testing.T) {
 
 // What a replay has to hold in memory is counted in the transcript: each row once, however often it was written.
 func TestTranscriptCountsWhatItsReplayHolds(t *testing.T) {
+	t.Parallel()
 	big := strings.Repeat("x", 1<<20)
 	for _, c := range []struct {
 		name string
