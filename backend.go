@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -196,6 +197,20 @@ func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
 func (k *Kernel) CheckConfig(ctx context.Context, r control.LaunchRequest) error {
 	_, err := k.parse(ctx, r)
 	return err
+}
+
+// CheckSystem is part of control.Backend.
+func (k *Kernel) CheckSystem(ctx context.Context, r control.LaunchRequest) error {
+	path, err := filepath.Abs(r.Path)
+	if err != nil {
+		return err
+	}
+	sys, err := cluster.ParseSystem(path, r.Config)
+	err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error { return k.check(true)(ctx, cfg, err) })
+	if err != nil {
+		return ConfigError(r.Path, err)
+	}
+	return nil
 }
 
 // check completes the check of a configuration by what worker programs contain, and which services there are.

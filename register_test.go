@@ -3,6 +3,8 @@ package ocapkernel_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"testing"
 
 	"ocapkernel.dev"
@@ -16,6 +18,13 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 	if _, err := k.Ensure(t.Context(), user(`["lab"]`)); !errors.Is(err, ocapkernel.ErrInvalid) {
 		t.Errorf("before: %v, want that the service is unknown", err)
 	}
+	declares := func(k *embedded, service string) error {
+		text := fmt.Sprintf(`{"system": {"a": {"bootstrap": "user", "services": [%q], "vats": {"user": {"module": "user"}}}}}`, service)
+		return k.CheckSystem(t.Context(), ocapkernel.LaunchRequest{Path: filepath.Join(dir, "system.json"), Config: []byte(text)})
+	}
+	if err := declares(k, "lab"); !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("a declaration, before: %v, want that the service is unknown", err)
+	}
 	lab := newLab().object(t)["lab"]
 	if err := k.Register(t.Context(), "lab", lab); err != nil {
 		t.Fatal(err)
@@ -26,6 +35,12 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 		if err != nil || string(got) != want {
 			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
+	}
+	if err := declares(k, "lab"); err != nil {
+		t.Errorf("a declaration with it: %v", err)
+	}
+	if err := declares(k, "labs"); !errors.Is(err, ocapkernel.ErrInvalid) {
+		t.Errorf("a declaration with another: %v, want that the service is unknown", err)
 	}
 	sub := k.ensure(t, `["lab"]`)
 	echo(sub.ID, `"a"`)

@@ -34,6 +34,8 @@ type Backend interface {
 	Apply(ctx context.Context, r ApplyRequest) (Applied, error)
 	// CheckConfig checks a configuration as Launch does, and launches nothing.
 	CheckConfig(ctx context.Context, r LaunchRequest) error
+	// CheckSystem checks a declaration of system subclusters as a start with it would, and launches nothing.
+	CheckSystem(ctx context.Context, r LaunchRequest) error
 	// Terminate deletes a subcluster and its vats. It returns when nothing can reach them any more.
 	Terminate(ctx context.Context, subcluster string) error
 	// FindVat says which vat a name stands for.

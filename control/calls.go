@@ -49,11 +49,20 @@ func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 
 // CheckConfig says what is wrong with a configuration, as a launch of it would, and launches nothing.
 func (c *Client) CheckConfig(ctx context.Context, r LaunchRequest) error {
+	return c.check(ctx, methodCheckConfig, r)
+}
+
+// CheckSystem says what is wrong with a declaration of system subclusters, as a start with it would, and launches nothing.
+func (c *Client) CheckSystem(ctx context.Context, r LaunchRequest) error {
+	return c.check(ctx, methodCheckSystem, r)
+}
+
+func (c *Client) check(ctx context.Context, method string, r LaunchRequest) error {
 	text, err := json.Marshal(string(r.Config))
 	if err != nil {
 		return Errorf(CodeInvalid, "%v", err)
 	}
-	return c.Call(ctx, methodCheckConfig, launchParams{Path: r.Path, Config: text}, nil)
+	return c.Call(ctx, method, launchParams{Path: r.Path, Config: text}, nil)
 }
 
 // Terminate deletes a subcluster and its vats.

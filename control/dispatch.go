@@ -20,6 +20,7 @@ const (
 	methodApply     = "applyConfig"
 
 	methodCheckConfig      = "checkConfig"
+	methodCheckSystem      = "checkSystem"
 	methodReload           = "reloadSubcluster"
 	methodTerminate        = "terminateSubcluster"
 	methodRestart          = "restartVat"
@@ -121,7 +122,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		applied.Changes, applied.Vats, applied.Services = notNull(applied.Changes), notNull(applied.Vats), notNull(applied.Services)
 		return applied, err
 
-	case methodCheckConfig:
+	case methodCheckConfig, methodCheckSystem:
 		var p launchParams
 		if err := parseParams(params, &p); err != nil {
 			return nil, err
@@ -130,7 +131,11 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		if err != nil {
 			return nil, err
 		}
-		return nil, b.CheckConfig(ctx, LaunchRequest{Path: p.Path, Config: config})
+		r := LaunchRequest{Path: p.Path, Config: config}
+		if method == methodCheckSystem {
+			return nil, b.CheckSystem(ctx, r)
+		}
+		return nil, b.CheckConfig(ctx, r)
 
 	case methodReload:
 		id, err := parseID(params, checkReload)

@@ -36,7 +36,8 @@ Bootstrap is not called again: send the references of what was added to whoever 
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			cfg, err := a.loadConfig(ctx, args[0])
+			// Which services and modules there are the kernel knows.
+			cfg, err := readConfig(args[0], nil)
 			if err != nil {
 				return err
 			}
@@ -50,7 +51,7 @@ Bootstrap is not called again: send the references of what was added to whoever 
 				case control.CodeOf(err) == control.CodeNotFound && request.Subcluster == "":
 					return &hinted{err, "launch it: " + a.typed() + " launch " + shellQuote(args[0]) + ", or name the subcluster: " + a.typed() + " apply " + shellQuote(args[0]) + " s1"}
 				case err != nil:
-					return err
+					return asTyped(err, cfg.Source, args[0])
 				}
 				return a.print(applied, func(w io.Writer) { a.describeApplied(w, applied) })
 			})

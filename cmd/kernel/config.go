@@ -52,12 +52,8 @@ func readConfig(path string, check func(*cluster.Config, error) error) (*configF
 // checkConfig checks a configuration by the kernel that runs, which knows its services and worker program, or, if none
 // does, by what every kernel has.
 func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error) {
-	dir, err := a.stateDir()
-	if err != nil {
-		return a.loadConfig(ctx, path)
-	}
-	client, err := control.Dial(ctx, dir)
-	if err != nil {
+	client := a.dial(ctx)
+	if client == nil {
 		return a.loadConfig(ctx, path)
 	}
 	defer client.Close()
@@ -66,6 +62,19 @@ func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error)
 		return nil, err
 	}
 	return cfg, asTyped(client.CheckConfig(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text}), cfg.Source, path)
+}
+
+// dial connects to the kernel of this state, if one runs.
+func (a *app) dial(ctx context.Context) *control.Client {
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil
+	}
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		return nil
+	}
+	return client
 }
 
 // asTyped gives the mistakes that a kernel found in a file the name by which the file was given.
@@ -130,14 +139,27 @@ func (a *app) configCommand() *cobra.Command {
 	return config
 }
 
-// checkDeclaration says what is wrong with a declaration of system subclusters.
+// checkDeclaration says what is wrong with a declaration of system subclusters, as checkConfig does.
 func (a *app) checkDeclaration(ctx context.Context, path string) error {
+	client := a.dial(ctx)
+	if client != nil {
+		defer client.Close()
+	}
 	sys, err := cluster.LoadSystem(path)
-	if a.check != nil {
+	if a.check != nil && client == nil {
 		err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error { return a.check(ctx, cfg, err, true) })
 	}
 	if err != nil {
 		return ocapkernel.ConfigError(path, err)
+	}
+	if client != nil {
+		text, err := os.ReadFile(sys.Source)
+		if err == nil {
+			err = client.CheckSystem(ctx, control.LaunchRequest{Path: sys.Source, Config: text})
+		}
+		if err != nil {
+			return asTyped(err, sys.Source, path)
+		}
 	}
 	names := []string{}
 	for _, s := range sys.Subclusters {

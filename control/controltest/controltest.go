@@ -155,6 +155,11 @@ func (f *Fake) CheckConfig(_ context.Context, r control.LaunchRequest) error {
 	return err
 }
 
+// CheckSystem implements [control.Backend].
+func (f *Fake) CheckSystem(ctx context.Context, r control.LaunchRequest) error {
+	return f.CheckConfig(ctx, r)
+}
+
 // Launch implements [control.Backend].
 func (f *Fake) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
 	if err := f.CheckConfig(ctx, r); err != nil {
