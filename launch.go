@@ -74,6 +74,10 @@ func (k *Kernel) EnsureLaunched(ctx context.Context, r LaunchRequest) (Ensured, 
 	return Ensured{subcluster(e.Subcluster), e.Launched, data(e.Subcluster.Result)}, nil
 }
 
+// EarlierDeaths is how many starts in a row before this one have ended by the kernel's own doing, before it had run well
+// for a while.
+func (k *Kernel) EarlierDeaths() int { return k.host.EarlierDeaths() }
+
 // SystemReady returns when each declared system subcluster runs, or could not be launched. They are launched one after
 // the other, in the order of the declaration, from Run on. If some do not run the error is an *[Error] with the code
 // REJECTED, whose Details say which and why; the kernel and the others go on.

@@ -75,6 +75,9 @@ type Options struct {
 	// AcceptRollback lets the kernel run on a state that is older than what it acknowledged; without it
 	// [New] fails with [storage.ErrRolledBack].
 	AcceptRollback bool
+	// Crashed says that the last kernel on Dir has left what Go prints when a process crashes. Such a death counts as
+	// one of its own doing: a vat of which kernels die again and again is held back. Without it, it is taken for a kill.
+	Crashed bool
 	// Paused makes a kernel that does nothing by itself, to look at its state, which it does not change. Its Lock may
 	// be one for reading.
 	Paused bool
@@ -228,7 +231,7 @@ func New(o Options) (_ *Kernel, err error) {
 		k.sweepSockets()
 	}
 	k.host, err = host.Open(host.Config{
-		Store: store, Witness: witness, AcceptRollback: o.AcceptRollback, Paused: o.Paused,
+		Store: store, Witness: witness, StartsFile: filepath.Join(o.Dir, "starts"), Crashed: o.Crashed, AcceptRollback: o.AcceptRollback, Paused: o.Paused,
 		Workers: workers, Logger: o.Logger, Room: room, Owned: owned,
 		MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
 		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem, Replace: o.Replace,

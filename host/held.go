@@ -19,7 +19,10 @@ import (
 
 // forVat runs a step of the loop that works for a vat. doing says in a few words what the step does.
 func (k *Kernel) forVat(v *vat, doing string, step func() error) {
-	if err := k.isolated(step); err != nil {
+	k.starts.step(v.id)
+	err := k.isolated(step) // a panic that ends the kernel leaves the step noted
+	k.starts.step("")
+	if err != nil {
 		k.hold(v, fmt.Errorf("%s: %w", doing, err))
 	}
 }
@@ -48,7 +51,7 @@ func (k *Kernel) hold(v *vat, why error) {
 	k.endRehearsals(v, "the vat is held back")
 	if w := v.worker; w != nil {
 		k.leaving[w] = v.sub
-		v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
+		k.loseWorker(v)
 		w.Kill()
 	}
 	if first {
@@ -80,7 +83,8 @@ func (k *Kernel) giveUpMemory(v *vat, why error) error {
 		k.leaving[w] = v.sub
 		w.Kill()
 	}
-	v.worker, v.replay, v.up = nil, nil, false
+	k.loseWorker(v)
+	k.starts.cleared(v.id)
 	c, err := k.machine.Diverged(v.id, v.incarnation, reason)
 	if err != nil {
 		return err
@@ -115,6 +119,7 @@ func (k *Kernel) letGo(id kernel.VatID) {
 	if v := k.vats[id]; v != nil && v.held != "" {
 		k.log.Info("vat is held back no longer", "vat", id)
 		v.held = ""
+		k.starts.release(id)
 		k.wake(id)
 	}
 }

@@ -53,6 +53,10 @@ type Config struct {
 	Store storage.Store
 	// Witness guards against a store that opens at an older state; nil for a store in memory.
 	Witness *storage.Witness
+	// StartsFile is where the kernel notes for which vats it works, so that a vat of which kernels die again and again
+	// is held back; empty notes nothing. Crashed says that the last kernel has left what Go prints in a crash.
+	StartsFile string
+	Crashed    bool
 	// AcceptRollback runs on a store that is older than its witness, or that was restored from a copy
 	// together with it, under a new epoch: tickets handed out before are unknown.
 	AcceptRollback bool
@@ -138,6 +142,9 @@ type Kernel struct {
 	resets      int                      // how many callers have the state cleared
 	turns       turns                    // launches of system subclusters
 	services    services
+	starts      *starts
+	// earlierDeaths does not change after Open.
+	earlierDeaths int
 
 	// byName are the services of this run; Unregister replaces the map.
 	byName atomic.Pointer[map[string]Service]
@@ -175,6 +182,7 @@ func Open(cfg Config) (*Kernel, error) {
 	go k.group.run() // a state with many vats is recovered in more than one group
 	if err := k.isolated(k.recover); err != nil {
 		k.group.stop()
+		k.starts.end(err)
 		return nil, err
 	}
 	return k, nil
@@ -195,36 +203,6 @@ func stored(m *kernel.Machine, first kernel.Commit) uint64 {
 		return 0 // it is still to be committed
 	}
 	return m.CommitNumber()
-}
-
-// CheckState says whether a kernel can be opened on a state, which it does not change: errors are those of [Open].
-func CheckState(r storage.Reader, w *storage.Witness) error {
-	m, first, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
-	if err != nil {
-		return fmt.Errorf("open state: %w", err)
-	}
-	return w.Check(stored(m, first))
-}
-
-// CheckRows reads a whole state, and returns what is wrong with it: what [kernel.Check] finds, and configurations of vats
-// from which no worker could be started.
-func CheckRows(r storage.Reader) (problems []string, err error) {
-	if problems, err = kernel.Check(r); err != nil {
-		return nil, err
-	}
-	m, _, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
-	if err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
-	}
-	vats, err := m.Vats()
-	for _, v := range vats {
-		if v.Corrupt == nil && !v.Terminated { // else it is told already, or nobody starts it
-			if _, err := cluster.UnmarshalStored(v.Config); err != nil {
-				problems = append(problems, fmt.Sprintf("configuration of %s: %v", v.ID, err))
-			}
-		}
-	}
-	return problems, err
 }
 
 // recover brings a stored state to life: incarnations and launches of the last kernel are over.
@@ -255,12 +233,18 @@ func (k *Kernel) recover() error {
 			return err
 		}
 	}
+	k.beginWork()
+	k.earlierDeaths = k.starts.deaths()
 	k.apply(first)
 	vats, err := m.Vats()
 	if err != nil {
 		return err
 	}
+	k.holdKillers(vats)
 	for _, v := range vats {
+		if k.vat(v.ID).held != "" {
+			continue // its recovery may be what the kernel dies of; Machine.Restart does the same
+		}
 		k.forVat(k.vat(v.ID), "recover", func() error { return k.recoverVat(v) })
 	}
 	subs, err := m.Subclusters()
@@ -318,6 +302,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 		k.guard(k.startSystem)
 	}
 	k.watchOwned()
+	k.after(wellTime, k.starts.ranWell)
 	for k.fatal == nil && !k.stopping {
 		k.guard(k.pump)
 		k.guard(k.group.flush)
@@ -433,12 +418,14 @@ func (k *Kernel) close() error {
 		// The store, which would write what is in memory, is left to the end of the process.
 		k.cfg.Workers.Abandon()
 		k.group.stop()
+		k.starts.leave() // it is not our state's any more
 		return k.fatal
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := errors.Join(k.fatal, k.cfg.Workers.Close(ctx))
 	k.group.stop()
+	k.starts.end(k.fatal)
 	if k.cfg.Witness != nil {
 		if err := k.cfg.Witness.Close(); err != nil {
 			k.log.Error("the witness is behind", "err", err) // which is allowed: all is committed
@@ -596,5 +583,6 @@ func (k *Kernel) trace(e kernel.Event) {
 		k.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
 	case kernel.VatTerminated:
 		k.log.Info("vat terminated", "vat", e.Vat, "why", e.Why)
+		k.starts.release(e.Vat)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 // remember gives a fresh worker the memory that its vat had, delivery by delivery, before it gets new ones.
 func (k *Kernel) remember(v *vat) error {
+	k.starts.open(v.id)
 	var r *kernel.Replay
 	err := k.isolated(func() (err error) {
 		r, err = k.machine.Replay(v.id)
@@ -21,6 +22,7 @@ func (k *Kernel) remember(v *vat) error {
 	}
 	v.replay, v.replayed = r, time.Now()
 	if r == nil {
+		k.starts.shut(v.id)
 		v.up = true
 		k.wake(v.id)
 		return nil
@@ -54,6 +56,7 @@ func (k *Kernel) replayNext(v *vat) error {
 	if v.replay.Done() {
 		k.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
 		v.replay, v.up = nil, true
+		k.starts.cleared(v.id)
 		k.wake(v.id)
 	}
 	return nil

@@ -140,6 +140,10 @@ func (k *Kernel) start(v *vat) error {
 	if err != nil || !found {
 		return err
 	}
+	if k.starts.isCareful() && spec.Start.Replays > 0 && k.remembering() {
+		k.after(carefulWait, func() { k.wake(v.id) }) // one at a time, so that a death tells of which
+		return nil
+	}
 	start, c, err := k.machine.StartWorker(v.id)
 	if err != nil {
 		return err
@@ -152,6 +156,9 @@ func (k *Kernel) start(v *vat) error {
 	v.worker = k.cfg.Workers.Start(spec.Spec, k.events)
 	return nil
 }
+
+// carefulWait is how long a vat waits before it is looked whether the memory of another one was made.
+const carefulWait = 20 * time.Millisecond
 
 // workerSpec is how a vat's worker is started.
 type workerSpec struct {
@@ -335,7 +342,7 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) error {
 	death := kernel.Death{
 		Vat: v.id, Incarnation: v.incarnation, Cause: cause, Detail: detail, Crank: v.crank, Replaying: v.replay != nil,
 	}
-	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
+	k.loseWorker(v)
 	delay := time.Duration(0)
 	switch {
 	case cause == kernel.CauseStopped:
@@ -364,6 +371,12 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) error {
 	return nil
 }
 
+// loseWorker forgets a vat's worker, and what that was doing.
+func (k *Kernel) loseWorker(v *vat) {
+	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
+	k.starts.shut(v.id)
+}
+
 // detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is
 // durable.
 func (k *Kernel) detach(id kernel.VatID) {
@@ -373,7 +386,7 @@ func (k *Kernel) detach(id kernel.VatID) {
 	if w == nil {
 		return
 	}
-	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
+	k.loseWorker(v)
 	k.leaving[w] = v.sub
 	k.whenDurable(w.Kill)
 }

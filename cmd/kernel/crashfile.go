@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -40,17 +41,25 @@ func openCrashFile(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// moveCrash moves what an earlier kernel has printed past its log into the log. The caller holds the state's lock.
-func moveCrash(f *os.File, log hclog.Logger) {
+// moveCrash moves what an earlier kernel has printed past its log into the log, and says whether that is of a crash. The
+// caller holds the state's lock.
+func moveCrash(f *os.File, log hclog.Logger) (crashed bool) {
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxCrashEntry+1))
 	if err != nil || len(text) == 0 {
-		return
+		return false
 	}
+	crashed = slices.ContainsFunc(strings.Split(string(text), "\n"), beginsCrash)
 	if len(text) > maxCrashEntry {
 		text = append(text[:maxCrashEntry], "…"...)
 	}
 	log.Error("an earlier kernel has printed this, probably as its last", "text", string(text))
 	_ = f.Truncate(0) // else it is told again
+	return crashed
+}
+
+// beginsCrash says whether Go begins to tell of a crash with a line.
+func beginsCrash(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
 // readCrash returns what the crash file of a state holds, at most 1 MiB. What cannot be read is as if it were not there.

@@ -124,6 +124,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		}
 		r.Preface = pre
 		a.complainOfUpgrades(r)
+		a.describeHeld(a.stderr, r.Held)
 		return errors.Join(a.print(r, func(w io.Writer) { a.describe(w, r, a.typed()+" stop") }), a.systemFailed(r))
 	case <-ctx.Done():
 		stopTelling()
@@ -166,9 +167,7 @@ func (a *app) startFailed(dir string, before startMarks) error {
 	}
 	// A kernel that came far enough has moved what was there into its log.
 	printed := crashLines(dir, strings.TrimPrefix(readCrash(dir), before.crash), -1)
-	panicked := slices.IndexFunc(printed, func(line string) bool {
-		return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
-	})
+	panicked := slices.IndexFunc(printed, beginsCrash)
 	if panicked >= 0 {
 		lines = printed[panicked:min(len(printed), panicked+mostLines)]
 	} else {

@@ -16,11 +16,11 @@ const courtesyTime = time.Second
 // be called last.
 //
 // From then on what Go prints when the process crashes is in the crash file. What an earlier kernel has left there is
-// moved into the log. The caller holds the state's lock.
-func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, closeLog func(), err error) {
+// moved into the log; crashed says that it tells of a crash. The caller holds the state's lock.
+func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, crashed bool, closeLog func(), err error) {
 	file, err := openRotating(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, false, nil, err
 	}
 	sink := &logSink{level: hclog.LevelFromString(f.logLevel), file: file}
 	if !f.background {
@@ -31,13 +31,13 @@ func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, closeLog func()
 	if err != nil {
 		log.Warn("no file for what is printed if this kernel crashes", "err", err)
 	} else {
-		moveCrash(crash, log)
+		crashed = moveCrash(crash, log)
 		if !f.background { // there standard error is that file
 			_ = debug.SetCrashOutput(crash, debug.CrashOptions{}) // it keeps a duplicate; without, only the terminal has it
 		}
 		_ = crash.Close()
 	}
-	return log, func() {
+	return log, crashed, func() {
 		if a.courtesy != nil {
 			if n := a.courtesy.dropped(); n > 0 {
 				log.Warn("lines were not printed on standard error, because nobody read it in time", "lines", n)

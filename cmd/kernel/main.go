@@ -48,6 +48,7 @@ type Kernel interface {
 	control.Backend
 	Run(ctx context.Context) error
 	SystemReady(ctx context.Context) error
+	EarlierDeaths() int
 	EnsureLaunched(ctx context.Context, r control.LaunchRequest) (ocapkernel.Ensured, error)
 }
 

@@ -105,6 +105,9 @@ func (k *fakeKernel) Run(ctx context.Context) error {
 	return errors.Join(err, g.Wait())
 }
 
+// EarlierDeaths knows of none.
+func (k *fakeKernel) EarlierDeaths() int { return 0 }
+
 // SystemReady has nothing to wait for.
 func (k *fakeKernel) SystemReady(context.Context) error { return nil }
 

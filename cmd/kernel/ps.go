@@ -23,13 +23,13 @@ func (a *app) psCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(map[string]any{"vats": vats}, func(w io.Writer) { describeVats(w, vats) })
+				return a.print(map[string]any{"vats": vats}, func(w io.Writer) { a.describeVats(w, vats) })
 			})
 		},
 	})
 }
 
-func describeVats(w io.Writer, vats []control.Vat) {
+func (a *app) describeVats(w io.Writer, vats []control.Vat) {
 	rows := [][]string{{"VAT", "NAME", "SUBCLUSTER", "PID", "STATE", "RESTARTS", "QUEUE", "RSS", "TRANSCRIPT", "SPAN"}}
 	for _, v := range vats {
 		pid := "-"
@@ -45,6 +45,9 @@ func describeVats(w io.Writer, vats []control.Vat) {
 	for _, v := range vats {
 		if v.Why != "" {
 			fmt.Fprintf(w, "\n%s (%s) is %s: %s\n", v.ID, printable(v.Name), v.State, printable(v.Why))
+			if v.State == control.VatHeld {
+				fmt.Fprintln(w, a.letGo(v.ID))
+			}
 		}
 	}
 }

@@ -158,6 +158,8 @@ type ready struct {
 	Failed []string `json:"failed,omitempty"`
 	// NotUpgraded are the system subclusters that go on as they were, though this run was to upgrade them.
 	NotUpgraded []control.System `json:"notUpgraded,omitempty"`
+	// Held are the vats that are held back, and why.
+	Held map[string]string `json:"held,omitempty"`
 	// Preface is what the author of CONFIG says to type.
 	Preface []string `json:"-"`
 }
@@ -207,7 +209,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
-	log, closeLog, err := a.logger(f, dir)
+	log, crashed, closeLog, err := a.logger(f, dir)
 	if err != nil {
 		return err
 	}
@@ -220,7 +222,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 
 	kernel, err := a.newKernel(ocapkernel.Options{
 		Dir: dir, Lock: lock, Durability: f.durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
-		System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
+		Crashed: crashed, System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if err != nil {
 		return damagedHint(diskHint(err))
@@ -248,6 +250,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 			return nil
 		}
 		a.complainOfUpgrades(r)
+		a.describeHeld(a.stderr, r.Held)
 		if failed := a.systemFailed(r); failed != nil {
 			a.complain(failed) // the others go on
 		}
@@ -286,13 +289,26 @@ func (a *app) serve(ctx context.Context, kernel Kernel, log hclog.Logger, first 
 	return err
 }
 
+// trialTime is how long a kernel runs before it is said to run, after one that died by itself.
+const trialTime = 3 * time.Second
+
 // launchFirst waits for the system subclusters, unless the flags say otherwise, and launches the configuration that was
 // named on the command line, unless it runs already.
 func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, f *runFlags) (*ready, error) {
 	r := &ready{PID: os.Getpid()}
-	if _, err := kernel.Status(ctx); err != nil { // it does not answer
+	if kernel.EarlierDeaths() > 0 {
+		// The last one ended by itself: this one is not said to run before it has done what that one died of.
+		select {
+		case <-time.After(trialTime):
+		case <-ctx.Done(): // it has ended, too
+			return nil, ctx.Err()
+		}
+	}
+	status, err := kernel.Status(ctx)
+	if err != nil { // it does not answer
 		return r, err
 	}
+	r.Held = status.Held
 	if !f.noWait {
 		var failed *control.Error
 		switch err := kernel.SystemReady(ctx); {

@@ -80,6 +80,11 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 func (a *app) describeHeld(w io.Writer, held map[string]string) {
 	for _, v := range slices.Sorted(maps.Keys(held)) {
 		fmt.Fprintf(w, "%s is held back: %s\n", v, printable(held[v]))
-		fmt.Fprintf(w, "  try again: %[1]s restart %[2]s; start it from its store alone: %[1]s restart --forget %[2]s; remove it: %[1]s terminate %[2]s\n", a.typed(), v)
+		fmt.Fprintln(w, a.letGo(v))
 	}
+}
+
+// letGo is the line that says what can be done about a vat that is held back.
+func (a *app) letGo(vat string) string {
+	return fmt.Sprintf("  try again: %[1]s restart %[2]s; start it from its store alone: %[1]s restart --forget %[2]s; remove it: %[1]s terminate %[2]s", a.typed(), vat)
 }

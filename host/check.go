@@ -1,0 +1,39 @@
+package host
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+)
+
+// CheckState says whether a kernel can be opened on a state, which it does not change: errors are those of [Open].
+func CheckState(r storage.Reader, w *storage.Witness) error {
+	m, first, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	return w.Check(stored(m, first))
+}
+
+// CheckRows reads a whole state, and returns what is wrong with it: what [kernel.Check] finds, and configurations of vats
+// from which no worker could be started.
+func CheckRows(r storage.Reader) (problems []string, err error) {
+	if problems, err = kernel.Check(r); err != nil {
+		return nil, err
+	}
+	m, _, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	vats, err := m.Vats()
+	for _, v := range vats {
+		if v.Corrupt == nil && !v.Terminated { // else it is told already, or nobody starts it
+			if _, err := cluster.UnmarshalStored(v.Config); err != nil {
+				problems = append(problems, fmt.Sprintf("configuration of %s: %v", v.ID, err))
+			}
+		}
+	}
+	return problems, err
+}

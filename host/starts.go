@@ -1,0 +1,348 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/kernel"
+)
+
+// starts is what a kernel notes for the next one, in a small file: for which vats it works. Some deaths of a kernel
+// cannot be caught (what Go calls a fatal error, a commit that fails, the system's SIGKILL for lack of memory). If one
+// vat leads to such a death, each further start would die of it, too, and the state could not be run any more. The
+// note tells which vat it was, and the kernel starts with that vat held back.
+//
+// Noted are always the vats whose memory is being made again. After a death of its own doing the kernel is careful:
+// for its first moments it makes one memory at a time, and notes each step that it does for a vat.
+//
+// The file is only a help. A write needs no space and no descriptor, and survives the death of the process; what a
+// power loss makes of it may be unreadable, and is then as if nothing had been noted.
+//
+// Only the loop uses it, and Open before. A nil *starts notes nothing.
+type starts struct {
+	file *os.File
+	log  hclog.Logger
+	note note
+	// careful says that the last kernel died by its own doing.
+	careful bool
+	written int // bytes of the file
+	failed  bool
+}
+
+const (
+	// maxDeaths is how many deaths in a row, of the kernel's own doing and each while it worked for the same vat, hold
+	// that vat back.
+	maxDeaths = 3
+	// maxKills is the same for deaths by SIGKILL, of which nobody knows why: a person or a test kills a kernel at any
+	// moment, the system kills it for what a vat costs. A kill within lateKill of the start says nothing.
+	maxKills = 20
+	lateKill = 5 * time.Second
+	// wellTime is how long a kernel has to run so that its start went well.
+	wellTime = 30 * time.Second
+	// maxNoted bounds the vats that are noted, so that the note fits into a page. When more memories than that are
+	// being made at a time, the others are not noted; after a death there is one at a time.
+	maxNoted  = 32
+	noteBytes = 4096
+)
+
+// note is the content of the file.
+type note struct {
+	// Running says that a kernel runs, or has died without a word. Began is when it started, in milliseconds.
+	Running bool  `json:"running,omitempty"`
+	Began   int64 `json:"began,omitempty"`
+	// Failed is the error with which the kernel ended by itself.
+	Failed string `json:"failed,omitempty"`
+	// Deaths counts the starts in a row that the kernel itself has ended.
+	Deaths int `json:"deaths,omitempty"`
+	// Step is the vat that a step of the loop is working for, Open are those whose memory is being made again.
+	Step kernel.VatID   `json:"step,omitempty"`
+	Open []kernel.VatID `json:"open,omitempty"`
+	// Suspects are the vats that each of the last deaths has met.
+	Suspects map[kernel.VatID]suspicion `json:"suspects,omitempty"`
+	// Held are the vats that are held back until a person says otherwise, and why.
+	Held map[kernel.VatID]string `json:"held,omitempty"`
+}
+
+// suspicion counts deaths in a row: those of the kernel's own doing, and all.
+type suspicion struct {
+	Own int `json:"own"`
+	All int `json:"all"`
+}
+
+// judge returns what a kernel that starts now notes first, given what the last one has noted. crashed says that the last
+// one has left what Go prints in a crash.
+func (n note) judge(crashed bool, now time.Time) note {
+	own := n.Failed != "" || n.Running && crashed
+	next := note{Running: true, Began: now.UnixMilli(), Deaths: n.Deaths, Suspects: n.Suspects, Held: maps.Clone(n.Held)}
+	if own {
+		next.Deaths++
+	}
+	if !own && (!n.Running || now.UnixMilli()-n.Began < lateKill.Milliseconds()) {
+		return next
+	}
+	next.Suspects = map[kernel.VatID]suspicion{}
+	for _, v := range n.charged() {
+		s := n.Suspects[v]
+		s.All++
+		if own {
+			s.Own++
+		}
+		if s.Own < maxDeaths && s.All < maxKills {
+			next.Suspects[v] = s
+			continue
+		}
+		why := fmt.Sprintf("%d kernels in a row died while they worked for it", s.All)
+		if n.Failed != "" {
+			why += ", the last with: " + n.Failed
+		}
+		if next.Held == nil {
+			next.Held = map[kernel.VatID]string{}
+		}
+		if len(next.Held) < maxNoted {
+			next.Held[v] = why
+		}
+	}
+	return next
+}
+
+// charged are the vats that a death is charged to: the one that a step was working for, else those whose memory was
+// being made.
+func (n note) charged() []kernel.VatID {
+	if n.Step != "" {
+		return []kernel.VatID{n.Step}
+	}
+	return n.Open
+}
+
+// beginStarts opens the file and notes that a kernel starts. What is wrong with the file is logged, and stops nobody.
+func beginStarts(path string, crashed bool, log hclog.Logger) *starts {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err == nil {
+		var info os.FileInfo
+		if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is not a regular file", path)
+		}
+		if err != nil {
+			_ = f.Close() // the first error says more
+		}
+	}
+	if err != nil {
+		log.Warn("deaths of this kernel are not counted", "err", err)
+		return nil
+	}
+	s := &starts{file: f, log: log}
+	text, _ := io.ReadAll(io.LimitReader(f, 4*noteBytes)) // what cannot be read is as if it were not there
+	s.written = len(text)
+	last, ok := decodeNote(string(text))
+	if !ok && len(text) > 0 {
+		log.Warn("what the last kernel has noted of its work cannot be read", "file", path)
+	}
+	s.note = last.judge(crashed, time.Now())
+	s.careful = s.note.Deaths > 0
+	if s.careful {
+		log.Warn("the last kernel died by itself: this one makes one vat's memory at a time, and notes for whom it works",
+			"deaths", s.note.Deaths, "err", last.Failed, "worked for", strings.Join(names(last.charged()), " "))
+	}
+	s.write()
+	return s
+}
+
+func names(vats []kernel.VatID) (out []string) {
+	for _, v := range vats {
+		out = append(out, string(v))
+	}
+	return out
+}
+
+// held returns the vats that are to be held back, and why.
+func (s *starts) held() map[kernel.VatID]string {
+	if s == nil {
+		return nil
+	}
+	return s.note.Held
+}
+
+// isCareful says whether the last kernel died by its own doing, and this one has not run well yet.
+func (s *starts) isCareful() bool { return s != nil && s.careful }
+
+// deaths is how many starts in a row have ended so.
+func (s *starts) deaths() int {
+	if s == nil {
+		return 0
+	}
+	return s.note.Deaths
+}
+
+// open notes that a vat's memory is being made again.
+func (s *starts) open(v kernel.VatID) {
+	if s == nil || slices.Contains(s.note.Open, v) || len(s.note.Open) >= maxNoted {
+		return
+	}
+	s.note.Open = append(s.note.Open, v)
+	s.write()
+}
+
+// shut notes that a vat's memory is being made no more.
+func (s *starts) shut(v kernel.VatID) {
+	if s == nil {
+		return
+	}
+	if i := slices.Index(s.note.Open, v); i >= 0 {
+		s.note.Open = slices.Delete(s.note.Open, i, i+1)
+		s.write()
+	}
+}
+
+// cleared notes that a vat's memory was made, or given up: no death was of that.
+func (s *starts) cleared(v kernel.VatID) {
+	if s == nil {
+		return
+	}
+	_, suspected := s.note.Suspects[v]
+	delete(s.note.Suspects, v)
+	if s.shut(v); suspected {
+		s.write()
+	}
+}
+
+// step notes for which vat a step is done, if the kernel is careful. An empty one is none.
+func (s *starts) step(v kernel.VatID) {
+	if s.isCareful() && s.note.Step != v {
+		s.note.Step = v
+		s.write()
+	}
+}
+
+// release forgets what there was against a vat.
+func (s *starts) release(v kernel.VatID) {
+	if s == nil {
+		return
+	}
+	_, held := s.note.Held[v]
+	_, suspected := s.note.Suspects[v]
+	if held || suspected {
+		delete(s.note.Held, v)
+		delete(s.note.Suspects, v)
+		s.write()
+	}
+}
+
+// ranWell notes that the start went well: what it has done so far kills no kernel.
+func (s *starts) ranWell() {
+	if s == nil {
+		return
+	}
+	s.careful = false
+	s.note.Deaths, s.note.Step = 0, ""
+	maps.DeleteFunc(s.note.Suspects, func(v kernel.VatID, _ suspicion) bool { return !slices.Contains(s.note.Open, v) })
+	s.write()
+}
+
+// end notes how the kernel ends, and closes the file.
+func (s *starts) end(err error) {
+	if s == nil {
+		return
+	}
+	s.note.Running = false
+	if err == nil {
+		s.note = note{Held: s.note.Held}
+	} else {
+		s.note.Failed = oneLine(err)
+		if v := s.note.charged(); len(v) > 0 {
+			s.log.Error("the kernel ends by itself while it works for a vat: after three such ends in a row a kernel starts with that vat held back",
+				"vats", strings.Join(names(v), " "), "deaths", s.note.Deaths+1, "err", err)
+		}
+	}
+	s.write()
+	s.leave()
+}
+
+// leave closes the file as it is.
+func (s *starts) leave() {
+	if s != nil {
+		_ = s.file.Close() // it is only a help
+	}
+}
+
+// write writes the note over the last one.
+func (s *starts) write() {
+	text := s.note.encode()
+	size := len(text)
+	if pad := s.written - size; pad > 0 { // one write: the file is never between two notes
+		text += strings.Repeat("\n", pad)
+	}
+	_, err := s.file.WriteAt([]byte(text), 0)
+	if err != nil && !s.failed {
+		s.log.Warn("deaths of this kernel are not counted", "err", err)
+	}
+	s.failed = err != nil
+	s.written = max(s.written, size)
+}
+
+const noteHead = "kernel starts 1 "
+
+// encode makes a line that a person can read, with a checksum.
+func (n note) encode() string {
+	if len(n.Failed) > noteBytes/8 {
+		n.Failed = strings.ToValidUTF8(n.Failed[:noteBytes/8], "") + "…"
+	}
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic(fmt.Sprintf("host: a note that cannot be encoded: %v", err)) // there is nothing in it that could fail
+	}
+	return fmt.Sprintf("%s%08x %s\n", noteHead, crc32.ChecksumIEEE(b), b)
+}
+
+// decodeNote reads what encode has made, maybe with empty lines behind it.
+func decodeNote(text string) (n note, ok bool) {
+	text = strings.TrimRight(text, "\n")
+	sum, body, found := strings.Cut(strings.TrimPrefix(text, noteHead), " ")
+	if !found || !strings.HasPrefix(text, noteHead) || sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) {
+		return note{}, false
+	}
+	return n, json.Unmarshal([]byte(body), &n) == nil
+}
+
+// beginWork notes that this kernel starts, and holds back whom the last ones have died of.
+func (k *Kernel) beginWork() {
+	if k.cfg.StartsFile == "" || k.cfg.Paused {
+		return
+	}
+	k.starts = beginStarts(k.cfg.StartsFile, k.cfg.Crashed, k.log)
+}
+
+// holdKillers holds back the vats that the last kernels have died of. There may be one that is gone by now.
+func (k *Kernel) holdKillers(vats []kernel.Vat) {
+	for id, why := range maps.Clone(k.starts.held()) {
+		i := slices.IndexFunc(vats, func(v kernel.Vat) bool { return v.ID == id && !v.Terminated })
+		if i < 0 {
+			k.starts.release(id)
+			continue
+		}
+		k.hold(k.vat(id), errors.New(why))
+	}
+}
+
+// remembering says whether some vat's worker is starting, or being given its memory.
+func (k *Kernel) remembering() bool {
+	for _, v := range k.vats {
+		if v.worker != nil && !v.up {
+			return true
+		}
+	}
+	return false
+}
+
+// EarlierDeaths is how many starts in a row before this one have ended by the kernel's own doing.
+func (k *Kernel) EarlierDeaths() int { return k.earlierDeaths }
