@@ -59,7 +59,7 @@ fuzz: ## each fuzz target for FUZZTIME
 	  done; done
 
 bench: build .bin/benchstat ## measurements beside their floors
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./bench/
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./bench/ ./storage/badgerstore/
 
 cover: ## coverage of the unit tests
 	$(GO) test -coverprofile .cover ./... && $(GO) tool cover -func .cover | tail -1
