@@ -56,7 +56,7 @@ const (
 
 	defaultUnitBytes = 1 << 20
 	maxUnitBytes     = 16 << 20
-	defaultWriteTime = 30 * time.Second
+	defaultWriteTime = 10 * time.Second
 )
 
 // Config describes a channel.
@@ -75,7 +75,7 @@ type Config struct {
 	// MaxUnitBytes bounds what one read gives, before base64; zero means 1 MiB. String and Bytes give at
 	// most 64 KiB in any case.
 	MaxUnitBytes int
-	// WriteTime is how long a write may take, and a connection to be made; zero means 30 seconds.
+	// WriteTime is how long a write may take, and a connection to be made; zero means 10 seconds.
 	WriteTime time.Duration
 }
 

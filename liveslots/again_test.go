@@ -155,12 +155,12 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 				if strings.HasPrefix(alone.Message.MethArgs.Body, c.message) {
 					break
 				}
-				done = f.must(wire.Call{Target: alone.Target, Message: alone.Message})
+				done = f.must(wire.Call(alone))
 			}
 			if !strings.HasPrefix(alone.Message.MethArgs.Body, c.message) || alone.Target != "o+d0/1" {
 				t.Fatalf("got %+v", alone)
 			}
-			call := wire.Call{Target: alone.Target, Message: alone.Message}
+			call := wire.Call(alone)
 			for attempt := range uint64(3) {
 				if d := f.try(call, attempt); d.Outcome.Fault == "" {
 					t.Fatalf("attempt %d: got %+v", attempt, d)
@@ -175,7 +175,7 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 			}
 			for n := 0; len(sentToItself(done)) > 0; n++ { // what else is due
 				s := sentToItself(done)[0]
-				done = f.must(wire.Call{Target: s.Target, Message: s.Message})
+				done = f.must(wire.Call(s))
 			}
 			f.must(message(t, "p-3", "set", false))
 			for key := range f.store {

@@ -162,7 +162,7 @@ type Start struct {
 	Module string
 	// Parameters is the JSON text of the parameters in the configuration; empty if there are none.
 	Parameters string
-	// Incarnation numbers the lives of this vat's workers, from 1.
+	// Incarnation numbers the lives of this vat's memory, from 1. A worker that is given its past goes on as the same one.
 	Incarnation uint64
 	// HighObject and HighPromise are the highest N of o+N and p+N that the vat ever committed. New
 	// names must be above them. Before the first, both are 0.
