@@ -38,7 +38,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 				"syscall %d: the crank writes more than %d rows or %d bytes", i, m.limits.Rows/2, m.limits.Bytes/2)}
 		}
 		if call.exit == exitFailure {
-			return m.exitWithFailure(c, call.why, now)
+			return m.exitWithFailure(c, call.why, call.info, now)
 		}
 	}
 	for _, k := range t.retiring {
@@ -48,6 +48,8 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 	t.delivered = true
 	u.deaths, u.replays = 0, 0
 	if call.exit == exitSuccess {
+		t.keepExit(c.Vat, false, call.info)
+		t.releaseData(call.info)
 		t.kill(c.Vat, "the vat exited: "+call.why)
 	} else {
 		t.endCrank(c, u, done, frame, call.written)
@@ -88,8 +90,11 @@ func (t *tx) consume(c *Crank, u *run) {
 }
 
 // exitWithFailure ends a vat and drops its last crank: the message that made it exit is rejected.
-func (m *Machine) exitWithFailure(c *Crank, why string, now int64) (Commit, error) {
+func (m *Machine) exitWithFailure(c *Crank, why string, info Data, now int64) (Commit, error) {
 	t := m.begin(now)
+	if len(info.Slots) == 0 { // they may have come into being in the crank that is dropped
+		t.keepExit(c.Vat, true, info)
+	}
 	t.kill(c.Vat, "the vat exited with a failure: "+why)
 	u := t.run(c.Vat)
 	if c.message.target != "" {

@@ -30,7 +30,7 @@ func Downgrade(mem *storage.Mem) {
 				p.told = nil
 			}
 			p.size, p.slots, p.parkedBytes = 0, 0, 0
-			cut(key, p.encode(enc), 18, 3)
+			cut(key, p.encode(enc), 18, 4)
 		case strings.HasPrefix(key, "r."):
 			var u run
 			u.decode(d.t.m.dec, key, row.Value)

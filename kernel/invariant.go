@@ -151,6 +151,9 @@ func (c *checker) queues() {
 		if p.state != unresolved && p.decider != "" {
 			c.bad("I4: %s is settled and has a decider", k)
 		}
+		if p.awaitsEnd && (p.decider == "" || p.inc != 0) {
+			c.bad("I4: %s awaits the end of %q, and is decided by its incarnation %d", k, p.decider, p.inc)
+		}
 		if p.state != unresolved && p.head != p.tail && !p.drained {
 			c.bad("I4: %s is settled and nothing will deliver its messages", k)
 		}
@@ -245,6 +248,14 @@ func (c *checker) others() {
 	for k := range sorted(deciders) {
 		c.bad("I7: the index knows a decider of %s, which does not exist", k)
 	}
+	c.scan("exit.", func(rest string, b []byte) {
+		dec.open("exit."+rest, b, 2)
+		dec.bool()
+		c.holdData(dec.data())
+		if c.runs[VatID(rest)].phase != dead {
+			c.bad("I7: how %s has ended is known, and it has not", rest)
+		}
+	})
 	c.scan("u.", func(rest string, b []byte) {
 		var s subcluster
 		s.decode(dec, "u."+rest, b)

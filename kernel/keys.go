@@ -25,7 +25,8 @@ import (
 //	p.<kp>            promise: state, decider, count, subscribers, parked messages
 //	b.<kp>            value of a settled promise
 //	m.<kp>.<n>        message n parked on a promise
-//	d.<vat>.<kp>      the vat decides the promise; value: the incarnation that does
+//	d.<vat>.<kp>      the vat, or its end, decides the promise; value: the incarnation that does
+//	exit.<vat>        how a vat has ended that is being removed, if by itself: rejected (boolean), value
 //	u.<sub>           subcluster: state, members, source of its configuration, result of bootstrap
 //	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
@@ -146,6 +147,7 @@ func prefixAsked(v VatID) string               { return "f." + string(v) + "." }
 func prefixUnits(k KRef) string                { return "j." + string(k) + "." }
 func keySystem(name string) string             { return "g." + name }
 func keyReload(s SubID) string                 { return "reload." + string(s) }
+func keyExit(v VatID) string                   { return "exit." + string(v) }
 func keyConfig(s SubID) string                 { return "h." + string(s) }
 
 // keyUnit has digits enough that units are found in their order.

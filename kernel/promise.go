@@ -44,7 +44,7 @@ func (t *tx) clearDecider(k KRef) {
 		if u := t.lookRun(p.decider); u != nil && u.phase != dead && p.inc > u.deadInc {
 			t.run(p.decider).decides--
 		}
-		p.decider, p.inc = "", 0
+		p.decider, p.inc, p.awaitsEnd = "", 0, false
 	}
 }
 
@@ -74,7 +74,12 @@ func (t *tx) touch(k KRef) *promise {
 func (t *tx) touchDecided(v VatID, cursor *string) {
 	prefix := prefixDecides(v)
 	for key := range t.scanByNumber(prefix+"kp", cursor) {
-		t.touch(KRef(key[len(prefix):]))
+		k := KRef(key[len(prefix):])
+		if p := t.promise(k); p.awaitsEnd && t.run(v).phase == dead {
+			t.settleEnd(k, p.decider)
+		} else {
+			t.touch(k)
+		}
 	}
 }
 
@@ -82,6 +87,8 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	u := t.lookRun(p.decider)
 	switch {
+	case p.awaitsEnd: // of which everybody is told by the slices that remove the vat
+		return "", "", false
 	case u == nil || u.phase == dead:
 		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true
 	case u.phase == stopped && p.inc <= u.deadInc:

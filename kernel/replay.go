@@ -148,7 +148,7 @@ func (r *Replay) apply(n uint64, done wire.Done) {
 			r.store.write(s.Key, version{n, value}, r.answered)
 		case wire.StoreDelete:
 			r.store.write(s.Key, version{n, nil}, r.answered)
-		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Exit, wire.DropImports, wire.RetireImportsCall,
+		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Watch, wire.Exit, wire.DropImports, wire.RetireImportsCall,
 			wire.RetireExportsCall, wire.AbandonExports:
 			// The kernel has done these; the view is of the store alone.
 		}

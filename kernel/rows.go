@@ -56,8 +56,10 @@ type promise struct {
 	decider VatID
 	// inc is the incarnation whose memory decides it; once that is dead the promise reads as rejected. It
 	// is 0 if the decider's store holds what will settle it.
-	inc  uint64
-	refs uint64
+	inc uint64
+	// awaitsEnd says that the end of the decider settles it, and nothing that the decider does before. Then inc is 0.
+	awaitsEnd bool
+	refs      uint64
 	// subscribers are vats that wait. A settled promise that still has some has not told them yet.
 	subscribers []VatID
 	// ticket is the host call that waits, launch the subcluster whose bootstrap it is.
@@ -279,7 +281,7 @@ func (o *object) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(21, func() {
+	return r.row(22, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
@@ -301,11 +303,12 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.uint(p.size)
 		r.uint(p.slots)
 		r.uint(p.parkedBytes)
+		r.bool(p.awaitsEnd)
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 18, 21)
+	n := r.openGrown(key, b, 18, 22)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	p.subscribers = names[VatID](r)
 	p.ticket, p.launch = r.str(), SubID(r.str())
@@ -315,6 +318,9 @@ func (p *promise) decode(r *rowDecoder, key string, b []byte) {
 	p.told, p.watched = names[VatID](r), names[VatID](r)
 	if n > 18 {
 		p.size, p.slots, p.parkedBytes = r.uint(), r.uint(), r.uint()
+	}
+	if n > 21 {
+		p.awaitsEnd = r.bool()
 	}
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))

@@ -25,6 +25,7 @@ type vatCall struct {
 	writtenAt map[string]bool
 	exit      exitKind
 	why       string // the vat's own reason to exit
+	info      Data   // the same as a value, held
 }
 
 type exitKind uint8
@@ -54,9 +55,13 @@ func (c *vatCall) apply(s wire.Syscall) error {
 	case wire.Resolve:
 		return c.resolve(s)
 	case wire.Exit:
-		if _, err := c.data(s.Info); err != nil {
+		info, err := c.data(s.Info)
+		if err != nil {
 			return fmt.Errorf("exit: %w", err)
 		}
+		t.holdData(info)
+		t.releaseData(c.info) // of an exit before
+		c.info = info
 		c.why, _ = valueText(s.Info.Body)
 		c.exit = exitSuccess
 		if s.Failure {
@@ -83,6 +88,8 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		return nil
 	case wire.Keep:
 		return c.keep(s)
+	case wire.Watch:
+		return c.watch(s)
 	case wire.DropImports:
 		return c.refs("dropImports", s.Refs, false, flagSet, c.dropImport)
 	case wire.RetireImportsCall:
@@ -309,6 +316,11 @@ func (c *vatCall) target(ref wire.Ref) (KRef, error) {
 	return k, err
 }
 
+// decides says whether the vat may settle a promise.
+func (c *vatCall) decides(p *promise) bool {
+	return p.state == unresolved && p.decider == c.v && !p.awaitsEnd
+}
+
 // result translates the result of a send: a new promise of the vat, or an unresolved one that it
 // decides. Nobody decides it while the message is in flight.
 func (c *vatCall) result(ref wire.Ref) (KRef, error) {
@@ -329,7 +341,7 @@ func (c *vatCall) result(ref wire.Ref) (KRef, error) {
 		if k, err = c.newPromise(ref, parts); err != nil {
 			return "", err
 		}
-	} else if p := t.touch(k); p.state != unresolved || p.decider != c.v {
+	} else if p := t.touch(k); !c.decides(p) {
 		return "", fmt.Errorf("%s is not this vat's to give away", ref)
 	}
 	t.clearDecider(k)
@@ -350,7 +362,7 @@ func (c *vatCall) keep(s wire.Keep) error {
 	if p.inStead {
 		return nil
 	}
-	if p.state != unresolved || p.decider != c.v {
+	if !c.decides(p) {
 		return fmt.Errorf("keep: %s is not this vat's to keep", s.Promise)
 	}
 	inc := c.u.inc
@@ -389,7 +401,7 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 			t.retireLater(k)
 			continue
 		}
-		if p.state != unresolved || p.decider != c.v {
+		if !c.decides(p) {
 			return fmt.Errorf("resolve: %s is not this vat's to resolve", r.Promise)
 		}
 		if seen[k] {

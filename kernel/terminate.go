@@ -226,6 +226,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 			}
 		default:
 			s := t.vat(v).sub
+			t.forgetExit(v)
 			t.delete(keyVat(v))
 			t.runs.remove(t, KRef(v))
 			t.lessVats()

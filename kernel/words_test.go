@@ -86,7 +86,7 @@ func deliveryText(d wire.Deliver) string {
 // parseDone reads what a vat answers, a syscall a line:
 //
 //	send o-1 method o+1 p-2 -> p+3
-//	subscribe p-1 [stored]; keep p+1 [stored]
+//	subscribe p-1 [stored]; keep p+1 [stored]; watch o-1 p+1
 //	resolve p-1=o+1 p-2=(o+1 p-3) p+4!=text
 //	set key value; delete key; exit; exit failure; fault text
 //	drop o-1; retireImports o-1; retireExports o+1; abandon o+1
@@ -123,6 +123,8 @@ func parseDone(words string) (wire.Done, error) {
 			s = msg
 		case "subscribe":
 			s = wire.Subscribe{Promise: wire.Ref(arg(1)), Stored: arg(2) == "stored"}
+		case "watch":
+			s = wire.Watch{Target: wire.Ref(arg(1)), Result: wire.Ref(arg(2))}
 		case "keep":
 			s = wire.Keep{Promise: wire.Ref(arg(1)), Stored: arg(2) == "stored"}
 		case "resolve":

@@ -2,6 +2,7 @@ package liveslots
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -27,6 +28,21 @@ func Send(ctx context.Context, target any, method string, args ...any) Promise {
 		return Promise{rejectedPromise(fmt.Errorf("send %s: %w", method, err))}
 	}
 	return Promise{v.send(slot, msg)}
+}
+
+// Done returns a promise of how the vat ends that owns an object: it is fulfilled with the value that the vat gives to
+// Exit, and rejected with the error that it gives to Fail, or with ErrVatTerminated if it is ended by others.
+func Done(ctx context.Context, target Ref) Promise {
+	v := running(ctx).v
+	if target.p == nil {
+		return Promise{rejectedPromise(errors.New("done: the target is the zero Ref"))}
+	}
+	ref := v.name(target.p)
+	result := v.newResult()
+	v.syscall(wire.Watch{Target: ref, Result: result.ref})
+	// Always: only a notification makes the kernel forget the promise.
+	v.subscribe(result, false)
+	return Promise{result}
 }
 
 func rejectedPromise(err error) *promise {
@@ -108,12 +124,18 @@ func (v *Vat) send(target any, msg value) *promise {
 		ref = v.name(target)
 	}
 	methargs := v.wireValue(msg)
-	v.lastPromise++
-	result := &promise{ref: wire.Ref("p+" + utoa(v.lastPromise))}
-	v.promises[result.ref] = result
+	result := v.newResult()
 	v.syscall(wire.Send{Target: ref, Message: wire.Message{MethArgs: methargs, Result: result.ref}})
 	v.announce()
 	// Always: only a notification makes the kernel forget the promise.
 	v.subscribe(result, false)
 	return result
+}
+
+// newResult makes a promise that the kernel, or another vat, will settle.
+func (v *Vat) newResult() *promise {
+	v.lastPromise++
+	p := &promise{ref: wire.Ref("p+" + utoa(v.lastPromise))}
+	v.promises[p.ref] = p
+	return p
 }

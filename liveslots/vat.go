@@ -228,7 +228,7 @@ func (v *Vat) checkSize() {
 			bytes += len(x.Key) + len(x.Value)
 		case wire.StoreDelete:
 			bytes += len(x.Key)
-		case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep:
+		case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
 			// small, or alone
 		}
 	}

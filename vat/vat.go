@@ -217,5 +217,14 @@ func Parameters[T any](ctx context.Context) (T, error) { return liveslots.Parame
 // Exit ends the vat when the crank ends; what the crank did is kept. Info tells why.
 func Exit(ctx context.Context, info any) { liveslots.Exit(ctx, info) }
 
+// Done returns a promise of how the vat ends that owns an object. It is fulfilled with the info that the vat gives to
+// [Exit]. It is rejected with the error that the vat gives to [Fail] (of an error whose value has references only
+// that it failed is told, as [ErrVatTerminated]), and with [ErrVatTerminated] if the vat is terminated by others, or
+// with its subcluster, or gives Exit a promise or more than 64 KiB. A vat that is restarted, paged out or stopped has not ended.
+//
+// Use [When] to wait for it: vats live long. Of an object of which not even the vat is known any more the promise is
+// rejected with [ErrObjectDeleted]; of a service object with [ErrBadTarget], of a revoked object with [ErrRevoked].
+func Done(ctx context.Context, target Ref) Promise { return liveslots.Done(ctx, target) }
+
 // Fail ends the vat when the crank ends, and drops all that the crank did.
 func Fail(ctx context.Context, err error) { liveslots.Fail(ctx, err) }

@@ -130,6 +130,9 @@ func (r *reader) syscall() Syscall {
 	case kindKeep:
 		r.want("keep", fields, 3)
 		return Keep{Promise: r.ref("promise"), Stored: r.bool("stored")}
+	case kindWatch:
+		r.want("watch", fields, 3)
+		return Watch{Target: r.ref("target"), Result: r.ref("result")}
 	}
 	r.fail("unknown syscall kind %d", kind)
 	return nil

@@ -161,6 +161,11 @@ func (w *writer) syscall(s Syscall) {
 		w.uint(kindKeep)
 		w.ref(s.Promise)
 		w.bool(s.Stored)
+	case Watch:
+		w.array(3)
+		w.uint(kindWatch)
+		w.ref(s.Target)
+		w.ref(s.Result)
 	default:
 		w.fail(fmt.Errorf("%T is no syscall", s))
 	}

@@ -136,4 +136,5 @@ const (
 	kindStoreSet          = 9
 	kindStoreDelete       = 10
 	kindKeep              = 11
+	kindWatch             = 12
 )

@@ -23,6 +23,7 @@ func seeds(f *testing.F) {
 			wire.StoreSet{Key: "k", Value: make([]byte, 300)},
 			wire.StoreDelete{Key: "k"},
 			wire.Keep{Promise: "p+1", Stored: true},
+			wire.Watch{Target: "o-1", Result: "p+2"},
 		}},
 	} {
 		b, err := wire.AppendUp(nil, u)

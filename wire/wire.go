@@ -68,7 +68,8 @@ func (RetireImports) isDelivery()    {}
 func (BringOutYourDead) isDelivery() {}
 
 // A Syscall is a request that a vat made during a crank. It is one of [Send], [Subscribe], [Resolve],
-// [Exit], [DropImports], [RetireImportsCall], [RetireExportsCall], [AbandonExports], [StoreSet], [StoreDelete], [Keep].
+// [Exit], [DropImports], [RetireImportsCall], [RetireExportsCall], [AbandonExports], [StoreSet], [StoreDelete], [Keep],
+// [Watch].
 type Syscall interface{ isSyscall() }
 
 // Send sends a message to an object or a promise.
@@ -127,6 +128,16 @@ type Keep struct {
 	Stored  bool
 }
 
+// Watch asks for a promise of how the vat ends that owns an object: it is fulfilled with the value with which the vat
+// exits, and rejected if the vat exits with a failure or is terminated. The kernel decides it. A vat that is restarted
+// or stopped has not ended.
+type Watch struct {
+	// Target is an object, as that of a message.
+	Target Ref
+	// Result names the promise, as the result of a message does.
+	Result Ref
+}
+
 func (Send) isSyscall()              {}
 func (Subscribe) isSyscall()         {}
 func (Resolve) isSyscall()           {}
@@ -138,6 +149,7 @@ func (AbandonExports) isSyscall()    {}
 func (StoreSet) isSyscall()          {}
 func (StoreDelete) isSyscall()       {}
 func (Keep) isSyscall()              {}
+func (Watch) isSyscall()             {}
 
 // Outcome is how a delivery ended in the vat.
 type Outcome struct {

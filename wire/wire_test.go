@@ -113,7 +113,7 @@ func genDelivery() *rapid.Generator[wire.Delivery] {
 func genSyscall() *rapid.Generator[wire.Syscall] {
 	refs, key := genList(genRef(), 20), genText(wire.MaxKeyBytes)
 	return rapid.Custom(func(t *rapid.T) wire.Syscall {
-		switch rapid.IntRange(0, 10).Draw(t, "syscall") {
+		switch rapid.IntRange(0, 11).Draw(t, "syscall") {
 		case 0:
 			return wire.Send{Target: genRef().Draw(t, "target"), Message: genMessage().Draw(t, "message")}
 		case 1:
@@ -134,6 +134,8 @@ func genSyscall() *rapid.Generator[wire.Syscall] {
 			return wire.StoreSet{Key: key.Draw(t, "key"), Value: genBytes().Draw(t, "value")}
 		case 9:
 			return wire.Keep{Promise: genRef().Draw(t, "promise"), Stored: rapid.Bool().Draw(t, "stored")}
+		case 10:
+			return wire.Watch{Target: genRef().Draw(t, "target"), Result: genRef().Draw(t, "result")}
 		}
 		return wire.StoreDelete{Key: key.Draw(t, "key")}
 	})
@@ -431,7 +433,7 @@ func TestGeneratorsNameEveryType(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 4+7+4+11 {
+	if len(seen) != 4+7+4+12 {
 		t.Errorf("got %d types: %v", len(seen), seen)
 	}
 }

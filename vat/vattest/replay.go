@@ -259,6 +259,8 @@ func highest(s wire.Syscall, object, promise uint64) (uint64, uint64) {
 		}
 	case wire.Exit:
 		see(s.Info.Slots...)
+	case wire.Watch:
+		see(s.Target, s.Result)
 	case wire.Subscribe, wire.Keep, wire.StoreSet, wire.StoreDelete, wire.DropImports, wire.RetireImportsCall,
 		wire.RetireExportsCall, wire.AbandonExports:
 		// They make no names.
@@ -308,7 +310,7 @@ func (r *rows) apply(syscalls []wire.Syscall) {
 				delete(r.values, s.Key)
 			}
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Exit, wire.DropImports, wire.RetireImportsCall,
-			wire.RetireExportsCall, wire.AbandonExports, wire.Keep:
+			wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
 			// not about the store
 		}
 	}
