@@ -239,6 +239,32 @@ func TestAVatThatEndsWhileItsWorkerStartsHasNone(t *testing.T) {
 	}
 }
 
+func TestNothingIsKeptOfVatsWhoseWorkersNeverStarted(t *testing.T) {
+	k, store := still(t, nil)
+	var subs []kernel.SubID
+	for range 3 {
+		s, _ := launchIdle(t, k)
+		subs = append(subs, s)
+	}
+	settleAll(k, store)
+	if len(k.vats) != 3 {
+		t.Fatalf("%d vats are known, want 3", len(k.vats))
+	}
+	for _, s := range subs[:2] {
+		k.guard(func() {
+			c, err := k.machine.Terminate(s)
+			k.input(c, err)
+		})
+	}
+	for k.working {
+		k.guard(k.doWork)
+	}
+	settleAll(k, store)
+	if len(k.vats) != 1 {
+		t.Errorf("%d vats are known, want the one that is left", len(k.vats))
+	}
+}
+
 // fill is a commit of some bytes, as a host call of that size makes.
 func fill(t *testing.T, k *Kernel, target kernel.KRef, id string, bytes int) {
 	t.Helper()

@@ -382,6 +382,11 @@ func (k *Kernel) loseWorker(v *vat) {
 func (k *Kernel) detach(id kernel.VatID) {
 	v := k.vat(id)
 	k.endRehearsals(v, "the vat was stopped meanwhile")
+	if v.sub == "" { // no worker of it was started in this run; the entry has to go with its subcluster all the same
+		if row, found, err := k.machine.Vat(id); found && err == nil {
+			v.sub = row.Sub
+		}
+	}
 	w := v.worker
 	if w == nil {
 		return
