@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,15 +177,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("OCAPKERNEL_STATE", state)
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("GOCOVERDIR", os.Getenv("GOCOVERDIR"))
-			// A script that fails halfway leaves its kernel behind.
-			env.Defer(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
-				defer cancel()
-				if client, err := control.Dial(ctx, state); err == nil {
-					_ = client.Shutdown(ctx) // one that is stuck does not answer
-					_ = client.Close()
-				}
-			})
+			env.Defer(func() { endLeftKernel(t, state) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -189,4 +186,22 @@ func TestScripts(t *testing.T) {
 			"until": scripttest.Until,
 		},
 	})
+}
+
+// endLeftKernel ends the kernel that a script has left behind, also one that was stopped with a signal when the script
+// failed.
+func endLeftKernel(t testing.TB, state string) {
+	lock, err := os.ReadFile(filepath.Join(state, "kernel.lock"))
+	fields := strings.Fields(string(lock))
+	if err != nil || len(fields) == 0 {
+		return // none has run
+	}
+	pid, err := strconv.Atoi(fields[len(fields)-1])
+	if err != nil {
+		return
+	}
+	if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && bytes.Contains(line, []byte(state)) {
+		t.Logf("a kernel was left behind: pid %d", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by now
+	}
 }
