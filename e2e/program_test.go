@@ -56,18 +56,21 @@ type generator struct {
 // draw draws a script of n messages.
 func draw(r *rand.Rand, n int) script {
 	g := &generator{Rand: r, script: script{heard: map[string]int{}}, open: map[string][]string{}}
-	left := false
+	leaver := programVats[3]
+	leaves := n/2 + g.IntN(n/2)
 	for i := range n {
 		to := programVats[g.IntN(len(programVats)-1)]
 		switch {
-		case g.IntN(12) == 0:
-			to = programVats[3]
-			if i > n/2 && !left {
-				left = true
-				g.messages = append(g.messages, message{to: to, steps: []instruction{{Do: "leave", Key: "end"}}})
-				continue
-			}
-			g.messages = append(g.messages, message{to: to, steps: g.local(g.shared)})
+		case i == leaves:
+			g.messages = append(g.messages, message{to: leaver, steps: []instruction{{Do: "leave", Key: "end"}}})
+			continue
+		case g.IntN(16) == 0:
+			g.messages = append(g.messages, message{to: leaver, steps: g.local(g.shared)})
+			continue
+		case i < leaves && g.IntN(10) == 0: // afterwards it depends on the moment what can be told
+			key := g.fresh("end")
+			g.heard[to]++
+			g.messages = append(g.messages, message{to: to, steps: []instruction{{Do: "mourn", Key: key, Peer: leaver}}})
 			continue
 		case g.IntN(8) == 0:
 			key := g.fresh("promise")
@@ -324,6 +327,11 @@ func disturbed(t *testing.T, r *rand.Rand, sc script, most int) (times int) {
 	}
 	d.stop()
 	total := at.Load()
+	for _, row := range want {
+		if _, told, ok := strings.Cut(row, " heard end"); ok && !strings.HasSuffix(told, "=left at end") {
+			t.Errorf("of the vat that left a vat is told %s", told)
+		}
+	}
 
 	s, d := programSite(t)
 	at.Store(0)

@@ -137,7 +137,7 @@ var instructions = map[string]instruction{
 	"spark": (*program).spark, "keepSpark": (*program).keepSpark, "call": (*program).call, "watch": (*program).watch,
 	"pipe": (*program).pipe, "promise": (*program).promise, "settle": (*program).settle, "break": (*program).break_,
 	"park": (*program).park, "circle": (*program).circle, "row": (*program).row, "chain": (*program).chain,
-	"both": (*program).both, "dice": (*program).dice, "print": (*program).print, "leave": (*program).leave,
+	"both": (*program).both, "dice": (*program).dice, "print": (*program).print, "leave": (*program).leave, "mourn": (*program).mourn,
 }
 
 func (p *program) get(ctx context.Context, s step) (string, error) {
@@ -463,6 +463,22 @@ func (p *program) print(ctx context.Context, s step) (string, error) {
 func (p *program) leave(ctx context.Context, s step) (string, error) {
 	vat.Exit(ctx, "left at "+s.Key)
 	return "", nil
+}
+
+// mourn waits for the end of a peer.
+func (p *program) mourn(ctx context.Context, s step) (string, error) {
+	r, _ := p.Peers.Get(ctx, s.Peer)
+	vat.When(ctx, vat.Done(ctx, r), p, "Mourned", s.Key)
+	return "", nil
+}
+
+// Mourned keeps with what a peer has ended.
+func (p *program) Mourned(ctx context.Context, o vat.Outcome[string], key string) error {
+	value, err := o.Get()
+	if err != nil {
+		value = "error " + told(err)
+	}
+	return p.Heard.Set(ctx, key, value)
 }
 
 // Dump is all that the vat has stored.
