@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"ocapkernel.dev/internal/scripttest"
 )
 
 // built is where TestMain puts the programs, below root; nothing changes them afterwards.
@@ -23,6 +25,7 @@ var programs = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	scripttest.HearHangups()
 	os.Exit(runTests(m))
 }
 

@@ -193,16 +193,24 @@ func jsonOf(v any) string {
 func TestAlarmsRingInTheirOrderAndNotWhenStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()
+		var mu sync.Mutex
 		var got []int
+		rings := func(n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, n)
+		}
 		now := c.Now()
 		var stops []func()
 		for _, n := range []int{5, 1, 4, 2, 3} {
-			stops = append(stops, c.at(now.Add(time.Duration(n)*time.Second), func() { got = append(got, n) }))
+			stops = append(stops, c.at(now.Add(time.Duration(n)*time.Second), func() { rings(n) }))
 		}
 		stops[2]()
 		stops[2]()
 		<-time.After(time.Minute)
 		stops[0]()
+		mu.Lock()
+		defer mu.Unlock()
 		if want := "[1,2,3,5]"; jsonOf(got) != want {
 			t.Errorf("rang %v, want %s", got, want)
 		}

@@ -16,15 +16,16 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// deadly is a store on which a kernel dies that makes the memory of v1 again: its commits fail from then on.
+// deadly is a store on which a kernel dies that makes the memory of v1 again: its commits fail when that is well under way.
 type deadly struct {
 	*storage.Mem
-	met atomic.Bool
+	reads atomic.Int64
+	met   atomic.Bool
 }
 
 func (d *deadly) Get(key string) ([]byte, bool, error) {
 	if strings.HasPrefix(key, "y.v1.") {
-		d.met.Store(true)
+		d.met.Store(d.reads.Add(1) > 20)
 		<-time.After(5 * time.Millisecond) // so that it takes a while
 	}
 	return d.Mem.Get(key)

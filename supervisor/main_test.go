@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 	case len(os.Args) == 3 && os.Args[1] == "be-an-echo":
 		beEcho()
 	}
+	scripttest.HearHangups()
 	if err := supervisor.AdoptOrphans(); err != nil {
 		panic(err)
 	}

@@ -26,9 +26,17 @@ import (
 	"ocapkernel.dev/internal/scripttest"
 )
 
+// hearing runs the tests, in the process that is not a program of theirs.
+type hearing struct{ *testing.M }
+
+func (h hearing) Run() int {
+	scripttest.HearHangups()
+	return h.M.Run()
+}
+
 // TestMain makes this binary be the program kernel, with a kernel behind it that has no vats.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kernel": func() {
+	testscript.Main(hearing{m}, map[string]func(){"kernel": func() {
 		a := &app{
 			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, version: "v0-test",
 			newKernel: newFakeKernel, program: "kernel",

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -90,5 +92,13 @@ func Within(limit time.Duration, ask func() error) error {
 			return fmt.Errorf("still after %v: %w", limit, err)
 		case <-tick.C:
 		}
+	}
+}
+
+// HearHangups has the programs that a test starts be ended by SIGHUP also where the test itself was told to ignore it, as
+// nohup does. A program inherits what is ignored, and not what is caught.
+func HearHangups() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 }
