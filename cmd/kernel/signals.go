@@ -38,10 +38,9 @@ func stopSignals(ctx context.Context, stopping func()) (_ context.Context, relea
 		cancel()
 		stopping()
 	}()
+	// SIGHUP and SIGPIPE stay taken: what is left of the process is its end, which the second of two SIGHUPs may meet.
 	return ctx, func() {
 		cancel()
 		<-done
-		signal.Stop(hangup)
-		signal.Stop(pipe)
 	}
 }
