@@ -12,7 +12,7 @@ import (
 // What a start would stumble over, a check of the stopped state names, and whose it is.
 func TestACheckFindsWhatAStartWouldDecode(t *testing.T) {
 	t.Parallel()
-	whole := busy(t)
+	whole := busy(t, 2)
 	if problems, err := host.CheckRows(whole); err != nil || len(problems) > 0 {
 		t.Fatalf("of a state without damage it says %q, %v", problems, err)
 	}

@@ -58,26 +58,7 @@ func stopWorkers(vat string) {
 	}
 }
 
-// remembers makes a state in which v1 (of s1) has a memory of a few hundred deliveries; s2 is another subcluster.
-func remembers(t *testing.T) *storage.Mem {
-	t.Helper()
-	mem := storage.NewMem()
-	k := start(t, mem, nil)
-	sub := launch(t, k, "pingpong")
-	launch(t, k, "pingpong")
-	poke(t, k, "long", string(sub.ID), 1e9)
-	waitFor(t, func() bool { return status(t, k, "v1").Records > 300 })
-	k.end(t)
-	reopen(t, mem)
-	return mem
-}
-
-func reopen(t *testing.T, mem *storage.Mem) {
-	t.Helper()
-	if err := mem.Reopen(); err != nil {
-		t.Fatal(err)
-	}
-}
+const longMemory = 300 // deliveries
 
 // pokes numbers the calls of dies: one that an earlier kernel has taken would change nothing.
 var pokes atomic.Int64
@@ -110,7 +91,7 @@ func dies(t *testing.T, mem *storage.Mem, noted func(*host.Config)) {
 }
 
 func TestAVatOfWhichKernelsDieIsHeldBack(t *testing.T) {
-	mem := remembers(t)
+	mem := busy(t, longMemory)
 	path := filepath.Join(t.TempDir(), "starts")
 	noted := func(c *host.Config) { c.StartsFile = path }
 	for range 3 {
@@ -155,7 +136,7 @@ func TestAVatOfWhichKernelsDieIsHeldBack(t *testing.T) {
 // A vat that is held back can be tried again with its memory, and can be terminated.
 func TestAVatThatIsHeldBackFromTheStart(t *testing.T) {
 	t.Run("has its memory when it is tried again", func(t *testing.T) {
-		mem := remembers(t)
+		mem := busy(t, longMemory)
 		path := filepath.Join(t.TempDir(), "starts")
 		noted := func(c *host.Config) { c.StartsFile = path }
 		for range 3 {
@@ -176,7 +157,7 @@ func TestAVatThatIsHeldBackFromTheStart(t *testing.T) {
 		k.end(t)
 	})
 	t.Run("can be terminated", func(t *testing.T) {
-		mem := remembers(t)
+		mem := busy(t, longMemory)
 		path := filepath.Join(t.TempDir(), "starts")
 		noted := func(c *host.Config) { c.StartsFile = path }
 		for range 3 {
@@ -202,7 +183,7 @@ func TestAVatThatIsHeldBackFromTheStart(t *testing.T) {
 // Kernels that are killed while they make the same memory again, one after the other, are no reason to hold it back.
 func TestKillsHoldNobodyBack(t *testing.T) {
 	t.Parallel()
-	mem := remembers(t)
+	mem := busy(t, longMemory)
 	path := filepath.Join(t.TempDir(), "starts")
 	noted := func(c *host.Config) { c.StartsFile = path }
 	for i := range 8 {
