@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/workers"
 )
 
 // Revoke makes an object refuse every message from now on, those in queues included. It cannot be undone.
@@ -198,7 +198,7 @@ const CodeBusy capdata.Code = "TIMEOUT"
 
 // pingProcess asks the worker of a vat, if it has one.
 func (k *Kernel) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
-	w, err := look(ctx, k, func() (*supervisor.Worker, error) {
+	w, err := look(ctx, k, func() (workers.Worker, error) {
 		_, found, err := k.machine.Vat(id)
 		if err == nil && !found {
 			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)}

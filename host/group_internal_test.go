@@ -10,6 +10,7 @@ import (
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/workers"
 )
 
 // gated is a store whose commits wait for the test, and whose limits the test sets.
@@ -221,7 +222,7 @@ func TestAVatThatEndsWhileItsWorkerStartsHasNone(t *testing.T) {
 		c, err := k.machine.Terminate(s1)
 		k.input(c, err)
 	})
-	var started *supervisor.Worker
+	var started workers.Worker
 	k.guard(func() {
 		k.fail(k.start(k.vat(v1)))
 		started = k.vats[v1].worker

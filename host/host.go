@@ -38,7 +38,7 @@ import (
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
-	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/workers"
 )
 
 // ErrStopping is returned by calls that a stopping kernel does not accept any more.
@@ -60,8 +60,8 @@ type Config struct {
 	// AcceptRollback runs on a store that is older than its witness, or that was restored from a copy
 	// together with it, under a new epoch: tickets handed out before are unknown.
 	AcceptRollback bool
-	// Workers starts worker processes. Run closes it.
-	Workers *supervisor.Supervisor
+	// Workers starts workers. Run closes it.
+	Workers workers.Starter
 	Logger  hclog.Logger
 	// KeepAnswers is how long a settled host call is remembered; 24 h if zero.
 	KeepAnswers time.Duration
@@ -102,7 +102,7 @@ type Kernel struct {
 	group   group
 
 	inbox  chan func() // what other goroutines ask of the loop; full: they wait
-	events chan supervisor.Event
+	events chan workers.Event
 	done   chan struct{} // closed when the loop has ended
 
 	stopOnce sync.Once
@@ -121,15 +121,15 @@ type Kernel struct {
 	lacks      string          // what Room says; empty if nothing is short
 	diskFull   bool
 	fatal      error
-	workers    int                                     // live or starting
+	live       int                                     // live or starting
 	dropped    uint64                                  // messages without result, for full queues
 	waiting    map[string][]chan struct{}              // for the answer of a ticket
 	launches   map[kernel.SubID][]func(failure string) // for the end of a launch
 	changed    []func()                                // for the end of a reload or a reset
 	gone       map[kernel.SubID][]func()               // for nothing being left of a subcluster
-	leaving    map[*supervisor.Worker]kernel.SubID     // workers that were given up and have not exited
+	leaving    map[workers.Worker]kernel.SubID         // workers that were given up and have not exited
 	buried     map[kernel.SubID]bool                   // Gone is durable
-	rehearsals map[*supervisor.Worker]*rehearsal
+	rehearsals map[workers.Worker]*rehearsal
 	expiring   bool // a timer will call expire
 	settings   settings
 	keepUntil  time.Time // nothing is forgotten before that, since the wall clock was set
@@ -168,10 +168,10 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k := &Kernel{
 		cfg: cfg, log: cfg.Logger.Named("host"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
-		inbox: make(chan func(), 64), events: make(chan supervisor.Event, 256), done: make(chan struct{}), stop: make(chan struct{}),
+		inbox: make(chan func(), 64), events: make(chan workers.Event, 256), done: make(chan struct{}), stop: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
-		leaving: map[*supervisor.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[*supervisor.Worker]*rehearsal{},
+		leaving: map[workers.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[workers.Worker]*rehearsal{},
 		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]refusedUpgrade{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
 	}
 	k.group.init(k)

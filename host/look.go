@@ -11,7 +11,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/workers"
 )
 
 // Restart gives a vat a fresh worker, with the memory that it had, or, with forget, from its durable state
@@ -146,6 +146,8 @@ type VatStatus struct {
 	// vat is held back. Why says why it failed, was stopped, or is held back.
 	Starting, Failed, Held bool
 	Why                    string
+
+	worker workers.Worker
 }
 
 // Vats describes all vats and their workers. What it tells may not be durable yet.
@@ -167,15 +169,15 @@ func (k *Kernel) Vats(ctx context.Context) ([]VatStatus, error) {
 				}
 				out[i].Starting = !w.up && (w.worker != nil || v.HasWork)
 				if w.worker != nil {
-					out[i].Pid = w.worker.Pid()
+					out[i].Pid, out[i].worker = w.worker.Pid(), w.worker
 				}
 			}
 		}
 		return out, next, err
 	})
 	for i := range list {
-		if list[i].Pid != 0 {
-			list[i].RSSBytes, _ = supervisor.RSS(list[i].Pid) // a process that has just ended has none
+		if w := list[i].worker; w != nil {
+			list[i].RSSBytes = w.RSSBytes()
 		}
 	}
 	slices.SortFunc(list, func(a, b VatStatus) int {

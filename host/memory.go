@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 // remember gives a fresh worker the memory that its vat had, delivery by delivery, before it gets new ones.
@@ -63,7 +63,7 @@ func (k *Kernel) replayNext(v *vat) error {
 }
 
 // replayed compares what came with what was recorded.
-func (k *Kernel) replayed(v *vat, e supervisor.Done) error {
+func (k *Kernel) replayed(v *vat, e workers.Done) error {
 	return k.replaying(v, func() error {
 		if err := v.replay.Answer(e.Done, e.Frame); err != nil {
 			return err

@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 // rehearsal is a replay to a worker that does not become the vat's: for the author of a vat, who wants to
 // see what it did.
 type rehearsal struct {
 	v      *vat
-	worker *supervisor.Worker
+	worker workers.Worker
 	past   *kernel.Replay
 	lines  []string
 	done   func([]string, error)
@@ -66,8 +66,8 @@ func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
 }
 
 // rehearse handles what a rehearsing worker says. What is wrong with the vat's past ends the rehearsal.
-func (k *Kernel) rehearse(r *rehearsal, e supervisor.Event) {
-	_, exited := e.(supervisor.Exited)
+func (k *Kernel) rehearse(r *rehearsal, e workers.Event) {
+	_, exited := e.(workers.Exited)
 	if r.done == nil && !exited {
 		return // it is over
 	}
@@ -79,11 +79,11 @@ func (k *Kernel) rehearse(r *rehearsal, e supervisor.Event) {
 	}
 }
 
-func (k *Kernel) rehearseStep(r *rehearsal, e supervisor.Event) error {
+func (k *Kernel) rehearseStep(r *rehearsal, e workers.Event) error {
 	switch e := e.(type) {
-	case supervisor.Ready:
+	case workers.Ready:
 		return k.rehearseNext(r)
-	case supervisor.Read:
+	case workers.Read:
 		later := func(step func() error) {
 			k.services.later(func() {
 				if r.done == nil {
@@ -95,7 +95,7 @@ func (k *Kernel) rehearseStep(r *rehearsal, e supervisor.Event) error {
 			})
 		}
 		return k.readPast(r.past, e.Frame, r.worker.Reply, later)
-	case supervisor.Done:
+	case workers.Done:
 		for _, s := range e.Done.Syscalls {
 			r.lines = append(r.lines, "  "+kernel.DescribeSyscall(s))
 		}
@@ -104,7 +104,7 @@ func (k *Kernel) rehearseStep(r *rehearsal, e supervisor.Event) error {
 			return nil
 		}
 		return k.rehearseNext(r)
-	case supervisor.Exited:
+	case workers.Exited:
 		k.endRehearsal(r, fmt.Sprintf("the worker ended: %s: %s", e.Cause, e.Detail))
 	}
 	return nil

@@ -9,15 +9,15 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 // vat is what the loop knows of a vat beyond its durable state: its worker.
 type vat struct {
 	id          kernel.VatID
 	sub         kernel.SubID
-	worker      *supervisor.Worker // nil: none
+	worker      workers.Worker // nil: none
 	incarnation uint64
 	up          bool           // the worker said hello
 	crank       *kernel.Crank  // in flight
@@ -152,7 +152,7 @@ func (k *Kernel) start(v *vat) error {
 	k.makeRoom()
 	spec.begin(start)
 	v.sub, v.incarnation, v.up = spec.sub, start.Incarnation, false
-	k.workers++
+	k.live++
 	v.worker = k.cfg.Workers.Start(spec.Spec, k.events)
 	return nil
 }
@@ -162,7 +162,7 @@ const carefulWait = 20 * time.Millisecond
 
 // workerSpec is how a vat's worker is started.
 type workerSpec struct {
-	supervisor.Spec
+	workers.Spec
 	sub kernel.SubID
 }
 
@@ -183,7 +183,7 @@ func (k *Kernel) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
 	if err != nil {
 		return workerSpec{}, false, fmt.Errorf("configuration of %s: %w", id, err)
 	}
-	return workerSpec{supervisor.Spec{
+	return workerSpec{workers.Spec{
 		Program: cfg.Worker, SHA256: cfg.SHA256, DeliveryTime: cfg.Limits.Delivery,
 		Start: wire.Start{
 			Module: cfg.Module, Parameters: string(cfg.Parameters), Replays: row.Records,
@@ -195,7 +195,7 @@ func (k *Kernel) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
 // makeRoom stops the least recently used idle worker, if there are too many, and nothing of its vat lives
 // in its memory. MaxWorkers is a target: a vat that has work starts in any case.
 func (k *Kernel) makeRoom() {
-	if k.workers < k.cfg.MaxWorkers {
+	if k.live < k.cfg.MaxWorkers {
 		return
 	}
 	var idle []*vat
@@ -223,7 +223,7 @@ func (k *Kernel) makeRoom() {
 }
 
 // event handles what a worker said or what became of it.
-func (k *Kernel) event(e supervisor.Event) {
+func (k *Kernel) event(e workers.Event) {
 	if r := k.rehearsals[e.Source()]; r != nil {
 		k.rehearse(r, e)
 		return
@@ -232,22 +232,22 @@ func (k *Kernel) event(e supervisor.Event) {
 	v := k.vat(id)
 	current := v.worker == e.Source() // a worker that was given up has something to say still
 	switch e := e.(type) {
-	case supervisor.Ready:
+	case workers.Ready:
 		if current {
 			v.startFailures, v.startFailure = 0, ""
 			k.forVat(v, "make its memory again", func() error { return k.remember(v) })
 		}
-	case supervisor.Read:
+	case workers.Read:
 		if current {
 			k.forVat(v, "read its store", func() error { return k.read(v, e.Frame) })
 		}
-	case supervisor.Done:
+	case workers.Done:
 		if current && v.replay != nil {
 			k.forVat(v, "make its memory again", func() error { return k.replayed(v, e) })
 		} else if current {
 			k.forVat(v, "finish a crank", func() error { return k.finish(v, e) })
 		}
-	case supervisor.Exited:
+	case workers.Exited:
 		k.forVat(v, "end its worker", func() error { return k.exited(v, e) })
 	}
 }
@@ -285,7 +285,7 @@ func (k *Kernel) read(v *vat, f wire.UpFrame) error {
 }
 
 // finish commits a crank, or finds that the vat is at fault.
-func (k *Kernel) finish(v *vat, e supervisor.Done) error {
+func (k *Kernel) finish(v *vat, e workers.Done) error {
 	c, err := k.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
@@ -304,8 +304,8 @@ func (k *Kernel) finish(v *vat, e supervisor.Done) error {
 }
 
 // exited handles the end of a worker.
-func (k *Kernel) exited(v *vat, e supervisor.Exited) error {
-	k.workers--
+func (k *Kernel) exited(v *vat, e workers.Exited) error {
+	k.live--
 	if v.worker != e.Worker {
 		if sub, ok := k.leaving[e.Worker]; ok {
 			delete(k.leaving, e.Worker)
@@ -313,11 +313,11 @@ func (k *Kernel) exited(v *vat, e supervisor.Exited) error {
 		}
 		return nil
 	}
-	cause := map[supervisor.Cause]kernel.Cause{
-		supervisor.CauseStart: kernel.CauseStart, supervisor.CauseCrash: kernel.CauseCrash,
-		supervisor.CauseKilled: kernel.CauseKilled, supervisor.CauseDeadline: kernel.CauseDeadline,
-		supervisor.CauseMalformed: kernel.CauseMalformed, supervisor.CauseLimit: kernel.CauseLimit,
-		supervisor.CauseStopped: kernel.CauseStopped,
+	cause := map[workers.Cause]kernel.Cause{
+		workers.CauseStart: kernel.CauseStart, workers.CauseCrash: kernel.CauseCrash,
+		workers.CauseKilled: kernel.CauseKilled, workers.CauseDeadline: kernel.CauseDeadline,
+		workers.CauseMalformed: kernel.CauseMalformed, workers.CauseLimit: kernel.CauseLimit,
+		workers.CauseStopped: kernel.CauseStopped,
 	}[e.Cause]
 	k.log.Info("worker ended", "vat", v.id, "pid", e.Pid, "cause", e.Cause.String(), "detail", e.Detail)
 	return k.over(v, cause, e.Detail)

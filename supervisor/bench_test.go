@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 // One crank after the other to one worker: the round trip, beside its floor below.
@@ -22,7 +22,7 @@ func BenchmarkEcho(b *testing.B) {
 	for b.Loop() {
 		n++
 		w.Deliver(call(n, "echo"))
-		if _, ok := (<-h.events).(supervisor.Done); !ok {
+		if _, ok := (<-h.events).(workers.Done); !ok {
 			b.Fatal("worker has ended")
 		}
 	}
@@ -38,11 +38,11 @@ func BenchmarkEchoWithGet(b *testing.B) {
 	for b.Loop() {
 		n++
 		w.Deliver(call(n, "get k"))
-		if _, ok := (<-h.events).(supervisor.Read); !ok {
+		if _, ok := (<-h.events).(workers.Read); !ok {
 			b.Fatal("worker has ended")
 		}
 		w.Reply(wire.Row{Key: "k", Value: []byte("v"), Found: true})
-		if _, ok := (<-h.events).(supervisor.Done); !ok {
+		if _, ok := (<-h.events).(workers.Done); !ok {
 			b.Fatal("worker has ended")
 		}
 	}
@@ -52,7 +52,7 @@ func BenchmarkEchoWithGet(b *testing.B) {
 // Two workers, each with a crank in flight, and one goroutine that feeds both.
 func BenchmarkEchoTwoWorkers(b *testing.B) {
 	h := newHouse(b)
-	number := map[*supervisor.Worker]uint64{}
+	number := map[workers.Worker]uint64{}
 	for range 2 {
 		w := h.start(h.spec("echo"))
 		number[w] = 1
@@ -63,7 +63,7 @@ func BenchmarkEchoTwoWorkers(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		done, ok := (<-h.events).(supervisor.Done)
+		done, ok := (<-h.events).(workers.Done)
 		if !ok {
 			b.Fatal("worker has ended")
 		}
@@ -80,7 +80,7 @@ func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		w := h.start(h.spec("echo"))
 		w.Kill()
-		want[supervisor.Exited](h)
+		want[workers.Exited](h)
 	}
 }
 

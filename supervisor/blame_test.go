@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/workers"
 )
 
 // What somebody sends to a worker is not of the worker's doing, whatever the signal.
@@ -25,7 +26,7 @@ func TestSentSignalsAreNotTheWorkersDoing(t *testing.T) {
 			if err := syscall.Kill(w.Pid(), s); err != nil {
 				t.Fatal(err)
 			}
-			h.wantExit(supervisor.CauseKilled, "signal")
+			h.wantExit(workers.CauseKilled, "signal")
 		}
 	}
 }
@@ -35,12 +36,12 @@ func TestFaultsAreTheWorkersDoing(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "fault"))
-	h.wantExit(supervisor.CauseCrash, "exit status 2", "invalid memory address")
+	h.wantExit(workers.CauseCrash, "exit status 2", "invalid memory address")
 
 	program := filepath.Join(t.TempDir(), "program")
-	for s, cause := range map[string]supervisor.Cause{
-		"SEGV": supervisor.CauseStart, "ABRT": supervisor.CauseStart, "XCPU": supervisor.CauseStart, "PIPE": supervisor.CauseStart,
-		"TERM": supervisor.CauseKilled, "HUP": supervisor.CauseKilled, "KILL": supervisor.CauseKilled, "USR1": supervisor.CauseKilled,
+	for s, cause := range map[string]workers.Cause{
+		"SEGV": workers.CauseStart, "ABRT": workers.CauseStart, "XCPU": workers.CauseStart, "PIPE": workers.CauseStart,
+		"TERM": workers.CauseKilled, "HUP": workers.CauseKilled, "KILL": workers.CauseKilled, "USR1": workers.CauseKilled,
 	} {
 		if err := os.WriteFile(program, []byte("#!/bin/sh\nkill -"+s+" $$\n"), 0o755); err != nil {
 			t.Fatal(err)
@@ -62,15 +63,15 @@ func TestAnswersThatAreNotReadAreNotGathered(t *testing.T) {
 	row := make([]byte, 3<<20)
 	for reads := 0; ; {
 		switch e := (<-h.events).(type) {
-		case supervisor.Read:
+		case workers.Read:
 			if reads++; reads > 2 {
 				t.Fatalf("%d answers of %d bytes were asked for, and none was read", reads, len(row))
 			}
 			if err := w.Reply(row1(row)); err != nil {
 				t.Fatal(err)
 			}
-		case supervisor.Exited:
-			if e.Cause != supervisor.CauseDeadline {
+		case workers.Exited:
+			if e.Cause != workers.CauseDeadline {
 				t.Fatalf("got %+v", e)
 			}
 			return
@@ -83,7 +84,7 @@ func TestAnswersThatAreNotReadAreNotGathered(t *testing.T) {
 // Workers that never say hello do not keep others from starting.
 func TestWorkersThatHangDoNotDelayOthers(t *testing.T) {
 	h := newHouse(t, func(c *supervisor.Config) { c.Starts, c.StartTimeout = 1, time.Hour })
-	quiet := make(chan supervisor.Event, 100)
+	quiet := make(chan workers.Event, 100)
 	for round := range 2 { // the second time it is known of them
 		for i := range 8 {
 			spec := h.spec("hang-early")
@@ -92,7 +93,7 @@ func TestWorkersThatHangDoNotDelayOthers(t *testing.T) {
 		}
 		w := h.start(h.spec("echo"))
 		w.Stop()
-		h.wantExit(supervisor.CauseStopped)
+		h.wantExit(workers.CauseStopped)
 		t.Logf("round %d", round)
 	}
 }

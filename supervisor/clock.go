@@ -122,6 +122,5 @@ func (t *runTimer) stop() {
 	}
 }
 
-// AfterRunning calls f, on a goroutine of its own, when this process has run for d: time in which it was stopped does
-// not count. It cannot be undone; also after Close f is called.
+// AfterRunning is part of being a [workers.Starter].
 func (s *Supervisor) AfterRunning(d time.Duration, f func()) { s.clock.after(d, f) }

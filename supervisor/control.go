@@ -31,7 +31,7 @@ const controlTime = time.Second
 
 // Ping asks the worker's process whether it is well, and waits for the answer until ctx ends, or a second. It says nothing
 // about the vat: a vat that loops is well. An error is no reason to kill a worker, only its deadlines are.
-func (w *Worker) Ping(ctx context.Context) error {
+func (w *worker) Ping(ctx context.Context) error {
 	client, err := w.controlClient()
 	if err != nil {
 		return fmt.Errorf("control connection of %s: %w", w.spec.Start.Vat, err)
@@ -47,7 +47,7 @@ func (w *Worker) Ping(ctx context.Context) error {
 	return nil
 }
 
-func (w *Worker) controlClient() (*plugin.GRPCClient, error) {
+func (w *worker) controlClient() (*plugin.GRPCClient, error) {
 	w.mu.Lock()
 	early, late := w.mu.phase == starting, w.dying()
 	w.mu.Unlock()

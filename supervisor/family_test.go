@@ -13,6 +13,7 @@ import (
 
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 func row1(value []byte) wire.Row { return wire.Row{Key: "key", Value: value, Found: true} }
@@ -37,21 +38,21 @@ func TestWhatAWorkerStartsEndsWithIt(t *testing.T) {
 	h := newHouse(t)
 	other := h.start(h.spec("echo"))
 	other.Deliver(call(1, "leave child "+mark(0)))
-	want[supervisor.Done](h)
+	want[workers.Done](h)
 	eventually(t, "the other worker's child", func() bool { return sleepers(mark(0)) == 1 })
 	for i, how := range []string{"child", "orphan", "session", "daemon", "group", "many"} {
 		for j, end := range []string{"kill", "exit 3"} {
 			m := mark(1 + 2*i + j)
 			w := h.start(h.spec("echo"))
 			w.Deliver(call(1, "leave "+how+" "+m))
-			want[supervisor.Done](h)
+			want[workers.Done](h)
 			eventually(t, how+" starts", func() bool { return sleepers(m) >= 1 })
 			if end == "kill" {
 				w.Kill()
-				h.wantExit(supervisor.CauseStopped)
+				h.wantExit(workers.CauseStopped)
 			} else {
 				w.Deliver(call(2, end))
-				h.wantExit(supervisor.CauseCrash)
+				h.wantExit(workers.CauseCrash)
 			}
 			eventually(t, how+" ends after "+end, func() bool { return sleepers(m) == 0 })
 		}
@@ -105,10 +106,10 @@ func TestPinnedScriptRuns(t *testing.T) {
 	spec.Program, spec.SHA256 = script, hex.EncodeToString(sum[:])
 	w := h.start(spec)
 	w.Stop()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 	if err := os.WriteFile(script, []byte(text+"# changed\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	h.Start(spec, h.events)
-	h.wantExit(supervisor.CauseStart, "has sha256")
+	h.wantExit(workers.CauseStart, "has sha256")
 }

@@ -24,6 +24,7 @@ import (
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
+	"ocapkernel.dev/workers"
 )
 
 // The test binary is also the worker program, and a kernel to be killed.
@@ -236,7 +237,7 @@ func (v *vat) surroundings() string {
 type house struct {
 	*supervisor.Supervisor
 	t      testing.TB
-	events chan supervisor.Event
+	events chan workers.Event
 	runDir string
 	log    *syncBuffer
 }
@@ -278,7 +279,7 @@ func newHouse(t testing.TB, change ...func(*supervisor.Config)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{Supervisor: s, t: t, events: make(chan supervisor.Event, 64), runDir: cfg.RunDir, log: log}
+	h := &house{Supervisor: s, t: t, events: make(chan workers.Event, 64), runDir: cfg.RunDir, log: log}
 	t.Cleanup(h.close)
 	return h
 }
@@ -304,15 +305,15 @@ func self(t testing.TB) string {
 	return exe
 }
 
-func (h *house) spec(module string) supervisor.Spec {
-	return supervisor.Spec{Start: wire.Start{Vat: "v1", Name: "alice", Module: module, Incarnation: 1}}
+func (h *house) spec(module string) workers.Spec {
+	return workers.Spec{Start: wire.Start{Vat: "v1", Name: "alice", Module: module, Incarnation: 1}}
 }
 
 // start returns a worker that is ready.
-func (h *house) start(spec supervisor.Spec) *supervisor.Worker {
+func (h *house) start(spec workers.Spec) workers.Worker {
 	h.t.Helper()
 	w := h.Start(spec, h.events)
-	r := want[supervisor.Ready](h)
+	r := want[workers.Ready](h)
 	if r.Worker != w || r.Pid <= 0 || r.Pid != w.Pid() {
 		h.t.Fatalf("got ready %+v, want one of %p with its pid", r, w)
 	}
@@ -320,7 +321,7 @@ func (h *house) start(spec supervisor.Spec) *supervisor.Worker {
 }
 
 // want returns the next event, which has to be an E.
-func want[E supervisor.Event](h *house) E {
+func want[E workers.Event](h *house) E {
 	h.t.Helper()
 	select {
 	case e := <-h.events:
@@ -335,9 +336,9 @@ func want[E supervisor.Event](h *house) E {
 	panic("not reached")
 }
 
-func (h *house) wantExit(cause supervisor.Cause, parts ...string) supervisor.Exited {
+func (h *house) wantExit(cause workers.Cause, parts ...string) workers.Exited {
 	h.t.Helper()
-	e := want[supervisor.Exited](h)
+	e := want[workers.Exited](h)
 	if e.Cause != cause {
 		h.t.Fatalf("got cause %s (%s), want %s\n%s", e.Cause, e.Detail, cause, h.log)
 	}

@@ -105,8 +105,8 @@ func (c *capped) Write(b []byte) (int, error) {
 	return c.buf.Write(b)
 }
 
-// RSS is the resident memory of a process, in bytes. Pages that workers share count for each of them.
-func RSS(pid int) (int64, error) {
+// rss is the resident memory of a process, in bytes.
+func rss(pid int) (int64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)

@@ -40,7 +40,7 @@ func hostEnv() []string {
 // panic the kernel (a log line whose "@message" is a number), and its reader of stdout keeps a buffer and a
 // goroutine for what nobody wants. Log lines are read by logs.go instead.
 type process struct {
-	w    *Worker
+	w    *worker
 	cmd  *exec.Cmd
 	plug *plugin.Client
 	logs *logReader
@@ -65,7 +65,7 @@ type process struct {
 
 var _ runner.Runner = (*process)(nil)
 
-func newProcess(w *Worker) *process {
+func newProcess(w *worker) *process {
 	return &process{w: w, exited: make(chan struct{}), pumped: make(chan struct{}), logs: newLogReader(w.log)}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 func TestStartFails(t *testing.T) {
@@ -32,20 +33,20 @@ func TestStartFails(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		change func(*supervisor.Spec)
+		change func(*workers.Spec)
 		parts  []string
 	}{
-		{"missing program", func(s *supervisor.Spec) { s.Program = "/does/not/exist" }, []string{"no such file"}},
-		{"not a program", func(s *supervisor.Spec) { s.Program = "/etc/passwd" }, []string{"permission denied"}},
-		{"wrong hash", func(s *supervisor.Spec) { s.SHA256 = strings.Repeat("00", 32) }, []string{"has sha256", "want 0000"}},
-		{"pinned device", func(s *supervisor.Spec) { s.Program, s.SHA256 = "/dev/null", "00" }, []string{"not a regular file"}},
-		{"hello with an error", func(s *supervisor.Spec) { s.Start.Module = "no-hello" }, []string{`this vat\ncannot be`}},
-		{"death before hello", func(s *supervisor.Spec) { s.Start.Module = "die-early" }, []string{"exit status 7", "a reason"}},
-		{"no handshake", func(s *supervisor.Spec) { s.Program = write("echo nonsense >&1; echo because >&2; exit 4") }, []string{"nonsense"}},
-		{"silent exit", func(s *supervisor.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"no handshake: exit status 4: because"}},
-		{"wrong version", func(s *supervisor.Spec) { s.Program = write("echo '1|99|unix|x|grpc|'; exec sleep 60") }, []string{"incompatible", "99"}},
-		{"a flood for a handshake", func(s *supervisor.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"not a worker program"}},
-		{"an address to dial", func(s *supervisor.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"hello"}},
+		{"missing program", func(s *workers.Spec) { s.Program = "/does/not/exist" }, []string{"no such file"}},
+		{"not a program", func(s *workers.Spec) { s.Program = "/etc/passwd" }, []string{"permission denied"}},
+		{"wrong hash", func(s *workers.Spec) { s.SHA256 = strings.Repeat("00", 32) }, []string{"has sha256", "want 0000"}},
+		{"pinned device", func(s *workers.Spec) { s.Program, s.SHA256 = "/dev/null", "00" }, []string{"not a regular file"}},
+		{"hello with an error", func(s *workers.Spec) { s.Start.Module = "no-hello" }, []string{`this vat\ncannot be`}},
+		{"death before hello", func(s *workers.Spec) { s.Start.Module = "die-early" }, []string{"exit status 7", "a reason"}},
+		{"no handshake", func(s *workers.Spec) { s.Program = write("echo nonsense >&1; echo because >&2; exit 4") }, []string{"nonsense"}},
+		{"silent exit", func(s *workers.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"no handshake: exit status 4: because"}},
+		{"wrong version", func(s *workers.Spec) { s.Program = write("echo '1|99|unix|x|grpc|'; exec sleep 60") }, []string{"incompatible", "99"}},
+		{"a flood for a handshake", func(s *workers.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"not a worker program"}},
+		{"an address to dial", func(s *workers.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"hello"}},
 	}
 	h := newHouse(t)
 	for _, tt := range tests {
@@ -54,7 +55,7 @@ func TestStartFails(t *testing.T) {
 			spec := h.spec("echo")
 			tt.change(&spec)
 			h.Start(spec, h.events)
-			h.wantExit(supervisor.CauseStart, tt.parts...)
+			h.wantExit(workers.CauseStart, tt.parts...)
 		})
 	}
 }
@@ -63,10 +64,10 @@ func TestStartTimeout(t *testing.T) {
 	h := newHouse(t, func(c *supervisor.Config) { c.StartTimeout = 500 * time.Millisecond })
 	spec := h.spec("hang-early")
 	h.Start(spec, h.events)
-	h.wantExit(supervisor.CauseStart, "no hello within 500ms")
+	h.wantExit(workers.CauseStart, "no hello within 500ms")
 	spec.Program = "/bin/cat" // refuses its arguments
 	h.Start(spec, h.events)
-	h.wantExit(supervisor.CauseStart)
+	h.wantExit(workers.CauseStart)
 }
 
 func TestPinnedProgramRuns(t *testing.T) {
@@ -99,7 +100,7 @@ func TestSurroundings(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "env"))
-	got := want[supervisor.Done](h).Done.Outcome.Fault
+	got := want[workers.Done](h).Done.Outcome.Fault
 	for _, word := range strings.Fields(got) {
 		name, rest, _ := strings.Cut(word, ":")
 		switch {

@@ -1,4 +1,4 @@
-// Package supervisor runs workers: one OS process for each [Worker], which hosts one vat. It starts
+// Package supervisor runs workers: one OS process for each [workers.Worker], which hosts one vat. It starts
 // them, carries frames to and from them, holds them to their limits, and reports how they end.
 //
 // # Trust
@@ -13,7 +13,7 @@
 // Frames travel on a socketpair (descriptor 3 of the worker): nobody else can connect to it, and its end
 // is the death of the worker, exactly. hashicorp/go-plugin does the launch: cookie, protocol version,
 // handshake; its own protocol, on a second socketpair (descriptor 4), is opened by the first
-// [Worker.Ping] and serves nothing but that.
+// [workers.Worker.Ping] and serves nothing but that.
 //
 // # Concurrency
 //
@@ -43,7 +43,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
-	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 // Config says how workers are run.
@@ -71,7 +71,7 @@ type Config struct {
 // WorkerDescriptors is about how many descriptors of this process a worker takes.
 const WorkerDescriptors = 8
 
-// Supervisor runs workers until it is closed.
+// Supervisor runs workers until it is closed. It is a [workers.Starter].
 type Supervisor struct {
 	cfg    Config
 	log    hclog.Logger
@@ -84,7 +84,7 @@ type Supervisor struct {
 	mu struct {
 		sync.Mutex
 		closed  bool
-		workers map[*Worker]struct{}
+		workers map[*worker]struct{}
 	}
 }
 
@@ -122,7 +122,7 @@ func New(cfg Config) (*Supervisor, error) {
 	if ours.adopts.Load() {
 		s.watch.Go(func() { ours.watch(s.done) })
 	}
-	s.mu.workers = make(map[*Worker]struct{})
+	s.mu.workers = make(map[*worker]struct{})
 	return s, nil
 }
 
@@ -163,22 +163,8 @@ func ensureRunDir(dir string) error {
 // runPrefix begins the name of whatever go-plugin puts into the run directory.
 const runPrefix = "plugin"
 
-// Spec says what a worker is.
-type Spec struct {
-	// Program is the path of the worker program; empty for the stock one.
-	Program string
-	// SHA256 is the hash that the program must have, in hex; empty if any will do.
-	SHA256 string
-	// Start is the first frame. Its MaxFrameBytes and MaxSyscalls, if not 0, are enforced here.
-	Start wire.Start
-	// DeliveryTime is how long a delivery may take; 10 s if zero.
-	DeliveryTime time.Duration
-}
-
-// Start starts a worker and returns at once. What becomes of it arrives on events, in order: Ready (if
-// it gets so far), what it says, and at last, exactly once, Exited. The channel may be shared by all workers.
-// After Close has been called nothing more is sent.
-func (s *Supervisor) Start(spec Spec, events chan<- Event) *Worker {
+// Start is part of being a [workers.Starter].
+func (s *Supervisor) Start(spec workers.Spec, events chan<- workers.Event) workers.Worker {
 	w := newWorker(s, spec, events)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,15 +204,15 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	s.mu.Lock()
 	first := !s.mu.closed
 	s.mu.closed = true
-	workers := make([]*Worker, 0, len(s.mu.workers))
+	live := make([]*worker, 0, len(s.mu.workers))
 	for w := range s.mu.workers { // the order matters to nobody: each is only asked
-		workers = append(workers, w)
+		live = append(live, w)
 	}
 	s.mu.Unlock()
 	if first {
 		close(s.done)
 	}
-	for _, w := range workers {
+	for _, w := range live {
 		w.Stop()
 	}
 	gone := make(chan struct{})
@@ -237,7 +223,7 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	select {
 	case <-gone:
 	case <-ctx.Done():
-		for _, w := range workers {
+		for _, w := range live {
 			w.Kill()
 		}
 		select {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ import (
 
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
 func TestWorkerEchoes(t *testing.T) {
@@ -29,7 +31,7 @@ func TestWorkerEchoes(t *testing.T) {
 	for n := uint64(1); n <= 100; n++ {
 		d := call(n, "echo "+strings.Repeat("é", int(n)))
 		w.Deliver(d)
-		done := want[supervisor.Done](h)
+		done := want[workers.Done](h)
 		c := d.Delivery.(wire.Call)
 		wantDone := wire.Done{Number: n, Syscalls: []wire.Syscall{wire.Send(c)}}
 		if diff := cmp.Diff(wantDone, done.Done); diff != "" {
@@ -41,7 +43,7 @@ func TestWorkerEchoes(t *testing.T) {
 		}
 	}
 	w.Stop()
-	if e := h.wantExit(supervisor.CauseStopped); e.Pid != w.Pid() {
+	if e := h.wantExit(workers.CauseStopped); e.Pid != w.Pid() {
 		t.Errorf("got pid %d, want %d", e.Pid, w.Pid())
 	}
 	w.Deliver(call(101, "echo")) // too late: nothing happens
@@ -51,24 +53,24 @@ func TestWorkerReadsItsStore(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "get key"))
-	if diff := cmp.Diff(wire.UpFrame(wire.Get{Key: "key"}), want[supervisor.Read](h).Frame); diff != "" {
+	if diff := cmp.Diff(wire.UpFrame(wire.Get{Key: "key"}), want[workers.Read](h).Frame); diff != "" {
 		t.Fatal(diff)
 	}
 	w.Reply(wire.Row{Key: "key", Value: []byte("value"), Found: true})
-	if got := want[supervisor.Done](h).Done.Outcome.Fault; got != `"value" true <nil>` {
+	if got := want[workers.Done](h).Done.Outcome.Fault; got != `"value" true <nil>` {
 		t.Fatalf("got %s", got)
 	}
 	w.Deliver(call(2, "next p."))
-	if diff := cmp.Diff(wire.UpFrame(wire.Next{After: "p.", Prefix: "p."}), want[supervisor.Read](h).Frame); diff != "" {
+	if diff := cmp.Diff(wire.UpFrame(wire.Next{After: "p.", Prefix: "p."}), want[workers.Read](h).Frame); diff != "" {
 		t.Fatal(diff)
 	}
 	w.Reply(wire.Row{})
-	if got := want[supervisor.Done](h).Done.Outcome.Fault; got != `"" "" false <nil>` {
+	if got := want[workers.Done](h).Done.Outcome.Fault; got != `"" "" false <nil>` {
 		t.Fatalf("got %s", got)
 	}
 	// A key that no frame can hold is the vat's error, and the worker goes on.
 	w.Deliver(call(3, "get "+strings.Repeat("k", wire.MaxKeyBytes+1)))
-	if got := want[supervisor.Done](h).Done.Outcome.Fault; !strings.Contains(got, "over the limit") {
+	if got := want[workers.Done](h).Done.Outcome.Fault; !strings.Contains(got, "over the limit") {
 		t.Fatalf("got %s", got)
 	}
 	// So is a read after the end of the crank.
@@ -77,9 +79,9 @@ func TestWorkerReadsItsStore(t *testing.T) {
 		w.Deliver(call(uint64(4+i), body))
 		for done := false; !done; {
 			switch e := (<-h.events).(type) {
-			case supervisor.Read:
+			case workers.Read:
 				w.Reply(wire.Row{})
-			case supervisor.Done:
+			case workers.Done:
 				done = true
 			default:
 				t.Fatalf("got %+v", e)
@@ -99,7 +101,7 @@ func TestDeathIsSeenAtOnce(t *testing.T) {
 		if err := syscall.Kill(w.Pid(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		e := h.wantExit(supervisor.CauseKilled, "signal: killed")
+		e := h.wantExit(workers.CauseKilled, "signal: killed")
 		t.Logf("%q: seen after %s", body, time.Since(began))
 		if e.Signal != syscall.SIGKILL || e.ExitCode != -1 {
 			t.Errorf("got %+v", e)
@@ -111,19 +113,19 @@ func TestHowWorkersEnd(t *testing.T) {
 	h := newHouse(t)
 	tests := []struct {
 		body  string
-		cause supervisor.Cause
+		cause workers.Cause
 		parts []string
 	}{
-		{"panic", supervisor.CauseCrash, []string{"exit status 2", "panic: oh dear"}},
-		{"exit 0", supervisor.CauseCrash, []string{"exit status 0"}},
-		{"exit 3", supervisor.CauseCrash, []string{"exit status 3"}},
-		{"close", supervisor.CauseCrash, []string{"closed its stream"}},
-		{"raw 0500000068656c6c6f", supervisor.CauseMalformed, []string{"a frame is an array"}},
-		{"raw 00000000", supervisor.CauseMalformed, []string{"empty frame"}},
-		{"raw 05000000ddffffffff", supervisor.CauseMalformed, []string{"length 4294967295"}},
-		{"raw ffffff7f", supervisor.CauseLimit, []string{"frame of 2147483647 bytes", "4194304"}},
-		{"frame wrong-number", supervisor.CauseMalformed, []string{"delivery 77, want 1"}},
-		{"frame hello", supervisor.CauseMalformed, []string{"wire.Hello"}},
+		{"panic", workers.CauseCrash, []string{"exit status 2", "panic: oh dear"}},
+		{"exit 0", workers.CauseCrash, []string{"exit status 0"}},
+		{"exit 3", workers.CauseCrash, []string{"exit status 3"}},
+		{"close", workers.CauseCrash, []string{"closed its stream"}},
+		{"raw 0500000068656c6c6f", workers.CauseMalformed, []string{"a frame is an array"}},
+		{"raw 00000000", workers.CauseMalformed, []string{"empty frame"}},
+		{"raw 05000000ddffffffff", workers.CauseMalformed, []string{"length 4294967295"}},
+		{"raw ffffff7f", workers.CauseLimit, []string{"frame of 2147483647 bytes", "4194304"}},
+		{"frame wrong-number", workers.CauseMalformed, []string{"delivery 77, want 1"}},
+		{"frame hello", workers.CauseMalformed, []string{"wire.Hello"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.body, func(t *testing.T) {
@@ -141,14 +143,14 @@ func TestFramesOutOfTurn(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "frame two-gets"))
-	want[supervisor.Read](h)
-	h.wantExit(supervisor.CauseMalformed, "wire.Get without a delivery")
+	want[workers.Read](h)
+	h.wantExit(workers.CauseMalformed, "wire.Get without a delivery")
 	w.Reply(wire.Row{}) // too late: nothing happens
 
 	w = h.start(h.spec("echo"))
 	w.Deliver(call(1, "frame two-dones"))
-	want[supervisor.Done](h)
-	h.wantExit(supervisor.CauseMalformed, "wire.Done without a delivery")
+	want[workers.Done](h)
+	h.wantExit(workers.CauseMalformed, "wire.Done without a delivery")
 }
 
 func TestLimitsOfACrank(t *testing.T) {
@@ -159,12 +161,12 @@ func TestLimitsOfACrank(t *testing.T) {
 	// An honest worker ends a crank that is too large as a fault.
 	for n, body := range map[uint64]string{1: "many 11", 2: "big 10000"} {
 		w.Deliver(call(n, body))
-		if got := want[supervisor.Done](h).Done; !strings.Contains(got.Outcome.Fault, "the limit is") || got.Syscalls != nil {
+		if got := want[workers.Done](h).Done; !strings.Contains(got.Outcome.Fault, "the limit is") || got.Syscalls != nil {
 			t.Errorf("%s: got %+v", body, got)
 		}
 	}
 	w.Deliver(call(3, "many 10"))
-	if got := want[supervisor.Done](h).Done; len(got.Syscalls) != 10 {
+	if got := want[workers.Done](h).Done; len(got.Syscalls) != 10 {
 		t.Errorf("got %+v", got)
 	}
 	// A dishonest one is ended.
@@ -173,7 +175,7 @@ func TestLimitsOfACrank(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Deliver(call(4, "raw "+hex.EncodeToString(b)))
-	h.wantExit(supervisor.CauseLimit, "11 items")
+	h.wantExit(workers.CauseLimit, "11 items")
 }
 
 // While a worker waits for a row, it is the kernel that takes time.
@@ -183,12 +185,12 @@ func TestDeadlineDoesNotCountTheKernelsReading(t *testing.T) {
 	spec.DeliveryTime = 2 * time.Second
 	w := h.start(spec)
 	w.Deliver(call(1, "get x"))
-	want[supervisor.Read](h)
+	want[workers.Read](h)
 	<-time.After(spec.DeliveryTime + 200*time.Millisecond)
 	if err := w.Reply(wire.Row{Key: "x"}); err != nil {
 		t.Fatal(err)
 	}
-	want[supervisor.Done](h)
+	want[workers.Done](h)
 }
 
 func TestDeadline(t *testing.T) {
@@ -198,10 +200,10 @@ func TestDeadline(t *testing.T) {
 		spec.DeliveryTime = 300 * time.Millisecond
 		w := h.start(spec)
 		w.Deliver(call(1, "echo"))
-		want[supervisor.Done](h)
+		want[workers.Done](h)
 		began := time.Now()
 		w.Deliver(call(2, body))
-		h.wantExit(supervisor.CauseDeadline, "delivery 2 took longer than 300ms")
+		h.wantExit(workers.CauseDeadline, "delivery 2 took longer than 300ms")
 		if took := time.Since(began); took < 300*time.Millisecond {
 			t.Errorf("%s: ended after %s", body, took)
 		}
@@ -213,10 +215,10 @@ func TestLogs(t *testing.T) {
 	w := h.start(h.spec("echo"))
 	for n, body := range []string{"log", "print", "forge"} {
 		w.Deliver(call(uint64(n+1), body))
-		want[supervisor.Done](h)
+		want[workers.Done](h)
 	}
 	w.Stop()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 	h.close()
 	log := h.log.String()
 	for _, part := range []string{
@@ -241,10 +243,10 @@ func TestFloodsOfOutput(t *testing.T) {
 	w := h.start(h.spec("echo"))
 	for n, body := range []string{"flood 1", "flood 2", "lines", "echo"} {
 		w.Deliver(call(uint64(n+1), body))
-		want[supervisor.Done](h)
+		want[workers.Done](h)
 	}
 	w.Stop()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 	h.close()
 	log := h.log.String()
 	if len(log) > 1<<20 {
@@ -279,7 +281,7 @@ func TestPing(t *testing.T) {
 		t.Error("a stopped worker answers")
 	}
 	w.Kill()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 	if err := w.Ping(ctx); err == nil {
 		t.Error("a dead worker answers")
 	}
@@ -290,17 +292,17 @@ func TestStopIsBounded(t *testing.T) {
 	w := h.start(h.spec("echo"))
 	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
 	w.Stop()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 
 	w = h.start(h.spec("echo"))
 	w.Deliver(call(1, "loop"))
 	w.Stop()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 
 	// Before it started, too.
 	w = h.Start(h.spec("hang-early"), h.events)
 	w.Stop()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 }
 
 func TestCloseWithStoppedAndBusyWorkers(t *testing.T) {
@@ -324,7 +326,7 @@ func TestCloseWithStoppedAndBusyWorkers(t *testing.T) {
 
 func TestCloseWithoutListener(t *testing.T) {
 	h := newHouse(t)
-	quiet := make(chan supervisor.Event) // nobody receives
+	quiet := make(chan workers.Event) // nobody receives
 	for range 3 {
 		h.Start(h.spec("echo"), quiet)
 	}
@@ -338,7 +340,7 @@ func TestBigDeliveryDoesNotBlock(t *testing.T) {
 	big := strings.Repeat("x", 3<<20)
 	w.Deliver(call(1, "echo "+big)) // returns although the worker takes nothing until it is continued
 	_ = syscall.Kill(w.Pid(), syscall.SIGCONT)
-	done := want[supervisor.Done](h)
+	done := want[workers.Done](h)
 	if got := done.Done.Syscalls[0].(wire.Send).Message.MethArgs.Body; got != "echo "+big {
 		t.Errorf("got %d bytes back", len(got))
 	}
@@ -346,7 +348,7 @@ func TestBigDeliveryDoesNotBlock(t *testing.T) {
 	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
 	w.Deliver(call(2, "echo "+big))
 	w.Kill()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 }
 
 // A kernel that is killed leaves no worker, whatever they are doing.
@@ -407,10 +409,10 @@ func beKernel(runDir string) {
 	if err != nil {
 		panic(err)
 	}
-	events := make(chan supervisor.Event, 8)
+	events := make(chan workers.Event, 8)
 	for _, body := range []string{"", "sleep", "loop"} {
-		w := s.Start(supervisor.Spec{Start: wire.Start{Vat: "v1", Module: "echo"}, DeliveryTime: time.Hour}, events)
-		if _, ok := (<-events).(supervisor.Ready); !ok {
+		w := s.Start(workers.Spec{Start: wire.Start{Vat: "v1", Module: "echo"}, DeliveryTime: time.Hour}, events)
+		if _, ok := (<-events).(workers.Ready); !ok {
 			panic("worker is not ready")
 		}
 		if body != "" {
@@ -433,7 +435,7 @@ func TestNothingIsLeft(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
 	w.Kill()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 	before := fds() // the runtime has its own by now
 	var pids []int
 	for i := range 30 {
@@ -454,7 +456,7 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 			w.Kill()
 		}
-		want[supervisor.Exited](h)
+		want[workers.Exited](h)
 	}
 	eventually(t, "return of descriptors", func() bool { return fds() <= before })
 	for _, pid := range pids {
@@ -480,12 +482,20 @@ func TestRunDirIsNotSomebodyElses(t *testing.T) {
 	}
 }
 
-func TestRSS(t *testing.T) {
-	if n, err := supervisor.RSS(os.Getpid()); err != nil || n < 1<<20 {
-		t.Errorf("got %d, %v", n, err)
+func TestMemoryOfAWorker(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	if n := w.RSSBytes(); n < 1<<20 {
+		t.Errorf("a live worker has %d bytes", n)
 	}
-	if _, err := supervisor.RSS(-1); err == nil {
-		t.Error("a process that does not exist has memory")
+	w.Kill()
+	h.wantExit(workers.CauseStopped)
+	deadline := time.Now().Add(20 * time.Second)
+	for w.RSSBytes() != 0 && time.Now().Before(deadline) { // it may still be about to die
+		runtime.Gosched()
+	}
+	if n := w.RSSBytes(); n != 0 {
+		t.Errorf("a worker that has ended has %d bytes", n)
 	}
 }
 
@@ -497,7 +507,7 @@ func TestRunDirIsMadeAgain(t *testing.T) {
 	}
 	w := h.start(h.spec("echo"))
 	w.Kill()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 }
 
 // Without descriptors to spare a worker is not started, which is the world's fault and passes.
@@ -505,18 +515,18 @@ func TestNoDescriptorsForAWorker(t *testing.T) {
 	var spare atomic.Bool
 	h := newHouse(t, func(c *supervisor.Config) { c.Allow = spare.Load })
 	h.Start(h.spec("echo"), h.events)
-	h.wantExit(supervisor.CauseStart, "no descriptors to spare")
+	h.wantExit(workers.CauseStart, "no descriptors to spare")
 	spare.Store(true)
 	w := h.start(h.spec("echo"))
 	w.Kill()
-	h.wantExit(supervisor.CauseStopped)
+	h.wantExit(workers.CauseStopped)
 }
 
 // A kernel that has lost its state kills its workers and leaves the run directory, which may be another kernel's.
 func TestAbandonLeavesTheRunDir(t *testing.T) {
 	h := newHouse(t)
 	h.Start(h.spec("echo"), h.events)
-	pid := want[supervisor.Ready](h).Pid
+	pid := want[workers.Ready](h).Pid
 	h.Abandon()
 	eventually(t, "the worker is gone", func() bool { return !alive(pid) })
 	if _, err := os.Stat(h.runDir); err != nil {

@@ -17,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/wire"
+	"ocapkernel.dev/workers"
 )
 
-// Worker is one life of one vat's process.
-type Worker struct {
+// worker is one life of one vat's process.
+type worker struct {
 	sup    *Supervisor
-	spec   Spec
-	events chan<- Event
+	spec   workers.Spec
+	events chan<- workers.Event
 	log    hclog.Logger
 	lim    wire.Limits
 
@@ -72,19 +73,19 @@ const (
 // verdict is why a worker ends. An open one knows only that the worker ended by itself: how, the
 // process has to say.
 type verdict struct {
-	cause  Cause
+	cause  workers.Cause
 	detail string
 	open   bool
 }
 
-func newWorker(s *Supervisor, spec Spec, events chan<- Event) *Worker {
+func newWorker(s *Supervisor, spec workers.Spec, events chan<- workers.Event) *worker {
 	if spec.Program == "" {
 		spec.Program = s.cfg.StockProgram
 	}
 	if spec.DeliveryTime <= 0 {
 		spec.DeliveryTime = 10 * time.Second
 	}
-	w := &Worker{
+	w := &worker{
 		sup: s, spec: spec, events: events,
 		log:  s.log.With("vat", spec.Start.Vat, "name", clean(spec.Start.Name, 64)),
 		lim:  wire.Limits{FrameBytes: spec.Start.MaxFrameBytes, Syscalls: spec.Start.MaxSyscalls},
@@ -97,23 +98,26 @@ func newWorker(s *Supervisor, spec Spec, events chan<- Event) *Worker {
 	return w
 }
 
-// Vat is the id in Spec.Start.
-func (w *Worker) Vat() string { return w.spec.Start.Vat }
+// Vat is part of being a [workers.Worker].
+func (w *worker) Vat() string { return w.spec.Start.Vat }
 
-// Pid is the process's id, or 0 if there is none yet.
-func (w *Worker) Pid() int { return int(w.pid.Load()) }
+// Pid is part of being a [workers.Worker].
+func (w *worker) Pid() int { return int(w.pid.Load()) }
 
-// Deliver hands a delivery to the worker, whose time begins when those before it are done. Each is answered
-// by a Done, in order, or all by Exited. If the worker is already on its way out, nothing happens: Exited
-// follows.
-//
-// More than one at a time is for a replay, where the next delivery does not depend on the answer to this
-// one: it spares both sides the waiting for each other. How many is for the caller to bound.
-//
-// An error says that no frame can hold d. Nothing was sent then, and the caller ends the worker.
-//
-// Preconditions: the worker is ready. Else Deliver panics.
-func (w *Worker) Deliver(d wire.Deliver) error {
+// RSSBytes is part of being a [workers.Worker]. Pages that workers share count for each of them.
+func (w *worker) RSSBytes() int64 {
+	if w.Pid() == 0 {
+		return 0
+	}
+	n, err := rss(w.Pid())
+	if err != nil {
+		return 0 // a process that has just ended has none
+	}
+	return n
+}
+
+// Deliver is part of being a [workers.Worker].
+func (w *worker) Deliver(d wire.Deliver) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dying() {
@@ -136,7 +140,7 @@ func (w *Worker) Deliver(d wire.Deliver) error {
 }
 
 // begin notes that the worker has a delivery to do now. The caller holds mu.
-func (w *Worker) begin(number uint64) {
+func (w *worker) begin(number uint64) {
 	w.mu.phase, w.mu.number = delivering, number
 	w.setTimed(true)
 	w.mu.deadline = w.sup.clock.now() + w.spec.DeliveryTime
@@ -144,7 +148,7 @@ func (w *Worker) begin(number uint64) {
 }
 
 // setTimed holds the clock while there is a deadline. The caller holds mu.
-func (w *Worker) setTimed(on bool) {
+func (w *worker) setTimed(on bool) {
 	switch {
 	case on && !w.mu.timed:
 		w.sup.clock.hold()
@@ -154,11 +158,8 @@ func (w *Worker) setTimed(on bool) {
 	w.mu.timed = on
 }
 
-// Reply answers the last Read. An error says that no frame can hold r. Nothing was sent then, and the caller ends the
-// worker.
-//
-// Preconditions: there is one that was not answered. Else Reply panics.
-func (w *Worker) Reply(r wire.Row) error {
+// Reply is part of being a [workers.Worker]. The wait for it is not the time of the worker.
+func (w *worker) Reply(r wire.Row) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dying() {
@@ -178,16 +179,15 @@ func (w *Worker) Reply(r wire.Row) error {
 	return nil
 }
 
-// Stop asks the worker to leave, and kills it if it has not after Config.StopTimeout. What it says
-// meanwhile is not heard. Exited follows.
-func (w *Worker) Stop() {
+// Stop is part of being a [workers.Worker]. The worker has Config.StopTimeout.
+func (w *worker) Stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dying() {
 		return
 	}
 	soft := w.mu.phase != starting
-	w.decide(CauseStopped, "stopped")
+	w.decide(workers.CauseStopped, "stopped")
 	if soft {
 		if out, err := w.encode(wire.Bye{}); err == nil {
 			w.write(out)
@@ -198,11 +198,11 @@ func (w *Worker) Stop() {
 	w.end()
 }
 
-// Kill ends the worker at once. Exited follows.
-func (w *Worker) Kill() { w.condemn(CauseStopped, "killed by the kernel") }
+// Kill is part of being a [workers.Worker].
+func (w *worker) Kill() { w.condemn(workers.CauseStopped, "killed by the kernel") }
 
 // condemn decides why the worker ends, unless that is decided, and ends it.
-func (w *Worker) condemn(cause Cause, detail string) {
+func (w *worker) condemn(cause workers.Cause, detail string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.decide(cause, detail)
@@ -210,7 +210,7 @@ func (w *Worker) condemn(cause Cause, detail string) {
 }
 
 // decide sets the verdict. The caller holds mu.
-func (w *Worker) decide(cause Cause, detail string) {
+func (w *worker) decide(cause workers.Cause, detail string) {
 	if w.mu.verdict.cause == 0 {
 		w.mu.verdict = verdict{cause: cause, detail: detail}
 		close(w.over)
@@ -218,7 +218,7 @@ func (w *Worker) decide(cause Cause, detail string) {
 }
 
 // end kills the process and ends the reading of it. The caller holds mu.
-func (w *Worker) end() {
+func (w *worker) end() {
 	w.proc.kill()
 	if w.mu.conn != nil {
 		_ = w.mu.conn.SetDeadline(time.Unix(1, 0)) // fails only if closed, when nobody reads or writes
@@ -226,10 +226,10 @@ func (w *Worker) end() {
 }
 
 // dying says whether nothing more is to be sent. The caller holds mu.
-func (w *Worker) dying() bool { return w.mu.verdict.cause != 0 || w.mu.phase == ended }
+func (w *worker) dying() bool { return w.mu.verdict.cause != 0 || w.mu.phase == ended }
 
 // encode makes the frame of f, which is valid until the next one. The caller holds mu.
-func (w *Worker) encode(f wire.DownFrame) ([]byte, error) {
+func (w *worker) encode(f wire.DownFrame) ([]byte, error) {
 	out, err := wire.AppendDown(w.mu.out[:0], f)
 	if n := len(out) - wire.HeaderBytes; err == nil && n > wire.MaxDownFrameBytes {
 		err = fmt.Errorf("frame of %d bytes, %w of %d", n, wire.ErrLimit, wire.MaxDownFrameBytes)
@@ -245,7 +245,7 @@ func (w *Worker) encode(f wire.DownFrame) ([]byte, error) {
 
 // write writes a frame. It does not block: what the socket does not take is left to a goroutine. An error of the
 // socket is not reported here, since the reading sees it as well. The caller holds mu.
-func (w *Worker) write(out []byte) {
+func (w *worker) write(out []byte) {
 	if w.mu.writing != nil {
 		w.mu.pending = append(w.mu.pending, out...)
 		return
@@ -270,7 +270,7 @@ func (w *Worker) write(out []byte) {
 	}
 }
 
-func (w *Worker) writePending(through chan struct{}) {
+func (w *worker) writePending(through chan struct{}) {
 	defer w.helpers.Done()
 	defer close(through)
 	for {
@@ -293,7 +293,7 @@ func (w *Worker) writePending(through chan struct{}) {
 // awaitTaken waits until the worker has taken all that it was sent, or ends. Nothing that a worker sends is heard before:
 // so the kernel holds no more for a worker than one answer and the deliveries that it was given in advance, however often
 // the worker asks without reading. A worker that is well has read the answer before it asks for another.
-func (w *Worker) awaitTaken() {
+func (w *worker) awaitTaken() {
 	w.mu.Lock()
 	through := w.mu.writing
 	w.mu.Unlock()
@@ -307,7 +307,7 @@ func (w *Worker) awaitTaken() {
 }
 
 // run is the life of the worker. It returns when the process and all goroutines are gone.
-func (w *Worker) run() {
+func (w *worker) run() {
 	w.emit(w.live())
 	w.mu.Lock()
 	w.mu.phase = ended
@@ -327,7 +327,7 @@ func (w *Worker) run() {
 }
 
 // live starts the worker and hears it, until it ends.
-func (w *Worker) live() Exited {
+func (w *worker) live() workers.Exited {
 	in, v := w.start()
 	if in != nil {
 		v = w.hear(in)
@@ -337,9 +337,9 @@ func (w *Worker) live() Exited {
 
 // start returns the stream when the worker has said hello, or else no stream but the reason. It has a place in one of the
 // lanes meanwhile.
-func (w *Worker) start() (*bufio.Reader, verdict) {
+func (w *worker) start() (*bufio.Reader, verdict) {
 	fail := func(open bool, format string, args ...any) (*bufio.Reader, verdict) {
-		return nil, verdict{cause: CauseStart, detail: clean(fmt.Errorf(format, args...).Error(), 1000), open: open}
+		return nil, verdict{cause: workers.CauseStart, detail: clean(fmt.Errorf(format, args...).Error(), 1000), open: open}
 	}
 	leave, ok := w.sup.starts.enter(w.spec.Start.Vat, w.over)
 	if !ok {
@@ -348,7 +348,7 @@ func (w *Worker) start() (*bufio.Reader, verdict) {
 	saidHello := false
 	defer func() { leave(saidHello) }()
 	limit := w.sup.cfg.StartTimeout
-	timer := w.sup.clock.after(limit, func() { w.condemn(CauseStart, fmt.Sprintf("no hello within %s", limit)) })
+	timer := w.sup.clock.after(limit, func() { w.condemn(workers.CauseStart, fmt.Sprintf("no hello within %s", limit)) })
 	defer timer.stop()
 
 	if allow := w.sup.cfg.Allow; allow != nil && !allow() {
@@ -408,7 +408,7 @@ func (w *Worker) start() (*bufio.Reader, verdict) {
 
 // endWithProcess ends the reading soon after the process has died, even if something that it left
 // behind holds its end of the stream open.
-func (w *Worker) endWithProcess() {
+func (w *worker) endWithProcess() {
 	<-w.proc.exited
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -418,7 +418,7 @@ func (w *Worker) endWithProcess() {
 }
 
 // timeUp is called by clock: a delivery, or leaving, has taken too long.
-func (w *Worker) timeUp() {
+func (w *worker) timeUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -428,14 +428,14 @@ func (w *Worker) timeUp() {
 	case w.sup.clock.now() < w.mu.deadline: // it was set for an earlier delivery, or not all of the time has counted
 		w.clock.Reset(max(w.mu.deadline-w.sup.clock.now(), 0))
 	default:
-		w.decide(CauseDeadline, fmt.Sprintf("delivery %d took longer than %s", w.mu.number, w.spec.DeliveryTime))
+		w.decide(workers.CauseDeadline, fmt.Sprintf("delivery %d took longer than %s", w.mu.number, w.spec.DeliveryTime))
 		w.end()
 	}
 }
 
 // hear reads frames until the worker ends, and returns what it can say about why.
-func (w *Worker) hear(in *bufio.Reader) verdict {
-	w.emit(Ready{Worker: w, Pid: w.Pid()})
+func (w *worker) hear(in *bufio.Reader) verdict {
+	w.emit(workers.Ready{Worker: w, Pid: w.Pid()})
 	var buf []byte
 	for {
 		frame, err := wire.ReadFrame(in, buf, w.lim.FrameBytes)
@@ -461,7 +461,7 @@ func (w *Worker) hear(in *bufio.Reader) verdict {
 }
 
 // accept checks that up has its place here and now. The event is nil if nobody is to hear it.
-func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
+func (w *worker) accept(up wire.UpFrame, frame []byte) (workers.Event, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.verdict.cause != 0 {
@@ -483,10 +483,10 @@ func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
 			w.setTimed(false)
 			w.clock.Stop()
 		}
-		return Done{Worker: w, Done: up, Frame: bytes.Clone(frame)}, nil
+		return workers.Done{Worker: w, Done: up, Frame: bytes.Clone(frame)}, nil
 	case wire.Get, wire.Next:
 		w.mu.phase, w.mu.asked = reading, w.sup.clock.now()
-		return Read{Worker: w, Frame: up}, nil
+		return workers.Read{Worker: w, Frame: up}, nil
 	default:
 		return nil, fmt.Errorf("a %T during a delivery", up)
 	}
@@ -494,7 +494,7 @@ func (w *Worker) accept(up wire.UpFrame, frame []byte) (Event, error) {
 
 // decode turns a panic of the decoder into an error: there is none that we know of, and if there is, it
 // is one worker's end and not the kernel's.
-func (w *Worker) decode(frame []byte) (up wire.UpFrame, err error) {
+func (w *worker) decode(frame []byte) (up wire.UpFrame, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("decoder panics: %v", r)
@@ -503,7 +503,7 @@ func (w *Worker) decode(frame []byte) (up wire.UpFrame, err error) {
 	return wire.DecodeUp(frame, w.lim)
 }
 
-func (w *Worker) emit(e Event) {
+func (w *worker) emit(e workers.Event) {
 	select {
 	case w.events <- e:
 	case <-w.sup.done:
@@ -511,16 +511,16 @@ func (w *Worker) emit(e Event) {
 }
 
 // condemned ends the worker for what it sent.
-func (w *Worker) condemned(err error) verdict {
+func (w *worker) condemned(err error) verdict {
 	v := frameVerdict(err)
 	w.condemn(v.cause, v.detail)
 	return v
 }
 
 func frameVerdict(err error) verdict {
-	cause := CauseMalformed
+	cause := workers.CauseMalformed
 	if errors.Is(err, wire.ErrLimit) {
-		cause = CauseLimit
+		cause = workers.CauseLimit
 	}
 	return verdict{cause: cause, detail: clean(err.Error(), 1000)}
 }
@@ -530,21 +530,21 @@ func frameVerdict(err error) verdict {
 func streamVerdict(err error) verdict {
 	var op *net.OpError
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &op) {
-		return verdict{cause: CauseCrash, open: true}
+		return verdict{cause: workers.CauseCrash, open: true}
 	}
 	return frameVerdict(err)
 }
 
 // exited completes the account of the worker's end. It may wait for the process, which normally dies
 // within a millisecond or two of its stream, but not for long: a worker can close the stream and live on.
-func (w *Worker) exited(v verdict) Exited {
+func (w *worker) exited(v verdict) workers.Exited {
 	w.mu.Lock()
 	w.mu.phase = ended
 	if w.mu.verdict.cause != 0 { // ours came first
 		v = w.mu.verdict
 	}
 	w.mu.Unlock()
-	e := Exited{Worker: w, Pid: w.Pid(), ExitCode: -1}
+	e := workers.Exited{Worker: w, Pid: w.Pid(), ExitCode: -1}
 	if v.open && e.Pid != 0 {
 		status, ours, ok := w.proc.status(200 * time.Millisecond)
 		switch {
@@ -554,7 +554,7 @@ func (w *Worker) exited(v verdict) Exited {
 		case status.Signaled():
 			e.Signal = status.Signal()
 			if !ownSignal(e.Signal) {
-				v.cause = CauseKilled
+				v.cause = workers.CauseKilled
 			}
 			v.detail = joinDetail(v.detail, "signal: "+e.Signal.String())
 		default:

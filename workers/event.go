@@ -1,4 +1,4 @@
-package supervisor
+package workers
 
 import (
 	"fmt"
@@ -10,26 +10,26 @@ import (
 // An Event is something that a worker said or that became of it: [Ready], [Read], [Done], [Exited].
 type Event interface {
 	// Source is the worker that the event is about.
-	Source() *Worker
+	Source() Worker
 	isEvent()
 }
 
 // Ready says that the worker is its vat and waits for deliveries.
 type Ready struct {
-	Worker *Worker
+	Worker Worker
 	Pid    int
 }
 
 // Read asks for a row of the vat's store, and is answered by [Worker.Reply].
 type Read struct {
-	Worker *Worker
+	Worker Worker
 	// Frame is a wire.Get or a wire.Next.
 	Frame wire.UpFrame
 }
 
 // Done says how a delivery ended. Its number is that of the delivery.
 type Done struct {
-	Worker *Worker
+	Worker Worker
 	Done   wire.Done
 	// Frame is the frame as it came, without its header; the receiver owns it. Equal values have equal
 	// frames.
@@ -39,7 +39,7 @@ type Done struct {
 // Exited is the last event of a worker. The process may still be about to die, by SIGKILL; nothing of
 // what it does can be heard any more.
 type Exited struct {
-	Worker *Worker
+	Worker Worker
 	Cause  Cause
 	// Detail is one line for people; it may contain what the worker logged, without control characters.
 	Detail string
@@ -52,16 +52,16 @@ type Exited struct {
 }
 
 // Source is part of being an [Event].
-func (e Ready) Source() *Worker { return e.Worker }
+func (e Ready) Source() Worker { return e.Worker }
 
 // Source is part of being an [Event].
-func (e Read) Source() *Worker { return e.Worker }
+func (e Read) Source() Worker { return e.Worker }
 
 // Source is part of being an [Event].
-func (e Done) Source() *Worker { return e.Worker }
+func (e Done) Source() Worker { return e.Worker }
 
 // Source is part of being an [Event].
-func (e Exited) Source() *Worker { return e.Worker }
+func (e Exited) Source() Worker { return e.Worker }
 
 func (Ready) isEvent()  {}
 func (Read) isEvent()   {}
