@@ -29,7 +29,7 @@ func coded(err error) error {
 	case errors.As(err, &refusal):
 		return control.Errorf(refusal.Code, "%s", refusal.Detail)
 	case errors.As(err, &launch):
-		return control.Errorf(control.CodeRejected, "%s", launch.Error())
+		return control.Errorf(control.CodeRejected, "%s", err)
 	case errors.Is(err, host.ErrStopping):
 		return control.Errorf(control.CodeStopping, "%s", err)
 	case errors.Is(err, host.ErrDiskFull):
@@ -155,7 +155,7 @@ func (k *Kernel) Apply(ctx context.Context, r control.ApplyRequest) (control.App
 	if err != nil {
 		return control.Applied{}, err
 	}
-	a, err := k.host.Apply(ctx, r.Subcluster, cfg, r.DryRun)
+	a, err := k.host.Apply(ctx, r.Subcluster, cfg, host.ApplyOptions{DryRun: r.DryRun, Replace: r.Replace})
 	var deletes *host.ReplaceError
 	if errors.As(err, &deletes) {
 		return control.Applied{}, cannotApply(cfg, deletes)
@@ -163,7 +163,10 @@ func (k *Kernel) Apply(ctx context.Context, r control.ApplyRequest) (control.App
 	if err != nil {
 		return control.Applied{}, coded(err)
 	}
-	out := control.Applied{Subcluster: string(a.Sub), DryRun: r.DryRun}
+	out := control.Applied{Subcluster: string(a.Sub), DryRun: r.DryRun, Replaced: string(a.Replaced)}
+	for _, v := range a.Deleted {
+		out.Deleted = append(out.Deleted, control.DeletedVat{Name: v.Name, ID: string(v.Vat)})
+	}
 	for _, c := range a.Changes {
 		out.Changes = append(out.Changes, control.Change{Field: c.Field, Kind: string(c.Kind), Applies: string(c.Applies), Old: c.Old, New: c.New})
 	}
@@ -182,7 +185,7 @@ func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
 	if n := len(e.Changes); n > 1 {
 		changes = strconv.Itoa(n) + " changes"
 	}
-	err := control.Errorf(control.CodeConflict, "%s cannot be made to %s, which keeps what it has stored; nothing is changed", changes, e.Sub)
+	err := control.Errorf(control.CodeConflict, "%s cannot be made to %s, which keeps what it has stored; nothing is changed (--replace %s deletes what it has stored, and launches it anew)", changes, e.Sub, e.Sub)
 	for _, c := range e.Changes {
 		message := "it is removed; it cannot be taken away from what runs"
 		if c.Kind == cluster.Changed {

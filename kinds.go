@@ -24,7 +24,7 @@ import (
 // services of which one vat's use must not be another's trouble.
 func (k *Kernel) kinds() map[string]host.Kind {
 	kinds := map[string]host.Kind{
-		host.KindIO: {Open: k.openChannel, Remove: k.removeChannel},
+		host.KindIO: {Open: k.openChannel, Configure: configureChannel, Remove: k.removeChannel},
 		ioservice.ConnectionKind: {
 			Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it",
 		},
@@ -38,14 +38,14 @@ func (k *Kernel) kinds() map[string]host.Kind {
 				return nil, err
 			}
 			return service.OpenFiles(c.Root, c.ReadOnly)
-		}},
+		}, Configure: configureFiles},
 		cluster.ServiceFetch: {Service: true, Open: func(o host.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
 			}
 			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts})
-		}},
+		}, Configure: configureFetch},
 	}
 	maps.Copy(kinds, host.Timer())
 	return kinds
@@ -95,6 +95,35 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 		return nil, err
 	}
 	return &channel{ioservice.NewObject(ch), func() { forgetSocket(c, dir) }}, nil
+}
+
+// configureChannel is the Configure of a [host.Kind]. What is no channel of ours, but of the program that embeds the kernel,
+// cannot be configured.
+func configureChannel(o service.Object, config []byte) func() {
+	ch, ok := o.(*channel)
+	c, err := cluster.UnmarshalStoredChannel(config)
+	if !ok || err != nil {
+		return nil
+	}
+	return func() { _ = ch.Configure(ioservice.ConfigOf(c)) } // [cluster.Diff] has compared what must be the same
+}
+
+func configureFiles(o service.Object, config []byte) func() {
+	f, ok := o.(*service.Files)
+	c, err := cluster.UnmarshalStoredService(config)
+	if !ok || err != nil {
+		return nil
+	}
+	return func() { f.SetReadOnly(c.ReadOnly) }
+}
+
+func configureFetch(o service.Object, config []byte) func() {
+	f, ok := o.(*service.Fetch)
+	c, err := cluster.UnmarshalStoredService(config)
+	if !ok || err != nil {
+		return nil
+	}
+	return func() { _ = f.SetHosts(c.Hosts) } // the configuration was parsed: they are hosts
 }
 
 // channel is an object of which something has to be forgotten when it is closed.

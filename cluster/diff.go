@@ -38,12 +38,13 @@ type Applies string
 const (
 	// ApplyLive changes have it at once.
 	ApplyLive Applies = "live"
-	// ApplyStart changes have it when the vat's worker is started the next time.
+	// ApplyStart changes have it when the vat's worker is started the next time; of a channel or service, the kernel.
 	ApplyStart Applies = "start"
 	// ApplyNew changes are for vats that are made later, by a reload say: what is there was made and goes on.
 	ApplyNew Applies = "new"
 	// ApplyReplace changes cannot be made to what runs: only a subcluster in its place, which has stored nothing, can
-	// have them.
+	// have them. They take something away, or change what vats have learned about what is there: which module a vat runs,
+	// where a channel leads, what its reads return.
 	ApplyReplace Applies = "replace"
 )
 
@@ -122,8 +123,8 @@ func (d *diff) channel(path string, from, to Channel) {
 	d.field(path+".hostport", ApplyReplace, from.HostPort, to.HostPort)
 	d.field(path+".direction", ApplyReplace, from.Direction, to.Direction)
 	d.field(path+".unit", ApplyReplace, from.Unit, to.Unit)
-	d.field(path+".maxUnit", ApplyReplace, from.MaxUnitBytes, to.MaxUnitBytes)
-	d.field(path+".writeTime", ApplyReplace, from.WriteTime, to.WriteTime)
+	d.field(path+".maxUnit", ApplyLive, from.MaxUnitBytes, to.MaxUnitBytes)
+	d.field(path+".writeTime", ApplyLive, from.WriteTime, to.WriteTime)
 	before, after := from, to
 	for _, c := range []*Channel{&before, &after} { // whatever is not named above must not pass unseen
 		c.Type, c.Path, c.HostPort, c.Direction, c.Unit, c.MaxUnitBytes, c.WriteTime = "", "", "", "", "", 0, 0
@@ -134,8 +135,8 @@ func (d *diff) channel(path string, from, to Channel) {
 func (d *diff) service(path string, from, to Service) {
 	d.field(path+".service", ApplyReplace, from.Service, to.Service)
 	d.field(path+".root", ApplyReplace, from.Root, to.Root)
-	d.field(path+".readOnly", ApplyReplace, from.ReadOnly, to.ReadOnly)
-	d.field(path+".hosts", ApplyReplace, strings.Join(from.Hosts, " "), strings.Join(to.Hosts, " "))
+	d.field(path+".readOnly", ApplyLive, from.ReadOnly, to.ReadOnly)
+	d.field(path+".hosts", ApplyLive, strings.Join(from.Hosts, " "), strings.Join(to.Hosts, " "))
 }
 
 // field compares two values of one type.

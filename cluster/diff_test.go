@@ -63,8 +63,11 @@ func TestDiffNamesEachFieldAndHowItIsApplied(t *testing.T) {
 		{"another channel", `"door": {"type": "socket"},`, `"door": {"type": "socket", "unit": "bytes"},`, "io.door.unit changed replace"},
 		{"a service more", `["timer",`, `["timer", "random",`, "services.random added live"},
 		{"a service less", `["timer",`, `[`, "services.timer removed replace"},
-		{"a wider service", `["a.example"]`, `["a.example", "b.example"]`, "services.web.hosts changed replace"},
-		{"a narrower service", `"root": "."`, `"root": ".", "readOnly": true`, "services.disk.readOnly changed replace"},
+		{"a wider service", `["a.example"]`, `["a.example", "b.example"]`, "services.web.hosts changed live"},
+		{"a narrower service", `"root": "."`, `"root": ".", "readOnly": true`, "services.disk.readOnly changed live"},
+		{"what only later reads and writes heed", `"door": {"type": "socket"},`, `"door": {"type": "socket", "maxUnit": "4KiB", "writeTime": "3s"},`, "io.door.maxUnit changed live, io.door.writeTime changed live"},
+		{"where a channel leads", `"path": "log"`, `"path": "worker"`, "io.log.path changed replace"},
+		{"what a service reaches", `"root": "."`, `"root": ".."`, "services.disk.root changed replace"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if !strings.Contains(base, test.old) {

@@ -10,13 +10,21 @@ type ApplyRequest struct {
 	Config []byte
 	// DryRun asks what would be changed, and changes nothing.
 	DryRun bool
+	// Replace is the id of the subcluster if it may be deleted, with all that it has stored, and launched anew, where
+	// changes cannot be made to what runs. Otherwise such changes are refused.
+	Replace string
 }
 
 // Applied is what was changed, or would be.
 type Applied struct {
-	Subcluster string   `json:"subcluster"`
-	DryRun     bool     `json:"dryRun,omitempty"`
-	Changes    []Change `json:"changes"`
+	// Subcluster runs the configuration.
+	Subcluster string `json:"subcluster"`
+	DryRun     bool   `json:"dryRun,omitempty"`
+	// Replaced, if it is not empty, was deleted, with what its vats had stored, and Subcluster launched in its place; Deleted
+	// are its vats. After a dry run that is what would happen.
+	Replaced string       `json:"replaced,omitempty"`
+	Deleted  []DeletedVat `json:"deleted,omitempty"`
+	Changes  []Change     `json:"changes"`
 	// Vats and Services, which include channels, were added. Nobody in the subcluster has a reference to them yet.
 	Vats     []AddedVat     `json:"vats"`
 	Services []AddedService `json:"services"`
@@ -26,7 +34,7 @@ type Applied struct {
 type Change struct {
 	// Field is the path of what differs, such as vats.mint.limits.queue.
 	Field string `json:"field"`
-	// Kind is added or changed.
+	// Kind is added or changed, or removed where the subcluster is replaced.
 	Kind string `json:"kind"`
 	// Applies is one of the values below.
 	Applies string `json:"applies"`
@@ -39,11 +47,19 @@ type Change struct {
 const (
 	// AppliesLive: at once.
 	AppliesLive = "live"
-	// AppliesStart: when the vat's process is started the next time.
+	// AppliesStart: when the vat's process is started the next time; of a channel or service, the kernel.
 	AppliesStart = "start"
 	// AppliesNew: for what is made later; vats that are there were made and go on.
 	AppliesNew = "new"
+	// AppliesReplace: only in a subcluster that is launched anew.
+	AppliesReplace = "replace"
 )
+
+// DeletedVat is a vat of a subcluster that was replaced.
+type DeletedVat struct {
+	Name string `json:"name"`
+	ID   string `json:"vat"`
+}
 
 // AddedVat is a vat that was added to a running subcluster.
 type AddedVat struct {

@@ -30,7 +30,7 @@ type Backend interface {
 	Launch(ctx context.Context, r LaunchRequest) (Subcluster, Data, error)
 	// Apply changes a running subcluster to another configuration, and keeps what it has stored: all of the changes
 	// are made, or none. A configuration with mistakes is CodeInvalid, one that cannot be applied CodeConflict, both
-	// with Details.
+	// with Details. With r.Replace the subcluster of that id is deleted and launched anew where the changes demand it.
 	Apply(ctx context.Context, r ApplyRequest) (Applied, error)
 	// CheckConfig checks a configuration as Launch does, and launches nothing.
 	CheckConfig(ctx context.Context, r LaunchRequest) error

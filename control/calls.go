@@ -36,14 +36,14 @@ func (c *Client) Launch(ctx context.Context, r LaunchRequest) (Launched, error) 
 
 // Apply changes a running subcluster to another configuration, and keeps what it has stored. All of the changes are made, or
 // none; applied twice, it changes nothing more. What would delete something is refused with CodeConflict, and Details that
-// name the fields.
+// name the fields, unless r.Replace names the subcluster: then it is deleted and launched anew.
 func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 	text, err := json.Marshal(string(r.Config))
 	if err != nil {
 		return Applied{}, Errorf(CodeInvalid, "%v", err)
 	}
 	var out Applied
-	err = c.Call(ctx, methodApply, applyParams{ID: r.Subcluster, Path: r.Path, Config: text, DryRun: r.DryRun}, &out)
+	err = c.Call(ctx, methodApply, applyParams{ID: r.Subcluster, Path: r.Path, Config: text, DryRun: r.DryRun, Replace: r.Replace}, &out)
 	return out, err
 }
 

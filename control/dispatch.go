@@ -115,10 +115,13 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		if err == nil && p.ID != "" {
 			err = CheckSubcluster(p.ID)
 		}
+		if err == nil && p.Replace != "" {
+			err = CheckSubcluster(p.Replace)
+		}
 		if err != nil {
 			return nil, err
 		}
-		applied, err := b.Apply(ctx, ApplyRequest{Subcluster: p.ID, Path: p.Path, Config: config, DryRun: p.DryRun})
+		applied, err := b.Apply(ctx, ApplyRequest{Subcluster: p.ID, Path: p.Path, Config: config, DryRun: p.DryRun, Replace: p.Replace})
 		applied.Changes, applied.Vats, applied.Services = notNull(applied.Changes), notNull(applied.Vats), notNull(applied.Services)
 		return applied, err
 

@@ -15,6 +15,8 @@ type (
 		Path   string          `json:"path,omitempty"`
 		Config json.RawMessage `json:"config"`
 		DryRun bool            `json:"dryRun,omitempty"`
+		// Replace is the id of the subcluster that may be deleted and launched anew.
+		Replace string `json:"replace,omitempty"`
 	}
 	idParams struct {
 		ID string `json:"id"`

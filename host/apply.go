@@ -1,7 +1,9 @@
 package host
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,12 +11,27 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
 )
+
+// ApplyOptions say how a configuration is applied.
+type ApplyOptions struct {
+	// DryRun asks what would be done, and does nothing.
+	DryRun bool
+	// Replace is the id of the subcluster that may be deleted, with all that it has stored, and launched anew, if there are
+	// changes that cannot be made to what runs. Empty means none.
+	Replace string
+}
 
 // Applied is what a configuration changes in a running subcluster.
 type Applied struct {
+	// Sub is the subcluster that runs the configuration now.
 	Sub     kernel.SubID
 	Changes []cluster.Change
+	// Replaced, if it is not empty, is the subcluster that was deleted, or would be, in whose place Sub was launched. Deleted
+	// are the vats that it had.
+	Replaced kernel.SubID
+	Deleted  []kernel.SubclusterVat
 	// Vats and Services are what was added; both are empty after a dry run.
 	Vats     []AddedVat
 	Services []AddedService
@@ -49,21 +66,45 @@ func (e *ReplaceError) Error() string {
 }
 
 // Apply changes a running subcluster to another configuration, in one commit: a kernel that dies has made all of the
-// changes, or none. Vats, channels and services can be added, and how vats are run can change; what would delete something
-// is a [*ReplaceError]. Applied twice it changes nothing more. An empty name stands for the subcluster that runs what is at
-// the configuration's path. With dryRun nothing is changed.
-func (k *Kernel) Apply(ctx context.Context, name string, cfg *cluster.Config, dryRun bool) (Applied, error) {
-	return ask(ctx, k, func(done func(Applied, error)) {
-		sub, err := k.toApply(name, cfg)
-		if err == nil && sub.System != "" {
-			err = &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%s is the system subcluster %s: change its declaration, and start with --upgrade-system", sub.ID, sub.System)}
-		}
-		if err != nil {
-			k.refuse(err, func(err error) { done(Applied{}, err) })
+// changes, or none. Vats, channels and services can be added, and how vats are run and what only new operations of channels
+// and services heed can change; what would delete something is a [*ReplaceError], unless Replace names the subcluster. Then
+// the subcluster is deleted and launched anew; a kernel that dies meanwhile leaves that to the next one. If that launch fails
+// nothing is left of the subcluster, and the error says why. Applied twice Apply changes nothing more. An empty name stands
+// for the subcluster that runs what is at the configuration's path.
+func (k *Kernel) Apply(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions) (Applied, error) {
+	return ask(ctx, k, func(done func(Applied, error)) { k.applyTo(ctx, name, cfg, o, done) })
+}
+
+// applyTo is Apply in the loop. A subcluster from the configuration's path that is being launched, or launched anew, is waited
+// for.
+func (k *Kernel) applyTo(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
+	again := func() { k.applyTo(ctx, name, cfg, o, done) }
+	switch {
+	case k.stopping:
+		done(Applied{}, ErrStopping)
+		return
+	case ctx.Err() != nil: // nobody wants it any more
+		done(Applied{}, ctx.Err())
+		return
+	}
+	sub, err := k.toApply(name, cfg)
+	if refusal, ok := errors.AsType[*kernel.Refusal](err); ok && refusal.Code == kernel.CodeNotFound && name == "" {
+		waits, e := k.whenLaunched(cfg.Source, again)
+		if waits {
 			return
 		}
-		k.reconfigure(sub, cfg, dryRun, done)
-	})
+		if e != nil {
+			err = e
+		}
+	}
+	if err == nil && sub.System != "" {
+		err = &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%s is the system subcluster %s: change its declaration, and start with --upgrade-system", sub.ID, sub.System)}
+	}
+	if err != nil {
+		k.refuse(err, func(err error) { done(Applied{}, err) })
+		return
+	}
+	k.reconfigure(sub, cfg, o, done)
 }
 
 // toApply finds the subcluster that a configuration is for.
@@ -97,7 +138,7 @@ func (k *Kernel) toApply(name string, cfg *cluster.Config) (kernel.Subcluster, e
 
 // reconfigure makes the changes that can be made. done is called in the loop, when they are durable and what was added is
 // there.
-func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, dryRun bool, done func(Applied, error)) {
+func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(Applied{}, err) }) }
 	old, err := k.configOf(sub.ID)
 	if err != nil {
@@ -105,16 +146,23 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, dryRun 
 		return
 	}
 	out := Applied{Sub: sub.ID, Changes: cluster.Diff(old, cfg)}
-	if deletes := cluster.NeedReplace(out.Changes); len(deletes) > 0 {
+	deletes := cluster.NeedReplace(out.Changes)
+	switch {
+	case len(deletes) > 0 && o.Replace != string(sub.ID):
 		done(Applied{}, &ReplaceError{sub.ID, deletes})
 		return
+	case len(deletes) > 0:
+		out.Replaced, out.Deleted = sub.ID, sub.Vats
 	}
 	ml, err := k.machineLaunch(launch{cfg: cfg, system: sub.System})
+	if err == nil && len(deletes) == 0 {
+		err = k.whenHeeded(sub.ID, cfg, ml, out.Changes)
+	}
 	switch {
 	case err != nil:
 		fail(err)
 		return
-	case dryRun || len(out.Changes) == 0 && sub.Hash == cfg.Hash && sub.Source == cfg.Source:
+	case o.DryRun || len(out.Changes) == 0 && sub.Hash == cfg.Hash && sub.Source == cfg.Source:
 		done(out, nil)
 		return
 	case k.diskFull:
@@ -122,6 +170,9 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, dryRun 
 		return
 	case k.resets > 0:
 		done(Applied{}, errCleared)
+		return
+	case len(deletes) > 0:
+		k.replace(sub, ml, out, done)
 		return
 	}
 	r, err := k.reconfiguration(sub, old, cfg, ml)
@@ -147,7 +198,85 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, dryRun 
 		}
 		out.Vats = append(out.Vats, AddedVat{v.Name, v.Vat, row.Root})
 	}
-	k.whenDurable(func() { k.openAdded(made.Services, sync.OnceFunc(func() { done(out, nil) })) })
+	k.whenDurable(func() {
+		for _, kref := range made.Configured {
+			k.configure(kref, nil)
+		}
+		k.openAdded(made.Services, sync.OnceFunc(func() { done(out, nil) }))
+	})
+}
+
+// replace deletes a running subcluster and launches another configuration in its place.
+func (k *Kernel) replace(sub kernel.Subcluster, ml kernel.Launch, out Applied, done func(Applied, error)) {
+	c, err := k.machine.Replace(sub.ID, ml)
+	if err != nil {
+		k.refuse(err, func(err error) { done(Applied{}, err) })
+		return
+	}
+	k.log.Warn("subcluster is launched anew, as was asked for: what it has stored is deleted", "subcluster", sub.ID)
+	k.reloads[sub.ID] = &reload{done: func(s kernel.Subcluster, err error) {
+		if err != nil {
+			done(Applied{}, fmt.Errorf("subcluster %s was deleted, as --replace says, and is not launched anew: %w", sub.ID, err))
+			return
+		}
+		out.Sub = s.ID
+		done(out, nil)
+	}}
+	k.apply(c)
+}
+
+// whenHeeded corrects when the changes of channels and services have an effect: objects that cannot be configured go on as
+// they are until the kernel is started the next time.
+func (k *Kernel) whenHeeded(sub kernel.SubID, cfg *cluster.Config, ml kernel.Launch, changes []cluster.Change) error {
+	for i, ls := range ml.Services {
+		kref, err := k.machine.ServiceNamed(ls.FullName(sub))
+		if err != nil {
+			return err
+		}
+		b := k.services.bound[kref]
+		if b == nil || k.configurable(ls.New.Kind, b.object, ls.New.Config) != nil {
+			continue
+		}
+		for j := range changes {
+			if c := &changes[j]; c.Applies == cluster.ApplyLive && strings.HasPrefix(c.Field, servicePath(cfg, i)+ls.Name+".") {
+				c.Applies = cluster.ApplyStart
+			}
+		}
+	}
+	return nil
+}
+
+// servicePath is the path of the list from which the i-th service of a launch is: the channels come first.
+func servicePath(cfg *cluster.Config, i int) string {
+	if i < len(cfg.IO) {
+		return "io."
+	}
+	return "services."
+}
+
+// configure has the object behind a service object work by the configuration that is stored, if it is another one than the
+// object was made from. An object that is not there is made from what is stored.
+func (k *Kernel) configure(kref kernel.KRef, made []byte) {
+	s, found, err := k.machine.Service(kref)
+	b := k.services.bound[kref]
+	switch {
+	case err != nil:
+		k.fail(err)
+	case found && b != nil && !bytes.Equal(s.Config, made):
+		if take := k.configurable(s.Kind, b.object, s.Config); take != nil {
+			take()
+		} else {
+			k.log.Warn("service object goes on as it is until the kernel is started again", "service", s.Name, "kref", kref)
+		}
+	}
+}
+
+// configurable returns the function that has an object work by a configuration, or nil.
+func (k *Kernel) configurable(kind string, o service.Object, config []byte) (take func()) {
+	if configure := k.cfg.Kinds[kind].Configure; configure != nil {
+		return configure(o, config)
+	}
+	return nil
 }
 
 // configOf reads the configuration that a subcluster runs.
@@ -206,13 +335,12 @@ func (k *Kernel) reconfiguration(sub kernel.Subcluster, old, cfg *cluster.Config
 		}
 		r.Vats = append(r.Vats, lv)
 	}
-	for i, s := range ml.Services { // the channels come first
-		path := "io."
-		if i >= len(cfg.IO) {
-			path = "services."
-		}
-		if !had[path+s.Name] {
+	for i, s := range ml.Services {
+		switch {
+		case !had[servicePath(cfg, i)+s.Name]:
 			r.NewServices = append(r.NewServices, s)
+		case s.Global == "":
+			r.Services = append(r.Services, s)
 		}
 	}
 	return r, nil

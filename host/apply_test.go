@@ -39,11 +39,11 @@ func TestAConfigurationIsAppliedWholeOrNotAtWhicheverCommitTheKernelDies(t *test
 		if _, err := send(ctx, k, "before", "s2", "hello", "a"); err != nil {
 			return err
 		}
-		_, err := k.Apply(ctx, "", cfg, false)
+		_, err := k.Apply(ctx, "", cfg, host.ApplyOptions{})
 		return err
 	}, func(k *running, done bool) {
 		there(t, k, 2)
-		before, err := k.Apply(t.Context(), "s2", cfg, true)
+		before, err := k.Apply(t.Context(), "s2", cfg, host.ApplyOptions{DryRun: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,10 +51,10 @@ func TestAConfigurationIsAppliedWholeOrNotAtWhicheverCommitTheKernelDies(t *test
 			t.Errorf("%d changes are left (done: %t)", n, done)
 		}
 		// Again: it changes what is left, and all vats answer.
-		if _, err := k.Apply(t.Context(), "s2", cfg, false); err != nil {
+		if _, err := k.Apply(t.Context(), "s2", cfg, host.ApplyOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if after, err := k.Apply(t.Context(), "s2", cfg, false); err != nil || len(after.Changes) != 0 || len(after.Vats) != 0 {
+		if after, err := k.Apply(t.Context(), "s2", cfg, host.ApplyOptions{}); err != nil || len(after.Changes) != 0 || len(after.Vats) != 0 {
 			t.Errorf("applied again it changes %+v, %v", after, err)
 		}
 		for _, target := range []string{"s2", "s2/second", "third"} {
@@ -68,7 +68,7 @@ func TestAConfigurationIsAppliedWholeOrNotAtWhicheverCommitTheKernelDies(t *test
 func TestWhatWouldDeleteSomethingIsRefusedByItsField(t *testing.T) {
 	k := start(t, storage.NewMem(), nil)
 	launch(t, k, "hello")
-	if _, err := k.Apply(t.Context(), "", second(t, addTwo), false); err != nil {
+	if _, err := k.Apply(t.Context(), "", second(t, addTwo), host.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -80,7 +80,7 @@ func TestWhatWouldDeleteSomethingIsRefusedByItsField(t *testing.T) {
 		{"bootstrap", func(c *cluster.Config) { c.Bootstrap = "second" }},
 	} {
 		for _, dryRun := range []bool{true, false} {
-			_, err := k.Apply(t.Context(), "s1", second(t, func(c *cluster.Config) { addTwo(c); test.edit(c) }), dryRun)
+			_, err := k.Apply(t.Context(), "s1", second(t, func(c *cluster.Config) { addTwo(c); test.edit(c) }), host.ApplyOptions{DryRun: dryRun})
 			var refused *host.ReplaceError
 			if !errors.As(err, &refused) || !slices.ContainsFunc(refused.Changes, func(c cluster.Change) bool { return c.Field == test.field }) {
 				t.Errorf("%s: got %v", test.field, err)

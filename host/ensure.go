@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
@@ -76,6 +77,27 @@ func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensu
 	default:
 		k.launch(launch{cfg: cfg}, func(s kernel.Subcluster, err error) { done(Ensured{Subcluster: s, Launched: true}, err) })
 	}
+}
+
+// whenLaunched has the loop call f when a subcluster from the file source that is being launched, or launched anew, runs or has
+// failed. It reports whether there is one.
+func (k *Kernel) whenLaunched(source string, f func()) (waits bool, err error) {
+	subs, err := k.machine.Subclusters()
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(subs, func(s kernel.Subcluster) bool {
+		return s.System == "" && s.Source == source && s.State == kernel.SubLaunching
+	})
+	if i >= 0 {
+		k.whenSettled(subs[i].ID, func(string) { f() })
+		return true, nil
+	}
+	reloading, err := k.isReloading(source)
+	if reloading {
+		k.whenChanged(f)
+	}
+	return reloading, err
 }
 
 // isReloading reports whether a subcluster that was launched from the file source is to be launched again.

@@ -21,6 +21,10 @@ type Kind struct {
 	Open func(Opening) (service.Object, error)
 	// Service says that a configuration can name it among its services.
 	Service bool
+	// Configure, which may be nil, returns the function that has an object work by another configuration from its next
+	// operation on; that function does not block. An object for which Configure returns nil goes on as it is until the
+	// kernel is started the next time.
+	Configure func(o service.Object, config []byte) (take func())
 	// Remove, which may be nil, removes what an earlier run has left of an object that is not made again.
 	Remove func(name string, config []byte)
 	// Lost, if not empty, is what calls of an object are rejected with that was made by a call and cannot be

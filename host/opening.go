@@ -119,6 +119,7 @@ func (k *Kernel) opened(s kernel.Service, m *making, object service.Object, err 
 	default:
 		delete(k.services.making, s.KRef)
 		k.services.bound[s.KRef] = &binding{object, s.Sub}
+		k.configure(s.KRef, s.Config)
 		for _, c := range m.calls {
 			k.beginAgain(callID{s.KRef, c.number}, c.again)
 		}

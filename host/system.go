@@ -119,7 +119,7 @@ type refusedUpgrade struct {
 // upgrade applies a changed declaration to what runs. Changes that would delete something are made only if this run was told
 // so by the subcluster's name: then it is launched anew.
 func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
-	k.reconfigure(s, d.Config, false, func(a Applied, err error) {
+	k.reconfigure(s, d.Config, ApplyOptions{}, func(a Applied, err error) {
 		var deletes *ReplaceError
 		if err != nil {
 			k.notUpgraded[d.Name] = refusedUpgrade{err.Error(), errors.As(err, &deletes)}

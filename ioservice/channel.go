@@ -1,8 +1,11 @@
 package ioservice
 
 import (
+	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -148,6 +151,39 @@ func (c *Channel) Addr() string {
 	}
 	return ""
 }
+
+// Configure changes the bound of a unit and the time of a write, for what is read and written from now on, also by the streams
+// that the channel has accepted. Everything else in cfg must be as it was: an error says that it is not, and changes nothing.
+func (c *Channel) Configure(cfg Config) error {
+	cfg, err := cfg.filled()
+	if err != nil {
+		return err
+	}
+	same := cfg
+	same.MaxUnitBytes, same.WriteTime = c.cfg.MaxUnitBytes, c.cfg.WriteTime
+	if same != c.cfg {
+		return fmt.Errorf("channel %q: only the bound of a unit and the time of a write can be changed", c.cfg.Name)
+	}
+	c.mu.Lock()
+	streams := slices.Collect(maps.Keys(c.streams)) // in any order
+	c.heed(cfg)
+	c.mu.Unlock()
+	for _, s := range streams { // no two locks at once
+		s.mu.Lock()
+		s.heed(cfg)
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// heed takes what Configure changes. What has arrived may be a unit now, or too long. The caller holds mu.
+func (s *Stream) heed(cfg Config) {
+	s.mu.input.cfg, s.mu.writeTime = cfg, cfg.WriteTime
+	s.settle()
+}
+
+// current is the config that holds now. The caller holds mu.
+func (s *Stream) current() Config { return s.mu.input.cfg }
 
 // Close ends the channel, as [Stream.Close] says, and all streams that it accepted. The file of its socket
 // is removed if it is still that of this channel. The error is that of removing it.

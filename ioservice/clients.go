@@ -79,7 +79,7 @@ func (c *Channel) handOut() {
 	c.mu.candidate = nil
 	c.accepts = slices.Delete(c.accepts, 0, 1)
 	s := &Stream{single: true}
-	s.prepare(c.cfg, c.log)
+	s.prepare(c.current(), c.log)
 	s.mu.peer = p
 	s.leave = func() {
 		c.mu.Lock()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/ioservice"
 )
 
@@ -177,6 +178,9 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 }
 
 func TestWriteThatTheDiskDoesNotTake(t *testing.T) {
+	if !scripttest.Alone(t) {
+		return
+	}
 	k := fileKernel(t, ioservice.Config{Direction: ioservice.Out}, "")
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {

@@ -73,7 +73,7 @@ func (s *Stream) tellOnce(r result) {
 func (s *Stream) tellOther(err error) {
 	s.mu.tail = &result{err: err}
 	s.mu.tail.taken = func() {
-		s.mu.input = splitter{cfg: s.cfg}
+		s.mu.input = splitter{cfg: s.mu.input.cfg}
 		s.mu.base = 0
 		s.mu.tail.unit.State = s.file.turn().state()
 	}

@@ -17,7 +17,7 @@ func (c *Channel) connect(ctx context.Context) {
 		for !c.mu.closed && (c.mu.tail != nil || len(c.mu.reads) == 0 && len(c.mu.writes) == 0) {
 			c.mu.changed.Wait()
 		}
-		closed := c.mu.closed
+		closed, writeTime := c.mu.closed, c.mu.writeTime
 		c.mu.Unlock()
 		if closed {
 			return
@@ -34,7 +34,7 @@ func (c *Channel) connect(ctx context.Context) {
 			c.mu.Unlock()
 			continue
 		}
-		dialer := net.Dialer{Timeout: c.cfg.WriteTime}
+		dialer := net.Dialer{Timeout: writeTime}
 		conn, err := dialer.DialContext(ctx, "tcp", c.cfg.HostPort)
 		c.mu.Lock()
 		if c.mu.closed {

@@ -36,6 +36,14 @@ type Object struct {
 // NewObject returns the channel as a kernel service. Closing it closes the channel.
 func NewObject(c *Channel) *Object { return &Object{stream: &c.Stream, channel: c} }
 
+// Configure is that of the channel: see [Channel.Configure]. A connection, which no configuration names, cannot be configured.
+func (o *Object) Configure(cfg Config) error {
+	if o.channel == nil {
+		return fmt.Errorf("channel %s: a connection has the configuration of its channel", o.stream.cfg.Name)
+	}
+	return o.channel.Configure(cfg)
+}
+
 // Bind is part of [service.Bound].
 func (o *Object) Bind(end func()) { o.end = end }
 

@@ -62,9 +62,10 @@ func (s *Stream) tellRefused() {
 func (s *Stream) pause() bool {
 	s.mu.Lock()
 	d := s.mu.pace.Wait(time.Now())
+	writeTime := s.mu.writeTime
 	s.mu.Unlock()
 	if s.cfg.Type == Network {
-		d = min(d, s.cfg.WriteTime/2) // so that a write that waits meanwhile has time left
+		d = min(d, writeTime/2) // so that a write that waits meanwhile has time left
 	}
 	if d == 0 {
 		return false

@@ -221,9 +221,9 @@ func (s *Stream) wrote(p *peer, n int, err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, os.ErrDeadlineExceeded) && n == 0:
-		err = s.cfg.fail(ErrTimeout, ": nobody took what was written within %v; nothing was sent", s.cfg.WriteTime)
+		err = s.cfg.fail(ErrTimeout, ": nobody took what was written within %v; nothing was sent", w.within)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: the connection is closed", s.cfg.WriteTime)
+		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: the connection is closed", w.within)
 		p.broken = true
 	case s.cfg.Type == File:
 		err = s.cfg.fail(err, ": %d of %d bytes written: %v", n, len(w.data), err)

@@ -46,12 +46,15 @@ type pendingRead struct {
 
 type pendingWrite struct {
 	data     []byte
+	within   time.Duration
 	deadline time.Time
 	done     func(error)
 }
 
 // Stream is a way in and a way out: a connection, or a channel itself. Its methods are those of [Channel].
 type Stream struct {
+	// cfg does not change. What [Channel.Configure] changes is in mu: the write time there, the bound of a unit in the
+	// splitter.
 	cfg Config
 	log hclog.Logger
 	// single says that the stream has one connection, and ends with it.
@@ -92,6 +95,7 @@ type Stream struct {
 
 		// writes wait for the peer, or for its writer, which works on the first of them.
 		writes     []*pendingWrite
+		writeTime  time.Duration
 		writeBytes int
 		peer       *peer
 		// candidate is a connection that becomes the peer if there is none, or is handed to Accept.
@@ -109,7 +113,7 @@ func (s *Stream) prepare(cfg Config, log hclog.Logger) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cfg, s.log, s.interrupt, s.done = cfg, log, cancel, ctx.Done()
 	s.mu.changed = sync.NewCond(&s.mu)
-	s.mu.input.cfg = cfg
+	s.mu.input.cfg, s.mu.writeTime = cfg, cfg.WriteTime
 	return ctx
 }
 
@@ -173,7 +177,7 @@ func (s *Stream) Write(data string, done func(error)) {
 		s.call(func() { done(err) })
 		return
 	}
-	s.mu.writes = append(s.mu.writes, &pendingWrite{encoded, time.Now().Add(s.cfg.WriteTime), done})
+	s.mu.writes = append(s.mu.writes, &pendingWrite{encoded, s.mu.writeTime, time.Now().Add(s.mu.writeTime), done})
 	s.mu.writeBytes += len(encoded)
 	s.mu.changed.Broadcast()
 }

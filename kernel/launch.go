@@ -52,8 +52,8 @@ type LaunchService struct {
 	New NewService
 }
 
-// fullName is the name under which a service object that is not global is found.
-func (ls LaunchService) fullName(s SubID) string {
+// FullName is the name under which a service object that is not global is found.
+func (ls LaunchService) FullName(s SubID) string {
 	return ls.New.Kind + ":" + string(s) + ":" + ls.Name
 }
 
@@ -195,7 +195,7 @@ func (m *Machine) checkConfig(config []byte, vats []LaunchVat, services []Launch
 func (t *tx) launchService(s SubID, sub *subcluster, ls LaunchService) KRef {
 	if ls.Global == "" {
 		sub.services++
-		return t.newService(ls.fullName(s), s, ls.New)
+		return t.newService(ls.FullName(s), s, ls.New)
 	}
 	if b, ok := t.get(keyServiceName(ls.Global)); ok {
 		return KRef(b)

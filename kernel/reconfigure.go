@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"slices"
 
 	"ocapkernel.dev/capdata"
@@ -15,6 +16,10 @@ type Reconfiguration struct {
 	// NewVats and NewServices are added. Nobody is given them: whoever runs the machine tells somebody.
 	NewVats     []LaunchVat
 	NewServices []LaunchService
+	// Services are the new configurations of service objects that the subcluster has, of the kind that they are. One that
+	// it has not, because it has ended, is passed over. Whoever runs the machine tells the objects of it; the next kernel
+	// makes them from it.
+	Services []LaunchService
 	// Config, Source and Hash take the place of those of the launch.
 	Config       []byte
 	Source, Hash string
@@ -26,6 +31,8 @@ type Reconfigured struct {
 	Vats []SubclusterVat
 	// Services are the objects of the services that were added, in the order of the reconfiguration.
 	Services []KRef
+	// Configured are the service objects that have another configuration.
+	Configured []KRef
 }
 
 // Reconfigure changes a running subcluster in place, in one commit. Bootstrap is not called again. The vats go on with
@@ -48,7 +55,7 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 	if n > MaxVats && len(r.NewVats) > 0 {
 		return Reconfigured{}, Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
 	}
-	if err := m.checkConfig(r.Config, slices.Concat(r.Vats, r.NewVats), r.NewServices); err != nil {
+	if err := m.checkConfig(r.Config, slices.Concat(r.Vats, r.NewVats), slices.Concat(r.Services, r.NewServices)); err != nil {
 		return Reconfigured{}, Commit{}, err
 	}
 	for _, lv := range r.NewVats {
@@ -57,7 +64,7 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		}
 	}
 	for _, ls := range r.NewServices {
-		if b, there := t.get(keyServiceName(ls.fullName(s))); there && ls.Global == "" {
+		if b, there := t.get(keyServiceName(ls.FullName(s))); there && ls.Global == "" {
 			return Reconfigured{}, Commit{}, refuse(CodeConflict, "subcluster %s has a service %s already, %s", s, ls.Name, b)
 		}
 	}
@@ -70,6 +77,16 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		row.config = lv.Config
 		t.set(keyVat(v), row.encode(t.m.enc))
 		t.run(v).setPolicy(lv)
+	}
+	for _, ls := range r.Services {
+		b, there := t.get(keyServiceName(ls.FullName(s)))
+		if !there {
+			continue
+		}
+		if row := t.services.look(t, KRef(b)); row != nil && !row.ended && row.kind == ls.New.Kind && !bytes.Equal(row.config, ls.New.Config) {
+			t.service(KRef(b)).config = ls.New.Config
+			out.Configured = append(out.Configured, KRef(b))
+		}
 	}
 	if len(r.NewVats) > 0 {
 		t.index()

@@ -50,10 +50,37 @@ func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error
 	case sub.state != SubRunning:
 		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
 	}
-	cfg.reload, cfg.by, cfg.byCall = true, by, byCall
-	t.setConfig(s, cfg)
-	t.terminate(s, sub, "its subcluster is loaded anew")
+	cfg.by, cfg.byCall = by, byCall
+	t.reload(s, sub, cfg, "its subcluster is loaded anew")
 	return t.done(), nil
+}
+
+// Replace is Reload with another configuration, which takes the place of the old one in the same commit: what is launched
+// when the old subcluster is gone, by this kernel or a later one, is the new one. l is refused here if Launch would refuse it
+// for what it contains.
+func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
+	defer caught(&err)
+	if err := m.checkConfig(l.Config, l.Vats, l.Services); err != nil {
+		return Commit{}, err
+	}
+	t := m.begin(0)
+	sub, cfg := t.sub(s), t.config(s)
+	if sub == nil || cfg == nil || sub.state != SubRunning {
+		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+	}
+	if n := t.countVats() - uint64(len(sub.members)) + uint64(len(l.Vats)); n > MaxVats {
+		return Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
+	}
+	cfg.config = l.Config
+	t.reload(s, sub, cfg, "its subcluster is replaced")
+	return t.done(), nil
+}
+
+// reload ends a subcluster that is to be launched again.
+func (t *tx) reload(s SubID, sub *subcluster, cfg *config, why string) {
+	cfg.reload = true
+	t.setConfig(s, cfg)
+	t.terminate(s, sub, why)
 }
 
 // Reloads lists the subclusters that are to be launched again, in the order of their keys.

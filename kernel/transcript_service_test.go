@@ -75,16 +75,27 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 			if !r.Gone {
 				line += ", not gone yet"
 			}
+			if string(r.Config) != "" && string(r.Config) != "{}" {
+				line += " " + string(r.Config)
+			}
 			w.printf("%s", line)
 		}
 	case "dropreload":
 		w.do(w.m.DropReload(kernel.SubID(args[0]), "it was dropped"))
+	case "replace":
+		var vats []kernel.LaunchVat
+		for _, name := range args[1:] {
+			vats = append(vats, launchVat(name))
+		}
+		w.do(w.m.Replace(kernel.SubID(args[0]), kernel.Launch{Vats: vats, Config: []byte(`{"replaced":1}`)}))
 	case "reconfigure":
 		r := kernel.Reconfiguration{Config: []byte(`{"new":1}`), Source: "new"}
 		for _, n := range args[1:] {
 			name, added := strings.CutPrefix(n, "+")
 			service, isService := strings.CutPrefix(name, "$")
 			switch {
+			case isService && !added:
+				r.Services = append(r.Services, kernel.LaunchService{Name: service, New: kernel.NewService{Kind: "io", Config: []byte(`{"other":1}`)}})
 			case isService:
 				r.NewServices = append(r.NewServices, kernel.LaunchService{Name: service, New: kernel.NewService{Kind: "io"}})
 			case added:
@@ -101,6 +112,10 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 			}
 			for _, k := range made.Services {
 				w.printf("made %s", k)
+			}
+			for _, k := range made.Configured {
+				s, _, _ := w.m.Service(k)
+				w.printf("configured %s: %s", k, s.Config)
 			}
 		}
 	case "terminatevat":

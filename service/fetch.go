@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"ocapkernel.dev/capdata"
@@ -20,6 +21,7 @@ import (
 // Fetch is the service "fetch": HTTP to some hosts and no others.
 type Fetch struct {
 	*adapter
+	fetch     *fetch
 	transport *http.Transport
 }
 
@@ -70,11 +72,24 @@ func NewFetch(o FetchOptions) (*Fetch, error) {
 	if o.RootCAs != nil {
 		transport.TLSClientConfig = tlsConfig(o.RootCAs)
 	}
-	f := &fetch{hosts: hs, timeout: o.Timeout}
+	f := &fetch{timeout: o.Timeout}
+	f.hosts.Store(&hs)
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.redirect}
 	a := builtIn("fetch", f, IdempotentMethods("get", "head"))
 	a.queue.limit = maxFetches
-	return &Fetch{a, transport}, nil
+	return &Fetch{a, f, transport}, nil
+}
+
+// SetHosts says which hosts it may speak to from now on, as [FetchOptions] does. A request that was sent goes on; a redirection
+// that it gets is judged by what holds then. An error changes nothing.
+func (f *Fetch) SetHosts(hosts []string) error {
+	hs, err := parseHosts(hosts)
+	if err != nil {
+		return fmt.Errorf("service fetch: %w", err)
+	}
+	f.fetch.hosts.Store(&hs)
+	f.transport.CloseIdleConnections()
+	return nil
 }
 
 // Close closes connections that nobody uses. Calls that are under way go on.
@@ -84,7 +99,7 @@ func (f *Fetch) Close() error {
 }
 
 type fetch struct {
-	hosts   hosts
+	hosts   atomic.Pointer[hosts]
 	client  *http.Client
 	timeout time.Duration
 }
@@ -186,7 +201,7 @@ func (f *fetch) do(ctx context.Context, link string, o fetchOptions) (*answer, e
 
 // request makes the request that a vat asks for, or says what is wrong with it.
 func (f *fetch) request(ctx context.Context, link string, o fetchOptions) (*http.Request, error) {
-	u, err := f.hosts.parseURL(link)
+	u, err := f.hosts.Load().parseURL(link)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +234,7 @@ func (f *fetch) redirect(next *http.Request, done []*http.Request) error {
 	if len(done) > maxRedirects {
 		return fmt.Errorf("more than %d redirections", maxRedirects)
 	}
-	if err := f.hosts.allow(next.URL); err != nil {
+	if err := f.hosts.Load().allow(next.URL); err != nil {
 		return fmt.Errorf("redirected: %w", err)
 	}
 	return nil

@@ -237,3 +237,33 @@ func TestFetchesThatAreDoneAgain(t *testing.T) {
 		t.Error("get and head are idempotent, and fetch is not")
 	}
 }
+
+func TestAFetchSpeaksToTheHostsThatItHasNow(t *testing.T) {
+	s := site(t)
+	host := s.Listener.Addr().String()
+	o := newFetch(t, service.FetchOptions{Hosts: []string{"other.example"}})
+	get := func() string { return show(t, call(t, o, "get", `["`+s.URL+`/echo"]`)) }
+	if got := get(); !strings.Contains(got, "rejected") {
+		t.Errorf("before: %s", got)
+	}
+	if err := o.SetHosts([]string{host}); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(); !strings.Contains(got, "GET /echo") {
+		t.Errorf("with the host: %s", got)
+	}
+	for _, bad := range [][]string{nil, {"http://x"}} {
+		if err := o.SetHosts(bad); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+	if got := get(); !strings.Contains(got, "GET /echo") {
+		t.Errorf("after what was refused: %s", got)
+	}
+	if err := o.SetHosts([]string{"other.example"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(); !strings.Contains(got, "rejected") {
+		t.Errorf("after: %s", got)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -32,16 +33,20 @@ func OpenFiles(dir string, readOnly bool) (*Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory of service fs: %w; it must exist and be a directory", err)
 	}
-	f := &files{root, readOnly}
+	f := &files{root: root}
+	f.readOnly.Store(readOnly)
 	return &Files{builtIn("fs", f, Serial(), IdempotentMethods("list", "readBytes", "readFile", "stat")), f}, nil
 }
+
+// SetReadOnly says whether calls from now on may change anything. A call that has begun goes on.
+func (f *Files) SetReadOnly(readOnly bool) { f.files.readOnly.Store(readOnly) }
 
 // Close lets go of the directory. Later calls fail; one that is under way may.
 func (f *Files) Close() error { return f.files.root.Close() }
 
 type files struct {
 	root     *os.Root
-	readOnly bool
+	readOnly atomic.Bool
 }
 
 const (

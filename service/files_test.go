@@ -265,3 +265,17 @@ func TestFilesThatAreDoneAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestADirectoryBecomesReadOnlyAndWritableAgain(t *testing.T) {
+	o, root := openFiles(t, false)
+	put(t, filepath.Join(root, "a"), "text")
+	write := step{"writeFile", `["b", "x"]`, undefined}
+	steps(t, o, []step{write})
+	o.SetReadOnly(true)
+	steps(t, o, []step{{"readFile", `["a"]`, `"text"`}})
+	if got := show(t, call(t, o, write.method, write.args)); !strings.Contains(got, "read-only") {
+		t.Errorf("a write into what is read-only: %s", got)
+	}
+	o.SetReadOnly(false)
+	steps(t, o, []step{write})
+}

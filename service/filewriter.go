@@ -165,7 +165,7 @@ func (f *files) Rename(from, to string) error {
 
 // mayWrite checks a path that is to be changed.
 func (f *files) mayWrite(op, name string) error {
-	if f.readOnly {
+	if f.readOnly.Load() {
 		return fmt.Errorf("%s %s: the directory is read-only", op, quote(name))
 	}
 	if name == "." {

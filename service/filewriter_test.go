@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/service"
 )
 
@@ -56,6 +57,9 @@ func tree(t *testing.T, root string) (out []string) {
 }
 
 func TestAWriteThatFailsLeavesNothingOfItself(t *testing.T) {
+	if !scripttest.Alone(t) {
+		return
+	}
 	for _, s := range []step{
 		{"appendFile", `["a", "0123456789"]`, ""},
 		{"appendFile", `["new", "0123456789"]`, ""},

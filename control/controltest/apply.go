@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// Apply implements [control.Backend]. A text that contains "removed" is refused; any other text that differs from the one
+// Apply implements [control.Backend]. A text that contains "removed" is refused, unless Replace allows it; any other text that differs from the one
 // that runs changes the worker of the one vat, and adds a vat and a channel.
 func (f *Fake) Apply(_ context.Context, r control.ApplyRequest) (control.Applied, error) {
 	f.mu.Lock()
@@ -19,12 +19,23 @@ func (f *Fake) Apply(_ context.Context, r control.ApplyRequest) (control.Applied
 		}
 		out := control.Applied{Subcluster: s.ID, DryRun: r.DryRun}
 		switch {
-		case strings.Contains(string(r.Config), "removed"):
-			err := control.Errorf(control.CodeConflict, "1 change cannot be made to %s, which keeps what it has stored; nothing is changed", s.ID)
-			err.Details = []string{r.Path + ":1:1: vats.teller: it is removed; it cannot be taken away from what runs"}
-			return control.Applied{}, err
 		case s.Hash == hash(string(r.Config)):
 			return out, nil
+		case strings.Contains(string(r.Config), "removed") && r.Replace == s.ID:
+			out.Changes = []control.Change{
+				{Field: "vats.root.worker", Kind: "changed", Applies: control.AppliesStart, Old: "nothing", New: `"/w"`},
+				{Field: "vats.teller", Kind: "removed", Applies: control.AppliesReplace, Old: "module bank.teller"},
+			}
+			out.Replaced, out.Deleted = s.ID, []control.DeletedVat{{Name: "mint", ID: "v1"}, {Name: "teller", ID: "v2"}}
+			if !r.DryRun {
+				s.ID, s.Hash = "s70", hash(string(r.Config))
+				out.Subcluster = s.ID
+			}
+			return out, nil
+		case strings.Contains(string(r.Config), "removed"):
+			err := control.Errorf(control.CodeConflict, "1 change cannot be made to %s, which keeps what it has stored; nothing is changed (--replace %s deletes what it has stored, and launches it anew)", s.ID, s.ID)
+			err.Details = []string{r.Path + ":1:1: vats.teller: it is removed; it cannot be taken away from what runs"}
+			return control.Applied{}, err
 		}
 		out.Changes = []control.Change{
 			{Field: "vats.root.worker", Kind: "changed", Applies: control.AppliesStart, Old: "nothing", New: `"/w"`},

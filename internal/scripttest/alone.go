@@ -1,0 +1,24 @@
+package scripttest
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+const aloneVariable = "OCAPKERNEL_TEST_ALONE"
+
+// Alone has a test run in a process of its own, for what changes the whole process, such as a limit of the system: Go's test
+// runner writes files of its own in this one. It reports whether this is that process; otherwise the test has been run.
+func Alone(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(aloneVariable) == t.Name() {
+		return true
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), aloneVariable+"="+t.Name())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("in a process of its own: %v\n%s", err, out)
+	}
+	return false
+}
