@@ -48,8 +48,8 @@ func (t *tx) clearDecider(k KRef) {
 	}
 }
 
-// touch returns a promise as everybody must see it: one whose decider is dead is rejected, and one that
-// is settled has told its subscribers, here and now if nobody got to it before.
+// touch returns a promise as everybody must see it: one whose decider is dead is rejected here and now, if nobody got to
+// it before. A settled promise may have subscribers that are not told yet, see isTelling.
 func (t *tx) touch(k KRef) *promise {
 	p := t.promise(k)
 	if p.state == unresolved && p.decider != "" {
@@ -62,9 +62,6 @@ func (t *tx) touch(k KRef) *promise {
 			t.touched++
 			t.settle(k, true, t.reason(code, detail))
 		}
-	}
-	if p.state != unresolved && len(p.subscribers) > 0 {
-		t.tell(k, p)
 	}
 	return p
 }
@@ -130,7 +127,12 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	}
 	t.event(Settled{k, reject})
 	if t.notified+len(p.subscribers) <= tellAtOnce {
-		t.tell(k, p)
+		subscribers := p.subscribers
+		p.subscribers = nil
+		for _, v := range subscribers {
+			t.notified++
+			t.notify(v, k)
+		}
 	} else if len(p.subscribers) > 0 {
 		t.notified = max(t.notified, tellAtOnce) // so that none that is settled later is told of before this one
 		t.hold(k)
@@ -147,14 +149,22 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	}
 }
 
-// tell queues the notifications of a settled promise.
-func (t *tx) tell(k KRef, p *promise) {
-	subscribers := p.subscribers
-	p.subscribers = nil
-	for _, v := range subscribers {
-		t.notified++
-		t.notify(v, k)
+// isTelling reports whether a settled promise has subscribers whose notifications are not queued yet: slices of the
+// kernel's own work queue them. Messages to a promise that leads to no object wait until then to be rejected, so that no vat
+// hears of such a rejection before it hears of the promise.
+func (p *promise) isTelling() bool { return p.state != unresolved && len(p.subscribers) > 0 }
+
+// tell queues notifications of a settled promise for its subscribers, in the order of their subscriptions, until the
+// budget is spent. It returns whether all are told. The subscribers that are left stay in the promise's row; one that
+// has ended meanwhile is passed over.
+func (t *tx) tell(k KRef, p *promise) (done bool) {
+	told := 0
+	for told < len(p.subscribers) && !t.spent() {
+		t.notify(p.subscribers[told], k)
+		told++
 	}
+	p.subscribers = slices.Delete(p.subscribers, 0, told)
+	return len(p.subscribers) == 0
 }
 
 // notify queues the notification of a settled promise for a vat, unless one is in its queue already. So there are
@@ -246,6 +256,9 @@ func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 		p.watched = append(p.watched, v)
 	}
 	if p.state != unresolved {
+		if i := slices.Index(p.subscribers, v); i >= 0 { // its turn to be told had not come
+			p.subscribers = slices.Delete(p.subscribers, i, i+1)
+		}
 		if t.notify(v, k) {
 			t.ownRows++
 		}

@@ -14,34 +14,29 @@ import (
 func (t *tx) route(m message, bounded bool) {
 	for m.target.IsPromise() {
 		p := t.touch(m.target)
-		switch p.state {
-		case unresolved:
-			if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.m.queueBytes) {
-				t.full(m)
-				return
-			}
-			if m.result != "" {
-				if code, detail, bad := t.waitsInCircle(m); bad {
-					t.splat(m, code, detail)
-					return
-				}
-				t.promise(m.result).waitsFor = m.target
-			}
-			t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
-			p.tail++
-			p.parkedBytes += m.size()
-			t.holdMessage(m)
+		if p.state == unresolved {
+			t.park(m, p, bounded)
 			return
-		case rejected:
+		}
+		next, leads := KRef(""), false
+		if p.state == fulfilled {
+			next, leads = t.leadsTo(m.target, p)
+		}
+		switch {
+		case leads:
+			m.target = next
+			continue
+		case p.isTelling():
+			idle := p.head == p.tail
+			if t.park(m, p, bounded) && idle { // else the kernel's work rejects it with those that are there
+				t.drain(m.target, p)
+			}
+		case p.state == rejected:
 			t.splatLike(m, m.target, p)
-			return
-		}
-		next, ok := t.leadsTo(m.target, p)
-		if !ok {
+		default:
 			t.splat(m, capdata.CodeBadTarget, "the promise was fulfilled with something that is no object")
-			return
 		}
-		m.target = next
+		return
 	}
 	o := t.objects.look(t, m.target)
 	if o != nil && o.revoked {
@@ -71,6 +66,27 @@ func (t *tx) route(m message, bounded bool) {
 		u.queueBytes += m.size()
 		t.push(v, u, item{kind: itemMessage, msg: m})
 	}
+}
+
+// park puts a message to the others that wait for their target, a promise. It returns whether it did; otherwise the
+// message's result is rejected.
+func (t *tx) park(m message, p *promise, bounded bool) bool {
+	if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.m.queueBytes) {
+		t.full(m)
+		return false
+	}
+	if m.result != "" {
+		if code, detail, bad := t.waitsInCircle(m); bad {
+			t.splat(m, code, detail)
+			return false
+		}
+		t.promise(m.result).waitsFor = m.target
+	}
+	t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
+	p.tail++
+	p.parkedBytes += m.size()
+	t.holdMessage(m)
+	return true
 }
 
 // isForgedBootstrap says whether a message for an object of a vat calls the bootstrap method of its root, and is not

@@ -97,9 +97,9 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	var done bool
 	switch w.kind {
 	case workTell:
-		t.touch(w.promise)
-		t.release(w.promise)
-		done = true
+		if done = t.tell(w.promise, t.promise(w.promise)); done {
+			t.release(w.promise)
+		}
 	case workFree:
 		t.release(w.promise)
 		done = true
@@ -123,7 +123,15 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	default:
 		m.dec.corrupt(fmt.Errorf("work of kind %d", w.kind))
 	}
-	if !done { // at the end of the line, so that a long one does not hold up the others
+	switch {
+	case done:
+	case w.kind == workTell:
+		// It stays first, so that promises are told of in the order in which they were settled, and what is rejected
+		// because of this one comes later. That holds up the others for a few slices: there are MaxVats subscribers at most.
+		_, tail = t.workRange()
+		t.set(key, w.encode(t.m.enc))
+		t.setWorkRange(head, tail)
+	default: // at the end of the line, so that a long one does not hold up the others
 		t.addWork(w)
 	}
 	c = t.done()
@@ -151,9 +159,13 @@ func (m *Machine) Postpone() (c Commit, err error) {
 	return t.done(), nil
 }
 
-// rejectParked sends the messages parked on a settled promise on their way, a slice at a time.
+// rejectParked sends the messages parked on a settled promise on their way, a slice at a time. While the promise has
+// subscribers to be told, which is so only if telling them had to be put off, the messages wait.
 func (t *tx) rejectParked(k KRef) (done bool) {
 	p := t.promise(k)
+	if p.isTelling() {
+		return false
+	}
 	for p.head != p.tail {
 		if t.spent() {
 			return false
