@@ -238,7 +238,7 @@ func New(o Options) (_ *Kernel, err error) {
 		CheckConfig: func(ctx context.Context, cfg *cluster.Config, err error) error { return k.check(false)(ctx, cfg, err) },
 	})
 	if err != nil {
-		return nil, err
+		return nil, diskFull(err)
 	}
 	return k, nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/storage"
@@ -12,8 +13,8 @@ import (
 	"ocapkernel.dev/supervisor"
 )
 
-// openStore opens the database in dir, if it and the witness agree. A paused kernel gets one that keeps in memory what
-// it commits.
+// openStore opens the database in dir, if it and the witness agree, and the disk has room for it: else the error has the
+// code DISK_FULL. A paused kernel gets one that keeps in memory what it commits.
 func (k *Kernel) openStore(dir string, durability badgerstore.Durability, witness *storage.Witness) (storage.Store, error) {
 	examined := func(r storage.Reader) error {
 		err := host.CheckState(r, witness)
@@ -23,7 +24,11 @@ func (k *Kernel) openStore(dir string, durability badgerstore.Durability, witnes
 		return err
 	}
 	if !k.opts.Paused {
-		return badgerstore.Open(dir, badgerstore.Options{Durability: durability, Logger: k.opts.Logger, Name: filepath.Join(k.opts.Dir, "db"), Examined: examined})
+		store, err := badgerstore.Open(dir, badgerstore.Options{Durability: durability, Logger: k.opts.Logger, Name: filepath.Join(k.opts.Dir, "db"), Examined: examined})
+		if err != nil {
+			return nil, diskFull(err)
+		}
+		return store, nil
 	}
 	snapshot, err := badgerstore.Examine(dir)
 	if err != nil {
@@ -33,6 +38,14 @@ func (k *Kernel) openStore(dir string, durability badgerstore.Durability, witnes
 		return nil, errors.Join(err, snapshot.Close())
 	}
 	return &scratch{storage.NewScratch(snapshot), snapshot}, nil
+}
+
+// diskFull gives an error that says that there is no room the code for it.
+func diskFull(err error) error {
+	if errors.Is(err, storage.ErrNoRoom) {
+		return control.Errorf(control.CodeDiskFull, "%s", err)
+	}
+	return err
 }
 
 // scratch closes the snapshot that is below.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -28,9 +29,11 @@ type group struct {
 	newest  uint64 // number of the newest commit applied
 	sealed  uint64 // number of the newest commit in the group being committed
 	durable uint64 // number of the newest durable commit
-	// ending says that the kernel stops; behind is why the witness could not be written, empty if it could.
-	ending atomic.Bool
-	behind atomic.Pointer[string]
+	// impatient says that the kernel starts or stops: a commit does not wait for long. behind is why the witness could not be written, empty if it could. waits is why
+	// the committer waits with its group; nil if it does not.
+	impatient atomic.Bool
+	behind    atomic.Pointer[string]
+	waits     atomic.Pointer[shortage]
 	// held waits for the current group, sealedHeld for the one being committed. released waits for
 	// nothing but the end of the step that the loop is in.
 	held, sealedHeld, released []func()
@@ -95,26 +98,44 @@ func (g *group) recorded(err error) bool {
 	return err == nil
 }
 
-// commit commits a group when the store can open what files it may need for that: without, it would end.
+// shortage is what a commit waits for.
+type shortage struct {
+	why  string
+	full bool // it is room on the disk
+}
+
+// commit commits a group, and waits until there is what it needs: files that can be opened, without which the store
+// would end, and room on the disk.
 func (g *group) commit(group sealedGroup) error {
-	for waited := time.Duration(0); g.k.cfg.Room != nil; waited += roomWait {
-		err := g.k.cfg.Room.Ready()
-		if err == nil {
-			break
+	defer g.waits.Store(nil)
+	for waited := time.Duration(0); ; waited += roomWait {
+		short := shortage{}
+		err := error(nil)
+		if g.k.cfg.Room != nil {
+			err = g.k.cfg.Room.Ready()
 		}
-		if g.ending.Load() && waited > endingWait {
+		if err == nil {
+			if err = g.k.cfg.Store.Commit(group.writes); !errors.Is(err, storage.ErrNoRoom) {
+				return err
+			}
+			short.full = true
+		}
+		if g.impatient.Load() && waited > impatientWait {
 			return err
+		}
+		short.why = "commits wait: " + err.Error()
+		if g.waits.Swap(&short) == nil {
+			g.k.after(0, g.k.checkRoom) // the loop pauses
 		}
 		time.Sleep(roomWait)
 	}
-	return g.k.cfg.Store.Commit(group.writes)
 }
 
 const (
 	// roomWait is how long the committer waits before it asks again whether files can be opened.
 	roomWait = 50 * time.Millisecond
-	// endingWait is how long it goes on asking while the kernel stops.
-	endingWait = 2 * time.Second
+	// impatientWait is how long it goes on asking while the kernel starts or stops.
+	impatientWait = 2 * time.Second
 )
 
 // flush hands the current group to the committer if that is idle and there is something to commit.
@@ -238,14 +259,16 @@ type Room interface {
 	Ready() error
 }
 
-// checkRoom asks whether there is room. While there is not, no delivery begins. Badger writes into sparse maps, where a
-// full disk is a SIGBUS, and ends where it cannot open a file: it must not come to either.
+// checkRoom asks whether there is room, and whether a commit waits for some. While there is none, no delivery begins. The
+// store ends where it cannot open a file, or where its own work finds the disk full: it must not come to either.
 func (k *Kernel) checkRoom() {
-	if k.cfg.Room == nil {
-		return
-	}
 	was := k.lacks
-	k.lacks, k.diskFull = k.cfg.Room.Lacks()
+	k.lacks, k.diskFull = "", false
+	if short := k.group.waits.Load(); short != nil {
+		k.lacks, k.diskFull = short.why, short.full
+	} else if k.cfg.Room != nil {
+		k.lacks, k.diskFull = k.cfg.Room.Lacks()
+	}
 	switch {
 	case k.lacks != "" && was == "":
 		k.log.Error("deliveries and calls pause", "why", k.lacks)

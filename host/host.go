@@ -151,7 +151,7 @@ type Kernel struct {
 }
 
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
-// Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema] and [storage.ErrCorrupt].
+// Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema], [storage.ErrCorrupt] and [storage.ErrNoRoom].
 // The caller calls Run next, in any case.
 func Open(cfg Config) (*Kernel, error) {
 	if cfg.Logger == nil {
@@ -179,6 +179,8 @@ func Open(cfg Config) (*Kernel, error) {
 	if err := k.registerFacet(); err != nil {
 		return nil, err
 	}
+	k.group.impatient.Store(true) // a start on a full disk says so
+	defer k.group.impatient.Store(false)
 	go k.group.run() // a state with many vats is recovered in more than one group
 	if err := k.isolated(k.recover); err != nil {
 		k.group.stop()
@@ -401,7 +403,7 @@ func (k *Kernel) fail(err error) {
 // close ends the kernel in order, or after a failure as well as it goes.
 func (k *Kernel) close() error {
 	k.stopping = true
-	k.group.ending.Store(true)
+	k.group.impatient.Store(true)
 	if k.fatal == nil {
 		k.finishFlights()
 	}

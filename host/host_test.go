@@ -290,6 +290,100 @@ func TestNoDescriptorsIsAPause(t *testing.T) {
 	k.end(t)
 }
 
+// quota is a store whose disk is found to be full when a commit needs it, and not before.
+type quota struct {
+	storage.Store
+	reached atomic.Bool
+}
+
+func (q *quota) Commit(writes []storage.Write) error {
+	if q.reached.Load() {
+		return fmt.Errorf("commit: %w: disk quota exceeded", storage.ErrNoRoom)
+	}
+	return q.Store.Commit(writes)
+}
+
+// A quota that is reached, or a disk that is full by the time of a commit: the commit waits, the kernel says so, accepts
+// nothing new, and goes on by itself.
+func TestACommitWithoutRoomIsAPause(t *testing.T) {
+	store := &quota{Store: storage.NewMem()}
+	k := start(t, store, nil)
+	sub, other := launch(t, k, "pingpong"), launch(t, k, "hello")
+	store.reached.Store(true)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := k.Call(context.Background(), "", "waits", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true)
+		answered <- err
+	}()
+	for {
+		st, err := k.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.DiskFull {
+			if len(st.Pauses) != 1 || !strings.Contains(st.Pauses[0], "disk quota exceeded") {
+				t.Errorf("got %q", st.Pauses)
+			}
+			break
+		}
+	}
+	if _, err := k.Call(t.Context(), "", "refused", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true); !errors.Is(err, host.ErrDiskFull) {
+		t.Errorf("a call meanwhile: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- k.Terminate(context.Background(), other.ID) }()
+	if _, err := k.Status(t.Context()); err != nil { // the loop does not wait
+		t.Fatal(err)
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("accepted, though it was not committed: %v", err)
+	case err := <-ended:
+		t.Fatalf("terminated, though it was not committed: %v", err)
+	default:
+	}
+	store.reached.Store(false)
+	if err := errors.Join(<-answered, <-ended); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := k.Await(t.Context(), "", "waits"); err != nil || a.Value.Body != "#1" {
+		t.Errorf("got %+v, %v", a, err)
+	}
+	k.end(t)
+}
+
+// A stop does not wait for long on a disk that is full: what nobody was told of is lost.
+func TestAStopOnAFullDisk(t *testing.T) {
+	mem := storage.NewMem()
+	store := &quota{Store: mem}
+	k := start(t, store, nil)
+	sub := launch(t, k, "pingpong")
+	store.reached.Store(true)
+	go func() {
+		_, _ = k.Call(context.Background(), "", "lost", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true)
+	}()
+	for {
+		if st, err := k.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if st.DiskFull {
+			break
+		}
+	}
+	k.stop()
+	if err := <-k.ended; !errors.Is(err, storage.ErrNoRoom) {
+		t.Errorf("stop: %v", err)
+	}
+	if err := mem.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	store.reached.Store(false)
+	k = start(t, store, nil)
+	if a, err := send(t.Context(), k, "once", string(sub.Root), "play", 1.0); err != nil || a.Value.Body != "#1" {
+		t.Errorf("after the next start: %+v, %v", a, err)
+	}
+	k.end(t)
+}
+
 func TestDiskFullPausesAndTerminateGoesOn(t *testing.T) {
 	var disk room
 	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = &disk })

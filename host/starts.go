@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
 )
 
 // starts is what a kernel notes for the next one, in a small file: for which vats it works. Some deaths of a kernel
@@ -255,7 +256,7 @@ func (s *starts) end(err error) {
 		return
 	}
 	s.note.Running = false
-	if err == nil {
+	if err == nil || errors.Is(err, storage.ErrNoRoom) { // a full disk is no vat's doing
 		s.note = note{Held: s.note.Held}
 	} else {
 		s.note.Failed = oneLine(err)

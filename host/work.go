@@ -15,8 +15,11 @@ type ownWork struct {
 	notBefore time.Time
 }
 
-// canWork says whether the machine has work that may be done now.
-func (k *Kernel) canWork() bool { return k.working && !time.Now().Before(k.work.notBefore) }
+// canWork says whether the machine has work that may be done now. While a commit waits none is done: the loop would fill
+// the next group, and then wait itself.
+func (k *Kernel) canWork() bool {
+	return k.working && k.group.waits.Load() == nil && !time.Now().Before(k.work.notBefore)
+}
 
 // doWork does one slice of the machine's own work.
 func (k *Kernel) doWork() {

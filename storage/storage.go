@@ -16,6 +16,10 @@ import (
 // without committing anything more.
 var ErrCorrupt = errors.New("stored state is corrupt")
 
+// ErrNoRoom is returned, wrapped, if the disk, a quota or the table of open files has no room for what is to be done.
+// Nothing has changed, and the same call may be made again.
+var ErrNoRoom = errors.New("there is no room for what the database writes next")
+
 // Reader reads state. Keys are compared bytewise.
 type Reader interface {
 	// Get returns the value of key, and whether there is one. The value of a row that exists is not nil;
@@ -43,8 +47,8 @@ const MaxKeyBytes = 65000
 // Store is durable state with a single writer.
 type Store interface {
 	Reader
-	// Commit makes writes durable, all or none. On an error nothing may be assumed; the process must
-	// stop and start again. Later writes to the same key in one call win.
+	// Commit makes writes durable, all or none. On an error that is not [ErrNoRoom] nothing may be assumed; the process
+	// must stop and start again. Later writes to the same key in one call win.
 	// It may be called while others read: a read sees the state before or after, never between.
 	Commit(writes []Write) error
 	// Limits tells how much one Commit may hold.

@@ -8,7 +8,9 @@
 // Badger silently opens at an older state if its files were damaged, and deletes what does not belong to that one. So
 // [Open] examines the files first; it cannot tell a log that was cut from one that was never longer, which is what
 // [storage.Witness] is for.
-// It writes into sparse memory maps, so a full disk kills the process with SIGBUS: keep space free.
+//
+// Badger writes into memory maps, where a disk without room is a SIGBUS. What a Commit writes has its blocks beforehand;
+// for the tables that Badger makes of it later there was room when it was asked for: keep space free.
 //
 // # Concurrency
 //
@@ -84,12 +86,14 @@ const memTableBytes = 64 << 20
 
 // Store is a [storage.Store] in a directory.
 type Store struct {
-	db     *badger.DB
-	limits storage.Limits
+	db      *badger.DB
+	limits  storage.Limits
+	reserve *reserve
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if somebody else has it open, and
-// [storage.ErrCorrupt] if a file is not what was written; both are wrapped, and then no file has changed.
+// [storage.ErrCorrupt] if a file is not what was written, and [storage.ErrNoRoom] if the disk is full; all are wrapped, and
+// then no file has changed.
 //
 // It reads everything once, see [Examine]; besides, it takes some 10 ms, or 100 after a crash.
 func Open(dir string, o Options) (*Store, error) {
@@ -106,6 +110,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := errors.Join(err, snapshot.Close()); err != nil {
 		return nil, err
 	}
+	reserve := newReserve(dir)
+	if err := reserve.beforeOpen(snapshot); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", dir, err)
+	}
 	if err := snapshot.prepare(); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
@@ -116,7 +124,7 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
-	return &Store{db: db, limits: limitsOf(db)}, nil
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve}, nil
 }
 
 // open opens the database, and makes an error of a panic, which is how Badger tells of some damages.
@@ -204,7 +212,7 @@ func badgerOptions(dir string, o Options) badger.Options {
 		WithIndexCacheSize(0).
 		// Values stay in the LSM tree, beside their keys, up to the most that Badger allows; a value in
 		// another file could be lost alone, and the value log hardly ever shrinks.
-		WithValueThreshold(1 << 20).
+		WithValueThreshold(largeValue).
 		WithValueLogFileSize(64 << 20)
 }
 
@@ -267,6 +275,9 @@ func (s *Store) Commit(writes []storage.Write) error {
 	if err := s.limits.Check(writes); err != nil {
 		return err
 	}
+	if err := s.reserve.room(writes); err != nil {
+		return fmt.Errorf("commit %d rows: %w", len(writes), err)
+	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
 	written := false
@@ -298,9 +309,14 @@ func (s *Store) Commit(writes []storage.Write) error {
 // Limits implements [storage.Store].
 func (s *Store) Limits() storage.Limits { return s.limits }
 
-// Close implements [storage.Store]. It writes out what is in memory and takes some 50 ms.
+// Close implements [storage.Store]. It writes out what is in memory and takes some 50 ms. If the disk has no room for
+// that it returns [storage.ErrNoRoom], wrapped, and leaves the database as it is until the end of the process: the next
+// Open finds everything in the logs.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	if err := s.reserve.beforeClose(); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	if err := errors.Join(s.db.Close(), s.reserve.afterClose()); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
 	return nil

@@ -1,0 +1,274 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/storage"
+)
+
+// reserve makes sure that the disk has room for what Badger is about to write.
+//
+// Badger maps its files before they have blocks: the log of its memory table, the value log, each table. A write to a
+// page for which the disk has no block, or the user no quota, is a SIGBUS, which ends the process. So blocks are
+// allocated to both logs before a commit is handed to Badger, and a disk that has none left is an error. For the tables,
+// which Badger makes when it wants to, the room is only asked for: see probe.
+//
+// One commit in each logStep bytes looks at the files, and so does one with a large value; the others only count.
+//
+// Its methods are called by whoever may call [Store.Commit].
+type reserve struct {
+	dir string
+	// allocate is fallocate, which gives blocks to a range of a file without changing its size.
+	allocate func(file *os.File, offset, length int64) error
+	// unsupported says that the file system cannot allocate: then all is as Badger makes it.
+	unsupported bool
+	logs        written
+	values      struct {
+		id   uint64
+		used int64 // of the newest value log, at most
+	}
+}
+
+// written is what is known of the log that Badger writes to.
+type written struct {
+	id uint64
+	// used bounds what was written to the log when it was looked at last; since bounds what was committed after that.
+	used, since int64
+	// left is how much may be committed before the next look.
+	left int64
+}
+
+const (
+	// logStep is how much is allocated ahead.
+	logStep = 4 << 20
+	// nextLogFrom is how much is in a log, at most, while no next one is needed. Small rows take a quarter more in the
+	// memory table than in the log, so that none is full with less than 50 MB in its log, and no two commits hold more
+	// than another 24 MB.
+	nextLogFrom = 24 << 20
+	// pageSlack covers what is written behind an entry, and the rounding to blocks.
+	pageSlack = 64 << 10
+	// rewriteBytes bounds what is asked for the tables that Badger makes of others.
+	rewriteBytes = 256 << 20
+	// largeValue is the size from which a value lies in a value log.
+	largeValue = 1 << 20
+)
+
+func newReserve(dir string) *reserve {
+	return &reserve{dir: dir, allocate: func(file *os.File, offset, length int64) error {
+		for {
+			err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, offset, length)
+			if !errors.Is(err, unix.EINTR) {
+				return err
+			}
+		}
+	}}
+}
+
+// room returns an error that wraps [storage.ErrNoRoom] if the disk has no room for a commit of these writes. Nothing
+// has changed then, and it may be asked again.
+func (r *reserve) room(writes []storage.Write) error {
+	log, values := logged(writes)
+	if r.unsupported || log <= r.logs.left && values == 0 {
+		r.logs.left -= log
+		r.logs.since += log
+		return nil
+	}
+	err := r.look(log, values)
+	if r.unsupported = isUnsupported(err); r.unsupported {
+		return nil
+	}
+	return shortage(err)
+}
+
+// logged bounds what a commit adds to the log of the memory table, and to the value log.
+func logged(writes []storage.Write) (log, values int64) {
+	const perRow, perCommit = 34, 256 // the head of an entry, version and checksum; the entry that ends a transaction
+	log = perCommit
+	for _, w := range writes {
+		n := int64(w.Size() + perRow)
+		if log += n; len(w.Value) >= largeValue {
+			values += n // the log gets a pointer only
+		}
+	}
+	return log, values
+}
+
+// look finds the logs that Badger writes to, and allocates what a commit needs, and more, so that the next ones need
+// no look.
+func (r *reserve) look(log, values int64) error {
+	found, err := r.find()
+	if err != nil {
+		return err
+	}
+	if l := &r.logs; l.id != found.log {
+		// Badger began another one, at some commit since the last look.
+		l.id, l.used, l.since = found.log, logHeaderBytes+l.since, 0
+	} else {
+		l.used, l.since = l.used+l.since, 0
+	}
+	ahead := max(log, logStep)
+	if err := r.extend(r.path(found.log), os.O_RDWR, r.logs.used+ahead); err != nil {
+		return err
+	}
+	// When the memory table is full, Badger makes a table of it, and the next commit goes to a new log. It takes an empty
+	// file for a new one, so that the blocks of the next log are there before it is.
+	if r.logs.used > nextLogFrom {
+		if err := r.extend(r.path(found.log+1), os.O_RDWR|os.O_CREATE, logHeaderBytes+ahead); err != nil {
+			return err
+		}
+	}
+	if values > 0 {
+		// Badger begins another value log at the end of a commit, never within one.
+		v := &r.values
+		if v.id != found.values {
+			v.id, v.used = found.values, logHeaderBytes
+		}
+		if err := r.extend(filepath.Join(r.dir, fmt.Sprintf("%06d.vlog", v.id)), os.O_RDWR, v.used+values); err != nil {
+			return err
+		}
+	}
+	if err := r.probe(r.logs.used + ahead + min(found.tableBytes, rewriteBytes)); err != nil {
+		return err
+	}
+	r.logs.left, r.logs.since = ahead-log, log
+	r.values.used += values
+	return nil
+}
+
+// files are those that a look finds.
+type files struct {
+	log, values uint64 // the ids of the newest
+	tableBytes  int64  // of all tables
+}
+
+// find lists the files of the database.
+func (r *reserve) find() (files, error) {
+	var f files
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return f, err
+	}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if ext != ".mem" && ext != ".vlog" && ext != ".sst" {
+			continue
+		}
+		id, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ext), 10, 31)
+		if err != nil {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Badger has removed it meanwhile
+		} else if err != nil {
+			return f, err
+		}
+		switch ext {
+		case ".mem":
+			if info.Size() > 0 { // else it is the next one
+				f.log = max(f.log, id)
+			}
+		case ".vlog":
+			f.values = max(f.values, id)
+		case ".sst":
+			f.tableBytes += info.Size()
+		}
+	}
+	return f, nil
+}
+
+// path is that of a log of the memory table.
+func (r *reserve) path(id uint64) string { return filepath.Join(r.dir, fmt.Sprintf("%05d.mem", id)) }
+
+// extend allocates blocks to a file up to an offset.
+func (r *reserve) extend(path string, flags int, end int64) error {
+	file, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	err = r.allocate(file, 0, end+pageSlack)
+	return errors.Join(err, file.Close())
+}
+
+// probe asks for room that Badger takes by itself, beside the commits: for the table that it makes of the memory table,
+// and for those that it then makes of tables. The room is given back at once, since no block can be given to a
+// table beforehand.
+func (r *reserve) probe(bytes int64) error {
+	dir := r.dir
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		dir = filepath.Dir(dir) // it is still to be made
+	}
+	file, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR, 0o600)
+	if err != nil {
+		if isShort(err) {
+			return err
+		}
+		return nil // a file system without files that have no name
+	}
+	err = r.allocate(file, 0, bytes+pageSlack)
+	return errors.Join(err, file.Close())
+}
+
+// beforeOpen asks for the room that Badger takes when it opens the database: for its new logs, and for the tables that
+// it makes of the logs of a process that was killed.
+func (r *reserve) beforeOpen(s *Snapshot) error {
+	bytes := int64(logStep)
+	for _, f := range s.logs {
+		bytes += f.end
+	}
+	return r.ask(bytes)
+}
+
+// beforeClose asks for the room that Badger takes when it closes the database.
+func (r *reserve) beforeClose() error { return r.ask(r.logs.used + r.logs.since) }
+
+// ask probes, where the file system can allocate.
+func (r *reserve) ask(bytes int64) error {
+	err := r.probe(bytes)
+	if r.unsupported || isUnsupported(err) {
+		return nil
+	}
+	return shortage(err)
+}
+
+// afterClose removes the log that was to be the next one.
+func (r *reserve) afterClose() error {
+	path := r.path(r.logs.id + 1)
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > 0 {
+		return nil // it was never made, or Badger has begun it, and removed it
+	}
+	return os.Remove(path)
+}
+
+// shortage makes an error about a disk, a quota or a table of files that is full one that wraps storage.ErrNoRoom.
+func shortage(err error) error {
+	if isShort(err) {
+		return fmt.Errorf("%w: %w", storage.ErrNoRoom, err)
+	}
+	return err
+}
+
+// isShort reports whether err may go away by itself, or by what a person does.
+func isShort(err error) bool {
+	for _, e := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// isUnsupported reports whether a file system says that it cannot allocate.
+func isUnsupported(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS)
+}

@@ -1,0 +1,282 @@
+package badgerstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/storage"
+)
+
+// A disk without room, a quota that is reached and a table of files that is full are the same to a commit: nothing has
+// changed, and when there is room again the same commit succeeds.
+func TestACommitWithoutRoomCanBeMadeAgain(t *testing.T) {
+	for _, lacks := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.ENFILE} {
+		for _, size := range []int{10, largeValue} {
+			dir := t.TempDir()
+			s, err := Open(dir, Options{Durability: Process})
+			if err != nil {
+				t.Fatal(err)
+			}
+			allocate := s.reserve.allocate
+			full := true
+			s.reserve.allocate = func(f *os.File, offset, length int64) error {
+				if full {
+					return lacks
+				}
+				return allocate(f, offset, length)
+			}
+			writes := []storage.Write{{Key: "a", Value: make([]byte, size)}}
+			for range 2 {
+				if err := s.Commit(writes); !errors.Is(err, storage.ErrNoRoom) || !errors.Is(err, lacks) {
+					t.Fatalf("%v: got %v", lacks, err)
+				}
+			}
+			if _, found, err := s.Get("a"); found || err != nil {
+				t.Errorf("%v: the row is there, or %v", lacks, err)
+			}
+			full = false
+			if err := s.Commit(writes); err != nil {
+				t.Fatal(err)
+			}
+			full = true
+			if err := s.Close(); !errors.Is(err, storage.ErrNoRoom) {
+				t.Fatalf("%v: close without room: %v", lacks, err)
+			}
+			full = false
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, err = Open(dir, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if value, _, err := s.Get("a"); len(value) != size || err != nil {
+				t.Errorf("%v: after a start the row has %d bytes, %v", lacks, len(value), err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// readAt reads some of a file.
+func readAt(path string, offset int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 64<<10)
+	n, err := f.ReadAt(out, offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return out[:n], errors.Join(err, f.Close())
+}
+
+// blocks returns how many bytes of a file have a place on the disk.
+func blocks(t *testing.T, path string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512
+}
+
+// Whatever the rows are, and through each change of logs, the log of the memory table has its blocks before it is
+// written: what is written never reaches what is allocated. A log that has none is written all the same, so only the
+// bound that is held against Badger's own count tells.
+func TestLogsHaveTheirBlocksBeforeTheyAreWritten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 250 MB")
+	}
+	for name, write := range map[string]func(i int) []storage.Write{
+		"rows of 4000 bytes": func(i int) (out []storage.Write) {
+			for j := range 1000 {
+				out = append(out, storage.Write{Key: fmt.Sprint(i, ".", j), Value: bytes.Repeat([]byte{1}, 4000)})
+			}
+			return out
+		},
+		"small rows": func(int) (out []storage.Write) {
+			for j := range 80_000 {
+				out = append(out, storage.Write{Key: fmt.Sprintf("%x", j), Value: bytes.Repeat([]byte{1}, 20)})
+			}
+			return out
+		},
+		"large values": func(i int) []storage.Write {
+			return []storage.Write{{Key: fmt.Sprint(i % 3), Value: bytes.Repeat([]byte{1}, 5<<20)}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, err := Open(dir, Options{Durability: Process})
+			if err != nil {
+				t.Fatal(err)
+			}
+			allocated := map[string]int64{} // by file, up to where
+			allocate := s.reserve.allocate
+			s.reserve.allocate = func(f *os.File, offset, length int64) error {
+				allocated[filepath.Base(f.Name())] = offset + length
+				return allocate(f, offset, length)
+			}
+			logs, values := map[uint64]bool{}, map[uint64]bool{}
+			for i := 0; i < 200 && max(len(logs), len(values)) < 2; i++ {
+				if err := s.Commit(write(i)); err != nil {
+					t.Fatal(err)
+				}
+				found, err := s.reserve.find()
+				if err != nil {
+					t.Fatal(err)
+				}
+				logs[found.log], values[found.values] = true, true
+				for _, file := range []string{fmt.Sprintf("%05d.mem", found.log), fmt.Sprintf("%06d.vlog", found.values)} {
+					beyond, err := readAt(filepath.Join(dir, file), max(allocated[file], logHeaderBytes))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(bytes.Trim(beyond, "\x00")) > 0 {
+						t.Fatalf("commit %d: %s is written beyond %d, up to where it has blocks", i, file, allocated[file])
+					}
+				}
+			}
+			if max(len(logs), len(values)) < 2 {
+				t.Errorf("there was no other log: %v, %v", logs, values)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if left, err := filepath.Glob(filepath.Join(dir, "*.mem")); len(left) > 0 || err != nil {
+				t.Errorf("logs are left: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// What a small state takes on the disk beside what is in it.
+func TestASmallStateReservesLittle(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit([]storage.Write{{Key: "a", Value: []byte{}}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := blocks(t, s.reserve.path(1)); n > 5<<20 {
+		t.Errorf("its log takes %d bytes", n)
+	}
+	if _, err := os.Stat(s.reserve.path(2)); err == nil {
+		t.Error("there is a next log")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mounted mounts a file system of its own, which is gone after the test.
+func mounted(t *testing.T, args ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
+		t.Skipf("cannot mount: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	return dir
+}
+
+// fill takes what is left of the file system of dir, as another program would, and returns how to give it back.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	path := filepath.Join(dir, "another program's")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chunk := make([]byte, 1<<20); len(chunk) > 0; {
+		if _, err := f.Write(chunk); err != nil {
+			if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+				t.Fatal(err)
+			}
+			chunk = chunk[:len(chunk)/2]
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Another program fills the disk between two commits, at any time: the store goes on to where its blocks end, waits, and
+// goes on when there is room.
+func TestADiskThatAnotherProgramFills(t *testing.T) {
+	dir := mounted(t, "-t", "tmpfs", "-o", "size=400m", "tmpfs")
+	s, err := Open(filepath.Join(dir, "db"), Options{Durability: Process})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 4 {
+		// Each round ends at another place of the logs: one in the middle of the first, one past a change of logs.
+		for i := range 7 * round {
+			for j := range 3 {
+				if err := s.Commit([]storage.Write{{Key: fmt.Sprint("row", i, j), Value: bytes.Repeat([]byte{7}, 900_000)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		free := fill(t, dir)
+		n := 0
+		for ; err == nil; n++ {
+			err = s.Commit([]storage.Write{{Key: fmt.Sprint("full", n), Value: bytes.Repeat([]byte{8}, 100_000)}})
+		}
+		if !errors.Is(err, storage.ErrNoRoom) || n > 100 {
+			t.Fatalf("round %d: after %d commits on a full disk: %v", round, n, err)
+		}
+		err = s.Commit([]storage.Write{{Key: "large", Value: make([]byte, 2<<20)}})
+		if !errors.Is(err, storage.ErrNoRoom) {
+			t.Fatalf("round %d: a large value on a full disk: %v", round, err)
+		}
+		free()
+		if err = s.Commit([]storage.Write{{Key: "again", Value: []byte{byte(round)}}}); err != nil {
+			t.Fatalf("round %d: with room again: %v", round, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A database is not opened on a disk without room, and nothing of it has changed.
+func TestOpenOnAFullDisk(t *testing.T) {
+	dir := mounted(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+	free := fill(t, dir)
+	_, err := Open(filepath.Join(dir, "db"), Options{})
+	if !errors.Is(err, storage.ErrNoRoom) {
+		t.Errorf("got %v", err)
+	}
+	free()
+	s, err := Open(filepath.Join(dir, "db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
