@@ -42,6 +42,7 @@ func Table() []Row {
 			Imports: []string{"capdata", "wire", "storage", "cluster"}, Pure: true, NoLink: pure,
 		},
 		{Package: "workers", About: "What the shell needs of workers: how one is started, what it is told and says", Imports: []string{"wire"}, NoLink: pure},
+		{Package: "workers/inproc", About: "Vats in this process's memory as workers, for tests in virtual time", Imports: []string{"wire", "wire/wiretest", "worker", "workers"}, NoLink: []string{badger, cobra}},
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire", "workers"}, NoLink: worker},
 		{Package: "service", About: "Kernel services: objects of Go values, and the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "ioservice", About: "IO channels: sockets, connections, files, the console; each a kernel service", Imports: []string{"capdata", "cluster", "service"}, NoLink: []string{badger, plugin, grpc, cobra}},

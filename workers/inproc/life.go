@@ -1,0 +1,304 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"ocapkernel.dev/wire"
+	"ocapkernel.dev/wire/wiretest"
+	"ocapkernel.dev/worker"
+	"ocapkernel.dev/workers"
+)
+
+// life is a worker: one life of one vat. It has two goroutines. serve runs the vat's code, and says what the vat says;
+// run hears that, and tells it to whoever listens, until the life is over: so the end of a life never waits for code.
+type life struct {
+	s      *Starter
+	spec   workers.Spec
+	events chan<- workers.Event
+	said   chan workers.Event // from serve to run
+	over   chan struct{}      // closed with the verdict
+	more   chan struct{}      // has a value when there may be something in mu.deliveries
+	rows   chan wire.Row      // answers to reads
+	// clock ends the delivery that takes too long, at deadline. Both are of the goroutine that runs the vat's code.
+	clock    *time.Timer
+	deadline time.Time
+
+	mu struct {
+		sync.Mutex
+		// ready says that the vat has said hello, busy that it does a delivery, reading that it waits for Reply.
+		ready, busy, reading bool
+		deliveries           []wire.Deliver
+		cause                workers.Cause // 0 while the life goes on
+		detail               string
+	}
+}
+
+var errOver = errors.New("the worker is dead")
+
+func newLife(s *Starter, spec workers.Spec, events chan<- workers.Event) *life {
+	if spec.DeliveryTime <= 0 {
+		spec.DeliveryTime = 10 * time.Second
+	}
+	return &life{
+		s: s, spec: spec, events: events, said: make(chan workers.Event), over: make(chan struct{}),
+		more: make(chan struct{}, 1), rows: make(chan wire.Row, 1),
+	}
+}
+
+// Vat is part of being a [workers.Worker].
+func (l *life) Vat() string { return l.spec.Start.Vat }
+
+// Pid is part of being a [workers.Worker]. There is no process.
+func (l *life) Pid() int { return 0 }
+
+// RSSBytes is part of being a [workers.Worker]. Nobody knows.
+func (l *life) RSSBytes() int64 { return 0 }
+
+// Ping is part of being a [workers.Worker]. A worker whose life goes on is well.
+func (l *life) Ping(context.Context) error {
+	select {
+	case <-l.over:
+		return errOver
+	default:
+		return nil
+	}
+}
+
+// Deliver is part of being a [workers.Worker].
+func (l *life) Deliver(d wire.Deliver) error {
+	d, err := wiretest.Down(d)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.cause != 0 {
+		return nil
+	}
+	if !l.mu.ready {
+		panic("inproc: delivery to a worker that is not ready")
+	}
+	l.mu.deliveries = append(l.mu.deliveries, d)
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Reply is part of being a [workers.Worker].
+func (l *life) Reply(r wire.Row) error {
+	r, err := wiretest.Down(r)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.cause != 0 {
+		return nil
+	}
+	if !l.mu.reading {
+		panic("inproc: reply to a worker that did not ask")
+	}
+	l.mu.reading = false
+	l.rows <- r // there is room: each answer is taken before the next question
+	return nil
+}
+
+// Stop is part of being a [workers.Worker]. It does not ask: the vat could not say anything that is heard.
+func (l *life) Stop() { l.condemn(workers.CauseStopped, "stopped") }
+
+// Kill is part of being a [workers.Worker].
+func (l *life) Kill() { l.condemn(workers.CauseStopped, "killed by the kernel") }
+
+// condemn ends the life, unless it has ended.
+func (l *life) condemn(cause workers.Cause, detail string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.cause == 0 {
+		l.mu.cause, l.mu.detail = cause, detail
+		close(l.over)
+	}
+}
+
+// run tells what the vat says, and at last that the life is over.
+func (l *life) run() {
+	for {
+		select {
+		case <-l.over:
+			l.mu.Lock()
+			e := workers.Exited{Worker: l, Cause: l.mu.cause, Detail: l.mu.detail, ExitCode: -1}
+			l.mu.Unlock()
+			l.tell(e)
+			return
+		case e := <-l.said:
+			l.tell(e)
+		}
+	}
+}
+
+func (l *life) tell(e workers.Event) {
+	select {
+	case l.events <- e:
+	case <-l.s.done:
+	}
+}
+
+// say hands over what the vat says, and reports whether somebody hears it.
+func (l *life) say(e workers.Event) bool {
+	if l.s.cfg.Delay != nil {
+		select {
+		case <-time.After(l.s.cfg.Delay(l)):
+		case <-l.over:
+			return false
+		}
+	}
+	select {
+	case l.said <- e:
+		return true
+	case <-l.over:
+		return false
+	}
+}
+
+// serve runs the vat's code until the life is over.
+func (l *life) serve() {
+	defer func() {
+		if p := recover(); p != nil {
+			l.condemn(workers.CauseCrash, fmt.Sprintf("panic: %v", p))
+		}
+	}()
+	start, err := wiretest.Down(l.spec.Start)
+	if err != nil {
+		l.condemn(workers.CauseStart, err.Error())
+		return
+	}
+	vat, err := l.s.cfg.Program.New(start, (*store)(l), l.s.cfg.Logger.With("vat", start.Vat))
+	if err != nil {
+		l.condemn(workers.CauseStart, err.Error())
+		return
+	}
+	if c, ok := vat.(interface{ Close() }); ok {
+		defer c.Close()
+	}
+	l.clock = time.AfterFunc(time.Hour, func() {
+		l.condemn(workers.CauseDeadline, fmt.Sprintf("a delivery took longer than %s", l.spec.DeliveryTime))
+	})
+	l.clock.Stop()
+	defer l.clock.Stop()
+	l.mu.Lock()
+	l.mu.ready = true
+	l.mu.Unlock()
+	for heard := l.say(workers.Ready{Worker: l}); heard; {
+		d, ok := l.next()
+		if !ok {
+			return
+		}
+		heard = l.deliver(vat, d)
+	}
+}
+
+// next waits for the next delivery; ok is false if the life is over.
+func (l *life) next() (d wire.Deliver, ok bool) {
+	for {
+		l.mu.Lock()
+		if n := len(l.mu.deliveries); n > 0 && l.mu.cause == 0 {
+			d = l.mu.deliveries[0]
+			l.mu.deliveries = l.mu.deliveries[1:]
+			l.mu.busy = true
+			l.mu.Unlock()
+			return d, true
+		}
+		l.mu.Unlock()
+		select {
+		case <-l.more:
+		case <-l.over:
+			return wire.Deliver{}, false
+		}
+	}
+}
+
+// deliver has the vat do a delivery, and reports whether its answer is heard.
+func (l *life) deliver(vat worker.Vat, d wire.Deliver) bool {
+	l.deadline = time.Now().Add(l.spec.DeliveryTime)
+	l.clock.Reset(l.spec.DeliveryTime)
+	done := vat.Deliver(d)
+	l.clock.Stop()
+	l.mu.Lock()
+	l.mu.busy = false
+	l.mu.Unlock()
+	done.Number = d.Number
+	frame, err := worker.AppendDone(nil, done, l.spec.Start)
+	if err != nil {
+		l.condemn(workers.CauseCrash, err.Error())
+		return false
+	}
+	frame = frame[wire.HeaderBytes:]
+	f, err := wire.DecodeUp(frame, l.limits())
+	if err != nil {
+		l.refused(err)
+		return false
+	}
+	return l.say(workers.Done{Worker: l, Done: f.(wire.Done), Frame: frame})
+}
+
+func (l *life) limits() wire.Limits {
+	return wire.Limits{FrameBytes: l.spec.Start.MaxFrameBytes, Syscalls: l.spec.Start.MaxSyscalls}
+}
+
+// refused ends the life for what the vat sent.
+func (l *life) refused(err error) {
+	cause := workers.CauseMalformed
+	if errors.Is(err, wire.ErrLimit) {
+		cause = workers.CauseLimit
+	}
+	l.condemn(cause, err.Error())
+}
+
+// store is the vat's own store, read by frames.
+type store life
+
+// Get is part of [worker.Store].
+func (s *store) Get(key string) ([]byte, bool, error) {
+	row, err := s.ask(wire.Get{Key: key})
+	return row.Value, row.Found, err
+}
+
+// Next is part of [worker.Store].
+func (s *store) Next(prefix, after string) (string, []byte, bool, error) {
+	row, err := s.ask(wire.Next{Prefix: prefix, After: after})
+	return row.Key, row.Value, row.Found, err
+}
+
+// ask asks for a row. The wait for the answer is not the time of the vat.
+func (s *store) ask(f wire.UpFrame) (wire.Row, error) {
+	l := (*life)(s)
+	f, _, err := wiretest.Up(f, wire.Limits{})
+	if err != nil {
+		return wire.Row{}, err // as in a process: nothing was sent
+	}
+	l.mu.Lock()
+	busy := l.mu.busy
+	l.mu.reading = busy
+	l.mu.Unlock()
+	if !busy {
+		return wire.Row{}, errors.New("the store can be read only while a delivery is being done")
+	}
+	l.clock.Stop()
+	left := time.Until(l.deadline)
+	if !l.say(workers.Read{Worker: l, Frame: f}) {
+		return wire.Row{}, errOver
+	}
+	select {
+	case row := <-l.rows:
+		l.deadline = time.Now().Add(left)
+		l.clock.Reset(left)
+		return row, nil
+	case <-l.over:
+		return wire.Row{}, errOver
+	}
+}
