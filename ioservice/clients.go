@@ -125,17 +125,27 @@ func (c *Channel) listen() {
 // awaitDemand waits until a connection may be accepted. It returns false if the channel is closed.
 //
 // Before the first use one is accepted, to be whatever that use makes of it. Where clients are served one by
-// one, all are accepted, to be told if they are too many.
+// one, all are accepted, to be told if they are too many; but not while one client is about to take the place of
+// another, for the next one is judged by the client that is served then, and that one may have gone already.
 func (c *Channel) awaitDemand() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.mu.closed {
-		if c.mu.use == useDirect || c.mu.candidate == nil && (c.mu.use == useOpen || len(c.accepts) > 0 && len(c.streams) < maxStreams) {
+		switch {
+		case c.mu.use == useDirect && !c.isReplacing():
+			return true
+		case c.mu.use != useDirect && c.mu.candidate == nil && (c.mu.use == useOpen || len(c.accepts) > 0 && len(c.streams) < maxStreams):
 			return true
 		}
 		c.mu.changed.Wait()
 	}
 	return false
+}
+
+// isReplacing reports whether serve is about to make the candidate the peer: nothing keeps it from that but its
+// turn. The caller holds mu.
+func (c *Channel) isReplacing() bool {
+	return c.mu.candidate != nil && c.mu.tail == nil && (c.mu.peer == nil || c.over(c.mu.peer))
 }
 
 // connected finds a place for a connection, or refuses it.
@@ -173,6 +183,7 @@ func (c *Channel) serve() {
 		}
 		p := c.mu.candidate
 		c.mu.candidate, c.mu.peer = nil, p
+		c.mu.changed.Broadcast() // the next connection may be accepted
 		c.mu.Unlock()
 		c.mark(p)
 		c.run(p)

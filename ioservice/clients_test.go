@@ -523,3 +523,32 @@ func TestAcceptAfterADeathForgetsTheClient(t *testing.T) {
 		t.Errorf("stored states (-want +got):\n%s", diff)
 	}
 }
+
+// A client that went before anybody read is over as soon as it is served: the next one waits for its turn, and is
+// not measured by a place that its predecessor was about to leave.
+func TestTheNextClientOfOneThatHasGoneIsNeverRefused(t *testing.T) {
+	served(t, func(t *testing.T, cfg ioservice.Config) {
+		for _, direction := range []ioservice.Direction{ioservice.InOut, ioservice.In} {
+			cfg.Direction = direction
+			for range 150 {
+				v := openChannel(t, cfg)
+				first := v.dial()
+				first.say("1\n")
+				_ = first.Close()
+				second := v.dial()
+				second.say("2\n")
+				v.read().want("1")
+				v.read().wantEnd()
+				v.read().want("2")
+				// The same between two clients that were served.
+				_ = second.Close()
+				third := v.dial()
+				v.read().wantEnd()
+				third.say("3\n")
+				v.read().want("3")
+				_ = v.Close()
+				_ = third.Close()
+			}
+		}
+	})
+}
