@@ -78,6 +78,11 @@ type Options struct {
 	// Crashed says that the last kernel on Dir has left what Go prints when a process crashes. Such a death counts as
 	// one of its own doing: a vat of which kernels die again and again is held back. Without it, it is taken for a kill.
 	Crashed bool
+	// Reset wipes the state, once nothing else is left that New could refuse: a mistake in the options or in the declaration
+	// deletes nothing. A reset that was interrupted is finished by the next New, whatever its options. The declaration
+	// outlives a reset, and so do the files of Dir for whose names Keep, if there is one, returns true.
+	Reset bool
+	Keep  func(name string) bool
 	// Paused makes a kernel that does nothing by itself, to look at its state, which it does not change. Its Lock may
 	// be one for reading.
 	Paused bool
@@ -121,6 +126,8 @@ func (o *Options) check() error {
 		return control.Errorf(control.CodeInvalid, "the options name no state directory")
 	case o.Durability != "" && o.Durability != "power" && o.Durability != "process":
 		return control.Errorf(control.CodeInvalid, "durability is power or process, not %q", o.Durability)
+	case o.Paused && o.Reset:
+		return control.Errorf(control.CodeInvalid, "a paused kernel changes nothing: it cannot reset the state")
 	}
 	builtin := BuiltinServices(true)
 	for _, name := range slices.Sorted(maps.Keys(o.Services)) {
@@ -213,6 +220,11 @@ func New(o Options) (_ *Kernel, err error) {
 	system, err := k.loadSystem()
 	if err != nil {
 		return nil, err
+	}
+	if !o.Paused {
+		if err := k.reset(); err != nil {
+			return nil, err
+		}
 	}
 	witness := storage.NewWitness(filepath.Join(o.Dir, "witness"))
 	store, err := k.openStore(lock.Path("db"), durability, witness)

@@ -8,10 +8,23 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 	"ocapkernel.dev/supervisor"
 )
+
+// reset wipes the state if the options say so, or if an earlier run has begun to.
+func (k *Kernel) reset() error {
+	keep := k.opts.Keep
+	if keep == nil {
+		keep = func(string) bool { return false }
+	}
+	if k.opts.Reset {
+		return statedir.Reset(k.opts.Dir, keep)
+	}
+	return statedir.FinishReset(k.opts.Dir, keep)
+}
 
 // openStore opens the database in dir, if it and the witness agree, and the disk has room for it: else the error has the
 // code DISK_FULL. A paused kernel gets one that keeps in memory what it commits.

@@ -24,6 +24,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
 	"ocapkernel.dev/internal/scripttest"
+	"ocapkernel.dev/statedir"
 )
 
 // hearing runs the tests, in the process that is not a program of theirs.
@@ -68,37 +69,50 @@ func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 	}
 	k := &fakeKernel{Fake: controltest.New(), path: filepath.Join(o.Dir, "fake.json")}
 	k.Info.Durability = o.Durability
+	declared, err := declaration(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Reset {
+		err = statedir.Reset(o.Dir, o.Keep)
+	} else if !o.Paused {
+		err = statedir.FinishReset(o.Dir, o.Keep)
+	}
+	if err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(k.path)
 	var clusters []control.Subcluster
 	if err == nil {
 		err = json.Unmarshal(text, &clusters)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, c := range clusters {
 		k.Adopt(c)
 	}
-	if err := k.declare(o); err != nil || !o.Control {
+	k.Declare(o.UpgradeSystem, declared...)
+	if o.System != "" {
+		err = k.save()
+	}
+	if err != nil || !o.Control {
 		return k, err
 	}
 	k.listener, err = control.Listen(o.Dir)
 	return k, err
 }
 
-// declare reads a declaration: in this fake, an array of names and texts.
-func (k *fakeKernel) declare(o ocapkernel.Options) error {
+// declaration reads a declaration: in this fake, an array of names and texts.
+func declaration(o ocapkernel.Options) (list []controltest.Declaration, err error) {
 	if o.System == "" {
-		k.Declare(false)
-		return nil
+		return nil, nil
 	}
-	var list []controltest.Declaration
 	text, err := os.ReadFile(o.System)
-	if err := errors.Join(err, json.Unmarshal(text, &list)); err != nil {
-		return err
-	}
-	k.Declare(o.UpgradeSystem, list...)
-	return k.save()
+	return list, errors.Join(err, json.Unmarshal(text, &list))
 }
 
 // Run serves clients, and does not stop if the script says so.

@@ -197,14 +197,6 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err := a.confirmReset(f, dir, "run", args); err != nil {
 		return err
 	}
-	if f.reset {
-		err = statedir.Reset(dir, isLog)
-	} else {
-		err = statedir.FinishReset(dir, isLog)
-	}
-	if err != nil {
-		return err
-	}
 	system, err := f.declaration(dir)
 	if err != nil {
 		return err
@@ -221,7 +213,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	defer release()
 
 	kernel, err := a.newKernel(ocapkernel.Options{
-		Dir: dir, Lock: lock, Durability: f.durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Logger: log, Version: a.version,
+		Dir: dir, Lock: lock, Durability: f.durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Reset: f.reset, Keep: isLog, Logger: log, Version: a.version,
 		Crashed: crashed, System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if err != nil {

@@ -1,0 +1,77 @@
+package ocapkernel_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ocapkernel.dev"
+)
+
+func TestAResetThatIsRefusedDeletesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	k := start(t, ocapkernel.Options{Dir: dir})
+	sub := k.ensure(t, `[]`)
+	k.end(t)
+	noObject := map[string]ocapkernel.Service{"lab": {}}
+	system := func(text string) string { return write(t, filepath.Join(t.TempDir(), "kernel.json"), text) }
+	for what, o := range map[string]ocapkernel.Options{
+		"a durability that does not exist":           {Durability: "some"},
+		"a service without an object":                {Services: noObject},
+		"a declaration that is not there":            {System: filepath.Join(t.TempDir(), "absent.json")},
+		"a declaration that is no JSON":              {System: system(`{`)},
+		"a declaration that names an unknown module": {System: system(`{"system":{"a":{"bootstrap":"a","vats":{"a":{"module":"absent"}}}}}`)},
+		"a reserve that no disk has":                 {DiskReserve: 1 << 62},
+		"a kernel that is to change nothing":         {Paused: true},
+	} {
+		o.Dir, o.Reset, o.Worker = dir, true, ocapkernel.ThisProgram
+		if k, err := ocapkernel.New(o); err == nil {
+			t.Errorf("%s is accepted", what)
+			ctx, stop := context.WithCancel(t.Context())
+			stop()
+			_ = k.Run(ctx) // which closes the state
+		}
+	}
+	k = start(t, ocapkernel.Options{Dir: dir})
+	if again := k.ensure(t, `[]`); again.ID != sub.ID {
+		t.Errorf("got %s, want %s: the state was wiped", again.ID, sub.ID)
+	}
+	if got, err := ocapkernel.Call[string](t.Context(), k.Kernel, sub.ID, "hello", "world"); err != nil || got != "hello, world" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestAResetKeepsTheDeclarationAndWhatIsToBeKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	k := start(t, ocapkernel.Options{Dir: dir})
+	k.ensure(t, `[]`)
+	k.end(t)
+	declared := write(t, filepath.Join(dir, "kernel.json"), `{"system":{}}`)
+	kept := write(t, filepath.Join(dir, "notes"), "mine")
+	k = start(t, ocapkernel.Options{Dir: dir, Reset: true, System: declared, Keep: func(name string) bool { return name == "notes" }})
+	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
+		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+	}
+	k.end(t)
+	for _, path := range []string{declared, kept} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	k := start(t, ocapkernel.Options{Dir: dir})
+	k.ensure(t, `[]`)
+	k.end(t)
+	write(t, filepath.Join(dir, "kernel.reset"), "")
+	if err := os.RemoveAll(filepath.Join(dir, "witness")); err != nil {
+		t.Fatal(err)
+	}
+	k = start(t, ocapkernel.Options{Dir: dir})
+	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
+		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+	}
+}
