@@ -2,6 +2,7 @@ package ocapkernel_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -73,5 +74,44 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 	k = start(t, ocapkernel.Options{Dir: dir})
 	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
 		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+	}
+}
+
+// TestAResetRemovesSocketsThatAKilledKernelHasLeft makes what such a kernel leaves: a socket that nobody listens on, and
+// the link that leads to it.
+func TestAResetRemovesSocketsThatAKilledKernelHasLeft(t *testing.T) {
+	outside := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "state")
+	k := start(t, ocapkernel.Options{Dir: dir})
+	k.end(t)
+	left, used := filepath.Join(outside, "left.sock"), filepath.Join(outside, "used.sock")
+	for i, path := range []string{left, used} {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		if path == left {
+			_ = l.Close() // as a kill does: the file stays
+		} else {
+			defer l.Close()
+		}
+		sub := filepath.Join(dir, "io", []string{"s1", "s2"}[i])
+		if err := os.MkdirAll(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(sub, "door.sock")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, ocapkernel.Options{Dir: dir, Reset: true})
+	if _, err := os.Lstat(left); err == nil {
+		t.Error("the socket of the killed kernel is still there")
+	}
+	if _, err := os.Lstat(used); err != nil {
+		t.Errorf("a socket that somebody else listens on: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "io")); err == nil {
+		t.Error("the links to them are still there")
 	}
 }

@@ -21,6 +21,8 @@ func (k *Kernel) reset() error {
 		keep = func(string) bool { return false }
 	}
 	if k.opts.Reset {
+		// The directory of the links to sockets elsewhere is wiped, too: this is the last time that they can be followed.
+		k.sweepSockets()
 		return statedir.Reset(k.opts.Dir, keep)
 	}
 	return statedir.FinishReset(k.opts.Dir, keep)
