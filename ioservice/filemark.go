@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -37,23 +39,30 @@ func (m *fileMark) add(offset int64, data []byte) {
 // compare says why a file does not hold any more what was read of it, of which there are so many bytes now; nil if
 // it does.
 func (m *fileMark) compare(cfg Config, file *os.File, size int64) (other, err error) {
-	info, err := file.Stat()
-	if err != nil {
+	head, whole, err := content(file, len(m.head), size)
+	switch {
+	case err != nil:
 		return nil, cfg.fail(err, ": %v", err)
-	}
-	if info.Size() < size {
+	case !whole:
 		return cfg.other("the file became shorter than what was read of it"), nil
-	}
-	head := make([]byte, len(m.head))
-	if len(head) > 0 {
-		if _, err := file.ReadAt(head, 0); err != nil {
-			return cfg.other("the file became shorter than what was read of it"), nil
-		}
-	}
-	if !bytes.Equal(head, m.head) {
+	case !bytes.Equal(head, m.head):
 		return cfg.other("the file has another content than what was read of it"), nil
 	}
 	return nil, nil
+}
+
+// content returns the first bytes of a file, and whether it is at least of a size. It reads to find that out: the size that
+// the operating system gives is 0 for files of /proc, whatever they hold.
+func content(file *os.File, bytes int, size int64) (head []byte, whole bool, err error) {
+	head = make([]byte, bytes)
+	_, err = file.ReadAt(head, 0) // of no bytes, it reads nothing
+	if err == nil && size > int64(bytes) {
+		_, err = file.ReadAt(make([]byte, 1), size-1)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil, false, nil
+	}
+	return head, err == nil, err
 }
 
 // storedMark is a fileMark in the state of a channel: the first bytes of a file are a hash of so many.
@@ -99,25 +108,19 @@ func parseMark(text string) (s storedMark, ok bool) {
 // the machine was started again; so it counts only where no byte was read.
 func (c Config) identify(file *os.File, at place) (m *fileMark, other, err error) {
 	m = markOf(file)
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, c.fail(err, ": %v", err)
-	}
 	if at.offset == 0 {
 		return m, nil, nil
-	}
-	if info.Size() < at.offset {
-		return m, c.other("the file is shorter than what was read of it"), nil
 	}
 	n := int(min(at.offset, headBytes))
 	if at.stored != nil {
 		n = at.stored.bytes
 	}
-	head := make([]byte, n)
-	if n > 0 {
-		if _, err := file.ReadAt(head, 0); err != nil {
-			return nil, nil, c.fail(err, ": %v", err)
-		}
+	head, whole, err := content(file, n, at.offset)
+	switch {
+	case err != nil:
+		return nil, nil, c.fail(err, ": %v", err)
+	case !whole:
+		return m, c.other("the file is shorter than what was read of it"), nil
 	}
 	if s := at.stored; s != nil && (s.ino != m.ino || s.sum != sumOf(head) || n == 0 && s.dev != m.dev) {
 		return m, c.other("the file is another one than was read"), nil

@@ -12,11 +12,15 @@ const (
 	quietTime = time.Second
 	// lookTime is how often it is looked whether there is more in a file.
 	lookTime = 100 * time.Millisecond
+	// otherTime is the least time between two files that are told to be others than were read. A content that is another
+	// one whenever it is read, as that of /proc/uptime, would be told as fast as the vat reads otherwise.
+	otherTime = time.Second
 )
 
 // follow gives the reads of a file what is in it, and then what is added.
 func (s *Stream) follow(p *peer, f *regularFile) {
 	buf := make([]byte, 16<<10)
+	var toldOther time.Time
 	quietSince := time.Now().Add(-min(max(time.Since(f.changed), 0), quietTime))
 	for {
 		room := s.awaitRoom(p)
@@ -27,9 +31,10 @@ func (s *Stream) follow(p *peer, f *regularFile) {
 		n, err := f.Read(buf[:min(room, len(buf))])
 		now := time.Now()
 		quiet := now.Sub(quietSince) >= quietTime
-		moved := errors.Is(err, io.EOF) && quiet && f.moved() && f.openNext() == nil
-		s.mu.Lock()
 		wait := time.Duration(0)
+		tooSoon := now.Sub(toldOther) < otherTime
+		moved := errors.Is(err, io.EOF) && quiet && !tooSoon && f.moved() && f.openNext() == nil
+		s.mu.Lock()
 		switch {
 		case err == nil:
 			quietSince = now
@@ -38,8 +43,12 @@ func (s *Stream) follow(p *peer, f *regularFile) {
 			s.mu.input.add(buf[:n])
 			s.settle()
 		case moved:
+			toldOther = now
 			s.tellOther(s.cfg.other("another file has taken its path, and this one is read to its end"))
+		case errors.Is(err, errOther) && tooSoon:
+			wait = lookTime
 		case errors.Is(err, errOther):
+			toldOther = now
 			s.tellOther(err)
 		case !errors.Is(err, io.EOF):
 			s.tellOnce(result{err: err})

@@ -173,3 +173,75 @@ func TestAFileThatIsOnlyWrittenFollowsItsPath(t *testing.T) {
 		}
 	}
 }
+
+// The operating system says of such a file that it has no bytes, and gives some.
+func TestAFileOfProcIsReadThoughItsSizeIsNothing(t *testing.T) {
+	const path = "/proc/self/limits"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	k := newKernel(t, ioservice.Config{Type: ioservice.File, Direction: ioservice.In, Path: path})
+	v := k.open()
+	lines := strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
+	for i, line := range lines {
+		v.read().want(strings.TrimSuffix(line, "\n"))
+		if i == len(lines)/2 {
+			_ = v.Close() // the next kernel goes on in it
+			v = k.open()
+		}
+	}
+	v.read().wantEnd()
+}
+
+// Whatever is read of such a file is another content at once.
+func TestAFileThatIsAlwaysAnotherOneIsToldSoOnceASecond(t *testing.T) {
+	count := func(t *testing.T, k *kernel) {
+		v := k.open()
+		units, lost, begin := 0, 0, time.Now()
+		for time.Since(begin) < 2500*time.Millisecond {
+			u, err := v.read().wait()
+			switch {
+			case err != nil:
+				wantKind(t, err, ioservice.ErrConnectionLost)
+				lost++
+			case !u.End:
+				units++
+			}
+		}
+		if most := 2 + int(time.Since(begin)/time.Second); units == 0 || lost == 0 || lost > most {
+			t.Errorf("got %d units, and %d times that it is another file, want at most %d", units, lost, most)
+		}
+	}
+	for _, unit := range []ioservice.UnitKind{ioservice.Line, ioservice.String, ioservice.Chars, ioservice.Bytes} {
+		for _, path := range []string{"/proc/uptime", "/proc/sys/kernel/random/uuid"} {
+			t.Run(path+" "+string(unit), func(t *testing.T) {
+				t.Parallel()
+				if _, err := os.Stat(path); err != nil {
+					t.Skip(err)
+				}
+				count(t, newKernel(t, ioservice.Config{Type: ioservice.File, Direction: ioservice.In, Unit: unit, Path: path}))
+			})
+		}
+	}
+	for how, replace := range replacements {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "the first line\n")
+			stop, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				for tick := time.NewTicker(20 * time.Millisecond); ; {
+					select {
+					case <-stop:
+						return
+					case at := <-tick.C:
+						replace(t, k.cfg.Path, at.String()+"\n")
+					}
+				}
+			}()
+			defer func() { close(stop); <-done }()
+			count(t, k)
+		})
+	}
+}
