@@ -25,11 +25,16 @@ type regularFile struct {
 	mark   *fileMark
 	// changed is when the file was written last, as far as is known when it is opened.
 	changed time.Time
+	// out is what is written, nil if nothing is. It is another open file than the one that is read, and after the path was
+	// taken by another file, of another file: that is written at once, and read when the one before is read to its end.
+	// Only the writing goroutine changes it.
+	out *os.File
 
 	// mu is held for a moment only, and never while a file system is asked: it may hang, and whoever reads or writes
 	// the channel would hang with it.
 	mu struct {
 		sync.Mutex
+		// file is what is read, nil if nothing is.
 		file *os.File
 		// next is another file at the path, which is read as soon as the end of this one is told, and old what
 		// was read before and is to be closed.
@@ -41,44 +46,39 @@ type regularFile struct {
 // openFile opens the file of a channel, to be read from the place. If what was read up to there is not in it, it
 // is another file: it is read from its start, and other says why. A file that is written is made if there is none.
 func openFile(cfg Config, at place) (f *regularFile, other error, err error) {
-	file, err := cfg.openPath()
-	if err != nil {
-		return nil, nil, err
-	}
 	f = &regularFile{cfg: cfg, offset: at.offset}
-	f.mu.file = file
-	if cfg.reads() {
-		if f.mark, other, err = cfg.identify(file, at); err != nil {
-			_ = file.Close() // nothing was written
+	if cfg.writes() {
+		if f.out, err = cfg.openPath(os.O_WRONLY | os.O_APPEND | os.O_CREATE); err != nil {
 			return nil, nil, err
 		}
+	}
+	if !cfg.reads() {
+		return f, nil, nil
+	}
+	if f.mu.file, err = cfg.openPath(os.O_RDONLY); err == nil {
+		f.mark, other, err = cfg.identify(f.mu.file, at)
+	}
+	if err != nil {
+		_ = f.Close() // nothing was written
+		return nil, nil, err
 	}
 	if other != nil {
 		f.offset = 0
 	}
-	if info, err := file.Stat(); err == nil {
+	if info, err := f.mu.file.Stat(); err == nil {
 		f.changed = info.ModTime()
 	}
 	return f, other, nil
 }
 
-// openPath opens what is at the path, if it is a regular file.
-func (c Config) openPath() (*os.File, error) {
+// openPath opens what is at the path, if it is a regular file, in a way that the flags say.
+func (c Config) openPath(flags int) (*os.File, error) {
 	// Opening a device may do something; so this looks first. What is there a moment later is another thing:
 	// without O_NONBLOCK, opening a pipe would wait for its other end.
 	if info, err := os.Lstat(c.Path); err == nil && !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
 		return nil, c.irregular(fs.ErrInvalid)
 	}
-	flags := unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
-	switch c.Direction {
-	case In:
-		flags |= os.O_RDONLY
-	case Out:
-		flags |= os.O_WRONLY | os.O_APPEND | os.O_CREATE
-	case InOut:
-		flags |= os.O_RDWR | os.O_APPEND | os.O_CREATE
-	}
-	file, err := os.OpenFile(c.Path, flags, 0o600)
+	file, err := os.OpenFile(c.Path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o600)
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return nil, c.fail(err, ": %s is a symbolic link: name the file itself", c.Path)
@@ -151,7 +151,7 @@ func (f *regularFile) moved() bool {
 
 // openNext opens the file that has taken the path. It is read after turn.
 func (f *regularFile) openNext() error {
-	next, err := f.cfg.openPath()
+	next, err := f.cfg.openPath(os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -185,37 +185,34 @@ func (f *regularFile) closeOld() {
 	}
 }
 
-// Write appends. A channel that is only written follows its path: when a log was rotated, the next line is in the
-// new file.
+// Write appends. It follows the path: when a log was rotated or removed, the next line is in the new file, which is made
+// if there is none.
 func (f *regularFile) Write(data []byte) (int, error) {
-	if f.cfg.Direction == Out {
-		if err := f.followPath(); err != nil {
-			return 0, err
-		}
+	if err := f.followPath(); err != nil {
+		return 0, err
 	}
-	for {
-		file := f.current()
-		n, err := file.Write(data)
-		if n == 0 && errors.Is(err, os.ErrClosed) && file != f.current() {
-			continue // another one has taken its place
-		}
-		return n, err
-	}
+	return f.out.Write(data)
 }
 
+// followPath has out be the file that is at the path. That it cannot be told what is there is an error: what is written
+// to a file without a path, nobody finds.
 func (f *regularFile) followPath() error {
 	at, err := os.Lstat(f.cfg.Path)
-	if mine, e := f.current().Stat(); err == nil && e == nil && os.SameFile(at, mine) || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err == nil {
+		var mine fs.FileInfo
+		if mine, err = f.out.Stat(); err == nil && os.SameFile(at, mine) {
+			return nil
+		}
 	}
-	file, err := f.cfg.openPath()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f.cfg.fail(err, ": what is at its path: %v", err)
+	}
+	out, err := f.cfg.openPath(os.O_WRONLY | os.O_APPEND | os.O_CREATE)
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	f.mu.old, f.mu.file = f.mu.file, file
-	f.mu.Unlock()
-	f.closeOld()
+	_ = f.out.Close() // what was written, writes have said
+	f.out = out
 	return nil
 }
 
@@ -225,14 +222,15 @@ func (f *regularFile) Gone() bool                       { return false }
 func (f *regularFile) Linger()                          {}
 
 func (f *regularFile) Close() error {
-	f.closeOld()
 	f.mu.Lock()
-	file, next := f.mu.file, f.mu.next
-	f.mu.Unlock()
-	if next != nil {
-		_ = next.Close() // nothing was written
+	defer f.mu.Unlock()
+	var err error
+	for _, file := range []*os.File{f.mu.file, f.mu.next, f.mu.old, f.out} {
+		if file != nil {
+			err = errors.Join(err, file.Close())
+		}
 	}
-	return file.Close()
+	return err
 }
 
 // ids returns what the system knows a file by.

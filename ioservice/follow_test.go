@@ -1,8 +1,12 @@
 package ioservice_test
 
 import (
+	"errors"
+	"maps"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,15 +165,101 @@ func TestStatesOfFilesAreParsedWhole(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsOnlyWrittenFollowsItsPath(t *testing.T) {
-	for how, replace := range replacements {
-		k := fileKernel(t, ioservice.Config{Direction: ioservice.Out}, "")
-		v := k.open()
-		v.wrote("one")
-		replace(t, k.cfg.Path, "")
-		v.wrote("two")
-		if got, err := os.ReadFile(k.cfg.Path); err != nil || string(got) != "two\n" {
-			t.Errorf("%s: the file at the path has %q, %v, want the second line", how, got, err)
+func TestAFileThatIsWrittenFollowsItsPath(t *testing.T) {
+	ways := maps.Clone(replacements)
+	ways["removed"] = func(t *testing.T, path, _ string) {
+		t.Helper()
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for how, replace := range ways {
+		for _, direction := range []ioservice.Direction{ioservice.Out, ioservice.InOut} {
+			t.Run(how+" "+string(direction), func(t *testing.T) {
+				t.Parallel()
+				k := fileKernel(t, ioservice.Config{Direction: direction}, "")
+				v := k.open()
+				v.wrote("one")
+				replace(t, k.cfg.Path, "")
+				v.wrote("two")
+				if got, err := os.ReadFile(k.cfg.Path); err != nil || string(got) != "two\n" {
+					t.Errorf("the file at the path has %q, %v, want the second line", got, err)
+				}
+				if direction == ioservice.Out {
+					return
+				}
+				// The reader gets all that was written, and is told once that the second is another file.
+				if how != "truncated" {
+					v.read().want("one")
+					v.readUntilOther()
+				}
+				v.read().want("two")
+				v.wrote("three")
+				v.read().want("three")
+				_ = v.Close()
+				v = k.open()
+				v.wrote("four")
+				v.read().want("four")
+			})
+		}
+	}
+}
+
+// readUntilOther reads until the channel tells that its file is another one. Until then it has no units.
+func (v *vat) readUntilOther() {
+	v.t.Helper()
+	for {
+		u, err := v.read().wait()
+		if err != nil {
+			wantKind(v.t, err, ioservice.ErrConnectionLost)
+			return
+		}
+		if !u.End {
+			v.t.Fatalf("read %q, want that the file is another one", u.Value)
+		}
+	}
+}
+
+// Nothing is written to a file that nobody finds under its path any more.
+func TestAFileThatCannotFollowItsPathRejectsItsWrites(t *testing.T) {
+	ways := map[string]func(dir, path string) error{
+		"its directory is gone": func(dir, _ string) error { return os.Rename(dir, dir+".old") },
+		"its directory is another file": func(dir, _ string) error {
+			return errors.Join(os.Rename(dir, dir+".old"), os.WriteFile(dir, nil, 0o600))
+		},
+		"a directory has its path": func(_, path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+		"a link has its path": func(_, path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.Symlink(path+".old", path))
+		},
+		"a pipe has its path": func(_, path string) error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) },
+	}
+	for how, spoil := range ways {
+		for _, direction := range []ioservice.Direction{ioservice.Out, ioservice.InOut} {
+			t.Run(how+" "+string(direction), func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "d")
+				if err := os.Mkdir(dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				v := openChannel(t, ioservice.Config{Type: ioservice.File, Direction: direction, Path: filepath.Join(dir, "f")})
+				v.wrote("one")
+				if err := spoil(dir, v.k.cfg.Path); err != nil {
+					t.Fatal(err)
+				}
+				err := receive(t, v.write("two"))
+				if err == nil || strings.Count(err.Error(), "channel c") != 1 {
+					t.Fatalf("a write gives %v, want an error that names the channel once", err)
+				}
+				t.Log(err)
+				// It goes on when there can be a file.
+				_ = os.Remove(dir)
+				if err := errors.Join(os.RemoveAll(v.k.cfg.Path), os.MkdirAll(dir, 0o700)); err != nil {
+					t.Fatal(err)
+				}
+				v.wrote("three")
+				if got, err := os.ReadFile(v.k.cfg.Path); err != nil || string(got) != "three\n" {
+					t.Errorf("the file at the path has %q, %v, want the third line", got, err)
+				}
+			})
 		}
 	}
 }
@@ -213,7 +303,7 @@ func TestAFileThatIsAlwaysAnotherOneIsToldSoOnceASecond(t *testing.T) {
 			t.Errorf("got %d units, and %d times that it is another file, want at most %d", units, lost, most)
 		}
 	}
-	for _, unit := range []ioservice.UnitKind{ioservice.Line, ioservice.String, ioservice.Chars, ioservice.Bytes} {
+	for _, unit := range []ioservice.UnitKind{ioservice.Line, ioservice.Bytes} {
 		for _, path := range []string{"/proc/uptime", "/proc/sys/kernel/random/uuid"} {
 			t.Run(path+" "+string(unit), func(t *testing.T) {
 				t.Parallel()

@@ -226,7 +226,9 @@ func (s *Stream) wrote(p *peer, n int, err error) {
 		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: the connection is closed", w.within)
 		p.broken = true
 	case s.cfg.Type == File:
-		err = s.cfg.fail(err, ": %d of %d bytes written: %v", n, len(w.data), err)
+		if _, told := errors.AsType[*failure](err); !told {
+			err = s.cfg.fail(err, ": %d of %d bytes written: %v", n, len(w.data), err)
+		}
 	default:
 		s.drop(p)
 		return
