@@ -156,7 +156,7 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		b = &binding{r.Object, s.Sub}
 		k.services.bound[o.Service] = b
 	}
-	switch idempotent, ok := objectOf(b).(service.Idempotent); {
+	switch {
 	case b == nil && method == "close" && k.cfg.Kinds[s.Kind].Lost != "":
 		k.complete(id, service.Fulfil(capdata.Undefined{}), nil)
 		c, err := k.machine.EndService(o.Service)
@@ -165,7 +165,7 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	case b == nil:
 		k.refuseGone(id, s, again && !waitsForInput(method))
 		return
-	case again && (!ok || !idempotent.Idempotent(method)):
+	case again && !isIdempotent(b, method):
 		k.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
 		return
 	}
@@ -197,6 +197,12 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 }
 
 func (id callID) String() string { return string(id.service) + "." + strconv.FormatUint(id.number, 10) }
+
+// isIdempotent reports whether the next kernel may begin a call again that this one has begun.
+func isIdempotent(b *binding, method string) bool {
+	o, ok := objectOf(b).(service.Idempotent)
+	return ok && o.Idempotent(method)
+}
 
 // methodOf is the name of the method that is called, empty if the body is no call.
 func methodOf(d kernel.Data) string {
@@ -231,11 +237,19 @@ func (k *Kernel) refuseGone(id callID, s kernel.Service, ambiguous bool) {
 
 // finishCall takes the reply to a call.
 func (k *Kernel) finishCall(id callID, r service.Reply) {
+	call := k.services.calls[id]
 	delete(k.services.calls, id)
-	if k.stopping && r.Unit == "" && r.State == nil && k.services.ctx.Err() != nil {
+	if k.stops() && r.Unit == "" && r.State == nil && (k.services.ctx.Err() != nil || k.againLater(id, call, r)) {
 		return // it was cut short by the end of the kernel: what becomes of it is for the next one to say
 	}
 	k.complete(id, r, r.Exports)
+}
+
+// againLater reports whether the next kernel does a call again instead of keeping this reply, which came while the kernel
+// stops. What a method could not do may be due to the stop: this kernel takes no more requests, and its standard input may
+// be closed. So a rejection says nothing of a method that can be done again.
+func (k *Kernel) againLater(id callID, call *running, r service.Reply) bool {
+	return r.Rejected && call != nil && isIdempotent(k.services.bound[id.service], call.method)
 }
 
 // complete settles a call in the machine.
@@ -361,8 +375,7 @@ func (k *Kernel) cancelCall(e kernel.CancelCall) {
 // onlyOnce counts the calls under way that the next kernel cannot begin again.
 func (k *Kernel) onlyOnce() (n int) {
 	for id, r := range k.services.calls {
-		o, ok := objectOf(k.services.bound[id.service]).(service.Idempotent)
-		if !ok || !o.Idempotent(r.method) {
+		if !isIdempotent(k.services.bound[id.service], r.method) {
 			n++
 		}
 	}
