@@ -69,14 +69,18 @@ func (c *Controller) Launch(ctx context.Context, name string, config any) (vat.P
 	return vat.When(ctx, vat.Send(ctx, c.Kernel, "launchSubcluster", config), c, "Launched", name), nil
 }
 
-// Launched keeps what a launch, or a reload, has made. If there is nothing, the name is free again.
-func (c *Controller) Launched(ctx context.Context, o vat.Outcome[launched], name string) (vat.Ref, error) {
+// Launched keeps what a launch, or a reload, has made, and returns its root. A launch that failed has left nothing: the
+// name is free again. After a reload that failed the old one may still be there.
+func (c *Controller) Launched(ctx context.Context, o vat.Outcome[launched], name string) (any, error) {
 	l, err := o.Get()
-	if err != nil {
-		c.Children.Delete(ctx, name)
-		return vat.Ref{}, err
+	if err == nil {
+		return l.Root, c.Children.Set(ctx, name, Child{l.Subcluster, l.Root, l.Vats, "running"})
 	}
-	return l.Root, c.Children.Set(ctx, name, Child{l.Subcluster, l.Root, l.Vats, "running"})
+	if child, _ := c.Children.Get(ctx, name); child.Subcluster != "" {
+		return c.look(ctx, child, name, err), nil
+	}
+	c.Children.Delete(ctx, name)
+	return nil, err
 }
 
 // Reload replaces a subcluster by a new one of the same configuration, and returns the new root.
@@ -97,10 +101,36 @@ func (c *Controller) Terminate(ctx context.Context, name string) (vat.Promise, e
 	return vat.When(ctx, vat.Send(ctx, c.Kernel, "terminateSubcluster", child.Subcluster), c, "Terminated", name), nil
 }
 
-// Terminated forgets a subcluster. An error says that it was gone already.
-func (c *Controller) Terminated(ctx context.Context, o vat.Outcome[vat.None], name string) error {
+// Terminated forgets a subcluster that was ended. An error does not say that there is none.
+func (c *Controller) Terminated(ctx context.Context, o vat.Outcome[vat.None], name string) (any, error) {
+	child, found := c.Children.Get(ctx, name)
+	if o.Err != nil && found {
+		return c.look(ctx, child, name, o.Err), nil
+	}
 	c.Children.Delete(ctx, name)
-	return o.Err
+	return nil, o.Err
+}
+
+// look asks the kernel what is left of a subcluster that it failed to change. The promise is rejected, as the change was.
+func (c *Controller) look(ctx context.Context, child Child, name string, failure error) vat.Promise {
+	return vat.When(ctx, vat.Send(ctx, c.Kernel, "getSubcluster", child.Subcluster), c, "Looked", name, failure.Error())
+}
+
+// Looked forgets a subcluster that the kernel does not know, and only that.
+func (c *Controller) Looked(ctx context.Context, o vat.Outcome[any], name, failure string) error {
+	found, err := o.Get()
+	if err == nil && found == nil {
+		c.Children.Delete(ctx, name)
+		return errors.New(failure)
+	}
+	child, ok := c.Children.Get(ctx, name)
+	if ok {
+		child.State = "running" // or gone: Watch finds out, and either can be tried again
+		if err := c.Children.Set(ctx, name, child); err != nil {
+			return err
+		}
+	}
+	return errors.New(failure)
 }
 
 // change begins something with a child that runs.
