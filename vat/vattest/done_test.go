@@ -93,3 +93,31 @@ func TestEndOfAVatIsHeardOf(t *testing.T) {
 		})
 	}
 }
+
+// Hold answers when the ward is let go, which is never.
+func (w *Ward) Hold(ctx context.Context) vat.Promise {
+	p, _ := vat.NewPromise(ctx)
+	return p
+}
+
+func TestMessageToATerminatedVatSaysWhen(t *testing.T) {
+	k := vattest.New(t, vat.Modules{"ward": func() *Ward { return &Ward{} }})
+	if err := k.Launch("ward", vattest.Vat{Name: "ward", Module: "ward"}, vattest.Vat{Name: "other", Module: "ward"}); err != nil {
+		t.Fatal(err)
+	}
+	begun := k.Send("other", "hold")
+	k.Run()
+	queued := k.Send("other", "hold")
+	k.Terminate("other")
+	later := k.Send("other", "hold")
+	k.Run()
+	for _, c := range []struct {
+		name   string
+		answer *vattest.Answer
+		want   string
+	}{{"begun", begun, "VAT_TERMINATED"}, {"queued", queued, "OBJECT_DELETED"}, {"later", later, "OBJECT_DELETED"}} {
+		if _, err := c.answer.Result(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
+		}
+	}
+}

@@ -26,8 +26,8 @@ func (k *Kernel) Bootstrapped() (string, error) {
 	return string(text), err
 }
 
-// Terminate ends a vat for good, as `kernel terminate VAT` does, and runs until nothing is left to do. Messages to it are
-// rejected with VAT_TERMINATED then.
+// Terminate ends a vat for good, as `kernel terminate VAT` does, and runs until nothing is left to do. Calls that the vat
+// has begun are rejected with VAT_TERMINATED then; calls that were still queued for it, and later ones, with OBJECT_DELETED.
 func (k *Kernel) Terminate(name string) {
 	k.tb.Helper()
 	k.do(k.machine.TerminateVat(k.id(name)))
