@@ -23,12 +23,23 @@ const maxCacheBytes = 1 << 20
 // Rows that were read stay cached, since nobody but this vat's committed cranks changes them. The cache
 // has two generations: when the young one is full it becomes the old one, and the old one is forgotten.
 type rows struct {
-	below      Store
-	written    map[string]row
-	sorted     []string // the keys of written, or nil if that has to be made
+	below   Store
+	written map[string]row
+	// sorted holds the keys of written, or is nil until the crank first iterates. Then each new key is put in its
+	// place: a vat that iterates over a Map and writes in the loop must not pay for a sort at each step.
+	sorted []string
+	// gaps are what the crank knows of the prefixes that it iterated over last. A Map that is used as a queue has its
+	// first entry taken again and again, and each time would walk over all those taken before.
+	gaps       []gap
 	young, old map[string]row
 	youngBytes int
 }
+
+// A gap says that no row with a prefix has a key above from and below to.
+type gap struct{ prefix, from, to string }
+
+// maxGaps bounds the gaps, since each write looks at them.
+const maxGaps = 8
 
 type row struct {
 	value []byte
@@ -62,16 +73,51 @@ func (s *rows) set(key string, value []byte) { s.write(key, row{value, true}) }
 func (s *rows) delete(key string)            { s.write(key, row{}) }
 
 func (s *rows) write(key string, r row) {
-	if _, ok := s.written[key]; !ok {
-		s.sorted = nil
+	if _, ok := s.written[key]; !ok && s.sorted != nil {
+		i, _ := slices.BinarySearch(s.sorted, key)
+		s.sorted = slices.Insert(s.sorted, i, key)
 	}
 	s.written[key] = r
+	if r.found {
+		for i, g := range s.gaps {
+			if g.from < key && key < g.to && strings.HasPrefix(key, g.prefix) {
+				s.gaps[i].to = key
+			}
+		}
+	}
 }
 
 // next returns the first row after a key among those with a prefix.
 func (s *rows) next(prefix, after string) (key string, value []byte, found bool) {
+	g := slices.IndexFunc(s.gaps, func(g gap) bool { return g.prefix == prefix })
+	from := after
+	if g >= 0 && s.gaps[g].from <= after && after < s.gaps[g].to {
+		to := s.gaps[g].to
+		// There was a row at the end of the gap; it may be deleted by now.
+		if r, ok := s.written[to]; !ok || r.found {
+			value, found := s.get(to)
+			return to, value, found
+		}
+		from, after = s.gaps[g].from, to
+	}
+	key, value, found = s.search(prefix, after)
+	if found {
+		if g < 0 {
+			if len(s.gaps) == maxGaps {
+				s.gaps = slices.Delete(s.gaps, 0, 1)
+			}
+			s.gaps, g = append(s.gaps, gap{}), len(s.gaps)
+		}
+		s.gaps[g] = gap{prefix, from, key}
+	}
+	return key, value, found
+}
+
+// search is next without the knowledge of gaps.
+func (s *rows) search(prefix, after string) (key string, value []byte, found bool) {
 	if s.sorted == nil {
-		s.sorted = slices.Sorted(maps.Keys(s.written))
+		s.sorted = slices.AppendSeq(make([]string, 0, len(s.written)), maps.Keys(s.written))
+		slices.Sort(s.sorted)
 	}
 	i, ok := slices.BinarySearch(s.sorted, max(prefix, after))
 	if ok && s.sorted[i] == after {
@@ -136,4 +182,5 @@ func (s *rows) flush(emit func(wire.Syscall)) {
 	}
 	s.written = emptied(s.written)
 	s.sorted = nil
+	s.gaps = s.gaps[:0]
 }

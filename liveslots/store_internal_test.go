@@ -1,6 +1,7 @@
 package liveslots
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -73,6 +74,84 @@ func TestRowsModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {},
 		})
+	})
+}
+
+// counted is a store that counts how often it is asked for the next row.
+type counted struct {
+	sorted []string
+	next   int
+}
+
+func (c *counted) Get(string) ([]byte, bool, error) { return nil, true, nil }
+
+func (c *counted) Next(prefix, after string) (string, []byte, bool, error) {
+	c.next++
+	i, found := slices.BinarySearch(c.sorted, after)
+	if found {
+		i++
+	}
+	if i == len(c.sorted) || !strings.HasPrefix(c.sorted[i], prefix) {
+		return "", nil, false, nil
+	}
+	return c.sorted[i], nil, true, nil
+}
+
+// What a loop over rows costs is in proportion to the rows, whatever the loop writes. The steps are counted: one read
+// below for each row, and no sort after the first.
+func TestLoopThatWritesIsLinear(t *testing.T) {
+	const n = 2000
+	key := func(prefix string, i int) string { return fmt.Sprintf("%s.%06d", prefix, i) }
+	below := func() *counted {
+		c := &counted{}
+		for i := range n {
+			c.sorted = append(c.sorted, key("a", i))
+		}
+		return c
+	}
+	t.Run("a copy into another map", func(t *testing.T) {
+		c := below()
+		s := newRows(c)
+		after, i := "a.", 0
+		for k, _, found := s.next("a.", after); found; k, _, found = s.next("a.", k) {
+			s.set(key("b", n-i), nil)
+			if i++; s.sorted == nil {
+				t.Fatalf("the write after row %d has all keys sorted again", i)
+			}
+		}
+		if i != n || c.next > n+1 {
+			t.Errorf("%d rows, %d reads", i, c.next)
+		}
+	})
+	t.Run("a queue that is emptied", func(t *testing.T) {
+		c := below()
+		s := newRows(c)
+		i := 0
+		for k, _, found := s.next("a.", "a."); found; k, _, found = s.next("a.", "a.") {
+			s.delete(k)
+			i++
+		}
+		if i != n || c.next > 2*n {
+			t.Errorf("%d rows, %d reads", i, c.next)
+		}
+	})
+	t.Run("a queue that gets back what was taken", func(t *testing.T) {
+		c := below()
+		s := newRows(c)
+		for i := range 2 * n {
+			k, _, found := s.next("a.", "a.")
+			if want := key("a", i); !found || k != want {
+				t.Fatalf("got %q, want %q", k, want)
+			}
+			s.delete(k)
+			s.set(key("a", n+i), nil)
+			for q := range 3 { // others are looked at meanwhile
+				s.next(key("q", q), "")
+			}
+		}
+		if c.next > 10*n {
+			t.Errorf("%d reads", c.next)
+		}
 	})
 }
 
