@@ -49,6 +49,7 @@ import (
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/supervisor"
 )
 
 // Service is a service of the kernel, which clusters name in their configuration.
@@ -103,6 +104,13 @@ type Options struct {
 	// Worker is the worker program of vats whose configuration names none: a path, or [ThisProgram]. Empty is
 	// vatworker, beside this program.
 	Worker string
+	// AdoptOrphans has what worker processes leave behind end with its worker, whatever it did to leave it (a daemon, a
+	// session of its own). For that this process becomes the parent of all orphans below it, for good and for all of the
+	// program: it is for a program whose other children stay in its own session, as those of os/exec do unless Setsid is
+	// set. A child of the program in a session of its own is taken for such an orphan, and killed; one that its parent
+	// has left is reaped. Without it what a worker has started ends with it if it is in the worker's process group, or
+	// below the worker when this kernel kills it.
+	AdoptOrphans bool
 	// MaxWorkers is the number of idle workers above which the least recently used are stopped; 200 if zero.
 	MaxWorkers int
 	// KeepAnswers is how long a call is remembered after its answer; 24 hours if zero.
@@ -177,6 +185,11 @@ func New(o Options) (_ *Kernel, err error) {
 	}
 	if o.Worker, err = workerProgram(o.Worker); err != nil {
 		return nil, err
+	}
+	if o.AdoptOrphans {
+		if err := supervisor.AdoptOrphans(); err != nil {
+			return nil, err
+		}
 	}
 	k := &Kernel{opts: o, budget: descriptors.New()}
 	// What was opened is closed again, in reverse, unless all goes well.
