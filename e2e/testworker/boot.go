@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"ocapkernel.dev/vat"
 )
@@ -63,6 +64,9 @@ func do(word string) error {
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
+	case "linger":
+		linger(11 * time.Second)
+		return nil
 	case "loop":
 		//lint:ignore SA5002 it is to loop
 		for {

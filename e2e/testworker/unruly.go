@@ -42,8 +42,15 @@ func (u *unruly) Busy(ms int) int {
 
 // Linger does nothing for some milliseconds, and then counts one more.
 func (u *unruly) Linger(ms int) int {
-	<-time.After(time.Duration(ms) * time.Millisecond)
+	linger(time.Duration(ms) * time.Millisecond)
 	return u.Add()
+}
+
+// linger takes its time, and says so when it begins.
+func linger(d time.Duration) {
+	end := time.After(d)
+	fmt.Fprintln(os.Stderr, "it lingers")
+	<-end
 }
 
 // Exit ends the process, with a status.
