@@ -10,6 +10,10 @@ import (
 // A promise of how a vat ends is decided by that vat as far as the index d. is concerned, only that nothing but the vat's
 // removal settles it: the slice that goes through the promises of the dead vat. So it costs no row that others do
 // not, is let go of with its last holder, and nobody is told of it twice, or never.
+//
+// Nothing but that end, or its last holder, removes such a promise: a vat that asks again and again would fill the store with
+// them. So each counts for the vat that has asked, until it is removed, and beyond maxWatches the answer is LIMIT. Once it is
+// settled its value counts, too: what would be above maxEndBytes is not told.
 
 // watch makes the result a promise of how the vat ends that owns the target.
 func (c *vatCall) watch(s wire.Watch) error {
@@ -34,13 +38,15 @@ func (c *vatCall) watch(s wire.Watch) error {
 		t.settle(k, true, kernelError(capdata.CodeRevoked, "the object was revoked"))
 	case o.service:
 		t.settle(k, true, kernelError(capdata.CodeBadTarget, "the object is the kernel's, and belongs to no vat"))
+	case t.run(c.v).watches >= maxWatches:
+		t.settle(k, true, kernelError(capdata.CodeLimit, fmt.Sprintf("vat %s waits for %d ends of vats, the limit: ask once for each vat", c.v, maxWatches)))
 	case t.alive(o.owner):
+		t.countWatch(k, c.v)
 		t.setDecider(k, o.owner, 0)
 		t.promise(k).awaitsEnd = true
 	default:
-		rejected, value := t.exitOf(o.owner)
-		t.ownBytes += dataSize(value.Body, len(value.Slots))
-		t.settle(k, rejected, value)
+		t.countWatch(k, c.v)
+		t.ownBytes += t.tellEnd(k, o.owner)
 	}
 	return nil
 }
@@ -71,10 +77,48 @@ func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 
 // settleEnd settles a promise of how a vat ends, which is dead.
 func (t *tx) settleEnd(k KRef, v VatID) {
-	rejected, value := t.exitOf(v)
-	t.repeated += dataSize(value.Body, len(value.Slots))
 	t.clearDecider(k)
+	t.repeated += t.tellEnd(k, v)
+}
+
+// tellEnd settles a promise with how a dead vat has ended, and returns the size of its value.
+func (t *tx) tellEnd(k KRef, v VatID) (size int) {
+	rejected, value := t.exitOf(v)
+	watcher := t.promise(k).watcher
+	u := t.lookRun(watcher)
+	if u != nil && u.endBytes+uint64(dataSize(value.Body, len(value.Slots))) > maxEndBytes {
+		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a value that is not told: vat %s, which has asked, is given %d bytes of such values at once", v, watcher, maxEndBytes))
+	}
+	size = dataSize(value.Body, len(value.Slots))
+	if u != nil {
+		t.run(watcher).endBytes += uint64(size)
+	}
 	t.settle(k, rejected, value)
+	return size
+}
+
+// countWatch counts a promise as a watch of the vat that has asked for it.
+func (t *tx) countWatch(k KRef, watcher VatID) {
+	t.promise(k).watcher = watcher
+	t.run(watcher).watches++
+}
+
+// unwatch counts a promise no more, which is removed.
+func (t *tx) unwatch(p *promise) {
+	if p.watcher == "" || t.lookRun(p.watcher) == nil {
+		return // it is no watch, or nothing is left of the vat
+	}
+	u := t.run(p.watcher)
+	u.watches--
+	u.endBytes -= p.endSize()
+}
+
+// endSize is what a watch counts for against the bytes of its vat.
+func (p *promise) endSize() uint64 {
+	if p.watcher == "" || p.state == unresolved {
+		return 0
+	}
+	return uint64(dataSize("", int(p.slots))) + p.size - 1
 }
 
 // forgetExit lets go of how a vat has ended: all are told.

@@ -258,3 +258,93 @@ func TestKillAtEveryCommitOfAnEnd(t *testing.T) {
 		})
 	}, func(w *world, _ map[string]bool) { w.run(nil) })
 }
+
+// What one vat asks for is bounded where it is held, over all its cranks, and no other vat pays for it.
+func TestWatchesOfOneVatAreBounded(t *testing.T) {
+	t.Parallel()
+	w := watcher(t)
+	const most, each = 10_000, 500
+	asked := 1
+	for asked < most {
+		n := min(each, most-asked)
+		w.goes("v1", repeat(asked+1, n, "watch $b p+%d")+"resolve $r=null")
+		asked += n
+	}
+	w.flush()
+	beyond := func(when, want string) {
+		t.Helper()
+		asked++
+		w.goes("v1", fmt.Sprintf("watch $b p+%d\nsubscribe p+%d\nresolve $r=null", asked, asked))
+		w.run(nil)
+		out := w.flush()
+		if got := strings.Contains(out, fmt.Sprintf("notify p+%d!=error [KERNEL:LIMIT]", asked)); got != (want == "refused") {
+			t.Errorf("%s: want it %s, got\n%s", when, want, out)
+		}
+	}
+	beyond("beyond the bound", "refused")
+	beyond("once more", "refused")
+	w.goes("v3", "resolve $r=null")
+	w.call("E1.know3", "ko6", "know", "ko5")
+	w.deliver("v3", "watch $0 p+1\nsubscribe p+1\nresolve $r=null")
+	w.run(nil)
+	if out := w.flush(); strings.Contains(out, "LIMIT") {
+		t.Errorf("another vat is refused:\n%s", out)
+	}
+	w.reopen()
+	beyond("in the next kernel", "refused")
+	w.goes("v2", "exit")
+	w.run(nil)
+	w.flush()
+	w.check()
+	beyond("after the end of what it waited for", "taken")
+}
+
+// What a vat is told of ends is bounded in bytes, too, while it is held: it hears of each end, but not with every value.
+func TestTheValuesOfEndsThatOneVatHoldsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := watcher(t)
+	const n, size = 400, 60 << 10
+	for i := 0; i < n; i += 100 {
+		w.goes("v1", repeat(i+2, 100, "watch $b p+%d")+repeat(i+2, 100, "subscribe p+%d")+"resolve $r=null")
+	}
+	w.run(nil)
+	w.exits("v2", "resolve $r=null", false, wire.CapData{Body: `#"` + strings.Repeat("x", size) + `"`})
+	for { // before anything is told
+		c, worked, err := w.m.Work(w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !worked {
+			break
+		}
+		w.do(c, nil)
+	}
+	held := 0
+	for _, r := range w.mem.Snapshot() {
+		if strings.HasPrefix(r.Key, "b.") {
+			held += len(r.Value)
+		}
+	}
+	if held > 17<<20 || held < 10<<20 {
+		t.Errorf("%d bytes are held", held)
+	}
+	values, told := 0, 0
+	w.run(func(v kernel.VatID, d wire.Deliver) string {
+		if n, ok := d.Delivery.(wire.Notify); ok && v == "v1" {
+			for _, r := range n.Resolutions {
+				told++
+				if !r.Rejected {
+					values++
+				}
+			}
+		}
+		return answer(d)
+	})
+	if told != n+1 || values < 200 || values == told {
+		t.Errorf("%d are told, %d of them with the value", told, values)
+	}
+	w.check()
+	if left := w.leftovers(); len(left) > 0 {
+		t.Errorf("left %q", left)
+	}
+}

@@ -29,16 +29,16 @@ func Downgrade(mem *storage.Mem) {
 			if p.asked.unit == "" {
 				p.told = nil
 			}
-			p.size, p.slots, p.parkedBytes = 0, 0, 0
-			cut(key, p.encode(enc), 18, 4)
+			p.size, p.slots, p.parkedBytes, p.watcher = 0, 0, 0, ""
+			cut(key, p.encode(enc), 18, 5)
 		case strings.HasPrefix(key, "r."):
 			var u run
 			u.decode(d.t.m.dec, key, row.Value)
 			if u.reap == reapUnits {
 				u.reap = reapExports
 			}
-			u.reapAfter, u.queueBytes, u.poisonedBytes = "", 0, 0
-			cut(key, u.encode(enc), 38, 3)
+			u.reapAfter, u.queueBytes, u.poisonedBytes, u.watches, u.endBytes = "", 0, 0, 0, 0
+			cut(key, u.encode(enc), 38, 5)
 		case strings.HasPrefix(key, "k."):
 			var s service
 			s.decode(d.t.m.dec, key, row.Value)

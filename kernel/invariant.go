@@ -375,8 +375,16 @@ func (c *checker) sizes() {
 			c.bad("I17: %s holds %d bytes of messages, its counter says %d", name, held[name], counted)
 		}
 	}
+	watches, endBytes := map[VatID]uint64{}, map[VatID]uint64{}
+	for _, p := range sorted(c.promises) {
+		watches[p.watcher]++
+		endBytes[p.watcher] += p.endSize()
+	}
 	for v, u := range sorted(c.runs) {
 		if u.phase != dead {
+			if u.watches != watches[v] || u.endBytes != endBytes[v] {
+				c.bad("I17: %s counts %d watches of %d bytes, there are %d of %d", v, u.watches, u.endBytes, watches[v], endBytes[v])
+			}
 			most(string(v), u.queueBytes)
 			most("poisoned "+string(v), u.poisonedBytes)
 		}

@@ -126,6 +126,9 @@ const (
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
 	MaxExports, maxServices = 100, 10_000
+	// maxWatches bounds the promises of how vats end that one vat has asked for and that are still held, by it or by others,
+	// maxEndBytes the values of those that are settled: each watcher has a copy.
+	maxWatches, maxEndBytes = 10_000, 16 << 20
 	// headRows and headBytes are kept free in each commit for its own number and hash.
 	headRows, headBytes = 1, 64
 	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.

@@ -171,6 +171,7 @@ func (t *tx) free() {
 		if p.asked.vat != "" {
 			t.delete(keyAsked(p.asked.vat, k))
 		}
+		t.unwatch(p)
 		t.promises.remove(t, k)
 		t.releaseData(Data{Slots: slots})
 	}

@@ -59,7 +59,9 @@ type promise struct {
 	inc uint64
 	// awaitsEnd says that the end of the decider settles it, and nothing that the decider does before. Then inc is 0.
 	awaitsEnd bool
-	refs      uint64
+	// watcher is the vat that has asked for it with Watch, and of which it counts as one of its watches; empty for others.
+	watcher VatID
+	refs    uint64
 	// subscribers are vats that wait. A settled promise that still has some has not told them yet.
 	subscribers []VatID
 	// ticket is the host call that waits, launch the subcluster whose bootstrap it is.
@@ -173,6 +175,9 @@ type run struct {
 	started bool
 	// why tells why the vat was stopped.
 	why string
+	// watches counts the promises of how vats end that exist and that this vat has asked for, endBytes the size of the
+	// values of those that are settled.
+	watches, endBytes uint64
 }
 
 // member is a vat of a subcluster under its name.
@@ -281,7 +286,7 @@ func (o *object) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(22, func() {
+	return r.row(23, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
@@ -304,11 +309,12 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.uint(p.slots)
 		r.uint(p.parkedBytes)
 		r.bool(p.awaitsEnd)
+		r.str(string(p.watcher))
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 18, 22)
+	n := r.openGrown(key, b, 18, 23)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	p.subscribers = names[VatID](r)
 	p.ticket, p.launch = r.str(), SubID(r.str())
@@ -321,6 +327,9 @@ func (p *promise) decode(r *rowDecoder, key string, b []byte) {
 	}
 	if n > 21 {
 		p.awaitsEnd = r.bool()
+	}
+	if n > 22 {
+		p.watcher = VatID(r.str())
 	}
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))
@@ -348,7 +357,7 @@ func (u *run) counters() [31]*uint64 {
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(41, func() {
+	return r.row(43, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -362,11 +371,13 @@ func (u *run) encode(r *rowEncoder) []byte {
 		r.str(u.reapAfter)
 		r.uint(u.queueBytes)
 		r.uint(u.poisonedBytes)
+		r.uint(u.watches)
+		r.uint(u.endBytes)
 	})
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 38, 41)
+	n := r.openGrown(key, b, 38, 43)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
@@ -375,6 +386,9 @@ func (u *run) decode(r *rowDecoder, key string, b []byte) {
 	u.why = r.str()
 	if n > 38 {
 		u.reapAfter, u.queueBytes, u.poisonedBytes = r.str(), r.uint(), r.uint()
+	}
+	if n > 41 {
+		u.watches, u.endBytes = r.uint(), r.uint()
 	}
 	if u.phase > dead || u.head > u.tail || u.items > u.tail-u.head || (u.items == 0) != (u.head == u.tail) || u.deadInc > u.inc {
 		r.corrupt(fmt.Errorf("impossible state"))

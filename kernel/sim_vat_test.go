@@ -127,7 +127,15 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 		out = append(out, s.callServices(v)...)
 	}
 	for range s.rng.IntN(5) {
-		switch s.rng.IntN(5) {
+		switch s.rng.IntN(6) {
+		case 5:
+			if r, ok := pick(s.rng, v.objects); ok && s.rng.IntN(2) == 0 {
+				s.watched = true
+				v.highP++
+				result := wire.Ref("p+" + strconv.FormatUint(v.highP, 10))
+				v.promises = append(v.promises, result)
+				out = append(out, wire.Watch{Target: r, Result: result}, wire.Subscribe{Promise: result, Stored: s.withServices && s.rng.IntN(4) == 0})
+			}
 		case 4:
 			out = append(out, s.collect(v)...)
 		case 0, 1:
@@ -182,6 +190,10 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 				out = append(out, wire.StoreSet{Key: key, Value: fmt.Append(nil, "x", s.rng.IntN(9))[:s.rng.IntN(3)]})
 			}
 		}
+	}
+	if s.rng.IntN(200) == 0 {
+		slots := s.slots(v, &out)
+		out = append(out, wire.Exit{Failure: s.rng.IntN(2) == 0, Info: wire.CapData{Body: body(len(slots)), Slots: slots}})
 	}
 	done := wire.Done{Syscalls: out}
 	if s.rng.IntN(3) > 0 {
@@ -248,9 +260,11 @@ func (s *sim) hostile(v *simVat, done wire.Done) wire.Done {
 		wire.AbandonExports{Refs: []wire.Ref{"o+0"}},
 		wire.RetireExportsCall{Refs: []wire.Ref{"o+0"}},
 		wire.StoreSet{},
+		wire.Watch{Target: "o-9999", Result: "p+99999"},
+		wire.Watch{Target: "o+0", Result: "o+0"},
 	}
 	if p, ok := pick(s.rng, v.promises); ok { // not its to resolve, to give away
-		bad = append(bad, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: "#null"}}}},
+		bad = append(bad, wire.Watch{Target: "o+0", Result: p}, wire.Resolve{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: "#null"}}}},
 			wire.Send{Target: "o+0", Message: wire.Message{Result: p}})
 	}
 	if p, ok := pick(s.rng, v.decides); ok {
@@ -260,6 +274,12 @@ func (s *sim) hostile(v *simVat, done wire.Done) wire.Done {
 		bad = append(bad, wire.Send{Target: r}, wire.DropImports{Refs: []wire.Ref{r}})
 	}
 	b, _ := pick(s.rng, bad)
-	done.Syscalls = append(done.Syscalls, b) // what came before is legal
+	at := len(done.Syscalls) // what comes before is legal
+	if at > 0 {
+		if e, ok := done.Syscalls[at-1].(wire.Exit); ok && e.Failure {
+			at-- // what follows it is not looked at
+		}
+	}
+	done.Syscalls = slices.Insert(done.Syscalls, at, b)
 	return done
 }

@@ -224,6 +224,11 @@ func Exit(ctx context.Context, info any) { liveslots.Exit(ctx, info) }
 //
 // Use [When] to wait for it: vats live long. Of an object of which not even the vat is known any more the promise is
 // rejected with [ErrObjectDeleted]; of a service object with [ErrBadTarget], of a revoked object with [ErrRevoked].
+//
+// Each call asks anew, and what it has asked for stays until the vat ends, whether anybody waits for it or not: call Done
+// once for each vat, not in each message. A vat may wait for 10,000 ends; beyond that the promise is rejected with
+// [ErrLimit]. If the infos of all ends that a vat was just told of come to more than 16 MiB, the rest are told as
+// [ErrVatTerminated].
 func Done(ctx context.Context, target Ref) Promise { return liveslots.Done(ctx, target) }
 
 // Fail ends the vat when the crank ends, and drops all that the crank did.
