@@ -18,7 +18,7 @@ type Service struct {
 	// ReadOnly says of ServiceFS that it does not write.
 	ReadOnly bool
 	// Hosts are for ServiceFetch the hosts that may be asked, at least one, in lower case, as they stand in a
-	// URL: "host" for any port, or "host:port"; "*.host" stands for all names that end in ".host".
+	// URL: "host" for the usual port of http or https, or "host:port"; "*.host" stands for all names that end in ".host".
 	Hosts []string
 }
 
