@@ -65,7 +65,7 @@ func do(word string) error {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	case "linger":
-		linger(11 * time.Second)
+		linger(20 * time.Second)
 		return nil
 	case "loop":
 		//lint:ignore SA5002 it is to loop
