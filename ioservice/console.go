@@ -18,6 +18,11 @@ type console struct {
 	in       io.Reader
 	out      io.Writer
 	deadline time.Time
+	// tear and stuck are for the goroutine that writes. stuck is what comes of a write of stuckBytes that was left
+	// behind, which has the output until then.
+	tear       tear
+	stuck      <-chan outcome
+	stuckBytes int
 	// done is closed by Interrupt, and wake is closed then, which ends polls.
 	done        chan struct{}
 	wake, awake *os.File
@@ -48,12 +53,15 @@ func (c *console) Read(buf []byte) (int, error) {
 		})
 	}
 	own := make([]byte, len(buf)) // the caller's is not for a goroutine that is left behind
-	n, err := c.apart(time.Time{}, func() (int, error) { return c.in.Read(own) })
-	copy(buf, own[:n])
-	if n > 0 && errors.Is(err, io.EOF) {
-		err = nil // it comes again
+	o, err := c.await(apart(func() (int, error) { return c.in.Read(own) }), time.Time{})
+	if err != nil {
+		return 0, err
 	}
-	return n, err
+	copy(buf, own[:o.n])
+	if o.n > 0 && errors.Is(o.err, io.EOF) {
+		o.err = nil // it comes again
+	}
+	return o.n, o.err
 }
 
 // SetWriteDeadline is called by the goroutine that writes.
@@ -62,18 +70,29 @@ func (c *console) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
+// Write writes, and says that the other end is gone if it is. It may come back: a pipe may be opened again.
 func (c *console) Write(data []byte) (int, error) {
-	file, ok := c.out.(*os.File)
-	if !ok {
-		if !time.Now().Before(c.deadline) {
-			return 0, os.ErrDeadlineExceeded
-		}
-		n, err := c.apart(c.deadline, func() (int, error) { return c.out.Write(data) })
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			n = 1 // nobody knows: not to be written again
+	if file, ok := c.out.(*os.File); ok {
+		n, err := c.tear.write(c.cfg, data, func(data []byte) (int, error) { return c.writeFile(file, data) })
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EIO) || errors.Is(err, os.ErrClosed) { // unix.EIO: of a terminal
+			err = c.cfg.lost()
 		}
 		return n, err
 	}
+	if !time.Now().Before(c.deadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if c.stuck != nil {
+		o, err := c.await(c.stuck, c.deadline)
+		if err != nil {
+			return 0, err
+		}
+		c.stuck, c.tear = nil, o.n > 0 && o.n < c.stuckBytes // its error was told, as that it took too long
+	}
+	return c.tear.write(c.cfg, data, c.writeApart)
+}
+
+func (c *console) writeFile(file *os.File, data []byte) (int, error) {
 	total := 0
 	for total < len(data) {
 		// Of what is ready, a pipe takes 4096 bytes without blocking, and a terminal less.
@@ -87,6 +106,20 @@ func (c *console) Write(data []byte) (int, error) {
 	return total, nil
 }
 
+// writeApart writes to what is no file. The write may be left behind.
+func (c *console) writeApart(data []byte) (int, error) {
+	result := apart(func() (int, error) { return c.out.Write(data) })
+	o, err := c.await(result, c.deadline)
+	if err != nil {
+		c.stuck, c.stuckBytes = result, len(data)
+		return 1, err // nobody knows: not to be taken for nothing
+	}
+	if o.err != nil {
+		o.err = c.cfg.lost()
+	}
+	return o.n, o.err
+}
+
 // once waits until a file is ready, and does something to it.
 func (c *console) once(file *os.File, events int16, deadline time.Time, do func(fd int) (int, error)) (int, error) {
 	raw, err := file.SyscallConn()
@@ -97,7 +130,7 @@ func (c *console) once(file *os.File, events int16, deadline time.Time, do func(
 	var doErr error
 	err = raw.Control(func(fd uintptr) {
 		for {
-			if doErr = c.await(int(fd), events, deadline); doErr != nil {
+			if doErr = c.ready(int(fd), events, deadline); doErr != nil {
 				return
 			}
 			n, doErr = do(int(fd))
@@ -109,8 +142,8 @@ func (c *console) once(file *os.File, events int16, deadline time.Time, do func(
 	return max(n, 0), errors.Join(err, doErr)
 }
 
-// await waits until a descriptor is ready, or the deadline, or Interrupt.
-func (c *console) await(fd int, events int16, deadline time.Time) (err error) {
+// ready waits until a descriptor is ready, or the deadline, or Interrupt.
+func (c *console) ready(fd int, events int16, deadline time.Time) (err error) {
 	raw, err := c.awake.SyscallConn()
 	if err != nil {
 		return err
@@ -139,17 +172,24 @@ func (c *console) await(fd int, events int16, deadline time.Time) (err error) {
 	return errors.Join(err, controlErr)
 }
 
-// apart does something in a goroutine of its own, and leaves that behind at the deadline, or at Interrupt.
-func (c *console) apart(deadline time.Time, do func() (int, error)) (int, error) {
-	type outcome struct {
-		n   int
-		err error
-	}
+// An outcome is what a read or a write of what is no file returned.
+type outcome struct {
+	n   int
+	err error
+}
+
+// apart does something in a goroutine of its own, which may have to be left behind.
+func apart(do func() (int, error)) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {
 		n, err := do()
 		result <- outcome{n, err}
 	}()
+	return result
+}
+
+// await waits for an outcome. The error is that the deadline or Interrupt came before it.
+func (c *console) await(result <-chan outcome, deadline time.Time) (outcome, error) {
 	var expired <-chan time.Time
 	if !deadline.IsZero() {
 		timer := time.NewTimer(time.Until(deadline))
@@ -157,12 +197,12 @@ func (c *console) apart(deadline time.Time, do func() (int, error)) (int, error)
 		expired = timer.C
 	}
 	select {
-	case r := <-result:
-		return r.n, r.err
+	case o := <-result:
+		return o, nil
 	case <-expired:
-		return 0, os.ErrDeadlineExceeded
+		return outcome{}, os.ErrDeadlineExceeded
 	case <-c.done:
-		return 0, os.ErrClosed
+		return outcome{}, os.ErrClosed
 	}
 }
 

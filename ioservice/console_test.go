@@ -3,7 +3,9 @@ package ioservice_test
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,13 +71,98 @@ func TestConsoleNobodyReads(t *testing.T) {
 	v.wantWriteError("x", ioservice.ErrConnectionLost)
 }
 
-func TestConsoleThatDoesNotTakeAWriteInTime(t *testing.T) {
-	_, stdout := pipe(t)
-	k := newKernel(t, ioservice.Config{Type: ioservice.Console, Direction: ioservice.Out, Unit: ioservice.String, WriteTime: 50 * time.Millisecond})
-	k.opts.Stdout = stdout
+// A named pipe may be opened by another reader.
+func TestConsoleIsWrittenWhenItsReaderComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func(flag int) *os.File {
+		f, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	out := open(os.O_RDONLY)
+	k := newKernel(t, ioservice.Config{Type: ioservice.Console, Direction: ioservice.Out})
+	k.opts.Stdout = open(os.O_WRONLY)
 	v := k.open()
-	v.wantWriteError(strings.Repeat("x", 1<<19), ioservice.ErrTimeout)
-	v.wantWriteError("x", ioservice.ErrConnectionLost)
+	v.wrote("one")
+	hear(t, out, "one\n")
+	_ = out.Close()
+	v.wantWriteError("two", ioservice.ErrConnectionLost)
+	out = open(os.O_RDONLY)
+	v.wrote("three")
+	hear(t, out, "three\n")
+}
+
+// hear reads as much as the text has, and compares.
+func hear(t *testing.T, r io.Reader, text string) {
+	t.Helper()
+	got := make([]byte, len(text))
+	if n, err := io.ReadFull(r, got); err != nil || string(got) != text {
+		t.Fatalf("got %.60q, %v, want %.60q", got[:n], err, text)
+	}
+}
+
+// The disk is full for one write, which is no reason to give up the next ones.
+func TestConsoleOfAFileThatIsFull(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	k := newKernel(t, ioservice.Config{Type: ioservice.Console, Direction: ioservice.Out})
+	k.opts.Stdout = full
+	v := k.open()
+	for range 3 {
+		t.Log(v.wantWriteError("x", syscall.ENOSPC))
+	}
+}
+
+// Whoever reads the console may pause: a write rejects, and what is written when it reads on arrives. After a part of a
+// line, it is a line of its own.
+func TestConsoleWhoseReaderPausesIsWrittenAfterThat(t *testing.T) {
+	long := strings.Repeat("x", 1<<19) // more than a pipe holds
+	for _, unit := range []ioservice.UnitKind{ioservice.Line, ioservice.String, ioservice.Chars, ioservice.Bytes} {
+		t.Run(string(unit), func(t *testing.T) {
+			out, stdout := pipe(t)
+			k := newKernel(t, ioservice.Config{Type: ioservice.Console, Unit: unit, WriteTime: 50 * time.Millisecond})
+			k.opts.Stdin, k.opts.Stdout = strings.NewReader("input"), stdout
+			v := k.open()
+			v.wantWriteError(long, ioservice.ErrTimeout)
+			v.wantWriteError("full", ioservice.ErrTimeout)
+			// It reads on: first what was taken of the long one, which is no whole one.
+			done := make(chan string)
+			go func() {
+				all, err := io.ReadAll(out)
+				if err != nil {
+					t.Error(err)
+				}
+				done <- string(all)
+			}()
+			first := "Zmlyc3Q=" // "first" in base64
+			for {
+				err := receive(t, v.write(first))
+				if err == nil {
+					break
+				}
+				wantKind(t, err, ioservice.ErrTimeout) // it has not begun to read
+			}
+			v.wrote("c2Vjb25k")
+			_ = v.Close()
+			_ = stdout.Close()
+			got := receive(t, done)
+			want := map[ioservice.UnitKind]string{
+				ioservice.Line: "\nZmlyc3Q=\nc2Vjb25k\n", ioservice.String: "Zmlyc3Q=c2Vjb25k", ioservice.Chars: "Zmlyc3Q=c2Vjb25k", ioservice.Bytes: "firstsecond",
+			}[unit]
+			if !strings.HasSuffix(got, want) {
+				t.Errorf("got %.60q at the end, want %q", got[max(0, len(got)-60):], want)
+			}
+		})
+	}
 }
 
 // stuck is a writer that takes nothing until it is released.
@@ -99,13 +186,23 @@ func TestConsoleThatIsNoFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		for i, want := range []error{ioservice.ErrTimeout, ioservice.ErrConnectionLost} {
+		write := func() <-chan error {
 			done := make(chan error, 1)
 			c.Write("x", func(err error) { done <- err })
-			wantKind(t, <-done, want)
-			if got := time.Since(begin); got != time.Hour {
-				t.Errorf("write %d ended after %v", i, got)
+			return done
+		}
+		for i := range 2 {
+			wantKind(t, <-write(), ioservice.ErrTimeout)
+			if got, want := time.Since(begin), time.Duration(i+1)*time.Hour; got != want {
+				t.Errorf("write %d ended after %v, want %v", i, got, want)
 			}
+		}
+		third := write() // waits for what the writer still has of the first
+		synctest.Wait()
+		release <- struct{}{}
+		release <- struct{}{}
+		if err := <-third; err != nil {
+			t.Errorf("when the writer takes more, a write gives %v", err)
 		}
 		read := make(chan error, 1)
 		c.Read(func(_ ioservice.Unit, err error) { read <- err })

@@ -32,7 +32,7 @@ type peer struct {
 	ended bool
 	// gone says that it takes no output any more.
 	gone bool
-	// broken says that it was given up in the middle of a write.
+	// broken says that it was given up in the middle of a write. A file or console never is.
 	broken bool
 	// marked says that it is durable that the peer is there.
 	marked bool
@@ -140,7 +140,7 @@ func (s *Stream) receive(p *peer) {
 func (s *Stream) awaitRoom(p *peer) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.mu.closed && (s.lazy || !p.broken) {
+	for !s.mu.closed && !p.broken {
 		room := maxChunkBytes
 		if s.cfg.reads() {
 			room = s.mu.input.room()
@@ -222,10 +222,12 @@ func (s *Stream) wrote(p *peer, n int, err error) {
 	case err == nil:
 	case errors.Is(err, os.ErrDeadlineExceeded) && n == 0:
 		err = s.cfg.fail(ErrTimeout, ": nobody took what was written within %v; nothing was sent", w.within)
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.lazy:
+		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: what is written next follows a part of it", w.within)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: the connection is closed", w.within)
 		p.broken = true
-	case s.cfg.Type == File:
+	case s.lazy: // the next write may succeed: no connection has ended that would have to be made again
 		if _, told := errors.AsType[*failure](err); !told {
 			err = s.cfg.fail(err, ": %d of %d bytes written: %v", n, len(w.data), err)
 		}
@@ -238,9 +240,7 @@ func (s *Stream) wrote(p *peer, n int, err error) {
 	s.call(func() { w.done(err) })
 	if p.broken {
 		s.drop(p)
-		if !s.lazy {
-			p.link.Interrupt()
-		}
+		p.link.Interrupt()
 	}
 	s.mu.changed.Broadcast()
 }

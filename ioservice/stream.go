@@ -164,7 +164,7 @@ func (s *Stream) admitRead() error {
 // operating system has taken all of it. The error is [ErrInvalidText] if it is no unit of the channel;
 // [ErrNoPeer] if no client is connected or the connection could not be made; [ErrConnectionLost] if the
 // other end is gone, when some may have been sent; [ErrTimeout] if it was not taken in time, when nothing was
-// sent or the stream is broken and gives ErrConnectionLost from then on; [ErrDirection], [ErrUse],
+// sent or the stream is broken and gives ErrConnectionLost from then on (a console goes on); [ErrDirection], [ErrUse],
 // [ErrLimit] or [ErrClosed]. A write that is refused at once does not wait for those before it.
 func (s *Stream) Write(data string, done func(error)) {
 	encoded, err := s.cfg.encode(data)
