@@ -100,6 +100,18 @@ func (k *Kernel) System(ctx context.Context) ([]control.System, error) {
 
 // Reload is part of control.Backend.
 func (k *Kernel) Reload(ctx context.Context, which string) ([]control.Subcluster, error) {
+	if err := control.CheckSubcluster(which); err != nil { // the host takes no name for all of them
+		return nil, err
+	}
+	return k.reload(ctx, which)
+}
+
+// ReloadAll is part of control.Backend.
+func (k *Kernel) ReloadAll(ctx context.Context) ([]control.Subcluster, error) {
+	return k.reload(ctx, "")
+}
+
+func (k *Kernel) reload(ctx context.Context, which string) ([]control.Subcluster, error) {
 	list, err := k.host.Reload(ctx, which)
 	var out []control.Subcluster
 	for _, s := range list {

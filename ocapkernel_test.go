@@ -120,6 +120,7 @@ func TestMistakesAreToldAsSuch(t *testing.T) {
 	for what, call := range map[string]func() error{
 		"an argument that is none": func() error { _, err := k.Call(t.Context(), "ko1", "hello", func() {}); return err },
 		"an id that is none":       func() error { _, err := k.CallOnce(t.Context(), "a b", "ko1", "hello"); return err },
+		"a reload of nothing":      func() error { _, err := k.Reload(t.Context(), ""); return err },
 		"the id of another epoch":  func() error { _, err := k.CallOnce(t.Context(), "a.b", "ko1", "hello"); return err },
 	} {
 		if err := call(); !errors.Is(err, ocapkernel.ErrInvalid) {

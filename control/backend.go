@@ -76,8 +76,10 @@ type Backend interface {
 	System(ctx context.Context) ([]System, error)
 	// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is
 	// a system subcluster, and returns what runs now when its bootstrap method has answered. The argument is
-	// an id, or a system subcluster's name, or empty for all.
+	// an id, or a system subcluster's name.
 	Reload(ctx context.Context, subcluster string) ([]Subcluster, error)
+	// ReloadAll does to all subclusters that run what Reload does to one.
+	ReloadAll(ctx context.Context) ([]Subcluster, error)
 	// PingVat asks a vat for a sign of life, and returns "pong": its process is well, if it has one, and it is not in
 	// the middle of one delivery until ctx ends. Otherwise the error is CodeTimeout.
 	PingVat(ctx context.Context, vat string) (string, error)

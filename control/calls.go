@@ -159,12 +159,21 @@ func (c *Client) System(ctx context.Context) ([]System, error) {
 
 // Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is a
 // system subcluster, and returns what runs now. The argument is an id such as s1, or a system subcluster's
-// name, or empty for all. What the replaced vats had stored is gone.
+// name. What the replaced vats had stored is gone.
 func (c *Client) Reload(ctx context.Context, subcluster string) ([]Subcluster, error) {
+	return c.reload(ctx, reloadParams{ID: subcluster})
+}
+
+// ReloadAll does to all subclusters that run what Reload does to one.
+func (c *Client) ReloadAll(ctx context.Context) ([]Subcluster, error) {
+	return c.reload(ctx, reloadParams{All: true})
+}
+
+func (c *Client) reload(ctx context.Context, p reloadParams) ([]Subcluster, error) {
 	var out struct {
 		Subclusters []Subcluster `json:"subclusters"`
 	}
-	err := c.Call(ctx, methodReload, idParams{ID: subcluster}, &out)
+	err := c.Call(ctx, methodReload, p, &out)
 	return out.Subclusters, err
 }
 

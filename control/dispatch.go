@@ -141,11 +141,16 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return nil, b.CheckConfig(ctx, r)
 
 	case methodReload:
-		id, err := parseID(params, checkReload)
+		p, err := parseReload(params)
 		if err != nil {
 			return nil, err
 		}
-		now, err := b.Reload(ctx, id)
+		var now []Subcluster
+		if p.All {
+			now, err = b.ReloadAll(ctx)
+		} else {
+			now, err = b.Reload(ctx, p.ID)
+		}
 		return map[string]any{"subclusters": notNull(now)}, err
 
 	case methodTerminate:

@@ -16,6 +16,7 @@ func FuzzRequest(f *testing.F) {
 		`{"jsonrpc":"2.0","id":2,"method":"launchSubcluster","params":{"path":"/c.json","config":"{}"}}`,
 		`{"jsonrpc":"2.0","id":3,"method":"launchSubcluster","params":{"config":{"bootstrap":"a"}}}`,
 		`{"jsonrpc":"2.0","id":4,"method":"reloadSubcluster","params":{"id":""}}`,
+		`{"jsonrpc":"2.0","id":4,"method":"reloadSubcluster","params":{"all":true}}`,
 		`{"jsonrpc":"2.0","id":5,"method":"reloadSubcluster","params":{"id":"front-door"}}`,
 		`{"jsonrpc":"2.0","id":6,"method":"terminateVat","params":{"id":"v3"}}`,
 		`{"jsonrpc":"2.0","id":7,"method":"pingVat","params":{"id":"v03"}}`,
@@ -64,9 +65,9 @@ func checkParams(t *testing.T, req request) error {
 		}
 		return err
 	case methodReload:
-		id, err := parseID(req.params, checkReload)
-		if err == nil && id != "" && !validID(id) {
-			t.Errorf("%q is taken for a subcluster", id)
+		p, err := parseReload(req.params)
+		if err == nil && p.All == (p.ID != "") || p.ID != "" && err == nil && !validID(p.ID) {
+			t.Errorf("%+v is taken for a subcluster, or for all", p)
 		}
 		return err
 	case methodInspect, methodRevoke, methodIsRevoked:

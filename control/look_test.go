@@ -68,7 +68,9 @@ func TestSystemSubclusters(t *testing.T) {
 	checkCode(t, "reload", err, control.CodeNotFound)
 	_, err = client.Reload(ctx, "../x")
 	checkCode(t, "reload", err, control.CodeInvalid)
-	now, err = client.Reload(ctx, "")
+	_, err = client.Reload(ctx, "")
+	checkCode(t, "reload without a name", err, control.CodeInvalid)
+	now, err = client.ReloadAll(ctx)
 	if err != nil || len(now) != 1 || now[0].ID != "s4" {
 		t.Errorf("got %+v, %v, want all that is declared", now, err)
 	}

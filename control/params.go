@@ -18,6 +18,12 @@ type (
 		// Replace is the id of the subcluster that may be deleted and launched anew.
 		Replace string `json:"replace,omitempty"`
 	}
+	// reloadParams name a subcluster, or say that all are meant: an id that is left out, or that a program has left empty,
+	// must not delete everything.
+	reloadParams struct {
+		ID  string `json:"id,omitempty"`
+		All bool   `json:"all,omitempty"`
+	}
 	idParams struct {
 		ID string `json:"id"`
 	}
@@ -92,12 +98,20 @@ func parseID(params json.RawMessage, check func(id string) error) (string, error
 	return p.ID, check(p.ID)
 }
 
-// checkReload accepts what Reload does.
-func checkReload(id string) error {
-	if id == "" {
-		return nil
+// parseReload reads params that say what is to be reloaded.
+func parseReload(params json.RawMessage) (reloadParams, error) {
+	var p reloadParams
+	err := parseParams(params, &p)
+	switch {
+	case err != nil:
+	case p.ID == "" && !p.All:
+		err = Errorf(CodeInvalid, "id is missing: name a subcluster, or say \"all\": true")
+	case p.ID != "" && p.All:
+		err = Errorf(CodeInvalid, "id and all are given: one of them is enough")
+	case p.ID != "":
+		err = CheckSubcluster(p.ID)
 	}
-	return CheckSubcluster(id)
+	return p, err
 }
 
 // parseKRef reads params that are the kernel's name of an object or a promise.

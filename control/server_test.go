@@ -219,6 +219,22 @@ func TestLines(t *testing.T) {
 			"bad reload", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"a/b"}}`,
 			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"\"a/b\" is no subcluster: want an id such as s1, or the name of a system subcluster","data":{"code":"INVALID"}}}`,
 		},
+		{
+			"reload without a name", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"id is missing: name a subcluster, or say \"all\": true","data":{"code":"INVALID"}}}`,
+		},
+		{
+			"reload with an empty name", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":""}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"id is missing: name a subcluster, or say \"all\": true","data":{"code":"INVALID"}}}`,
+		},
+		{
+			"reload without params", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster"}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"id is missing: name a subcluster, or say \"all\": true","data":{"code":"INVALID"}}}`,
+		},
+		{
+			"reload one and all", `{"jsonrpc":"2.0","id":1,"method":"reloadSubcluster","params":{"id":"s2","all":true}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"id and all are given: one of them is enough","data":{"code":"INVALID"}}}`,
+		},
 		{"terminate a vat", `{"jsonrpc":"2.0","id":1,"method":"terminateVat","params":{"id":"v3"}}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
 		{"terminate all vats", `{"jsonrpc":"2.0","id":1,"method":"terminateAllVats","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
 		{"no vats are left", `{"jsonrpc":"2.0","id":1,"method":"ps"}`, `{"jsonrpc":"2.0","id":1,"result":{"vats":[]}}`},

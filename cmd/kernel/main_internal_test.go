@@ -175,6 +175,11 @@ func (k *fakeKernel) Reload(ctx context.Context, subcluster string) ([]control.S
 	return now, errors.Join(err, k.save())
 }
 
+func (k *fakeKernel) ReloadAll(ctx context.Context) ([]control.Subcluster, error) {
+	now, err := k.Fake.ReloadAll(ctx)
+	return now, errors.Join(err, k.save())
+}
+
 func (k *fakeKernel) ClearState(ctx context.Context) error {
 	return errors.Join(k.Fake.ClearState(ctx), k.save())
 }

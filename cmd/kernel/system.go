@@ -147,7 +147,11 @@ whether that is meant; without a terminal, --yes says so. To change the configur
 			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
 				stopTelling := a.tellWaits(ctx, "")
-				now, err := client.Reload(ctx, which)
+				reload := func(ctx context.Context) ([]control.Subcluster, error) { return client.Reload(ctx, which) }
+				if all {
+					reload = client.ReloadAll
+				}
+				now, err := reload(ctx)
 				stopTelling()
 				if err != nil {
 					return err

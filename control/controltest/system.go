@@ -86,6 +86,17 @@ func (f *Fake) System(context.Context) ([]control.System, error) {
 
 // Reload implements [control.Backend].
 func (f *Fake) Reload(_ context.Context, subcluster string) ([]control.Subcluster, error) {
+	if err := control.CheckSubcluster(subcluster); err != nil {
+		return nil, err
+	}
+	return f.reload(subcluster)
+}
+
+// ReloadAll implements [control.Backend].
+func (f *Fake) ReloadAll(context.Context) ([]control.Subcluster, error) { return f.reload("") }
+
+// reload reloads one subcluster, or all if it has no name.
+func (f *Fake) reload(subcluster string) ([]control.Subcluster, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var now []control.Subcluster
