@@ -87,9 +87,13 @@ func makeOutcome(a Answer, raw bool) (Outcome, error) {
 		o.Error = rejection(a.Value)
 		return o, nil
 	}
-	var err error
-	o.Value, err = ToJSON(a.Value)
-	return o, err
+	value, err := ToJSON(a.Value)
+	if err != nil {
+		// The vat's doing, and no reason to withhold it: --raw shows the body.
+		return o, Errorf(CodeInvalid, "%v (ask for the raw form)", err)
+	}
+	o.Value = value
+	return o, nil
 }
 
 // rejection describes the reason of a rejected call. It says something about any reason at all: a vat may
@@ -120,8 +124,7 @@ func rejection(d Data) *Error {
 func ToJSON(d Data) (json.RawMessage, error) {
 	v, err := capdata.Decode(d.Body, len(d.Slots))
 	if err != nil {
-		// The vat's doing, and no reason to withhold it: --raw shows the body.
-		return nil, Errorf(CodeInvalid, "the value's body is not smallcaps: %v (ask for the raw form)", err)
+		return nil, Errorf(CodeInvalid, "the value's body is not smallcaps: %v", err)
 	}
 	return capdata.ToJSON(v, nameSlot(d))
 }

@@ -103,8 +103,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		if err != nil {
 			return nil, err
 		}
-		value, err := ToJSON(result)
-		return Launched{Subcluster: sub, Result: value}, err
+		return NewLaunched(sub, result), nil
 
 	case methodApply:
 		var p applyParams

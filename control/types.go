@@ -155,8 +155,20 @@ type LaunchRequest struct {
 // Launched is a new subcluster.
 type Launched struct {
 	Subcluster
-	// Result is what the bootstrap method answered.
-	Result json.RawMessage `json:"result"`
+	// Result is what the bootstrap method answered; null if that cannot be shown, for which ResultProblem is the reason.
+	Result        json.RawMessage `json:"result"`
+	ResultProblem string          `json:"resultProblem,omitempty"`
+}
+
+// NewLaunched describes a launch whose bootstrap method has answered result. The subcluster runs, whatever its vat has
+// answered: a value that is none is told as a problem of the result, never as one of the launch.
+func NewLaunched(s Subcluster, result Data) Launched {
+	l := Launched{Subcluster: s}
+	var err error
+	if l.Result, err = ToJSON(result); err != nil {
+		l.Result, l.ResultProblem = nil, err.Error()
+	}
+	return l
 }
 
 // SendRequest asks for a call of a method.

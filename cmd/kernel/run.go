@@ -332,9 +332,9 @@ func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, f
 		r.Already = &e.Subcluster
 		return r, nil
 	}
-	result, err := control.ToJSON(e.Result)
-	r.Launched = &control.Launched{Subcluster: e.Subcluster, Result: result}
-	return r, err
+	l := control.NewLaunched(e.Subcluster, e.Result)
+	r.Launched = &l
+	return r, nil
 }
 
 // systemFailed is the error that some system subclusters do not run, or nil.
@@ -414,7 +414,10 @@ func describeLaunched(w io.Writer, l control.Launched) {
 		vats = append(vats, name+" "+l.Vats[name])
 	}
 	fmt.Fprintf(w, "launched %s as %s, root %s: %s\n", printable(filepath.Base(l.Source)), l.ID, l.Root, printable(strings.Join(vats, ", ")))
-	if result := human(l.Result); result != "null" && result != "undefined" {
+	switch result := human(l.Result); {
+	case l.ResultProblem != "":
+		fmt.Fprintf(w, "bootstrap answered what cannot be shown: %s\n", printable(l.ResultProblem))
+	case result != "null" && result != "undefined":
 		fmt.Fprintf(w, "bootstrap answered %s\n", result)
 	}
 }

@@ -13,14 +13,20 @@ import (
 
 const hostileModule = "test.hostile"
 
+// garblerModule answers everything with what is no value, its bootstrap too.
+const garblerModule = "test.garbler"
+
 // withHostile adds a vat to a program that no SDK stands behind: it asks the kernel for what is illegal,
 // or does not speak its protocol at all.
 func withHostile(p worker.Program) worker.Program {
 	sdk := p.New
-	p.Modules = append(slices.Clone(p.Modules), hostileModule)
+	p.Modules = append(slices.Clone(p.Modules), hostileModule, garblerModule)
 	p.New = func(start wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
-		if start.Module == hostileModule {
+		switch start.Module {
+		case hostileModule:
 			return hostile{}, nil
+		case garblerModule:
+			return hostile{garbles: true}, nil
 		}
 		return sdk(start, store, log)
 	}
@@ -28,9 +34,9 @@ func withHostile(p worker.Program) worker.Program {
 }
 
 // hostile does with each message what its method says.
-type hostile struct{}
+type hostile struct{ garbles bool }
 
-func (hostile) Deliver(d wire.Deliver) wire.Done {
+func (h hostile) Deliver(d wire.Deliver) wire.Done {
 	call, ok := d.Delivery.(wire.Call)
 	if !ok {
 		return wire.Done{}
@@ -42,6 +48,9 @@ func (hostile) Deliver(d wire.Deliver) wire.Done {
 	answer := wire.Resolve{Resolutions: []wire.Resolution{{
 		Promise: call.Message.Result, Value: wire.CapData{Body: `#"` + method + `"`},
 	}}}
+	if h.garbles {
+		answer.Resolutions[0].Value.Body = "{no smallcaps"
+	}
 	message := func(target wire.Ref) wire.Syscall {
 		return wire.Send{Target: target, Message: wire.Message{MethArgs: wire.CapData{Body: `#["hello",[]]`}}}
 	}
