@@ -86,7 +86,7 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 		return nil, err
 	}
 	ch, err := ioservice.Open(ioservice.ConfigOf(c), ioservice.Options{
-		Dir: dir, State: o.State, Commit: o.Commit, Stdin: k.opts.Stdin, Stdout: k.opts.Stdout,
+		Dir: dir, State: o.State, Commit: k.commitOf(o), Stdin: k.opts.Stdin, Stdout: k.opts.Stdout,
 		Allow: func() bool { return k.budget.Allows(descriptors.Channels, 1) },
 		Log:   k.opts.Logger.Named("io").With("service", o.Name),
 	})
@@ -95,6 +95,16 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 		return nil, err
 	}
 	return &channel{ioservice.NewObject(ch), func() { forgetSocket(c, dir) }}, nil
+}
+
+// commitOf returns the function with which a channel stores its state: a short text, of which it stores one at a time, so
+// that the bounds of Commit are never reached.
+func (k *Kernel) commitOf(o host.Opening) func(state []byte, then func()) {
+	return func(state []byte, then func()) {
+		if err := o.Commit(state, then); err != nil {
+			k.opts.Logger.Named("io").Error("the state of a channel is not stored", "service", o.Name, "err", err)
+		}
+	}
 }
 
 // configureChannel is the Configure of a [host.Kind]. What is no channel of ours, but of the program that embeds the kernel,

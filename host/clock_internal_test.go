@@ -113,10 +113,11 @@ func newTicks(every time.Duration, from time.Time, state []byte) *ticks {
 	k := &ticks{}
 	k.o = Opening{
 		Config: config, State: state, Holds: []string{"ko9"}, End: func() {},
-		Send: func([]byte, string, service.Data) {
+		Send: func([]byte, string, service.Data) error {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			k.at = append(k.at, time.Now())
+			return nil
 		},
 	}
 	return k

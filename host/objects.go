@@ -47,10 +47,16 @@ type Opening struct {
 	State []byte
 	// Holds are the references that the kernel keeps for it.
 	Holds []string
-	// Commit stores a state, and calls then, if that is not nil, when it is durable.
-	Commit func(state []byte, then func())
-	// Send stores a state and sends a message, in one commit.
-	Send func(state []byte, target string, methArgs service.Data)
+	// Commit stores a state, and calls then, if that is not nil, when it is durable. A state that is longer than a quarter
+	// of what one commit of the store takes (2.1 MB for Badger) is not stored, nor is one that finds 1000 states and
+	// messages of this object, or 16 MiB of them, which the kernel has not taken yet: the error is a [*kernel.Refusal] with
+	// [capdata.CodeLimit], nothing changes, and then is not called. Commit does not block.
+	Commit func(state []byte, then func()) error
+	// Send stores a state and sends a message, in one commit. It refuses a state as Commit does, and a message that has more
+	// than [kernel.MaxSlots] references or is longer than half of what one commit takes (4.2 MB): then nothing is stored,
+	// and nothing is sent. A message that names what is gone, or finds the queue of its target full, is not sent; the state
+	// is stored all the same. While the disk is full nothing is stored or sent. Send does not block.
+	Send func(state []byte, target string, methArgs service.Data) error
 	// End removes the object: later calls are rejected.
 	End func()
 }
@@ -120,27 +126,34 @@ func (k *Kernel) alive(id kernel.SubID) bool {
 }
 
 func (k *Kernel) opening(s kernel.Service) Opening {
+	limits, waiting := k.cfg.Store.Limits(), &backlog{}
 	return Opening{
 		Name: s.Name, Subcluster: string(s.Sub), Config: s.Config, State: s.State, Holds: toStrings(s.Holds),
-		Commit: func(state []byte, then func()) {
-			k.services.later(func() {
+		Commit: func(state []byte, then func()) error {
+			if err := kernel.CheckState(limits, s.KRef, state); err != nil {
+				return err
+			}
+			return k.services.laterIfRoom(waiting, len(state), func() {
 				c, err := k.machine.SetServiceState(s.KRef, state)
-				if err != nil {
-					k.fail(err)
-					return
-				}
-				k.apply(c)
-				if then != nil {
+				k.input(c, err)
+				if err == nil && then != nil {
 					k.whenDurable(func() { k.aside(then) })
 				}
 			})
 		},
-		Send: func(state []byte, target string, methArgs service.Data) {
-			k.services.later(func() {
+		Send: func(state []byte, target string, methArgs service.Data) error {
+			data := toData(methArgs)
+			if err := kernel.CheckState(limits, s.KRef, state); err != nil {
+				return err
+			}
+			if err := kernel.CheckMessage(limits, data); err != nil {
+				return err
+			}
+			return k.services.laterIfRoom(waiting, len(state)+len(data.Body), func() {
 				if k.diskFull {
 					return // what is missed comes with the next one
 				}
-				c, err := k.machine.Emit(s.KRef, state, kernel.KRef(target), toData(methArgs), nowMillis())
+				c, err := k.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
 				k.input(c, err)
 			})
 		},

@@ -46,7 +46,8 @@ type services struct {
 	counts  map[objectCount]int
 	wg      sync.WaitGroup // of what opens and closes objects
 
-	// Replies come from any goroutine, and must not wait for the loop. There are no more than calls.
+	// Replies come from any goroutine, and must not wait for the loop. There are no more than calls, but for what
+	// laterIfRoom admits.
 	mu struct {
 		sync.Mutex
 		replies []func()
@@ -70,6 +71,38 @@ func (s *services) later(f func()) {
 	case s.replied <- struct{}{}:
 	default:
 	}
+}
+
+// backlog counts the states and messages that one object has given to the loop by itself, and that the loop has not taken.
+// It is guarded by the mutex of services.
+type backlog struct{ n, bytes int }
+
+// The bounds of a backlog. The last one may be large.
+const (
+	maxBacklog      = 1000
+	maxBacklogBytes = 16 << 20
+)
+
+// laterIfRoom is later for what an object asks for by itself, of a size in bytes. Beyond the bounds of the backlog it is
+// refused.
+func (s *services) laterIfRoom(b *backlog, bytes int, f func()) error {
+	s.mu.Lock()
+	if b.n >= maxBacklog || b.bytes >= maxBacklogBytes {
+		defer s.mu.Unlock()
+		return &kernel.Refusal{Code: capdata.CodeLimit, Detail: fmt.Sprintf(
+			"%d states and messages of this service object, of %d bytes, wait for the kernel, the limits are %d and %d: try again later", b.n, b.bytes, maxBacklog, maxBacklogBytes)}
+	}
+	b.n++
+	b.bytes += bytes
+	s.mu.Unlock()
+	s.later(func() {
+		s.mu.Lock()
+		b.n--
+		b.bytes -= bytes
+		s.mu.Unlock()
+		f()
+	})
+	return nil
 }
 
 // takeReplies runs what later was given.

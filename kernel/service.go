@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
 )
 
 // A service object is one that no vat answers for: a service of the kernel, an IO channel, a connection.
@@ -284,7 +285,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 		c.New = nil
 	}
 	fault := t.checkReply(c)
-	if c.State != nil && len(c.State) <= t.m.limits.Bytes/4 {
+	if c.State != nil && len(c.State) <= maxState(m.limits) {
 		s.state = c.State
 	}
 	if fault != "" {
@@ -455,13 +456,20 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 }
 
 // Emit sends a message on behalf of a service object, without a result, and changes the object's state. It
-// is refused if the object is gone. A message that names what is gone is not sent.
+// is refused if the object is gone, or with [capdata.CodeLimit] if [CheckState] or [CheckMessage] refuse the state or the
+// message. A message that names what is gone is not sent.
 func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
 	s := t.services.edit(t, k)
 	if t.gone(s) != "" {
 		return Commit{}, refuse(capdata.CodeServiceGone, "there is no service object %s", k)
+	}
+	if err := CheckState(m.limits, k, state); err != nil {
+		return Commit{}, err
+	}
+	if err := CheckMessage(m.limits, methArgs); err != nil {
+		return Commit{}, err
 	}
 	s.state = state
 	if t.admit(target, methArgs) == nil {
@@ -470,7 +478,8 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 	return t.done(), nil
 }
 
-// SetServiceState changes the state of a service object; nothing happens if that is gone.
+// SetServiceState changes the state of a service object; nothing happens if that is gone. A state that [CheckState]
+// refuses changes nothing.
 func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -478,6 +487,21 @@ func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
 	if s == nil {
 		return Commit{}, nil
 	}
+	if err := CheckState(m.limits, k, state); err != nil {
+		return Commit{}, err
+	}
 	s.state = state
 	return t.done(), nil
 }
+
+// CheckState refuses, with [capdata.CodeLimit], a state of a service object that is longer than a quarter of what one commit
+// takes. limits are those of the store. It may be called from any goroutine.
+func CheckState(limits storage.Limits, k KRef, state []byte) error {
+	if most := maxState(limits); len(state) > most {
+		return refuse(capdata.CodeLimit, "a state of %d bytes for service object %s, the limit is %d: keep what is large elsewhere, and here where it is", len(state), k, most)
+	}
+	return nil
+}
+
+// maxState is the length of the longest state of a service object.
+func maxState(limits storage.Limits) int { return limits.Bytes / 4 }

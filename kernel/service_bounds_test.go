@@ -1,10 +1,14 @@
 package kernel_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 )
@@ -167,4 +171,43 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 			t.Error("the launch has not failed")
 		}
 	})
+}
+
+// The state and the messages of a service object are bounded for the program that has it, which is told; the state that
+// is there stays.
+func TestStateAndMessagesOfAServiceObjectAreBounded(t *testing.T) {
+	w := reader(t)
+	limits := w.mem.Limits()
+	state := func(n int) []byte { return bytes.Repeat([]byte("s"), n) }
+	most := limits.Bytes / 4
+	small := kernel.Data{Body: `#["tick",[]]`}
+	large := kernel.Data{Body: `#["` + strings.Repeat("x", limits.Bytes/2)}
+	many := kernel.Data{Body: `#["tick",[]]`, Slots: slices.Repeat([]kernel.KRef{"ko4"}, kernel.MaxSlots+1)}
+	for name, test := range map[string]struct {
+		do   func() (kernel.Commit, error)
+		text string // of the refusal; empty: it is done
+	}{
+		"the longest state":               {func() (kernel.Commit, error) { return w.m.SetServiceState("ko6", state(most)) }, ""},
+		"a longer state":                  {func() (kernel.Commit, error) { return w.m.SetServiceState("ko6", state(most+1)) }, fmt.Sprintf("a state of %d bytes for service object ko6, the limit is %d", most+1, most)},
+		"the longest state and a message": {func() (kernel.Commit, error) { return w.m.Emit("ko6", state(most), "ko4", small, w.now) }, ""},
+		"a longer state and a message":    {func() (kernel.Commit, error) { return w.m.Emit("ko6", state(most+1), "ko4", small, w.now) }, "ko6"},
+		"a message that is too large":     {func() (kernel.Commit, error) { return w.m.Emit("ko6", state(1), "ko4", large, w.now) }, "method and arguments of"},
+		"a message of many references":    {func() (kernel.Commit, error) { return w.m.Emit("ko6", state(1), "ko4", many, w.now) }, "1001 references, the limit is 1000"},
+	} {
+		w.do(w.m.SetServiceState("ko6", []byte("before")))
+		c, err := test.do()
+		refusal, refused := errors.AsType[*kernel.Refusal](err)
+		switch {
+		case test.text == "":
+			if !w.do(c, err) || len(w.service("ko6").State) != most {
+				t.Errorf("%s: %v, and the state has %d bytes", name, err, len(w.service("ko6").State))
+			}
+		case !refused || refusal.Code != capdata.CodeLimit || !strings.Contains(refusal.Detail, test.text):
+			t.Errorf("%s: got %v, want LIMIT and %q", name, err, test.text)
+		default:
+			if s := w.service("ko6"); string(s.State) != "before" {
+				t.Errorf("%s: the state is now %.20q", name, s.State)
+			}
+		}
+	}
 }

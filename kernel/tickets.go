@@ -1,6 +1,9 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import (
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
+)
 
 // HostCall is a message that comes from outside, under a ticket.
 type HostCall struct {
@@ -59,16 +62,25 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 // admit checks a message that comes from outside of any vat. It is bounded, as those of vats are, before any of its
 // references is looked up.
 func (t *tx) admit(target KRef, methArgs Data) error {
-	if n := len(methArgs.Slots); n > MaxSlots {
-		return refuse(capdata.CodeLimit, "%d references, the limit is %d", n, MaxSlots)
-	}
-	if size, most := dataSize(methArgs.Body, len(methArgs.Slots)), t.m.limits.Bytes/2; size > most {
-		return refuse(capdata.CodeLimit, "method and arguments of %d bytes, the limit is %d", size, most)
+	if err := CheckMessage(t.m.limits, methArgs); err != nil {
+		return err
 	}
 	for _, k := range append([]KRef{target}, methArgs.Slots...) {
 		if err := t.exists(k); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// CheckMessage refuses, with [capdata.CodeLimit], the method and arguments of a message from outside of any vat that have
+// more references or bytes than a vat could send. limits are those of the store.
+func CheckMessage(limits storage.Limits, methArgs Data) error {
+	if n := len(methArgs.Slots); n > MaxSlots {
+		return refuse(capdata.CodeLimit, "%d references, the limit is %d", n, MaxSlots)
+	}
+	if size, most := dataSize(methArgs.Body, len(methArgs.Slots)), limits.Bytes/2; size > most {
+		return refuse(capdata.CodeLimit, "method and arguments of %d bytes, the limit is %d", size, most)
 	}
 	return nil
 }
