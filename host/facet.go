@@ -350,6 +350,9 @@ func (f *facet) GetStatus(ctx context.Context) (facetStatus, error) {
 	out := facetStatus{Epoch: s.Epoch, Cranks: s.Cranks, DiskFull: s.DiskFull, Subclusters: []facetSubcluster{}, Vats: []facetVat{}}
 	for _, sub := range s.Subclusters {
 		out.Subclusters = append(out.Subclusters, facetSub(sub))
+		if sub.State.Leaving() {
+			continue // of its vats some are removed already
+		}
 		for _, v := range sub.Vats {
 			out.Vats = append(out.Vats, facetVat{string(v.Vat), v.Name, string(sub.ID)})
 		}

@@ -125,7 +125,9 @@ func (k *Kernel) Status(ctx context.Context) (Status, error) {
 	}
 	n := 0
 	for _, s := range subs {
-		n += len(s.Vats)
+		if !s.State.Leaving() { // of those that leave some are removed already
+			n += len(s.Vats)
+		}
 	}
 	return ask(ctx, k, func(done func(Status, error)) {
 		done(Status{

@@ -114,9 +114,13 @@ func (t *tx) damage(s SubID, sub *subcluster) (out []string) {
 	if len(sub.members) == 0 && !sub.state.Leaving() {
 		bad("it has no vats")
 	}
+	_, counted := t.get(keyLeft(s))
 	for _, mb := range sub.members {
 		name := fmt.Sprintf("vat %s (%s)", mb.vat, mb.name)
 		b, ok := t.get(keyVat(mb.vat))
+		if !ok && counted {
+			continue // it is removed
+		}
 		if !ok {
 			bad("%s has no row", name)
 			continue

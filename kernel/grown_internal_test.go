@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"strings"
 
 	"ocapkernel.dev/storage"
@@ -44,6 +45,20 @@ func Downgrade(mem *storage.Mem) {
 			s.decode(d.t.m.dec, key, row.Value)
 			s.queuedBytes = 0
 			cut(key, s.encode(enc), 15, 1)
+		case strings.HasPrefix(key, "u."):
+			id := SubID(key[len("u."):])
+			sub := d.t.sub(id)
+			n, _ := d.t.uintRow(keyUnstarted(id))
+			sub.unstarted += n
+			if _, counted := d.t.uintRow(keyLeft(id)); counted {
+				sub.members = slices.DeleteFunc(sub.members, func(m member) bool {
+					_, there := d.t.get(keyVat(m.vat))
+					return !there
+				})
+			}
+			writes = append(writes, storage.Write{Key: key, Value: sub.encode(enc)})
+		case strings.HasPrefix(key, "unstarted."), strings.HasPrefix(key, "left."):
+			writes = append(writes, storage.Write{Key: key})
 		case key == keyCount, strings.HasPrefix(key, "reload."):
 			writes = append(writes, storage.Write{Key: key})
 		}

@@ -260,10 +260,19 @@ func (c *checker) others() {
 		var s subcluster
 		s.decode(dec, "u."+rest, b)
 		c.holdData(s.result)
+		left, counted := c.t.uintRow(keyLeft(SubID(rest)))
+		there := uint64(0)
 		for _, m := range s.members {
-			if c.vats[m.vat].sub != SubID(rest) {
+			row, ok := c.vats[m.vat]
+			if ok {
+				there++
+			}
+			if row.sub != SubID(rest) && (ok || !counted) {
 				c.bad("I8: %s is in %s and does not know it", m.vat, rest)
 			}
+		}
+		if counted && (left != there || !s.state.Leaving()) {
+			c.bad("I8: %s is %s and has %d vats, its counter says that %d are to be removed", rest, s.state, there, left)
 		}
 	})
 	c.scan("t.", func(rest string, b []byte) {

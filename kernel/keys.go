@@ -28,6 +28,8 @@ import (
 //	d.<vat>.<kp>      the vat, or its end, decides the promise; value: the incarnation that does
 //	exit.<vat>        how a vat has ended that is being removed, if by itself: rejected (boolean), value
 //	u.<sub>           subcluster: state, members, source of its configuration, result of bootstrap
+//	unstarted.<sub>   number of its vats that have not started yet; absent if all have
+//	left.<sub>        number of its vats that are not removed yet, of a subcluster that is being removed
 //	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
 //	x.<vat>.<n>       poisoned message
@@ -124,6 +126,8 @@ func keyParked(k KRef, n uint64) string    { return "m." + string(k) + "." + num
 func keyDecides(v VatID, k KRef) string    { return "d." + string(v) + "." + string(k) }
 func prefixDecides(v VatID) string         { return "d." + string(v) + "." }
 func keySub(s SubID) string                { return "u." + string(s) }
+func keyUnstarted(s SubID) string          { return "unstarted." + string(s) }
+func keyLeft(s SubID) string               { return "left." + string(s) }
 func keyTicket(id string) string           { return "t." + id }
 func keyPoisoned(v VatID, n uint64) string { return "x." + string(v) + "." + num(n) }
 func prefixPoisoned(v VatID) string        { return "x." + string(v) + "." }

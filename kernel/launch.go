@@ -97,7 +97,7 @@ type Subcluster struct {
 	State     SubState
 	// Why says why its launch failed, if it did.
 	Why string
-	// Vats are its members, in the order of their launch.
+	// Vats are its members, in the order of their launch. While it leaves some of them may be removed already.
 	Vats         []SubclusterVat
 	Source, Hash string
 	// Result is what bootstrap answered.
@@ -138,7 +138,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.index()
 	t.setUint(keyCount, n)
 	s = SubID("s" + num(t.allocate("s")))
-	sub := &subcluster{source: l.Source, hash: l.Hash, unstarted: uint64(len(l.Vats)), system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
+	sub := &subcluster{source: l.Source, hash: l.Hash, system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
 	vats := &capdata.Record{}
 	var roots []KRef
 	for _, lv := range l.Vats {
@@ -172,6 +172,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.hold(result) // the launch waits for it
 	t.setConfig(s, &config{config: l.Config, system: l.System})
 	t.setSub(s, sub)
+	t.setUint(keyUnstarted(s), uint64(len(l.Vats)))
 	t.route(message{target: sub.root, methArgs: Data{Body: body, Slots: roots}, result: result}, false)
 	return s, t.done(), nil
 }
@@ -237,11 +238,22 @@ func (t *tx) launching(s SubID) bool {
 	return sub != nil && sub.state == SubLaunching
 }
 
-// memberStarted notes that one more vat of a launch has started.
+// memberStarted notes that one more vat of a subcluster has started. The row of the subcluster, in which all its vats stand,
+// is read for the last one.
 func (t *tx) memberStarted(s SubID) {
+	n, counted := t.uintRow(keyUnstarted(s))
+	if n > 1 {
+		t.setUint(keyUnstarted(s), n-1)
+		return
+	}
 	sub := t.sub(s)
-	sub.unstarted--
-	t.setSub(s, sub)
+	switch {
+	case counted:
+		t.delete(keyUnstarted(s))
+	case sub.unstarted > 0:
+		sub.unstarted--
+		t.setSub(s, sub)
+	}
 	t.launched(s, sub)
 }
 
@@ -269,7 +281,7 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 }
 
 func (t *tx) launched(s SubID, sub *subcluster) {
-	if sub.state == SubLaunching && sub.settled && sub.unstarted == 0 {
+	if _, unstarted := t.get(keyUnstarted(s)); sub.state == SubLaunching && sub.settled && sub.unstarted == 0 && !unstarted {
 		sub.state = SubRunning
 		if sub.replaces != "" {
 			t.deleteConfig(sub.replaces)
@@ -451,10 +463,7 @@ func (t *tx) failLaunch(s SubID, why string) {
 // endFailed ends the vats of the launches that failed in this commit.
 func (t *tx) endFailed() {
 	for _, s := range t.failed {
-		members := t.sub(s).members
-		for i := len(members) - 1; i >= 0; i-- {
-			t.kill(members[i].vat, "its launch failed")
-		}
+		t.killMembers(t.sub(s), "its launch failed")
 	}
 }
 

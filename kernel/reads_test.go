@@ -262,3 +262,60 @@ func TestQuestionsAreAnsweredInPages(t *testing.T) {
 		return len(list), next != "", err
 	})
 }
+
+// What a subcluster of many vats costs grows with their number, and not with its square: its row, in which they all stand,
+// is not read for each of them, neither when they start nor when they end, whoever ends them and whenever the kernel is
+// killed meanwhile.
+func TestSubclusterOfManyVatsIsReadOnce(t *testing.T) {
+	t.Parallel()
+	const n = 800
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("n%04d", i)
+	}
+	launched := func(w *world) {
+		w.unchecked = true
+		w.cluster(nil, names...)
+	}
+	// A vat costs half a KB. Were the row read for each, it would be 13 KB.
+	const most = n << 10
+	for name, test := range map[string]struct{ before, do func(w *world) }{
+		"launch":      {func(w *world) { w.unchecked = true }, launched},
+		"termination": {launched, func(w *world) { w.do(w.m.Terminate("s1")) }},
+		"termination, killed": {launched, func(w *world) {
+			w.do(w.m.Terminate("s1"))
+			for range n / 2 {
+				w.do(work(w))
+			}
+			w.do(w.m.Terminate("s1")) // once more
+			w.check()
+			w.open()
+		}},
+		"termination of one whose first vats have ended": {func(w *world) {
+			launched(w)
+			for _, v := range []kernel.VatID{"v1", "v7"} {
+				w.do(w.m.TerminateVat(v))
+			}
+			w.do(work(w))
+		}, func(w *world) { w.do(w.m.Terminate("s1")) }},
+		"a launch that fails": {func(w *world) {
+			w.unchecked = true
+			w.launch(nil, names...)
+		}, func(w *world) { w.do(w.m.FailLaunch("s1", "its time is over")) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			test.before(w)
+			r := count(w)
+			test.do(w)
+			w.run(nil)
+			if r.bytes > most {
+				t.Errorf("%d bytes were read", r.bytes)
+			}
+			w.check()
+			if left := w.leftovers(); len(left) > 0 {
+				t.Errorf("left %q", left)
+			}
+		})
+	}
+}

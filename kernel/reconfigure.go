@@ -99,7 +99,10 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		sub.members = append(sub.members, member{lv.Name, v})
 		out.Vats = append(out.Vats, SubclusterVat{lv.Name, v})
 	}
-	sub.unstarted += uint64(len(r.NewVats))
+	if n := uint64(len(r.NewVats)); n > 0 {
+		before, _ := t.uintRow(keyUnstarted(s))
+		t.setUint(keyUnstarted(s), before+n)
+	}
 	for _, ls := range r.NewServices {
 		out.Services = append(out.Services, t.launchService(s, sub, ls))
 	}

@@ -191,9 +191,9 @@ type subcluster struct {
 	state        SubState
 	bootstrap    VatID
 	root         KRef
-	members      []member
-	unstarted    uint64 // vats whose StartVat has not been committed
-	settled      bool   // bootstrap has settled
+	members      []member // of one that is leaving, some may be removed: see keyLeft
+	unstarted    uint64   // as keyUnstarted, of vats that an earlier version made
+	settled      bool     // bootstrap has settled
 	result       Data
 	source, hash string
 	why          string // of a failure

@@ -14,6 +14,9 @@ func (t *tx) leave(s SubID, sub *subcluster) {
 			t.delete(keySystem(sub.system))
 		}
 	}
+	if n := len(sub.members); n > 0 {
+		t.setUint(keyLeft(s), uint64(n))
+	}
 	if sub.services > 0 {
 		t.addWork(work{kind: workEndServices, sub: s})
 	}
@@ -144,6 +147,9 @@ func (t *tx) endSub(s SubID, sub *subcluster) {
 	}
 	t.releaseData(sub.result)
 	t.delete(keySub(s))
+	if _, ok := t.get(keyUnstarted(s)); ok {
+		t.delete(keyUnstarted(s))
+	}
 	if c := t.config(s); c != nil && !c.reload {
 		t.deleteConfig(s)
 	}

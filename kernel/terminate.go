@@ -25,30 +25,45 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 }
 
 func (t *tx) terminate(s SubID, sub *subcluster, why string) {
-	if sub.state == SubRunning {
-		sub.state = SubTerminating
-		t.setSub(s, sub)
-		t.leave(s, sub)
+	if sub.state != SubRunning {
+		return // its vats are dead, and some of them removed
 	}
+	sub.state = SubTerminating
+	t.setSub(s, sub)
+	t.leave(s, sub)
+	t.killMembers(sub, why)
+}
+
+// killMembers kills the vats of a subcluster whose state the caller has set, the last one first.
+func (t *tx) killMembers(sub *subcluster, why string) {
 	for i := len(sub.members) - 1; i >= 0; i-- {
-		t.kill(sub.members[i].vat, why)
+		t.killMember(sub.members[i].vat, why)
 	}
 }
 
-// kill makes a vat dead from this instant, and leaves the rest to the kernel's own work.
+// kill makes a vat dead from this instant, and leaves the rest to the kernel's own work. A launch that it takes part in
+// fails.
 func (t *tx) kill(v VatID, why string) {
+	if !t.killMember(v, why) {
+		return
+	}
+	if sub := t.vat(v).sub; t.launching(sub) {
+		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) ended: %s", v, t.vat(v).name, why))
+	}
+}
+
+// killMember is kill without a look at the subcluster, whose row is long. It returns whether the vat was alive.
+func (t *tx) killMember(v VatID, why string) bool {
 	u := t.run(v)
 	if u.phase == dead {
-		return
+		return false
 	}
 	u.phase, u.deadInc = dead, u.inc
 	t.release(t.vat(v).root)
 	t.addWork(work{kind: workBury, vat: v})
 	t.effect(StopWorker{v})
 	t.event(VatTerminated{v, why})
-	if sub := t.vat(v).sub; t.launching(sub) {
-		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) ended: %s", v, t.vat(v).name, why))
-	}
+	return true
 }
 
 // addWork leaves something to be done in slices.
@@ -281,8 +296,20 @@ func (t *tx) dropHead(v VatID, u *run) {
 	}
 }
 
-// removeMember takes a vat out of its subcluster, which goes with the last one.
+// removeMember takes a vat out of its subcluster, which goes with the last one. While a subcluster leaves, its vats are
+// counted, and its row, in which all of them stand, stays as it is until the last one is removed.
 func (t *tx) removeMember(s SubID, v VatID) {
+	if n, leaving := t.uintRow(keyLeft(s)); leaving && n > 1 {
+		t.setUint(keyLeft(s), n-1)
+		return
+	} else if leaving {
+		t.delete(keyLeft(s))
+		sub := t.sub(s)
+		sub.members = nil
+		t.setSub(s, sub)
+		t.endSub(s, sub)
+		return
+	}
 	sub := t.sub(s)
 	for i, m := range sub.members {
 		if m.vat == v {
