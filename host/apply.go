@@ -116,14 +116,14 @@ func (k *Kernel) toApply(name string, cfg *cluster.Config) (kernel.Subcluster, e
 		}
 		return sub, err
 	}
-	subs, err := k.machine.Subclusters()
+	subs, err := k.fromSource(cfg.Source)
 	if err != nil {
 		return kernel.Subcluster{}, err
 	}
 	var found []kernel.Subcluster
 	var ids []string
 	for _, s := range subs {
-		if s.Source == cfg.Source && s.System == "" && s.State == kernel.SubRunning {
+		if s.State == kernel.SubRunning {
 			found, ids = append(found, s), append(ids, string(s.ID))
 		}
 	}
@@ -190,6 +190,7 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o Apply
 	}
 	k.log.Info("subcluster is changed", "subcluster", sub.ID, "system", sub.System, "changes", len(out.Changes))
 	k.apply(c)
+	k.enter(sub.ID)
 	for _, v := range made.Vats {
 		row, _, err := k.machine.Vat(v.Vat)
 		if err != nil {

@@ -40,7 +40,7 @@ func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensu
 		k.whenChanged(again)
 		return
 	}
-	subs, err := k.machine.Subclusters()
+	subs, err := k.fromSource(cfg.Source)
 	if err != nil {
 		fail(err)
 		return
@@ -48,7 +48,6 @@ func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensu
 	var changed, launching, leaving *kernel.Subcluster
 	for i, s := range subs {
 		switch {
-		case s.System != "" || s.Source != cfg.Source:
 		case s.State == kernel.SubLaunching:
 			launching = &subs[i]
 		case s.State.Leaving():
@@ -82,13 +81,11 @@ func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensu
 // whenLaunched has the loop call f when a subcluster from the file source that is being launched, or launched anew, runs or has
 // failed. It reports whether there is one.
 func (k *Kernel) whenLaunched(source string, f func()) (waits bool, err error) {
-	subs, err := k.machine.Subclusters()
+	subs, err := k.fromSource(source)
 	if err != nil {
 		return false, err
 	}
-	i := slices.IndexFunc(subs, func(s kernel.Subcluster) bool {
-		return s.System == "" && s.Source == source && s.State == kernel.SubLaunching
-	})
+	i := slices.IndexFunc(subs, func(s kernel.Subcluster) bool { return s.State == kernel.SubLaunching })
 	if i >= 0 {
 		k.whenSettled(subs[i].ID, func(string) { f() })
 		return true, nil

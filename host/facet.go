@@ -285,22 +285,19 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 			return // an earlier kernel has begun it, and this one goes on with it
 		}
 	}
-	subs, err := o.k.machine.Subclusters()
-	if err != nil {
+	s, err := o.k.subNamed(which)
+	switch {
+	case err != nil && codeOf(err) != kernel.CodeNotFound:
 		o.k.fail(err)
-		return
+	case err != nil || s.State != kernel.SubRunning:
+		reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
+	default:
+		o.k.reload(s, id, func(_ kernel.Subcluster, err error) {
+			if refusal, ok := err.(*kernel.Refusal); ok { // it has not begun
+				reply(service.Fail(coded(refusal)))
+			}
+		})
 	}
-	for _, s := range subs {
-		if s.State == kernel.SubRunning && (string(s.ID) == which || s.System == which) {
-			o.k.reload(s, id, func(_ kernel.Subcluster, err error) {
-				if refusal, ok := err.(*kernel.Refusal); ok { // it has not begun
-					reply(service.Fail(coded(refusal)))
-				}
-			})
-			return
-		}
-	}
-	reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
 }
 
 // facetStatus is what getStatus answers.

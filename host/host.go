@@ -141,6 +141,7 @@ type Kernel struct {
 	reloads     map[kernel.SubID]*reload // subclusters that are loaded anew
 	resets      int                      // how many callers have the state cleared
 	turns       turns                    // launches of system subclusters
+	directory   directory
 	services    services
 	starts      *starts
 	// earlierDeaths does not change after Open.
@@ -176,6 +177,7 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k.group.init(k)
 	k.services.init()
+	k.directory.init()
 	if err := k.registerFacet(); err != nil {
 		return nil, err
 	}
@@ -254,6 +256,7 @@ func (k *Kernel) recover() error {
 		return err
 	}
 	for _, s := range subs {
+		k.directory.put(s)
 		// A call of the facet that waits for it is begun again.
 		if err := k.isolated(func() error {
 			c, err := m.InterruptLaunch(s.ID, "the kernel ended during the launch")
@@ -531,6 +534,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.LaunchSettled:
 			k.whenDurable(func() { k.launchSettled(e) })
 		case kernel.Gone:
+			k.directory.remove(e.Sub)
 			k.whenDurable(func() { k.subGone(e.Sub) })
 		case kernel.Invoke:
 			k.whenDurable(func() { k.invoke(e) })

@@ -64,6 +64,7 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		k.suspended[id] = true // until its channels are there
 	}
 	k.apply(c)
+	k.enter(id)
 	if len(own) > 0 {
 		// What is made must be known to the next kernel, which may have to unmake it.
 		k.whenDurable(func() { k.openServices(id) })

@@ -65,24 +65,21 @@ func (k *Kernel) vatNamed(name string) (kernel.VatID, error) {
 			return id, err
 		}
 	}
-	subs, err := k.machine.Subclusters()
-	if err != nil {
-		return "", err
-	}
 	const most = 5
 	var found []string
 	var id kernel.VatID
 	n := 0
-	for _, s := range subs {
-		for _, v := range s.Vats {
-			if v.Name != name {
+	for _, v := range k.directory.vats[name] {
+		if n < most { // beyond, the vats that are removed already count, too
+			if _, there, err := k.machine.Vat(v.vat); err != nil {
+				return "", err
+			} else if !there {
 				continue
 			}
-			id = v.Vat
-			if n++; n <= most {
-				found = append(found, fmt.Sprintf("%s/%s", s.ID, name))
-			}
+			found = append(found, fmt.Sprintf("%s/%s", v.sub, name))
 		}
+		id = v.vat
+		n++
 	}
 	switch n {
 	case 0:

@@ -162,47 +162,65 @@ func (k *Kernel) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, en
 // empty means all that run. A system subcluster that is declared and could not be launched is launched. It returns
 // what runs then.
 func (k *Kernel) Reload(ctx context.Context, which string) ([]kernel.Subcluster, error) {
-	return ask(ctx, k, func(done func([]kernel.Subcluster, error)) {
-		subs, err := k.machine.Subclusters()
-		if err != nil {
+	return ask(ctx, k, func(done func([]kernel.Subcluster, error)) { k.reloadAll(which, done) })
+}
+
+// reloadAll is Reload in the loop.
+func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) {
+	ids := k.directory.all()
+	if which != "" {
+		sub, err := k.subNamed(which)
+		switch {
+		case err != nil && codeOf(err) != kernel.CodeNotFound:
 			k.fail(err)
 			done(nil, err)
 			return
+		case err == nil && sub.State == kernel.SubRunning:
+			ids = []kernel.SubID{sub.ID}
+		default:
+			k.launchDeclared(which, done)
+			return
 		}
-		named := func(s kernel.Subcluster) bool { return which == string(s.ID) || which == s.System }
-		if which == "" {
-			named = func(s kernel.Subcluster) bool { return !k.suspended[s.ID] }
+	}
+	var out []kernel.Subcluster
+	var failed error
+	left := 1
+	one := func() {
+		if left--; left == 0 {
+			done(slices.DeleteFunc(out, func(s kernel.Subcluster) bool { return s.ID == "" }), failed)
 		}
-		subs = slices.DeleteFunc(subs, func(s kernel.Subcluster) bool { return s.State != kernel.SubRunning || !named(s) })
-		if cfg, ok := k.declared(which); ok && len(subs) == 0 {
-			if k.diskFull {
-				done(nil, ErrDiskFull)
-				return
+	}
+	inSlices(k, ids, func(id kernel.SubID) {
+		s, found, err := k.machine.Subcluster(id)
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if !found || s.State != kernel.SubRunning || which == "" && k.suspended[id] {
+			return
+		}
+		i := len(out)
+		out = append(out, kernel.Subcluster{})
+		left++
+		k.reload(s, callID{}, func(s kernel.Subcluster, err error) {
+			out[i] = s
+			if err != nil && failed == nil {
+				failed = err
 			}
-			k.launchSystem(which, cfg, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
-			return
-		}
-		if len(subs) == 0 && which != "" {
-			done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", which)})
-			return
-		}
-		if len(subs) == 0 {
-			done(nil, nil)
-			return
-		}
-		out := make([]kernel.Subcluster, len(subs))
-		left := len(subs)
-		var failed error
-		for i, s := range subs {
-			k.reload(s, callID{}, func(s kernel.Subcluster, err error) {
-				out[i] = s
-				if err != nil && failed == nil {
-					failed = err
-				}
-				if left--; left == 0 {
-					done(slices.DeleteFunc(out, func(s kernel.Subcluster) bool { return s.ID == "" }), failed)
-				}
-			})
-		}
-	})
+			one()
+		})
+	}, one)
+}
+
+// launchDeclared launches a system subcluster of that name, which does not run.
+func (k *Kernel) launchDeclared(name string, done func([]kernel.Subcluster, error)) {
+	cfg, ok := k.declared(name)
+	switch {
+	case !ok:
+		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", name)})
+	case k.diskFull:
+		done(nil, ErrDiskFull)
+	default:
+		k.launchSystem(name, cfg, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
+	}
 }

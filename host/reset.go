@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"slices"
 
 	"ocapkernel.dev/kernel"
 )
@@ -22,13 +23,14 @@ func (k *Kernel) Reset(ctx context.Context) error {
 		}
 		k.log.Warn("the state is cleared", "epoch", k.machine.Epoch())
 		k.apply(c)
-		k.reset(func() { done(struct{}{}, nil) })
+		k.reset(false, func() { done(struct{}{}, nil) })
 	})
 	return err
 }
 
-// reset removes all that there is, of a state that is being cleared; done is called in the loop.
-func (k *Kernel) reset(done func()) {
+// reset removes all that there is, of a state that is being cleared; done is called in the loop. With atOnce it ends all
+// subclusters in this step, otherwise a few in each.
+func (k *Kernel) reset(atOnce bool, done func()) {
 	k.resets++
 	for id, r := range k.reloads { // in any order: each only hears that it is over
 		if !r.launching {
@@ -37,11 +39,8 @@ func (k *Kernel) reset(done func()) {
 		}
 	}
 	k.cancelTurns(errCleared)
-	subs, err := k.machine.Subclusters()
-	if err != nil {
-		k.fail(err)
-		return
-	}
+	ids := k.directory.all()
+	slices.Reverse(ids)
 	left := 1
 	one := func() {
 		if left--; left > 0 {
@@ -55,11 +54,21 @@ func (k *Kernel) reset(done func()) {
 		}
 		k.whenDurable(done)
 	}
-	for i := len(subs) - 1; i >= 0; i-- {
+	end := func(id kernel.SubID) {
+		c, err := k.machine.Terminate(id)
+		if codeOf(err) == kernel.CodeNotFound {
+			return // nothing was left of it before its turn came
+		}
 		left++
-		c, err := k.machine.Terminate(subs[i].ID)
 		k.input(c, err)
-		k.whenGone(subs[i].ID, one)
+		k.whenGone(id, one)
+	}
+	if !atOnce {
+		inSlices(k, ids, end, one)
+		return
+	}
+	for _, id := range ids {
+		end(id)
 	}
 	one()
 }
@@ -73,6 +82,6 @@ func (k *Kernel) resumeReset() {
 	}
 	if resetting {
 		k.log.Warn("the state was being cleared when the kernel ended: that goes on")
-		k.reset(func() {})
+		k.reset(true, func() {})
 	}
 }

@@ -32,12 +32,12 @@ func (k *Kernel) checkDamage() error {
 
 // findSystem suspends the system subclusters that are stored and that this run does not declare.
 func (k *Kernel) findSystem() error {
-	subs, err := k.machine.Subclusters()
+	subs, err := k.machine.Systems()
 	if err != nil {
 		return err
 	}
 	for _, s := range subs {
-		if s.System == "" || s.State != kernel.SubRunning {
+		if s.State != kernel.SubRunning {
 			continue
 		}
 		if _, ok := k.declared(s.System); !ok && !k.cfg.Paused && !k.mayReplace(s.System) {
@@ -58,14 +58,14 @@ func (k *Kernel) startSystem() {
 	if k.cfg.System == nil {
 		return
 	}
-	subs, err := k.machine.Subclusters()
+	subs, err := k.machine.Systems()
 	if err != nil {
 		k.fail(err)
 		return
 	}
 	running := map[string]kernel.Subcluster{}
 	for _, s := range subs {
-		if s.System == "" || s.State != kernel.SubRunning {
+		if s.State != kernel.SubRunning {
 			continue
 		}
 		running[s.System] = s

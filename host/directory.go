@@ -1,0 +1,119 @@
+package host
+
+import (
+	"maps"
+	"slices"
+
+	"ocapkernel.dev/kernel"
+)
+
+// directory finds subclusters by the file that they were launched from, and vats by their names, so that no step of the loop
+// reads the rows of all of them. It is filled from the state when that is opened, and follows each launch, each change of a
+// subcluster and the end of each. It holds names and no states: whoever looks something up reads its row, and passes over
+// what is not there any more.
+type directory struct {
+	entries map[kernel.SubID]kernel.Subcluster // Vats and Source alone are looked at
+	sources map[string][]kernel.SubID          // in the order of launch
+	vats    map[string][]directoryVat          // by name, in the order of launch
+}
+
+// directoryVat is a vat that has a name.
+type directoryVat struct {
+	sub kernel.SubID
+	vat kernel.VatID
+}
+
+func (d *directory) init() {
+	d.entries, d.sources, d.vats = map[kernel.SubID]kernel.Subcluster{}, map[string][]kernel.SubID{}, map[string][]directoryVat{}
+}
+
+// put takes a subcluster into the directory, in the place of what stands there of it.
+func (d *directory) put(s kernel.Subcluster) {
+	d.remove(s.ID)
+	d.entries[s.ID] = s
+	d.sources[s.Source] = insert(d.sources[s.Source], s.ID, func(id kernel.SubID) kernel.SubID { return id })
+	for _, v := range s.Vats {
+		d.vats[v.Name] = insert(d.vats[v.Name], directoryVat{s.ID, v.Vat}, func(v directoryVat) kernel.SubID { return v.sub })
+	}
+}
+
+// insert puts an element into a list that is ordered by subcluster.
+func insert[T any](list []T, x T, sub func(T) kernel.SubID) []T {
+	i, _ := slices.BinarySearchFunc(list, x, func(a, b T) int { return compare(string(sub(a)), string(sub(b))) })
+	return slices.Insert(list, i, x)
+}
+
+// remove takes a subcluster out of the directory, if it is there.
+func (d *directory) remove(id kernel.SubID) {
+	s, ok := d.entries[id]
+	if !ok {
+		return
+	}
+	delete(d.entries, id)
+	without(d.sources, s.Source, func(other kernel.SubID) bool { return other == id })
+	for _, v := range s.Vats {
+		without(d.vats, v.Name, func(other directoryVat) bool { return other.sub == id })
+	}
+}
+
+// without deletes elements from the list under a key, and the list with its last one.
+func without[T any](lists map[string][]T, key string, gone func(T) bool) {
+	if list := slices.DeleteFunc(lists[key], gone); len(list) > 0 {
+		lists[key] = list
+	} else {
+		delete(lists, key)
+	}
+}
+
+// all lists the subclusters, in the order of launch.
+func (d *directory) all() []kernel.SubID {
+	return slices.SortedFunc(maps.Keys(d.entries), func(a, b kernel.SubID) int { return compare(string(a), string(b)) })
+}
+
+// enter brings what the directory has of a subcluster up to its row.
+func (k *Kernel) enter(id kernel.SubID) {
+	sub, found, err := k.machine.Subcluster(id)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	if found {
+		k.directory.put(sub)
+	}
+}
+
+// fromSource returns the subclusters, but for system subclusters, that were launched from the file source, in the order of
+// their launch.
+func (k *Kernel) fromSource(source string) (subs []kernel.Subcluster, err error) {
+	for _, id := range k.directory.sources[source] {
+		sub, found, err := k.machine.Subcluster(id)
+		if err != nil {
+			return nil, err
+		}
+		if found && sub.Source == source && sub.System == "" {
+			subs = append(subs, sub)
+		}
+	}
+	return subs, nil
+}
+
+// sliceItems is how many elements one step of inSlices takes.
+const sliceItems = 10
+
+// inSlices calls each for the elements of a list, a few in a step, with others' steps between, and then done. A kernel that
+// stops begins no further step.
+func inSlices[T any](k *Kernel, list []T, each func(T), done func()) {
+	n := min(len(list), sliceItems)
+	for _, x := range list[:n] {
+		each(x)
+	}
+	if n == len(list) {
+		done()
+		return
+	}
+	k.services.later(func() {
+		if !k.stopping {
+			inSlices(k, list[n:], each, done)
+		}
+	})
+}
