@@ -29,7 +29,7 @@ type group struct {
 	newest  uint64 // number of the newest commit applied
 	sealed  uint64 // number of the newest commit in the group being committed
 	durable uint64 // number of the newest durable commit
-	// impatient says that the kernel starts or stops: a commit does not wait for long. behind is why the witness could not be written, empty if it could. waits is why
+	// impatient says that the kernel starts, or has been told to stop: a commit does not wait for long. behind is why the witness could not be written, empty if it could. waits is why
 	// the committer waits with its group; nil if it does not.
 	impatient atomic.Bool
 	behind    atomic.Pointer[string]
@@ -204,6 +204,13 @@ func (g *group) bound() {
 }
 
 // handOver seals the current group, waiting for the committer if that is busy.
+//
+// That the loop waits here holds back whoever fills groups faster than the disk takes them: nothing of a full group could be
+// applied anyway, and whatever the loop would take next could only grow what is in memory. The wait is for one commit of one
+// transaction at most. It cannot be for ever: the committer waits for nothing that the loop does, since what it answers fits
+// into its channel; while it lacks room on the disk or descriptors, deliveries pause, so that hardly anything fills a group, and
+// from when the kernel is told to stop it waits for them for impatientWait only. No step begins meanwhile, and nothing
+// that was released is called before the present step has ended.
 func (g *group) handOver() {
 	if g.busy {
 		g.release(<-g.committed)

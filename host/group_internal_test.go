@@ -1,9 +1,12 @@
 package host
 
 import (
+	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"ocapkernel.dev/cluster"
@@ -302,6 +305,60 @@ func TestNoGroupIsLargerThanATransactionWhateverItsCommitsAre(t *testing.T) {
 			t.Error(k.fatal)
 		}
 	}
+}
+
+// A loop that waits for the committer, which waits for descriptors, does not keep the kernel from being stopped.
+func TestAKernelWhoseGroupIsFullStops(t *testing.T) {
+	lacks := &lacking{}
+	k, store := still(t, func(c *Config) { c.Room = lacks })
+	s, _ := launchIdle(t, k)
+	sub, _, err := k.machine.Subcluster(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settleAll(k, store)
+	lacks.set.Store(true)
+	fill(t, k, sub.Root, "one", 1000)
+	k.guard(func() { k.group.due = true; k.group.flush() })
+	if !k.group.busy {
+		t.Fatal("the committer has no group")
+	}
+	store.limits.Bytes = 4_000_000
+	fill(t, k, sub.Root, "two", 1_000_000)
+	waits := make(chan struct{})
+	go func() {
+		defer close(waits)
+		fill(t, k, sub.Root, "three", 1_500_000) // more than half of a transaction: the loop waits
+	}()
+	for lacks.asked.Load() < 3 {
+		runtime.Gosched()
+	}
+	select {
+	case <-waits:
+		t.Fatal("the loop does not wait for the committer")
+	default:
+	}
+	k.Stop()
+	<-waits
+	if k.fatal == nil || !strings.Contains(k.fatal.Error(), "no descriptors") {
+		t.Errorf("the kernel ends with %v, want what it lacks", k.fatal)
+	}
+}
+
+// lacking is room that lacks descriptors once that is set.
+type lacking struct {
+	set   atomic.Bool
+	asked atomic.Int64 // how often since then
+}
+
+func (l *lacking) Lacks() (string, bool) { return "", false }
+
+func (l *lacking) Ready() error {
+	if !l.set.Load() {
+		return nil
+	}
+	l.asked.Add(1)
+	return errors.New("no descriptors")
 }
 
 // disk is room that a test takes away.

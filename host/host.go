@@ -299,6 +299,7 @@ func nowMillis() int64 { return time.Now().UnixMilli() }
 func (k *Kernel) Run(ctx context.Context) error {
 	defer close(k.done)
 	k.told = ctx.Done()
+	defer context.AfterFunc(ctx, func() { k.group.impatient.Store(true) })() // as in Stop
 	k.guard(k.expire)
 	if !k.cfg.Paused {
 		k.guard(k.resumeReset)
@@ -491,7 +492,12 @@ func (k *Kernel) watchOwned() {
 }
 
 // Stop makes Run return. It may be called at any time, and returns at once.
-func (k *Kernel) Stop() { k.stopOnce.Do(func() { close(k.stop) }) }
+func (k *Kernel) Stop() {
+	k.stopOnce.Do(func() {
+		k.group.impatient.Store(true) // the loop may be waiting for the committer, see handOver
+		close(k.stop)
+	})
+}
 
 // post hands a step to the loop, from a goroutine that is not the loop. It says whether the loop took it.
 func (k *Kernel) post(f func()) bool {
