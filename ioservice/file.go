@@ -28,7 +28,11 @@ type regularFile struct {
 	// out is what is written, nil if nothing is. It is another open file than the one that is read, and after the path was
 	// taken by another file, of another file: that is written at once, and read when the one before is read to its end.
 	// Only the writing goroutine changes it.
-	out *os.File
+	out  *os.File
+	tear tear
+	// whole is held while a unit is appended, until it is whole or removed again, and while the file is read. It is for the
+	// two goroutines that do that, both of which wait for the file system anyhow.
+	whole sync.Mutex
 
 	// mu is held for a moment only, and never while a file system is asked: it may hang, and whoever reads or writes
 	// the channel would hang with it.
@@ -112,6 +116,8 @@ func (c Config) other(format string, args ...any) error {
 // Read reads on. It gives io.EOF at the end of what is there now, and an error that is errOther if the content that
 // was read is not there any more. It never blocks on others.
 func (f *regularFile) Read(buf []byte) (int, error) {
+	f.whole.Lock()
+	defer f.whole.Unlock()
 	file := f.current()
 	n, err := file.ReadAt(buf, f.offset)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -191,7 +197,24 @@ func (f *regularFile) Write(data []byte) (int, error) {
 	if err := f.followPath(); err != nil {
 		return 0, err
 	}
-	return f.out.Write(data)
+	f.whole.Lock()
+	defer f.whole.Unlock()
+	return f.tear.write(f.cfg, data, f.append)
+}
+
+// append writes all of the data or, as far as that can be had, nothing: a part, because the disk is full, is cut off
+// again, unless somebody else has appended to the file meanwhile, or the file does not let itself be cut.
+func (f *regularFile) append(data []byte) (int, error) {
+	before, statErr := f.out.Stat()
+	n, err := f.out.Write(data)
+	if n == 0 || err == nil || statErr != nil {
+		return n, err
+	}
+	after, statErr := f.out.Stat()
+	if statErr == nil && after.Size() == before.Size()+int64(n) && f.out.Truncate(before.Size()) == nil {
+		n = 0
+	}
+	return n, err
 }
 
 // followPath has out be the file that is at the path. That it cannot be told what is there is an error: what is written
@@ -212,7 +235,7 @@ func (f *regularFile) followPath() error {
 		return err
 	}
 	_ = f.out.Close() // what was written, writes have said
-	f.out = out
+	f.out, f.tear = out, false
 	return nil
 }
 

@@ -177,25 +177,71 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	}
 }
 
-func TestWriteThatTheDiskDoesNotTake(t *testing.T) {
-	if !scripttest.Alone(t) {
-		return
-	}
-	k := fileKernel(t, ioservice.Config{Direction: ioservice.Out}, "")
+// full makes files of this process as large as they may be until the function that it returns is called.
+func full(t *testing.T, bytes uint64) (again func()) {
+	t.Helper()
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
 		t.Fatal(err)
 	}
-	v := k.open()
-	small := syscall.Rlimit{Cur: 4, Max: old.Max}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: old.Max}); err != nil {
 		t.Fatal(err)
 	}
-	err := <-v.write("too much")
-	if restored := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); restored != nil {
-		t.Fatal(restored)
+	return func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
 	}
-	wantKind(t, err, syscall.EFBIG)
-	t.Log(err)
-	v.wrote("x")
+}
+
+// A write that the disk takes in part leaves nothing of itself, and those after it are whole.
+func TestWriteThatTheDiskDoesNotTake(t *testing.T) {
+	if !scripttest.Alone(t) {
+		return
+	}
+	for _, cfg := range []ioservice.Config{
+		{Direction: ioservice.Out},
+		{Direction: ioservice.InOut},
+		{Direction: ioservice.Out, Unit: ioservice.String},
+		{Direction: ioservice.InOut, Unit: ioservice.Bytes},
+	} {
+		t.Run(string(cfg.Direction)+string(cfg.Unit), func(t *testing.T) {
+			k := fileKernel(t, cfg, "one\n")
+			v := k.open()
+			if cfg.Direction == ioservice.InOut {
+				v.read() // looks at the file while it is written
+				v.read()
+			}
+			again := full(t, 8)
+			err := receive(t, v.write("dG9vIG11Y2g="))
+			again()
+			wantKind(t, err, syscall.EFBIG)
+			t.Log(err)
+			if got, err := os.ReadFile(k.cfg.Path); err != nil || string(got) != "one\n" {
+				t.Fatalf("the file has %q, %v, want what was in it", got, err)
+			}
+			v.wrote("dHdv")
+			want := map[ioservice.UnitKind]string{"": "one\ndHdv\n", ioservice.String: "one\ndHdv", ioservice.Bytes: "one\ntwo"}[cfg.Unit]
+			if got, err := os.ReadFile(k.cfg.Path); err != nil || string(got) != want {
+				t.Errorf("the file has %q, %v, want %q", got, err, want)
+			}
+		})
+	}
+	// The console may be a file, which is not ours to cut: the next line is a line of its own.
+	stdout, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdout.Close()
+	k := newKernel(t, ioservice.Config{Type: ioservice.Console, Direction: ioservice.Out})
+	k.opts.Stdout = stdout
+	v := k.open()
+	v.wrote("one")
+	again := full(t, 8)
+	wantKind(t, receive(t, v.write("too much")), syscall.EFBIG)
+	again()
+	v.wrote("two")
+	if got, err := os.ReadFile(stdout.Name()); err != nil || string(got) != "one\ntoo \ntwo\n" {
+		t.Errorf("the console has %q, %v", got, err)
+	}
 }
