@@ -145,27 +145,36 @@ func (f *regularFile) current() *os.File {
 	return f.mu.file
 }
 
-// moved says whether another file has taken the path, as the rotation of a log does it.
-func (f *regularFile) moved() bool {
+// openNext opens the file that has taken the path, as the rotation of a log has it, and returns whether there is one. It is
+// read after turn. That nothing has the path is no error: the next file may be about to be made. That something has it
+// which cannot be read is.
+func (f *regularFile) openNext() (bool, error) {
 	at, err := os.Lstat(f.cfg.Path)
-	if err != nil || !at.Mode().IsRegular() {
-		return false // not yet
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	mine, err := f.current().Stat()
-	return err == nil && !os.SameFile(at, mine)
-}
-
-// openNext opens the file that has taken the path. It is read after turn.
-func (f *regularFile) openNext() error {
+	var mine fs.FileInfo
+	if err == nil {
+		mine, err = f.current().Stat()
+	}
+	switch {
+	case err != nil:
+		return false, f.cfg.fail(err, ": what is at its path: %v", err)
+	case os.SameFile(at, mine):
+		return false, nil
+	}
 	next, err := f.cfg.openPath(os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	mark := markOf(next)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.next, f.mu.nextMark = next, mark
-	return nil
+	return true, nil
 }
 
 // turn goes to the start of the file, or of the next one, and returns the place.

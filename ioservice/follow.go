@@ -33,7 +33,13 @@ func (s *Stream) follow(p *peer, f *regularFile) {
 		quiet := now.Sub(quietSince) >= quietTime
 		wait := time.Duration(0)
 		tooSoon := now.Sub(toldOther) < otherTime
-		moved := errors.Is(err, io.EOF) && quiet && !tooSoon && f.moved() && f.openNext() == nil
+		moved := false
+		if errors.Is(err, io.EOF) && quiet && !tooSoon {
+			var nextErr error
+			if moved, nextErr = f.openNext(); nextErr != nil {
+				err = nextErr
+			}
+		}
 		s.mu.Lock()
 		switch {
 		case err == nil:
@@ -50,15 +56,16 @@ func (s *Stream) follow(p *peer, f *regularFile) {
 		case errors.Is(err, errOther):
 			toldOther = now
 			s.tellOther(err)
-		case !errors.Is(err, io.EOF):
-			s.tellOnce(result{err: err})
-			wait = s.mu.pace.Wait(now)
-		case s.mu.input.held() > 0 && !quiet, s.mu.pace.Wait(now) > 0:
+		case s.mu.pace.Wait(now) > 0:
+			wait = lookTime
+		case s.mu.input.held() > 0 && !quiet && errors.Is(err, io.EOF):
 			wait = lookTime
 		case s.mu.input.held() > 0:
 			s.mu.final = true
 			s.settle()
 			s.mu.final = false
+		case !errors.Is(err, io.EOF):
+			s.tellOnce(result{err: err})
 		default:
 			s.tellOnce(result{unit: Unit{End: true}})
 		}

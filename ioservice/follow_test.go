@@ -264,6 +264,69 @@ func TestAFileThatCannotFollowItsPathRejectsItsWrites(t *testing.T) {
 	}
 }
 
+// A vat that only heard of ends would wait for lines that are written to a file which the channel cannot read.
+func TestANextFileThatCannotBeReadIsTold(t *testing.T) {
+	ways := map[string]func(path string) error{
+		"a directory":    func(path string) error { return os.Mkdir(path, 0o700) },
+		"a link":         func(path string) error { return os.Symlink(path+".1", path) },
+		"a pipe":         func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"not searchable": nil, // the directory is a file
+	}
+	if os.Getuid() != 0 { // who may read everything
+		ways["unreadable"] = func(path string) error { return os.WriteFile(path, []byte("secret\n"), 0) }
+	}
+	for how, make := range ways {
+		for _, direction := range []ioservice.Direction{ioservice.In, ioservice.InOut} {
+			t.Run(how+" "+string(direction), func(t *testing.T) {
+				t.Parallel()
+				dir := filepath.Join(t.TempDir(), "d")
+				path := filepath.Join(dir, "f")
+				if err := os.Mkdir(dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				write(t, path, "one\nlast")
+				v := openChannel(t, ioservice.Config{Type: ioservice.File, Direction: direction, Path: path})
+				v.read().want("one")
+				var err error
+				if make == nil {
+					err = errors.Join(os.Rename(dir, dir+".1"), os.WriteFile(dir, nil, 0o600))
+				} else {
+					err = errors.Join(os.Rename(path, path+".1"), make(path))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				v.read().want("last")
+				for deadline := time.Now().Add(patience); ; {
+					u, err := v.read().wait()
+					if err != nil {
+						if errors.Is(err, ioservice.ErrConnectionLost) || !strings.Contains(err.Error(), path) {
+							t.Errorf("told %v, want what is wrong with %s", err, path)
+						}
+						break
+					}
+					if !u.End || time.Now().After(deadline) {
+						t.Fatalf("read %q, want what is wrong with %s", u.Value, path)
+					}
+				}
+				// It is told at growing intervals, and the channel goes on when the path has a file.
+				_ = os.Remove(dir)
+				if err := errors.Join(os.RemoveAll(path), os.MkdirAll(dir, 0o700)); err != nil {
+					t.Fatal(err)
+				}
+				write(t, path, "next\n")
+				for told := false; !told; {
+					u, err := v.read().wait()
+					if told = errors.Is(err, ioservice.ErrConnectionLost); err == nil && !u.End {
+						t.Fatalf("read %q, want that the file is another one", u.Value)
+					}
+				}
+				v.read().want("next")
+			})
+		}
+	}
+}
+
 // The operating system says of such a file that it has no bytes, and gives some.
 func TestAFileOfProcIsReadThoughItsSizeIsNothing(t *testing.T) {
 	const path = "/proc/self/limits"

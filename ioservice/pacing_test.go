@@ -1,6 +1,7 @@
 package ioservice_test
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,14 @@ func TestWhatSaysNothingNewIsToldAtGrowingIntervals(t *testing.T) {
 		},
 		"a file at its end": func(t *testing.T) *vat {
 			return fileKernel(t, ioservice.Config{Direction: ioservice.In}, "").open()
+		},
+		"a file whose path a directory has": func(t *testing.T) *vat {
+			k := fileKernel(t, ioservice.Config{Direction: ioservice.In}, "")
+			v := k.open()
+			if err := errors.Join(os.Remove(k.cfg.Path), os.Mkdir(k.cfg.Path, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			return v
 		},
 		"a peer that refuses": func(t *testing.T) *vat {
 			l := listenTCP(t)
