@@ -37,8 +37,12 @@ func (f *files) write(op, name string, b []byte) error {
 	case !info.Mode().IsRegular():
 		return irregular(op, name, info)
 	}
-	dir := path.Dir(name)
-	temporary := path.Join(dir, ".write-"+rand.Text())
+	dir, err := f.directory(op, name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	temporary := path.Join(path.Dir(name), ".write-"+rand.Text())
 	file, err := f.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return failed(op, name, err)
@@ -60,7 +64,7 @@ func (f *files) write(op, name string, b []byte) error {
 		_ = f.root.Remove(temporary) // what matters is the error before
 		return failed(op, name, err)
 	}
-	return f.sync(op, dir)
+	return synced(op, name, dir)
 }
 
 // AppendFile adds text to the end of a file, and makes the file if need be. It is on disk when the call is
@@ -73,7 +77,12 @@ func (f *files) AppendFile(name, text string) error {
 	if err := small(op, name, []byte(text)); err != nil {
 		return err
 	}
-	_, err := f.root.Lstat(name)
+	dir, err := f.directory(op, name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	_, err = f.root.Lstat(name)
 	isNew := errors.Is(err, fs.ErrNotExist)
 	file, err := f.open(op, name, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	if err != nil {
@@ -98,7 +107,7 @@ func (f *files) AppendFile(name, text string) error {
 		}
 		return failed(op, name, err)
 	}
-	return f.sync(op, path.Dir(name))
+	return synced(op, name, dir)
 }
 
 // Mkdir makes a directory, and those that it is in. It may be there already. If one cannot be made, none is.
@@ -126,7 +135,7 @@ func (f *files) Mkdir(name string) error {
 		}
 		if err == nil {
 			made = append(made, dir)
-			err = f.sync("mkdir", path.Dir(dir))
+			err = f.sync(dir)
 		}
 		if err != nil {
 			for _, dir := range slices.Backward(made) {
@@ -143,10 +152,15 @@ func (f *files) Remove(name string) error {
 	if err := f.mayWrite("remove", name); err != nil {
 		return err
 	}
+	dir, err := f.directory("remove", name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	if err := f.root.Remove(name); err != nil {
 		return failed("remove", name, err)
 	}
-	return f.sync("remove", path.Dir(name))
+	return synced("remove", name, dir)
 }
 
 // Rename gives a file or directory another path. A file that is there already is replaced.
@@ -157,10 +171,19 @@ func (f *files) Rename(from, to string) error {
 	if err := f.mayWrite("rename", to); err != nil {
 		return err
 	}
+	var dirs []*os.File
+	for _, name := range []string{from, to} {
+		dir, err := f.directory("rename", name)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		dirs = append(dirs, dir)
+	}
 	if err := f.root.Rename(from, to); err != nil {
 		return failed("rename", from, fmt.Errorf("to %s: %w", quote(to), unwrapPath(err)))
 	}
-	return errors.Join(f.sync("rename", path.Dir(from)), f.sync("rename", path.Dir(to)))
+	return synced("rename", from, dirs...)
 }
 
 // mayWrite checks a path that is to be changed.
@@ -181,14 +204,31 @@ func small(op, name string, b []byte) error {
 	return nil
 }
 
-// sync makes what changed in a directory durable.
-func (f *files) sync(op, name string) error {
-	dir, err := f.root.Open(name)
+// directory opens the directory that a path is in, before anything in it is changed: what cannot be made durable, for lack of
+// a descriptor, say, is not begun.
+func (f *files) directory(op, name string) (*os.File, error) {
+	dir, err := f.root.Open(path.Dir(name))
 	if err != nil {
-		return failed(op, name, err)
+		return nil, failed(op, name, err)
 	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return failed(op, name, err)
+	return dir, nil
+}
+
+// synced makes what was changed in directories durable. The change stays if that fails, and the error says so.
+func synced(op, name string, dirs ...*os.File) error {
+	for _, dir := range dirs {
+		if err := dir.Sync(); err != nil {
+			return failed(op, name, fmt.Errorf("it is done, but may not survive a crash of the machine: %w", unwrapPath(err)))
+		}
 	}
 	return nil
+}
+
+// sync makes durable that a path is in its directory.
+func (f *files) sync(name string) error {
+	dir, err := f.root.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

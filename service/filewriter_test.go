@@ -90,6 +90,79 @@ func TestAWriteThatFailsLeavesNothingOfItself(t *testing.T) {
 	}
 }
 
+// Wherever the process runs out of descriptors, a call has done what it says, or nothing and says why.
+func TestACallThatLacksDescriptorsIsDoneOrNotDone(t *testing.T) {
+	if !scripttest.Alone(t) {
+		return
+	}
+	for _, s := range []step{
+		{"appendFile", `["a", " more"]`, ""},
+		{"appendFile", `["new", "text"]`, ""},
+		{"appendFile", `["d/new", "text"]`, ""},
+		{"writeFile", `["a", "text"]`, ""},
+		{"writeFile", `["d/new", "text"]`, ""},
+		{"writeBytes", `["new", "MDEy"]`, ""},
+		{"mkdir", `["x"]`, ""},
+		{"mkdir", `["d/x/y"]`, ""},
+		{"rename", `["a", "b"]`, ""},
+		{"rename", `["a", "d/a"]`, ""},
+		{"rename", `["d", "e"]`, ""},
+		{"remove", `["a"]`, ""},
+		{"remove", `["d/old"]`, ""},
+	} {
+		t.Run(s.method+s.args, func(t *testing.T) {
+			refused := 0
+			for spare := range 10 {
+				o, root := openFiles(t, false)
+				put(t, filepath.Join(root, "a"), "old")
+				if err := os.Mkdir(filepath.Join(root, "d"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				put(t, filepath.Join(root, "d", "old"), "old")
+				before := tree(t, root)
+				var got string
+				withFewDescriptors(t, spare, func() { got = show(t, call(t, o, s.method, s.args)) })
+				after := tree(t, root)
+				if strings.HasPrefix(got, "rejected") {
+					refused++
+					if !slices.Equal(before, after) {
+						t.Errorf("with %d descriptors to spare it gave %.200s and left %q, before it there was %q", spare, got, after, before)
+					}
+				} else if slices.Equal(before, after) {
+					t.Errorf("with %d descriptors to spare it gave %.200s and changed nothing", spare, got)
+				}
+			}
+			if refused == 0 || refused == 10 {
+				t.Errorf("%d of 10 calls were refused", refused)
+			}
+		})
+	}
+}
+
+// withFewDescriptors runs f while this process can open few files more.
+func withFewDescriptors(t *testing.T, spare int, f func()) {
+	t.Helper()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	next, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := uint64(next.Fd()) + uint64(spare)
+	_ = next.Close() // it was only a question
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: most, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
 func TestANameThatIsNotUTF8IsRefusedAndNotAltered(t *testing.T) {
 	o, root := openFiles(t, false)
 	put(t, filepath.Join(root, "good"), "")
