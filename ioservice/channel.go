@@ -36,6 +36,7 @@ type Channel struct {
 	Stream
 	commit func(state []byte, then func())
 	allow  func() bool
+	warner warner
 	// socket and listener are set if others connect.
 	socket   *socketFile
 	listener net.Listener
@@ -62,7 +63,7 @@ func Open(cfg Config, o Options) (*Channel, error) {
 	if o.Allow == nil {
 		o.Allow = func() bool { return true }
 	}
-	c := &Channel{commit: o.Commit, allow: o.Allow, streams: make(map[*Stream]struct{})}
+	c := &Channel{commit: o.Commit, allow: o.Allow, warner: warner{log: o.Log}, streams: make(map[*Stream]struct{})}
 	switch cfg.Type {
 	case File, Console:
 		err = c.openLazy(cfg, o)
@@ -212,6 +213,7 @@ func (c *Channel) Close() error {
 		s.finished()
 	}
 	c.finished()
+	c.warner.close()
 	return err
 }
 

@@ -101,7 +101,7 @@ func (c *Channel) listen() {
 	for c.awaitDemand() {
 		if !c.allow() {
 			if !said {
-				c.log.Warn("no connection is accepted: the kernel keeps its last descriptors for itself", "channel", c.cfg.Name)
+				c.warner.warn("no connection is accepted: the kernel keeps its last descriptors for itself", "channel", c.cfg.Name)
 			}
 			said = true
 			c.sleep(acceptPause)
@@ -117,7 +117,7 @@ func (c *Channel) listen() {
 			return
 		}
 		// No descriptors, most likely. Without a pause this would spin until there are.
-		c.log.Warn("cannot accept a connection", "channel", c.cfg.Name, "err", err)
+		c.warner.warn("cannot accept a connection", "channel", c.cfg.Name, "err", err)
 		c.sleep(acceptPause)
 	}
 }
@@ -163,7 +163,7 @@ func (c *Channel) connected(conn net.Conn) {
 		return
 	}
 	c.mu.Unlock()
-	c.log.Warn("refused a second client", "channel", c.cfg.Name, "from", conn.RemoteAddr().String())
+	c.warner.warn("refused a second client", "channel", c.cfg.Name, "from", conn.RemoteAddr().String())
 	// The line fits the buffer of a fresh connection, so that this does not wait for the peer.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = conn.Write([]byte("channel " + c.cfg.Name + " serves another client\n")) // a courtesy

@@ -552,3 +552,45 @@ func TestTheNextClientOfOneThatHasGoneIsNeverRefused(t *testing.T) {
 		}
 	})
 }
+
+// Whoever reaches a port can connect as often as they like, and does not decide how long the log is.
+func TestRefusedClientsAreLoggedOnceASecond(t *testing.T) {
+	served(t, func(t *testing.T, cfg ioservice.Config) {
+		const n = 300
+		logged := make(chan string, 2*n)
+		k := newKernel(t, cfg)
+		k.opts.Log = hclog.New(&hclog.LoggerOptions{Output: lines(logged)})
+		v := k.open()
+		c := v.dial()
+		c.say("hello\n")
+		v.read().want("hello")
+		begin := time.Now()
+		for range n {
+			second := v.dial()
+			if got, want := second.hearAll(), "channel c serves another client\n"; got != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+			_ = second.Close()
+		}
+		_ = v.Close()
+		most := 2 + int(time.Since(begin)/time.Second)
+		close(logged)
+		times, logs := 0, 0
+		for line := range logged {
+			if !strings.Contains(line, "refused a second client") {
+				t.Errorf("logged %q", line)
+			}
+			logs++
+			count := 1
+			if _, after, ok := strings.Cut(line, "times="); ok {
+				if _, err := fmt.Sscan(after, &count); err != nil {
+					t.Errorf("logged %q: %v", line, err)
+				}
+			}
+			times += count
+		}
+		if times != n || logs > most {
+			t.Errorf("%d refused clients gave %d lines that tell of %d, want at most %d lines", n, logs, times, most)
+		}
+	})
+}
