@@ -229,13 +229,23 @@ func (f *fetch) request(ctx context.Context, link string, o fetchOptions) (*http
 	return request, setHeaders(request.Header, o.Headers)
 }
 
-// redirect decides about one redirection.
+// redirect decides about one redirection. What the vat says of itself is for the server that it named: another one does not
+// get it, nor that server again after another one. (By itself [http.Client] would give it to the same name on another port,
+// and to names below it.)
 func (f *fetch) redirect(next *http.Request, done []*http.Request) error {
 	if len(done) > maxRedirects {
 		return fmt.Errorf("more than %d redirections", maxRedirects)
 	}
 	if err := f.hosts.Load().allow(next.URL); err != nil {
 		return fmt.Errorf("redirected: %w", err)
+	}
+	if first := done[0]; slices.ContainsFunc(slices.Concat(done, []*http.Request{next}), func(r *http.Request) bool { return !sameServer(r.URL, first.URL) }) {
+		for _, name := range []string{"Authorization", "Cookie"} {
+			next.Header.Del(name)
+		}
+		if first.Header.Get("Referer") == "" { // it is the URL before, with whatever stands in that
+			next.Header.Del("Referer")
+		}
 	}
 	return nil
 }

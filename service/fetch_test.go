@@ -267,3 +267,48 @@ func TestAFetchSpeaksToTheHostsThatItHasNow(t *testing.T) {
 		t.Errorf("after: %s", got)
 	}
 }
+
+func TestCredentialsStayWithTheServerThatTheyAreFor(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/show", func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"Authorization", "Cookie", "X-Other", "Referer"} {
+			fmt.Fprintf(w, "%s=%s ", name, strings.ReplaceAll(r.Header.Get(name), "http://"+r.Host, ""))
+		}
+	})
+	mux.HandleFunc("/to", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Query().Get("u"), http.StatusTemporaryRedirect)
+	})
+	a, b := httptest.NewServer(mux), httptest.NewServer(mux)
+	defer a.Close()
+	defer b.Close()
+	localhost := strings.Replace(a.URL, "127.0.0.1", "localhost", 1)
+	o := newFetch(t, service.FetchOptions{Hosts: []string{a.Listener.Addr().String(), b.Listener.Addr().String(), strings.TrimPrefix(localhost, "http://")}})
+	to := func(hops ...string) string {
+		link := hops[len(hops)-1] + "/show"
+		for i := len(hops) - 2; i >= 0; i-- {
+			link = hops[i] + "/to?u=" + url.QueryEscape(link)
+		}
+		return link
+	}
+	for _, test := range []struct {
+		name, link, headers, want string
+	}{
+		{"directly", to(a.URL), "", "Authorization=secret Cookie=a=1 X-Other=yes Referer= "},
+		{"the same server", to(a.URL, a.URL), "", "Authorization=secret Cookie=a=1 X-Other=yes Referer=" + strings.TrimPrefix(to(a.URL, a.URL), a.URL) + " "},
+		{"another port", to(a.URL, b.URL), "", "Authorization= Cookie= X-Other=yes Referer= "},
+		{"another name", to(a.URL, localhost), "", "Authorization= Cookie= X-Other=yes Referer= "},
+		{"there and back", to(a.URL, b.URL, a.URL), "", "Authorization= Cookie= X-Other=yes Referer= "},
+		{"two hops away", to(a.URL, a.URL, b.URL, b.URL), "", "Authorization= Cookie= X-Other=yes Referer= "},
+		{"a referer of its own", to(a.URL, b.URL), `, "referer": "mine"`, "Authorization= Cookie= X-Other=yes Referer=mine "},
+	} {
+		args := fmt.Sprintf(`[%q, {"headers": {"authorization": "secret", "cookie": "a=1", "x-other": "yes"%s}}]`, test.link, test.headers)
+		for _, method := range []string{"get", "fetch"} {
+			r := call(t, o, method, args)
+			if r.Rejected {
+				t.Errorf("%s: %s", test.name, show(t, r))
+			} else if body := value[got](t, r).Body; body != test.want {
+				t.Errorf("%s, %s: the server got %q, want %q", test.name, method, body, test.want)
+			}
+		}
+	}
+}

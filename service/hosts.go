@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -64,24 +65,35 @@ func plainHost(host string) bool {
 	return true
 }
 
+// usualPort is that of a scheme that can be fetched, or empty.
+func usualPort(scheme string) string {
+	switch scheme {
+	case "http":
+		return "80"
+	case "https":
+		return "443"
+	}
+	return ""
+}
+
+// portOf is the port that a URL leads to.
+func portOf(u *url.URL) string { return cmp.Or(u.Port(), usualPort(u.Scheme)) }
+
+// sameServer reports whether two URLs lead to the same server in the same way.
+func sameServer(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
+}
+
 // allow says why a URL may not be fetched, or nil.
 func (hs hosts) allow(u *url.URL) error {
-	usual := ""
-	switch u.Scheme {
-	case "http":
-		usual = "80"
-	case "https":
-		usual = "443"
-	default:
+	usual := usualPort(u.Scheme)
+	if usual == "" {
 		return fmt.Errorf("scheme %s: want http or https", quote(u.Scheme))
 	}
 	if u.User != nil {
 		return errors.New("no name and password in a URL; pass a header")
 	}
-	host, port := strings.ToLower(u.Hostname()), u.Port()
-	if port == "" {
-		port = usual
-	}
+	host, port := strings.ToLower(u.Hostname()), portOf(u)
 	if plainHost(host) {
 		for _, p := range hs {
 			if (p.port == port || p.port == "" && port == usual) && (p.host == host && !p.below || p.below && strings.HasSuffix(host, "."+p.host) && host[0] != '.') {
