@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,14 +20,39 @@ import (
 // that number.
 func (s *site) fixed(t testing.TB, name, plan string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	where := ownPort(t)
+	return s.portConfig(t, name, plan, fmt.Sprintf(`"tty": {"type": "socket", "path": "%s.sock"}, "own": {"type": "socket"},
+		"tcp": {"type": "listen", "hostport": %q}, "out": {"type": "file", "path": "%[1]s.txt", "direction": "out"}`, name, where), `"random", "timer"`)
+}
+
+// lastPort counts the ports that ownPort has given away.
+var lastPort atomic.Int32
+
+// ownPort returns the address of a port that is free now, and that nobody gets who asks for any free one: it is below the
+// range of those. No two tests get the same. So it stays free while no kernel has it.
+func ownPort(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
 		t.Fatal(err)
 	}
-	where := l.Addr().String()
-	_ = l.Close() // for the kernel to have it
-	return s.portConfig(t, name, plan, fmt.Sprintf(`"tty": {"type": "socket", "path": "%s.sock"}, "own": {"type": "socket"},
-		"tcp": {"type": "listen", "hostport": %q}, "out": {"type": "file", "path": "%[1]s.txt", "direction": "out"}`, name, where), `"random", "timer"`)
+	var first int
+	if _, err := fmt.Sscan(string(text), &first); err != nil || first < 4096 {
+		t.Fatalf("the first free port is one of %q: %v", text, err)
+	}
+	const lowest = 2048
+	start := os.Getpid() * 64 // other test programs may run at the same time
+	for range first - lowest {
+		where := fmt.Sprintf("127.0.0.1:%d", lowest+(start+int(lastPort.Add(1)))%(first-lowest))
+		l, err := net.Listen("tcp", where)
+		if err != nil {
+			continue
+		}
+		_ = l.Close() // for the kernel to have it
+		return where
+	}
+	t.Fatalf("no port from %d to %d is free", lowest, first)
+	return ""
 }
 
 // subclusterIDs lists those that a kernel has.
