@@ -38,8 +38,8 @@ type Lock struct {
 	open *os.File
 }
 
-// LockState locks a state directory. If another process holds it, the error is CodeAlreadyRunning and
-// says which.
+// LockState locks a state directory. If a kernel holds it, the error is CodeAlreadyRunning and says which; if somebody
+// reads it, the error is [BeingRead].
 //
 // The lock is on an open file description, so that it can be asked about without being taken for a
 // moment: a question must never make a kernel fail that starts meanwhile. The system drops it with the
@@ -77,7 +77,7 @@ func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
 	if err := l.take(kind); isHeld(err) {
 		pid := readPID(f)
 		if h := conflict(f, kind); h != nil && h.Type == unix.F_RDLCK {
-			return nil, control.Errorf(control.CodeAlreadyRunning, "the state %s is being read, by kernel check or kernel replay", dir)
+			return nil, BeingRead(dir)
 		}
 		return nil, control.Errorf(control.CodeAlreadyRunning, "a kernel runs on %s already (pid %s)", dir, pid)
 	} else if err != nil {
@@ -212,22 +212,41 @@ func (l *Lock) Close() error {
 	return err
 }
 
-// Holder returns who holds the lock of a state directory, as text; held is false if nobody does. An error says why that
-// cannot be known. Somebody who only reads the state holds it, too.
-func Holder(dir string) (pid string, held bool, err error) {
+// A Held lock of a state directory is held by a kernel, or by those who read the state, or by nobody.
+type Held struct {
+	// Kernel is whether a kernel holds it, or a command that starts one. PID is the process, as text.
+	Kernel bool
+	PID    string
+	// Read is whether somebody reads the state. Who does leaves no name.
+	Read bool
+}
+
+// BeingRead is the error, CodeConflict, that somebody reads the state in dir.
+func BeingRead(dir string) error {
+	return control.Errorf(control.CodeConflict, "the state %s is being read, by kernel check, kernel replay or kernel state", dir)
+}
+
+// Holder returns who holds the lock of a state directory. An error says why that cannot be known.
+func Holder(dir string) (Held, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", false, nil
+		return Held{}, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("look whether a kernel runs: %w", err)
+		return Held{}, fmt.Errorf("look whether a kernel runs: %w", err)
 	}
 	defer f.Close()
 	lk := wholeFile(unix.F_WRLCK)
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, lk); err != nil {
-		return "", false, fmt.Errorf("look whether a kernel runs: lock of %s: %w", dir, err)
+		return Held{}, fmt.Errorf("look whether a kernel runs: lock of %s: %w", dir, err)
 	}
-	return readPID(f), lk.Type != unix.F_UNLCK, nil
+	switch lk.Type {
+	case unix.F_UNLCK:
+		return Held{}, nil
+	case unix.F_RDLCK:
+		return Held{Read: true}, nil
+	}
+	return Held{Kernel: true, PID: readPID(f)}, nil
 }
 
 // conflict returns the lock that is in the way of one of that kind, nil if none is.

@@ -59,37 +59,44 @@ func open(t *testing.T, dir string) *statedir.Lock {
 	return lock
 }
 
-func TestHolderHasThreeAnswers(t *testing.T) {
+func TestHolderTellsKernelsFromReaders(t *testing.T) {
 	dir := t.TempDir()
-	if _, held, err := statedir.Holder(dir); held || err != nil {
-		t.Errorf("a directory without a lock: %v, %v", held, err)
+	check := func(what, dir string, want statedir.Held) {
+		t.Helper()
+		if got, err := statedir.Holder(dir); got != want || err != nil {
+			t.Errorf("%s: %+v, %v, want %+v", what, got, err, want)
+		}
 	}
-	if _, held, err := statedir.Holder(filepath.Join(dir, "none")); held || err != nil {
-		t.Errorf("no directory: %v, %v", held, err)
-	}
+	check("a directory without a lock", dir, statedir.Held{})
+	check("no directory", filepath.Join(dir, "none"), statedir.Held{})
 	lock := open(t, dir)
-	if pid, held, err := statedir.Holder(dir); pid != strconv.Itoa(os.Getpid()) || !held || err != nil {
-		t.Errorf("a lock that is held: %q, %v, %v", pid, held, err)
-	}
+	check("a lock that is held", dir, statedir.Held{Kernel: true, PID: strconv.Itoa(os.Getpid())})
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, held, err := statedir.Holder(dir); held || err != nil {
-		t.Errorf("a lock that was given back: %v, %v", held, err)
+	check("a lock that was given back", dir, statedir.Held{})
+	// The file still says which kernel was the last.
+	for range 2 {
+		reader, err := statedir.LockForReading(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		check("a state that is read", dir, statedir.Held{Read: true})
 	}
 	// What cannot be looked at: a file in the place of the directory, and a link in that of the lock.
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := statedir.Holder(file); err == nil {
+	if _, err := statedir.Holder(file); err == nil {
 		t.Error("the state directory is a file, and no kernel runs there")
 	}
 	linked := t.TempDir()
 	if err := os.Symlink(filepath.Join(dir, "kernel.lock"), filepath.Join(linked, "kernel.lock")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := statedir.Holder(linked); err == nil {
+	if _, err := statedir.Holder(linked); err == nil {
 		t.Error("the lock is a link, and no kernel runs there")
 	}
 }
@@ -163,7 +170,7 @@ func TestLockForReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := statedir.LockState(dir); control.CodeOf(err) != control.CodeAlreadyRunning || !strings.Contains(err.Error(), "is being read") {
+	if _, err := statedir.LockState(dir); control.CodeOf(err) != control.CodeConflict || !strings.Contains(err.Error(), "is being read") {
 		t.Errorf("a kernel beside readers: %v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {

@@ -31,12 +31,14 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	}
 	client, err := control.Dial(ctx, dir)
 	if control.CodeOf(err) == control.CodeNotRunning {
-		pid, held, lookErr := statedir.Holder(dir)
+		held, lookErr := statedir.Holder(dir)
 		switch {
 		case lookErr != nil:
 			return lookErr // it may well run
-		case held:
-			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops, or its socket was removed", pid)}
+		case held.Kernel:
+			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops, or its socket was removed", held.PID)}
+		case held.Read:
+			return &hinted{err, statedir.BeingRead(dir).Error() + "\nwhen that is over, start a kernel with: " + a.typed() + " start CONFIG"}
 		}
 		return &hinted{err, "start one with: " + a.typed() + " start CONFIG"}
 	}
@@ -47,12 +49,15 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	if err = do(ctx, client); !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	pid, _, lookErr := statedir.Holder(dir)
-	if lookErr != nil {
+	held, lookErr := statedir.Holder(dir)
+	switch {
+	case lookErr != nil:
 		return errors.Join(err, lookErr)
+	case !held.Kernel:
+		return control.Errorf(control.CodeTimeout, "the kernel that was asked did not answer, and is gone")
 	}
 	return &hinted{
-		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", pid),
-		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", pid),
+		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", held.PID),
+		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", held.PID),
 	}
 }

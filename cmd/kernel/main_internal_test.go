@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,6 +51,18 @@ func TestMain(m *testing.M) {
 			a.patience, _ = time.ParseDuration(text)
 		}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
+	}, "reader": func() {
+		// It reads a state, as kernel check does, until it is interrupted.
+		lock, err := statedir.LockForReading(os.Args[1])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("reading")
+		over := make(chan os.Signal, 1)
+		signal.Notify(over, os.Interrupt)
+		<-over
+		_ = lock.Close()
 	}})
 }
 

@@ -43,14 +43,14 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
-	pid, held, err := statedir.Holder(dir)
+	held, err := statedir.Holder(dir)
 	if err != nil {
 		return err
 	}
-	if !held {
+	if !held.Kernel {
 		return a.print(map[string]any{"stopped": false}, func(w io.Writer) { fmt.Fprintf(w, "no kernel runs at %s\n", printable(dir)) })
 	}
-	s := stopping{dir: dir, pid: pid, since: time.Now()}
+	s := stopping{dir: dir, pid: held.PID, since: time.Now()}
 	// The system drops the lock when the process is gone, and tells nobody.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -58,17 +58,17 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 		if err := s.ask(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
-		now, held, err := statedir.Holder(dir)
+		now, err := statedir.Holder(dir)
 		if err != nil {
 			return err
 		}
 		// If another one has the lock, whoever was asked is gone. Who was not asked yet may have been a start, which
 		// hands the lock on to its kernel.
-		if !held || now != s.pid && s.asked {
+		if !now.Kernel || now.PID != s.pid && s.asked {
 			return a.print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "kernel stopped (pid %s)\n", s.pid) })
 		}
-		if now != s.pid {
-			s.pid, s.since = now, time.Now()
+		if now.PID != s.pid {
+			s.pid, s.since = now.PID, time.Now()
 		}
 		select {
 		case <-ctx.Done():
@@ -112,8 +112,8 @@ func (s *stopping) ask(ctx context.Context) error {
 	}
 	s.asked = true
 	// Between the look and the question, a start may have handed on the lock.
-	if now, held, err := statedir.Holder(s.dir); err == nil && held {
-		s.pid = now
+	if now, err := statedir.Holder(s.dir); err == nil && now.Kernel {
+		s.pid = now.PID
 	}
 	return nil
 }
