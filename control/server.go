@@ -46,7 +46,16 @@ type Server struct {
 // use is what is under way on a connection.
 type use struct {
 	requests int
-	since    time.Time // when the last one ended
+	since    time.Time // when the last one ended, or the connection was accepted
+	asked    bool      // there was one
+}
+
+// grace is how long a connection has for its first request before it may have to make place for another one.
+const grace = time.Second
+
+// idle reports whether a connection that is to make place can be this one.
+func (u *use) idle(now time.Time) bool {
+	return u.requests == 0 && (u.asked || now.Sub(u.since) >= grace)
 }
 
 // NewServer returns a server for the listener, which is the server's from now on.
@@ -146,8 +155,9 @@ func (s *Server) closeIdlest() bool {
 	defer s.mu.Unlock()
 	var idlest *net.UnixConn
 	var since time.Time
+	now := time.Now()
 	for conn, u := range s.mu.conns { // the oldest one: in any order
-		if u.requests == 0 && (idlest == nil || u.since.Before(since)) {
+		if u.idle(now) && (idlest == nil || u.since.Before(since)) {
 			idlest, since = conn, u.since
 		}
 	}
@@ -166,7 +176,7 @@ func (s *Server) count(conn *net.UnixConn, n int) {
 	defer s.mu.Unlock()
 	if u := s.mu.conns[conn]; u != nil { // else it was closed
 		u.requests += n
-		u.since = time.Now()
+		u.since, u.asked = time.Now(), true
 	}
 }
 

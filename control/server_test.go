@@ -431,6 +431,18 @@ func TestNoDescriptorForAConnection(t *testing.T) {
 	}
 }
 
+// A connection has time for its first request, however short of descriptors the kernel is.
+func TestNoFreshConnectionMakesPlace(t *testing.T) {
+	dir := serve(t, controltest.New(), control.ServerOptions{Allow: func() bool { return false }})
+	for range 200 {
+		c := dial(t, dir)
+		if _, err := c.Status(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close() // so that the next one is alone
+	}
+}
+
 // waiter tells when an Await begins and how it ends.
 type waiter struct {
 	*controltest.Fake
