@@ -129,10 +129,8 @@ func New(cfg Config) (*Supervisor, error) {
 // makeRunDir leaves dir empty and private. It refuses a directory with anything in it that is not ours,
 // since it removes what it finds.
 func makeRunDir(dir string) error {
-	// Its name may be in a directory that everybody writes to.
-	info, err := os.Lstat(dir)
-	if err == nil && (!info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid()) {
-		return fmt.Errorf("run directory %s is not a directory of this user: remove it", dir)
+	if err := checkRunDir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -152,10 +150,23 @@ func makeRunDir(dir string) error {
 }
 
 // ensureRunDir makes the directory if it is missing: it is empty most of the time, and cleaners of temporary files
-// remove such directories.
+// remove such directories. Somebody else may make one of that name then.
 func ensureRunDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("run directory: %w", err)
+	}
+	return checkRunDir(dir)
+}
+
+// checkRunDir refuses a directory that is not ours alone: its name may be in a directory that everybody writes to.
+func checkRunDir(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; !info.IsDir() || int(owner) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("run directory %s is to be a directory of this user, which nobody else writes to, and is %s of user %d: remove it",
+			dir, info.Mode(), owner)
 	}
 	return nil
 }

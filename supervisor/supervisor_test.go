@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -508,6 +509,36 @@ func TestRunDirIsMadeAgain(t *testing.T) {
 	w := h.start(h.spec("echo"))
 	w.Kill()
 	h.wantExit(workers.CauseStopped)
+}
+
+// After the run directory was removed, somebody else may have made something of its name.
+func TestRunDirThatSomebodyElseHasMadeIsRefused(t *testing.T) {
+	for what, make := range map[string]func(dir string) error{
+		"a link":                        func(dir string) error { return os.Symlink(t.TempDir(), dir) },
+		"a directory open to everybody": func(dir string) error { return errors.Join(os.Mkdir(dir, 0o777), os.Chmod(dir, 0o777)) },
+		"a directory of another user":   func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 12345, -1)) },
+		"a directory open to its group": func(dir string) error { return errors.Join(os.Mkdir(dir, 0o770), os.Chmod(dir, 0o770)) },
+		"a file":                        func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
+	} {
+		h := newHouse(t)
+		if err := os.Remove(h.runDir); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(h.runDir); errors.Is(err, os.ErrPermission) {
+			continue // only root gives files away
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		h.Start(h.spec("echo"), h.events)
+		h.wantExit(workers.CauseStart, "run directory")
+		if err := os.RemoveAll(h.runDir); err != nil {
+			t.Fatal(what, err)
+		}
+		// When it is out of the way, the next start succeeds.
+		w := h.start(h.spec("echo"))
+		w.Kill()
+		h.wantExit(workers.CauseStopped)
+	}
 }
 
 // Without descriptors to spare a worker is not started, which is the world's fault and passes.
