@@ -93,6 +93,8 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 		case v.State == control.VatFailed:
 			say("%s cannot be started, which is tried again: %s", name, v.Why)
 		case v.ID != callee:
+		case v.State == control.VatHeld:
+			say("%s is held back: %s", name, v.Why)
 		case v.State == control.VatSuspended:
 			say("%s is suspended: its system subcluster is not declared in this run (run --system FILE)", name)
 		case v.State == control.VatStarting:
@@ -106,15 +108,18 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 
 // calleeOf finds the vat that a call of target is for, as far as that can be told.
 func calleeOf(ctx context.Context, client *control.Client, status control.Status, target string) (vat string) {
-	if i := slices.IndexFunc(status.Clusters, func(c control.Subcluster) bool { return c.ID == target }); i >= 0 {
+	if i := slices.IndexFunc(status.Clusters, func(c control.Subcluster) bool {
+		return target != "" && (c.ID == target || c.System == target)
+	}); i >= 0 {
 		target = status.Clusters[i].Root
 	}
-	if target == "" {
+	switch {
+	case target == "":
 		return ""
+	case control.CheckKRef(target) == nil:
+		in, _ := client.Inspect(ctx, target) // without an answer, nothing is told
+		return in.Owner
 	}
-	in, err := client.Inspect(ctx, target)
-	if err != nil {
-		return ""
-	}
-	return in.Owner
+	found, _ := client.FindVat(ctx, target) // likewise
+	return found.ID
 }
