@@ -225,10 +225,9 @@ func New(o Options) (_ *Kernel, err error) {
 		room, owned = r, lock.Owned
 	}
 	if o.Control {
-		if k.listener, err = control.Listen(o.Dir); err != nil {
+		if err := control.CheckSocket(o.Dir); err != nil {
 			return nil, err
 		}
-		undo = append(undo, k.listener.Close)
 	}
 	system, err := k.loadSystem()
 	if err != nil {
@@ -245,6 +244,13 @@ func New(o Options) (_ *Kernel, err error) {
 		return nil, err
 	}
 	undo = append(undo, store.Close)
+	if o.Control {
+		// Not before the state is open, which may take long: a client would connect, and nobody would answer it.
+		if k.listener, err = control.Listen(o.Dir); err != nil {
+			return nil, err
+		}
+		undo = append(undo, k.listener.Close)
+	}
 	workers, err := k.startWorkers()
 	if err != nil {
 		return nil, err

@@ -70,6 +70,17 @@ func Listen(dir string) (*Listener, error) {
 	return l, nil
 }
 
+// CheckSocket returns the error with which [Listen] would refuse dir, as far as that can be known beforehand. It removes a
+// socket that nobody listens on.
+func CheckSocket(dir string) error {
+	path, release, err := socketPath(dir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return removeStale(path)
+}
+
 // removeStale removes a socket that nobody listens on.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
