@@ -38,14 +38,14 @@ func (k *Kernel) kinds() map[string]host.Kind {
 				return nil, err
 			}
 			return service.OpenFiles(c.Root, c.ReadOnly)
-		}, Configure: configureFiles},
+		}, Idempotent: service.FilesIdempotent, Configure: configureFiles},
 		cluster.ServiceFetch: {Service: true, Open: func(o host.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
 			}
 			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts})
-		}, Configure: configureFetch},
+		}, Idempotent: service.FetchIdempotent, Configure: configureFetch},
 	}
 	maps.Copy(kinds, host.Timer())
 	return kinds

@@ -19,6 +19,10 @@ type Kind struct {
 	// the loop, and may take its time. If the object is an [io.Closer] it is closed when the kernel or the
 	// subcluster ends.
 	Open func(Opening) (service.Object, error)
+	// Idempotent, which may be nil, reports whether a method of any such object may be done twice without harm: for calls
+	// that an earlier kernel has begun, whose object cannot be opened now and so cannot be asked. Its answers are those
+	// of [service.Idempotent].
+	Idempotent func(method string) bool
 	// Service says that a configuration can name it among its services.
 	Service bool
 	// Configure, which may be nil, returns the function that has an object work by another configuration from its next

@@ -142,12 +142,18 @@ func (k *Kernel) notOpened(s kernel.Service, m *making, why error) {
 	for _, c := range calls {
 		switch id := (callID{s.KRef, c.number}); {
 		case waitsForInput(c.method):
-		case c.again:
+		case c.again && !k.doneAgain(s.Kind, c.method):
 			k.complete(id, k.goneReply(s, true), nil)
 		default:
 			k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
 		}
 	}
+}
+
+// doneAgain reports whether a method of an object that is not there may be done twice.
+func (k *Kernel) doneAgain(kind, method string) bool {
+	again := k.cfg.Kinds[kind].Idempotent
+	return again != nil && again(method)
 }
 
 // retry tries again to make an object for which calls wait, some time after the attempt that failed last.

@@ -85,3 +85,77 @@ func TestAChannelThatCannotBeMadeAgainIsTriedUntilItCan(t *testing.T) {
 	}
 	k.end(t)
 }
+
+// shelf is an object of which look may be done twice, and nothing ends.
+type shelf struct{ began chan string }
+
+func (s shelf) Idempotent(method string) bool { return looks(method) }
+
+func (s shelf) Begin(_ context.Context, c service.Call, reply func(service.Reply)) {
+	method, _, _ := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots)) // the test's own
+	if method == "now" {
+		reply(service.Fulfil("now"))
+		return
+	}
+	s.began <- method
+}
+
+func looks(method string) bool { return strings.HasPrefix(method, "look") }
+
+// What can be done again was not done in part: if that cannot be tried now, the answer says why.
+func TestACallThatCanBeDoneAgainIsNotAmbiguousIfItsObjectCannotBeOpened(t *testing.T) {
+	mem := storage.NewMem()
+	var absent atomic.Bool
+	began := make(chan string, 8)
+	shelves := func(c *host.Config) {
+		c.Kinds = map[string]host.Kind{host.KindIO: {Idempotent: looks, Open: func(host.Opening) (service.Object, error) {
+			if absent.Load() {
+				return nil, errors.New("it is not mounted")
+			}
+			return shelf{began}, nil
+		}}}
+	}
+	k := start(t, mem, shelves)
+	launch(t, k, "repl")
+	list, err := k.ServiceList(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var channel kernel.KRef
+	for _, s := range list {
+		if s.Kind == host.KindIO {
+			channel = s.KRef
+		}
+	}
+	methods := []string{"look", "lookAgain", "put"}
+	for _, method := range methods {
+		a, err := k.Call(t.Context(), "", method, string(channel), kernel.Data{Body: `#["` + method + `",[]]`}, false)
+		if err != nil || !a.Pending {
+			t.Fatalf("%s: %+v, %v", method, a, err)
+		}
+		for got := <-began; got != method; got = <-began { // the vat reads, too
+		}
+	}
+	k.end(t)
+	if err := mem.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+
+	absent.Store(true)
+	k = start(t, mem, shelves)
+	for _, method := range methods {
+		a, err := k.Await(t.Context(), "", method)
+		want := "it is not mounted"
+		if method == "put" {
+			want = string(capdata.CodeAmbiguous)
+		}
+		if err != nil || !a.Rejected || !strings.Contains(a.Value.Body, want) {
+			t.Errorf("%s: %+v, %v, want %s", method, a, err, want)
+		}
+	}
+	absent.Store(false)
+	if a, err := send(t.Context(), k, "now", string(channel), "now"); err != nil || a.Rejected {
+		t.Errorf("when it is mounted again: %+v, %v", a, err)
+	}
+	k.end(t)
+}

@@ -51,6 +51,12 @@ const (
 	idleConnectionFor = time.Minute
 )
 
+// fetchAgain are the methods that may be done twice.
+var fetchAgain = [...]string{"get", "head"}
+
+// FetchIdempotent reports what [Idempotent] says of any [Fetch], also of one that cannot be made.
+func FetchIdempotent(method string) bool { return slices.Contains(fetchAgain[:], method) }
+
 // NewFetch returns a service that speaks to the given hosts. Whoever makes it closes it.
 func NewFetch(o FetchOptions) (*Fetch, error) {
 	hs, err := parseHosts(o.Hosts)
@@ -75,7 +81,7 @@ func NewFetch(o FetchOptions) (*Fetch, error) {
 	f := &fetch{timeout: o.Timeout}
 	f.hosts.Store(&hs)
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.redirect}
-	a := builtIn("fetch", f, IdempotentMethods("get", "head"))
+	a := builtIn("fetch", f, IdempotentMethods(fetchAgain[:]...))
 	a.queue.limit = maxFetches
 	return &Fetch{a, f, transport}, nil
 }

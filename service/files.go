@@ -35,8 +35,14 @@ func OpenFiles(dir string, readOnly bool) (*Files, error) {
 	}
 	f := &files{root: root}
 	f.readOnly.Store(readOnly)
-	return &Files{builtIn("fs", f, Serial(), IdempotentMethods("list", "readBytes", "readFile", "stat")), f}, nil
+	return &Files{builtIn("fs", f, Serial(), IdempotentMethods(filesAgain[:]...)), f}, nil
 }
+
+// filesAgain are the methods that may be done twice.
+var filesAgain = [...]string{"list", "readBytes", "readFile", "stat"}
+
+// FilesIdempotent reports what [Idempotent] says of any [Files], also of one that cannot be opened.
+func FilesIdempotent(method string) bool { return slices.Contains(filesAgain[:], method) }
 
 // SetReadOnly says whether calls from now on may change anything. A call that has begun goes on.
 func (f *Files) SetReadOnly(readOnly bool) { f.files.readOnly.Store(readOnly) }
