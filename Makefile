@@ -41,13 +41,13 @@ CC_FOUND := $(shell command -v gcc || command -v clang)
 race: ## unit tests, with the race detector if there is a C compiler
 ifeq ($(CC_FOUND),)
 	@echo "no C compiler: the race detector is not used"
-	$(GO) test -timeout 8m $$($(GO) list ./... | grep -v /e2e)
+	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 else
-	CGO_ENABLED=1 $(GO) test -race -timeout 8m $$($(GO) list ./... | grep -v /e2e)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 endif
 
 e2e: build ## the real programs, real SIGKILL
-	$(GO) test -count=1 -timeout 8m ./e2e/...
+	$(GO) test -count=1 -timeout 20m ./e2e/...
 
 torture: build ## more kills than in e2e; KILLS=n
 	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run Torture -v ./e2e/

@@ -38,11 +38,14 @@ func TestDeathOfWorkerIsSeenAtOnce(t *testing.T) {
 	defer cancel()
 
 	answers := make(chan said, 1)
-	go func() { answers <- s.cli("send", unruly, "linger", "1000") }()
-	before := running(t, c, "unruly", 0)
-	for before.Queue == 0 {
-		before = running(t, c, "unruly", 0)
-	}
+	go func() { answers <- s.cli("send", unruly, "linger", "5000") }()
+	var before control.Vat
+	eventually(t, func() error {
+		if before = running(t, c, "unruly", 0); before.Queue == 0 {
+			return errors.New("the message is not there yet")
+		}
+		return nil
+	})
 	for range 3 {
 		at := time.Now()
 		kill(t, before.PID)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,7 +80,9 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok || err != nil || pid <= 1 {
 		ts.Fatalf("cannot send %s to %s", args[0], args[1])
 	}
-	ts.Check(syscall.Kill(pid, number))
+	if err := syscall.Kill(pid, number); !errors.Is(err, syscall.ESRCH) { // it may have ended meanwhile, or been replaced
+		ts.Check(err)
+	}
 }
 
 // gone waits until a process has ended, with all that it held: gone PID.
