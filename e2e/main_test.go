@@ -21,7 +21,7 @@ import (
 var root, built string
 
 // The programs that the tests run.
-var programs = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker"}
+var commands = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -45,12 +45,12 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	built = filepath.Join(root, "built")
-	build := exec.Command("go", append([]string{"build", "-o", built + "/"}, programs...)...)
+	build := exec.Command("go", append([]string{"build", "-o", built + "/"}, commands...)...)
 	build.Dir = ".."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		fmt.Fprintln(os.Stderr, "build the commands:", err)
 		return 1
 	}
 	// Most of the time the tests wait for processes: more of them can run than there are processors.

@@ -60,7 +60,7 @@ func newSiteIn(dir string) (*site, error) {
 			return nil, err
 		}
 	}
-	for _, p := range programs {
+	for _, p := range commands {
 		name := filepath.Base(p)
 		if err := os.Link(filepath.Join(built, name), filepath.Join(s.bin(), name)); err != nil {
 			return nil, err

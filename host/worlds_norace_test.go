@@ -2,5 +2,5 @@
 
 package host_test
 
-// worldsByDefault is how many worlds TestWorlds makes.
+// worldsByDefault is how many worlds the tests of worlds make.
 const worldsByDefault = 1000

@@ -2,5 +2,5 @@
 
 package host_test
 
-// worldsByDefault is how many worlds TestWorlds makes: each takes ten times as long under the race detector.
+// worldsByDefault is how many worlds the tests of worlds make: each takes ten times as long under the race detector.
 const worldsByDefault = 100

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"ocapkernel.dev/internal/programs"
 	"ocapkernel.dev/vat"
 	"ocapkernel.dev/worker"
 )
@@ -22,7 +23,7 @@ func main() {
 		"test.fickle":  newFickle,
 		"test.fragile": newFragile,
 		"test.io":      vat.Module(newPort, (*session)(nil)),
-		"test.program": vat.Module(newProgram, (*item)(nil), (*spark)(nil)),
+		"test.program": programs.Module(),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -70,7 +70,8 @@ func Table() []Row {
 		{Package: "cmd/vatworker", About: "The stock worker program: the examples' modules", Imports: []string{"vat", "examples/..."}, NoLink: worker},
 		{Package: "bench", About: "Measurements beside their floors (tests only)"},
 		{Package: "e2e", About: "Scripts over the real programs (tests only)"},
-		{Package: "e2e/testworker", About: "Their worker program: vats that misbehave", Imports: []string{"vat", "worker", "wire", "capdata"}, NoLink: worker},
+		{Package: "e2e/testworker", About: "Their worker program: vats that misbehave", Imports: []string{"vat", "worker", "wire", "capdata", "internal/programs"}, NoLink: worker},
+		{Package: "internal/programs", About: "Random programs of Go vats, for tests that disturb them", Imports: []string{"vat"}, NoLink: worker},
 		{Package: "internal/scripttest", About: "What test scripts say, for cmd/kernel and e2e", NoLink: worker},
 		{Package: "internal/archtest", About: "These rules"},
 	}

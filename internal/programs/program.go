@@ -1,4 +1,10 @@
-package main
+// Package programs makes random programs of Go vats, for tests that disturb them: with kills of workers and of the
+// kernel, orderly stops and replays. The vats read and write rows that are there, are not and were there, wait in each
+// way, settle promises in circles and rows, keep objects in memory and leave.
+//
+// [Draw] draws a [Script], the messages that vats get; [Script.Run] has a kernel run it, and returns all that it has left.
+// What a script leaves is the same however it was disturbed.
+package programs
 
 import (
 	"context"
@@ -15,15 +21,15 @@ import (
 // kills leaves the same answers and the same rows as one that is not.
 type step struct {
 	// Do names the instruction: a method of program.
-	Do string
+	Do string `json:"do"`
 	// Key names a row, an object, or a promise that is kept.
-	Key string
+	Key string `json:"key"`
 	// N is an amount.
-	N int
+	N int `json:"n"`
 	// Peer names another vat, whose root is a program too.
-	Peer string
+	Peer string `json:"peer"`
 	// Sub is a program for the peer.
-	Sub []step
+	Sub []step `json:"sub"`
 }
 
 // program is the root of a vat that runs random programs.
@@ -79,7 +85,10 @@ type link struct {
 	Next vat.Promise
 }
 
-func newProgram() *program { return &program{} }
+// Module is the module of the vats that run programs.
+func Module() any {
+	return vat.Module(func() *program { return &program{} }, (*item)(nil), (*spark)(nil))
+}
 
 // Bootstrap introduces all vats of the cluster to each other.
 func (p *program) Bootstrap(ctx context.Context, vats map[string]vat.Ref) error {

@@ -1,0 +1,173 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/examples/bank"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/programs"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/vat"
+	"ocapkernel.dev/worker"
+)
+
+func programOf(t *testing.T, modules vat.Modules) worker.Program {
+	t.Helper()
+	p, err := vat.Program(modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Clients move money in the bank of the examples: what each answered transfer has moved, and nothing else, is where it
+// belongs.
+func TestWorldsOfTheBank(t *testing.T) {
+	program := programOf(t, bank.Modules())
+	makeWorlds(t, 80, func(t *testing.T, seed uint64) (kernels, kills int) {
+		w := newWorld(t, seed, program, false)
+		w.live(`{"bootstrap": "teller", "vats": {
+			"teller": {"module": "bank.teller"}, "mint": {"module": "bank.mint"},
+			"alice": {"module": "bank.account", "parameters": {"owner": "alice", "amount": 1000}},
+			"bob": {"module": "bank.account", "parameters": {"owner": "bob", "amount": 1000}}}}`, w.bank)
+		return w.kernels, w.kills
+	})
+}
+
+func (w *world) bank(sub string) {
+	var clients sync.WaitGroup
+	balances := map[string]int{"alice": 1000, "bob": 1000}
+	for n := range 2 {
+		clients.Go(func() { w.client(n, sub, balances) })
+	}
+	clients.Wait()
+	for _, name := range []string{"alice", "bob"} {
+		a := w.must("balance of "+name, sub, "balance", name)
+		if got, want := a.Value.Body, fmt.Sprintf("#%d", balances[name]); a.Rejected || got != want {
+			w.t.Errorf("%s has %s, want %s", name, got, want)
+		}
+	}
+	if a := w.must("audit", sub, "audit"); a.Rejected || a.Value.Body != "#2000" {
+		w.t.Errorf("the audit says %s", a.Value.Body)
+	}
+}
+
+// client makes transfers one after the other, and notes in balances what each answered one has moved.
+func (w *world) client(n int, sub string, balances map[string]int) {
+	dice := w.dice(fmt.Sprintf("client %d", n))
+	names := []string{"alice", "bob"}
+	for i := range 3 {
+		<-time.After(someTime(dice, 20*time.Millisecond))
+		from, to, amount := names[dice.IntN(2)], names[dice.IntN(2)], dice.IntN(600)
+		ticket := fmt.Sprintf("client %d transfer %d", n, i)
+		a := w.must(ticket, sub, "transfer", from, to, float64(amount))
+		w.mu.Lock()
+		switch {
+		case !a.Rejected:
+			balances[from] -= amount
+			balances[to] += amount
+		case !strings.Contains(a.Value.Body, "which holds"):
+			w.t.Errorf("%s: %s", ticket, a.Value.Body)
+		}
+		w.mu.Unlock()
+		if again := w.must(ticket, sub, "transfer", from, to, float64(amount)); again.Value.Body != a.Value.Body {
+			w.t.Errorf("%s: answered %s and then %s", ticket, a.Value.Body, again.Value.Body)
+		}
+	}
+}
+
+// Random programs leave what they leave undisturbed.
+func TestWorldsOfRandomPrograms(t *testing.T) {
+	program := programOf(t, vat.Modules{"program": programs.Module()})
+	vats := map[string]any{}
+	for _, name := range programs.Vats {
+		vats[name] = map[string]string{"module": "program"}
+	}
+	config, err := json.Marshal(map[string]any{"bootstrap": programs.Vats[0], "vats": vats})
+	if err != nil {
+		t.Fatal(err)
+	}
+	makeWorlds(t, 20, func(t *testing.T, seed uint64) (kernels, kills int) {
+		leaves := func(quiet bool) (left []string) {
+			w := newWorld(t, seed, program, quiet)
+			script := programs.Draw(w.dice("script"), 4)
+			w.live(string(config), func(string) {
+				var err error
+				if left, err = script.Run(w.ctx, teller{w}, func() {}); err != nil {
+					t.Error(err)
+				}
+			})
+			kernels, kills = w.kernels, w.kills
+			return left
+		}
+		if diff := cmp.Diff(leaves(true), leaves(false)); diff != "" {
+			t.Errorf("undisturbed it leaves - , disturbed + :\n%s", diff)
+		}
+		return kernels, kills
+	})
+}
+
+// teller tells the vats of a world their programs. It is a [programs.Kernel].
+type teller struct{ *world }
+
+// Send is part of being a [programs.Kernel].
+func (w teller) Send(_ context.Context, id, to, method string, args ...json.RawMessage) error {
+	_, err := w.say(id, to, method, false, args)
+	return err
+}
+
+// Ask is part of being a [programs.Kernel].
+func (w teller) Ask(_ context.Context, id, to, method string, args ...json.RawMessage) (programs.Answer, error) {
+	a, err := w.say(id, to, method, true, args)
+	var refusal *kernel.Refusal
+	switch {
+	case errors.As(err, &refusal) && hasLeft(refusal.Code):
+		return programs.Answer{Left: true}, nil
+	case err != nil:
+		return programs.Answer{}, err
+	}
+	v, err := capdata.Decode(a.Value.Body, len(a.Value.Slots))
+	if err != nil {
+		return programs.Answer{}, err
+	}
+	if !a.Rejected {
+		value, err := capdata.ToJSON(v, func(slot int) string { return "slot" })
+		return programs.Answer{Value: value}, err
+	}
+	e, ok := v.(*capdata.Error)
+	if !ok {
+		return programs.Answer{Rejected: a.Value.Body}, nil
+	}
+	if code, _, ok := capdata.ParseKernelError(e); ok && hasLeft(code) {
+		return programs.Answer{Left: true}, nil
+	}
+	return programs.Answer{Rejected: e.Message}, nil
+}
+
+// hasLeft says whether a code is that of a call which found a vat that has left. A call that the kernel learns of after
+// that is refused, one that was on its way is rejected.
+func hasLeft(code capdata.Code) bool {
+	return slices.Contains([]capdata.Code{capdata.CodeObjectDeleted, capdata.CodeVatTerminated, kernel.CodeNotFound}, code)
+}
+
+func (w teller) say(id, to, method string, wait bool, args []json.RawMessage) (host.Answer, error) {
+	values := make([]any, len(args))
+	for i, arg := range args {
+		var err error
+		if values[i], err = capdata.FromJSON(arg, func(string) (int, error) { return 0, errors.New("no references") }); err != nil {
+			return host.Answer{}, err
+		}
+	}
+	return w.call(id, "s1/"+to, method, wait, values...)
+}
