@@ -62,7 +62,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 	} else {
 		return Step{}, nil
 	}
-	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed, c.Deliver.Attempt = u.deliveries+1, now, seed, u.attempts
+	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed, c.Deliver.Attempt = u.deliveries+1, now, seed, u.attempts+u.kills
 	n := newNamer(t, v, u)
 	switch c.item.kind {
 	case itemStart:
@@ -141,9 +141,14 @@ func (t *tx) splatHead(v VatID, c *Crank) {
 
 // closure makes the notification of a promise: with it come all settled promises that its value leads
 // to, each once, in the order of discovery, up to a fixed size. What is cut off arrives unresolved; the
-// vat subscribes to it and is told next.
+// vat subscribes to it and is told next. A notification that was given up tells that, and nothing else.
 func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 	var out wire.Notify
+	if c.item.isSubstitute() {
+		c.members = []KRef{c.item.promise}
+		out.Resolutions = []wire.Resolution{{Promise: n.name(c.item.promise), Rejected: true, Value: n.data(c.item.msg.methArgs)}}
+		return out
+	}
 	seen := map[KRef]bool{c.item.promise: true}
 	c.members = []KRef{c.item.promise}
 	bytes, slots := 0, 0

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ocapkernel.dev/capdata"
@@ -147,7 +148,7 @@ func (t *tx) charge(d Death, u *run) {
 	case cause == CauseStart, !delivering && cause == CauseKilled:
 	case cause == CauseKilled:
 		u.kills++
-		if u.kills >= maxKills {
+		if u.kills >= maxKills && !d.Crank.item.isSubstitute() { // that is not given up because of signals from outside
 			code = capdata.CodeDeliveryPoisoned
 		}
 	default:
@@ -187,7 +188,9 @@ func (t *tx) charge(d Death, u *run) {
 }
 
 // poison gives up a delivery. A message is kept for inspection, its result
-// rejected; anything else counts as delivered.
+// rejected. A notification costs the vat its memory first; then it counts as delivered, unless the store of the vat waits for
+// the promise, and would for ever: then the vat is told that the promise is rejected, though for others it is not. A vat
+// whose code ends its workers even at that is stopped, which settles what it would have settled.
 func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 	it, why := d.Crank.item, d.why()
 	attempts := u.attempts + u.kills
@@ -212,6 +215,19 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 			return
 		}
 		event.What = "notification of " + string(it.promise)
+		p := t.promise(it.promise)
+		if it.isSubstitute() {
+			t.stop(v, u, fmt.Sprintf("its store waits for a promise, and the notification that it is rejected killed %d workers, the last: %s", attempts, why))
+			u.attempts, u.kills, u.forgotten = 0, 0, false
+			return
+		}
+		if slices.Contains(p.watched, v) {
+			t.gotUnit(it.promise)
+			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
+			t.set(keyQueue(v, it.at), it.encode(t.m.enc))
+			u.attempts, u.kills, u.forgotten = 0, 0, false
+			break
+		}
 		t.pop(v, u, it)
 		t.gotUnit(it.promise)
 		t.retire(v, it.promise)

@@ -224,8 +224,13 @@ type item struct {
 	kind    itemKind
 	from    VatID // the vat whose crank queued it, if one did
 	promise KRef
-	msg     message
+	// msg is the message. Of a notification it is empty, unless the value of the promise has killed the vat too often:
+	// then msg.methArgs is what the vat is told instead, as a rejection.
+	msg message
 }
+
+// isSubstitute reports whether a notification tells the vat something else than the value of the promise.
+func (i *item) isSubstitute() bool { return i.kind == itemNotify && i.msg.methArgs.Body != "" }
 
 type ticketState uint8
 

@@ -32,7 +32,9 @@ type sim struct {
 	log     []string
 	calm    bool // no new work: only finish what there is
 	watched bool // a vat has asked for the end of another
-	after   func(kernel.Commit)
+	// waits are the promises that the store of a vat waits for, and how many workers the notification of each will kill.
+	waits map[kernel.VatID]map[wire.Ref]int
+	after func(kernel.Commit)
 
 	// services are there if withServices: vats are launched with service objects, and call them.
 	withServices bool
@@ -43,6 +45,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), mem: storage.NewMem(),
 		vats: map[kernel.VatID]*simVat{}, up: map[kernel.VatID]bool{}, flights: map[kernel.VatID]*kernel.Crank{}, tickets: map[string]bool{}, now: 1000,
+		waits: map[kernel.VatID]map[wire.Ref]int{},
 	}
 	s.initServices()
 	s.open()
@@ -280,6 +283,12 @@ func (s *sim) step() bool {
 				s.die(v, c.Incarnation, fault.Cause)
 				return true
 			}
+			if p := s.deadly(v, down.Delivery); p != "" && !s.calm {
+				s.waits[v][p]--
+				s.flights[v] = c
+				s.die(v, c.Incarnation, kernel.CauseCrash)
+				return true
+			}
 			store := s.rows(v)
 			done, frame := up(s.t, done)
 			commit, err := s.m.Finish(c, done, frame, s.now)
@@ -298,6 +307,7 @@ func (s *sim) step() bool {
 			}
 			memory.history = append(memory.history, exchange{down, done, store})
 			s.vats[v] = memory
+			s.noteWaits(v, down.Delivery, done)
 			s.services.knows[v] = memory.services
 			s.apply(commit)
 			s.checkMemory(v)
@@ -511,6 +521,7 @@ func runSimWith(t *testing.T, seed uint64, steps int, services bool) *sim {
 	if !s.watched { // else some may wait for the end of a vat
 		allSettled()
 	}
+	s.checkWaits()
 	subs, err := s.m.Subclusters()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 )
 
@@ -226,6 +227,60 @@ func (s *sim) callServices(v *simVat) (out []wire.Syscall) {
 		}
 	}
 	return out
+}
+
+// deadly returns the promise whose notification kills the worker now; empty if none does.
+func (s *sim) deadly(v kernel.VatID, d wire.Delivery) wire.Ref {
+	n, ok := d.(wire.Notify)
+	if !ok || s.waits[v][n.Resolutions[0].Promise] == 0 {
+		return ""
+	}
+	return n.Resolutions[0].Promise
+}
+
+// noteWaits notes what the store of a vat waits for after a crank: each such promise must be told, whatever its notification
+// does to workers, unless the vat itself settles it.
+func (s *sim) noteWaits(v kernel.VatID, d wire.Delivery, done wire.Done) {
+	if s.waits[v] == nil {
+		s.waits[v] = map[wire.Ref]int{}
+	}
+	over := func(list []wire.Resolution) {
+		for _, r := range list {
+			delete(s.waits[v], r.Promise)
+		}
+	}
+	if n, ok := d.(wire.Notify); ok {
+		over(n.Resolutions)
+	}
+	for _, c := range done.Syscalls {
+		switch c := c.(type) {
+		case wire.Subscribe:
+			if _, known := s.waits[v][c.Promise]; c.Stored && !known {
+				s.waits[v][c.Promise] = max(0, s.rng.IntN(16)-6)
+			}
+		case wire.Resolve:
+			over(c.Resolutions)
+		}
+	}
+}
+
+// checkWaits checks that no store waits for a promise of which it will not be told any more, at rest.
+func (s *sim) checkWaits() {
+	for _, v := range must(s.m.Vats()) {
+		for ref := range s.waits[v.ID] {
+			name, found, err := s.mem.Get("c." + string(v.ID) + "." + string(ref))
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			_, settled, err := s.mem.Get("b." + string(name))
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if !found || settled || !s.watched { // else it may be waiting for the end of a vat
+				s.t.Errorf("the store of %s waits for ever for %s, which is %s", v.ID, ref, name)
+			}
+		}
+	}
 }
 
 // collect makes up what a vat says about what it no longer holds.

@@ -194,8 +194,8 @@ type Deliver struct {
 	Now int64
 	// Seed seeds the random numbers of this crank.
 	Seed uint64
-	// Attempt counts the attempts at this delivery that the vat was charged with. A vat may go about it with
-	// more care than at first.
+	// Attempt counts the workers that ended at this delivery, whoever ended them. A vat may go about it with more care
+	// than at first.
 	Attempt uint64
 	// State is stored state of the vat that the delivery is expected to touch; see [StateKey]. A key
 	// that is missing here may still exist in the store.
