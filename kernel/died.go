@@ -229,8 +229,7 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 			break
 		}
 		t.pop(v, u, it)
-		t.gotUnit(it.promise)
-		t.retire(v, it.promise)
+		t.forgetTold(v, it.promise)
 		t.release(it.promise)
 	default:
 		c := &Crank{item: it}

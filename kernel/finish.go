@@ -71,11 +71,7 @@ func (t *tx) consume(c *Crank, u *run) {
 	case itemNotify:
 		// The closure is retired: the vat forgets these names, and so do we.
 		for _, k := range c.members {
-			if t.promise(k).inStead {
-				continue // what the vat's store holds still settles it by this name
-			}
-			t.gotUnit(k)
-			t.retire(c.Vat, k)
+			t.forgetTold(c.Vat, k)
 		}
 		t.release(c.item.promise)
 	default:
@@ -87,6 +83,16 @@ func (t *tx) consume(c *Crank, u *run) {
 		}
 		t.releaseMessage(c.message)
 	}
+}
+
+// forgetTold retires a vat's name for a promise that the vat was told of, or will never be. The vat keeps the name if its
+// store holds what settles the promise by it.
+func (t *tx) forgetTold(v VatID, k KRef) {
+	if t.promise(k).isInSteadOf(v) {
+		return
+	}
+	t.gotUnit(k)
+	t.retire(v, k)
 }
 
 // exitWithFailure ends a vat and drops its last crank: the message that made it exit is rejected.

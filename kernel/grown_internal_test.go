@@ -12,7 +12,7 @@ func Downgrade(mem *storage.Mem) {
 	d := newDumper(mem)
 	enc := d.t.m.enc
 	var writes []storage.Write
-	// All later fields are at the end and were set to zero: one byte each.
+	// All later fields are at the end: one byte each, since they were set to zero, but for a name.
 	cut := func(key string, b []byte, fields, later int) {
 		b = b[:len(b)-later]
 		if fields < 16 {
@@ -31,7 +31,7 @@ func Downgrade(mem *storage.Mem) {
 				p.told = nil
 			}
 			p.size, p.slots, p.parkedBytes, p.watcher = 0, 0, 0, ""
-			cut(key, p.encode(enc), 18, 5)
+			cut(key, p.encode(enc), 18, 6+len(p.inStead))
 		case strings.HasPrefix(key, "r."):
 			var u run
 			u.decode(d.t.m.dec, key, row.Value)

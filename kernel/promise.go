@@ -56,7 +56,9 @@ func (t *tx) touch(k KRef) *promise {
 		if code, detail, lost := t.lost(p); lost {
 			if slices.Contains(p.subscribers, p.decider) {
 				// Its own store waits for the promise: the vat keeps the name, to be told by it.
-				p.inStead = p.inc == 0 // and will try to settle it by that name
+				if p.inc == 0 {
+					p.inStead = p.decider // which will try to settle it by that name
+				}
 				t.clearDecider(k)
 			}
 			t.touched++
@@ -115,10 +117,12 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	}
 	if p.decider != "" {
 		decider := p.decider
-		p.inStead = p.inc == 0 && t.lookRun(decider).phase == stopped
+		if p.inc == 0 && t.lookRun(decider).phase == stopped {
+			p.inStead = decider
+		}
 		t.clearDecider(k)
 		switch {
-		case p.inStead:
+		case p.inStead != "":
 		case decider == t.actor:
 			t.retireLater(k)
 		default:

@@ -71,9 +71,10 @@ type promise struct {
 	head, tail uint64
 	// drained says that an item of a queue, or of the kernel's work, stands for the parked messages.
 	drained bool
-	// inStead says that the kernel rejected it for its decider, whose store still holds what would have
-	// settled it: that vat keeps its name, and what it says about it is ignored.
-	inStead bool
+	// inStead is the vat for which the kernel rejected the promise, although the store of that vat still holds what would
+	// have settled it. That vat keeps its name for the promise, and its later resolve or keep of it is ignored. It is
+	// anyVat if an earlier version wrote the row, which did not say for which vat it was.
+	inStead VatID
 	// waitsFor is the promise on which the message is parked whose result this is.
 	waitsFor KRef
 	// asked is what a promise knows that is the result of a call of a service object; zero otherwise.
@@ -93,6 +94,12 @@ type promise struct {
 	// parkedBytes is the size of the messages parked on it.
 	parkedBytes uint64
 }
+
+// anyVat stands for a vat of which an earlier version did not say which it was. It is no vat's name.
+const anyVat VatID = "?"
+
+// isInSteadOf reports whether the kernel rejected the promise in stead of the vat, see inStead.
+func (p *promise) isInSteadOf(v VatID) bool { return p.inStead == v || p.inStead == anyVat }
 
 // asked ties the result of a call of a service object to the call, and, if it is a unit of input, to that
 // unit until somebody has got it: should who asked lose its memory before, the call is cancelled, or the
@@ -291,7 +298,7 @@ func (o *object) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(23, func() {
+	return r.row(24, func() {
 		r.uint(uint64(p.state))
 		r.str(string(p.decider))
 		r.uint(p.inc)
@@ -303,7 +310,7 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.uint(p.tail)
 		r.bool(p.drained)
 		r.str(string(p.waitsFor))
-		r.bool(p.inStead)
+		r.bool(p.inStead != "")
 		r.str(string(p.asked.service))
 		r.str(string(p.asked.vat))
 		r.uint(p.asked.call)
@@ -315,16 +322,19 @@ func (p *promise) encode(r *rowEncoder) []byte {
 		r.uint(p.parkedBytes)
 		r.bool(p.awaitsEnd)
 		r.str(string(p.watcher))
+		r.str(string(p.inStead))
 	})
 }
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 18, 23)
+	n := r.openGrown(key, b, 18, 24)
 	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	p.subscribers = names[VatID](r)
 	p.ticket, p.launch = r.str(), SubID(r.str())
 	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
-	p.inStead = r.bool()
+	if r.bool() {
+		p.inStead = anyVat
+	}
 	p.asked = asked{service: KRef(r.str()), vat: VatID(r.str()), call: r.uint(), unit: r.str()}
 	p.told, p.watched = names[VatID](r), names[VatID](r)
 	if n > 18 {
@@ -335,6 +345,9 @@ func (p *promise) decode(r *rowDecoder, key string, b []byte) {
 	}
 	if n > 22 {
 		p.watcher = VatID(r.str())
+	}
+	if n > 23 {
+		p.inStead = VatID(r.str())
 	}
 	if p.state > rejected {
 		r.corrupt(fmt.Errorf("state %d", p.state))

@@ -359,7 +359,7 @@ func (c *vatCall) keep(s wire.Keep) error {
 		return fmt.Errorf("keep: %s is no promise", s.Promise)
 	}
 	p := t.touch(k)
-	if p.inStead {
+	if p.isInSteadOf(c.v) {
 		return nil
 	}
 	if !c.decides(p) {
@@ -397,7 +397,7 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 			return fmt.Errorf("resolve: %s is no promise", r.Promise)
 		}
 		p := t.touch(k)
-		if p.inStead {
+		if p.isInSteadOf(c.v) {
 			t.retireLater(k)
 			continue
 		}
