@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"strings"
 	"testing"
 
 	"ocapkernel.dev/kernel"
@@ -28,5 +29,67 @@ func TestAttemptCountsDeathsOfEveryCause(t *testing.T) {
 	}
 	if got := w.flight("v1").Deliver.Attempt; got != 3 {
 		t.Errorf("got attempt %d, want 3", got)
+	}
+}
+
+// parked is a world of the vat a, v1, whose memory is one record of a transcript: one turn waits.
+func parked(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.cluster(func(v *kernel.LaunchVat) { v.MaxRecords = 40 }, "a")
+	w.call("E1.memory", "ko4", "wait")
+	w.deliver("v1", "")
+	if vat, _, _ := w.m.Vat("v1"); !vat.Live {
+		t.Fatalf("%+v", vat)
+	}
+	w.flush()
+	return w
+}
+
+// diesReplaying reports deaths of workers that make the memory of v1 again.
+func (w *world) diesReplaying(cause kernel.Cause, times int) {
+	w.t.Helper()
+	for range times {
+		vat, _, _ := w.m.Vat("v1")
+		w.do(w.m.Died(kernel.Death{Vat: "v1", Incarnation: vat.Incarnation, Cause: cause, Replaying: true}, w.now))
+	}
+}
+
+// A memory for which the machine has no room is given up in the end, as one is whose replay ends its workers.
+func TestMemoryWhoseReplaysAreKilledIsGivenUp(t *testing.T) {
+	w := parked(t)
+	w.diesReplaying(kernel.CauseKilled, 19)
+	if out := w.flush(); strings.Contains(out, "memory lost") {
+		t.Fatalf("after 19 kills:\n%s", out)
+	}
+	w.open() // the count is durable
+	w.diesReplaying(kernel.CauseKilled, 1)
+	w.run(nil)
+	if st := must(w.m.Ticket("E1.memory")); !strings.Contains(ticketText(st), "VAT_RESTARTED") {
+		t.Errorf("after 20 kills the call is %s:\n%s", ticketText(st), w.flush())
+	}
+	w.call("E1.next", "ko4", "go")
+	w.run(nil)
+	if st := must(w.m.Ticket("E1.next")); st.Pending || st.Rejected {
+		t.Errorf("the next call is %s", ticketText(st))
+	}
+}
+
+// Kills count only while nothing comes of it, and not together with deaths of the worker's own, nor with those in other
+// deliveries.
+func TestKillsInReplaysAreCountedApart(t *testing.T) {
+	w := parked(t)
+	w.diesReplaying(kernel.CauseKilled, 19)
+	w.diesReplaying(kernel.CauseCrash, 2)
+	w.call("E1.next", "ko4", "go")
+	for range 19 {
+		w.flight("v1")
+		w.died("v1", kernel.CauseKilled, "")
+	}
+	w.flight("v1")
+	w.finish("v1", w.parse("v1", "resolve $r=null"))
+	w.diesReplaying(kernel.CauseKilled, 19)
+	if out := w.flush(); strings.Contains(out, "memory lost") || strings.Contains(out, "poisoned") {
+		t.Error(out)
 	}
 }

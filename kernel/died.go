@@ -133,7 +133,7 @@ func (t *tx) loseMemory(v VatID, u *run, why string) {
 func (t *tx) bury(v VatID, u *run) {
 	u.deadInc = u.inc
 	u.reap, u.reapAfter = reapDecides, ""
-	u.decides, u.ephemerals, u.replays = 0, 0, 0
+	u.decides, u.ephemerals, u.replays, u.replayKills = 0, 0, 0, 0
 	t.nextSpan(v, u)
 	t.effect(Wake{v})
 }
@@ -145,6 +145,11 @@ func (t *tx) charge(d Death, u *run) {
 	event := Died{v, u.inc, cause, 0}
 	code := capdata.Code("")
 	switch {
+	case cause == CauseKilled && d.Replaying:
+		// It may be the memory itself for which there is no room.
+		if u.replayKills++; u.replayKills >= maxKills {
+			t.loseMemory(v, u, fmt.Sprintf("%d workers were killed in its replay, the last: %s", maxKills, why))
+		}
 	case cause == CauseStart, !delivering && cause == CauseKilled:
 	case cause == CauseKilled:
 		u.kills++

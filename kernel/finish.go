@@ -46,7 +46,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 	}
 	u.deliveries++
 	t.delivered = true
-	u.deaths, u.replays = 0, 0
+	u.deaths, u.replays, u.replayKills = 0, 0, 0
 	if call.exit == exitSuccess {
 		t.keepExit(c.Vat, false, call.info)
 		t.releaseData(call.info)

@@ -93,7 +93,7 @@ const (
 	maxQueueBytes = 256 << 20
 	// MaxStoreKeyBytes bounds a key of a vat's store.
 	MaxStoreKeyBytes = 1024
-	// maxKills is the number of SIGKILLs from outside that one message survives.
+	// maxKills is the number of SIGKILLs from outside that one message survives, and one memory in its replays.
 	maxKills = 20
 	// maxAttempts is the number of deaths for one delivery until it is poisoned, maxDeadlines the same
 	// for deliveries that did not end.

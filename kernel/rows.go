@@ -172,8 +172,9 @@ type run struct {
 	// decides counts the promises that the memory of the live incarnation decides, ephemerals the
 	// objects in it that somebody can reach.
 	decides, ephemerals uint64
-	// replays counts the deaths of workers that were replaying the transcript.
-	replays uint64
+	// replays counts the deaths of workers that were replaying the transcript, replayKills those of them that a signal from
+	// outside ended, which replays does not count.
+	replays, replayKills uint64
 	// lost says that the transcript does not hold all of the span: the memory cannot be made again.
 	lost bool
 	// forgotten says that the vat was started from its durable state because of the item at the head.
@@ -375,7 +376,7 @@ func (u *run) counters() [31]*uint64 {
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(43, func() {
+	return r.row(44, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -391,11 +392,12 @@ func (u *run) encode(r *rowEncoder) []byte {
 		r.uint(u.poisonedBytes)
 		r.uint(u.watches)
 		r.uint(u.endBytes)
+		r.uint(u.replayKills)
 	})
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 38, 43)
+	n := r.openGrown(key, b, 38, 44)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
@@ -407,6 +409,9 @@ func (u *run) decode(r *rowDecoder, key string, b []byte) {
 	}
 	if n > 41 {
 		u.watches, u.endBytes = r.uint(), r.uint()
+	}
+	if n > 43 {
+		u.replayKills = r.uint()
 	}
 	if u.phase > dead || u.head > u.tail || u.items > u.tail-u.head || (u.items == 0) != (u.head == u.tail) || u.deadInc > u.inc {
 		r.corrupt(fmt.Errorf("impossible state"))
