@@ -62,7 +62,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 	} else {
 		return Step{}, nil
 	}
-	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed, c.Deliver.Attempt = u.deliveries+1, now, seed, u.attempts+u.kills
+	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed, c.Deliver.Attempt = u.deliveries+1, now, seed, u.attemptsAt(c.item.at)
 	n := newNamer(t, v, u)
 	switch c.item.kind {
 	case itemStart:

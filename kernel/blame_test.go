@@ -93,3 +93,85 @@ func TestKillsInReplaysAreCountedApart(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// heldBack is a world in which v1 has the message E1.first at the head of its queue, and behind it the notification of a
+// promise: with hold, that is delivered first.
+func heldBack(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.cluster(func(v *kernel.LaunchVat) { v.MaxRecords = 40 }, "a", "b")
+	w.call("E1.t", "ko4", "go", "ko5")
+	w.deliver("v1", "send $0 ask -> p+1\nsubscribe p+1 stored\nresolve $r=null")
+	w.call("E1.first", "ko4", "first")
+	w.deliver("v2", "resolve $r=null")
+	w.flush()
+	return w
+}
+
+// beginHeld begins a crank of v1 while new messages are held back.
+func (w *world) beginHeld() *kernel.Crank {
+	w.t.Helper()
+	s, err := w.m.Begin("v1", w.now, 7, true)
+	if err != nil || s.Crank == nil {
+		w.t.Fatalf("got %+v, %v", s, err)
+	}
+	w.flights["v1"] = s.Crank
+	return s.Crank
+}
+
+func TestNotificationIsNotChargedForTheMessageThatItOvertook(t *testing.T) {
+	w := heldBack(t)
+	for range 2 {
+		w.flight("v1")
+		w.died("v1", kernel.CauseCrash, "")
+	}
+	for attempt := range uint64(2) {
+		if c := w.beginHeld(); c.What != "notify kp3" || c.Deliver.Attempt != attempt {
+			t.Fatalf("%s: attempt %d, want %d", c.What, c.Deliver.Attempt, attempt)
+		}
+		w.died("v1", kernel.CauseCrash, "")
+	}
+	if out := w.flush(); strings.Contains(out, "poisoned") {
+		t.Errorf("it was given up for what another item did:\n%s", out)
+	}
+	if got := w.flight("v1").Deliver.Attempt; got != 0 {
+		t.Errorf("the message has attempt %d", got)
+	}
+}
+
+func TestMessageStaysChargedWhenItIsOvertaken(t *testing.T) {
+	w := heldBack(t)
+	for range 2 {
+		w.flight("v1")
+		w.died("v1", kernel.CauseCrash, "")
+	}
+	w.beginHeld()
+	w.finish("v1", w.parse("v1", ""))
+	if got := w.flight("v1").Deliver.Attempt; got != 2 {
+		t.Errorf("the message has attempt %d, want 2", got)
+	}
+	w.open() // it is durable
+	w.flight("v1")
+	w.died("v1", kernel.CauseCrash, "")
+	if st := must(w.m.Ticket("E1.first")); !strings.Contains(ticketText(st), "DELIVERY_POISONED") {
+		t.Errorf("after its third death it is %s", ticketText(st))
+	}
+}
+
+// What a version wrote that charged the head, without saying so, is read so.
+func TestChargeOfAnEarlierVersionIsOfTheHead(t *testing.T) {
+	w := heldBack(t)
+	for range 2 {
+		w.flight("v1")
+		w.died("v1", kernel.CauseCrash, "")
+	}
+	kernel.Downgrade(w.mem)
+	w.open()
+	if got := w.flight("v1").Deliver.Attempt; got != 2 {
+		t.Errorf("got attempt %d, want 2", got)
+	}
+	w.flights["v1"] = nil
+	if got := w.beginHeld().Deliver.Attempt; got != 0 {
+		t.Errorf("of the notification behind it: got attempt %d", got)
+	}
+}

@@ -152,6 +152,7 @@ func (t *tx) charge(d Death, u *run) {
 		}
 	case cause == CauseStart, !delivering && cause == CauseKilled:
 	case cause == CauseKilled:
+		u.charge(d.Crank.item.at)
 		u.kills++
 		if u.kills >= maxKills && !d.Crank.item.isSubstitute() { // that is not given up because of signals from outside
 			code = capdata.CodeDeliveryPoisoned
@@ -167,6 +168,7 @@ func (t *tx) charge(d Death, u *run) {
 		if !delivering {
 			break
 		}
+		u.charge(d.Crank.item.at)
 		u.attempts++
 		event.Attempts = u.attempts
 		switch {
@@ -223,14 +225,14 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 		p := t.promise(it.promise)
 		if it.isSubstitute() {
 			t.stop(v, u, fmt.Sprintf("its store waits for a promise, and the notification that it is rejected killed %d workers, the last: %s", attempts, why))
-			u.attempts, u.kills, u.forgotten = 0, 0, false
+			u.acquit()
 			return
 		}
 		if slices.Contains(p.watched, v) {
 			t.gotUnit(it.promise)
 			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
 			t.set(keyQueue(v, it.at), it.encode(t.m.enc))
-			u.attempts, u.kills, u.forgotten = 0, 0, false
+			u.acquit()
 			break
 		}
 		t.pop(v, u, it)

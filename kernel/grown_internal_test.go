@@ -38,8 +38,8 @@ func Downgrade(mem *storage.Mem) {
 			if u.reap == reapUnits {
 				u.reap = reapExports
 			}
-			u.reapAfter, u.queueBytes, u.poisonedBytes, u.watches, u.endBytes, u.replayKills = "", 0, 0, 0, 0, 0
-			cut(key, u.encode(enc), 38, 6)
+			u.reapAfter, u.queueBytes, u.poisonedBytes, u.watches, u.endBytes, u.replayKills, u.charged = "", 0, 0, 0, 0, 0, 0
+			cut(key, u.encode(enc), 38, 7)
 		case strings.HasPrefix(key, "k."):
 			var s service
 			s.decode(d.t.m.dec, key, row.Value)

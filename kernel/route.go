@@ -271,7 +271,9 @@ func (t *tx) released(v VatID, u *run) (item, bool) {
 // removes that message, and the item only if none is left. The counts of what was removed pass to the
 // caller; those of the drain item itself are given back here.
 func (t *tx) pop(v VatID, u *run, it item) {
-	u.attempts, u.kills, u.forgotten = 0, 0, false
+	if it.at == u.charged {
+		u.acquit()
+	}
 	switch it.kind {
 	case itemDrain:
 		p := t.promise(it.promise)

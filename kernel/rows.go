@@ -155,9 +155,9 @@ type run struct {
 	importObjects, importPromises uint64
 	// highObject and highPromise are the highest N of o+N and p+N.
 	highObject, highPromise uint64
-	// attempts and kills count the deaths charged to the item at the head, deaths those in a row
-	// without progress, restarts all of them.
-	attempts, kills, deaths, restarts uint64
+	// attempts and kills count the deaths charged to the item at the position charged, which is the head unless messages
+	// were held back; deaths counts those in a row without progress, restarts all of them.
+	attempts, kills, charged, deaths, restarts uint64
 	// poisoned counts the kept poisoned messages, poisonedBytes is their size.
 	poisoned, poisonedBytes uint64
 	// Policy, copied from the configuration so that a crank need not read it.
@@ -177,7 +177,7 @@ type run struct {
 	replays, replayKills uint64
 	// lost says that the transcript does not hold all of the span: the memory cannot be made again.
 	lost bool
-	// forgotten says that the vat was started from its durable state because of the item at the head.
+	// forgotten says that the vat was started from its durable state because of the item at the position charged.
 	forgotten bool
 	// started says that StartVat was delivered.
 	started bool
@@ -187,6 +187,25 @@ type run struct {
 	// values of those that are settled.
 	watches, endBytes uint64
 }
+
+// attemptsAt returns how many workers ended at the item at a position.
+func (u *run) attemptsAt(at uint64) uint64 {
+	if u.charged != at {
+		return 0
+	}
+	return u.attempts + u.kills
+}
+
+// charge turns to the item at a position. What another item was charged with is forgotten: there is one count.
+func (u *run) charge(at uint64) {
+	if u.charged != at {
+		u.acquit()
+		u.charged = at
+	}
+}
+
+// acquit sets back what the item at the position charged was charged with.
+func (u *run) acquit() { u.attempts, u.kills, u.forgotten = 0, 0, false }
 
 // member is a vat of a subcluster under its name.
 type member struct {
@@ -376,7 +395,7 @@ func (u *run) counters() [31]*uint64 {
 }
 
 func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(44, func() {
+	return r.row(45, func() {
 		r.uint(uint64(u.phase))
 		for _, c := range u.counters() {
 			r.uint(*c)
@@ -393,11 +412,12 @@ func (u *run) encode(r *rowEncoder) []byte {
 		r.uint(u.watches)
 		r.uint(u.endBytes)
 		r.uint(u.replayKills)
+		r.uint(u.charged)
 	})
 }
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 38, 44)
+	n := r.openGrown(key, b, 38, 45)
 	*u = run{phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
@@ -412,6 +432,9 @@ func (u *run) decode(r *rowDecoder, key string, b []byte) {
 	}
 	if n > 43 {
 		u.replayKills = r.uint()
+	}
+	if u.charged = u.head; n > 44 {
+		u.charged = r.uint()
 	}
 	if u.phase > dead || u.head > u.tail || u.items > u.tail-u.head || (u.items == 0) != (u.head == u.tail) || u.deadInc > u.inc {
 		r.corrupt(fmt.Errorf("impossible state"))
