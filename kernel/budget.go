@@ -20,8 +20,8 @@ type budget struct {
 	// of reasons that were given to one promise after another.
 	moved, repeated int
 	// notified counts notifications made in passing, touched the promises of dead deciders rejected in passing,
-	// walked the steps of waitsInCircle.
-	notified, touched, walked int
+	// walked the steps of waitsInCircle, and walkReads the rows read in these.
+	notified, touched, walked, walkReads int
 }
 
 // spent says whether a slice takes no further item.

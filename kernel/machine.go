@@ -113,8 +113,8 @@ const (
 	sliceReads, sliceBytes, sliceRows = 1000, 1 << 20, 2000
 	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
 	freeUnits = 2000
-	// maxWalk bounds the steps of all walks of waitsInCircle in one commit.
-	maxWalk = 1_000_000
+	// maxWalk bounds the steps of all walks of waitsInCircle in one commit, maxWalkReads those of them that read a row.
+	maxWalk, maxWalkReads = 1_000_000, maxChain
 	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise,
 	// maxRepeated what one commit repeats.
 	maxReason, maxRepeated = 64 << 10, 1 << 20

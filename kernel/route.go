@@ -117,10 +117,12 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 		if k == m.result {
 			return capdata.CodeBadTarget, "the message waits for its own result", true
 		}
-		if t.walked++; t.walked > maxWalk {
-			break
+		if t.walked++; t.walked > maxWalk || t.walkReads > maxWalkReads {
+			return capdata.CodeLimit, "the messages sent at once wait for chains of too many others", true
 		}
-		if k = t.promises.look(t, k).waitsFor; k == "" {
+		reads := t.reads
+		k = t.promises.look(t, k).waitsFor
+		if t.walkReads += t.reads - reads; k == "" {
 			return "", "", false
 		}
 	}
