@@ -54,6 +54,11 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 	if u.phase == stopped || u.head == u.tail {
 		return Step{}, nil
 	}
+	if !t.isItem(v, u.head) {
+		t.passHoles(v, t.run(v), sliceReads)
+		t.wakeMore(v)
+		return step(t.done()), nil
+	}
 	c := &Crank{Vat: v, Incarnation: u.inc}
 	if !hold {
 		c.item = t.headItem(v, u)

@@ -298,18 +298,32 @@ func (t *tx) pop(v VatID, u *run, it item) {
 	t.removeItem(v, u, it.at)
 }
 
-// removeItem takes an item out and moves the head to the next one.
+// removeItem takes an item out, and moves the head a bounded way towards the next one.
 func (t *tx) removeItem(v VatID, u *run, at uint64) {
 	t.delete(keyQueue(v, at))
 	u.items--
+	if at == u.head || u.items == 0 {
+		t.passHoles(v, u, holdWindow)
+	}
+}
+
+// passHoles moves the head to the first item, over at most so many positions whose items were taken out of turn. There may be
+// as many of them as messages were rejected behind an item that stays.
+func (t *tx) passHoles(v VatID, u *run, most int) {
 	if u.items == 0 {
 		u.head = u.tail
 		return
 	}
-	for ; at == u.head; at++ {
-		u.head++
-		if _, ok := t.get(keyQueue(v, u.head)); ok {
-			return
+	for ; most > 0 && !t.isItem(v, u.head); most-- {
+		if u.head++; u.head == u.tail {
+			t.m.dec.key = keyQueue(v, u.head)
+			t.m.dec.corrupt(errMissing)
 		}
 	}
+}
+
+// isItem reports whether there is an item at a position of a vat's queue.
+func (t *tx) isItem(v VatID, n uint64) bool {
+	_, ok := t.get(keyQueue(v, n))
+	return ok
 }

@@ -137,7 +137,7 @@ type run struct {
 	// no worker holds memory of this vat.
 	inc, deadInc uint64
 	// The items of its queue lie between head and tail; items counts them, messages those that count
-	// against maxQueue. There is an item at head, if there is any; others may have been taken out of turn.
+	// against maxQueue. Some between may have been taken out of turn, and the one at head too, see passHoles.
 	head, tail, items, messages uint64
 	// queueBytes is the size of those messages.
 	queueBytes uint64

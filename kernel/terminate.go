@@ -226,6 +226,10 @@ func (t *tx) buryVat(w *work) (done bool) {
 			t.touchDecided(v, &w.after)
 		case buryQueue:
 			for u := t.run(v); u.head != u.tail && !t.spent(); {
+				if !t.isItem(v, u.head) {
+					t.passHoles(v, u, holdWindow)
+					continue
+				}
 				t.dropHead(v, u)
 			}
 		case buryCList:
