@@ -146,7 +146,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	}
 	for _, id := range d.ids("u.") {
 		s := d.t.sub(SubID(id))
-		add("%s %s result %s", id, s.export("").State, d.data(s.result))
+		add("%s %s result %s", id, s.state, d.data(d.t.resultOf(SubID(id), s)))
 	}
 	for _, id := range d.ids("r.") {
 		d.vat(VatID(id), canonical, add)

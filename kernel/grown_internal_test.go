@@ -47,17 +47,19 @@ func Downgrade(mem *storage.Mem) {
 			cut(key, s.encode(enc), 15, 1)
 		case strings.HasPrefix(key, "u."):
 			id := SubID(key[len("u."):])
-			sub := d.t.sub(id)
+			sub := *d.t.sub(id)
+			sub.result = d.t.resultOf(id, &sub)
+			sub.apart = false
 			n, _ := d.t.uintRow(keyUnstarted(id))
 			sub.unstarted += n
 			if _, counted := d.t.uintRow(keyLeft(id)); counted {
-				sub.members = slices.DeleteFunc(sub.members, func(m member) bool {
+				sub.members = slices.DeleteFunc(slices.Clone(sub.members), func(m member) bool {
 					_, there := d.t.get(keyVat(m.vat))
 					return !there
 				})
 			}
-			writes = append(writes, storage.Write{Key: key, Value: sub.encode(enc)})
-		case strings.HasPrefix(key, "unstarted."), strings.HasPrefix(key, "left."):
+			cut(key, sub.encode(enc), 16, 1)
+		case strings.HasPrefix(key, "unstarted."), strings.HasPrefix(key, "left."), strings.HasPrefix(key, "result."):
 			writes = append(writes, storage.Write{Key: key})
 		case key == keyCount, strings.HasPrefix(key, "reload."):
 			writes = append(writes, storage.Write{Key: key})

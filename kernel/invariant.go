@@ -259,7 +259,12 @@ func (c *checker) others() {
 	c.scan("u.", func(rest string, b []byte) {
 		var s subcluster
 		s.decode(dec, "u."+rest, b)
-		c.holdData(s.result)
+		if !s.apart {
+			c.holdData(s.result)
+		}
+		if _, ok := c.t.get(keyResult(SubID(rest))); ok != s.apart || s.apart && !s.settled {
+			c.bad("I8: %s has its result in a row of its own: %t, it says %t", rest, ok, s.apart)
+		}
 		left, counted := c.t.uintRow(keyLeft(SubID(rest)))
 		there := uint64(0)
 		for _, m := range s.members {
@@ -273,6 +278,13 @@ func (c *checker) others() {
 		}
 		if counted && (left != there || !s.state.Leaving()) {
 			c.bad("I8: %s is %s and has %d vats, its counter says that %d are to be removed", rest, s.state, there, left)
+		}
+	})
+	c.scan("result.", func(rest string, b []byte) {
+		dec.open("result."+rest, b, 2)
+		c.holdData(dec.data())
+		if c.t.sub(SubID(rest)) == nil {
+			c.bad("I8: there is a result of %s, which does not exist", rest)
 		}
 	})
 	c.scan("t.", func(rest string, b []byte) {

@@ -30,6 +30,7 @@ import (
 //	u.<sub>           subcluster: state, members, source of its configuration, result of bootstrap
 //	unstarted.<sub>   number of its vats that have not started yet; absent if all have
 //	left.<sub>        number of its vats that are not removed yet, of a subcluster that is being removed
+//	result.<sub>      what bootstrap answered
 //	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
 //	x.<vat>.<n>       poisoned message
@@ -128,6 +129,7 @@ func prefixDecides(v VatID) string         { return "d." + string(v) + "." }
 func keySub(s SubID) string                { return "u." + string(s) }
 func keyUnstarted(s SubID) string          { return "unstarted." + string(s) }
 func keyLeft(s SubID) string               { return "left." + string(s) }
+func keyResult(s SubID) string             { return "result." + string(s) }
 func keyTicket(id string) string           { return "t." + id }
 func keyPoisoned(v VatID, n uint64) string { return "x." + string(v) + "." + num(n) }
 func prefixPoisoned(v VatID) string        { return "x." + string(v) + "." }

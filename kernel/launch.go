@@ -221,17 +221,36 @@ func (u *run) setPolicy(lv LaunchVat) {
 	u.maxQueue, u.maxRestarts, u.maxRecords, u.never, u.stopOnFault = lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault
 }
 
-func (t *tx) sub(s SubID) *subcluster {
-	b, ok := t.get(keySub(s))
-	if !ok {
-		return nil
+// sub returns a subcluster, nil if there is none. Within a commit all get the same one. Who changes it calls setSub.
+func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, KRef(s)) }
+
+// setSub notes that a subcluster was made, or what sub has returned was changed.
+func (t *tx) setSub(s SubID, sub *subcluster) {
+	if sub.settled && !sub.apart {
+		sub.apart, sub.known = true, true
+		t.set(keyResult(s), t.m.enc.row(2, func() { t.m.enc.data(sub.result) }))
 	}
-	sub := &subcluster{}
-	sub.decode(t.m.dec, keySub(s), b)
-	return sub
+	if t.subs.look(t, KRef(s)) == nil {
+		t.subs.create(KRef(s), sub)
+		return
+	}
+	t.subs.edit(t, KRef(s))
 }
 
-func (t *tx) setSub(s SubID, sub *subcluster) { t.set(keySub(s), sub.encode(t.m.enc)) }
+// resultOf returns what the bootstrap of a subcluster answered; the zero value if it has not.
+func (t *tx) resultOf(s SubID, sub *subcluster) Data {
+	if !sub.known {
+		key := keyResult(s)
+		b, ok := t.get(key)
+		if !ok {
+			t.m.dec.key = key
+			t.m.dec.corrupt(errMissing)
+		}
+		t.m.dec.open(key, b, 2)
+		sub.result, sub.known = t.m.dec.data(), true
+	}
+	return sub.result
+}
 
 func (t *tx) launching(s SubID) bool {
 	sub := t.sub(s)
@@ -275,7 +294,7 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 	if sub.by != "" {
 		t.ownBytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
 	}
-	sub.settled, sub.result = true, p.value
+	sub.settled, sub.result, sub.known = true, p.value, true
 	t.setSub(s, sub)
 	t.launched(s, sub)
 }
@@ -287,7 +306,7 @@ func (t *tx) launched(s SubID, sub *subcluster) {
 			t.deleteConfig(sub.replaces)
 			sub.replaces = ""
 		}
-		t.answerLaunch(sub, func() Completion { return launchValue(s, sub) })
+		t.answerLaunch(sub, func() Completion { return launchValue(s, sub, t.resultOf(s, sub)) })
 		t.setSub(s, sub)
 		t.effect(LaunchSettled{Sub: s})
 	}
@@ -319,7 +338,7 @@ func launchFailure(why string) Completion {
 }
 
 // launchValue is what a vat gets that launches a subcluster.
-func launchValue(s SubID, sub *subcluster) Completion {
+func launchValue(s SubID, sub *subcluster, answer Data) Completion {
 	vats := &capdata.Record{}
 	for _, m := range sub.members {
 		vats.Fields = append(vats.Fields, capdata.Field{Name: m.name, Value: string(m.vat)})
@@ -333,7 +352,7 @@ func launchValue(s SubID, sub *subcluster) Completion {
 		}})
 	}
 	slots := []KRef{sub.root}
-	result, slots, ok := behind(sub.result, slots)
+	result, slots, ok := behind(answer, slots)
 	body, err := record(result)
 	if !ok || err != nil {
 		slots = slots[:1]
@@ -470,16 +489,17 @@ func (t *tx) endFailed() {
 // Subcluster tells what a subcluster is; found is false if there is none of that id.
 func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 	defer caught(&err)
-	sub := m.begin(0).sub(s)
+	t := m.begin(0)
+	sub := t.sub(s)
 	if sub == nil {
 		return Subcluster{}, false, nil
 	}
-	return sub.export(s), true, nil
+	return t.export(s, sub), true, nil
 }
 
-func (sub *subcluster) export(s SubID) Subcluster {
+func (t *tx) export(s SubID, sub *subcluster) Subcluster {
 	out := Subcluster{
-		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: sub.result,
+		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: t.resultOf(s, sub),
 		State: sub.state, Why: sub.why,
 	}
 	for _, m := range sub.members {
@@ -501,6 +521,6 @@ func (m *Machine) Subclusters() (out []Subcluster, err error) {
 		after = key
 		var sub subcluster
 		sub.decode(m.dec, key, b)
-		out = append(out, sub.export(SubID(key[len("u."):])))
+		out = append(out, t.export(SubID(key[len("u."):]), &sub))
 	}
 }

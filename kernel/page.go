@@ -71,7 +71,7 @@ func (m *Machine) SubclustersAfter(after SubID) (out []Subcluster, next SubID, e
 	next = rowsAfter(t, "u.", after, func(s SubID, b []byte) {
 		var sub subcluster
 		sub.decode(m.dec, keySub(s), b)
-		out = append(out, sub.export(s))
+		out = append(out, t.export(s, &sub))
 	})
 	return out, next, nil
 }
@@ -115,7 +115,7 @@ func (m *Machine) Systems() (out []Subcluster, err error) {
 		}
 		after = key
 		if sub := t.sub(SubID(b)); sub != nil {
-			out = append(out, sub.export(SubID(b)))
+			out = append(out, t.export(SubID(b), sub))
 		}
 	}
 }
@@ -132,5 +132,5 @@ func (m *Machine) SystemNamed(name string) (out Subcluster, found bool, err erro
 	if sub == nil {
 		return Subcluster{}, false, nil
 	}
-	return sub.export(SubID(b)), true, nil
+	return t.export(SubID(b), sub), true, nil
 }

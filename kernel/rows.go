@@ -215,13 +215,16 @@ type member struct {
 
 // subcluster is the row of a subcluster.
 type subcluster struct {
-	state        SubState
-	bootstrap    VatID
-	root         KRef
-	members      []member // of one that is leaving, some may be removed: see keyLeft
-	unstarted    uint64   // as keyUnstarted, of vats that an earlier version made
-	settled      bool     // bootstrap has settled
+	state     SubState
+	bootstrap VatID
+	root      KRef
+	members   []member // of one that is leaving, some may be removed: see keyLeft
+	unstarted uint64   // as keyUnstarted, of vats that an earlier version made
+	settled   bool     // bootstrap has settled
+	// result is what bootstrap answered, once known: it may be large, and has a row of its own. Use tx.resultOf. apart says
+	// that it has: of a subcluster that an earlier version has written it stands in this row, until that is written.
 	result       Data
+	known, apart bool
 	source, hash string
 	why          string // of a failure
 	// services counts the service objects that belong to it.
@@ -442,7 +445,7 @@ func (u *run) decode(r *rowDecoder, key string, b []byte) {
 }
 
 func (s *subcluster) encode(r *rowEncoder) []byte {
-	return r.row(16, func() {
+	return r.row(17, func() {
 		r.uint(uint64(s.state))
 		r.str(string(s.bootstrap))
 		r.str(string(s.root))
@@ -456,17 +459,22 @@ func (s *subcluster) encode(r *rowEncoder) []byte {
 		r.str(s.source)
 		r.str(s.hash)
 		r.str(s.why)
-		r.data(s.result)
+		if s.apart {
+			r.data(Data{})
+		} else {
+			r.data(s.result)
+		}
 		r.uint(s.services)
 		r.str(s.system)
 		r.str(string(s.by))
 		r.uint(s.byCall)
 		r.str(string(s.replaces))
+		r.bool(s.apart)
 	})
 }
 
 func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 16)
+	n := r.openGrown(key, b, 16, 17)
 	*s = subcluster{state: SubState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
 	if s.state > SubTerminating {
 		r.corrupt(fmt.Errorf("state %d", s.state))
@@ -479,6 +487,8 @@ func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 	s.result = r.data()
 	s.services, s.system, s.by, s.byCall = r.uint(), r.str(), KRef(r.str()), r.uint()
 	s.replaces = SubID(r.str())
+	s.apart = n > 16 && r.bool()
+	s.known = !s.apart
 }
 
 func (i *item) encode(r *rowEncoder) []byte {

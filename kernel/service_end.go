@@ -145,8 +145,11 @@ func (t *tx) endSub(s SubID, sub *subcluster) {
 	if len(sub.members) > 0 || sub.services > 0 {
 		return
 	}
-	t.releaseData(sub.result)
-	t.delete(keySub(s))
+	t.releaseData(t.resultOf(s, sub))
+	t.subs.remove(t, KRef(s))
+	if sub.apart {
+		t.delete(keyResult(s))
+	}
 	if _, ok := t.get(keyUnstarted(s)); ok {
 		t.delete(keyUnstarted(s))
 	}

@@ -28,6 +28,7 @@ type tx struct {
 	promises cache[promise, *promise]
 	runs     cache[run, *run]
 	services cache[service, *service]
+	subs     cache[subcluster, *subcluster]
 
 	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
 	failed    []SubID
@@ -56,6 +57,7 @@ func (m *Machine) begin(now int64) *tx {
 		t.promises.init(keyPromise)
 		t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
 		t.services.init(keyService)
+		t.subs.init(func(k KRef) string { return keySub(SubID(k)) })
 		m.tx = t
 	}
 	t.now, t.actor = now, ""
@@ -67,6 +69,7 @@ func (m *Machine) begin(now int64) *tx {
 	t.promises.reset()
 	t.runs.reset()
 	t.services.reset()
+	t.subs.reset()
 	t.budget, t.queueFull, t.delivered = budget{}, false, false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
@@ -110,6 +113,7 @@ func (t *tx) done() Commit {
 	t.promises.flush(t)
 	t.runs.flush(t)
 	t.services.flush(t)
+	t.subs.flush(t)
 	return t.m.seal(t)
 }
 
