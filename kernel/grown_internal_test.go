@@ -61,7 +61,7 @@ func Downgrade(mem *storage.Mem) {
 			cut(key, sub.encode(enc), 16, 1)
 		case strings.HasPrefix(key, "unstarted."), strings.HasPrefix(key, "left."), strings.HasPrefix(key, "result."):
 			writes = append(writes, storage.Write{Key: key})
-		case key == keyCount, strings.HasPrefix(key, "reload."):
+		case key == keyCount, key == keyExpired, strings.HasPrefix(key, "reload."):
 			writes = append(writes, storage.Write{Key: key})
 		}
 	}

@@ -33,6 +33,7 @@ import (
 //	result.<sub>      what bootstrap answered
 //	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
+//	expired           the row of e. that was removed last: there is none at it or before
 //	x.<vat>.<n>       poisoned message
 //	y.<vat>.<span>.<n>   record n of the vat's transcript: a delivery of the span, and the frame that answered it
 //	z.<vat>.<span>.<key> what a row of the vat's store was before the span first wrote it
@@ -100,6 +101,8 @@ const (
 	keyWork   = "work"
 	keyReset  = "reset"
 	keyCount  = "count.v"
+	// keyExpired is the key that [Machine.Expire] has removed last.
+	keyExpired = "expired"
 )
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }

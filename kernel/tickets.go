@@ -133,7 +133,7 @@ func (t *tx) settleTicket(k KRef, p *promise) {
 	t.holdData(tk.value)
 	t.ownBytes += len(tk.value.Body) // the value is written twice
 	t.setTicket(id, tk)
-	t.set(keyExpiry(t.now, id), []byte{})
+	t.setExpiry(keyExpiry(t.now, id))
 	t.release(k)
 	t.effect(Answer{id})
 }
@@ -167,7 +167,8 @@ func (m *Machine) Acknowledge(id string) (c Commit, err error) {
 func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	after := ""
+	begun := t.expired()
+	after := begun
 	for {
 		key, _ := t.next("e.", after)
 		if key == "" {
@@ -189,8 +190,24 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 			t.delete(keyTicket(id))
 		}
 	}
-	if after == "" {
+	if after == begun {
 		return Commit{}, next, nil
 	}
+	t.set(keyExpired, []byte(after))
 	return t.done(), next, nil
+}
+
+// expired returns the last row of the expiry index that was removed: none is at it or before. So the index is not searched
+// from its beginning, where the store may still have to pass over the rows that were removed.
+func (t *tx) expired() string {
+	b, _ := t.get(keyExpired)
+	return string(b)
+}
+
+// setExpiry adds a row to the expiry index. It comes before one that was removed if the clock was set back.
+func (t *tx) setExpiry(key string) {
+	if key <= t.expired() {
+		t.delete(keyExpired)
+	}
+	t.set(key, []byte{})
 }

@@ -1,0 +1,99 @@
+package kernel
+
+import "strings"
+
+// sizes checks that what is counted so that nobody has to look is right (I17): the size of a settled promise's value,
+// the bytes of queues, the number of vats, which subclusters are to be launched again, in whose queues a notification
+// is. What an earlier version wrote was not counted, so that a counter of bytes may be too small.
+func (c *checker) sizes() {
+	dec := c.t.m.dec
+	messages := func(prefix string, of map[string]uint64) {
+		c.scan(prefix, func(rest string, b []byte) {
+			var it item
+			it.decode(dec, prefix+rest, b)
+			id, _, _ := strings.Cut(rest, ".")
+			switch it.kind {
+			case itemMessage:
+				of[id] += it.msg.size()
+			case itemNotify:
+				of[id+" told "+string(it.promise)]++
+			}
+		})
+	}
+	held := map[string]uint64{}
+	messages("q.", held)
+	messages("i.", held)
+	c.scan("m.", func(rest string, b []byte) {
+		k, _, _ := strings.Cut(rest, ".")
+		dec.open("m."+rest, b, messageFields)
+		held[k] += dec.message().size()
+	})
+	c.scan("x.", func(rest string, b []byte) {
+		v, _, _ := strings.Cut(rest, ".")
+		var p poisoned
+		p.decode(dec, "x."+rest, b)
+		held["poisoned "+v] += p.msg.size()
+	})
+	most := func(name string, counted uint64) {
+		if counted > held[name] {
+			c.bad("I17: %s holds %d bytes of messages, its counter says %d", name, held[name], counted)
+		}
+	}
+	watches, endBytes := map[VatID]uint64{}, map[VatID]uint64{}
+	for _, p := range sorted(c.promises) {
+		watches[p.watcher]++
+		endBytes[p.watcher] += p.endSize()
+	}
+	for v, u := range sorted(c.runs) {
+		if u.phase != dead {
+			if u.watches != watches[v] || u.endBytes != endBytes[v] {
+				c.bad("I17: %s counts %d watches of %d bytes, there are %d of %d", v, u.watches, u.endBytes, watches[v], endBytes[v])
+			}
+			most(string(v), u.queueBytes)
+			most("poisoned "+string(v), u.poisonedBytes)
+		}
+	}
+	for k, p := range sorted(c.promises) {
+		most(string(k), p.parkedBytes)
+		for _, v := range p.told {
+			if u, ok := c.runs[v]; ok && u.phase != dead && held[string(v)+" told "+string(k)] == 0 {
+				c.bad("I17: no notification of %s is in the queue of %s", k, v)
+			}
+		}
+		if p.state != unresolved && p.size > 0 {
+			if d := c.t.value(k, &p); p.size != 1+uint64(len(d.Body)) || p.slots != uint64(len(d.Slots)) {
+				c.bad("I17: the value of %s has %d bytes and %d references, its size says %d and %d", k, len(d.Body), len(d.Slots), p.size-1, p.slots)
+			}
+		}
+	}
+	c.scan("k.", func(rest string, b []byte) {
+		var s service
+		s.decode(dec, "k."+rest, b)
+		most(rest, s.queuedBytes)
+	})
+	expired := c.t.expired()
+	c.scan("e.", func(rest string, _ []byte) {
+		if "e."+rest <= expired {
+			c.bad("I17: a host call is in the expiry index at %s, which is searched from %s", "e."+rest, expired)
+		}
+	})
+	if !c.t.indexed() {
+		return
+	}
+	if n := c.t.countVats(); n != uint64(len(c.vats)) {
+		c.bad("I17: there are %d vats, the counter says %d", len(c.vats), n)
+	}
+	listed := map[string]bool{}
+	c.scan("reload.", func(rest string, _ []byte) { listed[rest] = true })
+	c.scan("h.", func(rest string, b []byte) {
+		var cfg config
+		cfg.decode(dec, "h."+rest, b)
+		if cfg.reload != listed[rest] {
+			c.bad("I17: %s is to be launched again: %t, the index says %t", rest, cfg.reload, listed[rest])
+		}
+		delete(listed, rest)
+	})
+	for s := range sorted(listed) {
+		c.bad("I17: the index says that %s is to be launched again, which has no configuration", s)
+	}
+}
