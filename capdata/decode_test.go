@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+	"unsafe"
 
 	"ocapkernel.dev/capdata"
 )
@@ -203,11 +205,23 @@ func TestStringsOfALargeBodyDoNotKeepIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	released := make(chan struct{})
-	runtime.AddCleanup(&[]byte(v.([]any)[1].(string))[0], func(c chan struct{}) { close(c) }, released)
+	runtime.AddCleanup(unsafe.StringData(body), func(c chan struct{}) { close(c) }, released)
 	keep := v.([]any)[0].(string)
 	v, body = nil, ""
-	runtime.GC()
-	<-released
+	collected := func() bool {
+		runtime.GC()
+		select {
+		case <-released:
+			return true
+		case <-time.After(10 * time.Millisecond): // one collection need not be enough, nor the cleanup have run
+			return false
+		}
+	}
+	for tries := 0; !collected(); tries++ {
+		if tries == 1000 {
+			t.Fatal("the body is kept")
+		}
+	}
 	if keep != "keep" {
 		t.Error(keep)
 	}
