@@ -30,6 +30,10 @@ type call struct {
 	// on is the promise that the call waits for now, in memory. It is nil when the call has started, and
 	// when it waits in the store.
 	on *promise
+	// left says that the call can be tried, and is left to a later crank; see later.go.
+	left bool
+	// queue is the promise to which the call sends, while it waits in memory for that; see promise.sends.
+	queue *promise
 	// waited says that the call has waited before: it is let in again however many others wait.
 	waited bool
 
@@ -108,7 +112,9 @@ func (v *Vat) call(d wire.Call) {
 	}
 	switch {
 	case v.isNudge(d, name):
-		v.settle(result, undefined, false)
+		result.settled, result.val, result.named = true, undefined, nil
+		v.untold = slices.Insert(v.untold, 0, result)
+		v.tellOne() // before all others, whose turn may be later
 		v.goesOn()
 		return
 	case d.Target == goOnRef:
@@ -150,6 +156,7 @@ func (v *Vat) resultPromise(ref wire.Ref) *promise {
 func (v *Vat) try(c *call) {
 	c.on = nil
 	if c.result.settled {
+		c.leaveQueue()
 		return // the kernel did so, in this vat's stead
 	}
 	switch c.kind {
@@ -164,7 +171,8 @@ func (v *Vat) try(c *call) {
 	case sendOn:
 		last := len(c.slots) - 1
 		if p := c.slots[last].(*promise); p.settled {
-			v.adopt(c.result, v.send(p, value{body: c.body, slots: c.slots[:last]}))
+			c.leaveQueue()
+			v.adopt(c.result, v.sendNow(p, value{body: c.body, slots: c.slots[:last]}))
 		} else {
 			v.await(c, p)
 		}
@@ -225,7 +233,7 @@ func (v *Vat) tryMethod(c *call) {
 			panic(fault(err.Error()))
 		}
 	}
-	v.begin(h.kind.name+"."+c.method, func(ctx context.Context) {
+	v.begin(h.kind.name+"."+c.method, c, func(ctx context.Context) {
 		v.fill()
 		val, pending, err := running(ctx).invoke(ctx, h, c)
 		switch {

@@ -34,7 +34,7 @@ func (v *Vat) deliver(d wire.Delivery) {
 // startVat makes the root. This happens once in the vat's life; later workers load it.
 func (v *Vat) startVat() {
 	ended := false
-	v.begin(v.module.name+": constructor", func(ctx context.Context) {
+	v.begin(v.module.name+": constructor", nil, func(ctx context.Context) {
 		root, err := v.module.construct(ctx, v)
 		ended = true
 		if err != nil {

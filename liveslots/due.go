@@ -30,7 +30,10 @@ type due struct {
 }
 
 // In the shelf, Due is what is due, and Nudge the result of the message that is on its way. One is the number of
-// the call that this message is to make, or 0. Most is how many calls the next crank tries, if not maxWoken.
+// the call that this message is to make, or 0; Plain says that it is to make none, also if it has failed before. Most
+// is how many calls the next crank tries, if not maxWoken.
+//
+// The same messages have the vat go on with what it has left in memory, before what is due: see later.go.
 
 // maxWoken bounds the stored calls that are tried in one crank, so that it does not exceed what a crank may
 // do, however many calls others have made to wait for one promise.
@@ -46,21 +49,36 @@ const (
 // alone is the method of a message that makes one call.
 func (c *call) alone() string { return "vat: " + c.kind.String() + " " + c.method }
 
-// wake reads stored calls and has them tried.
-func (v *Vat) wake(d due) {
-	calls, more := v.unshelveWatchers(d, v.mostWoken-v.woken)
-	v.woken += len(calls)
-	for _, c := range calls {
-		v.tasks = append(v.tasks, func() { v.try(c) })
+// isDue notes that something is due.
+func (s *shelf) isDue(d due) {
+	s.changed = true
+	for i, x := range s.Due {
+		if x.Source == d.Source {
+			s.Due[i].Above = min(x.Above, d.Above)
+			return
+		}
 	}
-	if more.Source != "" {
-		s := v.shelved()
-		s.Due, s.changed = append(s.Due, more), true
+	s.Due = append(s.Due, d)
+}
+
+// wake has stored calls tried.
+func (v *Vat) wake(d due) {
+	for n := range v.watchers(d) {
+		if c := v.onShelf[n]; c != nil && !c.stored {
+			continue // in memory already
+		}
+		if v.woken >= v.mostWoken {
+			v.shelved().isDue(d)
+			return
+		}
+		v.woken++
+		v.tasks = append(v.tasks, task{stored: due{d.Source, n - 1}})
+		d.Above = n
 	}
 }
 
-// beCareful has a delivery that failed before leave stored calls to later ones.
-func (v *Vat) beCareful() { v.mostWoken, v.careful = 0, true }
+// beCareful has a delivery that failed before leave all that it can to later ones.
+func (v *Vat) beCareful() { v.mostWoken, v.mostGoneOn, v.ramp, v.careful = 0, 0, 1, true }
 
 // isNudge says whether a message is the one by which the vat goes on.
 func (v *Vat) isNudge(d wire.Call, method string) bool {
@@ -68,15 +86,19 @@ func (v *Vat) isNudge(d wire.Call, method string) bool {
 	return own && d.Message.Result != "" && d.Message.Result == v.shelved().Nudge
 }
 
-// goesOn takes up what is due: one call, or as many as a crank may do.
+// goesOn takes up what was left: one call, or what is left in memory, or what is due, as much as a crank may do.
 func (v *Vat) goesOn() {
 	s := v.shelved()
-	s.Nudge, s.changed = "", true
+	s.Nudge, s.Plain, s.changed = "", false, true
 	if n := s.One; n != 0 {
 		s.One, s.Most = 0, 2
 		if c := v.unshelve(n); c != nil {
 			v.try(c)
 		}
+		return
+	}
+	if v.isLeft() {
+		v.takeUp()
 		return
 	}
 	if s.Most > 0 { // some failed: more and more, from one
@@ -97,14 +119,18 @@ func (v *Vat) refused(why value) {
 	s := v.shelved()
 	err := errorOf(why)
 	if errors.Is(err, ErrDeliveryPoisoned) || errors.Is(err, ErrDeliveryTimeout) {
-		if s.One == 0 {
-			s.One = v.firstDue() // an earlier version of this package has sent the message
-		}
-		if c := v.unshelve(s.One); c != nil {
-			v.settle(c.result, why, true)
+		if s.Plain {
+			v.giveUp(why)
+		} else {
+			if s.One == 0 {
+				s.One = v.firstDue() // an earlier version of this package has sent the message
+			}
+			if c := v.unshelve(s.One); c != nil {
+				v.settle(c.result, why, true)
+			}
 		}
 	}
-	s.Nudge, s.One, s.Most, s.changed = "", 0, 1, true
+	s.Nudge, s.Plain, s.One, s.Most, s.changed = "", false, 0, 1, true
 }
 
 // firstDue returns the number of the first call that is due, or 0.
@@ -117,14 +143,19 @@ func (v *Vat) firstDue() uint64 {
 	return 0
 }
 
-// goOnLater sees to it that the vat goes on with what is due.
+// goOnLater sees to it that the vat goes on with what is left.
 func (v *Vat) goOnLater() {
 	s := v.shelved()
-	if len(s.Due) == 0 || s.Nudge != "" {
+	if len(s.Due) == 0 && !v.isLeft() || s.Nudge != "" {
 		return
 	}
 	s.changed = true
-	if v.careful || s.Most == 1 {
+	switch {
+	case v.isLeft():
+		if v.careful {
+			s.Most = 1 // for what is due, after that
+		}
+	case v.careful || s.Most == 1:
 		s.Most = 0
 		if s.One = v.firstDue(); s.One == 0 {
 			s.Due = nil
@@ -141,7 +172,7 @@ func (v *Vat) goOnLater() {
 	if err != nil {
 		panic(fault(err.Error()))
 	}
-	s.Nudge = v.send(v.presence(goOnRef), value{body: body}).ref
+	s.Nudge, s.Plain = v.send(v.presence(goOnRef), value{body: body}).ref, s.One == 0
 }
 
 // aloneMessage is the message that makes a stored call. There is none if it would be too large: then only the

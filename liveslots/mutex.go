@@ -21,6 +21,7 @@ func (m *Mutex) Lock(ctx context.Context) {
 	}
 	m.waiters = append(m.waiters, t)
 	t.park()
+	t.handed = nil
 }
 
 // Unlock hands the mutex to the turn that waited longest. It panics if the mutex is not locked.
@@ -29,11 +30,16 @@ func (m *Mutex) Unlock(ctx context.Context) {
 	if !m.holder {
 		panic("vat: unlock of a Mutex that is not locked")
 	}
+	m.handOn(v)
+}
+
+func (m *Mutex) handOn(v *Vat) {
 	if len(m.waiters) == 0 {
 		m.holder = false
 		return
 	}
 	t := m.waiters[0]
 	m.waiters = m.waiters[1:]
-	v.tasks = append(v.tasks, func() { v.resume(t) })
+	t.handed = m
+	v.tasks = append(v.tasks, task{turn: t})
 }

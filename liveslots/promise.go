@@ -55,6 +55,8 @@ type promise struct {
 	// waiters are run, as tasks of their own and in this order, when the promise has settled.
 	waiters []waiter
 
+	// sends are the calls in memory that send a message to the promise, in the order in which they were asked for.
+	sends []*call
 	// call is the call whose result the promise is, if it is one.
 	call *call
 	// named are the promises that the kernel knows, this vat decides and this promise leads; it may be one.
@@ -79,9 +81,10 @@ type promise struct {
 	toldIn uint64
 }
 
-// A waiter is a function to run, or a call that is to be tried again.
+// A waiter is a function to run, a turn that goes on, or a call that is to be tried again.
 type waiter struct {
 	run  func()
+	turn *turn
 	call *call
 }
 
@@ -212,30 +215,21 @@ func (v *Vat) decided(p *promise) {
 func (v *Vat) finish(p *promise, val value, rejected bool) {
 	tell := p.ref != "" && p.ours
 	if tell {
-		if err := v.tellable(val); err != nil {
+		if err := v.tellableAlone(val); err != nil {
 			val, rejected = errorValue(err), true
 		}
 	}
 	p.settled, p.rejected, p.val = true, rejected, val
 	p.named = nil
 	if tell {
-		p.told, p.toldIn = p.ref, v.delivered
 		p.source = string(p.ref)
-		p.ref = "" // the syscall retires the name
-		delete(v.promises, p.told)
-		v.decided(p)
-		v.announcing = append(v.announcing, p)
-		v.announce()
+		v.touch(p) // who keeps it may be memory, for a while
+		v.untold = append(v.untold, p)
+		v.tellUntold()
 	}
 	for _, w := range p.waiters {
-		if w.call == nil {
-			v.tasks = append(v.tasks, w.run)
-		} else if w.call.waits() {
-			v.tasks = append(v.tasks, func() {
-				if w.call.waits() {
-					v.try(w.call)
-				}
-			})
+		if w.call == nil || w.call.waits() {
+			v.tasks = append(v.tasks, task{run: w.run, turn: w.turn, call: w.call})
 		}
 	}
 	p.waiters = nil
@@ -252,20 +246,50 @@ const (
 // tellable says whether the kernel can be told in this crank of all settled promises that a value leads to,
 // beside what it was told before. They may be as many as others like, who have made them.
 func (v *Vat) tellable(x value) error {
-	promises, bytes := v.toldPromises, v.toldBytes
-	for p := range settledIn(x.slots, v.isTold) {
-		promises++
-		bytes += p.val.size()
-		if promises > maxTold || bytes > v.maxValueBytes {
-			return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf(
-				"the value leads to more settled promises than one crank can pass on: the limit is %d, of %d bytes", maxTold, v.maxValueBytes)))
-		}
+	if _, _, ok := v.nested(x, v.toldPromises, v.toldBytes); !ok {
+		return v.tooMuchToTell()
 	}
 	return nil
 }
 
+// tellableAlone says whether the kernel can be told of a value, with all settled promises that it leads to, by a crank
+// that does nothing else. Others may have made the value, within larger limits than this vat has.
+func (v *Vat) tellableAlone(x value) error {
+	if n := x.size(); n > v.maxTellBytes() {
+		return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("a value of %d bytes is too large to pass on: the limit is %d", n, v.maxTellBytes())))
+	}
+	if _, bytes, ok := v.nested(x, 0, 0); !ok || x.size()+bytes > v.maxTellBytes() {
+		return v.tooMuchToTell()
+	}
+	return nil
+}
+
+// maxTellBytes bounds a value that is passed on, with what it leads to. The rest of the frame is for its envelope, and
+// for what else belongs to the crank.
+func (v *Vat) maxTellBytes() int { return v.start.MaxFrameBytes - v.start.MaxFrameBytes/16 }
+
+// nested adds up the settled promises that a value leads to, and their bytes, but for those that the kernel has a name for.
+func (v *Vat) nested(x value, promises, bytes int) (p, b int, ok bool) {
+	for p := range settledIn(x.slots, v.isNamed) {
+		promises++
+		bytes += p.val.size()
+		if promises > maxTold || bytes > v.maxValueBytes {
+			return promises, bytes, false
+		}
+	}
+	return promises, bytes, true
+}
+
+func (v *Vat) tooMuchToTell() error {
+	return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf(
+		"the value leads to more settled promises than one crank can pass on: the limit is %d, of %d bytes", maxTold, v.maxValueBytes)))
+}
+
 // isTold says whether the kernel was told in this crank how a promise settled, and takes its name.
 func (v *Vat) isTold(p *promise) bool { return p.told != "" && p.toldIn == v.delivered }
+
+// isNamed says whether a promise can be mentioned to the kernel without more.
+func (v *Vat) isNamed(p *promise) bool { return p.ref != "" || v.isTold(p) }
 
 // announce tells the kernel how promises settled: those in the list, and those that their values lead to. A name
 // is introduced in the syscall that resolves it, or before, and stays good for mentions until the crank ends,
@@ -292,6 +316,7 @@ const manySyscalls = 1000
 func (v *Vat) resolve(rs []wire.Resolution) {
 	if n := len(v.syscalls); n >= manySyscalls {
 		if last, ok := v.syscalls[n-1].(wire.Resolve); ok && len(last.Resolutions)+len(rs) <= maxResolutions {
+			v.sent += resolutionBytes(rs)
 			last.Resolutions = append(last.Resolutions, rs...)
 			v.syscalls[n-1] = last
 			return

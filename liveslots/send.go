@@ -99,27 +99,42 @@ func (v *Vat) send(target any, msg value) *promise {
 	if err := v.tellable(msg); err != nil {
 		return rejectedPromise(err)
 	}
+	if p, ok := target.(*promise); ok && p.ref == "" && (!p.settled || len(p.sends) > 0) {
+		// The kernel does not know the promise, so the message waits here, behind those that do so already.
+		p.used = true
+		c := &call{kind: sendOn, body: msg.body, slots: append(slices.Clip(msg.slots), p), result: &promise{}, queue: p}
+		c.result.call = c
+		p.sends = append(p.sends, c)
+		if p.settled {
+			c.on = p
+			v.tasks = append(v.tasks, task{call: c})
+		} else {
+			v.try(c)
+		}
+		return c.result
+	}
+	return v.sendNow(target, msg)
+}
+
+// sendNow sends a message that waits for nothing.
+func (v *Vat) sendNow(target any, msg value) *promise {
 	var ref wire.Ref
 	switch t := target.(type) {
 	case *promise:
 		t.used = true
 		switch {
-		case t.settled && t.rejected:
+		case t.ref != "":
+			// Also if it is settled, and the kernel was not told yet: messages may wait for it there.
+			ref = t.ref
+		case t.rejected:
 			return &promise{settled: true, rejected: true, val: t.val}
-		case t.settled:
+		default:
 			r, ok := t.val.tree.(capdata.Remotable)
 			if !ok {
 				return &promise{settled: true, rejected: true, val: badTarget(t.val)}
 			}
-			return v.send(t.val.slots[r.Slot], msg)
-		case t.ref == "":
-			// The kernel does not know the promise, so the message waits here.
-			c := &call{kind: sendOn, body: msg.body, slots: append(slices.Clip(msg.slots), t), result: &promise{}}
-			c.result.call = c
-			v.try(c)
-			return c.result
+			return v.sendNow(t.val.slots[r.Slot], msg)
 		}
-		ref = t.ref
 	default:
 		ref = v.name(target)
 	}

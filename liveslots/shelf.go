@@ -46,9 +46,10 @@ type shelf struct {
 	Others int `json:"others,omitempty"`
 	// Bytes is the size of their rows, and of those of the values that they mention.
 	Bytes int `json:"bytes,omitempty"`
-	// Due, Nudge, Most and One are about calls that are to be tried by later cranks; see due.go.
+	// Due, Nudge, Plain, Most and One are about what is left to later cranks; see due.go.
 	Due   []due    `json:"due,omitempty"`
 	Nudge wire.Ref `json:"nudge,omitempty"`
+	Plain bool     `json:"plain,omitempty"`
 	Most  int      `json:"most,omitempty"`
 	One   uint64   `json:"one,omitempty"`
 }
@@ -117,7 +118,7 @@ func (v *Vat) wakeStored(p *promise) {
 		}
 		v.noteSettled(source, p)
 		// Not at once: other promises of the same notification are settled first.
-		v.tasks = append(v.tasks, func() { v.wake(due{source, 0}) })
+		v.tasks = append(v.tasks, task{run: func() { v.wake(due{source, 0}) }})
 	}
 }
 

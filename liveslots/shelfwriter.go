@@ -95,7 +95,7 @@ func (w *shelfWriter) place(key, watcher, head string, slots []any, body string)
 			continue
 		}
 		v.rows.set(linksOf(s)+watcher, []byte{})
-		if p := v.promises[wire.Ref(s)]; p != nil && watcher[0] != 's' {
+		if p := v.promises[wire.Ref(s)]; p != nil && !p.settled && watcher[0] != 's' {
 			v.subscribe(p, true)
 		}
 	}

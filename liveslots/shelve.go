@@ -28,7 +28,7 @@ func (v *Vat) storable(c *call) bool {
 	}
 	c.epoch, c.verdict = v.epoch, asked
 	ok := c.target == nil || !c.target.kind.ephemeral
-	ok = ok && len(c.body) <= v.maxValueBytes
+	ok = ok && len(c.body) <= v.maxValueBytes && (!c.left || c.findable() != nil)
 	settled := 0
 	v.reach(c.slots, func(p *promise) {
 		if p.settled {
@@ -107,6 +107,7 @@ func (v *Vat) shelve() {
 		}
 	}
 	if len(v.calls) == 0 && len(v.shelved().Due) == 0 {
+		v.goOnLater()
 		v.keep()
 		v.settledIn = nil
 		v.shelved().save(v.rows)
@@ -134,12 +135,14 @@ func (v *Vat) shelve() {
 			v.touch(p)
 		}
 	}
+	w := shelfWriter{v: v, placed: map[string]bool{}}
 	for _, c := range store {
 		v.nameAwaited(c)
+		if c.left {
+			v.leaveStored(c, w.source(c.findable()))
+		}
 	}
-	v.goOnLater()
 	v.keep()
-	w := shelfWriter{v: v, placed: map[string]bool{}}
 	purged := map[*promise]bool{}
 	for _, c := range store {
 		v.shelved().count(c, +1)
@@ -151,7 +154,7 @@ func (v *Vat) shelve() {
 		}
 		for _, s := range waited {
 			p := s.(*promise)
-			if p.ref != "" && !slices.Contains(c.slots, s) { // in the value of a promise among its slots
+			if p.ref != "" && !p.settled && !slices.Contains(c.slots, s) { // in the value of a promise among its slots
 				v.subscribe(p, true)
 			}
 			if !purged[p] {
@@ -172,6 +175,7 @@ func (v *Vat) shelve() {
 			w.settled(d.Source, p)
 		}
 	}
+	v.goOnLater()
 	w.sweep()
 	v.shelved().save(v.rows)
 	for _, c := range store {

@@ -25,6 +25,8 @@ const maxCacheBytes = 1 << 20
 type rows struct {
 	below   Store
 	written map[string]row
+	// writtenBytes is the size of what is written, with the keys.
+	writtenBytes int
 	// sorted holds the keys of written, or is nil until the crank first iterates. Then each new key is put in its
 	// place: a vat that iterates over a Map and writes in the loop must not pay for a sort at each step.
 	sorted []string
@@ -73,10 +75,14 @@ func (s *rows) set(key string, value []byte) { s.write(key, row{value, true}) }
 func (s *rows) delete(key string)            { s.write(key, row{}) }
 
 func (s *rows) write(key string, r row) {
-	if _, ok := s.written[key]; !ok && s.sorted != nil {
+	old, ok := s.written[key]
+	if ok {
+		s.writtenBytes -= len(key) + len(old.value)
+	} else if s.sorted != nil {
 		i, _ := slices.BinarySearch(s.sorted, key)
 		s.sorted = slices.Insert(s.sorted, i, key)
 	}
+	s.writtenBytes += len(key) + len(r.value)
 	s.written[key] = r
 	if r.found {
 		for i, g := range s.gaps {
@@ -180,7 +186,7 @@ func (s *rows) flush(emit func(wire.Syscall)) {
 		delete(s.old, key)
 		s.keep(key, r)
 	}
-	s.written = emptied(s.written)
+	s.written, s.writtenBytes = emptied(s.written), 0
 	s.sorted = nil
 	s.gaps = s.gaps[:0]
 }

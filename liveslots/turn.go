@@ -16,8 +16,12 @@ type turn struct {
 	what string
 	body func(context.Context)
 	on   *coroutine
+	// call is the call that the turn makes; nil for the constructor.
+	call *call
 	// starting says that the method was not called yet: its arguments are being awaited.
 	starting bool
+	// handed is the mutex that the turn has waited for and got, until it runs.
+	handed *Mutex
 }
 
 // A coroutine runs one turn after another. It yields true when the turn has parked, and false when it
@@ -48,12 +52,12 @@ func (c *turnContext) Value(key any) any {
 	return nil
 }
 
-// abandoned unwinds a parked turn whose vat is closed.
+// abandoned unwinds a parked turn that is given up, or whose vat is closed.
 type abandoned struct{}
 
 // begin starts a turn and runs it until it parks or ends.
-func (v *Vat) begin(what string, body func(context.Context)) {
-	t := &turn{v: v, what: what, body: body}
+func (v *Vat) begin(what string, c *call, body func(context.Context)) {
+	t := &turn{v: v, what: what, call: c, body: body}
 	if n := len(v.idle); n > 0 {
 		t.on = v.idle[n-1]
 		v.idle = v.idle[:n-1]
@@ -125,7 +129,7 @@ func (t *turn) wait(p *promise) error {
 			return err
 		}
 	}
-	t.v.wait(p, waiter{run: func() { t.v.resume(t) }})
+	t.v.wait(p, waiter{turn: t})
 	t.park()
 	return nil
 }

@@ -89,7 +89,7 @@ func TestPanicIsAFault(t *testing.T) {
 	k := launch(t, NewTurns)
 	want(t, k, "error: [KERNEL:DELIVERY_POISONED] fault: panic in liveslots_test.Turns.panic: at the disco", "lab", "panic")
 	want(t, k, "0", "lab", "getCount")
-	want(t, k, "error: [KERNEL:VAT_RESTARTED] vat v1 was restarted and has lost what would have answered", "lab", "panicLater")
+	want(t, k, "error: [KERNEL:DELIVERY_POISONED] fault: panic in liveslots_test.Turns.panicLater: later", "lab", "panicLater")
 	want(t, k, "100", "lab", "getCount") // the crank before the await was committed
 	want(t, k, "error: [KERNEL:DELIVERY_POISONED] fault: panic in liveslots_test.Turns.unlock: vat: unlock of a Mutex that is not locked", "lab", "unlock")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -35,7 +36,9 @@ type Vat struct {
 	rand     *rand.Rand
 	seed     rand.PCG
 	syscalls []wire.Syscall
-	exit     *leaving
+	// sent is about how many bytes the syscalls carry.
+	sent int
+	exit *leaving
 	// notified says that what is taken comes with a notification, and not with a message.
 	notified bool
 	// announcing are settled promises that the kernel has to be told of, by the names that they have been given.
@@ -46,10 +49,18 @@ type Vat struct {
 	broken string
 
 	// Turns and what they wait for.
-	tasks   []func()
-	current atomic.Pointer[turn]
-	parked  map[*turn]struct{}
-	idle    []*coroutine
+	tasks []task
+	// later are tasks that a crank has left to a later one, untold the promises of which it has left to a later one
+	// to tell the kernel, and tellFull says that this crank is such a one; see later.go.
+	later    []task
+	untold   []*promise
+	tellFull bool
+	// goneOn counts the tasks with which the crank at hand went on, and mostGoneOn bounds them. ramp is that bound for
+	// the next message by which the vat goes on, or 0 for none.
+	goneOn, mostGoneOn, ramp int
+	current                  atomic.Pointer[turn]
+	parked                   map[*turn]struct{}
+	idle                     []*coroutine
 	// deciding counts promises known to the kernel that this vat's memory has to resolve; unkept those
 	// among them that its store was to resolve before.
 	deciding, unkept int
@@ -138,7 +149,7 @@ func (v *Vat) Deliver(d wire.Deliver) wire.Done {
 // waiting counts what waits in memory. If it is 0, and the kernel knows of nothing that this vat's memory
 // has to do for others, the vat is at rest.
 func (v *Vat) waiting() int {
-	n := len(v.parked) + len(v.calls) + v.unkept
+	n := len(v.parked) + len(v.calls) + v.unkept + len(v.untold)
 	if n == 0 && v.ephemerals > 0 {
 		// Others may have let go of the objects, and the kernel know that before this vat is told.
 		n = 1
@@ -161,8 +172,9 @@ func (v *Vat) crank(d wire.Deliver) {
 	}()
 	v.now = time.UnixMilli(d.Now).UTC()
 	v.seed.Seed(d.Seed, d.Number)
-	v.syscalls = nil
+	v.syscalls, v.sent = nil, 0
 	v.woken, v.mostWoken, v.careful = 0, maxWoken, false
+	v.goneOn, v.mostGoneOn, v.tellFull = 0, math.MaxInt, false
 	v.toldPromises, v.toldBytes = 0, 0
 	if d.Attempt > 0 {
 		v.beCareful()
@@ -183,16 +195,36 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.rest()
 }
 
-// run lets every turn go on that can.
-func (v *Vat) run() {
-	for n := 0; n < len(v.tasks) && v.broken == ""; n++ {
-		v.tasks[n]()
+func (v *Vat) syscall(s wire.Syscall) {
+	v.syscalls = append(v.syscalls, s)
+	switch x := s.(type) {
+	case wire.Send:
+		v.sent += dataBytes(x.Message.MethArgs)
+	case wire.Resolve:
+		v.sent += resolutionBytes(x.Resolutions)
+	case wire.StoreSet:
+		v.sent += len(x.Key) + len(x.Value)
+	case wire.StoreDelete:
+		v.sent += len(x.Key)
+	case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
+		// small, or alone
 	}
-	clear(v.tasks)
-	v.tasks = v.tasks[:0]
 }
 
-func (v *Vat) syscall(s wire.Syscall) { v.syscalls = append(v.syscalls, s) }
+func dataBytes(d wire.CapData) int {
+	n := len(d.Body)
+	for _, s := range d.Slots {
+		n += len(s)
+	}
+	return n
+}
+
+func resolutionBytes(rs []wire.Resolution) (n int) {
+	for _, r := range rs {
+		n += dataBytes(r.Value)
+	}
+	return n
+}
 
 func (v *Vat) fail(why string) {
 	if v.broken == "" {
@@ -209,31 +241,8 @@ func (v *Vat) checkSize() {
 		v.fail(fmt.Sprintf("the crank makes %d syscalls, the limit is %d", n, v.start.MaxSyscalls))
 		return
 	}
-	bytes := 0
-	data := func(d wire.CapData) {
-		bytes += len(d.Body)
-		for _, s := range d.Slots {
-			bytes += len(s)
-		}
-	}
-	for _, s := range v.syscalls {
-		switch x := s.(type) {
-		case wire.Send:
-			data(x.Message.MethArgs)
-		case wire.Resolve:
-			for _, r := range x.Resolutions {
-				data(r.Value)
-			}
-		case wire.StoreSet:
-			bytes += len(x.Key) + len(x.Value)
-		case wire.StoreDelete:
-			bytes += len(x.Key)
-		case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
-			// small, or alone
-		}
-	}
-	if bytes > v.start.MaxFrameBytes {
-		v.fail(fmt.Sprintf("the crank sends and stores %d bytes, the limit is %d", bytes, v.start.MaxFrameBytes))
+	if v.sent > v.start.MaxFrameBytes {
+		v.fail(fmt.Sprintf("the crank sends and stores %d bytes, the limit is %d", v.sent, v.start.MaxFrameBytes))
 	}
 }
 

@@ -73,7 +73,8 @@ func When(ctx context.Context, p Promise, obj any, method string, args ...any) P
 		return Promise{rejectedPromise(fmt.Errorf("when %s: %w", method, err))}
 	}
 	if p.p.settled {
-		v.tasks = append(v.tasks, func() { v.try(c) })
+		c.on = p.p
+		v.tasks = append(v.tasks, task{call: c})
 	} else {
 		v.await(c, p.p)
 	}
