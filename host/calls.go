@@ -70,6 +70,7 @@ func (k *Kernel) refuse(err error, done func(error)) {
 	case *kernel.Refusal, *LaunchError:
 	default:
 		k.log.Error("a request failed, and changed nothing", "err", err)
+		k.checkStore()
 	}
 	done(err)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
 )
 
 // The damage of one vat costs that vat, and never the kernel. A step of the loop that works for a vat runs in forVat:
@@ -27,8 +28,14 @@ func (k *Kernel) forVat(v *vat, doing string, step func() error) {
 	}
 }
 
-// isolated runs a step and turns its panic into an error, unless the panic came while a commit was being applied.
+// isolated runs a step and turns its panic into an error, unless the panic came while a commit was being applied. If the
+// store itself is damaged the kernel ends.
 func (k *Kernel) isolated(step func() error) (err error) {
+	defer func() {
+		if err != nil {
+			k.checkStore()
+		}
+	}()
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -41,6 +48,15 @@ func (k *Kernel) isolated(step func() error) (err error) {
 		err = fmt.Errorf("invariant broken: %v", p)
 	}()
 	return step()
+}
+
+// checkStore ends the kernel if the store itself is damaged, which is not one vat's trouble: no row can be trusted. It is
+// called when something could not be read.
+func (k *Kernel) checkStore() {
+	const anyKey = "any" // a damaged store answers no question
+	if _, _, err := k.cfg.Store.Get(anyKey); errors.Is(err, storage.ErrCorrupt) {
+		k.fail(err)
+	}
 }
 
 // hold gives a vat no more work in this run, and its worker up. What the worker was doing is forgotten: it changed

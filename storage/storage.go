@@ -13,7 +13,7 @@ import (
 )
 
 // ErrCorrupt is returned, wrapped, when stored bytes cannot be what was written. The process must stop
-// without committing anything more.
+// without committing anything more. A store that has found itself damaged answers every later call with it.
 var ErrCorrupt = errors.New("stored state is corrupt")
 
 // ErrNoRoom is returned, wrapped, if the disk, a quota or the table of open files has no room for what is to be done.

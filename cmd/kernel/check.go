@@ -65,13 +65,20 @@ func checkFiles(dir string) (problems []string, err error) {
 	return host.CheckRows(snapshot)
 }
 
+const (
+	// waysOut is what helps against a damage of the database, the best first.
+	waysOut = "put back the file from a copy of the state, or the whole copy; kernel check says whether that helped; " + lastResort
+	// lastResort ends in a state without the damage, and without everything else.
+	lastResort = "if there is no copy, kernel start --reset deletes everything and begins anew"
+)
+
 // damagedHint says what helps against a damage of the state.
 func damagedHint(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrRolledBack):
-		return &hinted{err, "put back what is missing; or, to go on with what is left and forget the calls that were under way: run --accept-rollback"}
+		return &hinted{err, "put back what is missing; or, to go on with what is left and forget the calls that were under way: run --accept-rollback; " + lastResort}
 	case errors.Is(err, storage.ErrCorrupt):
-		return &hinted{err, "nothing was changed: put back the file from a copy of the state, or the whole copy"}
+		return &hinted{err, "nothing was changed: " + waysOut}
 	}
 	return err
 }

@@ -23,6 +23,7 @@ import (
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/storage"
 )
 
 // runFlags are the flags of run and start.
@@ -278,6 +279,9 @@ func (a *app) serve(ctx context.Context, kernel Kernel, log hclog.Logger, first 
 	})
 	err := g.Wait()
 	log.Info("kernel stopped")
+	if errors.Is(err, storage.ErrCorrupt) { // found while it ran
+		return &hinted{err, waysOut}
+	}
 	return err
 }
 

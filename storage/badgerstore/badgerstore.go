@@ -18,6 +18,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -89,6 +90,7 @@ type Store struct {
 	db      *badger.DB
 	limits  storage.Limits
 	reserve *reserve
+	health  *health
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if somebody else has it open, and
@@ -117,6 +119,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := snapshot.prepare(); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
+	watchBlocks()
+	seen := badBlocks.Load()
 	db, err := open(badgerOptions(dir, o))
 	if err != nil {
 		if locked(dir) { // by now
@@ -124,7 +128,7 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
-	return &Store{db: db, limits: limitsOf(db), reserve: reserve}, nil
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: newHealth(func() error { return verify(db, dir) }, seen)}, nil
 }
 
 // open opens the database, and makes an error of a panic, which is how Badger tells of some damages.
@@ -232,40 +236,49 @@ func (s *Store) Get(key string) (value []byte, found bool, err error) {
 	if !validKey(key) {
 		return nil, false, nil
 	}
-	defer noPanic(&err)
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
-	item, err := txn.Get([]byte(key))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, false, nil
-	}
-	if err == nil {
-		value, err = copyValue(item)
-	}
+	err = s.health.read(func() error {
+		txn := s.db.NewTransaction(false)
+		defer txn.Discard()
+		item, err := txn.Get([]byte(key))
+		if found = !errors.Is(err, badger.ErrKeyNotFound); !found {
+			return nil
+		}
+		if err == nil {
+			value, err = copyValue(item)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, false, fmt.Errorf("read row %.80q: %w", key, err)
 	}
-	return value, true, nil
+	return value, found, nil
 }
 
 // Next implements [storage.Reader].
 func (s *Store) Next(prefix, after string) (key string, value []byte, found bool, err error) {
-	defer noPanic(&err)
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
-	defer it.Close()
-	// The smallest string above after is after with a zero byte.
-	it.Seek([]byte(max(prefix, after+"\x00")))
-	for it.Valid() && !validKey(string(it.Item().Key())) {
-		it.Next()
-	}
-	if !it.Valid() {
+	err = s.health.read(func() error {
+		txn := s.db.NewTransaction(false)
+		defer txn.Discard()
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+		defer it.Close()
+		// The smallest string above after is after with a zero byte.
+		it.Seek([]byte(max(prefix, after+"\x00")))
+		for it.Valid() && !validKey(string(it.Item().Key())) {
+			it.Next()
+		}
+		if found = it.Valid(); !found {
+			return nil
+		}
+		key = string(it.Item().Key())
+		var err error
+		value, err = copyValue(it.Item())
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", nil, false, fmt.Errorf("read the row after %.80q: %w", after, err)
+	case !found:
 		return "", nil, false, nil
-	}
-	key = string(it.Item().Key())
-	if value, err = copyValue(it.Item()); err != nil {
-		return "", nil, false, fmt.Errorf("read row %.80q: %w", key, err)
 	}
 	return key, value, true, nil
 }
@@ -274,6 +287,10 @@ func (s *Store) Next(prefix, after string) (key string, value []byte, found bool
 func (s *Store) Commit(writes []storage.Write) error {
 	if err := s.limits.Check(writes); err != nil {
 		return err
+	}
+	// What follows from a read may have met a bad block, or a compaction has.
+	if err := s.health.check(); err != nil {
+		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
 	if err := s.reserve.room(writes); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
@@ -310,10 +327,10 @@ func (s *Store) Commit(writes []storage.Write) error {
 func (s *Store) Limits() storage.Limits { return s.limits }
 
 // Close implements [storage.Store]. It writes out what is in memory and takes some 50 ms. If the disk has no room for
-// that it returns [storage.ErrNoRoom], wrapped, and leaves the database as it is until the end of the process: the next
-// Open finds everything in the logs.
+// that it returns [storage.ErrNoRoom], wrapped, or [storage.ErrCorrupt] if a table is not what was written, and leaves
+// the database as it is until the end of the process: the next Open finds everything in the logs.
 func (s *Store) Close() error {
-	if err := s.reserve.beforeClose(); err != nil {
+	if err := cmp.Or(s.health.check(), s.reserve.beforeClose()); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
 	if err := errors.Join(s.db.Close(), s.reserve.afterClose()); err != nil {
@@ -346,11 +363,4 @@ func copyValue(item *badger.Item) ([]byte, error) {
 		value = []byte{}
 	}
 	return value, err
-}
-
-// noPanic makes an error of a panic, which is how Badger tells of a block that is not one.
-func noPanic(err *error) {
-	if p := recover(); p != nil {
-		*err = damaged("%v", p)
-	}
 }

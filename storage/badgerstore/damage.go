@@ -1,0 +1,151 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/y"
+
+	"ocapkernel.dev/storage"
+)
+
+// A block of a table can go bad while the database is open. Badger verifies each block that it reads, and then takes one that
+// is not what was written for the end of its table: the rows in it, and behind it, are absent, or show an
+// older version. A compaction that reads such a block would make that true for good. Badger tells nobody; but
+// it renders the error y.ErrChecksumMismatch at that moment, which is ours to replace.
+
+// badBlocks counts the blocks, of any database of this process, that were not what was written.
+var badBlocks atomic.Int64
+
+// watchBlocks has Badger count bad blocks. It is called before a database is opened.
+var watchBlocks = sync.OnceFunc(func() { y.ErrChecksumMismatch = &badBlock{y.ErrChecksumMismatch} })
+
+// badBlock is the error of a checksum that is wrong. It is rendered by whoever has read the block, before that goes on.
+type badBlock struct{ error }
+
+// Error implements error.
+func (b *badBlock) Error() string {
+	badBlocks.Add(1)
+	if compacting() {
+		// The compaction must not come to its end, at which it deletes the tables that it has read. The process ends
+		// before long: no store whose table is damaged goes on.
+		select {}
+	}
+	return b.error.Error()
+}
+
+// compacting reports whether this goroutine makes tables of other tables.
+func compacting() bool {
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "levelsController).subcompact") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// health is what is known of the tables of one database.
+type health struct {
+	// verify reads all tables, and returns what is wrong with one.
+	verify func() error
+	// seen is the number of bad blocks after which all tables were found to be whole.
+	seen atomic.Int64
+	// damage is what is wrong, for good; nil if nothing is known to be.
+	damage    atomic.Pointer[error]
+	verifying sync.Mutex
+}
+
+// newHealth takes what reads all tables. These were whole when seen bad blocks had been met.
+func newHealth(verify func() error, seen int64) *health {
+	h := &health{verify: verify}
+	h.seen.Store(seen)
+	return h
+}
+
+// check returns an error that wraps storage.ErrCorrupt if a table of the database is known not to be what was written.
+func (h *health) check() error {
+	if err := h.damage.Load(); err != nil {
+		return *err
+	}
+	n := badBlocks.Load()
+	if h.seen.Load() == n {
+		return nil
+	}
+	h.verifying.Lock()
+	defer h.verifying.Unlock()
+	if h.damage.Load() == nil {
+		if err := noPanic(h.verify); err != nil {
+			return h.fail(fmt.Errorf("a table has gone bad: %w", err))
+		}
+		h.seen.Store(n) // it was a table of another database
+	}
+	return h.check()
+}
+
+// verify reads all tables of a database. Badger's own function of this kind panics at the first bad block.
+func verify(db *badger.DB, dir string) error {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a table may be cut while it is read
+	files := &Snapshot{dir: dir}
+	for _, there := range db.Tables() {
+		t, err := files.openTable(there.ID)
+		if err == nil {
+			_ = t.Close(-1) // only read
+			continue
+		}
+		// A compaction has removed the table meanwhile, if Badger does not list it any more.
+		if slices.ContainsFunc(db.Tables(), func(t badger.TableInfo) bool { return t.ID == there.ID }) {
+			return err
+		}
+	}
+	return nil
+}
+
+// fail notes a damage. The first one stays.
+func (h *health) fail(err error) error {
+	h.damage.CompareAndSwap(nil, &err)
+	return *h.damage.Load()
+}
+
+// read performs a read of the database, and returns no answer of one that has met a bad block.
+func (h *health) read(f func() error) error {
+	if err := h.check(); err != nil {
+		return err
+	}
+	const attempts = 3
+	for range attempts {
+		n := badBlocks.Load()
+		err := noPanic(f)
+		if errors.Is(err, storage.ErrCorrupt) {
+			return h.fail(err)
+		}
+		if badBlocks.Load() == n {
+			return err
+		}
+		if err := h.check(); err != nil {
+			return err
+		}
+	}
+	return h.fail(damaged("a block of a table cannot be read"))
+}
+
+// noPanic makes an error of a panic, which is how Badger tells of a block that is not one.
+func noPanic(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged("%v", p)
+		}
+	}()
+	return f()
+}
