@@ -37,18 +37,35 @@ func (k *Kernel) kinds() map[string]host.Kind {
 			if err != nil {
 				return nil, err
 			}
-			return service.OpenFiles(c.Root, c.ReadOnly)
+			if err := k.spare("service "+o.Name, 1); err != nil {
+				return nil, err
+			}
+			return service.OpenFiles(c.Root, service.FilesOptions{ReadOnly: c.ReadOnly, Allow: k.allowCall})
 		}, Idempotent: service.FilesIdempotent, Configure: configureFiles},
 		cluster.ServiceFetch: {Service: true, Open: func(o host.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
 			}
-			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts})
+			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts, Allow: k.allowCall})
 		}, Idempotent: service.FetchIdempotent, Configure: configureFetch},
 	}
 	maps.Copy(kinds, host.Timer())
 	return kinds
+}
+
+// spare returns an error if the process keeps its last descriptors for itself, so that an object which holds some for as
+// long as it lives cannot be opened now.
+func (k *Kernel) spare(what string, n int) error {
+	if k.budget.Allows(descriptors.Channels, n) {
+		return nil
+	}
+	return fmt.Errorf("%s: the kernel keeps its last file descriptors for itself: try again when connections have ended, or raise the limit (ulimit -n)", what)
+}
+
+// allowCall reports whether there are descriptors for another call of a built-in service.
+func (k *Kernel) allowCall() bool {
+	return k.budget.Allows(descriptors.Channels, service.CallDescriptors)
 }
 
 // BuiltinServices are the names of the services that every kernel has, for the check of a configuration without
@@ -80,6 +97,9 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 	}
 	if open := k.opts.Channels[c.Type]; open != nil {
 		return open(c, o)
+	}
+	if err := k.spare("channel "+c.Name, 1); err != nil {
+		return nil, err
 	}
 	dir := k.socketDir(o.Name)
 	if err := noteSocket(c, dir); err != nil {

@@ -62,6 +62,7 @@ type options struct {
 	log        hclog.Logger
 	kind       string
 	config     []byte
+	allow      func() bool
 }
 
 // Name is what messages call the object. The default is the name of its Go type.
@@ -119,6 +120,8 @@ func makeObject(v any, opts []Option) (Object, Export, error) {
 
 // adapter is an Object made of a Go value.
 type adapter struct {
+	// allow reports whether the process can spare what a call takes; nil is always.
+	allow      func() bool
 	name       string
 	log        hclog.Logger
 	methods    map[string]*method
@@ -140,7 +143,7 @@ func newAdapter(v any, o options) (*adapter, error) {
 	case rv.Kind() == reflect.Pointer && rv.IsNil():
 		return nil, fmt.Errorf("a nil %T is no value with methods", v)
 	}
-	a := &adapter{name: o.name, log: o.log, methods: map[string]*method{}, idempotent: o.idempotent}
+	a := &adapter{name: o.name, log: o.log, allow: o.allow, methods: map[string]*method{}, idempotent: o.idempotent}
 	if a.name == "" {
 		a.name = strings.TrimPrefix(typeName(rv.Type()), "*")
 	}

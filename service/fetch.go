@@ -35,6 +35,9 @@ type FetchOptions struct {
 	Timeout time.Duration
 	// RootCAs are those that servers are known by. The default is those of the system.
 	RootCAs *x509.CertPool
+	// Allow reports whether the process can spare [CallDescriptors] for a call, which is rejected with LIMIT else. Nil is
+	// always.
+	Allow func() bool
 }
 
 // Bounds of a fetch; what it reads is bounded as for files.
@@ -81,7 +84,7 @@ func NewFetch(o FetchOptions) (*Fetch, error) {
 	f := &fetch{timeout: o.Timeout}
 	f.hosts.Store(&hs)
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.redirect}
-	a := builtIn("fetch", f, IdempotentMethods(fetchAgain[:]...))
+	a := builtIn("fetch", f, allowed(o.Allow), IdempotentMethods(fetchAgain[:]...))
 	a.queue.limit = maxFetches
 	return &Fetch{a, f, transport}, nil
 }

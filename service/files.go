@@ -26,16 +26,28 @@ type Files struct {
 	files *files
 }
 
-// OpenFiles opens a directory, which must be there, as a service. With readOnly nothing in it can be changed.
+// FilesOptions say what a [Files] may do.
+type FilesOptions struct {
+	// ReadOnly lets nothing be changed.
+	ReadOnly bool
+	// Allow reports whether the process can spare [CallDescriptors] for a call, which is rejected with LIMIT else. Nil is
+	// always.
+	Allow func() bool
+}
+
+// CallDescriptors is how many file descriptors a call of [Files] or [Fetch] takes, at most.
+const CallDescriptors = 4
+
+// OpenFiles opens a directory, which must be there, as a service.
 // Calls are done one after the other, in the order in which they were sent. Whoever opens it closes it.
-func OpenFiles(dir string, readOnly bool) (*Files, error) {
+func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the directory of service fs: %w; it must exist and be a directory", err)
 	}
 	f := &files{root: root}
-	f.readOnly.Store(readOnly)
-	return &Files{builtIn("fs", f, Serial(), IdempotentMethods(filesAgain[:]...)), f}, nil
+	f.readOnly.Store(o.ReadOnly)
+	return &Files{builtIn("fs", f, Serial(), allowed(o.Allow), IdempotentMethods(filesAgain[:]...)), f}, nil
 }
 
 // filesAgain are the methods that may be done twice.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -24,7 +25,7 @@ func openFiles(t *testing.T, readOnly bool) (o *service.Files, root string) {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(dir, "secret"), "secret")
-	o, err := service.OpenFiles(root, readOnly)
+	o, err := service.OpenFiles(root, service.FilesOptions{ReadOnly: readOnly})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,11 +248,37 @@ func TestWriteFileReplaces(t *testing.T) {
 	}
 }
 
+// A call that takes descriptors is refused while the process can spare none, with what to do, and has done nothing.
+func TestCallsThatTheProcessCannotSpareDescriptorsFor(t *testing.T) {
+	var spare atomic.Bool
+	dir := t.TempDir()
+	files, err := service.OpenFiles(dir, service.FilesOptions{Allow: spare.Load})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := site(t)
+	fetch := newFetch(t, service.FetchOptions{Hosts: []string{server.Listener.Addr().String()}, Allow: spare.Load})
+	get := fmt.Sprintf(`[%q]`, server.URL+"/missing")
+	const refused = ": the kernel keeps its last file descriptors for itself: try again when connections have ended"
+	steps(t, files, []step{
+		{"writeFile", `["a", "b"]`, "rejected Error: [KERNEL:LIMIT] fs.writeFile" + refused},
+		{"list", `["."]`, "rejected Error: [KERNEL:LIMIT] fs.list" + refused},
+		{"nothing", `[]`, "rejected TypeError: fs has no method"},
+	})
+	steps(t, fetch, []step{{"get", get, "rejected Error: [KERNEL:LIMIT] fetch.get" + refused}})
+	spare.Store(true)
+	steps(t, files, []step{{"list", `["."]`, `[]`}})
+	steps(t, fetch, []step{{"get", get, `{"body":`}})
+	if err := files.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpenFilesWantsADirectory(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "file"), "")
 	for _, name := range []string{"none", "file"} {
-		if _, err := service.OpenFiles(filepath.Join(dir, name), false); err == nil || !strings.Contains(err.Error(), "it must exist and be a directory") {
+		if _, err := service.OpenFiles(filepath.Join(dir, name), service.FilesOptions{}); err == nil || !strings.Contains(err.Error(), "it must exist and be a directory") {
 			t.Errorf("%s: got error %v", name, err)
 		}
 	}

@@ -59,6 +59,9 @@ func (a *adapter) call(ctx context.Context, u *underWay, what *string) Reply {
 	if err != nil {
 		return Fail(typeErrorf("%s: %v", *what, err))
 	}
+	if a.allow != nil && !a.allow() {
+		return Reject(capdata.CodeLimit, "%s: the kernel keeps its last file descriptors for itself: try again when connections have ended", *what)
+	}
 	if m.ctx {
 		in = slices.Insert(in, 0, reflect.ValueOf(ctx))
 	}

@@ -13,6 +13,9 @@ func Random() Object {
 	return builtIn("random", random{}, IdempotentMethods("bytes", "hex", "integer"))
 }
 
+// allowed asks before each call whether the process can spare what the call takes; nil is always.
+func allowed(allow func() bool) Option { return func(o *options) { o.allow = allow } }
+
 // builtIn makes the object of a service of this package, whose methods are known to be right.
 func builtIn(name string, v any, opts ...Option) *adapter {
 	o := options{name: name}
