@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,9 @@ const (
 	// moment, the system kills it for what a vat costs. A kill within lateKill of the start says nothing.
 	maxKills = 20
 	lateKill = 5 * time.Second
+	// maxShort is the same for deaths by SIGKILL while the system was killing processes for lack of memory. One of them was
+	// most likely this kernel; that it was a worker's, and the kernel died of something else, is not likely so many times.
+	maxShort = 5
 	// wellTime is how long a kernel has to run so that its start went well.
 	wellTime = 30 * time.Second
 	// maxNoted bounds the vats that are noted, so that the note fits into a page. When more memories than that are
@@ -67,29 +71,33 @@ type note struct {
 	// Deaths counts the starts in a row that the kernel itself has ended.
 	Deaths int `json:"deaths,omitempty"`
 	// Step is the vat that a step of the loop is working for, Open are those whose memory is being made again.
-	Step kernel.VatID   `json:"step,omitempty"`
-	Open []kernel.VatID `json:"open,omitempty"`
+	Step kernel.VatID `json:"step,omitempty"`
+	// Short is how many processes the system had killed for lack of memory, when the newest of Open was noted.
+	Short uint64         `json:"short,omitempty"`
+	Open  []kernel.VatID `json:"open,omitempty"`
 	// Suspects are the vats that each of the last deaths has met.
 	Suspects map[kernel.VatID]suspicion `json:"suspects,omitempty"`
 	// Held are the vats that are held back until a person says otherwise, and why.
 	Held map[kernel.VatID]string `json:"held,omitempty"`
 }
 
-// suspicion counts deaths in a row: those of the kernel's own doing, and all.
+// suspicion counts deaths in a row: those of the kernel's own doing, those for lack of memory, and all.
 type suspicion struct {
-	Own int `json:"own"`
-	All int `json:"all"`
+	Own   int `json:"own"`
+	Short int `json:"short,omitempty"`
+	All   int `json:"all"`
 }
 
 // judge returns what a kernel that starts now notes first, given what the last one has noted. crashed says that the last
-// one has left what Go prints in a crash.
-func (n note) judge(crashed bool, now time.Time) note {
+// one has left what Go prints in a crash; short is how many processes the system has killed for lack of memory by now.
+func (n note) judge(crashed bool, short uint64, now time.Time) note {
 	own := n.Failed != "" || n.Running && crashed
-	next := note{Running: true, Began: now.UnixMilli(), Deaths: n.Deaths, Suspects: n.Suspects, Held: maps.Clone(n.Held)}
+	forMemory := n.Running && !own && short > n.Short
+	next := note{Running: true, Began: now.UnixMilli(), Short: short, Deaths: n.Deaths, Suspects: n.Suspects, Held: maps.Clone(n.Held)}
 	if own {
 		next.Deaths++
 	}
-	if !own && (!n.Running || now.UnixMilli()-n.Began < lateKill.Milliseconds()) {
+	if !own && !forMemory && (!n.Running || now.UnixMilli()-n.Began < lateKill.Milliseconds()) {
 		return next
 	}
 	next.Suspects = map[kernel.VatID]suspicion{}
@@ -99,13 +107,19 @@ func (n note) judge(crashed bool, now time.Time) note {
 		if own {
 			s.Own++
 		}
-		if s.Own < maxDeaths && s.All < maxKills {
+		if forMemory {
+			s.Short++
+		}
+		if s.Own < maxDeaths && s.Own+s.Short < maxShort && s.All < maxKills {
 			next.Suspects[v] = s
 			continue
 		}
 		why := fmt.Sprintf("%d kernels in a row died while they worked for it", s.All)
-		if n.Failed != "" {
+		switch {
+		case n.Failed != "":
 			why += ", the last with: " + n.Failed
+		case forMemory:
+			why += fmt.Sprintf(", %d of them when the system killed processes for lack of memory", s.Short)
 		}
 		if next.Held == nil {
 			next.Held = map[kernel.VatID]string{}
@@ -149,7 +163,7 @@ func beginStarts(path string, crashed bool, log hclog.Logger) *starts {
 	if !ok && len(text) > 0 {
 		log.Warn("what the last kernel has noted of its work cannot be read", "file", path)
 	}
-	s.note = last.judge(crashed, time.Now())
+	s.note = last.judge(crashed, killedForMemory(), time.Now())
 	s.careful = s.note.Deaths > 0
 	if s.careful {
 		log.Warn("the last kernel died by itself: this one makes one vat's memory at a time, and notes for whom it works",
@@ -157,6 +171,21 @@ func beginStarts(path string, crashed bool, log hclog.Logger) *starts {
 	}
 	s.write()
 	return s
+}
+
+// killedForMemory is how many processes the system has killed for lack of memory since it began; 0 if it does not tell.
+func killedForMemory() uint64 {
+	text, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			count, _ := strconv.ParseUint(strings.TrimSpace(n), 10, 64) // none, else
+			return count
+		}
+	}
+	return 0
 }
 
 func names(vats []kernel.VatID) (out []string) {
@@ -191,6 +220,7 @@ func (s *starts) open(v kernel.VatID) {
 		return
 	}
 	s.note.Open = append(s.note.Open, v)
+	s.note.Short = killedForMemory()
 	s.write()
 }
 

@@ -18,7 +18,7 @@ import (
 type life struct {
 	open, made []kernel.VatID // memories that are being made at its end, and that were made
 	step       kernel.VatID
-	// end is "clean", "failed", "crash" or "kill"; after is how long after its start the next one starts.
+	// end is "clean", "failed", "crash", "kill", or "short", a kill when the system has killed a process; after is how long after its start the next one starts.
 	end   string
 	after time.Duration
 }
@@ -26,7 +26,8 @@ type life struct {
 // heldAfter has kernels live one after the other, and returns whom the next one holds back, and how many have died by
 // themselves.
 func heldAfter(lives []life) (held []kernel.VatID, deaths int) {
-	n, now := note{}.judge(false, time.UnixMilli(0)), time.UnixMilli(0)
+	var short uint64
+	n, now := note{}.judge(false, short, time.UnixMilli(0)), time.UnixMilli(0)
 	for _, l := range lives {
 		for _, v := range l.made {
 			delete(n.Suspects, v)
@@ -38,8 +39,10 @@ func heldAfter(lives []life) (held []kernel.VatID, deaths int) {
 		case "failed":
 			n.Running, n.Failed = false, "commit: the disk fails"
 		}
-		now = now.Add(l.after)
-		n = n.judge(l.end == "crash", now)
+		if now = now.Add(l.after); l.end == "short" {
+			short++
+		}
+		n = n.judge(l.end == "crash", short, now)
 	}
 	for v := range n.Held {
 		held = append(held, v)
@@ -87,6 +90,13 @@ func TestTheVatThatEachDeathMetIsHeldBack(t *testing.T) {
 			times(maxKills-1, life{open: v("v1"), end: "kill", after: time.Minute}),
 		), nil, 0},
 		{"slow kills in the same memory, one after the other", times(maxKills, life{open: v("v1"), end: "kill", after: time.Minute}), v("v1"), 0},
+		{"kills for lack of memory", times(maxShort, life{open: v("v1"), end: "short", after: time.Second}), v("v1"), 0},
+		{"one too few of them", times(maxShort-1, life{open: v("v1"), end: "short", after: time.Minute}), nil, 0},
+		{"lack of memory while no memory is made", times(100, life{end: "short"}), nil, 0},
+		{"lack of memory at a clean end", times(100, life{open: v("v1"), end: "clean"}), nil, 0},
+		{"kills for lack of memory between crashes", slices.Concat(
+			times(2, life{open: v("v1"), end: "crash"}), times(maxShort-2, life{open: v("v1"), end: "short", after: time.Second}),
+		), v("v1"), 2},
 		{"kills at once between deaths say nothing", slices.Concat(
 			times(2, life{open: v("v1"), end: "failed"}), times(100, life{end: "kill", after: time.Second}), times(1, life{open: v("v1"), end: "failed"}),
 		), v("v1"), 3},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,22 +89,39 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 	}
 	callee := calleeOf(ctx, client, status, target)
 	for _, v := range vats {
-		name := fmt.Sprintf("vat %s (%s) of %s", v.ID, v.Name, v.Subcluster)
-		switch {
-		case v.State == control.VatFailed:
-			say("%s cannot be started, which is tried again: %s", name, v.Why)
-		case v.ID != callee:
-		case v.State == control.VatHeld:
-			say("%s is held back: %s", name, v.Why)
-		case v.State == control.VatSuspended:
-			say("%s is suspended: its system subcluster is not declared in this run (run --system FILE)", name)
-		case v.State == control.VatStarting:
-			say("%s is being started", name)
-		case v.Queue > 0:
-			say("%s is busy: %s for it", name, plural(v.Queue, "message")+" wait")
+		if line := a.vatWaits(v, v.ID == callee); line != "" {
+			lines = append(lines, line)
 		}
 	}
 	return lines
+}
+
+// vatWaits says what keeps a vat from its work; empty if nothing does that concerns whoever waits. A vat that cannot work
+// does, also if another one was called: that may wait for it.
+func (a *app) vatWaits(v control.Vat, called bool) string {
+	name := fmt.Sprintf("vat %s (%s) of %s", v.ID, v.Name, v.Subcluster)
+	queue := plural(v.Queue, "message")
+	if v.Queue != 1 {
+		queue += " wait for it"
+	} else {
+		queue += " waits for it"
+	}
+	concerned := called || v.Queue > 0
+	switch {
+	case v.State == control.VatFailed:
+		return fmt.Sprintf("%s cannot be started, which is tried again: %s", name, v.Why)
+	case v.State == control.VatHeld && concerned:
+		return fmt.Sprintf("%s is held back: %s (%s); %s", name, v.Why, queue, strings.TrimLeft(a.letGo(v.ID), " "))
+	case v.State == control.VatSuspended && concerned:
+		return fmt.Sprintf("%s is suspended: its system subcluster is not declared in this run (run --system FILE), or its channels are not open yet (kernel logs); %s", name, queue)
+	case !called:
+		return ""
+	case v.State == control.VatStarting:
+		return name + " is being started"
+	case v.Queue > 0:
+		return fmt.Sprintf("%s is busy: %s", name, queue)
+	}
+	return ""
 }
 
 // calleeOf finds the vat that a call of target is for, as far as that can be told.
