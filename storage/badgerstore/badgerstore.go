@@ -318,7 +318,8 @@ func (s *Store) Commit(writes []storage.Write) error {
 		}
 	}
 	if err := txn.Commit(); err != nil {
-		return fmt.Errorf("commit %d rows: %w", len(writes), err)
+		// Badger can neither read nor close any more when it has failed to begin a log, for want of a descriptor.
+		return s.health.fail(fmt.Errorf("commit %d rows: %w", len(writes), err))
 	}
 	return nil
 }
@@ -327,8 +328,8 @@ func (s *Store) Commit(writes []storage.Write) error {
 func (s *Store) Limits() storage.Limits { return s.limits }
 
 // Close implements [storage.Store]. It writes out what is in memory and takes some 50 ms. If the disk has no room for
-// that it returns [storage.ErrNoRoom], wrapped, or [storage.ErrCorrupt] if a table is not what was written, and leaves
-// the database as it is until the end of the process: the next Open finds everything in the logs.
+// that it returns [storage.ErrNoRoom], wrapped; if a Commit has failed, or a table is not what was written, it returns
+// that error. Then the database stays as it is until the end of the process: the next Open finds everything in the logs.
 func (s *Store) Close() error {
 	if err := cmp.Or(s.health.check(), s.reserve.beforeClose()); err != nil {
 		return fmt.Errorf("close database: %w", err)

@@ -56,13 +56,13 @@ func compacting() bool {
 	}
 }
 
-// health is what is known of the tables of one database.
+// health is whether one database can go on, and what is known of its tables.
 type health struct {
 	// verify reads all tables, and returns what is wrong with one.
 	verify func() error
 	// seen is the number of bad blocks after which all tables were found to be whole.
 	seen atomic.Int64
-	// damage is what is wrong, for good; nil if nothing is known to be.
+	// damage is why the database cannot go on, for good; nil if nothing is wrong.
 	damage    atomic.Pointer[error]
 	verifying sync.Mutex
 }
@@ -74,7 +74,7 @@ func newHealth(verify func() error, seen int64) *health {
 	return h
 }
 
-// check returns an error that wraps storage.ErrCorrupt if a table of the database is known not to be what was written.
+// check returns why the database cannot go on: an error that wraps storage.ErrCorrupt if a table is not what was written.
 func (h *health) check() error {
 	if err := h.damage.Load(); err != nil {
 		return *err
@@ -112,7 +112,7 @@ func verify(db *badger.DB, dir string) error {
 	return nil
 }
 
-// fail notes a damage. The first one stays.
+// fail notes why the database cannot go on. The first reason stays.
 func (h *health) fail(err error) error {
 	h.damage.CompareAndSwap(nil, &err)
 	return *h.damage.Load()
