@@ -133,6 +133,12 @@ func (f *fickle) Goroutine(ctx context.Context) (int, error) {
 	return f.ask(ctx, fmt.Sprint(steps.Load()))
 }
 
+// Nap holds its delivery up for some seconds, also when its memory is made again.
+func (f *fickle) Nap(ctx context.Context) (int, error) {
+	<-time.After(7 * time.Second)
+	return f.ask(ctx, "nap")
+}
+
 // ask sends what it was told along, waits, and waits again for an answer that is a while in coming.
 func (f *fickle) ask(ctx context.Context, what string) (int, error) {
 	if _, err := vat.Call[string](ctx, f.Source, "echo", what); err != nil {
