@@ -96,8 +96,8 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 	return lines
 }
 
-// vatWaits says what keeps a vat from its work; empty if nothing does that concerns whoever waits. A vat that cannot work
-// does, also if another one was called: that may wait for it.
+// vatWaits says what keeps a vat from its work; empty if nothing does that concerns whoever waits. A vat that cannot be started
+// does, also if another one was called.
 func (a *app) vatWaits(v control.Vat, called bool) string {
 	name := fmt.Sprintf("vat %s (%s) of %s", v.ID, v.Name, v.Subcluster)
 	queue := plural(v.Queue, "message")
@@ -106,16 +106,15 @@ func (a *app) vatWaits(v control.Vat, called bool) string {
 	} else {
 		queue += " waits for it"
 	}
-	concerned := called || v.Queue > 0
 	switch {
 	case v.State == control.VatFailed:
 		return fmt.Sprintf("%s cannot be started, which is tried again: %s", name, v.Why)
-	case v.State == control.VatHeld && concerned:
-		return fmt.Sprintf("%s is held back: %s (%s); %s", name, v.Why, queue, strings.TrimLeft(a.letGo(v.ID), " "))
-	case v.State == control.VatSuspended && concerned:
-		return fmt.Sprintf("%s is suspended: its system subcluster is not declared in this run (run --system FILE), or its channels are not open yet (kernel logs); %s", name, queue)
 	case !called:
 		return ""
+	case v.State == control.VatHeld:
+		return fmt.Sprintf("%s is held back: %s (%s); %s", name, v.Why, queue, strings.TrimLeft(a.letGo(v.ID), " "))
+	case v.State == control.VatSuspended:
+		return fmt.Sprintf("%s is suspended: its system subcluster is not declared in this run (run --system FILE), or its channels are not open yet (kernel logs); %s", name, queue)
 	case v.State == control.VatStarting:
 		return name + " is being started"
 	case v.Queue > 0:
