@@ -25,7 +25,7 @@ var commands = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	scripttest.HearHangups()
+	scripttest.HearSignals()
 	os.Exit(runTests(m))
 }
 

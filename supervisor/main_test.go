@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	case len(os.Args) == 3 && os.Args[1] == "be-an-echo":
 		beEcho()
 	}
-	scripttest.HearHangups()
+	scripttest.HearSignals()
 	if err := supervisor.AdoptOrphans(); err != nil {
 		panic(err)
 	}

@@ -50,7 +50,7 @@ the kernel has printed past its log, such as the reason of a crash.`,
 			if vat, err = a.vatID(cmd.Context(), vat); err != nil {
 				return err
 			}
-			ctx, unhandle := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, unhandle := signal.NotifyContext(cmd.Context(), heeded(os.Interrupt, syscall.SIGTERM)...)
 			defer unhandle()
 			return a.logs(ctx, n, vat, follow)
 		},

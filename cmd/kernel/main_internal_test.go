@@ -32,7 +32,7 @@ import (
 type hearing struct{ *testing.M }
 
 func (h hearing) Run() int {
-	scripttest.HearHangups()
+	scripttest.HearSignals()
 	return h.M.Run()
 }
 

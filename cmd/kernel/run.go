@@ -251,7 +251,11 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		told = make(chan struct{})
 		go func() {
 			defer close(told)
-			_ = a.print(r, func(w io.Writer) { a.describe(w, r, "Ctrl-C") })
+			end := "Ctrl-C"
+			if len(heeded(os.Interrupt)) == 0 { // it is in the background of a script
+				end = a.typed() + " stop"
+			}
+			_ = a.print(r, func(w io.Writer) { a.describe(w, r, end) })
 		}()
 		return nil
 	})

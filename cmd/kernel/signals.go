@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -11,8 +12,10 @@ import (
 // SIGHUP; then it calls stopping, once. From then on SIGINT and SIGTERM have their usual effect, so that a second one ends the process at once.
 //
 // Later SIGHUPs are taken and change nothing: a terminal that is closed sends one, its shell another, and some
-// service managers send SIGTERM and SIGHUP together; none of them asks for more than a stop in order. A SIGHUP that
-// the caller had the process ignore, as nohup does, stays ignored.
+// service managers send SIGTERM and SIGHUP together; none of them asks for more than a stop in order.
+//
+// A SIGHUP or SIGINT that the caller had the process ignore stays ignored: nohup does so with the former, and a shell
+// that is not interactive with the latter, for what it starts with "&".
 //
 // SIGPIPE is taken as well. Go ends a process that writes to a standard output or standard error which nobody reads
 // any more, unless it takes the signal; then the write is an error like any other. The signal is taken and not
@@ -20,10 +23,10 @@ import (
 func stopSignals(ctx context.Context, stopping func()) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop, hangup, pipe := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(stop, heeded(os.Interrupt, syscall.SIGTERM)...)
 	signal.Notify(pipe, syscall.SIGPIPE)
-	if !signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(hangup, syscall.SIGHUP)
+	if hup := heeded(syscall.SIGHUP); len(hup) > 0 { // no signals would stand for all
+		signal.Notify(hangup, hup...)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -44,3 +47,7 @@ func stopSignals(ctx context.Context, stopping func()) (_ context.Context, relea
 		<-done
 	}
 }
+
+// heeded returns the signals that the caller did not have this process ignore. SIGTERM is always among them: Go does not
+// keep it ignored.
+func heeded(list ...os.Signal) []os.Signal { return slices.DeleteFunc(list, signal.Ignored) }

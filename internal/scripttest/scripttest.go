@@ -95,10 +95,13 @@ func Within(limit time.Duration, ask func() error) error {
 	}
 }
 
-// HearHangups has the programs that a test starts be ended by SIGHUP also where the test itself was told to ignore it, as
-// nohup does. A program inherits what is ignored, and not what is caught.
-func HearHangups() {
-	if signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+// HearSignals has the programs that a test starts be ended by SIGHUP and SIGINT also where the test itself was told to
+// ignore them, as nohup does with the one, and a script for what it starts with "&" with the other. A program inherits
+// what is ignored, and not what is caught.
+func HearSignals() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
 	}
 }
