@@ -145,8 +145,11 @@ func (t *tx) splatHead(v VatID, c *Crank) {
 }
 
 // closure makes the notification of a promise: with it come all settled promises that its value leads
-// to, each once, in the order of discovery, up to a fixed size. What is cut off arrives unresolved; the
+// to, each once, in the order of discovery, up to a fixed size and depth. What is cut off arrives unresolved; the
 // vat subscribes to it and is told next. A notification that was given up tells that, and nothing else.
+//
+// The depth is bounded because a vat forgets the names of what it was told. If each of many promises leads to the one before,
+// and the vat was told of all of these already, the notification of the last would bring all of them once more.
 func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 	var out wire.Notify
 	if c.item.isSubstitute() {
@@ -156,6 +159,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 	}
 	seen := map[KRef]bool{c.item.promise: true}
 	c.members = []KRef{c.item.promise}
+	depths := []int{0} // of the members
 	bytes, slots := 0, 0
 	for i := 0; i < len(c.members); i++ {
 		p := t.promises.look(t, c.members[i])
@@ -170,7 +174,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 			bytes, slots = len(value.Body), len(value.Slots)
 		}
 		for _, s := range value.Slots {
-			if !s.IsPromise() || seen[s] {
+			if !s.IsPromise() || seen[s] || depths[i] == closureDepth {
 				continue
 			}
 			q := t.promises.look(t, s)
@@ -188,6 +192,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 			slots += refs
 			seen[s] = true
 			c.members = append(c.members, s)
+			depths = append(depths, depths[i]+1)
 		}
 	}
 	return out

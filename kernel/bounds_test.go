@@ -316,3 +316,52 @@ func TestCrankBeyondItsLimitIsAFault(t *testing.T) {
 		w.check()
 	}
 }
+
+// Promises each of which leads to the one before, of all of which a vat is told, cost it no more than a few of them for each
+// notification, and not all of those that it was told of before. What leads to many promises at once brings all of them.
+func TestClosureOfALongChainIsCut(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	for name, value := range map[string]func(i int) string{
+		"a chain":                func(i int) string { return fmt.Sprintf("(p+%d)", i-1) },
+		"a chain of large steps": func(i int) string { return fmt.Sprintf("(p+%d p+%d p+%d)", i-1, max(i-2, 1), max(i-3, 1)) },
+	} {
+		w := newWorld(t)
+		watch(w)
+		w.cluster(nil, "a", "b")
+		w.call("E1.t", "ko4", "go", "ko5")
+		var settle strings.Builder
+		settle.WriteString("resolve p+1=end")
+		for i := 2; i <= n; i++ {
+			fmt.Fprintf(&settle, " p+%d=%s", i, value(i))
+		}
+		w.deliver("v1", "send $0 take"+list("p+", 1, n)+"\n"+settle.String()+" $r=null")
+		told, members := 0, 0
+		w.run(func(v kernel.VatID, d wire.Deliver) string {
+			switch d := d.Delivery.(type) {
+			case wire.Call:
+				if v == "v2" {
+					return answer(wire.Deliver{Delivery: d})
+				}
+			case wire.Notify:
+				told++
+				members += len(d.Resolutions)
+				return "" // nothing waits for what was cut off
+			}
+			return answer(d)
+		})
+		if told < n/17 || members < n || members > 50*n {
+			t.Errorf("%s: %d notifications of %d promises", name, told, members)
+		}
+		w.check()
+	}
+	w := newWorld(t)
+	w.cluster(nil, "a", "b")
+	w.call("E1.t", "ko4", "go", "ko5")
+	w.deliver("v1", "send $0 take p+1\nresolve p+1=("+list("p+", 2, n)+") "+strings.ReplaceAll(repeat(2, n, "p+%d=1"), "\n", " ")+"$r=null")
+	w.deliver("v2", "subscribe $0")
+	w.begin("v2")
+	if d, ok := w.flights["v2"].Deliver.Delivery.(wire.Notify); !ok || len(d.Resolutions) != n+1 {
+		t.Errorf("got %s, want one notification of %d promises", deliveryText(w.flights["v2"].Deliver), n+1)
+	}
+}

@@ -102,6 +102,8 @@ const (
 	maxPoisoned = 1000
 	// closureBytes and closureSlots cut the closure of one notification.
 	closureBytes, closureSlots = 256 << 10, 2000
+	// closureDepth is how many promises lead from the one that is told of to the last one in its closure.
+	closureDepth = 16
 	// closureReads bounds the values that are read for it though they may not fit.
 	closureReads = 4 * closureBytes
 	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
