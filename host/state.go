@@ -30,9 +30,14 @@ func (k *Kernel) Stored(ctx context.Context, vat, prefix, after string, limit in
 		return v, nil, false, err
 	}
 	for size := 0; ; {
+		passing := false // removed rows, of which there may be many
 		part, err := look(ctx, k, func() (part []wire.Row, err error) {
 			for read := 0; len(part) < sliceRows && read < sliceBytes; {
-				row, err := k.machine.StoreNext(v.ID, prefix, after)
+				row, reached, ready, err := k.machine.StoreStep(v.ID, prefix, after)
+				if passing = !ready; passing && err == nil {
+					after = reached
+					return part, nil
+				}
 				if err != nil || !row.Found {
 					return part, err
 				}
@@ -42,7 +47,7 @@ func (k *Kernel) Stored(ctx context.Context, vat, prefix, after string, limit in
 			}
 			return part, nil
 		})
-		if err != nil || len(part) == 0 {
+		if err != nil || len(part) == 0 && !passing {
 			return v, rows, false, err
 		}
 		for i, row := range part {

@@ -271,7 +271,12 @@ func (k *Kernel) read(v *vat, f wire.UpFrame) error {
 	case wire.Get:
 		row, err = k.machine.StoreGet(v.id, f.Key)
 	case wire.Next:
-		row, err = k.machine.StoreNext(v.id, f.Prefix, f.After)
+		var ready bool
+		var reached string
+		if row, reached, ready, err = k.machine.StoreStep(v.id, f.Prefix, f.After); !ready && err == nil {
+			k.readLater(v, wire.Next{Prefix: f.Prefix, After: reached})
+			return nil
+		}
 	default:
 		panic(fmt.Sprintf("host: a read by %T", f))
 	}
@@ -282,6 +287,17 @@ func (k *Kernel) read(v *vat, f wire.UpFrame) error {
 		return k.unsendable(v, err)
 	}
 	return nil
+}
+
+// readLater goes on with a read in a later step of the loop: the store has passed over many removed rows and not found the
+// next one yet. Others are served in between.
+func (k *Kernel) readLater(v *vat, f wire.Next) {
+	w, c := v.worker, v.crank
+	k.services.later(func() {
+		if v.worker == w && v.crank == c { // else nobody waits for the answer
+			k.forVat(v, "read its store", func() error { return k.read(v, f) })
+		}
+	})
 }
 
 // finish commits a crank, or finds that the vat is at fault.

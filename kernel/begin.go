@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 
+	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
 )
 
@@ -235,14 +236,32 @@ func (m *Machine) StoreGet(v VatID, key string) (wire.Row, error) {
 	return wire.Row{Key: key, Value: value, Found: found}, err
 }
 
-// StoreNext reads the row of a vat's own store after `after` among those that begin with prefix.
+// StoreNext reads the row of a vat's own store after `after` among those that begin with prefix. It may pass over any
+// number of removed rows; see StoreStep.
 func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
-	base := keyStore(v, "")
-	key, value, found, err := m.reader.Next(base+prefix, base+after)
-	if !found || err != nil {
-		return wire.Row{}, err
+	for {
+		row, reached, ready, err := m.StoreStep(v, prefix, after)
+		if ready || err != nil {
+			return row, err
+		}
+		after = reached
 	}
-	return wire.Row{Key: key[len(base):], Value: value, Found: true}, nil
+}
+
+// StoreStep is StoreNext, but passes over a bounded number of removed rows. If that was not enough, ready is false, and a
+// StoreStep after the key reached goes on there.
+func (m *Machine) StoreStep(v VatID, prefix, after string) (row wire.Row, reached string, ready bool, err error) {
+	base := keyStore(v, "")
+	key, value, found, ready, err := storage.Step(m.reader, base+prefix, base+after, stepRows)
+	switch {
+	case err != nil:
+		return wire.Row{}, "", false, err
+	case !ready:
+		return wire.Row{}, key[len(base):], false, nil
+	case !found:
+		return wire.Row{}, "", true, nil
+	}
+	return wire.Row{Key: key[len(base):], Value: value, Found: true}, "", true, nil
 }
 
 // StartWorker tells what a fresh worker of a vat must know: it is to have the memory of the live

@@ -36,12 +36,12 @@ func (t *tx) spent() bool {
 func (t *tx) scan(prefix string, cursor *string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for !t.spent() {
-			key, value := t.next(prefix, *cursor)
+			key, value, ready := t.step(prefix, *cursor)
 			if key == "" {
 				return
 			}
 			*cursor = key
-			if !yield(key, value) {
+			if ready && !yield(key, value) {
 				return
 			}
 		}
@@ -56,7 +56,7 @@ func (t *tx) scanByNumber(prefix string, cursor *string) iter.Seq2[string, []byt
 	return func(yield func(string, []byte) bool) {
 		at := parseNumberCursor(prefix, *cursor)
 		for !t.spent() {
-			key, value := t.next(prefix, prefix+at.digits)
+			key, value, ready := t.step(prefix, prefix+at.digits)
 			if key == "" && !at.longer {
 				return
 			}
@@ -72,7 +72,7 @@ func (t *tx) scanByNumber(prefix string, cursor *string) iter.Seq2[string, []byt
 				at.longer, at.digits = true, digits[:at.length]+pastDigits
 			}
 			*cursor = at.String()
-			if len(digits) == at.length && !yield(key, value) {
+			if ready && len(digits) == at.length && !yield(key, value) {
 				return
 			}
 		}

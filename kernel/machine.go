@@ -113,6 +113,9 @@ const (
 	// sliceReads and sliceBytes bound what one slice of the kernel's own work reads, sliceRows what it changes: beyond,
 	// it takes no further item. An item may change MaxSlots rows.
 	sliceReads, sliceBytes, sliceRows = 1000, 1 << 20, 2000
+	// passRows is how many removed rows the store may pass over for what counts as the reading of one row, stepRows how many
+	// for one question of a worker.
+	passRows, stepRows = 50, 4000
 	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
 	freeUnits = 2000
 	// maxWalk bounds the steps of all walks of waitsInCircle in one commit, maxWalkReads those of them that read a row.

@@ -180,15 +180,15 @@ func (l *layer) next(prefix, after string, budget *int) (key string, found, read
 		if !ok {
 			behind = "" // least is the prefix itself, which may be a key
 		}
-		k, row, found, err := l.m.reader.Next(l.base+prefix, l.base+behind)
+		k, row, found, ready, err := storage.Step(l.m.reader, l.base+prefix, l.base+behind, passRows)
 		switch {
 		case err != nil:
 			panic(failure{err})
-		case !found:
+		case ready && !found:
 			return "", false, true
 		}
 		key = k[len(l.base):]
-		if l.counts(key, row) {
+		if ready && l.counts(key, row) {
 			return key, true, true
 		}
 		last, least = key, key+"\x00"

@@ -177,21 +177,39 @@ func (t *tx) delete(key string) { t.set(key, nil) }
 // Rows that the transaction created are not found: no caller looks for those.
 func (t *tx) next(prefix, after string) (string, []byte) {
 	for {
-		key, value, found, err := t.m.reader.Next(prefix, after)
+		key, value, ready := t.step(prefix, after)
+		if ready {
+			return key, value
+		}
+		after = key
+	}
+}
+
+// step is next, but ends with the budget if the store has to pass over many rows that are removed. Then ready is false, and a
+// step after the key that it returns goes on there.
+func (t *tx) step(prefix, after string) (key string, value []byte, ready bool) {
+	for {
+		key, value, found, ready, err := storage.Step(t.m.reader, prefix, after, passRows)
 		if err != nil {
 			panic(failure{err})
 		}
 		t.reads++
 		t.readBytes += len(value)
+		if !ready {
+			if after = key; t.spent() {
+				return key, nil, false
+			}
+			continue
+		}
 		if !found {
-			return "", nil
+			return "", nil, true
 		}
 		r := t.rows[key]
 		if r == nil || !r.changed {
-			return key, value
+			return key, value, true
 		}
 		if r.value != nil {
-			return key, r.value
+			return key, r.value, true
 		}
 		after = key
 	}

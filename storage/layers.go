@@ -83,6 +83,41 @@ func (l *Layers) Next(prefix, after string) (string, []byte, bool, error) {
 	}
 }
 
+// deletedCost is what a row costs that the groups delete, of those that Step passes over: each takes a search of the store.
+const deletedCost = 8
+
+// Step implements [Stepper].
+func (l *Layers) Step(prefix, after string, most int) (string, []byte, bool, bool, error) {
+	for left := most; ; left -= deletedCost {
+		key, value, found, ready, err := Step(l.store, prefix, after, max(left, 1))
+		if err != nil {
+			return "", nil, false, false, err
+		}
+		if !ready {
+			value, found = nil, true // the last row that the store has passed is one that is removed
+		}
+		reached := key
+		for {
+			for _, t := range [...]*Table[row]{l.sealed, l.current} {
+				if k, r, ok := t.Next(prefix, after); ok && (!found || k <= key) {
+					key, value, found = k, r.value, true
+				}
+			}
+			if !found || value != nil {
+				return key, value, found, true, nil
+			}
+			after = key
+			if ready || key == reached {
+				break
+			}
+			key = reached // the store has no row up to there
+		}
+		if !ready || left <= deletedCost {
+			return after, nil, false, false, nil
+		}
+	}
+}
+
 // Apply adds the writes of one crank to the current group. Later writes to a key win, and a key that
 // is born and dies inside one group leaves no write at all.
 func (l *Layers) Apply(writes []Write) {

@@ -29,6 +29,24 @@ type Reader interface {
 	Next(prefix, after string) (key string, value []byte, found bool, err error)
 }
 
+// Stepper is a Reader that may have to pass over many removed rows to find the next one that is there, and can do so in
+// steps: a store that removes rows by marking them passes over the marks until it has compacted them.
+type Stepper interface {
+	Reader
+	// Step is Next, but gives up when it has passed over about so many removed rows. Then ready is false, and key is the
+	// last key that it has passed: a Step with that as after goes on there.
+	Step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error)
+}
+
+// Step is r.Step if r is a [Stepper], else r.Next, which is always ready.
+func Step(r Reader, prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
+	if s, ok := r.(Stepper); ok {
+		return s.Step(prefix, after, most)
+	}
+	key, value, found, err = r.Next(prefix, after)
+	return key, value, found, true, err
+}
+
 // Write is a change of one row.
 type Write struct {
 	// Key is not empty, at most [MaxKeyBytes] long, and does not begin with '!', which Badger keeps to itself.

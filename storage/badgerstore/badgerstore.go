@@ -283,6 +283,41 @@ func (s *Store) Next(prefix, after string) (key string, value []byte, found bool
 	return key, value, true, nil
 }
 
+// Step implements [storage.Stepper]. The versions of rows that were written over count as removed rows.
+func (s *Store) Step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
+	err = s.health.read(func() (err error) {
+		key, value, found, ready, err = s.step(prefix, after, most)
+		return err
+	})
+	if err != nil {
+		return "", nil, false, false, fmt.Errorf("read the row after %.80q: %w", after, err)
+	}
+	return key, value, found, ready, nil
+}
+
+func (s *Store) step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), AllVersions: true})
+	defer it.Close()
+	passed := after
+	for it.Seek([]byte(max(prefix, after+"\x00"))); it.Valid(); it.Next() {
+		item := it.Item()
+		// The newest version of a row comes first. The others of one that is removed follow it.
+		if k := string(item.Key()); validKey(k) && k != passed {
+			if !item.IsDeletedOrExpired() {
+				value, err = copyValue(item)
+				return k, value, true, true, err
+			}
+			passed = k
+		}
+		if most--; most <= 0 && passed != after {
+			return passed, nil, false, false, nil
+		}
+	}
+	return "", nil, false, true, nil
+}
+
 // Commit implements [storage.Store].
 func (s *Store) Commit(writes []storage.Write) error {
 	if err := s.limits.Check(writes); err != nil {

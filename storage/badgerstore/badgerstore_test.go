@@ -3,6 +3,7 @@ package badgerstore_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,5 +131,63 @@ func TestParseDurability(t *testing.T) {
 	}
 	if _, err := badgerstore.ParseDurability("paper"); err == nil {
 		t.Error("an unknown name was accepted")
+	}
+}
+
+// A search that meets many removed rows, or many versions of one, can be done in steps, of which each goes on where the
+// last one ended.
+func TestRemovedRowsArePassedInSteps(t *testing.T) {
+	s, err := badgerstore.Open(t.TempDir(), badgerstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const n = 3000
+	var set, removed []storage.Write
+	for i := range n {
+		key := fmt.Sprintf("m.%05d", i)
+		set = append(set, storage.Write{Key: key, Value: []byte("v")})
+		removed = append(removed, storage.Write{Key: key})
+	}
+	set = append(set, storage.Write{Key: "m.a", Value: []byte("first")}, storage.Write{Key: "n.a", Value: []byte("other")})
+	for range 3 {
+		for _, writes := range [][]storage.Write{set, removed} {
+			if err := s.Commit(writes); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	layers := storage.NewLayers(s, 1<<20)
+	for i := range 500 {
+		layers.Apply([]storage.Write{{Key: fmt.Sprintf("m.%05d", 6*i)}}) // once more, in a group of its own
+	}
+	for name, r := range map[string]storage.Reader{"store": s, "layers": layers} {
+		steps, after := 0, "m."
+		for {
+			key, value, found, ready, err := storage.Step(r, "m.", after, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ready {
+				if key != "m.a" || string(value) != "first" || !found {
+					t.Errorf("%s: got %q, %q, %t", name, key, value, found)
+				}
+				break
+			}
+			if key <= after || found {
+				t.Fatalf("%s: after %q: got %q, found %t", name, after, key, found)
+			}
+			after, steps = key, steps+1
+		}
+		if steps < n/100 {
+			t.Errorf("%s: %d steps", name, steps)
+		}
+		if key, _, found, ready, err := storage.Step(r, "m.", "m.a", 100); found || !ready || err != nil {
+			t.Errorf("%s: behind the last: got %q, %t, %t, %v", name, key, found, ready, err)
+		}
 	}
 }

@@ -261,7 +261,7 @@ func model(t *testing.T, open Open) {
 	})
 }
 
-// WantNext fails the test unless Next of r answers as if r held exactly the rows of want.
+// WantNext fails the test unless Next of r, and its Step, answers as if r held exactly the rows of want.
 func WantNext(t rapid.TB, r storage.Reader, want map[string]string, prefix, after string) {
 	t.Helper()
 	wantKey, wantFound := "", false
@@ -275,6 +275,18 @@ func WantNext(t rapid.TB, r storage.Reader, want map[string]string, prefix, afte
 	if key != wantKey || string(value) != want[wantKey] || found != wantFound || err != nil {
 		t.Fatalf("Next(%q, %q): got %q, %q, %t, %v, want %q, %q, %t",
 			prefix, after, key, value, found, err, wantKey, want[wantKey], wantFound)
+	}
+	for at := after; ; { // the same in the smallest steps
+		key, value, found, ready, err := storage.Step(r, prefix, at, 1)
+		if err == nil && !ready && key > at && strings.HasPrefix(key, prefix) && (!wantFound || key < wantKey) {
+			at = key
+			continue
+		}
+		if key != wantKey || string(value) != want[wantKey] || found != wantFound || !ready || err != nil {
+			t.Fatalf("Step(%q, %q): got %q, %q, %t, %t, %v, want %q, %q, %t",
+				prefix, at, key, value, found, ready, err, wantKey, want[wantKey], wantFound)
+		}
+		return
 	}
 }
 
