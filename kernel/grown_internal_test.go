@@ -45,6 +45,10 @@ func Downgrade(mem *storage.Mem) {
 			s.decode(d.t.m.dec, key, row.Value)
 			s.queuedBytes = 0
 			cut(key, s.encode(enc), 15, 1)
+		case strings.HasPrefix(key, "j."):
+			k, _, _ := strings.Cut(key[len("j."):], ".")
+			old := prefixUnits(KRef(k)) + key[len(key)-unitDigits:]
+			writes = append(writes, storage.Write{Key: key}, storage.Write{Key: old, Value: row.Value})
 		case strings.HasPrefix(key, "u."):
 			id := SubID(key[len("u."):])
 			sub := *d.t.sub(id)

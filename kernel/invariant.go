@@ -415,6 +415,9 @@ func (c *checker) services() {
 		if n := count(prefixUnits(k), func(rest string, b []byte) {
 			var u unit
 			u.decode(dec, "j."+rest, b)
+			if key := prefixUnits(k) + rest; key != keyUnit(k, u.class, unitNumber(key)) && len(rest) != unitDigits {
+				c.bad("I15: %s is a unit of class %q", key, u.class)
+			}
 			c.holdData(u.value)
 		}); n != s.units {
 			c.bad("I15: %d units go back to %s, its counter says %d", n, k, s.units)

@@ -43,7 +43,7 @@ import (
 //	i.<ko>.<n>        item n of a service object's queue: calls that are not begun
 //	a.<ko>.<n>        call n of a service object: begun, and not known to be done (the outbox)
 //	f.<vat>.<kp>      the vat waits for a call of a service object, or has not been told its result
-//	j.<ko>.<n>        unit n of a channel's input, which goes back to the head: who read it has lost its memory
+//	j.<ko>.c<class>.<n>  unit n of a channel's input, which goes back to the head: who read it has lost its memory
 //	g.<name>          system subcluster of that name
 //	h.<sub>           configuration of the subcluster, to launch it again, and whether that is under way, and for which call
 //	reload.<sub>      exists if the subcluster is to be launched again: h. says so
@@ -159,8 +159,18 @@ func keyReload(s SubID) string                 { return "reload." + string(s) }
 func keyExit(v VatID) string                   { return "exit." + string(v) }
 func keyConfig(s SubID) string                 { return "h." + string(s) }
 
+// prefixClass is that of the units of one class. Keys of an earlier version have no class, and begin with a digit.
+func prefixClass(k KRef, class string) string { return fmt.Sprintf("%sc%x.", prefixUnits(k), class) }
+
 // keyUnit has digits enough that units are found in their order.
-func keyUnit(k KRef, n uint64) string { return prefixUnits(k) + fmt.Sprintf("%020d", n) }
+func keyUnit(k KRef, class string, n uint64) string {
+	return prefixClass(k, class) + fmt.Sprintf("%0*d", unitDigits, n)
+}
+
+const unitDigits = 20
+
+// unitNumber returns the number of the unit that has a key.
+func unitNumber(key string) uint64 { return numberIn(key[max(0, len(key)-unitDigits):]) }
 
 func keyExpiry(when int64, ticket string) string {
 	s := strconv.FormatInt(max(when, 0), 10)

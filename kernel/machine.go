@@ -134,6 +134,8 @@ const (
 	// maxWatches bounds the promises of how vats end that one vat has asked for and that are still held, by it or by others,
 	// maxEndBytes the values of those that are settled: each watcher has a copy.
 	maxWatches, maxEndBytes = 10_000, 16 << 20
+	// maxClass bounds the name of a class of units.
+	maxClass = 100
 	// headRows and headBytes are kept free in each commit for its own number and hash.
 	headRows, headBytes = 1, 64
 	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.

@@ -370,6 +370,8 @@ func (t *tx) checkReply(c Completion) string {
 		stored += len(n.Config) + len(n.State)
 	}
 	switch {
+	case len(c.Unit) > maxClass:
+		return fmt.Sprintf("the service answered with a unit whose class has %d bytes, the limit is %d", len(c.Unit), maxClass)
 	case len(c.Value.Slots) > MaxSlots:
 		return fmt.Sprintf("the service answered with %d references, the limit is %d", len(c.Value.Slots), MaxSlots)
 	case len(c.Value.Body) > t.m.limits.Bytes/4:

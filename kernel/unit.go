@@ -17,34 +17,38 @@ func (t *tx) keepUnit(k KRef, s *service, number uint64, class string, value Dat
 	u := unit{class, value}
 	t.holdData(value)
 	t.moved += len(value.Body)
-	t.set(keyUnit(k, number), u.encode(t.m.enc))
+	t.set(keyUnit(k, class, number), u.encode(t.m.enc))
 	s.units++
 	t.effect(UnitBack{k})
 }
 
 // takeUnit takes the first unit of a class. Its counts pass to the caller.
 func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Data, found bool) {
-	// The unit that this commit put back may be among them, which the store does not know yet.
 	first := ""
 	var got unit
-	look := func(key string, b []byte) bool {
+	look := func(key string, b []byte) (found bool) {
 		var u unit
 		u.decode(t.m.dec, key, b)
-		if u.class != class || (first != "" && key > first) {
+		if u.class != class || first != "" && unitNumber(first) < unitNumber(key) {
 			return false
 		}
 		first, got = key, u
 		return true
 	}
+	if key, b := t.next(prefixClass(k, class), ""); key != "" {
+		look(key, b)
+	}
+	// The keys of an earlier version do not tell the class. They come before the others.
 	for after := ""; ; {
 		key, b := t.next(prefixUnits(k), after)
-		if key == "" || look(key, b) {
+		if key == "" || key >= prefixUnits(k)+"c" || look(key, b) {
 			break
 		}
 		after = key
 	}
+	// The unit that this commit put back may be the first, which the store does not know yet.
 	for n := s.nextUnit; n > 0 && n+2 > s.nextUnit; n-- {
-		key := keyUnit(k, n)
+		key := keyUnit(k, class, n)
 		if r := t.rows[key]; r != nil && r.changed && r.value != nil {
 			look(key, r.value)
 		}
@@ -54,7 +58,7 @@ func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Da
 	}
 	t.delete(first)
 	s.units--
-	return numberIn(first[len(prefixUnits(k)):]), got.value, true
+	return unitNumber(first), got.value, true
 }
 
 // TakeUnit ends a call that reads with the first unit of a class that was given back. taken is false if there
