@@ -77,6 +77,37 @@ func TestExpiryIsNotSearchedFromTheBeginning(t *testing.T) {
 	w.check()
 }
 
+// A state whose expiry index was not noted, and from which many calls have gone, is searched in slices that go on where the
+// last one ended.
+func TestExpiryPassesRemovedRowsInSlices(t *testing.T) {
+	w := newWorld(t)
+	w.cluster(nil, "a")
+	w.settledAt("t1", 2000)
+	m := &marked{Mem: w.mem}
+	for i := range 200_000 {
+		m.marks = append(m.marks, fmt.Sprintf("e.0000000001%03d.E1.%05d", i/1000, i%1000))
+	}
+	machine, _, err := kernel.Open(m, w.mem.Limits(), "E1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.m = machine
+	slices := 0
+	for next := w.expire(2001); next != 0; next = w.expire(2001) {
+		if slices++; m.passed > 60_000 || next >= 2001 {
+			t.Fatalf("%d rows passed, next is %d", m.passed, next)
+		}
+		m.passed = 0
+		w.check()
+	}
+	if slices < 3 {
+		t.Errorf("%d slices", slices)
+	}
+	if st := must(w.m.Ticket("E1.t1")); st.Found {
+		t.Errorf("it is %s", ticketText(st))
+	}
+}
+
 // A clock that is set back does not make a call known for ever, nor does one that stands still.
 func TestCallsExpireThoughTheClockIsSetBack(t *testing.T) {
 	for name, when := range map[string]int64{"back": 1500, "the same time": 2000, "forward": 3000} {

@@ -163,15 +163,20 @@ func (m *Machine) Acknowledge(id string) (c Commit, err error) {
 }
 
 // Expire forgets the host calls that were settled before a time, a slice at a time. next is when the
-// next one settled that is still known; 0 if there is none. A commit with Number 0 changes nothing.
+// next one settled that is still known; 0 if there is none, and 1 if the next slice has to find out. A commit with Number 0
+// changes nothing.
 func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	begun := t.expired()
 	after := begun
 	for {
-		key, _ := t.next("e.", after)
+		key, _, ready := t.step("e.", after)
 		if key == "" {
+			break
+		}
+		if !ready { // there are removed rows to be passed still
+			after, next = key, 1
 			break
 		}
 		var when int64
