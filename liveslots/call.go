@@ -32,6 +32,8 @@ type call struct {
 	on *promise
 	// left says that the call can be tried, and is left to a later crank; see later.go.
 	left bool
+	// crowded says that the crank at hand has no room to store the call.
+	crowded bool
 	// queue is the promise to which the call sends, while it waits in memory for that; see promise.sends.
 	queue *promise
 	// waited says that the call has waited before: it is let in again however many others wait.

@@ -146,12 +146,12 @@ func (v *Vat) firstDue() uint64 {
 // goOnLater sees to it that the vat goes on with what is left.
 func (v *Vat) goOnLater() {
 	s := v.shelved()
-	if len(s.Due) == 0 && !v.isLeft() || s.Nudge != "" {
+	if len(s.Due) == 0 && !v.isLeft() && !v.crowded || s.Nudge != "" {
 		return
 	}
 	s.changed = true
 	switch {
-	case v.isLeft():
+	case v.isLeft() || v.crowded:
 		if v.careful {
 			s.Most = 1 // for what is due, after that
 		}

@@ -69,8 +69,14 @@ func (c *call) leaveQueue() {
 func (v *Vat) isFull() bool {
 	return v.goneOn >= v.mostGoneOn ||
 		len(v.syscalls)+len(v.rows.written) >= v.start.MaxSyscalls/2 ||
-		v.sent+v.rows.writtenBytes >= v.start.MaxFrameBytes/4
+		v.sent+v.rows.writtenBytes >= v.crankBytes()/4
 }
+
+// maxCrankBytes is about what the kernel commits for a crank, however large the vat's frames may be.
+const maxCrankBytes = 4 << 20
+
+// crankBytes is what a crank should send and store at most.
+func (v *Vat) crankBytes() int { return min(v.start.MaxFrameBytes, maxCrankBytes) }
 
 func (v *Vat) goOnWith(t task) {
 	v.goneOn++
@@ -208,7 +214,7 @@ func (v *Vat) hasRoom(p *promise) bool {
 		return true
 	}
 	_, bytes, ok := v.nested(p.val, v.toldPromises, v.toldBytes)
-	return ok && v.sent+v.rows.writtenBytes+p.val.size()+bytes <= v.start.MaxFrameBytes/8*3 &&
+	return ok && v.sent+v.rows.writtenBytes+p.val.size()+bytes <= v.crankBytes()/8*3 &&
 		len(v.syscalls)+len(v.rows.written) < v.start.MaxSyscalls-v.start.MaxSyscalls/4
 }
 

@@ -17,10 +17,6 @@ const (
 	no
 )
 
-// maxStoredPromises bounds the settled promises that the values of one stored call lead to: each is a row. With
-// more the call waits in memory.
-const maxStoredPromises = 2000
-
 // storable says whether a call that waits can do so in the store.
 func (v *Vat) storable(c *call) bool {
 	if c.epoch == v.epoch {
@@ -28,14 +24,9 @@ func (v *Vat) storable(c *call) bool {
 	}
 	c.epoch, c.verdict = v.epoch, asked
 	ok := c.target == nil || !c.target.kind.ephemeral
-	ok = ok && len(c.body) <= v.maxValueBytes && (!c.left || c.findable() != nil)
-	settled := 0
+	ok = ok && len(c.body) <= v.maxValueBytes && (!c.left || c.findable() != nil) && !c.crowded
+	ok = ok && v.loadOf(c.slots).fits(v, len(c.body))
 	v.reach(c.slots, func(p *promise) {
-		if p.settled {
-			if settled++; settled > maxStoredPromises {
-				ok = false
-			}
-		}
 		if ok && !p.settled {
 			if by := p.leader().call; by != nil && by.waits() && v.storable(by) {
 				v.list(by) // if it was latent, it is no longer
@@ -49,10 +40,10 @@ func (v *Vat) storable(c *call) bool {
 	return ok
 }
 
-// nameAwaited has the kernel know the promises that a stored call waits for, or that its values hold, where
+// nameAwaited has the kernel know the promises that slots lead to, of a call or of a value that is stored, where
 // memory alone would: if that is lost, the kernel says so to the store.
-func (v *Vat) nameAwaited(c *call) {
-	v.reach(c.slots, func(p *promise) {
+func (v *Vat) nameAwaited(slots []any) {
+	v.reach(slots, func(p *promise) {
 		if p.settled {
 			return
 		}
@@ -113,7 +104,11 @@ func (v *Vat) shelve() {
 		v.shelved().save(v.rows)
 		return
 	}
+	v.keepDue()
 	v.judge()
+	if v.crowd() {
+		v.judge()
+	}
 	var keep, store []*call
 	for _, c := range v.calls {
 		switch {
@@ -137,9 +132,14 @@ func (v *Vat) shelve() {
 	}
 	w := shelfWriter{v: v, placed: map[string]bool{}}
 	for _, c := range store {
-		v.nameAwaited(c)
+		v.nameAwaited(c.slots)
 		if c.left {
 			v.leaveStored(c, w.source(c.findable()))
+		}
+	}
+	for _, d := range v.shelved().Due {
+		if p := v.settledIn[d.Source]; p != nil {
+			v.nameAwaited([]any{p})
 		}
 	}
 	v.keep()

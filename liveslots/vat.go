@@ -75,6 +75,8 @@ type Vat struct {
 	// the delivery at hand has failed before.
 	woken, mostWoken int
 	careful          bool
+	// crowded says that the crank at hand had no room to store all calls that can be stored.
+	crowded bool
 	// epoch numbers the times that it was found which calls can be stored.
 	epoch uint64
 	// touched are promises of which the crank at hand may have changed who settles them.
@@ -182,6 +184,12 @@ func (v *Vat) crank(d wire.Deliver) {
 	v.rows.prime(d.State)
 	v.deliver(d.Delivery)
 	v.run()
+	if v.broken != "" {
+		return
+	}
+	for v.refuse() && v.broken == "" {
+		v.run()
+	}
 	if v.broken != "" {
 		return
 	}
