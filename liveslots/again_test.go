@@ -48,6 +48,13 @@ func (f *Fragile) WatchValue(ctx context.Context, p vat.Promise) vat.Promise {
 	return vat.When(ctx, p, f, "Value", "value")
 }
 
+// WatchLarge is called with as much as a message can hold.
+func (f *Fragile) WatchLarge(ctx context.Context, p vat.Promise) vat.Promise {
+	return vat.When(ctx, p, f, "Large", strings.Repeat("x", 2<<20-25))
+}
+
+func (f *Fragile) Large(x, _ string) { f.note("large", x) }
+
 // Chain waits for the result of a continuation that does not fail.
 func (f *Fragile) Chain(ctx context.Context, p vat.Promise) vat.Promise {
 	return vat.When(ctx, vat.When(ctx, p, f, "Fine"), f, "Value", "chained")
@@ -134,6 +141,7 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 		{"chain", `#["vat: when value",["$0","&1","chained"]]`, "chained v"},
 		{"wide", `#["vat: when value",["$0","&1","wide"]]`, "wide v"},
 		{"take", `#["vat: call take",["$0","&1",`, "took vv"},
+		{"watchLarge", `#["vat: stored",[1]]`, "large v"}, // which is too large for a message
 	} {
 		t.Run(c.method, func(t *testing.T) {
 			f := startFragile(t)
@@ -178,7 +186,14 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 				done = f.must(wire.Call(s))
 			}
 			f.must(message(t, "p-3", "set", false))
+			held := strings.HasPrefix(c.message, `#["vat: stored"`)
+			if _, found := f.store["w.1"]; found != held {
+				t.Errorf("the store has the call: %t", found)
+			}
 			for key := range f.store {
+				if held {
+					break
+				}
 				if strings.HasPrefix(key, "w.") || strings.HasPrefix(key, "p.") || strings.HasPrefix(key, "s.") {
 					t.Errorf("left in the store: %s", key)
 				}
@@ -206,5 +221,50 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the store holds for a person is bounded, since the vat does not hear that a person has dropped a message.
+func TestHeldCallsAreBounded(t *testing.T) {
+	f := startFragile(t)
+	for i := range 12 {
+		p, answer := wire.Ref(fmt.Sprint("p-", 2*i+1)), wire.Ref(fmt.Sprint("p-", 2*i+2))
+		f.must(wire.Call{Target: wire.RootRef, Message: wire.Message{MethArgs: wire.CapData{Body: `#["watchLarge",["&0"]]`, Slots: []wire.Ref{p}}, Result: answer}})
+		done := f.must(fulfilled(p, `#"v"`))
+		for range 10 {
+			sent := sentToItself(done)
+			if len(sent) == 0 {
+				break
+			}
+			d, given := wire.Call(sent[0]), true
+			for attempt := range uint64(3) {
+				if done = f.try(d, attempt); done.Outcome.Fault == "" {
+					given = false
+					break
+				}
+			}
+			if given {
+				done = f.must(wire.Notify{Resolutions: []wire.Resolution{{
+					Promise: d.Message.Result, Rejected: true, Value: rejection("[KERNEL:DELIVERY_POISONED] fault: panic"),
+				}}})
+			}
+		}
+	}
+	var held []string
+	for key := range f.store {
+		if strings.HasPrefix(key, "w.") {
+			held = append(held, key)
+		}
+	}
+	if len(held) != 10 || f.store["w.1"] != nil || f.store["w.2"] != nil {
+		t.Errorf("the store holds %q", held)
+	}
+	f.must(message(t, "p-98", "set", false))
+	for _, n := range []int{1, 12} {
+		f.must(wire.Call{Target: "o+d0/1", Message: wire.Message{MethArgs: wire.CapData{Body: fmt.Sprintf(`#["vat: stored",[%d]]`, n)}}})
+	}
+	done := f.must(message(t, "p-99", "getLog"))
+	if got := done.Syscalls[0].(wire.Resolve).Resolutions[0].Value.Body; got != `#["large v"]` {
+		t.Errorf("got %s, want that the youngest is called, and the oldest not", got)
 	}
 }

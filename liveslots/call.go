@@ -32,6 +32,8 @@ type call struct {
 	on *promise
 	// left says that the call can be tried, and is left to a later crank; see later.go.
 	left bool
+	// held says that the call was given up, and waits until a person has its message delivered again.
+	held bool
 	// crowded says that the crank at hand has no room to store the call.
 	crowded bool
 	// queue is the promise to which the call sends, while it waits in memory for that; see promise.sends.
@@ -68,6 +70,9 @@ const (
 )
 
 var callKinds = []string{"call", "when", "forward", "send", "all", "race"}
+
+// heldMark is behind the kind of a call in the store that is held.
+const heldMark = "!"
 
 func (k callKind) String() string { return callKinds[k] }
 
@@ -160,6 +165,11 @@ func (v *Vat) try(c *call) {
 	if c.result.settled {
 		c.leaveQueue()
 		return // the kernel did so, in this vat's stead
+	}
+	if c.held {
+		c.on = &promise{}
+		v.list(c)
+		return
 	}
 	switch c.kind {
 	case byMessage, byWhen:

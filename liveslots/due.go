@@ -15,11 +15,13 @@ import (
 //	vat: go on()                    try what is due
 //	vat: when onLine(obj, args…)    make one stored call, which is also in the message
 //	vat: call take(obj, args…)
+//	vat: stored(n)                  make stored call n, which is too large for a message
 //
-// The latter two follow a delivery that has failed, since perhaps it was a stored call that failed. That call is
+// All but the first follow a delivery that has failed, since perhaps it was a stored call that failed. That call is
 // then made in a message of its own: the message alone is given up if it fails again, and the call's result is
 // rejected. The kernel keeps such a message as poisoned. Should a person have it delivered again, the message has
-// no result any more, and the vat makes the call that is in it.
+// no result any more, and the vat makes the call that is in it. A call that did not fit the message stays in the store
+// for that, as one that waits for a person (held), and the message has its number.
 //
 // The messages go to an object that no other vat ever has a reference to. So nobody else can send them.
 
@@ -44,7 +46,13 @@ const maxWoken = 500
 const (
 	goOnRef = wire.Ref("o+d0/1")
 	goOn    = "vat: go on"
+	// inStore is the method of a message that makes a call which only the store has.
+	inStore = "vat: stored"
 )
+
+// maxHeld bounds the calls that the store holds for a person, since the vat does not hear when the message with the number
+// of one is dropped. The oldest makes room.
+const maxHeld = 10
 
 // alone is the method of a message that makes one call.
 func (c *call) alone() string { return "vat: " + c.kind.String() + " " + c.method }
@@ -89,7 +97,7 @@ func (v *Vat) isNudge(d wire.Call, method string) bool {
 // goesOn takes up what was left: one call, or what is left in memory, or what is due, as much as a crank may do.
 func (v *Vat) goesOn() {
 	s := v.shelved()
-	s.Nudge, s.Plain, s.changed = "", false, true
+	s.Nudge, s.Plain, s.InStore, s.changed = "", false, false, true
 	if n := s.One; n != 0 {
 		s.One, s.Most = 0, 2
 		if c := v.unshelve(n); c != nil {
@@ -127,10 +135,13 @@ func (v *Vat) refused(why value) {
 			}
 			if c := v.unshelve(s.One); c != nil {
 				v.settle(c.result, why, true)
+				if s.InStore {
+					v.hold(c)
+				}
 			}
 		}
 	}
-	s.Nudge, s.Plain, s.One, s.Most, s.changed = "", false, 0, 1, true
+	s.Nudge, s.Plain, s.InStore, s.One, s.Most, s.changed = "", false, false, 0, 1, true
 }
 
 // firstDue returns the number of the first call that is due, or 0.
@@ -161,11 +172,20 @@ func (v *Vat) goOnLater() {
 			s.Due = nil
 			return
 		}
-		if msg, ok := v.aloneMessage(&call{number: s.One}); ok {
+		c := &call{number: s.One}
+		if msg, ok := v.aloneMessage(c); ok {
 			if p := v.send(v.presence(goOnRef), msg); p.ref != "" {
 				s.Nudge = p.ref
 				return
 			}
+		}
+		if c.kind.callsMethod() {
+			body, err := capdata.EncodeCall(inStore, []any{float64(s.One)})
+			if err != nil {
+				panic(fault(err.Error()))
+			}
+			s.Nudge, s.InStore = v.send(v.presence(goOnRef), value{body: body}).ref, true
+			return
 		}
 	}
 	body, err := capdata.EncodeCall(goOn, nil)
@@ -195,6 +215,10 @@ func (v *Vat) aloneMessage(c *call) (msg value, ok bool) {
 
 // callAgain makes the call that is in a message which was given up once.
 func (v *Vat) callAgain(method string, args, slots []any, result *promise) {
+	if method == inStore {
+		v.callHeld(args, result)
+		return
+	}
 	word, name, _ := strings.Cut(strings.TrimPrefix(method, "vat: "), " ")
 	kind := slices.Index(callKinds, word)
 	var target *presence
@@ -220,4 +244,40 @@ func (v *Vat) callAgain(method string, args, slots []any, result *promise) {
 	c := &call{kind: callKind(kind), ref: target.ref, method: name, body: body, args: list, slots: e.slots, result: result, waited: true}
 	result.call = c
 	v.try(c)
+}
+
+// hold has the store keep a call that was given up until the message with its number comes again.
+func (v *Vat) hold(c *call) {
+	s := v.shelved()
+	s.Held, s.changed = append(s.Held, c.number), true
+	c.held, c.result = true, &promise{call: c}
+	v.try(c)
+	if len(s.Held) > maxHeld {
+		if c := v.unshelve(s.Held[0]); c != nil {
+			v.log.Error("a call that was given up is dropped: the vat keeps no more", "method", c.method, "limit", maxHeld)
+			c.held, c.on = false, nil
+		}
+		s.Held = slices.Delete(s.Held, 0, 1)
+	}
+}
+
+// callHeld makes a call that the store holds.
+func (v *Vat) callHeld(args []any, result *promise) {
+	s := v.shelved()
+	n := 0.0
+	if len(args) > 0 {
+		n, _ = args[0].(float64)
+	}
+	i := slices.Index(s.Held, uint64(n))
+	if i < 0 {
+		v.log.Error("a call that was given up is not in the store any more", "number", n)
+		v.settle(result, undefined, false)
+		return
+	}
+	s.Held, s.changed = slices.Delete(s.Held, i, i+1), true
+	if c := v.unshelve(uint64(n)); c != nil {
+		c.held, c.result = false, result
+		result.call = c
+		v.try(c)
+	}
 }

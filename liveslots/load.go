@@ -74,6 +74,11 @@ func (v *Vat) refuse() (refused bool) {
 			continue
 		}
 		refused = true
+		if c.held {
+			c.on, c.held = nil, false
+			v.log.Error("a call that was given up is dropped: what it is called with is too much to keep", "method", c.method)
+			continue
+		}
 		err := errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf(
 			"an argument is not there yet, and the others are too much to keep until then: %d settled promises, of %d bytes", l.promises, l.bytes)))
 		c.on = nil

@@ -15,7 +15,8 @@ import (
 // Calls that wait are kept in the store, so that a vat which waits for nothing else is at rest:
 //
 //	w                    JSON: the last number given out, how many calls are stored, what is due
-//	w.<n>                call n: kind, object, names of the result; slots; body
+//	w.<n>                call n: kind, object, names of the result; slots; body. "!" behind the kind says that the
+//	                     call was given up, and waits for a person; see due.go
 //	s.<source>           a promise that is settled: f or r; slots; body of the value or reason
 //	p.<source>.<n>       call n has the promise among its slots; n in 16 hexadecimal digits
 //	p.<source>.s<source> the value of that settled promise has it
@@ -50,8 +51,11 @@ type shelf struct {
 	Due   []due    `json:"due,omitempty"`
 	Nudge wire.Ref `json:"nudge,omitempty"`
 	Plain bool     `json:"plain,omitempty"`
-	Most  int      `json:"most,omitempty"`
-	One   uint64   `json:"one,omitempty"`
+	// InStore says that the message has the number of a call, and Held are the numbers of calls that wait for a person.
+	InStore bool     `json:"inStore,omitempty"`
+	Held    []uint64 `json:"held,omitempty"`
+	Most    int      `json:"most,omitempty"`
+	One     uint64   `json:"one,omitempty"`
 }
 
 // shelved returns the bookkeeping, which is read once.
@@ -255,7 +259,9 @@ func (v *Vat) readCall(c *call) (results []string, found bool) {
 	if !ok || len(words) < 2 {
 		bad("not in the form of this program")
 	}
-	kind := slices.Index(callKinds, words[0])
+	word, held := strings.CutSuffix(words[0], heldMark)
+	kind := slices.Index(callKinds, word)
+	c.held = held
 	if kind < 0 {
 		bad("a " + words[0] + " is unknown to this program")
 	}

@@ -20,6 +20,9 @@ func (w *shelfWriter) call(c *call) {
 		c.ref = w.v.objectName(c.target)
 	}
 	words := []string{c.kind.String(), string(c.ref)}
+	if c.held {
+		words[0] += heldMark
+	}
 	for _, p := range c.result.named {
 		if p.ours && p.ref != "" {
 			words = append(words, string(p.ref))
