@@ -207,6 +207,13 @@ func (v *Vat) tellUntold() {
 	}
 }
 
+// tellAll tells the kernel of all: there is no later crank.
+func (v *Vat) tellAll() {
+	for len(v.untold) > 0 {
+		v.tellOne()
+	}
+}
+
 // hasRoom says whether the kernel can be told in this crank how a promise settled. The first can always, beside little.
 // What the kernel writes for a value may be twice the value, and must not be more than a frame either.
 func (v *Vat) hasRoom(p *promise) bool {

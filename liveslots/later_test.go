@@ -263,3 +263,18 @@ func TestTurnThatPanicsAmongMany(t *testing.T) {
 		})
 	}
 }
+
+// Bye answers with a large value, in the crank that ends the vat and sends another one.
+func (c *Crowd) Bye(ctx context.Context, bytes int) string {
+	vat.Send(ctx, c.B, "note", strings.Repeat("x", bytes))
+	vat.Exit(ctx, "bye")
+	return strings.Repeat("y", bytes)
+}
+
+// After the last crank there is no later one.
+func TestExitAnswersAll(t *testing.T) {
+	k := launch(t, NewCrowd)
+	if got := result(k.Call("lab", "bye", "1200000")); !strings.HasPrefix(got, `"y`) {
+		t.Errorf("got %.200s", got)
+	}
+}

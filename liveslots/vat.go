@@ -193,6 +193,9 @@ func (v *Vat) crank(d wire.Deliver) {
 	if v.broken != "" {
 		return
 	}
+	if v.exit != nil {
+		v.tellAll()
+	}
 	v.shelve()
 	v.save()
 	v.rows.flush(v.syscall)
