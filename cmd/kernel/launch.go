@@ -43,15 +43,16 @@ func (a *app) terminateCommand() *cobra.Command {
 	cmd := a.withJSON(&cobra.Command{
 		Use:   "terminate SUBCLUSTER|VAT",
 		Short: "Delete a subcluster, its vats and their state, or one vat",
-		Long: `Delete a subcluster (s1, or a system subcluster's name), its vats, and their state; or one vat (v3, s1/mint, mint) and its
-state. A name is first that of a subcluster. At a terminal this is asked, unless --yes is given.`,
+		Long: `Delete a subcluster (s1, or a system subcluster's name), its vats, and their state; or one vat (v3, s1/mint) and its
+state. A name alone is that of a system subcluster, and no vat's: once that is gone, it would mean a vat of another
+subcluster. At a terminal this is asked, unless --yes is given.`,
 		Args: one("SUBCLUSTER|VAT", checkTerminable),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.confirmAtTerminal(yes, "delete "+args[0]+" and what it has stored"); err != nil {
 				return err
 			}
 			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
-				what, err := terminate(ctx, client, args[0])
+				what, err := a.terminate(ctx, client, args[0])
 				if err != nil {
 					return err
 				}
@@ -70,8 +71,10 @@ func checkTerminable(s string) error {
 	return control.Errorf(control.CodeInvalid, "%q is neither a subcluster, such as s1, nor a vat, such as v3 or s1/mint", s)
 }
 
-// terminate deletes what a name stands for, and says what that was.
-func terminate(ctx context.Context, client *control.Client, name string) (what string, err error) {
+// terminate deletes what a name stands for, and says what that was. A vat is named by its id or with its subcluster: a
+// name alone that was a system subcluster's may be that of another's vat as soon as the first is gone, and a script that
+// is run twice must not delete the other one.
+func (a *app) terminate(ctx context.Context, client *control.Client, name string) (what string, err error) {
 	if isVatID(name) || control.CheckSubcluster(name) != nil {
 		return "vat", client.TerminateVat(ctx, name)
 	}
@@ -79,8 +82,12 @@ func terminate(ctx context.Context, client *control.Client, name string) (what s
 	if control.CodeOf(err) != control.CodeNotFound || control.CheckVat(name) != nil {
 		return "subcluster", err
 	}
-	if vatErr := client.TerminateVat(ctx, name); control.CodeOf(vatErr) != control.CodeNotFound {
-		return "vat", vatErr
+	switch v, vatErr := client.FindVat(ctx, name); control.CodeOf(vatErr) {
+	case control.CodeNotFound:
+		return "", err
+	default:
+		return "", vatErr
+	case "":
+		return "", &hinted{err, fmt.Sprintf("if the vat of that name is meant, which is %s: %s terminate %s", v.ID, a.typed(), shellQuote(v.Subcluster+"/"+v.Name))}
 	}
-	return "", err
 }
