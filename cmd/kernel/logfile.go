@@ -20,6 +20,8 @@ type logFile struct {
 	in   *bufio.Reader
 	// line is the beginning of a line whose end was not written yet.
 	line []byte
+	// after is the path of a rotated file: those with later names were begun after this one.
+	after string
 }
 
 func newLogFile(f *os.File) *logFile { return &logFile{file: f, in: bufio.NewReaderSize(f, 64<<10)} }
@@ -70,7 +72,7 @@ func (l *logFile) rewindIfCut() error {
 	return l.rewind()
 }
 
-// logNames returns the paths of the rotated log files in dir, oldest first: the names hold the time.
+// logNames returns the paths of the rotated log files in dir, oldest first, which is the order of their names.
 func logNames(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -104,14 +106,18 @@ func openLogs(dir string) (files []*logFile, err error) {
 		return nil, err
 	}
 	var newestInfo os.FileInfo
+	var names []string
 	if err == nil {
-		defer func() { files = append(files, newLogFile(newest)) }()
+		defer func() {
+			l := newLogFile(newest)
+			l.after = last(names)
+			files = append(files, l)
+		}()
 		if newestInfo, err = newest.Stat(); err != nil {
 			return nil, err
 		}
 	}
-	names, err := logNames(dir)
-	if err != nil {
+	if names, err = logNames(dir); err != nil {
 		return nil, err
 	}
 	for _, name := range names {
@@ -126,7 +132,9 @@ func openLogs(dir string) (files []*logFile, err error) {
 			_ = f.Close() // only read
 			continue
 		}
-		files = append(files, newLogFile(f))
+		l := newLogFile(f)
+		l.after = name
+		files = append(files, l)
 	}
 	return files, nil
 }
@@ -137,44 +145,62 @@ func closeLogs(files []*logFile) {
 	}
 }
 
+// last returns the last of the names, "" if there is none.
+func last(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[len(names)-1]
+}
+
 // successor opens the file that was begun when this one was full; nil if this one is still written to, or the
-// next one is not there yet.
+// next one is not there yet. It does not compare times, because the clock may have been set back.
 func (l *logFile) successor(dir string) (*logFile, error) {
 	current := filepath.Join(dir, logName)
 	own, err := l.file.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(current); err == nil && os.SameFile(info, own) {
-		return nil, nil
-	}
-	// It was renamed before we asked, so that it is listed now, unless it was deleted since.
 	names, err := logNames(dir)
 	if err != nil {
 		return nil, err
 	}
-	names = append(names, current)
-	next, known := "", false
-	for _, name := range names {
-		info, err := os.Stat(name)
-		switch {
-		case err != nil:
-			continue
-		case os.SameFile(info, own):
-			next, known = "", true
-		case next == "" && (known || info.ModTime().After(own.ModTime())):
-			next = name
-		}
-	}
-	if next == "" {
+	if info, err := os.Stat(current); err == nil && os.SameFile(info, own) {
+		l.after = last(names) // they were there while this one was written to
 		return nil, nil
 	}
-	f, err := os.Open(next)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // renamed in this moment: the next time tells
-	}
-	if err != nil {
+	// It was renamed or removed before we asked. If it was renamed it is listed now, unless it was deleted since.
+	if names, err = logNames(dir); err != nil {
 		return nil, err
 	}
-	return newLogFile(f), nil
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil && os.SameFile(info, own) {
+			l.after = name
+		}
+	}
+	for _, name := range append(names, current) {
+		if name != current && name <= l.after {
+			continue
+		}
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			if name == current {
+				return nil, nil // renamed in this moment, or not begun yet: the next time tells
+			}
+			continue // it became one too many
+		}
+		if err != nil {
+			return nil, err
+		}
+		next := newLogFile(f)
+		if next.after = name; name == current {
+			next.after = last(names)
+			// What was opened may be the next but one, if it was rotated since the names were listed.
+			if now, err := logNames(dir); err != nil || last(now) != next.after {
+				return nil, errors.Join(err, f.Close())
+			}
+		}
+		return next, nil
+	}
+	return nil, nil
 }

@@ -112,6 +112,103 @@ func TestSuccessorIsTheNextFile(t *testing.T) {
 	}
 }
 
+// A clock that is set back neither has a rotated log taken for the oldest and removed, nor shown before older ones.
+func TestRotatedLogsAreInOrderThoughTheClockWasSetBack(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("kernel-notes.log") // somebody else's, which would be the newest
+	for i := range keptLogs {
+		write(fmt.Sprintf("kernel-2999-12-31T23-59-59.%03d.log", 995+i))
+	}
+	log, err := openRotating(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	log.limit = 10
+	for i := range 4 {
+		if _, err := fmt.Fprintf(log, "line %d....\n", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := log.rotated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"kernel-2999-12-31T23-59-59.998.log", "kernel-2999-12-31T23-59-59.999.log",
+		"kernel-3000-01-01T00-00-00.000.log", "kernel-3000-01-01T00-00-00.001.log", "kernel-3000-01-01T00-00-00.002.log",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what is kept (-want +got):\n%s", diff)
+	}
+	for i, name := range append(want[2:], logName) {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if line := fmt.Sprintf("line %d....\n", i); err != nil || string(text) != line {
+			t.Errorf("%s holds %q, %v, want %q", name, text, err, line)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "kernel-notes.log")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whose file is removed while it is followed goes on with the next one, and with no older one, whatever the files' times are.
+func TestSuccessorOfARemovedFileIsNewer(t *testing.T) {
+	late := time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC) // before the clock was set back
+	for _, removed := range []string{logName, "kernel-2999-01-01T00-00-02.000.log"} {
+		dir := t.TempDir()
+		write := func(name string, at time.Time) {
+			t.Helper()
+			path := filepath.Join(dir, name)
+			if err := errors.Join(os.WriteFile(path, []byte(name+"\n"), 0o600), os.Chtimes(path, at, at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("kernel-2999-01-01T00-00-00.000.log", late.Add(time.Hour))
+		write("kernel-2999-01-01T00-00-01.000.log", late.Add(2*time.Hour))
+		write(logName, late)
+		f, err := os.Open(filepath.Join(dir, logName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newLogFile(f)
+		defer l.Close()
+		if next, err := l.successor(dir); next != nil || err != nil {
+			t.Fatalf("what is written to has a successor, %v", err)
+		}
+		if removed != logName { // it is rotated first
+			if err := os.Rename(filepath.Join(dir, logName), filepath.Join(dir, removed)); err != nil {
+				t.Fatal(err)
+			}
+			if next, err := l.successor(dir); next != nil || err != nil {
+				t.Fatalf("there is a successor before one is begun, %v", err)
+			}
+		}
+		if err := os.Remove(filepath.Join(dir, removed)); err != nil {
+			t.Fatal(err)
+		}
+		write("kernel-2999-01-01T00-00-03.000.log", late.Add(-time.Hour))
+		write(logName, time.Now())
+		for _, want := range []string{"kernel-2999-01-01T00-00-03.000.log", logName} {
+			next, err := l.successor(dir)
+			if err != nil || next == nil {
+				t.Fatalf("%s: no successor, %v, want %s", removed, err, want)
+			}
+			defer next.Close()
+			if line, err := next.next(); line != want || err != nil {
+				t.Errorf("%s: the successor is %q, %v, want %s", removed, line, err, want)
+			}
+			l = next
+		}
+	}
+}
+
 func TestLongLineIsCut(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, logName)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -105,32 +106,58 @@ func (r *rotatingFile) open() error {
 	return nil
 }
 
+// rotatedTime is how the name of a rotated log file holds the time, in UTC.
+const rotatedTime = "2006-01-02T15-04-05.000"
+
+// rotatedAt returns the time in the name of a rotated log file. Files that no kernel has named so have none.
+func rotatedAt(name string) (at time.Time, ok bool) {
+	text, ok := strings.CutPrefix(name, logPrefix)
+	if !ok {
+		return time.Time{}, false
+	}
+	if text, ok = strings.CutSuffix(text, ".log"); !ok {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(rotatedTime, text)
+	return at, err == nil
+}
+
+// rotated returns the names of the rotated log files, oldest first.
+func (r *rotatingFile) rotated() ([]string, error) {
+	names, err := fs.Glob(r.dir.FS(), logPrefix+"*.log")
+	names = slices.DeleteFunc(names, func(name string) bool { _, ok := rotatedAt(name); return !ok })
+	slices.Sort(names)
+	return names, err
+}
+
 // rotate renames the file after the time, begins a new one and removes the oldest.
+//
+// The order of the names is the order in which the files were written, whatever becomes of the clock: while the clock is
+// behind the newest of the names, because it was set back, a file is named a millisecond after that one. Else the new file
+// would be taken for the oldest, and be removed at once.
 func (r *rotatingFile) rotate() error {
 	r.refresh()
 	if r.size == 0 {
 		return nil
 	}
-	name := ""
-	for now := time.Now().UTC(); ; now = now.Add(time.Millisecond) {
-		name = logPrefix + now.Format("2006-01-02T15-04-05.000") + ".log"
-		if _, err := r.dir.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			break
+	names, err := r.rotated()
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	if len(names) > 0 {
+		if newest, _ := rotatedAt(names[len(names)-1]); now.Sub(newest) < time.Millisecond {
+			now = newest.Add(time.Millisecond)
 		}
 	}
+	name := logPrefix + now.Format(rotatedTime) + ".log"
 	if err := r.dir.Rename(logName, name); err != nil {
 		return err
 	}
-	err := r.open()
-	names, lookErr := fs.Glob(r.dir.FS(), logPrefix+"*.log")
-	if lookErr != nil {
-		return errors.Join(err, lookErr)
-	}
-	slices.Sort(names)
-	for _, old := range names[:max(0, len(names)-keptLogs)] {
+	for _, old := range names[:max(0, len(names)+1-keptLogs)] {
 		_ = r.dir.Remove(old) // one too many is no harm
 	}
-	return err
+	return r.open()
 }
 
 // Close is part of io.Closer.
