@@ -52,7 +52,10 @@ func readConfig(path string, check func(*cluster.Config, error) error) (*configF
 // checkConfig checks a configuration by the kernel that runs, which knows its services and worker program, or, if none
 // does, by what every kernel has.
 func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error) {
-	client := a.dial(ctx)
+	client, err := a.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if client == nil {
 		return a.loadConfig(ctx, path)
 	}
@@ -64,17 +67,18 @@ func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error)
 	return cfg, asTyped(client.CheckConfig(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text}), cfg.Source, path)
 }
 
-// dial connects to the kernel of this state, if one runs.
-func (a *app) dial(ctx context.Context) *control.Client {
+// dial connects to the kernel of this state. It returns nil if none can be asked, and an error if one runs that does not
+// answer: what it would say is not known.
+func (a *app) dial(ctx context.Context) (*control.Client, error) {
 	dir, err := a.stateDir()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	client, err := control.Dial(ctx, dir)
-	if err != nil {
-		return nil
+	client, err := a.reach(ctx, dir)
+	if control.CodeOf(err) == control.CodeTimeout {
+		return nil, err
 	}
-	return client
+	return client, nil
 }
 
 // asTyped gives the mistakes that a kernel found in a file the name by which the file was given.
@@ -141,7 +145,10 @@ func (a *app) configCommand() *cobra.Command {
 
 // checkDeclaration says what is wrong with a declaration of system subclusters, as checkConfig does.
 func (a *app) checkDeclaration(ctx context.Context, path string) error {
-	client := a.dial(ctx)
+	client, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
 	if client != nil {
 		defer client.Close()
 	}

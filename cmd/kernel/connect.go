@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"ocapkernel.dev/control"
@@ -29,7 +30,7 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 		ctx, cancel = context.WithTimeout(ctx, limit+a.patience)
 		defer cancel()
 	}
-	client, err := control.Dial(ctx, dir)
+	client, err := a.reach(ctx, dir)
 	if control.CodeOf(err) == control.CodeNotRunning {
 		held, lookErr := statedir.Holder(dir)
 		switch {
@@ -46,7 +47,28 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 		return err
 	}
 	defer client.Close()
-	if err = do(ctx, client); !errors.Is(err, context.DeadlineExceeded) {
+	return orSilent(dir, do(ctx, client))
+}
+
+// reach connects to the kernel that runs at dir, and has it answer something, which takes no vat. A kernel that is held by a
+// signal or a debugger takes connections and answers nothing: it is given up after patience, however long the command
+// would wait. The error is CodeNotRunning if none runs. The caller closes the client.
+func (a *app) reach(ctx context.Context, dir string) (*control.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		return nil, orSilent(dir, err)
+	}
+	if _, err := client.Version(ctx); err != nil {
+		return nil, orSilent(dir, errors.Join(err, client.Close()))
+	}
+	return client, nil
+}
+
+// orSilent says of the kernel at dir that it does not answer, where err is that the time was up.
+func orSilent(dir string, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	held, lookErr := statedir.Holder(dir)

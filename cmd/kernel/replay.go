@@ -29,7 +29,7 @@ func (a *app) replay(ctx context.Context, vat string) error {
 	if err != nil {
 		return err
 	}
-	client, err := control.Dial(ctx, dir)
+	client, err := a.reach(ctx, dir)
 	var lines []string
 	switch {
 	case control.CodeOf(err) == control.CodeNotRunning:

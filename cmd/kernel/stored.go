@@ -89,7 +89,7 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, storedFunc
 	if err != nil {
 		return err
 	}
-	client, err := control.Dial(ctx, dir)
+	client, err := a.reach(ctx, dir)
 	switch {
 	case control.CodeOf(err) == control.CodeNotRunning:
 		return a.withPaused(ctx, dir, func(ctx context.Context, k Kernel) error { return do(ctx, k.Stored) })
@@ -97,7 +97,12 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, storedFunc
 		return err
 	}
 	defer client.Close()
-	return do(ctx, client.Stored)
+	return do(ctx, func(ctx context.Context, q control.StoredRows) (control.StoredPage, error) {
+		ctx, cancel := context.WithTimeout(ctx, a.patience)
+		defer cancel()
+		page, err := client.Stored(ctx, q)
+		return page, orSilent(dir, err)
+	})
 }
 
 // withPaused runs a kernel that begins nothing over the state.
