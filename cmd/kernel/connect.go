@@ -68,7 +68,7 @@ func (a *app) reach(ctx context.Context, dir string) (*control.Client, error) {
 
 // orSilent says of the kernel at dir that it does not answer, where err is that the time was up.
 func orSilent(dir string, err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !timedOut(err) {
 		return err
 	}
 	held, lookErr := statedir.Holder(dir)
@@ -82,4 +82,9 @@ func orSilent(dir string, err error) error {
 		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", held.PID),
 		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", held.PID),
 	}
+}
+
+// timedOut reports whether err is that the time was up, that of a context or that of a connection.
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
