@@ -219,7 +219,11 @@ func New(o Options) (_ *Kernel, err error) {
 		if r.Reserve == 0 {
 			r.Reserve = statedir.DefaultReserve
 		}
-		if err := r.Check(); err != nil {
+		check := r.Check
+		if o.Reset || statedir.ResetBegun(o.Dir) {
+			check = func() error { return r.CheckReset(k.keep()) }
+		}
+		if err := check(); err != nil {
 			return nil, err
 		}
 		room, owned = r, lock.Owned
@@ -236,6 +240,9 @@ func New(o Options) (_ *Kernel, err error) {
 	if !o.Paused {
 		if err := k.reset(); err != nil {
 			return nil, err
+		}
+		if what, full := room.Lacks(); full { // what was wiped has left less room than it took
+			return nil, control.Errorf(control.CodeDiskFull, "%s", what)
 		}
 	}
 	witness := storage.NewWitness(filepath.Join(o.Dir, "witness"))

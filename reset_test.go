@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ocapkernel.dev"
+	"ocapkernel.dev/control"
 )
 
 func TestAResetThatIsRefusedDeletesNothing(t *testing.T) {
@@ -74,6 +77,45 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 	k = start(t, ocapkernel.Options{Dir: dir})
 	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
 		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+	}
+}
+
+// Nor does it matter that the disk is full of what the reset deletes, be it told to or interrupted.
+func TestAResetMakesRoomForItself(t *testing.T) {
+	for _, interrupted := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "state")
+		k := start(t, ocapkernel.Options{Dir: dir})
+		k.ensure(t, `[]`)
+		k.end(t)
+		f, err := os.Create(filepath.Join(dir, "db", "ballast"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		const size = 1 << 30
+		if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+			t.Skipf("this machine has no room for a large file: %v", err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var disk unix.Statfs_t
+		if err := unix.Statfs(dir, &disk); err != nil {
+			t.Fatal(err)
+		}
+		o := ocapkernel.Options{Dir: dir, DiskReserve: disk.Bavail*uint64(disk.Bsize) + size/2, Worker: ocapkernel.ThisProgram}
+		if _, err := ocapkernel.New(o); control.CodeOf(err) != control.CodeDiskFull {
+			t.Fatalf("got %v, want that the disk is full", err)
+		}
+		if interrupted {
+			write(t, filepath.Join(dir, "kernel.reset"), "")
+		}
+		o.Reset = !interrupted
+		k = start(t, o)
+		if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
+			t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+		}
+		k.end(t)
 	}
 }
 

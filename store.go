@@ -14,18 +14,22 @@ import (
 	"ocapkernel.dev/supervisor"
 )
 
+// keep says which files, beside those that always do, outlive a reset.
+func (k *Kernel) keep() func(name string) bool {
+	if k.opts.Keep == nil {
+		return func(string) bool { return false }
+	}
+	return k.opts.Keep
+}
+
 // reset wipes the state if the options say so, or if an earlier run has begun to.
 func (k *Kernel) reset() error {
-	keep := k.opts.Keep
-	if keep == nil {
-		keep = func(string) bool { return false }
-	}
 	if k.opts.Reset {
 		// The directory of the links to sockets elsewhere is wiped, too: this is the last time that they can be followed.
 		k.sweepSockets()
-		return statedir.Reset(k.opts.Dir, keep)
+		return statedir.Reset(k.opts.Dir, k.keep())
 	}
-	return statedir.FinishReset(k.opts.Dir, keep)
+	return statedir.FinishReset(k.opts.Dir, k.keep())
 }
 
 // openStore opens the database in dir, if it and the witness agree, and the disk has room for it: else the error has the

@@ -2,6 +2,10 @@ package statedir
 
 import (
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -34,14 +38,17 @@ type Room struct {
 
 // Lacks says what is short, in a few words for a person, and whether it is room on the disk; it is empty if nothing is.
 // That the disk cannot be asked is no reason to stop.
-func (r *Room) Lacks() (what string, full bool) {
+func (r *Room) Lacks() (what string, full bool) { return r.lacks(content{}) }
+
+// lacks is Lacks for when some files will be gone.
+func (r *Room) lacks(gone content) (what string, full bool) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(r.At, &st); err == nil {
 		// A file system that makes inodes as it needs them says that it has none.
-		if free := st.Bavail * uint64(st.Bsize); free < r.Reserve {
+		if free := st.Bavail*uint64(st.Bsize) + gone.bytes; free < r.Reserve {
 			return fmt.Sprintf("the disk of %s has %d MiB free, and %d MiB are kept back", r.Dir, free>>20, r.Reserve>>20), true
-		} else if st.Files > 0 && st.Ffree < inodeReserve {
-			return fmt.Sprintf("the file system of %s has room for %d more files, and %d are kept back", r.Dir, st.Ffree, inodeReserve), true
+		} else if st.Files > 0 && st.Ffree+gone.files < inodeReserve {
+			return fmt.Sprintf("the file system of %s has room for %d more files, and %d are kept back", r.Dir, st.Ffree+gone.files, inodeReserve), true
 		}
 	}
 	if err := r.Ready(); err != nil {
@@ -54,9 +61,45 @@ func (r *Room) Lacks() (what string, full bool) {
 func (r *Room) Ready() error { return r.Descriptors.Probe(openReserve) }
 
 // Check returns an error with the code DISK_FULL if there is too little room to begin.
-func (r *Room) Check() error {
-	if what, full := r.Lacks(); full {
+func (r *Room) Check() error { return isFull(r.lacks(content{})) }
+
+// CheckReset is Check for a kernel that begins by wiping the state, because it was told to or a reset was interrupted: a
+// disk that the state has filled is no reason not to.
+func (r *Room) CheckReset(keep func(name string) bool) error {
+	return isFull(r.lacks(deleted(r.At, keep)))
+}
+
+func isFull(what string, full bool) error {
+	if full {
 		return control.Errorf(control.CodeDiskFull, "%s", what)
 	}
 	return nil
+}
+
+// content is what files take of a disk.
+type content struct{ bytes, files uint64 }
+
+// deleted returns what a reset of the state in dir frees. What cannot be looked at does not count.
+func deleted(dir string, keep func(name string) bool) (sum content) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if outlives(e.Name(), keep) {
+			continue
+		}
+		_ = filepath.WalkDir(filepath.Join(dir, e.Name()), func(_ string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return nil
+			}
+			info, err := e.Info()
+			if err != nil {
+				return nil
+			}
+			if st := info.Sys().(*syscall.Stat_t); e.IsDir() || st.Nlink == 1 { // else another name keeps it
+				sum.bytes += uint64(st.Blocks) * 512
+				sum.files++
+			}
+			return nil
+		})
+	}
+	return sum
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"ocapkernel.dev/control"
 )
 
@@ -21,6 +23,8 @@ const (
 	DeclarationName = "kernel.json"
 	// resetName exists while a reset is under way, so that one that was interrupted is finished.
 	resetName = "kernel.reset"
+	// witnessName is the witness of the database.
+	witnessName = "witness"
 )
 
 // UseError says why a directory cannot be used, and what to do.
@@ -116,19 +120,39 @@ func IsState(dir string) (bool, error) {
 // A mark is durable before anything goes, so that a reset which is interrupted is finished at the next
 // start, instead of leaving half a state.
 func Reset(dir string, keep func(name string) bool) error {
-	mark, err := os.OpenFile(filepath.Join(dir, resetName), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := markReset(filepath.Join(dir, resetName), filepath.Join(dir, witnessName)); err != nil {
 		return err
 	}
-	if err := errors.Join(mark.Sync(), mark.Close(), syncDir(dir)); err != nil {
+	if err := syncDir(dir); err != nil {
 		return err
 	}
 	return FinishReset(dir, keep)
 }
 
+// markReset makes the mark. Where the file system has no room for another file, one that goes anyway becomes it.
+func markReset(name, goes string) error {
+	mark, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		if renamed := os.Rename(goes, name); renamed == nil {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(mark.Sync(), mark.Close())
+}
+
+// ResetBegun reports whether a reset of the state in dir has begun and was interrupted: what is left is no state, and
+// [FinishReset] wipes it.
+func ResetBegun(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, resetName))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 // FinishReset wipes a state that is marked for it; otherwise it does nothing.
 func FinishReset(dir string, keep func(name string) bool) error {
-	if _, err := os.Lstat(filepath.Join(dir, resetName)); errors.Is(err, os.ErrNotExist) {
+	if !ResetBegun(dir) {
 		return nil
 	}
 	entries, err := os.ReadDir(dir)

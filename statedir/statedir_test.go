@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
 	"ocapkernel.dev/descriptors"
@@ -267,4 +269,56 @@ func TestRoom(t *testing.T) {
 	if what, full := room.Lacks(); what != "" || full {
 		t.Errorf("a disk that cannot be asked: %q, %v", what, full)
 	}
+}
+
+// A disk that the state itself has filled is no reason not to wipe the state, or to go on doing so.
+func TestRoomForAReset(t *testing.T) {
+	dir := t.TempDir()
+	ballast(t, filepath.Join(dir, "db", "rows.sst"))
+	ballast(t, filepath.Join(dir, "kernel.log"))
+	room := &statedir.Room{Dir: "the state", At: dir, Reserve: free(t, dir) + ballastBytes/2, Descriptors: descriptors.New()}
+	keepLog := func(name string) bool { return name == "kernel.log" }
+	if err := room.Check(); control.CodeOf(err) != control.CodeDiskFull {
+		t.Errorf("got %v, want that the disk is full", err)
+	}
+	if err := room.CheckReset(keepLog); err != nil {
+		t.Error(err)
+	}
+	if err := room.CheckReset(func(string) bool { return true }); control.CodeOf(err) != control.CodeDiskFull {
+		t.Errorf("what outlives the reset counts as free: %v", err)
+	}
+	if err := os.Link(filepath.Join(dir, "db", "rows.sst"), filepath.Join(t.TempDir(), "copy")); err != nil {
+		t.Fatal(err)
+	}
+	if err := room.CheckReset(keepLog); control.CodeOf(err) != control.CodeDiskFull {
+		t.Errorf("a file that has another name counts as free: %v", err)
+	}
+}
+
+const ballastBytes = 1 << 30
+
+// ballast makes a file that takes ballastBytes of the disk.
+func ballast(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, ballastBytes); err != nil {
+		t.Skipf("this machine has no room for a large file: %v", err)
+	}
+}
+
+// free returns how much of the disk is free.
+func free(t *testing.T, dir string) uint64 {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Bavail * uint64(st.Bsize)
 }

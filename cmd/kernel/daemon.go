@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,7 +68,11 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(f.checkRoom(dir), a.confirmReset(f, dir, "start", args)); err != nil {
+	err = f.checkRoom(dir)
+	if err == nil { // nobody is asked in vain
+		err = a.confirmReset(f, dir, "start", args)
+	}
+	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
 	// What is printed outside of the log, a panic above all, goes to a file of its own, which is not rotated away.

@@ -75,9 +75,13 @@ func useHint(err error) error {
 	return err
 }
 
-// checkRoom says DISK_FULL before a kernel writes anything, its log above all.
+// checkRoom says DISK_FULL before a kernel writes anything, its log above all. What a reset is going to delete counts as
+// free.
 func (f *runFlags) checkRoom(dir string) error {
 	room := &statedir.Room{Dir: dir, At: dir, Reserve: uint64(f.diskReserve) << 20, Descriptors: descriptors.New()}
+	if f.reset || statedir.ResetBegun(dir) {
+		return diskHint(room.CheckReset(isLog))
+	}
 	return diskHint(room.Check())
 }
 
