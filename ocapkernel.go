@@ -213,7 +213,11 @@ func New(o Options) (_ *Kernel, err error) {
 	defer func() { err = lock.Explain(err) }()
 	var room host.Room
 	var owned func() error
-	if !o.Paused {
+	if o.Paused {
+		if err := statedir.CheckWhole(o.Dir); err != nil {
+			return nil, err
+		}
+	} else {
 		// Before anything is written: a database that has no room for its maps ends the process.
 		r := &statedir.Room{Dir: o.Dir, At: lock.Path("."), Reserve: o.DiskReserve, Descriptors: k.budget}
 		if r.Reserve == 0 {

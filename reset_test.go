@@ -74,6 +74,10 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 	if err := os.RemoveAll(filepath.Join(dir, "witness")); err != nil {
 		t.Fatal(err)
 	}
+	// Who looks meanwhile is not told of damage.
+	if _, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Paused: true, Worker: ocapkernel.ThisProgram}); control.CodeOf(err) != control.CodeConflict {
+		t.Errorf("got %v, want that there is nothing to read", err)
+	}
 	k = start(t, ocapkernel.Options{Dir: dir})
 	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
 		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)

@@ -60,8 +60,18 @@ func LockState(dir string) (*Lock, error) {
 	return l, nil
 }
 
-// LockForReading keeps kernels from running on a state while it is read, and changes nothing. Others may read it, too.
-func LockForReading(dir string) (*Lock, error) { return lock(dir, os.O_RDONLY, unix.F_RDLCK) }
+// LockForReading keeps kernels from running on a state while it is read, and changes nothing. Others may read it, too. What an
+// interrupted reset has left is refused, with [CheckWhole].
+func LockForReading(dir string) (*Lock, error) {
+	l, err := lock(dir, os.O_RDONLY, unix.F_RDLCK)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckWhole(dir); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
 
 func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), flags|unix.O_NOFOLLOW, 0o600)

@@ -150,6 +150,15 @@ func ResetBegun(dir string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
+// CheckWhole returns an error, CodeConflict, if a reset of the state in dir was interrupted: what would look like damage is
+// what it has left.
+func CheckWhole(dir string) error {
+	if !ResetBegun(dir) {
+		return nil
+	}
+	return control.Errorf(control.CodeConflict, "the state %s was being reset, which was interrupted: there is nothing in it to read", dir)
+}
+
 // FinishReset wipes a state that is marked for it; otherwise it does nothing.
 func FinishReset(dir string, keep func(name string) bool) error {
 	if !ResetBegun(dir) {

@@ -32,7 +32,7 @@ func (a *app) checkState() (err error) {
 	if err != nil {
 		return err
 	}
-	lock, err := readState(dir)
+	lock, err := a.readState(dir)
 	if err != nil {
 		return err
 	}
@@ -84,13 +84,16 @@ func damagedHint(err error) error {
 }
 
 // readState locks a state for reading, which changes nothing.
-func readState(dir string) (*statedir.Lock, error) {
+func (a *app) readState(dir string) (*statedir.Lock, error) {
 	if ours, err := statedir.IsState(dir); err != nil || !ours {
 		return nil, errors.Join(err, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir))
 	}
 	lock, err := statedir.LockForReading(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir)
+	}
+	if control.CodeOf(err) == control.CodeConflict && statedir.ResetBegun(dir) {
+		err = &hinted{err, "the next start finishes the reset: " + a.typed() + " start CONFIG"}
 	}
 	return lock, err
 }

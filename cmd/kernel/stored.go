@@ -107,7 +107,7 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, storedFunc
 
 // withPaused runs a kernel that begins nothing over the state.
 func (a *app) withPaused(ctx context.Context, dir string, do func(context.Context, Kernel) error) (err error) {
-	lock, err := readState(dir)
+	lock, err := a.readState(dir)
 	if err != nil {
 		return err
 	}
