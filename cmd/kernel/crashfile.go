@@ -18,10 +18,16 @@ const (
 	// error with which a kernel in the background ends. It is never rotated. A kernel that starts moves what it finds
 	// there into the log, so that the file holds what the last one has printed.
 	crashName = "kernel.err"
+	// lastCrashName is the file for what the last crash has printed: the log, to which it goes as well, is rotated away.
+	// Under unjudgedName it is until a kernel has judged that crash, which a start that fails or is killed has not.
+	lastCrashName = "kernel.crash"
+	unjudgedName  = "kernel.crash.new"
 	// maxCrashEntry is how much of it goes to the log, maxCrashLines how many lines of it are shown. The reason comes
 	// first, and the goroutine that crashed; hundreds of others may follow.
 	maxCrashEntry = 16 << 10
 	maxCrashLines = 60
+	// maxCrashFile is how much of it is kept in the file of the last crash, and shown at most.
+	maxCrashFile = 1 << 20
 )
 
 // openCrashFile opens the crash file of a state directory for appending.
@@ -41,20 +47,34 @@ func openCrashFile(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// moveCrash moves what an earlier kernel has printed past its log into the log, and says whether that is of a crash. The
-// caller holds the state's lock.
-func moveCrash(f *os.File, log hclog.Logger) (crashed bool) {
-	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxCrashEntry+1))
-	if err != nil || len(text) == 0 {
-		return false
+// moveCrash moves what an earlier kernel has printed past its log into the log, and if that is of a crash also into a file
+// of its own. It reports whether there is a crash that no kernel has judged; [judgedCrash] says that one has. The caller
+// holds the state's lock.
+func moveCrash(dir string, f *os.File, log hclog.Logger) (crashed bool) {
+	unjudged := filepath.Join(dir, unjudgedName)
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxCrashFile))
+	if err == nil && len(text) > 0 {
+		crashed = slices.ContainsFunc(strings.Split(string(text), "\n"), beginsCrash)
+		entry := string(text)
+		if len(entry) > maxCrashEntry {
+			entry = entry[:maxCrashEntry] + "…"
+		}
+		log.Error("an earlier kernel has printed this, probably as its last", "text", entry)
+		if crashed {
+			err = os.WriteFile(unjudged, text, 0o600)
+		}
+		if err == nil {
+			_ = f.Truncate(0) // else it is told again
+		}
 	}
-	crashed = slices.ContainsFunc(strings.Split(string(text), "\n"), beginsCrash)
-	if len(text) > maxCrashEntry {
-		text = append(text[:maxCrashEntry], "…"...)
-	}
-	log.Error("an earlier kernel has printed this, probably as its last", "text", string(text))
-	_ = f.Truncate(0) // else it is told again
-	return crashed
+	_, err = os.Lstat(unjudged)
+	return crashed || err == nil
+}
+
+// judgedCrash notes that this kernel has judged the last crash, if there was one.
+func judgedCrash(dir string) {
+	// If it fails the crash is judged again: better than not at all.
+	_ = os.Rename(filepath.Join(dir, unjudgedName), filepath.Join(dir, lastCrashName))
 }
 
 // beginsCrash says whether Go begins to tell of a crash with a line.
@@ -73,7 +93,7 @@ func readCrash(dir string) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	text, _ := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
+	text, _ := io.ReadAll(io.NewSectionReader(f, 0, maxCrashFile))
 	return string(text)
 }
 

@@ -16,7 +16,7 @@ const courtesyTime = time.Second
 // be called last.
 //
 // From then on what Go prints when the process crashes is in the crash file. What an earlier kernel has left there is
-// moved into the log; crashed says that it tells of a crash. The caller holds the state's lock.
+// moved into the log; crashed says that there was a crash that no kernel has judged. The caller holds the state's lock.
 func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, crashed bool, closeLog func(), err error) {
 	file, err := openRotating(dir)
 	if err != nil {
@@ -31,7 +31,7 @@ func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, crashed bool, c
 	if err != nil {
 		log.Warn("no file for what is printed if this kernel crashes", "err", err)
 	} else {
-		crashed = moveCrash(crash, log)
+		crashed = moveCrash(dir, crash, log)
 		if !f.background { // there standard error is that file
 			_ = debug.SetCrashOutput(crash, debug.CrashOptions{}) // it keeps a duplicate; without, only the terminal has it
 		}

@@ -80,6 +80,9 @@ func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 	case "panics":
 		panic("the kernel panics")
 	}
+	if o.Crashed {
+		o.Logger.Warn("the last kernel has crashed")
+	}
 	k := &fakeKernel{Fake: controltest.New(), path: filepath.Join(o.Dir, "fake.json")}
 	k.Info.Durability = o.Durability
 	declared, err := declaration(o)

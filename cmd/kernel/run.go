@@ -220,6 +220,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return damagedHint(diskHint(err))
 	}
+	judgedCrash(dir)
 	var told chan struct{} // closed when what runs has been printed
 	defer func() {
 		if told == nil {

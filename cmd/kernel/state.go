@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"ocapkernel.dev/control"
@@ -94,4 +95,6 @@ func diskHint(err error) error {
 }
 
 // isLog says whether a file of a state directory is a log, which outlives a reset.
-func isLog(name string) bool { return name == logName || name == crashName || isRotatedLog(name) }
+func isLog(name string) bool {
+	return slices.Contains([]string{logName, crashName, lastCrashName, unjudgedName}, name) || isRotatedLog(name)
+}
