@@ -3,38 +3,91 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 	"unicode"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
 )
 
 // Console returns the service "console", which writes to a log: one entry for each call, with who called and
 // at most 4 KiB of what it said, made safe to show on a terminal. Entries come in the order of the calls.
 //
+// A vat may write 1000 entries at once, and then 100 each second, as a worker may print lines: what is more is left out, so
+// that no vat soon pushes what others have logged out of a log that is bounded. The next entry says how many were.
+//
 // Its methods may be done again after the kernel's death: an entry may then stand in the log twice.
 func Console(log hclog.Logger) Object {
-	return builtIn("console", console{log}, Serial(), Logger(log), IdempotentMethods("error", "info", "log", "warn"))
+	return builtIn("console", &console{log: log}, Serial(), Logger(log), IdempotentMethods("error", "info", "log", "warn"))
 }
 
-type console struct{ log hclog.Logger }
+type console struct {
+	log hclog.Logger
+
+	mu     sync.Mutex
+	voices map[string]*voice // by vat; guarded by mu
+}
+
+// voice is what one vat has written.
+type voice struct {
+	entries *rate.Limiter
+	leftOut int
+}
+
+const (
+	entriesPerSec = 100
+	entriesAtOnce = 1000
+	// maxVoices bounds the vats that are remembered: beyond it those that have been silent are forgotten.
+	maxVoices = 1000
+)
+
+// allow reports whether a vat may write an entry, and how many before it were left out.
+func (c *console) allow(vat string, now time.Time) (leftOut int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.voices[vat]
+	if v == nil {
+		if len(c.voices) >= maxVoices {
+			maps.DeleteFunc(c.voices, func(_ string, v *voice) bool { return v.entries.TokensAt(now) >= entriesAtOnce })
+		}
+		if c.voices == nil {
+			c.voices = map[string]*voice{}
+		}
+		v = &voice{entries: rate.NewLimiter(entriesPerSec, entriesAtOnce)}
+		c.voices[vat] = v
+	}
+	if !v.entries.AllowN(now, 1) {
+		v.leftOut++
+		return 0, false
+	}
+	leftOut, v.leftOut = v.leftOut, 0
+	return leftOut, true
+}
 
 // Log writes values: strings as they are, others as JSON, with spaces between them.
-func (c console) Log(ctx context.Context, values ...any) { c.write(ctx, hclog.Info, values) }
+func (c *console) Log(ctx context.Context, values ...any) { c.write(ctx, hclog.Info, values) }
 
 // Info is Log.
-func (c console) Info(ctx context.Context, values ...any) { c.write(ctx, hclog.Info, values) }
+func (c *console) Info(ctx context.Context, values ...any) { c.write(ctx, hclog.Info, values) }
 
 // Warn is Log with the level of warnings.
-func (c console) Warn(ctx context.Context, values ...any) { c.write(ctx, hclog.Warn, values) }
+func (c *console) Warn(ctx context.Context, values ...any) { c.write(ctx, hclog.Warn, values) }
 
 // Error is Log with the level of errors.
-func (c console) Error(ctx context.Context, values ...any) { c.write(ctx, hclog.Error, values) }
+func (c *console) Error(ctx context.Context, values ...any) { c.write(ctx, hclog.Error, values) }
 
 const maxConsoleBytes = 4 << 10
 
-func (c console) write(ctx context.Context, level hclog.Level, values []any) {
+func (c *console) write(ctx context.Context, level hclog.Level, values []any) {
+	who, _ := Caller(ctx)
+	leftOut, ok := c.allow(who.Vat, time.Now())
+	if !ok {
+		return
+	}
 	var text strings.Builder
 	for i, v := range values {
 		if text.Len() > maxConsoleBytes {
@@ -53,10 +106,12 @@ func (c console) write(ctx context.Context, level hclog.Level, values []any) {
 		}
 		text.WriteString(clip(string(s), maxConsoleBytes))
 	}
-	who, _ := Caller(ctx)
 	keys := []any{"vat", who.Vat, "subcluster", who.Subcluster, "text", printable(text.String(), maxConsoleBytes)}
 	if who.Again {
 		keys = append(keys, "again", true)
+	}
+	if leftOut > 0 {
+		keys = append(keys, "leftOut", leftOut)
 	}
 	c.log.Log(level, "vat says", keys...)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -66,4 +68,40 @@ func TestConsoleKeepsTheOrder(t *testing.T) {
 			t.Fatalf("entry %d is %s", i, line)
 		}
 	}
+}
+
+// A vat in a loop does not push others out of the log; nor does it make them silent.
+func TestConsoleLeavesOutWhatIsTooMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out, DisableTime: true}))
+		say := func(vat, method, text string) (logged string) {
+			t.Helper()
+			out.Reset()
+			r := wait(t, begin(t.Context(), o, service.Call{MethArgs: message(t, method, `["`+text+`"]`), Vat: vat, Subcluster: "s1"}))
+			if got := show(t, r); got != `{"$undefined":true}` {
+				t.Errorf("got %s", got)
+			}
+			return strings.TrimSuffix(out.String(), "\n")
+		}
+		said := 0
+		for i := range 3000 {
+			if say("v1", []string{"log", "error"}[i%2], "loop") != "" {
+				said++
+			}
+		}
+		if said != 1000 {
+			t.Errorf("%d entries of one vat in one moment, want 1000", said)
+		}
+		if got, want := say("v2", "log", "hello"), `[INFO]  vat says: vat=v2 subcluster=s1 text=hello`; got != want {
+			t.Errorf("another vat logged %q, want %q", got, want)
+		}
+		<-time.After(time.Second)
+		if got, want := say("v1", "log", "later"), `[INFO]  vat says: vat=v1 subcluster=s1 text=later leftOut=2000`; got != want {
+			t.Errorf("later it logged %q, want %q", got, want)
+		}
+		if got := say("v1", "log", "again"); strings.Contains(got, "leftOut") || got == "" {
+			t.Errorf("then it logged %q", got)
+		}
+	})
 }
