@@ -83,6 +83,9 @@ func subcluster(s kernel.Subcluster) control.Subcluster {
 	for _, v := range s.Vats {
 		out.Vats[v.Name] = string(v.Vat)
 	}
+	if s.Corrupt != nil {
+		out.State = control.SubclusterDamaged
+	}
 	return out
 }
 

@@ -55,6 +55,8 @@ const (
 	SubclusterRunning SubclusterState = "running"
 	// SubclusterSuspended: it is a system subcluster that is not declared in this run. Its vats do nothing.
 	SubclusterSuspended SubclusterState = "suspended"
+	// SubclusterDamaged: what is stored of it cannot be read. Its vats are held back.
+	SubclusterDamaged SubclusterState = "damaged"
 	// SubclusterFailed: its launch failed, and what is left of it is being removed.
 	SubclusterFailed SubclusterState = "failed"
 	// SubclusterTerminating: it was terminated, or has ended, and what is left of it is being removed.

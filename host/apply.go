@@ -262,7 +262,7 @@ func (k *Kernel) configure(kref kernel.KRef, made []byte) {
 	b := k.services.bound[kref]
 	switch {
 	case err != nil:
-		k.fail(err)
+		k.holdService(kref, err)
 	case found && b != nil && !bytes.Equal(s.Config, made):
 		if take := k.configurable(s.Kind, b.object, s.Config); take != nil {
 			take()
@@ -362,7 +362,7 @@ func (k *Kernel) openAdded(krefs []kernel.KRef, done func()) {
 	for _, kref := range krefs {
 		s, found, err := k.machine.Service(kref)
 		if err != nil {
-			k.fail(err)
+			k.holdService(kref, err)
 		}
 		if found && k.canOpen(s) && k.services.bound[kref] == nil {
 			left++

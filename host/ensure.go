@@ -104,11 +104,7 @@ func (k *Kernel) isReloading(source string) (bool, error) {
 		if m.System != "" {
 			continue
 		}
-		cfg, err := unmarshalConfig(m.Config)
-		if err != nil {
-			return false, err
-		}
-		if cfg.Source == source {
+		if cfg, err := unmarshalConfig(m.Config); err == nil && cfg.Source == source { // what cannot be read is not launched
 			return true, nil
 		}
 	}

@@ -190,9 +190,18 @@ func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply
 		return
 	}
 	id := parseCallID(c.ID)
-	commit, err := o.k.machine.Forward(id.service, id.number, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
+	var commit kernel.Commit
+	err = o.k.isolated(func() (err error) {
+		commit, err = o.k.machine.Forward(id.service, id.number, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
+		return err
+	})
 	o.k.forgetCall(id)
-	o.k.input(commit, err)
+	switch refusal := (*kernel.Refusal)(nil); {
+	case err == nil:
+		o.k.apply(commit)
+	case !errors.As(err, &refusal):
+		o.k.callFailed(id, err)
+	}
 }
 
 // encodeWith encodes a call whose arguments refer to some of the slots of another message.
@@ -253,7 +262,7 @@ func (o *facetObject) systemRoot(args []any, reply func(service.Reply)) {
 	}
 	s, found, err := o.k.machine.SystemNamed(name)
 	if err != nil {
-		o.k.fail(err)
+		o.k.refuse(err, func(err error) { reply(service.Fail(err)) })
 		return
 	}
 	if found && s.State == kernel.SubRunning {
@@ -278,7 +287,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 	if c.Again {
 		pending, err := o.k.machine.Reloads()
 		if err != nil {
-			o.k.fail(err)
+			o.k.refuse(err, func(err error) { reply(service.Fail(err)) })
 			return
 		}
 		if slices.ContainsFunc(pending, func(r kernel.Reload) bool { return callID{r.By, r.ByCall} == id }) {
@@ -288,7 +297,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 	s, err := o.k.subNamed(which)
 	switch {
 	case err != nil && codeOf(err) != kernel.CodeNotFound:
-		o.k.fail(err)
+		o.k.refuse(err, func(err error) { reply(service.Fail(err)) })
 	case err != nil || s.State != kernel.SubRunning:
 		reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
 	default:

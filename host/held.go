@@ -139,3 +139,77 @@ func (k *Kernel) letGo(id kernel.VatID) {
 		k.wake(id)
 	}
 }
+
+// forService runs a step of the loop that works for a service object, as forVat does for a vat. What is wrong with the rows
+// that the step reads costs the vats of the object's subcluster. What was asked of the object stays as it is stored: a call
+// that is begun is for the next kernel, or waits.
+func (k *Kernel) forService(kref kernel.KRef, doing string, step func() error) {
+	if err := k.isolated(step); err != nil {
+		k.holdService(kref, fmt.Errorf("%s %s: %w", doing, kref, err))
+	}
+}
+
+// holdService holds back the vats of the subcluster to which a service object belongs. An object of the kernel's own has
+// none: the vats that call it are held back when they do.
+func (k *Kernel) holdService(kref kernel.KRef, why error) {
+	k.log.Error("service object is damaged: what is asked of it waits", "kref", kref, "err", why)
+	if sub := k.ownerOf(kref); sub != "" {
+		k.holdMembers(sub, why)
+	}
+}
+
+// serviceInput applies what an input of a service object gave. A refusal changes nothing.
+func (k *Kernel) serviceInput(kref kernel.KRef, doing string, input func() (kernel.Commit, error)) (done bool) {
+	k.forService(kref, doing, func() error {
+		c, err := input()
+		if refusal := (*kernel.Refusal)(nil); errors.As(err, &refusal) {
+			return nil
+		}
+		if err == nil {
+			k.apply(c)
+			done = true
+		}
+		return err
+	})
+	return done
+}
+
+// callFailed says that a call of a service object cannot be answered, since something cannot be read. If that is nothing of
+// the object's, it costs the vat that has called.
+func (k *Kernel) callFailed(id callID, why error) {
+	why = fmt.Errorf("answer call %s of a service object: %w", id, why)
+	_, _, err := k.machine.Service(id.service)
+	o, _, callErr := k.machine.ServiceCall(id.service, id.number)
+	switch {
+	case err != nil || callErr != nil:
+		k.holdService(id.service, why)
+	case o.From != "":
+		k.hold(k.vat(o.From), why)
+	default:
+		k.log.Error("a call of a service object cannot be answered", "kref", id.service, "err", why)
+	}
+}
+
+// ownerOf finds the subcluster of a service object, of which the row may be damaged; it is empty if nothing tells.
+func (k *Kernel) ownerOf(kref kernel.KRef) kernel.SubID {
+	if b := k.services.bound[kref]; b != nil {
+		return b.sub
+	}
+	sub, err := k.machine.ServiceOwner(kref)
+	if err != nil {
+		return ""
+	}
+	return sub
+}
+
+// holdMembers holds back the vats of a subcluster of which something else than one of them cannot be read.
+func (k *Kernel) holdMembers(sub kernel.SubID, why error) {
+	for _, v := range k.directory.entries[sub].Vats {
+		k.hold(k.vat(v.Vat), why)
+	}
+	for _, v := range k.vats { // in any order; for one whose own row cannot be read
+		if v.sub == sub && v.held == "" {
+			k.hold(v, why)
+		}
+	}
+}

@@ -139,6 +139,7 @@ type Kernel struct {
 	// notUpgraded says why a declaration that has changed was not applied, by the name of the system subcluster.
 	notUpgraded map[string]refusedUpgrade
 	reloads     map[kernel.SubID]*reload // subclusters that are loaded anew
+	unreadable  map[kernel.SubID]bool    // of those, what cannot be read
 	resets      int                      // how many callers have the state cleared
 	turns       turns                    // launches of system subclusters
 	directory   directory
@@ -173,7 +174,7 @@ func Open(cfg Config) (*Kernel, error) {
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[workers.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[workers.Worker]*rehearsal{},
-		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]refusedUpgrade{}, reloads: map[kernel.SubID]*reload{}, turns: turns{failed: map[string]string{}},
+		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]refusedUpgrade{}, reloads: map[kernel.SubID]*reload{}, unreadable: map[kernel.SubID]bool{}, turns: turns{failed: map[string]string{}},
 	}
 	k.group.init(k)
 	k.services.init()
@@ -246,6 +247,7 @@ func (k *Kernel) recover() error {
 	}
 	k.holdKillers(vats)
 	for _, v := range vats {
+		k.vat(v.ID).sub = v.Sub
 		if k.vat(v.ID).held != "" {
 			continue // its recovery may be what the kernel dies of; Machine.Restart does the same
 		}
@@ -256,6 +258,11 @@ func (k *Kernel) recover() error {
 		return err
 	}
 	for _, s := range subs {
+		if s.Corrupt != nil {
+			k.log.Error("subcluster is damaged", "subcluster", s.ID, "err", s.Corrupt)
+			k.holdMembers(s.ID, s.Corrupt)
+			continue
+		}
 		k.directory.put(s)
 		// A call of the facet that waits for it is begun again.
 		if err := k.isolated(func() error {
@@ -267,6 +274,7 @@ func (k *Kernel) recover() error {
 		}); err != nil {
 			k.log.Error("subcluster suspended: its launch cannot be ended", "subcluster", s.ID, "err", err)
 			k.suspended[s.ID] = true
+			k.holdMembers(s.ID, fmt.Errorf("end the launch of %s: %w", s.ID, err))
 		}
 	}
 	k.working = true

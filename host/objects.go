@@ -82,51 +82,56 @@ func (k *Kernel) resume() error {
 		return err
 	}
 	for _, s := range list {
-		if s.Ended {
-			continue
-		}
-		k.count(s.Sub, s.Kind, 1)
-		if !k.alive(s.Sub) || k.suspended[s.Sub] {
-			continue
-		}
-		if s.Kind == kindExport { // it lived in the memory of an earlier run
-			c, err := k.machine.EndService(s.KRef)
-			k.input(c, err)
-			continue
-		}
-		if k.canOpen(s) {
-			k.open(s, nil)
-		}
-		k.resumeCalls(s.KRef)
+		k.forService(s.KRef, "resume", func() error { return k.resumeService(s) })
 	}
 	return nil
+}
+
+func (k *Kernel) resumeService(s kernel.Service) error {
+	if s.Corrupt != nil || s.Ended {
+		return s.Corrupt
+	}
+	k.count(s.Sub, s.Kind, 1)
+	if alive, err := k.alive(s.Sub); !alive || k.suspended[s.Sub] {
+		return err
+	}
+	if s.Kind == kindExport { // it lived in the memory of an earlier run
+		c, err := k.machine.EndService(s.KRef)
+		if err == nil {
+			k.apply(c)
+		}
+		return err
+	}
+	if k.canOpen(s) {
+		k.open(s, nil)
+	}
+	return k.resumeCalls(s.KRef)
 }
 
 // waitsForInput says of a method that its calls wait for something from outside, and can do so again.
 func waitsForInput(method string) bool { return method == "read" || method == "accept" }
 
-// resumeCalls begins the calls again that an earlier kernel has begun, in their order.
-func (k *Kernel) resumeCalls(kref kernel.KRef) {
+// resumeCalls begins the calls again that an earlier kernel has begun, in their order. The error is of a call that cannot be
+// read: all others are begun.
+func (k *Kernel) resumeCalls(kref kernel.KRef) error {
 	calls, err := k.machine.Outstanding(kref)
-	if err != nil {
-		k.fail(err)
-		return
-	}
 	for _, o := range calls {
+		if o.Corrupt != nil {
+			err = o.Corrupt
+			continue
+		}
 		k.begin(o, true)
 	}
+	return err
 }
 
 // alive says whether a subcluster is there to stay; the kernel itself always is.
-func (k *Kernel) alive(id kernel.SubID) bool {
+func (k *Kernel) alive(id kernel.SubID) (bool, error) {
 	if id == "" {
-		return true
+		return true, nil
 	}
 	sub, found, err := k.machine.Subcluster(id)
-	if err != nil {
-		k.fail(err)
-	}
-	return found && sub.State == kernel.SubRunning
+	return found && sub.State == kernel.SubRunning, err
 }
 
 func (k *Kernel) opening(s kernel.Service) Opening {
@@ -138,9 +143,8 @@ func (k *Kernel) opening(s kernel.Service) Opening {
 				return err
 			}
 			return k.services.laterIfRoom(waiting, len(state), func() {
-				c, err := k.machine.SetServiceState(s.KRef, state)
-				k.input(c, err)
-				if err == nil && then != nil {
+				stored := k.serviceInput(s.KRef, "store the state of", func() (kernel.Commit, error) { return k.machine.SetServiceState(s.KRef, state) })
+				if stored && then != nil {
 					k.whenDurable(func() { k.aside(then) })
 				}
 			})
@@ -157,14 +161,14 @@ func (k *Kernel) opening(s kernel.Service) Opening {
 				if k.diskFull {
 					return // what is missed comes with the next one
 				}
-				c, err := k.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
-				k.input(c, err)
+				k.serviceInput(s.KRef, "send for", func() (kernel.Commit, error) {
+					return k.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
+				})
 			})
 		},
 		End: func() {
 			k.services.later(func() {
-				c, err := k.machine.EndService(s.KRef)
-				k.input(c, err)
+				k.serviceInput(s.KRef, "end", func() (kernel.Commit, error) { return k.machine.EndService(s.KRef) })
 			})
 		},
 	}

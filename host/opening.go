@@ -166,7 +166,7 @@ func (k *Kernel) retry(kref kernel.KRef, m *making) {
 		s, found, err := k.machine.Service(kref)
 		switch {
 		case err != nil:
-			k.fail(err)
+			k.holdService(kref, err)
 		case found && !s.Ended:
 			k.open(s, nil)
 		}
@@ -190,7 +190,7 @@ func (k *Kernel) beginAgain(id callID, again bool) {
 	o, found, err := k.machine.ServiceCall(id.service, id.number)
 	switch {
 	case err != nil:
-		k.fail(err)
+		k.holdService(id.service, err)
 	case found:
 		k.begin(o, again)
 	}

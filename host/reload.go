@@ -52,6 +52,9 @@ func (k *Kernel) reloadNext() {
 	for _, m := range list {
 		cfg, declared := k.declared(m.System)
 		switch {
+		case m.Corrupt != nil:
+			k.notRelaunched(m.Sub, m.Corrupt)
+			continue
 		case m.System != "" && k.cfg.System == nil:
 			continue
 		case m.System != "" && !declared:
@@ -64,8 +67,8 @@ func (k *Kernel) reloadNext() {
 			continue // its end, or space on the disk, comes back here
 		case m.System == "":
 			if cfg, err = unmarshalConfig(m.Config); err != nil {
-				k.fail(err)
-				return
+				k.notRelaunched(m.Sub, err)
+				continue
 			}
 		}
 		r := k.reloads[m.Sub]
@@ -82,6 +85,15 @@ func (k *Kernel) reloadNext() {
 			k.buried[m.Sub] = true // by an earlier kernel, maybe, in which case nobody says so again
 			k.tellGone(m.Sub)
 		})
+	}
+}
+
+// notRelaunched says, once in a run, that a subcluster is not launched again, since what is to be launched cannot be read. It
+// stays noted: a person may restore the state from a copy, or launch the configuration file again.
+func (k *Kernel) notRelaunched(id kernel.SubID, why error) {
+	if !k.unreadable[id] {
+		k.unreadable[id] = true
+		k.log.Error("subcluster is not launched again: its stored configuration is damaged; kernel launch FILE launches it", "subcluster", id, "err", why)
 	}
 }
 
@@ -131,11 +143,8 @@ func (k *Kernel) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, en
 	}
 	r.launching = true
 	by := callID{m.By, m.ByCall}
-	if _, waits, err := k.machine.ServiceCall(by.service, by.number); err != nil {
-		k.fail(err)
-		return
-	} else if !waits {
-		by = callID{} // who asked for it is gone, maybe in this very reload
+	if _, waits, err := k.machine.ServiceCall(by.service, by.number); err != nil || !waits {
+		by = callID{} // who asked for it is gone, maybe in this very reload, or cannot be told
 	}
 	k.launch(launch{cfg: cfg, system: m.System, by: by, replaces: m.Sub}, func(s kernel.Subcluster, err error) {
 		delete(k.reloads, m.Sub)
@@ -172,8 +181,7 @@ func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) 
 		sub, err := k.subNamed(which)
 		switch {
 		case err != nil && codeOf(err) != kernel.CodeNotFound:
-			k.fail(err)
-			done(nil, err)
+			k.refuse(err, func(err error) { done(nil, err) })
 			return
 		case err == nil && sub.State == kernel.SubRunning:
 			ids = []kernel.SubID{sub.ID}
@@ -193,7 +201,7 @@ func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) 
 	inSlices(k, ids, func(id kernel.SubID) {
 		s, found, err := k.machine.Subcluster(id)
 		if err != nil {
-			k.fail(err)
+			failed = err
 			return
 		}
 		if !found || s.State != kernel.SubRunning || which == "" && k.suspended[id] {

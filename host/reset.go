@@ -55,13 +55,20 @@ func (k *Kernel) reset(atOnce bool, done func()) {
 		k.whenDurable(done)
 	}
 	end := func(id kernel.SubID) {
-		c, err := k.machine.Terminate(id)
-		if codeOf(err) == kernel.CodeNotFound {
-			return // nothing was left of it before its turn came
+		var c kernel.Commit
+		err := k.isolated(func() (err error) {
+			c, err = k.machine.Terminate(id)
+			return err
+		})
+		switch {
+		case codeOf(err) == kernel.CodeNotFound: // nothing was left of it before its turn came
+		case err != nil:
+			k.log.Error("subcluster is damaged and stays: kernel start --reset removes it, with all that there is", "subcluster", id, "err", err)
+		default:
+			left++
+			k.apply(c)
+			k.whenGone(id, one)
 		}
-		left++
-		k.input(c, err)
-		k.whenGone(id, one)
 	}
 	if !atOnce {
 		inSlices(k, ids, end, one)

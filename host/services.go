@@ -155,7 +155,7 @@ func toData(d service.Data) kernel.Data {
 func (k *Kernel) invoke(e kernel.Invoke) {
 	o, found, err := k.machine.ServiceCall(e.Service, e.Call)
 	if err != nil {
-		k.fail(err)
+		k.holdService(e.Service, err)
 		return
 	}
 	if found && (!k.stopping || k.finishing) { // else it was cancelled meanwhile, or is for the next kernel
@@ -167,7 +167,7 @@ func (k *Kernel) invoke(e kernel.Invoke) {
 func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	s, found, err := k.machine.Service(o.Service)
 	if err != nil {
-		k.fail(err)
+		k.holdService(o.Service, err)
 		return
 	}
 	id := callID{o.Service, o.Call}
@@ -192,8 +192,7 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	switch {
 	case b == nil && method == "close" && k.cfg.Kinds[s.Kind].Lost != "":
 		k.complete(id, service.Fulfil(capdata.Undefined{}), nil)
-		c, err := k.machine.EndService(o.Service)
-		k.input(c, err)
+		k.serviceInput(o.Service, "end", func() (kernel.Commit, error) { return k.machine.EndService(o.Service) })
 		return
 	case b == nil:
 		k.refuseGone(id, s, again && !waitsForInput(method))
@@ -315,7 +314,8 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 	if len(c.New) > 0 {
 		s, _, err := k.machine.Service(id.service)
 		if err != nil {
-			k.fail(err)
+			k.holdService(id.service, err)
+			k.closeExports(exports)
 			return
 		}
 		if r := k.tooMany(s.Sub, c.New); r != nil {
@@ -324,9 +324,14 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 			return
 		}
 	}
-	commit, made, err := k.machine.Complete(id.service, id.number, c, nowMillis())
-	if err != nil {
-		k.fail(err)
+	var commit kernel.Commit
+	var made []kernel.KRef
+	if err := k.isolated(func() (err error) {
+		commit, made, err = k.machine.Complete(id.service, id.number, c, nowMillis())
+		return err
+	}); err != nil {
+		k.callFailed(id, err)
+		k.closeExports(exports)
 		return
 	}
 	k.apply(commit)
@@ -376,9 +381,13 @@ func (k *Kernel) unitBack(kref kernel.KRef) {
 		if r == nil {
 			continue // over meanwhile
 		}
-		c, taken, err := k.machine.TakeUnit(kref, id.number, r.method, nowMillis())
-		if err != nil {
-			k.fail(err)
+		var c kernel.Commit
+		var taken bool
+		if err := k.isolated(func() (err error) {
+			c, taken, err = k.machine.TakeUnit(kref, id.number, r.method, nowMillis())
+			return err
+		}); err != nil {
+			k.holdService(kref, fmt.Errorf("give back a unit of %s: %w", kref, err))
 			return
 		}
 		if taken {

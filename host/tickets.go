@@ -137,8 +137,7 @@ func (k *Kernel) await(ctx context.Context, ticket string) (Answer, error) {
 			st, err := k.machine.Ticket(ticket)
 			switch {
 			case err != nil:
-				k.fail(err)
-				done(Answer{}, err)
+				k.refuse(err, func(err error) { done(Answer{}, err) })
 			case !st.Found:
 				done(Answer{}, &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s is unknown: it was never used, or its time is over", ticket)})
 			case st.Pending:
@@ -206,7 +205,11 @@ func (k *Kernel) Release(epoch, id string) {
 	k.post(func() {
 		if ticket, err := k.ticket(epoch, id); err == nil {
 			c, err := k.machine.Acknowledge(ticket)
-			k.input(c, err)
+			if err != nil {
+				k.log.Error("an answer cannot be let go", "ticket", ticket, "err", err)
+				return
+			}
+			k.apply(c)
 		}
 	})
 }

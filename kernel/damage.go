@@ -44,7 +44,7 @@ func readable(f func()) (err error) {
 }
 
 func (t *tx) damages() (out []Damage) {
-	subs := map[SubID]*subcluster{}
+	subs, unread := map[SubID]*subcluster{}, map[SubID]int{} // unread are places in out
 	var order []SubID
 	for after := ""; ; {
 		key, b := t.next("u.", after)
@@ -52,9 +52,12 @@ func (t *tx) damages() (out []Damage) {
 			break
 		}
 		after = key
-		sub := &subcluster{}
-		sub.decode(t.m.dec, key, b)
-		id := SubID(key[len("u."):])
+		sub, id := &subcluster{}, SubID(key[len("u."):])
+		if err := readable(func() { sub.decode(t.m.dec, key, b) }); err != nil {
+			unread[id] = len(out)
+			out = append(out, Damage{Sub: id, What: err.Error()})
+			continue
+		}
 		subs[id] = sub
 		order = append(order, id)
 	}
@@ -74,6 +77,10 @@ func (t *tx) damages() (out []Damage) {
 		}
 		after = key
 		name := key[len("g."):]
+		if i, ok := unread[SubID(b)]; ok {
+			out[i].System = name
+			continue
+		}
 		if sub := subs[SubID(b)]; sub == nil || sub.system != name || sub.state.Leaving() {
 			out = append(out, Damage{System: name, What: fmt.Sprintf("it leads to %.20q, which is not there under that name", b)})
 		}
@@ -90,6 +97,9 @@ func (t *tx) damages() (out []Damage) {
 			continue // its subcluster has it among its members
 		}
 		sub := subs[row.sub]
+		if _, ok := unread[row.sub]; ok {
+			continue // which is told already
+		}
 		if sub == nil || !slices.ContainsFunc(sub.members, func(mb member) bool { return mb.vat == v }) {
 			d := Damage{Sub: row.sub, What: fmt.Sprintf("vat %s (%s) says that it is a member, and is not listed", v, row.name)}
 			if sub != nil {

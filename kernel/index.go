@@ -41,7 +41,8 @@ func (t *tx) lessVats() {
 	}
 }
 
-// reloads lists the subclusters that are to be launched again, in the order of their keys.
+// reloads lists the subclusters that are to be launched again, in the order of their keys; those too of which that
+// cannot be read.
 func (t *tx) reloads() (out []SubID) {
 	prefix := "reload."
 	if !t.indexed() {
@@ -54,7 +55,11 @@ func (t *tx) reloads() (out []SubID) {
 		}
 		after = key
 		s := SubID(key[len(prefix):])
-		if c := t.config(s); c != nil && c.reload {
+		var listed bool
+		if err := readable(func() {
+			c := t.config(s)
+			listed = c != nil && c.reload
+		}); listed || err != nil && prefix == "reload." {
 			out = append(out, s)
 		}
 	}

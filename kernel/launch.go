@@ -107,6 +107,8 @@ type Subcluster struct {
 	// By and ByCall are the call that waits for the launch.
 	By     KRef
 	ByCall uint64
+	// Corrupt says that the row of the subcluster cannot be read, and why. Then only ID is set.
+	Corrupt error
 }
 
 // SubclusterVat is a member of a subcluster.
@@ -508,7 +510,7 @@ func (t *tx) export(s SubID, sub *subcluster) Subcluster {
 	return out
 }
 
-// Subclusters lists all subclusters, in the order of their launch.
+// Subclusters lists all subclusters, in the order of their launch; those too of which the row cannot be read.
 func (m *Machine) Subclusters() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -519,8 +521,19 @@ func (m *Machine) Subclusters() (out []Subcluster, err error) {
 			return out, nil
 		}
 		after = key
-		var sub subcluster
-		sub.decode(m.dec, key, b)
-		out = append(out, t.export(SubID(key[len("u."):]), &sub))
+		out = append(out, t.listedSub(SubID(key[len("u."):]), b))
 	}
+}
+
+// listedSub is a subcluster in a list.
+func (t *tx) listedSub(s SubID, b []byte) Subcluster {
+	var out Subcluster
+	if err := readable(func() {
+		var sub subcluster
+		sub.decode(t.m.dec, keySub(s), b)
+		out = t.export(s, &sub)
+	}); err != nil {
+		return Subcluster{ID: s, Corrupt: err}
+	}
+	return out
 }

@@ -69,9 +69,7 @@ func (m *Machine) SubclustersAfter(after SubID) (out []Subcluster, next SubID, e
 	defer caught(&err)
 	t := m.page()
 	next = rowsAfter(t, "u.", after, func(s SubID, b []byte) {
-		var sub subcluster
-		sub.decode(m.dec, keySub(s), b)
-		out = append(out, t.export(s, &sub))
+		out = append(out, t.listedSub(s, b))
 	})
 	return out, next, nil
 }
@@ -81,9 +79,7 @@ func (m *Machine) ServicesAfter(after KRef) (out []Service, next KRef, err error
 	defer caught(&err)
 	t := m.page()
 	next = rowsAfter(t, "k.", after, func(k KRef, b []byte) {
-		var s service
-		s.decode(m.dec, keyService(k), b)
-		out = append(out, s.export(k))
+		out = append(out, t.listedService(k, b))
 	})
 	return out, next, nil
 }

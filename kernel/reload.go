@@ -13,6 +13,8 @@ type Reload struct {
 	ByCall uint64
 	// Gone says that nothing of the old one is left: the launch can begin.
 	Gone bool
+	// Corrupt says that what is to be launched cannot be read, and why. Then only Sub is set.
+	Corrupt error
 }
 
 func (t *tx) config(s SubID) *config {
@@ -83,13 +85,18 @@ func (t *tx) reload(s SubID, sub *subcluster, cfg *config, why string) {
 	t.terminate(s, sub, why)
 }
 
-// Reloads lists the subclusters that are to be launched again, in the order of their keys.
+// Reloads lists the subclusters that are to be launched again, in the order of their keys; those too of which the rows
+// cannot be read.
 func (m *Machine) Reloads() (out []Reload, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	for _, s := range t.reloads() {
-		c := t.config(s)
-		out = append(out, Reload{s, c.system, c.config, c.by, c.byCall, t.sub(s) == nil})
+		r := Reload{Sub: s}
+		r.Corrupt = readable(func() {
+			c := t.config(s)
+			r = Reload{Sub: s, System: c.system, Config: c.config, By: c.by, ByCall: c.byCall, Gone: t.sub(s) == nil}
+		})
+		out = append(out, r)
 	}
 	return out, nil
 }
@@ -106,7 +113,11 @@ func (m *Machine) DropReload(s SubID, why string) (c Commit, err error) {
 }
 
 func (t *tx) dropReload(s SubID, why string) (dropped bool) {
-	cfg := t.config(s)
+	var cfg *config
+	if readable(func() { cfg = t.config(s) }) != nil {
+		t.deleteConfig(s) // nobody can launch it any more, or tell who waits for that
+		return true
+	}
 	if cfg == nil || !cfg.reload {
 		return false
 	}

@@ -56,6 +56,8 @@ type Service struct {
 	// Calls counts the calls that are begun and not done, Queued the items that wait to be begun, Units the
 	// units of input that go back.
 	Calls, Queued, Units uint64
+	// Corrupt says that the row of the service object cannot be read, and why. Then only KRef and Sub are set.
+	Corrupt error
 }
 
 // Outstanding is a call of a service object that is begun and not done.
@@ -68,6 +70,8 @@ type Outstanding struct {
 	// At is when the call was begun, in milliseconds.
 	At       int64
 	MethArgs Data
+	// Corrupt says that the row of the call cannot be read, and why. Then only Service and Call are set.
+	Corrupt error
 }
 
 // service returns a service object for changing. It must exist.

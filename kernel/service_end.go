@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"slices"
+	"strings"
 
 	"ocapkernel.dev/capdata"
 )
@@ -179,7 +180,7 @@ func (t *tx) outstanding(k KRef, n uint64, c *serviceCall) Outstanding {
 }
 
 // Outstanding lists the calls of a service object that are begun and not done, in the order in which they
-// were begun.
+// were begun; those too of which the row cannot be read.
 func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -190,10 +191,16 @@ func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
 			return out, nil
 		}
 		after = key
-		var c serviceCall
-		c.decode(m.dec, key, b)
+		var o Outstanding
 		n := numberIn(key[len(prefixServiceCalls(k)):])
-		out = append(out, t.outstanding(k, n, &c))
+		if err := readable(func() {
+			var c serviceCall
+			c.decode(m.dec, key, b)
+			o = t.outstanding(k, n, &c)
+		}); err != nil {
+			o = Outstanding{Service: k, Call: n, Corrupt: err}
+		}
+		out = append(out, o)
 	}
 }
 
@@ -214,7 +221,7 @@ func (m *Machine) ServiceNamed(name string) (k KRef, err error) {
 	return KRef(b), nil
 }
 
-// Services lists all service objects, in the order of their keys.
+// Services lists all service objects, in the order of their keys; those too of which the row cannot be read.
 func (m *Machine) Services() (out []Service, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -224,9 +231,36 @@ func (m *Machine) Services() (out []Service, err error) {
 			return out, nil
 		}
 		after = key
-		var s service
-		s.decode(m.dec, key, b)
-		out = append(out, s.export(KRef(key[len("k."):])))
+		out = append(out, t.listedService(KRef(key[len("k."):]), b))
+	}
+}
+
+// listedService is a service object in a list.
+func (t *tx) listedService(k KRef, b []byte) Service {
+	var s service
+	if err := readable(func() { s.decode(t.m.dec, keyService(k), b) }); err != nil {
+		return Service{KRef: k, Sub: t.ownerOf(k), Corrupt: err}
+	}
+	return s.export(k)
+}
+
+// ServiceOwner finds the subcluster of a service object, also if the object's own row cannot be read. It is empty for one
+// of the kernel.
+func (m *Machine) ServiceOwner(k KRef) (s SubID, err error) {
+	defer caught(&err)
+	return m.begin(0).ownerOf(k), nil
+}
+
+func (t *tx) ownerOf(k KRef) SubID {
+	for after := ""; ; {
+		key, _ := t.next("l.", after)
+		if key == "" {
+			return ""
+		}
+		after = key
+		if s, ok := strings.CutSuffix(key[len("l."):], "."+string(k)); ok {
+			return SubID(s)
+		}
 	}
 }
 
