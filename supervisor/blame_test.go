@@ -31,6 +31,43 @@ func TestSentSignalsAreNotTheWorkersDoing(t *testing.T) {
 	}
 }
 
+// Somebody kills many workers at once, as the system does when memory is short: none of them is at fault, however long it
+// takes to sweep what they have left.
+func TestWorkersThatAreKilledInBulkAreNotAtFault(t *testing.T) {
+	h := newHouse(t)
+	const n = 20
+	var list []workers.Worker
+	for i := range n {
+		spec := h.spec("echo")
+		spec.Start.Vat = fmt.Sprintf("v%d", i+1)
+		w := h.start(spec)
+		w.Deliver(call(1, "sleep"))
+		list = append(list, w)
+	}
+	release := supervisor.HoldFamily(t) // as if the sweep before took that long
+	for _, w := range list {
+		if err := syscall.Kill(w.Pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		h.wantExit(workers.CauseKilled, "signal: killed")
+	}
+	release()
+}
+
+// How a process has ended is known before it is reaped, whatever the end.
+func TestTheEndOfAWorkerIsKnownBeforeItIsSwept(t *testing.T) {
+	h := newHouse(t)
+	for body, want := range map[string]string{"exit 0": "exit status 0", "exit 3": "exit status 3", "panic": "exit status 2"} {
+		w := h.start(h.spec("echo"))
+		release := supervisor.HoldFamily(t)
+		w.Deliver(call(1, body))
+		h.wantExit(workers.CauseCrash, want)
+		release()
+	}
+}
+
 // What a worker does is of its doing, and so is what its program does in another language than ours.
 func TestFaultsAreTheWorkersDoing(t *testing.T) {
 	h := newHouse(t)

@@ -51,9 +51,8 @@ type process struct {
 	pumps          sync.WaitGroup
 	pumped         chan struct{} // closed when both pumps are at their end
 
-	exited chan struct{} // closed when the process is reaped; then state and ours are set
-	state  syscall.WaitStatus
-	ours   bool // we had sent SIGKILL before it ended
+	end    ending
+	exited chan struct{} // closed when the process is reaped
 
 	mu struct {
 		sync.Mutex
@@ -66,7 +65,7 @@ type process struct {
 var _ runner.Runner = (*process)(nil)
 
 func newProcess(w *worker) *process {
-	return &process{w: w, exited: make(chan struct{}), pumped: make(chan struct{}), logs: newLogReader(w.log)}
+	return &process{w: w, end: ending{known: make(chan struct{})}, exited: make(chan struct{}), pumped: make(chan struct{}), logs: newLogReader(w.log)}
 }
 
 // launch starts the program and returns our end of its data socket, after the handshake. On an error
@@ -203,27 +202,27 @@ func (p *process) Start(context.Context) error {
 	return nil
 }
 
-// reap waits for the process without a thread, kills what it has left behind while its id is still taken, and only then
-// lets the id go.
+// reap waits for the process without a thread, tells how it has ended, kills what it has left behind while its id is still
+// taken, and only then lets the id go. The killing may take long: when many processes end at once, each waits for those
+// before it.
 func (p *process) reap() {
 	defer close(p.exited)
 	if raw, err := p.pidfd.SyscallConn(); err == nil {
 		_ = raw.Read(func(fd uintptr) bool {
-			var info unix.Siginfo
-			err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-			return err != nil && err != unix.EINTR || info.Signo != 0
+			status, over := hasEnded(fd)
+			if over {
+				p.noteEnd(status)
+			}
+			return over
 		})
 	}
 	p.mu.Lock()
-	p.ours = p.mu.killed
 	pid := p.mu.pid
 	p.mu.Unlock()
 	ours.killRest(pid) // without the lock: whoever kills meanwhile is not to wait
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if state, err := p.cmd.Process.Wait(); err == nil {
-		p.state, _ = state.Sys().(syscall.WaitStatus)
-	}
+	_, _ = p.cmd.Process.Wait() // the status is known
 	p.mu.reaped = true
 	ours.forget(pid)
 	_ = p.pidfd.Close()
@@ -239,16 +238,46 @@ func (p *process) kill() {
 	}
 }
 
-// status waits, at most that long, for how the process ended, and whether we had sent it SIGKILL by then.
+// noteEnd notes how the process has ended. The first time counts.
+func (p *process) noteEnd(status syscall.WaitStatus) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end.once.Do(func() {
+		p.end.status, p.end.ours = status, p.mu.killed
+		close(p.end.known)
+	})
+}
+
+// status waits, at most that long of the time in which the kernel runs, for how the process ended, and whether we had sent
+// it SIGKILL by then. ok is false if the process lives on.
 func (p *process) status(wait time.Duration) (status syscall.WaitStatus, ours, ok bool) {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	timeUp := make(chan struct{})
+	timer := p.w.sup.clock.after(wait, func() { close(timeUp) })
+	defer timer.stop()
 	select {
-	case <-p.exited:
-		return p.state, p.ours, true
-	case <-timer.C:
-		return 0, false, false
+	case <-p.end.known:
+	case <-timeUp:
+		if !p.askEnd() {
+			return 0, false, false
+		}
+		<-p.end.known
 	}
+	return p.end.status, p.end.ours, true
+}
+
+// askEnd asks the system whether the process has ended: reap may not have had a processor yet.
+func (p *process) askEnd() (over bool) {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return true // it is reaped
+	}
+	err = raw.Control(func(fd uintptr) {
+		var status syscall.WaitStatus
+		if status, over = hasEnded(fd); over {
+			p.noteEnd(status)
+		}
+	})
+	return over || err != nil
 }
 
 // lastWords is the line by which the worker explained its end, if there is one. It waits, at most that

@@ -535,8 +535,12 @@ func streamVerdict(err error) verdict {
 	return frameVerdict(err)
 }
 
-// exited completes the account of the worker's end. It may wait for the process, which normally dies
-// within a millisecond or two of its stream, but not for long: a worker can close the stream and live on.
+// endTime is how long a worker whose stream has ended may take to end, and lastWordsTime how long its log may. Most take a
+// millisecond or two, but not if hundreds end at once, or the machine is busy.
+const endTime, lastWordsTime = 3 * time.Second, time.Second
+
+// exited completes the account of the worker's end. It waits for the process, but not for ever: a worker can close the stream
+// and live on.
 func (w *worker) exited(v verdict) workers.Exited {
 	w.mu.Lock()
 	w.mu.phase = ended
@@ -546,7 +550,7 @@ func (w *worker) exited(v verdict) workers.Exited {
 	w.mu.Unlock()
 	e := workers.Exited{Worker: w, Pid: w.Pid(), ExitCode: -1}
 	if v.open && e.Pid != 0 {
-		status, ours, ok := w.proc.status(200 * time.Millisecond)
+		status, ours, ok := w.proc.status(endTime)
 		switch {
 		case !ok:
 			v.detail = joinDetail(v.detail, "it closed its stream and lives on")
@@ -560,7 +564,7 @@ func (w *worker) exited(v verdict) workers.Exited {
 		default:
 			e.ExitCode = status.ExitStatus()
 			v.detail = joinDetail(v.detail, fmt.Sprintf("exit status %d", e.ExitCode))
-			v.detail = joinDetail(v.detail, w.proc.lastWords(100*time.Millisecond))
+			v.detail = joinDetail(v.detail, w.proc.lastWords(lastWordsTime))
 		}
 	}
 	e.Cause, e.Detail = v.cause, v.detail

@@ -1,0 +1,55 @@
+package supervisor
+
+import (
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ending is how a process has ended. It is known before the process is reaped.
+type ending struct {
+	once   sync.Once
+	known  chan struct{} // closed when the other two are set
+	status syscall.WaitStatus
+	ours   bool // we had sent SIGKILL before it ended
+}
+
+// childInfo is what the system writes into a [unix.Siginfo] about a child.
+type childInfo struct {
+	_      [3]int32 // signal, errno
+	_      [0]uintptr
+	_      [2]int32 // process, user
+	status int32
+}
+
+// The codes of a child's end.
+const (
+	cldExited = 1
+	cldDumped = 3
+)
+
+// hasEnded reports whether the process behind a pidfd has ended, and how. It leaves the process to be reaped. Of a process that
+// was reaped the status is 0.
+func hasEnded(pidfd uintptr) (status syscall.WaitStatus, over bool) {
+	var info unix.Siginfo
+	err := unix.EINTR
+	for err == unix.EINTR {
+		err, _ = unix.Waitid(unix.P_PIDFD, int(pidfd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil).(syscall.Errno)
+	}
+	if err != 0 {
+		return 0, true
+	}
+	if info.Signo == 0 {
+		return 0, false
+	}
+	n := syscall.WaitStatus((*childInfo)(unsafe.Pointer(&info)).status)
+	switch info.Code {
+	case cldExited:
+		return n << 8, true
+	case cldDumped:
+		return n | 0x80, true
+	}
+	return n, true // the signal
+}
