@@ -105,6 +105,7 @@ func dialOptions(dial func(context.Context, string) (net.Conn, error)) []grpc.Di
 		grpc.WithMaxHeaderListSize(16 << 10),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0), // a connection that is given up when it is idle cannot be made again
 		// Brokered connections and copied stdio are ways for a worker to grow the kernel without bound.
 		grpc.WithChainStreamInterceptor(func(_ context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 			return nil, status.Errorf(codes.Unimplemented, "%s is refused", method)
