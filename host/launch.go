@@ -50,7 +50,9 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		return
 	}
 	k.log.Info("launch begun", "subcluster", id, "vats", len(l.cfg.Vats), "system", l.system)
+	stopTimer := func() {}
 	k.whenSettled(id, func(failure string) {
+		stopTimer()
 		k.forgetCall(l.by) // the machine has answered it
 		if failure != "" {
 			k.whenGone(id, func() { done(kernel.Subcluster{}, &LaunchError{id, failure}) })
@@ -69,7 +71,7 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 		// What is made must be known to the next kernel, which may have to unmake it.
 		k.whenDurable(func() { k.openServices(id) })
 	}
-	k.cfg.Workers.AfterRunning(l.cfg.Limits.Bootstrap, func() {
+	stopTimer = k.cfg.Workers.AfterRunning(l.cfg.Limits.Bootstrap, func() {
 		k.post(func() {
 			k.failLaunch(id, fmt.Sprintf("bootstrap has not settled within %s (limits.bootstrap)", l.cfg.Limits.Bootstrap))
 		})

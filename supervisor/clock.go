@@ -76,6 +76,8 @@ func (c *clock) tick() {
 func (c *clock) after(d time.Duration, f func()) *runTimer {
 	c.hold()
 	t := &runTimer{clock: c, at: c.now() + d, f: f}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.mu.timer = time.AfterFunc(d, t.due)
 	return t
 }
@@ -123,4 +125,6 @@ func (t *runTimer) stop() {
 }
 
 // AfterRunning is part of being a [workers.Starter].
-func (s *Supervisor) AfterRunning(d time.Duration, f func()) { s.clock.after(d, f) }
+func (s *Supervisor) AfterRunning(d time.Duration, f func()) (stop func()) {
+	return s.clock.after(d, f).stop
+}

@@ -20,8 +20,9 @@ type Starter interface {
 	// After Close or Abandon has been called nothing more is sent.
 	Start(spec Spec, events chan<- Event) Worker
 	// AfterRunning calls f, on a goroutine of its own, when this process has run for d: time in which it was stopped
-	// does not count, as it does not for a worker's deadlines. It cannot be undone; also after Close f is called.
-	AfterRunning(d time.Duration, f func())
+	// does not count, as it does not for a worker's deadlines. Who does not need it any more calls stop, which does not wait
+	// for f; also after Close f is called.
+	AfterRunning(d time.Duration, f func()) (stop func())
 	// Abandon kills all workers and returns. It touches nothing outside of this process's memory but the workers.
 	Abandon()
 	// Close stops all workers and returns when they are gone, or an error that says what is left when ctx ends.

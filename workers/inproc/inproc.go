@@ -100,7 +100,10 @@ func (s *Starter) Signal(vat string) {
 }
 
 // AfterRunning is part of being a [workers.Starter].
-func (s *Starter) AfterRunning(d time.Duration, f func()) { time.AfterFunc(d, f) }
+func (s *Starter) AfterRunning(d time.Duration, f func()) (stop func()) {
+	t := time.AfterFunc(d, f)
+	return func() { t.Stop() }
+}
 
 // Abandon is part of being a [workers.Starter].
 func (s *Starter) Abandon() {

@@ -1,0 +1,56 @@
+package host_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/workers"
+)
+
+// timers counts the timers of a starter that nobody has stopped.
+type timers struct {
+	workers.Starter
+	mu   sync.Mutex
+	left int
+}
+
+func (s *timers) AfterRunning(d time.Duration, f func()) func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left++
+	stop := s.Starter.AfterRunning(d, f)
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.left--
+		stop()
+	})
+}
+
+// The limit of a launch, which has the clock of the workers tick, goes with the launch, however that ends.
+func TestNothingIsLeftOfALaunchThatIsOver(t *testing.T) {
+	t.Parallel()
+	var s *timers
+	k := start(t, storage.NewMem(), func(c *host.Config) {
+		s = &timers{Starter: c.Workers}
+		c.Workers = s
+	})
+	launch(t, k, "pingpong")
+	cfg, err := cluster.Parse("failing.json", []byte(`{"bootstrap": "a", "vats": {"a": {"module": "none"}}, "limits": {"bootstrap": "1s"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Launch(t.Context(), cfg); err == nil {
+		t.Error("a cluster without a module is launched")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left != 0 {
+		t.Errorf("%d timers are left", s.left)
+	}
+	k.end(t)
+}
