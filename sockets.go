@@ -30,7 +30,9 @@ func noteSocket(c cluster.Channel, dir string) error {
 	}
 	err := privateDir(filepath.Dir(dir))
 	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
+		if err = os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
+			err = nil // that of another channel
+		}
 	}
 	if err == nil && c.Path != "" {
 		err = os.Symlink(c.Path, filepath.Join(dir, c.Name+".sock"))

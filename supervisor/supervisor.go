@@ -49,7 +49,7 @@ import (
 // Config says how workers are run.
 type Config struct {
 	// RunDir is a directory for this kernel alone, at a short path. New removes what an earlier run left
-	// there and makes it; Close removes it. It never holds a socket that anyone could connect to.
+	// there and makes it, in a directory that is there; Close removes it. It never holds a socket that anyone could connect to.
 	RunDir string
 	// Logger takes the life of workers, and what they log, with the vat's id and name.
 	Logger hclog.Logger
@@ -150,9 +150,10 @@ func makeRunDir(dir string) error {
 }
 
 // ensureRunDir makes the directory if it is missing: it is empty most of the time, and cleaners of temporary files
-// remove such directories. Somebody else may make one of that name then.
+// remove such directories. Somebody else may make one of that name then. The directory around it is not made: if that is
+// gone, somebody has removed the state, and what would be left in its place would be taken for one that is damaged.
 func ensureRunDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("run directory: %w", err)
 	}
 	return checkRunDir(dir)

@@ -511,6 +511,20 @@ func TestRunDirIsMadeAgain(t *testing.T) {
 	h.wantExit(workers.CauseStopped)
 }
 
+// A state that somebody has removed is not made again, in part, by what still goes on.
+func TestTheDirectoryAroundTheRunDirIsNotMadeAgain(t *testing.T) {
+	h := newHouse(t)
+	state := filepath.Dir(h.runDir)
+	if err := os.RemoveAll(state); err != nil {
+		t.Fatal(err)
+	}
+	h.Start(h.spec("echo"), h.events)
+	h.wantExit(workers.CauseStart, "run directory", "no such file")
+	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory around it is there: %v", err)
+	}
+}
+
 // After the run directory was removed, somebody else may have made something of its name.
 func TestRunDirThatSomebodyElseHasMadeIsRefused(t *testing.T) {
 	for what, make := range map[string]func(dir string) error{
