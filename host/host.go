@@ -82,7 +82,8 @@ type Config struct {
 	// CheckConfig completes [cluster.Parse], whose results it takes, by what needs worker programs to be asked;
 	// nil checks nothing more.
 	CheckConfig func(ctx context.Context, cfg *cluster.Config, err error) error
-	// Paused makes a kernel that begins no crank: for looking at a state.
+	// Paused makes a kernel that begins no crank, does none of the work that earlier ones have left, and opens, closes and
+	// removes nothing of services: for looking at a state.
 	Paused bool
 	// Room tells whether the kernel has what it needs to go on; nil if that cannot run out.
 	Room Room
@@ -264,6 +265,9 @@ func (k *Kernel) recover() error {
 			continue
 		}
 		k.directory.put(s)
+		if k.cfg.Paused {
+			continue
+		}
 		// A call of the facet that waits for it is begun again.
 		if err := k.isolated(func() error {
 			c, err := m.InterruptLaunch(s.ID, "the kernel ended during the launch")

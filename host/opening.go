@@ -263,7 +263,7 @@ func (k *Kernel) closeObject(name, kind string, config []byte, object service.Ob
 		switch remove := k.cfg.Kinds[kind].Remove; {
 		case ok:
 			err = closer.Close()
-		case object == nil && remove != nil:
+		case object == nil && remove != nil && !k.cfg.Paused:
 			remove(name, config)
 		}
 	})

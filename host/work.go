@@ -16,9 +16,10 @@ type ownWork struct {
 }
 
 // canWork says whether the machine has work that may be done now. While a commit waits none is done: the loop would fill
-// the next group, and then wait itself.
+// the next group, and then wait itself. A kernel that is to look at a state does none: the work removes what there is outside
+// of the state, too.
 func (k *Kernel) canWork() bool {
-	return k.working && k.group.waits.Load() == nil && !time.Now().Before(k.work.notBefore)
+	return k.working && !k.cfg.Paused && k.group.waits.Load() == nil && !time.Now().Before(k.work.notBefore)
 }
 
 // doWork does one slice of the machine's own work.
