@@ -1,125 +1,156 @@
 package supervisor
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"strings"
-	"sync"
+	"os"
 	"time"
 
-	"github.com/hashicorp/go-plugin"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
+	"ocapkernel.dev/wire"
 )
 
-// controlPlane is go-plugin's own connection to a worker: for health, and for nothing else. It is made
-// when first used, because it costs more than the rest of a start.
-type controlPlane struct {
-	mu struct {
-		sync.Mutex
-		client *plugin.GRPCClient
-		closed bool
-	}
+// control is our end of a worker's control descriptor, over which the worker's process is asked for signs of life.
+//
+// A ping is a number, which the worker sends back. Pings are made one after the other; the answer to one that nobody
+// waits for any more is passed over by the next. The worker can make nothing grow with it: what is no answer ends the
+// asking, for good.
+type control struct {
+	turn chan struct{} // holds one value, which whoever uses the rest has taken
+	file *os.File      // until the first ping, which makes conn of it
+	conn net.Conn
+	in   *bufio.Reader
+	// asked is the number of the last ping, heard that of the last answer.
+	asked, heard uint64
+	// over is why no more pings are made; nil while they are.
+	over error
 }
 
-// controlTime bounds each control call that brings no deadline: go-plugin's own have none.
-const controlTime = time.Second
+const (
+	// pingTime is how long a ping waits for its answer, at most.
+	pingTime = time.Second
+	// unheard is how many answers may be due. The next ping waits for those, and sends nothing: so there is room for
+	// what is sent to a process that stands still.
+	unheard = 8
+)
 
-// Ping asks the worker's process whether it is well, and waits for the answer until ctx ends, or a second. It says nothing
-// about the vat: a vat that loops is well. An error is no reason to kill a worker, only its deadlines are.
+var errEnded = errors.New("worker has ended")
+
+func newControl(file *os.File) *control {
+	c := &control{file: file, turn: make(chan struct{}, 1)}
+	c.turn <- struct{}{}
+	return c
+}
+
+// Ping is part of being a [workers.Worker].
 func (w *worker) Ping(ctx context.Context) error {
-	client, err := w.controlClient()
-	if err != nil {
-		return fmt.Errorf("control connection of %s: %w", w.spec.Start.Vat, err)
+	w.mu.Lock()
+	early, late := w.mu.phase == starting, w.dying()
+	w.mu.Unlock()
+	switch {
+	case early:
+		return fmt.Errorf("ping %s: worker is not ready", w.spec.Start.Vat)
+	case late:
+		return fmt.Errorf("ping %s: %w", w.spec.Start.Vat, errEnded)
 	}
-	r, err := grpc_health_v1.NewHealthClient(client.Conn).Check(ctx,
-		&grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
-	if err != nil {
+	if err := w.proc.control.ping(ctx); err != nil {
 		return fmt.Errorf("ping %s: %w", w.spec.Start.Vat, err)
-	}
-	if r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return fmt.Errorf("ping %s: it says %s", w.spec.Start.Vat, r.GetStatus())
 	}
 	return nil
 }
 
-func (w *worker) controlClient() (*plugin.GRPCClient, error) {
-	w.mu.Lock()
-	early, late := w.mu.phase == starting, w.dying()
-	w.mu.Unlock()
-	if early {
-		return nil, errors.New("worker is not ready")
+func (c *control) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	c := &w.control
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if late || c.mu.closed {
-		return nil, errors.New("worker has ended")
+	defer func() { c.turn <- struct{}{} }()
+	if c.over != nil {
+		return c.over
 	}
-	if c.mu.client == nil {
-		p, err := w.proc.plug.Client() // connects in the background
+	err := c.open()
+	if err == nil {
+		err = c.ask(ctx)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() // the answer may come still
+	case err != nil:
+		c.end(err)
+	}
+	return err
+}
+
+// open makes a connection of the descriptor. That is not done at the start of a worker, since few are ever asked.
+func (c *control) open() (err error) {
+	if c.file == nil {
+		return nil
+	}
+	c.conn, err = net.FileConn(c.file) // a duplicate
+	_ = c.file.Close()
+	c.file = nil
+	c.in = bufio.NewReaderSize(c.conn, 8*wire.PingBytes)
+	return err
+}
+
+// ask sends a ping and waits for its answer until ctx ends.
+func (c *control) ask(ctx context.Context) error {
+	if err := c.conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = c.conn.SetDeadline(time.Unix(1, 0)) // fails only if closed
+	})
+	defer func() {
+		if !stop() {
+			<-ended // so that it does not end the next ping
+		}
+	}()
+	if c.asked-c.heard < unheard {
+		c.asked++
+		if _, err := c.conn.Write(binary.BigEndian.AppendUint64(nil, c.asked)); err != nil {
+			return err
+		}
+	}
+	for c.heard < c.asked {
+		b, err := c.in.Peek(wire.PingBytes)
 		if err != nil {
-			return nil, err
+			return err // what is there of an answer is part of the next ask's
 		}
-		client, ok := p.(*plugin.GRPCClient)
-		if !ok {
-			return nil, fmt.Errorf("go-plugin made a %T", p)
+		_, _ = c.in.Discard(len(b))
+		if n := binary.BigEndian.Uint64(b); n != c.heard+1 {
+			return fmt.Errorf("the process says %q, which is no answer to a ping (its program may be made for an earlier kernel)", b)
 		}
-		c.mu.client = client
+		c.heard++
 	}
-	return c.mu.client, nil
+	return nil
 }
 
-// close releases the connection, if there is one, and admits no other.
-func (c *controlPlane) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.mu.closed = true
-	if c.mu.client != nil {
-		_ = c.mu.client.Close() // its farewell call is refused by dialOptions
-	}
+// close releases the descriptor, and admits no other ping.
+func (c *control) close() {
+	<-c.turn // a ping that waits ends within its time
+	defer func() { c.turn <- struct{}{} }()
+	c.end(errEnded)
 }
 
-// dialControl hands out our end of the control socket, once: a worker that closes it gets no other.
-func (p *process) dialControl(context.Context, string) (net.Conn, error) {
-	p.mu.Lock()
-	f := p.mu.control
-	p.mu.control = nil
-	p.mu.Unlock()
-	if f == nil {
-		return nil, errors.New("control socket is used up")
+// end closes what is open. The caller has the turn.
+func (c *control) end(why error) {
+	if c.over == nil {
+		c.over = why
 	}
-	defer f.Close() // the conn is a duplicate
-	return net.FileConn(f)
-}
-
-// dialOptions come after go-plugin's own, and so prevail.
-func dialOptions(dial func(context.Context, string) (net.Conn, error)) []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithContextDialer(dial),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<10), grpc.MaxCallSendMsgSize(64<<10)),
-		grpc.WithMaxHeaderListSize(16 << 10),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
-		grpc.WithIdleTimeout(0), // a connection that is given up when it is idle cannot be made again
-		// Brokered connections and copied stdio are ways for a worker to grow the kernel without bound.
-		grpc.WithChainStreamInterceptor(func(_ context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-			return nil, status.Errorf(codes.Unimplemented, "%s is refused", method)
-		}),
-		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			if strings.HasPrefix(method, "/plugin.GRPCController/") {
-				return status.Errorf(codes.Unimplemented, "%s is refused: a worker is stopped by bye", method)
-			}
-			if _, ok := ctx.Deadline(); !ok {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, controlTime)
-				defer cancel()
-			}
-			return invoke(ctx, method, req, reply, cc, opts...)
-		}),
+	if c.conn != nil {
+		_ = c.conn.Close() // nothing is left to be written
+	}
+	if c.file != nil {
+		_ = c.file.Close()
+		c.file = nil
 	}
 }

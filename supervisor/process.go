@@ -45,6 +45,7 @@ type process struct {
 	plug *plugin.Client
 	logs *logReader
 
+	control        *control // nil until the launch has made it
 	stdout, stderr *os.File // our ends
 	pidfd          *os.File
 	handshake      *io.PipeReader
@@ -58,7 +59,6 @@ type process struct {
 		sync.Mutex
 		pid            int
 		killed, reaped bool
-		control        *os.File // our end, until the control plane takes it
 	}
 }
 
@@ -91,9 +91,7 @@ func (p *process) launch() (*net.UnixConn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	defer controlChild.Close()
-	p.mu.Lock()
-	p.mu.control = control
-	p.mu.Unlock()
+	p.control = newControl(control)
 
 	start := p.w.spec.Start
 	p.cmd = &exec.Cmd{
@@ -113,8 +111,7 @@ func (p *process) launch() (*net.UnixConn, error) {
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},
 		SkipHostEnv:      true,
-		StartTimeout:     24 * time.Hour, // ours, by which the process is killed, comes before
-		GRPCDialOptions:  dialOptions(p.dialControl),
+		StartTimeout:     24 * time.Hour,        // ours, by which the process is killed, comes before
 		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
 	})
 	if err := ensureRunDir(p.w.sup.cfg.RunDir); err != nil {
@@ -304,11 +301,10 @@ func (p *process) cleanUp() {
 		}
 		timer.Stop()
 	}
-	p.mu.Lock()
-	control := p.mu.control
-	p.mu.control = nil
-	p.mu.Unlock()
-	for _, f := range []*os.File{p.stdout, p.stderr, control} {
+	if p.control != nil {
+		p.control.close()
+	}
+	for _, f := range []*os.File{p.stdout, p.stderr} {
 		if f != nil {
 			_ = f.Close() // of reading ends: ends the pumps
 		}

@@ -12,8 +12,8 @@
 //
 // Frames travel on a socketpair (descriptor 3 of the worker): nobody else can connect to it, and its end
 // is the death of the worker, exactly. hashicorp/go-plugin does the launch: cookie, protocol version,
-// handshake; its own protocol, on a second socketpair (descriptor 4), is opened by the first
-// [workers.Worker.Ping] and serves nothing but that.
+// handshake. [workers.Worker.Ping] asks on a second socketpair (descriptor 4), which a worker can answer while its vat
+// computes.
 //
 // # Concurrency
 //

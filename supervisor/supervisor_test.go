@@ -281,6 +281,8 @@ func TestPing(t *testing.T) {
 	if err := w.Ping(short); err == nil {
 		t.Error("a stopped worker answers")
 	}
+	_ = syscall.Kill(w.Pid(), syscall.SIGCONT)
+	eventually(t, "an answer of the worker that goes on", func() bool { return w.Ping(ctx) == nil })
 	w.Kill()
 	h.wantExit(workers.CauseStopped)
 	if err := w.Ping(ctx); err == nil {

@@ -29,7 +29,6 @@ type worker struct {
 	lim    wire.Limits
 
 	proc    *process
-	control controlPlane
 	pid     atomic.Int64
 	over    chan struct{} // closed with the verdict
 	helpers sync.WaitGroup
@@ -321,7 +320,6 @@ func (w *worker) run() {
 	if conn != nil {
 		_ = conn.Close() // ends writePending
 	}
-	w.control.close()
 	w.proc.cleanUp()
 	w.helpers.Wait()
 }

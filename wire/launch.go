@@ -10,8 +10,10 @@ const (
 	LogKey = "OCAPKERNEL_LOG"
 	// DataFD is the worker's descriptor for frames. Its end of stream is the end of the worker.
 	DataFD = 3
-	// ControlFD is the worker's descriptor for go-plugin's own protocol: health and shutdown.
+	// ControlFD is the worker's descriptor for signs of life: a stream of pings, each of PingBytes bytes, which the
+	// worker sends back as they are.
 	ControlFD = 4
+	PingBytes = 8
 	// ModulesFlag makes a worker program print the names of its modules as a JSON array, and exit.
 	ModulesFlag = "--modules"
 	// WorkerName is argv[0] of every worker; the vat's id and its module follow, for people who look

@@ -57,6 +57,7 @@ type kernel struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	data   *os.File
+	ctl    *os.File
 	stdout *bytes.Buffer
 	stderr *bytes.Buffer
 	over   chan error
@@ -73,9 +74,8 @@ func start(t *testing.T) *kernel {
 		return os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
 	}
 	var theirs [2]*os.File
-	var control *os.File
 	k.data, theirs[0] = ends()
-	control, theirs[1] = ends()
+	k.ctl, theirs[1] = ends()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func start(t *testing.T) *kernel {
 	_, _ = theirs[0].Close(), theirs[1].Close()
 	go func() { k.over <- k.cmd.Wait() }()
 	t.Cleanup(func() {
-		_, _ = k.data.Close(), control.Close()
+		_, _ = k.data.Close(), k.ctl.Close()
 		_ = k.cmd.Process.Kill()
 	})
 	return k
@@ -132,6 +132,29 @@ func (k *kernel) wantEnd(code int, log string) {
 	if got := k.stdout.String(); got != "1|1|unix|fd4|grpc|\n" {
 		k.t.Errorf("got on stdout %q", got)
 	}
+}
+
+// Pings are answered while the vat loops, in whatever pieces they come, and their end is not the end of the worker.
+func TestPingsAreSentBack(t *testing.T) {
+	k := start(t)
+	k.send(wire.Start{Module: "a"})
+	k.want(wire.Hello{})
+	k.send(wire.Deliver{Number: 1, Delivery: wire.BringOutYourDead{}})
+	for _, piece := range []string{"12345678", "abc", "defgh" + strings.Repeat("87654321", 20)} {
+		if _, err := k.ctl.WriteString(piece); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(piece))
+		if _, err := io.ReadFull(k.ctl, got); err != nil || string(got) != piece {
+			t.Fatalf("got %q, %v, want %q", got, err, piece)
+		}
+	}
+	if err := k.ctl.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.send(wire.Bye{})
+	_ = k.data.Close()
+	k.wantEnd(0, "")
 }
 
 func TestLife(t *testing.T) {

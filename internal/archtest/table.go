@@ -29,6 +29,7 @@ const (
 func Table() []Row {
 	pure := []string{badger, plugin, hclog, grpc, cobra}
 	worker := []string{badger, cobra}
+	vat := []string{badger, cobra, plugin, grpc} // what a worker is made of is small
 	return []Row{
 		{Package: "capdata", About: "Body and slots: smallcaps, msgpack, limits", NoLink: pure},
 		{Package: "wire", About: "Words of the kernel–vat boundary and their frames", Imports: []string{"capdata"}, NoLink: pure},
@@ -50,11 +51,11 @@ func Table() []Row {
 			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
 			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "workers", "service"}, NoLink: []string{badger, plugin, grpc, cobra},
 		},
-		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire"}, NoLink: worker},
+		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire"}, NoLink: vat},
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire"}, NoLink: []string{badger, plugin, grpc, cobra}},
-		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: worker},
-		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: worker},
-		{Package: "vat/attenuate", About: "Objects that stand for others, and forward less: caretaker, read-only, until, times", Imports: []string{"vat"}, NoLink: worker},
+		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: vat},
+		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: vat},
+		{Package: "vat/attenuate", About: "Objects that stand for others, and forward less: caretaker, read-only, until, times", Imports: []string{"vat"}, NoLink: vat},
 		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "cluster", "kernel", "storage", "worker", "wire", "wire/wiretest", "capdata"}, NoLink: worker},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata"}, NoLink: worker},
@@ -64,13 +65,13 @@ func Table() []Row {
 			Package: ".", About: "The kernel as a library: what is wired together, and the API for a program that embeds it",
 			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat", "wire"},
 		},
-		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: worker},
+		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: vat},
 		{Package: "examples/embed", About: "A program that is kernel, worker program and service in one", Imports: []string{".", "service", "vat"}},
 		{Package: "cmd/kernel", About: "The command line: flags, wiring, exit status", Imports: []string{"..."}},
-		{Package: "cmd/vatworker", About: "The stock worker program: the examples' modules", Imports: []string{"vat", "examples/..."}, NoLink: worker},
+		{Package: "cmd/vatworker", About: "The stock worker program: the examples' modules", Imports: []string{"vat", "examples/..."}, NoLink: vat},
 		{Package: "bench", About: "Measurements beside their floors (tests only)"},
 		{Package: "e2e", About: "Scripts over the real programs (tests only)"},
-		{Package: "e2e/testworker", About: "Their worker program: vats that misbehave", Imports: []string{"vat", "worker", "wire", "capdata", "internal/programs"}, NoLink: worker},
+		{Package: "e2e/testworker", About: "Their worker program: vats that misbehave", Imports: []string{"vat", "worker", "wire", "capdata", "internal/programs"}, NoLink: vat},
 		{Package: "internal/programs", About: "Random programs of Go vats, for tests that disturb them", Imports: []string{"vat"}, NoLink: worker},
 		{Package: "internal/scripttest", About: "What test scripts say, for cmd/kernel and e2e", NoLink: worker},
 		{Package: "internal/archtest", About: "These rules"},
