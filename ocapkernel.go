@@ -278,6 +278,7 @@ func New(o Options) (_ *Kernel, err error) {
 		MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
 		Services: o.Services, Kinds: k.kinds(), System: system, UpgradeSystem: o.UpgradeSystem, Replace: o.Replace,
 		CheckConfig: func(ctx context.Context, cfg *cluster.Config, err error) error { return k.check(false)(ctx, cfg, err) },
+		Modules:     k.modules,
 	})
 	if err != nil {
 		return nil, diskFull(err)

@@ -301,7 +301,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 	case err != nil || s.State != kernel.SubRunning:
 		reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
 	default:
-		o.k.reload(s, id, func(_ kernel.Subcluster, err error) {
+		o.k.reload(s, id, o.k.programs(), func(_ kernel.Subcluster, err error) {
 			if refusal, ok := err.(*kernel.Refusal); ok { // it has not begun
 				reply(service.Fail(coded(refusal)))
 			}

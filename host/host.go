@@ -82,6 +82,9 @@ type Config struct {
 	// CheckConfig completes [cluster.Parse], whose results it takes, by what needs worker programs to be asked;
 	// nil checks nothing more.
 	CheckConfig func(ctx context.Context, cfg *cluster.Config, err error) error
+	// Modules returns the names of the modules in a worker program, named as in a configuration, with the hash that it must
+	// have: what is loaded anew is checked by it before it is deleted. Nil checks nothing.
+	Modules func(ctx context.Context, program, sha256 string) ([]string, error)
 	// Paused makes a kernel that begins no crank, does none of the work that earlier ones have left, and opens, closes and
 	// removes nothing of services: for looking at a state.
 	Paused bool

@@ -19,21 +19,61 @@ type reload struct {
 }
 
 // reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run
-// declares it, others from what they were launched with. by is the call that waits for it, if there is one. done is
-// called in the loop; its error is a refusal if nothing was begun.
-func (k *Kernel) reload(s kernel.Subcluster, by callID, done func(kernel.Subcluster, error)) {
-	var c kernel.Commit
-	var err error
-	switch {
-	case k.resets > 0:
-		err = errCleared
-	case k.suspended[s.ID]:
-		err = &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("the system subcluster %s is not declared in this run", s.System)}
-	default:
-		c, err = k.machine.ReloadBy(s.ID, by.service, by.number)
+// declares it, others from what they were launched with. Before anything is removed, what is to be launched is checked,
+// beside the loop: the programs p are what they were, or reload is refused. by is the call that waits for it, if there is
+// one. done is called in the loop; its error is a refusal if nothing was begun.
+func (k *Kernel) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
+	refuse := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
+	if k.suspended[s.ID] {
+		refuse(&kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("the system subcluster %s is not declared in this run", s.System)})
+		return
+	}
+	cfg, declared := k.declared(s.System)
+	err := k.isolated(func() (err error) {
+		if !declared {
+			if cfg, err = k.configOf(s.ID); err != nil {
+				return err
+			}
+		}
+		_, err = k.machineLaunch(launch{cfg: cfg, system: s.System})
+		return err
+	})
+	if _, ok := err.(*kernel.Refusal); err != nil && !ok {
+		err = &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("what subcluster %s would be launched from cannot be read: %v", s.ID, err)}
 	}
 	if err != nil {
-		k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) })
+		refuse(err)
+		return
+	}
+	if p == nil {
+		k.reloadChecked(s, by, done)
+		return
+	}
+	k.aside(func() {
+		err := p.check(k.services.ctx, cfg)
+		k.services.later(func() {
+			switch {
+			case k.stopping:
+				done(kernel.Subcluster{}, ErrStopping)
+			case err != nil:
+				refuse(err)
+			default:
+				k.reloadChecked(s, by, done)
+			}
+		})
+	})
+}
+
+// reloadChecked is reload of what can be launched, as far as that can be known.
+func (k *Kernel) reloadChecked(s kernel.Subcluster, by callID, done func(kernel.Subcluster, error)) {
+	refuse := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
+	if k.resets > 0 {
+		refuse(errCleared)
+		return
+	}
+	c, err := k.machine.ReloadBy(s.ID, by.service, by.number)
+	if err != nil {
+		refuse(err)
 		return
 	}
 	k.log.Info("subcluster is loaded anew", "subcluster", s.ID, "system", s.System)
@@ -192,6 +232,7 @@ func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) 
 	}
 	var out []kernel.Subcluster
 	var failed error
+	p := k.programs()
 	left := 1
 	one := func() {
 		if left--; left == 0 {
@@ -210,7 +251,7 @@ func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) 
 		i := len(out)
 		out = append(out, kernel.Subcluster{})
 		left++
-		k.reload(s, callID{}, func(s kernel.Subcluster, err error) {
+		k.reload(s, callID{}, p, func(s kernel.Subcluster, err error) {
 			out[i] = s
 			if err != nil && failed == nil {
 				failed = err

@@ -133,7 +133,7 @@ func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 			k.log.Error("system subcluster was not upgraded: that would delete what it has stored, and --replace did not name it", "name", d.Name, "subcluster", s.ID, "err", err)
 		default:
 			k.log.Warn("system subcluster is launched anew, as --replace says: what it has stored is deleted", "name", d.Name, "subcluster", s.ID, "why", err)
-			k.reload(s, callID{}, func(kernel.Subcluster, error) {}) // systemSettled tells how that comes out
+			k.reloadChecked(s, callID{}, func(kernel.Subcluster, error) {}) // systemSettled tells how that comes out
 		}
 	})
 }

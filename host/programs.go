@@ -1,0 +1,64 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/kernel"
+)
+
+// programs asks worker programs for their modules, each once. It is for one question of a person or a vat: the next one
+// may find other programs.
+type programs struct {
+	modules func(ctx context.Context, program, sha256 string) ([]string, error)
+
+	mu      sync.Mutex
+	answers map[program]func() ([]string, error)
+}
+
+// program is a worker program, with the hash that it must have.
+type program struct{ path, sha256 string }
+
+// programs returns nil if nothing is known of worker programs.
+func (k *Kernel) programs() *programs {
+	if k.cfg.Modules == nil {
+		return nil
+	}
+	return &programs{modules: k.cfg.Modules, answers: map[program]func() ([]string, error){}}
+}
+
+// check returns a refusal if the worker program of a vat is missing, is another one than it must be, or has not got the
+// vat's module. It executes the programs, and must not be called in the loop.
+func (p *programs) check(ctx context.Context, cfg *cluster.Config) error {
+	for _, v := range cfg.Vats {
+		if v.Module == "" {
+			continue
+		}
+		modules, err := p.ask(ctx, program{v.Worker, v.SHA256})
+		switch {
+		case err != nil:
+			return &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("vat %s of %s could not be started: %v", v.Name, cfg.Source, err)}
+		case !slices.Contains(modules, v.Module):
+			name := v.Worker
+			if name == "" {
+				name = "the stock worker program"
+			}
+			return &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("vat %s of %s could not be started: %s has no module %q", v.Name, cfg.Source, name, v.Module)}
+		}
+	}
+	return nil
+}
+
+func (p *programs) ask(ctx context.Context, which program) ([]string, error) {
+	p.mu.Lock()
+	answer := p.answers[which]
+	if answer == nil {
+		answer = sync.OnceValues(func() ([]string, error) { return p.modules(ctx, which.path, which.sha256) })
+		p.answers[which] = answer
+	}
+	p.mu.Unlock()
+	return answer()
+}
