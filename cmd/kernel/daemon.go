@@ -82,7 +82,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		return err
 	}
 	defer out.Close()
-	before := startMarks{log: fileSize(logPath), crash: readCrash(dir)}
+	before := markStart(dir)
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -138,36 +138,58 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	}
 }
 
-// startMarks are the size of a state's log, and what its crash file held, before a kernel was started on it.
+// startMarks are a state's log as it was before a kernel was started on it, which is nil if there was none, and what its
+// crash file held.
 type startMarks struct {
-	log   int64
+	log   os.FileInfo
 	crash string
 }
 
-func fileSize(name string) int64 {
-	info, err := os.Stat(name)
+func markStart(dir string) startMarks {
+	info, err := os.Stat(filepath.Join(dir, logName))
 	if err != nil {
-		return 0 // it is not there yet
+		info = nil // it is not there yet
 	}
-	return info.Size()
+	return startMarks{log: info, crash: readCrash(dir)}
+}
+
+// loggedSince returns the last lines that were logged since, at most that many. The log may have been rotated meanwhile. What
+// cannot be read is left out.
+func (m startMarks) loggedSince(dir string, most int) (lines []string) {
+	files, _ := openLogs(dir)
+	defer closeLogs(files)
+	first := max(0, len(files)-1)
+	for i, f := range files {
+		info, err := f.file.Stat()
+		if err == nil && m.log != nil && os.SameFile(info, m.log) {
+			first = i
+			_, _ = f.file.Seek(min(m.log.Size(), info.Size()), io.SeekStart)
+		}
+	}
+	add := func(line string) {
+		if line != "" {
+			lines = append(lines, strings.Split(shownEntry(line), "\n")...)
+			lines = slices.Delete(lines, 0, max(0, len(lines)-most))
+		}
+	}
+	for _, f := range files[first:] {
+		for {
+			line, err := f.next()
+			if err != nil {
+				break
+			}
+			add(line)
+		}
+		add(f.rest())
+	}
+	return lines
 }
 
 // startFailed shows what a kernel that could not start has said: of a panic the beginning, else the end of its log
 // and its error.
 func (a *app) startFailed(dir string, before startMarks) error {
-	const mostBytes, mostLines = 1 << 20, 20
-	logPath := filepath.Join(dir, logName)
-	var logged []byte
-	if f, err := os.Open(logPath); err == nil {
-		logged, _ = io.ReadAll(io.NewSectionReader(f, before.log, mostBytes)) // what can be read is enough
-		_ = f.Close()                                                         // only read
-	}
-	var lines []string
-	if text := strings.TrimRight(string(logged), "\n"); text != "" {
-		for _, line := range strings.Split(text, "\n") {
-			lines = append(lines, strings.Split(shownEntry(line), "\n")...)
-		}
-	}
+	const mostLines = 20
+	lines := before.loggedSince(dir, mostLines)
 	// A kernel that came far enough has moved what was there into its log.
 	printed := crashLines(dir, strings.TrimPrefix(readCrash(dir), before.crash), -1)
 	panicked := slices.IndexFunc(printed, beginsCrash)
@@ -180,5 +202,5 @@ func (a *app) startFailed(dir string, before startMarks) error {
 	for _, line := range lines {
 		fmt.Fprintf(a.stderr, "| %s\n", printable(strings.ReplaceAll(line, "\t", "    ")))
 	}
-	return &hinted{errors.New("the kernel did not start; above is what it said"), "its log is " + printable(logPath)}
+	return &hinted{errors.New("the kernel did not start; above is what it said"), "its log is " + printable(filepath.Join(dir, logName))}
 }

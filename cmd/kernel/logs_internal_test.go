@@ -158,6 +158,45 @@ func TestRotatedLogsAreInOrderThoughTheClockWasSetBack(t *testing.T) {
 	}
 }
 
+// What a kernel that does not start has logged is found though it has rotated the log, or logged much.
+func TestWhatAFailedStartLoggedIsFoundAcrossRotations(t *testing.T) {
+	for _, before := range []int{0, 3} {
+		dir := t.TempDir()
+		log, err := openRotating(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		say := func(text string, n int) {
+			t.Helper()
+			for i := range n {
+				if _, err := fmt.Fprintf(log, "%s %d\n", text, i); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		say("before", before)
+		mark := markStart(dir)
+		say("one", 2)
+		if got, want := mark.loggedSince(dir, 3), []string{"one 0", "one 1"}; !cmp.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		log.limit = 1 // rotated at each line
+		if before > 0 {
+			say("two", 1)
+			if got, want := mark.loggedSince(dir, 10), []string{"one 0", "one 1", "two 0"}; !cmp.Equal(got, want) {
+				t.Errorf("after a rotation: got %q, want %q", got, want)
+			}
+		}
+		log.limit = 4 << 20
+		say(strings.Repeat("much", 1<<8), 3000) // more than a MiB
+		say("last", 2)
+		if got, want := mark.loggedSince(dir, 2), []string{"last 0", "last 1"}; !cmp.Equal(got, want) {
+			t.Errorf("after much: got %q, want %q", got, want)
+		}
+	}
+}
+
 // Whose file is removed while it is followed goes on with the next one, and with no older one, whatever the files' times are.
 func TestSuccessorOfARemovedFileIsNewer(t *testing.T) {
 	late := time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC) // before the clock was set back
