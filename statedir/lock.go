@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,8 +35,11 @@ func LockFile(dir string) string { return filepath.Join(dir, lockName) }
 type Lock struct {
 	dir  string
 	file *os.File
-	// open is the directory itself, whatever its path leads to meanwhile.
-	open *os.File
+	// open is a descriptor of the directory itself, whatever its path leads to meanwhile, or -1. It is no *os.File, which
+	// would be closed when nobody refers to it any more.
+	open int
+	// lost is set when Owned has found that the state is not ours any more.
+	lost atomic.Bool
 }
 
 // LockState locks a state directory. If a kernel holds it, the error is CodeAlreadyRunning and says which; if somebody
@@ -78,7 +82,7 @@ func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lock{dir: dir, file: f}
+	l := &Lock{dir: dir, file: f, open: -1}
 	defer func() {
 		if err != nil {
 			_ = l.Close() // nothing was written
@@ -93,11 +97,12 @@ func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	if l.open, err = os.Open(dir); err != nil {
-		return nil, err
+	if l.open, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		l.open = -1
+		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
 	// Between the open and the lock, the directory may have been replaced.
-	return l, l.Owned()
+	return l, l.owned()
 }
 
 // A lock is tried again while whoever holds it gives no answer: a kernel that was killed holds it until the last of its
@@ -168,6 +173,14 @@ func answers(dir string) bool {
 // Owned returns [ErrNotOurs], wrapped, if the lock file at the path is not the one that is held: somebody has removed
 // or replaced the directory. Another kernel may run there now.
 func (l *Lock) Owned() error {
+	err := l.owned()
+	if err != nil {
+		l.lost.Store(true)
+	}
+	return err
+}
+
+func (l *Lock) owned() error {
 	path := filepath.Join(l.dir, lockName)
 	there, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
@@ -184,9 +197,9 @@ func (l *Lock) Owned() error {
 }
 
 // Path returns a path to a file of the directory that was locked, even if another directory has its name by now. It can
-// be used until the lock is closed.
+// be used until the lock is closed, and for good if the state was lost.
 func (l *Lock) Path(name string) string {
-	dir := "/proc/self/fd/" + strconv.Itoa(int(l.open.Fd()))
+	dir := "/proc/self/fd/" + strconv.Itoa(l.open)
 	if _, err := os.Stat(dir); err != nil {
 		dir = l.dir // there is no /proc
 	}
@@ -214,10 +227,14 @@ func (e *explained) Error() string { return e.text }
 func (e *explained) Unwrap() error { return e.error }
 
 // Close gives the lock back.
+//
+// If [Lock.Owned] has said that the state is lost, the descriptor of the directory stays open until the process ends. What
+// was opened by [Lock.Path] is then left as it is, a database above all, and may open more there: the descriptor's number
+// must not come to mean another directory, which might be the one of the next kernel of this process.
 func (l *Lock) Close() error {
 	err := l.file.Close()
-	if l.open != nil {
-		err = errors.Join(err, l.open.Close())
+	if l.open >= 0 && !l.lost.Load() {
+		err = errors.Join(err, unix.Close(l.open))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -226,6 +227,54 @@ func TestErrorsNameTheDirectoryByItsPath(t *testing.T) {
 	}
 	if err := errors.New("another one"); lock.Explain(err) != err || lock.Explain(nil) != nil {
 		t.Error("an error that names no file of it has changed")
+	}
+}
+
+// What was opened below a directory that is lost goes on there: its path comes to mean no other directory, as long as the
+// process lives.
+func TestPathOfALostStateMeansNoOther(t *testing.T) {
+	for _, lose := range []func(dir string) error{
+		os.RemoveAll,
+		func(dir string) error { return os.Rename(dir, dir+".away") },
+	} {
+		dir := filepath.Join(t.TempDir(), "state")
+		lock, err := statedir.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := lock.Path("")
+		if err := lose(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Owned(); !errors.Is(err, statedir.ErrNotOurs) {
+			t.Fatalf("got %v, want ErrNotOurs", err)
+		}
+		was, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC() // closes the files that nobody refers to
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var others []*os.File // of which one gets each number that is free
+		for range 100 {
+			f, err := os.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			others = append(others, f)
+		}
+		is, err := os.Stat(path)
+		if err != nil || !os.SameFile(was, is) {
+			t.Errorf("the path of the lock leads elsewhere, %v", err)
+		}
+		for _, f := range others {
+			_ = f.Close()
+		}
 	}
 }
 
