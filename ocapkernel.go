@@ -107,8 +107,10 @@ type Options struct {
 	// AdoptOrphans has what worker processes leave behind end with its worker, whatever it did to leave it (a daemon, a
 	// session of its own). For that this process becomes the parent of all orphans below it, for good and for all of the
 	// program: it is for a program whose other children stay in its own session, as those of os/exec do unless Setsid is
-	// set. A child of the program in a session of its own is taken for such an orphan, and killed; one that its parent
-	// has left is reaped. Without it what a worker has started ends with it if it is in the worker's process group, or
+	// set. A child of the program that begins later, in a session of its own, is taken for such an orphan, and killed; one
+	// that its parent has left is reaped. Children that are there at the first New are left alone, with what is in their
+	// sessions. The first process of a container (process id 1) has all orphans for children anyway: it reaps them, and
+	// kills what a worker has started as it does without this option. Without it what a worker has started ends with it if it is in the worker's process group, or
 	// below the worker when this kernel kills it.
 	AdoptOrphans bool
 	// MaxWorkers is the number of idle workers above which the least recently used are stopped; 200 if zero.

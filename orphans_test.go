@@ -44,7 +44,19 @@ func TestWhatWorkersLeaveBehindEndsIfTheProgramAdoptsOrphans(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// A child that is there before, in a session of its own, and leaves a daemon in it while the kernel runs.
+	before, trigger := fmt.Sprintf("33000.%d", os.Getpid()), filepath.Join(t.TempDir(), "trigger")
+	sidecar := exec.Command("/bin/sh", "-c", "until test -e "+trigger+"; do sleep 0.05; done; sh -c 'sleep "+before+" &'; sleep "+before)
+	sidecar.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := sidecar.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = syscall.Kill(-sidecar.Process.Pid, syscall.SIGKILL)
+		_ = sidecar.Wait() // it was killed
+	}()
 	k := start(t, ocapkernel.Options{Dir: t.TempDir(), AdoptOrphans: true})
+	write(t, trigger, "")
 	sub := k.ensure(t, `[]`)
 	if _, err := ocapkernel.Call[any](t.Context(), k.Kernel, sub.ID, "leave", mark); err != nil {
 		t.Fatal(err)
@@ -62,10 +74,14 @@ func TestWhatWorkersLeaveBehindEndsIfTheProgramAdoptsOrphans(t *testing.T) {
 		}
 	}
 	eventually("the daemon runs", func() bool { return sleepers(mark) == 1 })
+	eventually("what the earlier child starts runs", func() bool { return sleepers(before) == 2 })
 	if err := k.RestartVat(context.Background(), sub.Vats["user"], false); err != nil {
 		t.Fatal(err)
 	}
 	eventually("the daemon has ended with its worker", func() bool { return sleepers(mark) == 0 })
+	if n := sleepers(before); n != 2 {
+		t.Errorf("of what an earlier child has started in its own session %d processes are left, want 2", n)
+	}
 	if sleepers(own) != 1 {
 		t.Error("a child of the program, in its session, was killed")
 	}

@@ -28,27 +28,57 @@ import (
 // a process whose parent has ended a child of ours, whatever it did to hide: of our children in other sessions, those
 // live on that are in the session of a worker that lives, and all others are killed.
 //
+// Children that were there before this process became the parent of orphans are not ours: a shell that has started one, or
+// an init of a container, executed the kernel in its place. They and what is in their sessions live on. The first process of
+// a container gets the orphans of all others in it, who need not be workers: it kills none for being an orphan, and reaps
+// those that have ended.
+//
 // There is one family, because the children of a process are the process's, whichever part of it has started them.
 type family struct {
 	adopts atomic.Bool
+	// reaps says that orphans become children of ours, and are reaped.
+	reaps atomic.Bool
 
-	mu    sync.Mutex       // is held while a process begins, so that none is seen that is not known
-	known map[int]struct{} // the processes of ours that were not reaped; guarded by mu
+	mu      sync.Mutex       // is held while a process begins, so that none is seen that is not known
+	known   map[int]struct{} // the processes of ours that were not reaped; guarded by mu
+	strange map[int]struct{} // the sessions of the children that are not ours; guarded by mu
 }
 
-var ours = &family{known: map[int]struct{}{}}
+var ours = &family{known: map[int]struct{}{}, strange: map[int]struct{}{}}
 
 // AdoptOrphans makes this process the parent of processes that workers leave behind, for good, so that they are killed
-// with their worker whatever they did to leave it. It is for a program that is a kernel and nothing else: other children
-// of it that are in sessions of their own would be killed as well. Without it, what has left the process group of its
+// with their worker whatever they did to leave it. It is for a program that is a kernel and nothing else: children that it
+// starts by itself, in sessions of their own, would be killed as well. Children that it has already are left alone, with
+// what is in their sessions. In the first process of a container, which is everybody's parent there, nothing is killed for
+// being an orphan; orphans that have ended are reaped. Without it, what has left the process group of its
 // worker is killed with it only if the worker is killed by this package, and only as far as the chain of parents leads.
 func AdoptOrphans() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the parent of orphans: %w", err)
 	}
-	ours.adopts.Store(true)
+	ours.adopt(os.Getpid())
 	return nil
 }
+
+// adopt has the family of the process self look after orphans.
+func (f *family) adopt(self int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reaps.Swap(true) {
+		return
+	}
+	for _, pid := range children(self) {
+		if p, err := readStat(pid); err == nil {
+			if _, known := f.known[p.session]; !known {
+				f.strange[p.session] = struct{}{}
+			}
+		}
+	}
+	f.adopts.Store(self != initPID)
+}
+
+// initPID is the first process of a system, or of a container.
+const initPID = 1
 
 // start starts a process in a session of its own.
 func (f *family) start(cmd *exec.Cmd) error {
@@ -62,6 +92,7 @@ func (f *family) start(cmd *exec.Cmd) error {
 		return err
 	}
 	f.known[cmd.Process.Pid] = struct{}{}
+	delete(f.strange, cmd.Process.Pid) // a session that is gone, whose number is taken again
 	return nil
 }
 
@@ -113,11 +144,11 @@ func (f *family) killRest(pid int) {
 	}
 }
 
-// sweep reaps and kills the orphans that belong to no process of ours but the one that is ending, which is 0 if none
+// sweep reaps the orphans that have ended, and kills those that belong to no process of ours but the one that is ending, which is 0 if none
 // is. It says whether one was killed.
 func (f *family) sweep(ending int) (killed bool) {
 	session, err := unix.Getsid(0)
-	if err != nil || !f.adopts.Load() {
+	if err != nil || !f.reaps.Load() {
 		return false
 	}
 	f.mu.Lock()
@@ -130,11 +161,14 @@ func (f *family) sweep(ending int) (killed bool) {
 		if err != nil || p.session == session {
 			continue
 		}
+		_, strange := f.strange[p.session]
 		if p.state == 'Z' {
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			if !strange || pid != p.session { // else whoever has started it waits for it
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			}
 			continue
 		}
-		if _, lives := f.known[p.session]; lives && p.session != ending {
+		if _, lives := f.known[p.session]; lives && p.session != ending || strange || !f.adopts.Load() {
 			continue
 		}
 		_ = unix.Kill(pid, unix.SIGKILL)

@@ -44,9 +44,13 @@ func TestWhatAWorkerStartsEndsWithIt(t *testing.T) {
 		for j, end := range []string{"kill", "exit 3"} {
 			m := mark(1 + 2*i + j)
 			w := h.start(h.spec("echo"))
-			w.Deliver(call(1, "leave "+how+" "+m))
+			file := filepath.Join(t.TempDir(), "started")
+			w.Deliver(call(1, "leave "+how+" "+m+" "+file))
 			want[workers.Done](h)
-			eventually(t, how+" starts", func() bool { return sleepers(m) >= 1 })
+			eventually(t, how+" starts", func() bool {
+				_, err := os.Stat(file)
+				return err == nil || sleepers(m) >= 1
+			})
 			if end == "kill" {
 				w.Kill()
 				h.wantExit(workers.CauseStopped)

@@ -162,17 +162,19 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 	return wire.Done{}
 }
 
-// leave starts a process that is found by its argument, and which hides from the end of the worker.
+// leave starts a process that is found by its argument, and which hides from the end of the worker. What may be killed as an
+// orphan before the worker ends makes a file when it was started.
 func (v *vat) leave(arg string) {
 	how, mark, _ := strings.Cut(arg, " ")
+	mark, file, _ := strings.Cut(mark, " ")
 	sleep := "sleep " + mark
 	script := map[string]string{
-		"child":   sleep + " & wait",                                       // in the worker's group
-		"orphan":  sleep + " & :",                                          // and its parent ends
-		"session": "setsid " + sleep + " & wait",                           // in a session of its own, below its parent
-		"daemon":  "setsid sh -c 'setsid " + sleep + " & :' & sleep 0.2",   // and an orphan
-		"group":   "set -m; " + sleep + " & wait",                          // in a group of its own
-		"many":    "for i in 1 2 3 4 5; do setsid " + sleep + " & done; :", // several orphans
+		"child":   sleep + " & wait",                                                // in the worker's group
+		"orphan":  sleep + " & :",                                                   // and its parent ends
+		"session": "setsid " + sleep + " & wait",                                    // in a session of its own, below its parent
+		"daemon":  "setsid sh -c 'setsid " + sleep + " & :' & wait; : >" + file,     // and an orphan
+		"group":   "set -m; " + sleep + " & wait",                                   // in a group of its own
+		"many":    "for i in 1 2 3 4 5; do setsid " + sleep + " & done; : >" + file, // several orphans
 	}[how]
 	cmd := exec.Command("/bin/sh", "-c", script)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}

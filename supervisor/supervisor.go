@@ -119,7 +119,7 @@ func New(cfg Config) (*Supervisor, error) {
 		starts: newLanes(cfg.Starts),
 		done:   make(chan struct{}),
 	}
-	if ours.adopts.Load() {
+	if ours.reaps.Load() {
 		s.watch.Go(func() { ours.watch(s.done) })
 	}
 	s.mu.workers = make(map[*worker]struct{})
