@@ -119,25 +119,17 @@ func someTime(dice *rand.Rand, most time.Duration) time.Duration {
 	return 1 + time.Duration(dice.Int64N(int64(most)))
 }
 
-// live launches a cluster and has somebody talk to its vats, and disturbs that until talk returns. Then it stops the
-// kernel in order, and looks at what it has left.
-func (w *world) live(config string, talk func(sub string)) {
+// live has somebody launch a cluster and talk to it, and disturbs that until talk returns. Then it stops the kernel in
+// order, and looks at what it has left.
+func (w *world) live(talk func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
 	defer cancel()
 	w.ctx = ctx
 	w.boot()
-	cfg, err := cluster.Parse("world.json", []byte(config))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	sub, err := w.k.Launch(ctx, cfg)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	through := make(chan struct{})
 	go func() {
 		defer close(through)
-		talk(string(sub.ID))
+		talk()
 	}()
 	w.disturb(through)
 	w.stop()
@@ -156,26 +148,61 @@ func (w *world) live(config string, talk func(sub string)) {
 	}
 }
 
-// call makes a call until some kernel has answered it, or refused it.
-func (w *world) call(ticket, target, method string, wait bool, args ...any) (host.Answer, error) {
-	body, err := capdata.EncodeCall(method, args)
+// launch has a subcluster run a configuration.
+func (w *world) launch(config string) kernel.SubID {
+	cfg, err := cluster.Parse("world.json", []byte(config))
 	if err != nil {
-		return host.Answer{}, err
+		w.t.Fatal(err)
 	}
+	var sub host.Ensured
+	err = w.until(func(k *host.Kernel) (err error) {
+		sub, err = k.Ensure(w.ctx, cfg)
+		return err
+	})
+	if err != nil {
+		w.t.Errorf("launch: %v", err)
+	}
+	return sub.ID
+}
+
+// terminate removes a subcluster.
+func (w *world) terminate(id kernel.SubID) {
+	err := w.until(func(k *host.Kernel) error { return k.Terminate(w.ctx, id) })
+	var refusal *kernel.Refusal
+	if err != nil && (!errors.As(err, &refusal) || refusal.Code != kernel.CodeNotFound) { // an earlier kernel was through with it
+		w.t.Errorf("terminate: %v", err)
+	}
+}
+
+// until has do done by one kernel after the other, until one is neither stopping nor dead.
+func (w *world) until(do func(k *host.Kernel) error) error {
 	for {
 		w.mu.Lock()
 		k, changed := w.k, w.changed
 		w.mu.Unlock()
-		a, err := k.Call(w.ctx, "", ticket, target, kernel.Data{Body: body}, wait)
+		err := do(k)
 		if !errors.Is(err, host.ErrStopping) && !errors.Is(err, errDead) {
-			return a, err
+			return err
 		}
 		select {
 		case <-changed:
 		case <-w.ctx.Done():
-			return host.Answer{}, fmt.Errorf("no answer within %v: %w", worldTime, err)
+			return fmt.Errorf("not done within %v: %w", worldTime, err)
 		}
 	}
+}
+
+// call makes a call until some kernel has answered it, or refused it.
+func (w *world) call(ticket, target, method string, wait bool, args ...any) (a host.Answer, err error) {
+	body, err := capdata.EncodeCall(method, args)
+	if err != nil {
+		return host.Answer{}, err
+	}
+	err = w.until(func(k *host.Kernel) (err error) {
+		a, err = k.Call(w.ctx, "", ticket, target, kernel.Data{Body: body}, wait)
+		return err
+	})
+	return a, err
 }
 
 // must makes a call that is answered.

@@ -35,42 +35,45 @@ func programOf(t *testing.T, modules vat.Modules) worker.Program {
 // belongs.
 func TestWorldsOfTheBank(t *testing.T) {
 	program := programOf(t, bank.Modules())
-	makeWorlds(t, 80, func(t *testing.T, seed uint64) (kernels, kills int) {
+	makeWorlds(t, 70, func(t *testing.T, seed uint64) (kernels, kills int) {
 		w := newWorld(t, seed, program, false)
-		w.live(`{"bootstrap": "teller", "vats": {
-			"teller": {"module": "bank.teller"}, "mint": {"module": "bank.mint"},
-			"alice": {"module": "bank.account", "parameters": {"owner": "alice", "amount": 1000}},
-			"bob": {"module": "bank.account", "parameters": {"owner": "bob", "amount": 1000}}}}`, w.bank)
+		w.live(func() { w.bank("", string(w.launch(bankConfig)), 3) })
 		return w.kernels, w.kills
 	})
 }
 
-func (w *world) bank(sub string) {
+const bankConfig = `{"bootstrap": "teller", "vats": {
+	"teller": {"module": "bank.teller"}, "mint": {"module": "bank.mint"},
+	"alice": {"module": "bank.account", "parameters": {"owner": "alice", "amount": 1000}},
+	"bob": {"module": "bank.account", "parameters": {"owner": "bob", "amount": 1000}}}}`
+
+// bank has clients make n transfers each. The names of its calls begin with what.
+func (w *world) bank(what, sub string, n int) {
 	var clients sync.WaitGroup
 	balances := map[string]int{"alice": 1000, "bob": 1000}
-	for n := range 2 {
-		clients.Go(func() { w.client(n, sub, balances) })
+	for c := range 2 {
+		clients.Go(func() { w.client(fmt.Sprintf("%sclient %d", what, c), sub, n, balances) })
 	}
 	clients.Wait()
 	for _, name := range []string{"alice", "bob"} {
-		a := w.must("balance of "+name, sub, "balance", name)
+		a := w.must(what+"balance of "+name, sub, "balance", name)
 		if got, want := a.Value.Body, fmt.Sprintf("#%d", balances[name]); a.Rejected || got != want {
 			w.t.Errorf("%s has %s, want %s", name, got, want)
 		}
 	}
-	if a := w.must("audit", sub, "audit"); a.Rejected || a.Value.Body != "#2000" {
+	if a := w.must(what+"audit", sub, "audit"); a.Rejected || a.Value.Body != "#2000" {
 		w.t.Errorf("the audit says %s", a.Value.Body)
 	}
 }
 
-// client makes transfers one after the other, and notes in balances what each answered one has moved.
-func (w *world) client(n int, sub string, balances map[string]int) {
-	dice := w.dice(fmt.Sprintf("client %d", n))
+// client makes n transfers one after the other, and notes in balances what each answered one has moved.
+func (w *world) client(client, sub string, n int, balances map[string]int) {
+	dice := w.dice(client)
 	names := []string{"alice", "bob"}
-	for i := range 3 {
+	for i := range n {
 		<-time.After(someTime(dice, 20*time.Millisecond))
 		from, to, amount := names[dice.IntN(2)], names[dice.IntN(2)], dice.IntN(600)
-		ticket := fmt.Sprintf("client %d transfer %d", n, i)
+		ticket := fmt.Sprintf("%s transfer %d", client, i)
 		a := w.must(ticket, sub, "transfer", from, to, float64(amount))
 		w.mu.Lock()
 		switch {
@@ -85,6 +88,38 @@ func (w *world) client(n int, sub string, balances map[string]int) {
 			w.t.Errorf("%s: answered %s and then %s", ticket, a.Value.Body, again.Value.Body)
 		}
 	}
+}
+
+// Subclusters are launched, used and terminated. What is left of them in the end is what is left undisturbed: nothing but
+// the calls that are remembered.
+func TestWorldsOfSubclusters(t *testing.T) {
+	program := programOf(t, bank.Modules())
+	makeWorlds(t, 10, func(t *testing.T, seed uint64) (kernels, kills int) {
+		leaves := func(quiet bool) map[string]int {
+			w := newWorld(t, seed, program, quiet)
+			w.live(func() {
+				for round := range 3 {
+					sub := w.launch(bankConfig)
+					w.bank(fmt.Sprintf("round %d ", round), string(sub), 1)
+					w.terminate(sub)
+				}
+				if err := w.until(func(k *host.Kernel) error { return k.Collect(w.ctx) }); err != nil {
+					t.Error(err)
+				}
+			})
+			kernels, kills = w.kernels, w.kills
+			rows := map[string]int{} // by the kind of their keys
+			for _, row := range w.mem.Snapshot() {
+				kind, _, _ := strings.Cut(row.Key, ".")
+				rows[kind]++
+			}
+			return rows
+		}
+		if diff := cmp.Diff(leaves(true), leaves(false)); diff != "" {
+			t.Errorf("undisturbed it leaves - , disturbed + :\n%s", diff)
+		}
+		return kernels, kills
+	})
 }
 
 // Random programs leave what they leave undisturbed.
@@ -102,9 +137,10 @@ func TestWorldsOfRandomPrograms(t *testing.T) {
 		leaves := func(quiet bool) (left []string) {
 			w := newWorld(t, seed, program, quiet)
 			script := programs.Draw(w.dice("script"), 4)
-			w.live(string(config), func(string) {
+			w.live(func() {
+				to := teller{w, w.launch(string(config))}
 				var err error
-				if left, err = script.Run(w.ctx, teller{w}, func() {}); err != nil {
+				if left, err = script.Run(w.ctx, to, func() {}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -119,7 +155,10 @@ func TestWorldsOfRandomPrograms(t *testing.T) {
 }
 
 // teller tells the vats of a world their programs. It is a [programs.Kernel].
-type teller struct{ *world }
+type teller struct {
+	*world
+	sub kernel.SubID
+}
 
 // Send is part of being a [programs.Kernel].
 func (w teller) Send(_ context.Context, id, to, method string, args ...json.RawMessage) error {
@@ -169,5 +208,5 @@ func (w teller) say(id, to, method string, wait bool, args []json.RawMessage) (h
 			return host.Answer{}, err
 		}
 	}
-	return w.call(id, "s1/"+to, method, wait, values...)
+	return w.call(id, string(w.sub)+"/"+to, method, wait, values...)
 }
