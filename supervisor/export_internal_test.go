@@ -12,3 +12,22 @@ func HoldFamily(t testing.TB) (release func()) {
 	t.Cleanup(release)
 	return release
 }
+
+// HoldDescendants has this process adopt no orphans, and keeps whoever kills a process of ours from finding what that has
+// started until release is called, or the test ends.
+func HoldDescendants(t testing.TB) (asked <-chan int, release func()) {
+	pids, held := make(chan int, 10), make(chan struct{})
+	release = sync.OnceFunc(func() { close(held) })
+	adopted := ours.adopts.Swap(false)
+	ours.below = func(pid int, list []int) []int {
+		pids <- pid
+		<-held
+		return descendants(pid, list)
+	}
+	t.Cleanup(func() {
+		release()
+		ours.below = descendants
+		ours.adopts.Store(adopted)
+	})
+	return pids, release
+}

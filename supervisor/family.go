@@ -38,13 +38,15 @@ type family struct {
 	adopts atomic.Bool
 	// reaps says that orphans become children of ours, and are reaped.
 	reaps atomic.Bool
+	// below is descendants, or what a test has in its place.
+	below func(pid int, list []int) []int
 
 	mu      sync.Mutex       // is held while a process begins, so that none is seen that is not known
 	known   map[int]struct{} // the processes of ours that were not reaped; guarded by mu
 	strange map[int]struct{} // the sessions of the children that are not ours; guarded by mu
 }
 
-var ours = &family{known: map[int]struct{}{}, strange: map[int]struct{}{}}
+var ours = &family{known: map[int]struct{}{}, strange: map[int]struct{}{}, below: descendants}
 
 // AdoptOrphans makes this process the parent of processes that workers leave behind, for good, so that they are killed
 // with their worker whatever they did to leave it. It is for a program that is a kernel and nothing else: children that it
@@ -107,16 +109,22 @@ func (f *family) forget(pid int) {
 func (f *family) kill(pid int, pidfd *os.File) {
 	var below []int
 	if !f.adopts.Load() { // else they are found when it has ended
-		below = descendants(pid, nil)
+		below = f.below(pid, nil)
 	}
-	_ = unix.Kill(-pid, unix.SIGKILL) // fails if all have left the group
-	if pidfd != nil {
-		if raw, err := pidfd.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _ = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) })
-		}
-	}
+	signalGroup(pid, pidfd, unix.SIGKILL)
 	for _, p := range below {
 		_ = unix.Kill(p, unix.SIGKILL)
+	}
+}
+
+// signalGroup sends a signal to a process that was not reaped and to its process group.
+func signalGroup(pid int, pidfd *os.File, signal unix.Signal) {
+	_ = unix.Kill(-pid, signal) // fails if all have left the group
+	if pidfd == nil {
+		return
+	}
+	if raw, err := pidfd.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.PidfdSendSignal(int(fd), signal, nil, 0) })
 	}
 }
 

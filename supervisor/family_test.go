@@ -70,6 +70,29 @@ func TestWhatAWorkerStartsEndsWithIt(t *testing.T) {
 	}
 }
 
+// Whoever kills a worker does not wait until all that it has started is found: the loop of a kernel kills. Until then the
+// worker is not reaped, and its end is not told.
+func TestKillDoesNotWaitForDescendants(t *testing.T) {
+	h := newHouse(t)
+	w := h.start(h.spec("echo"))
+	m := mark(50)
+	w.Deliver(call(1, "leave session "+m))
+	want[workers.Done](h)
+	eventually(t, "the child starts", func() bool { return sleepers(m) == 1 })
+	asked, release := supervisor.HoldDescendants(t)
+	w.Kill()
+	w.Kill() // nor does a second one
+	if pid := <-asked; pid != w.Pid() {
+		t.Errorf("what process %d has started is looked for, want %d", pid, w.Pid())
+	}
+	release()
+	h.wantExit(workers.CauseStopped)
+	eventually(t, "the child ends", func() bool { return sleepers(m) == 0 })
+	if len(asked) > 0 {
+		t.Error("it is looked for twice")
+	}
+}
+
 // A program is not executed for its modules if it has another hash than it must have.
 func TestModulesOfAPinnedProgram(t *testing.T) {
 	dir := t.TempDir()

@@ -54,11 +54,14 @@ type process struct {
 
 	end    ending
 	exited chan struct{} // closed when the process is reaped
+	// killing are those who kill the process: it is not reaped meanwhile. One begins with mu held, and if it is not reaped.
+	killing sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
 		pid            int
 		killed, reaped bool
+		signalled      bool // killed, with all that it has started; or somebody is at it
 	}
 }
 
@@ -218,21 +221,32 @@ func (p *process) reap() {
 	p.mu.Unlock()
 	ours.killRest(pid) // without the lock: whoever kills meanwhile is not to wait
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, _ = p.cmd.Process.Wait() // the status is known
 	p.mu.reaped = true
+	p.mu.Unlock()
+	p.killing.Wait()            // whoever kills needs the id
+	_, _ = p.cmd.Process.Wait() // the status is known
 	ours.forget(pid)
 	_ = p.pidfd.Close()
 }
 
-// kill ends the process and all that it has started, now or as soon as it exists.
+// kill ends the process and all that it has started, now or as soon as it exists. It does not wait: to find what the process
+// has started may take as many reads of /proc as there are processes.
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.killed = true
-	if p.mu.pid != 0 && !p.mu.reaped {
-		ours.kill(p.mu.pid, p.pidfd)
+	if p.mu.pid == 0 || p.mu.reaped || p.mu.signalled {
+		return
 	}
+	p.mu.signalled = true
+	pid := p.mu.pid
+	if ours.adopts.Load() { // what it has started is found when it has ended
+		ours.kill(pid, p.pidfd)
+		return
+	}
+	// It stands still meanwhile: if it ended by itself, which it does without its socket, the chain of parents would be lost.
+	signalGroup(pid, p.pidfd, unix.SIGSTOP)
+	p.killing.Go(func() { ours.kill(pid, p.pidfd) })
 }
 
 // noteEnd notes how the process has ended. The first time counts.
