@@ -2,7 +2,10 @@ package host_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +59,57 @@ func TestAnObjectThatStoresOrSendsTooMuchGetsAnError(t *testing.T) {
 		t.Error(err)
 	}
 	if err := o.Commit([]byte("end"), nil); err != nil {
+		t.Error(err)
+	}
+	k.end(t)
+}
+
+// talker is a channel that has much to store and to say.
+type talker struct{}
+
+func (talker) Idempotent(string) bool { return false }
+
+func (talker) Begin(_ context.Context, c service.Call, reply func(service.Reply)) {
+	if c.Vat == "" {
+		reply(service.Fulfil(strings.Repeat("y", 3<<20)))
+	}
+}
+
+// An object whose state is as large as it may be begins what waits for it, and can be removed.
+func TestAnObjectOfALargeStateBeginsWhatWaitsAndEnds(t *testing.T) {
+	opened := make(chan host.Opening, 1)
+	k := start(t, storage.NewMem(), func(c *host.Config) {
+		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(o host.Opening) (service.Object, error) {
+			opened <- o
+			return talker{}, nil
+		}}}
+	})
+	sub := launch(t, k, "repl")
+	o := <-opened
+	durable := make(chan struct{})
+	if err := o.Commit(make([]byte, 2<<20), func() { close(durable) }); err != nil {
+		t.Fatal(err)
+	}
+	<-durable
+	list, err := k.ServiceList(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list, func(s host.ServiceStatus) bool { return s.Kind == host.KindIO })
+	const n = 6 // more than may be under way, of that size
+	answers := make(chan error, n)
+	for call := range n {
+		go func() {
+			_, err := send(t.Context(), k, fmt.Sprint("say ", call), string(list[i].KRef), "say", strings.Repeat("x", 3<<20))
+			answers <- err
+		}()
+	}
+	for range n {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := k.Terminate(t.Context(), sub.ID); err != nil {
 		t.Error(err)
 	}
 	k.end(t)

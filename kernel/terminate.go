@@ -130,7 +130,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.removeService(&w)
 	case workBegin:
 		if s := t.services.edit(t, w.promise); s != nil {
-			s.more = false
+			s.more, t.readBytes = false, 0 // its state, which may be large, does not end the slice: so each has progress
 			t.beginMore(w.promise, s)
 		}
 		t.release(w.promise)
