@@ -52,6 +52,7 @@ func (k *Kernel) finishFlights() {
 	defer func() { k.finishing = false }()
 	deadline := time.After(flightTime)
 	k.takeReplies()
+	k.takeIntake()
 	for k.fatal == nil && k.inFlight()+k.onlyOnce()+len(k.group.held)+len(k.group.sealedHeld) > 0 {
 		k.group.flush()
 		select {

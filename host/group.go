@@ -194,11 +194,16 @@ func (g *group) admit(writes []storage.Write) {
 }
 
 // bound closes a group that has grown beyond half of a transaction, so that the next crank, which may be as
-// large as the other half, need not wait.
+// large as the other half, need not wait. While the committer is busy that is left for when it is not: only a commit for which
+// there is no room waits for it.
 func (g *group) bound() {
 	rows, bytes := g.k.layers.Size()
 	limits := g.k.cfg.Store.Limits()
-	if rows >= limits.Rows/2 || bytes >= limits.Bytes/2 {
+	switch {
+	case rows < limits.Rows/2 && bytes < limits.Bytes/2:
+	case g.busy:
+		g.due = true
+	default:
 		g.handOver()
 	}
 }
@@ -208,8 +213,9 @@ func (g *group) bound() {
 // That the loop waits here holds back whoever fills groups faster than the disk takes them: nothing of a full group could be
 // applied anyway, and whatever the loop would take next could only grow what is in memory. The wait is for one commit of one
 // transaction at most. It cannot be for ever: the committer waits for nothing that the loop does, since what it answers fits
-// into its channel; while it lacks room on the disk or descriptors, deliveries pause, so that hardly anything fills a group, and
-// from when the kernel is told to stop it waits for them for impatientWait only. No step begins meanwhile, and nothing
+// into its channel; while it lacks room on the disk or descriptors, deliveries pause, workers are not heard and inputs wait (see
+// intake.go), so that hardly anything fills a group, and from when the kernel is told to stop it waits for them for
+// impatientWait only. No step begins meanwhile, and nothing
 // that was released is called before the present step has ended.
 func (g *group) handOver() {
 	if g.busy {

@@ -98,7 +98,7 @@ func settleAll(k *Kernel, store *gated) {
 }
 
 // underWay hands a group to the committer, for which f waits, and returns when it is committed and the loop has
-// not looked. The group that follows is almost full then: the next commit is one too many.
+// not looked. The group that follows is full then: the next commit is one too many.
 func underWay(t *testing.T, k *Kernel, store *gated, f func()) {
 	t.Helper()
 	k.guard(func() {
@@ -116,8 +116,11 @@ func underWay(t *testing.T, k *Kernel, store *gated, f func()) {
 	for range 100 {
 		store.gate <- struct{}{} // what follows need not wait
 	}
-	rows, _ := k.layers.Size()
-	store.limits.Rows = 2 * (rows + 1)
+	k.guard(func() {
+		c, err := k.machine.NewEpoch("next")
+		k.input(c, err)
+	})
+	store.limits.Rows, _ = k.layers.Size()
 }
 
 func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
@@ -328,7 +331,7 @@ func TestAKernelWhoseGroupIsFullStops(t *testing.T) {
 	waits := make(chan struct{})
 	go func() {
 		defer close(waits)
-		fill(t, k, sub.Root, "three", 1_500_000) // more than half of a transaction: the loop waits
+		fill(t, k, sub.Root, "three", 3_500_000) // together more than a transaction takes: the loop waits
 	}()
 	for lacks.asked.Load() < 3 {
 		runtime.Gosched()

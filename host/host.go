@@ -148,6 +148,7 @@ type Kernel struct {
 	turns       turns                    // launches of system subclusters
 	directory   directory
 	services    services
+	intake      []input // inputs for which there is no room in the group
 	starts      *starts
 	// earlierDeaths does not change after Open.
 	earlierDeaths int
@@ -327,6 +328,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 	for k.fatal == nil && !k.stopping {
 		k.guard(k.pump)
 		k.guard(k.group.flush)
+		k.takeIntake()
 		select {
 		case <-ctx.Done():
 			k.stopping = true
@@ -334,7 +336,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 			k.stopping = true
 		case f := <-k.inbox:
 			k.guard(f)
-		case e := <-k.events:
+		case e := <-k.heard():
 			k.guard(func() { k.event(e) })
 		case err := <-k.group.committed:
 			k.guard(func() { k.group.release(err) })
@@ -353,7 +355,7 @@ func (k *Kernel) drain() {
 		select {
 		case f := <-k.inbox:
 			k.guard(f)
-		case e := <-k.events:
+		case e := <-k.heard():
 			k.guard(func() { k.event(e) })
 		default:
 			return

@@ -142,7 +142,7 @@ func (k *Kernel) opening(s kernel.Service) Opening {
 			if err := kernel.CheckState(limits, s.KRef, state); err != nil {
 				return err
 			}
-			return k.services.laterIfRoom(waiting, len(state), func() {
+			return k.laterIfRoom(waiting, len(state), func() {
 				stored := k.serviceInput(s.KRef, "store the state of", func() (kernel.Commit, error) { return k.machine.SetServiceState(s.KRef, state) })
 				if stored && then != nil {
 					k.whenDurable(func() { k.aside(then) })
@@ -157,7 +157,7 @@ func (k *Kernel) opening(s kernel.Service) Opening {
 			if err := kernel.CheckMessage(limits, data); err != nil {
 				return err
 			}
-			return k.services.laterIfRoom(waiting, len(state)+len(data.Body), func() {
+			return k.laterIfRoom(waiting, len(state)+len(data.Body), func() {
 				if k.diskFull {
 					return // what is missed comes with the next one
 				}
@@ -168,7 +168,9 @@ func (k *Kernel) opening(s kernel.Service) Opening {
 		},
 		End: func() {
 			k.services.later(func() {
-				k.serviceInput(s.KRef, "end", func() (kernel.Commit, error) { return k.machine.EndService(s.KRef) })
+				k.whenRoom(0, func() {
+					k.serviceInput(s.KRef, "end", func() (kernel.Commit, error) { return k.machine.EndService(s.KRef) })
+				}) // behind what it has stored
 			})
 		},
 	}

@@ -85,7 +85,8 @@ const (
 
 // laterIfRoom is later for what an object asks for by itself, of a size in bytes. Beyond the bounds of the backlog it is
 // refused.
-func (s *services) laterIfRoom(b *backlog, bytes int, f func()) error {
+func (k *Kernel) laterIfRoom(b *backlog, bytes int, f func()) error {
+	s := &k.services
 	s.mu.Lock()
 	if b.n >= maxBacklog || b.bytes >= maxBacklogBytes {
 		defer s.mu.Unlock()
@@ -96,11 +97,13 @@ func (s *services) laterIfRoom(b *backlog, bytes int, f func()) error {
 	b.bytes += bytes
 	s.mu.Unlock()
 	s.later(func() {
-		s.mu.Lock()
-		b.n--
-		b.bytes -= bytes
-		s.mu.Unlock()
-		f()
+		k.whenRoom(bytes, func() {
+			s.mu.Lock()
+			b.n--
+			b.bytes -= bytes
+			s.mu.Unlock()
+			f()
+		})
 	})
 	return nil
 }
@@ -216,7 +219,10 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 	var once sync.Once
 	reply := func(r service.Reply) {
 		once.Do(func() {
-			k.services.later(func() { cancel(); k.finishCall(id, r) })
+			k.services.later(func() {
+				cancel()
+				k.whenRoom(len(r.Value.Body)+len(r.State), func() { k.finishCall(id, r) })
+			})
 		})
 	}
 	defer func() {

@@ -49,7 +49,12 @@ func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs ke
 	}
 	hash := hex.EncodeToString(sum.Sum(nil))
 	a, err := ask(ctx, k, func(done func(Answer, error)) {
-		k.call(ctx, epoch, id, target, hash, methArgs, done)
+		call := func() { k.call(ctx, epoch, id, target, hash, methArgs, done) }
+		if k.diskFull {
+			call() // it is refused, unless it is known
+			return
+		}
+		k.whenRoom(len(methArgs.Body), call)
 	})
 	if err != nil || !a.Pending || !wait {
 		return a, err
@@ -61,6 +66,10 @@ func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs ke
 // subcluster runs, or fails with the launch.
 func (k *Kernel) call(ctx context.Context, epoch, id, target, hash string, methArgs kernel.Data, done func(Answer, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(Answer{}, err) }) }
+	if k.stopping { // it has waited for room
+		done(Answer{}, ErrStopping)
+		return
+	}
 	ticket, err := k.ticket(epoch, id)
 	if err != nil {
 		fail(err)
