@@ -177,7 +177,7 @@ func (k *Kernel) Apply(ctx context.Context, r control.ApplyRequest) (control.App
 		out.Vats = append(out.Vats, control.AddedVat{Name: v.Name, ID: string(v.Vat), Root: string(v.Root)})
 	}
 	for _, s := range a.Services {
-		out.Services = append(out.Services, control.AddedService{Name: s.Name, KRef: string(s.KRef)})
+		out.Services = append(out.Services, control.AddedService{Name: s.Name, KRef: string(s.KRef), Problem: s.Problem})
 	}
 	return out, nil
 }

@@ -73,4 +73,6 @@ type AddedVat struct {
 type AddedService struct {
 	Name string `json:"name"`
 	KRef string `json:"ref"`
+	// Problem says why it could not be opened yet. It is tried again when it is called, and at the next start.
+	Problem string `json:"problem,omitempty"`
 }

@@ -49,6 +49,9 @@ type AddedVat struct {
 type AddedService struct {
 	Name string
 	KRef kernel.KRef
+	// Problem says why the object could not be opened; empty if it was, or is still being opened. It is tried again when it
+	// is called, and at the kernel's next start.
+	Problem string
 }
 
 // A ReplaceError refuses a configuration some of whose changes cannot be made to what runs. Nothing has changed.
@@ -186,7 +189,7 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o Apply
 		return
 	}
 	for i, kref := range made.Services {
-		out.Services = append(out.Services, AddedService{r.NewServices[i].Name, kref})
+		out.Services = append(out.Services, AddedService{Name: r.NewServices[i].Name, KRef: kref})
 	}
 	k.log.Info("subcluster is changed", "subcluster", sub.ID, "system", sub.System, "changes", len(out.Changes))
 	k.apply(c)
@@ -203,7 +206,7 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o Apply
 		for _, kref := range made.Configured {
 			k.configure(kref, nil)
 		}
-		k.openAdded(made.Services, sync.OnceFunc(func() { done(out, nil) }))
+		k.openAdded(out.Services, sync.OnceFunc(func() { done(out, nil) }))
 	})
 }
 
@@ -351,26 +354,36 @@ func (k *Kernel) reconfiguration(sub kernel.Subcluster, old, cfg *cluster.Config
 const addedTime = 10 * time.Second
 
 // openAdded makes the objects that were added to a running subcluster, and calls done once when each was tried, or addedTime
-// has passed. The next kernel makes them if this one dies; one that cannot be made now is tried again when it is called.
-func (k *Kernel) openAdded(krefs []kernel.KRef, done func()) {
-	left := 1
-	tried := func(error) {
+// has passed. It notes in added which of them could not be made. The next kernel makes them if this one dies; one that
+// cannot be made now is tried again when it is called.
+func (k *Kernel) openAdded(added []AddedService, done func()) {
+	left, told := 1, false // told says that added is the caller's
+	tried := func() {
 		if left--; left == 0 {
 			done()
 		}
 	}
-	for _, kref := range krefs {
+	for i := range added {
+		kref := added[i].KRef
 		s, found, err := k.machine.Service(kref)
 		if err != nil {
 			k.holdService(kref, err)
 		}
 		if found && k.canOpen(s) && k.services.bound[kref] == nil {
 			left++
-			k.open(s, tried)
+			k.open(s, func(err error) {
+				if err != nil && !told {
+					added[i].Problem = oneLine(err)
+				}
+				tried()
+			})
 		}
 	}
 	if left > 1 {
-		k.after(addedTime, done)
+		k.after(addedTime, func() {
+			told = true
+			done()
+		})
 	}
-	tried(nil)
+	tried()
 }

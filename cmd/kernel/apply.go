@@ -117,6 +117,9 @@ func (a *app) describeApplied(w io.Writer, applied control.Applied) {
 	}
 	for _, s := range applied.Services {
 		fmt.Fprintf(w, "%s is %s\n", printable(s.Name), s.KRef)
+		if s.Problem != "" {
+			fmt.Fprintf(w, "%s is not open (it is tried again when it is called): %s\n", printable(s.Name), printable(s.Problem))
+		}
 	}
 	for _, name := range restart {
 		fmt.Fprintf(w, "to start it now: %s restart %s/%s\n", a.typed(), applied.Subcluster, printable(name))
