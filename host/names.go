@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ocapkernel.dev/kernel"
@@ -132,4 +133,27 @@ func (k *Kernel) target(name string) (kref kernel.KRef, launching kernel.SubID, 
 		return "", "", &LaunchError{sub.ID, sub.Why}
 	}
 	return root, "", nil
+}
+
+// whyNotThere returns nil if a target that was not found is a system subcluster, or in one, whose launch is to come: because
+// its turn has not come, or because it is loaded anew. Otherwise it returns notFound, with the reason if the launch failed.
+func (k *Kernel) whyNotThere(target string, notFound error) error {
+	name, _, _ := strings.Cut(target, "/")
+	if _, ok := k.declared(name); !ok {
+		return notFound
+	}
+	if k.turns.has(name) {
+		return nil
+	}
+	reloads, err := k.machine.Reloads()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(reloads, func(r kernel.Reload) bool { return r.System == name }) {
+		return nil
+	}
+	if why := k.turns.failed[name]; why != "" {
+		return &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("system subcluster %s does not run: %s", name, why)}
+	}
+	return notFound
 }

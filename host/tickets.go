@@ -88,7 +88,19 @@ func (k *Kernel) call(ctx context.Context, epoch, id, target, hash string, methA
 	if !st.Found {
 		// The target of a known ticket may be gone: its answer is not.
 		var launching kernel.SubID
-		if root, launching, err = k.target(target); err != nil {
+		if root, launching, err = k.target(target); codeOf(err) == kernel.CodeNotFound {
+			if err = k.whyNotThere(target, err); err == nil { // it is to be launched yet
+				k.whenChanged(func() {
+					if ctx.Err() != nil {
+						done(Answer{}, ctx.Err())
+						return
+					}
+					k.call(ctx, epoch, id, target, hash, methArgs, done)
+				})
+				return
+			}
+		}
+		if err != nil {
 			fail(err)
 			return
 		}

@@ -66,6 +66,11 @@ func (k *Kernel) nextTurn() {
 	})
 }
 
+// has reports whether a system subcluster is being launched in its turn, or waits for that.
+func (t *turns) has(name string) bool {
+	return t.busy == name || slices.ContainsFunc(t.waiting, func(w turn) bool { return w.name == name })
+}
+
 // cancelTurns calls all launches off that wait.
 func (k *Kernel) cancelTurns(err error) {
 	list := k.turns.waiting
