@@ -272,6 +272,11 @@ func (k *Kernel) tellGone(id kernel.SubID) {
 			return
 		}
 	}
+	for _, r := range k.rehearsals { // the same
+		if r.sub == id {
+			return
+		}
+	}
 	for _, f := range k.gone[id] {
 		k.soon(f)
 	}

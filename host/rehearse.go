@@ -14,10 +14,13 @@ import (
 // see what it did.
 type rehearsal struct {
 	v      *vat
+	sub    kernel.SubID
 	worker workers.Worker
 	past   *kernel.Replay
 	lines  []string
 	done   func([]string, error)
+	// unwatch ends the watch for that nobody waits any more.
+	unwatch func() bool
 }
 
 // Rehearse gives the past of a vat, since it was last at rest, to a fresh worker, and returns a line for
@@ -25,11 +28,19 @@ type rehearsal struct {
 // changes nothing.
 func (k *Kernel) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error) {
 	return ask(ctx, k, func(done func([]string, error)) {
-		k.beginRehearsal(id, done)
+		k.beginRehearsal(ctx, id, done)
 	})
 }
 
-func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
+func (k *Kernel) beginRehearsal(ctx context.Context, id kernel.VatID, done func([]string, error)) {
+	switch {
+	case k.stopping:
+		done(nil, ErrStopping)
+		return
+	case ctx.Err() != nil: // nobody wants it any more
+		done(nil, ctx.Err())
+		return
+	}
 	spec, found, err := k.spec(id)
 	if err != nil {
 		done(nil, err)
@@ -41,7 +52,7 @@ func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
 	}
 	v := k.vat(id)
 	if v.crank != nil || v.replay != nil || v.paused { // soon it is not; the transcript must hold still
-		k.after(5*time.Millisecond, func() { k.beginRehearsal(id, done) })
+		k.after(5*time.Millisecond, func() { k.beginRehearsal(ctx, id, done) })
 		return
 	}
 	var start wire.Start
@@ -60,9 +71,10 @@ func (k *Kernel) beginRehearsal(id kernel.VatID, done func([]string, error)) {
 	}
 	spec.begin(start)
 	v.paused = true
-	r := &rehearsal{v: v, past: past, done: done}
+	r := &rehearsal{v: v, sub: spec.sub, past: past, done: done}
 	r.worker = k.cfg.Workers.Start(spec.Spec, k.events)
 	k.rehearsals[r.worker] = r
+	r.unwatch = context.AfterFunc(ctx, func() { k.post(func() { k.endRehearsal(r, "nobody waits for it any more") }) })
 }
 
 // rehearse handles what a rehearsing worker says. What is wrong with the vat's past ends the rehearsal.
@@ -76,6 +88,7 @@ func (k *Kernel) rehearse(r *rehearsal, e workers.Event) {
 	}
 	if exited {
 		delete(k.rehearsals, r.worker)
+		k.tellGone(r.sub)
 	}
 }
 
@@ -142,6 +155,7 @@ func (k *Kernel) endRehearsal(r *rehearsal, last string) {
 	}
 	r.done(append(r.lines, last), nil)
 	r.done = nil
+	r.unwatch()
 	r.v.paused = false
 	r.worker.Kill()
 	k.wake(r.v.id)

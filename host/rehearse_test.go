@@ -1,0 +1,75 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ocapkernel.dev/internal/programs"
+	"ocapkernel.dev/vat"
+)
+
+// A rehearsal ends when nobody waits for it any more; and what is terminated meanwhile is gone with the rehearsal's worker.
+func TestARehearsalEndsWithWhoAsked(t *testing.T) {
+	program := programOf(t, vat.Modules{"program": programs.Module()})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, program, true)
+		w.live(func() {
+			sub := w.launch(`{"bootstrap": "a", "vats": {"a": {"module": "program"}}}`)
+			a, err := w.k.FindVat(t.Context(), "a")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			to := teller{w, sub}
+			if _, err := to.Ask(t.Context(), "make", "a", "run", json.RawMessage(`[{"do": "promise", "key": "p"}]`)); err != nil {
+				t.Error(err)
+			}
+			if err := to.Send(t.Context(), "park", "a", "run", json.RawMessage(`[{"do": "park", "key": "p", "peer": "a"}]`)); err != nil {
+				t.Error(err)
+			}
+			<-time.After(time.Second) // it waits
+			workersOf := func() (n int) {
+				for _, id := range w.vats.Live() {
+					if id == string(a.ID) {
+						n++
+					}
+				}
+				return n
+			}
+
+			short, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+			defer cancel()
+			if lines, err := w.k.Rehearse(short, a.ID); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %q, %v", lines, err)
+			}
+			synctest.Wait()
+			if n := workersOf(); n != 1 {
+				t.Errorf("%d workers of the vat live, want its own", n)
+			}
+			lines, err := w.k.Rehearse(t.Context(), a.ID)
+			if err != nil || !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "came out as recorded") }) {
+				t.Errorf("got %q, %v", lines, err)
+			}
+
+			over := make(chan []string, 1)
+			go func() {
+				lines, _ := w.k.Rehearse(t.Context(), a.ID)
+				over <- lines
+			}()
+			synctest.Wait()
+			w.terminate(sub)
+			if live := w.vats.Live(); len(live) > 0 {
+				t.Errorf("%v live on", live)
+			}
+			if lines := <-over; len(lines) == 0 || !strings.Contains(lines[len(lines)-1], "stopped meanwhile") {
+				t.Errorf("the rehearsal tells %q", lines)
+			}
+		})
+	})
+}
