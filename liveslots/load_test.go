@@ -165,7 +165,7 @@ func TestCallsWithTooLargeArgumentsDoNotWait(t *testing.T) {
 								}
 							}
 						case wire.Send: // to itself
-							todo = append(todo, wire.Deliver{Delivery: wire.Call{Target: x.Target, Message: x.Message}})
+							todo = append(todo, wire.Deliver{Delivery: wire.Call(x)})
 						}
 					}
 				}

@@ -55,7 +55,7 @@ func TestNotificationThatWasGivenUpIsARejection(t *testing.T) {
 							if x.Target == "o-1" {
 								continue // what forward does then
 							}
-							todo = append(todo, wire.Deliver{Delivery: wire.Call{Target: x.Target, Message: x.Message}})
+							todo = append(todo, wire.Deliver{Delivery: wire.Call(x)})
 						}
 					}
 				}

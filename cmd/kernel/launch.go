@@ -85,9 +85,9 @@ func (a *app) terminate(ctx context.Context, client *control.Client, name string
 	switch v, vatErr := client.FindVat(ctx, name); control.CodeOf(vatErr) {
 	case control.CodeNotFound:
 		return "", err
-	default:
-		return "", vatErr
 	case "":
 		return "", &hinted{err, fmt.Sprintf("if the vat of that name is meant, which is %s: %s terminate %s", v.ID, a.typed(), shellQuote(v.Subcluster+"/"+v.Name))}
+	default:
+		return "", vatErr
 	}
 }
