@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"ocapkernel.dev"
@@ -17,7 +18,8 @@ type Lab struct {
 	began chan string
 	ended chan error
 	// slow is closed when Slow may end.
-	slow chan struct{}
+	slow    chan struct{}
+	counted atomic.Int64
 	// doors are what Meet waits at.
 	doors struct {
 		sync.Mutex
@@ -41,6 +43,9 @@ func (l *Lab) object(t *testing.T) map[string]ocapkernel.Service {
 
 // Echo returns what it gets.
 func (l *Lab) Echo(v any) any { return v }
+
+// Count returns how often it was called.
+func (l *Lab) Count() int64 { return l.counted.Add(1) }
 
 // Refuse rejects.
 func (l *Lab) Refuse() error { return errors.New("not today") }

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"ocapkernel.dev"
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/scripttest"
 )
 
 // A service that is registered while the kernel runs is there for clusters that are launched from then on, and, under
@@ -60,8 +64,35 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 	if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{"a"}); !errors.Is(err, ocapkernel.ErrServiceGone) {
 		t.Errorf("in a run without it: %v, want SERVICE_GONE", err)
 	}
+	// Each refusal waits longer. The call that waits for the sixth is not refused, but done, once, by the object that comes.
+	for range 5 {
+		if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{"a"}); !errors.Is(err, ocapkernel.ErrServiceGone) {
+			t.Errorf("in a run without it: %v, want SERVICE_GONE", err)
+		}
+	}
+	waited := make(chan error, 1)
+	go func() {
+		got, err := k.Call(t.Context(), sub.ID, "ask", "lab", "count", []any{})
+		if err == nil && string(got) != "1" {
+			err = fmt.Errorf("got %s, want 1", got)
+		}
+		waited <- err
+	}()
+	err := scripttest.Within(30*time.Second, func() error {
+		list, err := k.Services(t.Context())
+		if err == nil && !slices.ContainsFunc(list, func(s control.Service) bool { return s.Name == "lab" && s.Pending == 1 }) {
+			err = fmt.Errorf("the call is not begun: %+v", list)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := k.Register(t.Context(), "lab", lab); err != nil {
 		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Errorf("the call that waited: %v", err)
 	}
 	echo(sub.ID, `"a"`)
 	if list, err := k.Services(t.Context()); err != nil || len(list) == 0 {

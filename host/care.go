@@ -85,7 +85,7 @@ func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
 			return
 		}
 		if kref != "" {
-			k.forService(kref, "resume", func() error { return k.resumeCalls(kref) })
+			k.beginRefused(kref)
 		}
 		done(struct{}{}, nil)
 	})

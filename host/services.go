@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,12 @@ type running struct {
 	method string
 }
 
+// refusedCall is a call that will be refused, unless its object is there by then.
+type refusedCall struct {
+	call  kernel.Outstanding
+	again bool // an earlier kernel has begun it
+}
+
 // services is what the loop knows of the service objects of this run.
 type services struct {
 	ctx    context.Context // ends with the kernel
@@ -38,8 +45,9 @@ type services struct {
 	// making are the objects that are not there yet, attempts counts those that are being made now.
 	making   map[kernel.KRef]*making
 	attempts int
-	// lost paces the calls of objects that cannot be made again.
-	lost map[kernel.KRef]*service.Pace
+	// lost paces the calls of objects that cannot be made again, refusing are those that wait for it.
+	lost     map[kernel.KRef]*service.Pace
+	refusing map[callID]refusedCall
 	// closing counts the objects of a subcluster that are being closed, counts those of the kinds whose number is
 	// bounded.
 	closing map[kernel.SubID]int
@@ -59,6 +67,7 @@ func (s *services) init() {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.bound, s.calls, s.closing = map[kernel.KRef]*binding{}, map[callID]*running{}, map[kernel.SubID]int{}
 	s.making, s.lost, s.counts = map[kernel.KRef]*making{}, map[kernel.KRef]*service.Pace{}, map[objectCount]int{}
+	s.refusing = map[callID]refusedCall{}
 	s.replied = make(chan struct{}, 1)
 }
 
@@ -198,7 +207,7 @@ func (k *Kernel) begin(o kernel.Outstanding, again bool) {
 		k.serviceInput(o.Service, "end", func() (kernel.Commit, error) { return k.machine.EndService(o.Service) })
 		return
 	case b == nil:
-		k.refuseGone(id, s, again && !waitsForInput(method))
+		k.refuseGone(s, refusedCall{o, again}, again && !waitsForInput(method))
 		return
 	case again && !isIdempotent(b, method):
 		k.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
@@ -253,7 +262,8 @@ func methodOf(d kernel.Data) string {
 
 // refuseGone rejects a call of an object that is not there. A loop that goes on after each rejection, as one that
 // reads a connection does, is slowed down.
-func (k *Kernel) refuseGone(id callID, s kernel.Service, ambiguous bool) {
+func (k *Kernel) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) {
+	id := callID{c.call.Service, c.call.Call}
 	pace := k.services.lost[id.service]
 	if pace == nil {
 		pace = &service.Pace{}
@@ -267,10 +277,33 @@ func (k *Kernel) refuseGone(id callID, s kernel.Service, ambiguous bool) {
 		k.complete(id, k.goneReply(s, ambiguous), nil)
 	}
 	if d := pace.Wait(now); d > 0 {
-		k.after(d, refuse)
+		k.services.refusing[id] = c
+		k.after(d, func() {
+			if _, waits := k.services.refusing[id]; waits {
+				delete(k.services.refusing, id)
+				refuse()
+			}
+		})
 		return
 	}
 	refuse()
+}
+
+// beginRefused hands the calls that wait to be refused to their object, which is there now, in the order in which they were
+// made. All others of the object are answered, or begin when their beginning is durable.
+func (k *Kernel) beginRefused(kref kernel.KRef) {
+	delete(k.services.lost, kref)
+	var list []refusedCall
+	for id, c := range k.services.refusing { // sorted below
+		if id.service == kref {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b refusedCall) int { return cmp.Compare(a.call.Call, b.call.Call) })
+	for _, c := range list {
+		delete(k.services.refusing, callID{kref, c.call.Call})
+		k.begin(c.call, c.again)
+	}
 }
 
 // finishCall takes the reply to a call.
@@ -410,6 +443,7 @@ func (k *Kernel) forgetCall(id callID) {
 		r.cancel()
 		delete(k.services.calls, id)
 	}
+	delete(k.services.refusing, id)
 	if m := k.services.making[id.service]; m != nil {
 		m.calls = slices.DeleteFunc(m.calls, func(c madeCall) bool { return c.number == id.number })
 	}
