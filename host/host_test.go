@@ -255,28 +255,39 @@ func (r *room) Ready() error {
 	return nil
 }
 
-// Without a file that can be opened the store would end at its next log: a commit waits, and so does its answer.
-func TestNoDescriptorsIsAPause(t *testing.T) {
-	var files room
-	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = &files })
-	sub := launch(t, k, "pingpong")
-	files.closed.Store(true)
+// played makes a call that waits, and tells how it ends.
+func played(k *running, sub kernel.Subcluster) <-chan error {
 	answered := make(chan error, 1)
 	go func() {
 		_, err := k.Call(context.Background(), "", "waits", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true)
 		answered <- err
 	}()
+	return answered
+}
+
+// paused waits until the kernel says that it lacks something.
+func paused(t *testing.T, k *running) host.Status {
+	t.Helper()
 	for {
 		st, err := k.Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(st.Pauses) > 0 {
-			if st.DiskFull || !strings.Contains(st.Pauses[0], "too many open files") {
-				t.Errorf("got %+v", st)
-			}
-			break
+			return st
 		}
+	}
+}
+
+// Without a file that can be opened the store would end at its next log: a commit waits, and so does its answer.
+func TestNoDescriptorsIsAPause(t *testing.T) {
+	var files room
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = &files })
+	sub := launch(t, k, "pingpong")
+	files.closed.Store(true)
+	answered := played(k, sub)
+	if st := paused(t, k); st.DiskFull || !strings.Contains(st.Pauses[0], "too many open files") {
+		t.Errorf("got %+v", st)
 	}
 	select {
 	case err := <-answered:
@@ -310,22 +321,9 @@ func TestACommitWithoutRoomIsAPause(t *testing.T) {
 	k := start(t, store, nil)
 	sub, other := launch(t, k, "pingpong"), launch(t, k, "hello")
 	store.reached.Store(true)
-	answered := make(chan error, 1)
-	go func() {
-		_, err := k.Call(context.Background(), "", "waits", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true)
-		answered <- err
-	}()
-	for {
-		st, err := k.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.DiskFull {
-			if len(st.Pauses) != 1 || !strings.Contains(st.Pauses[0], "disk quota exceeded") {
-				t.Errorf("got %q", st.Pauses)
-			}
-			break
-		}
+	answered := played(k, sub)
+	if st := paused(t, k); !st.DiskFull || len(st.Pauses) != 1 || !strings.Contains(st.Pauses[0], "disk quota exceeded") {
+		t.Errorf("got %+v", st)
 	}
 	if _, err := k.Call(t.Context(), "", "refused", string(sub.Root), kernel.Data{Body: `#["play",[1]]`}, true); !errors.Is(err, host.ErrDiskFull) {
 		t.Errorf("a call meanwhile: %v", err)

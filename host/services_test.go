@@ -19,6 +19,21 @@ type lines struct{ reads atomic.Int64 }
 
 func (l *lines) Idempotent(method string) bool { return method == "read" }
 
+// channelOf returns the last channel of a kernel.
+func channelOf(t *testing.T, k *running) (channel kernel.KRef) {
+	t.Helper()
+	list, err := k.ServiceList(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if s.Kind == host.KindIO {
+			channel = s.KRef
+		}
+	}
+	return channel
+}
+
 func (l *lines) Begin(_ context.Context, c service.Call, reply func(service.Reply)) {
 	method, _, err := capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots))
 	switch {
@@ -44,16 +59,7 @@ func TestAChannelThatCannotBeMadeAgainIsTriedUntilItCan(t *testing.T) {
 	}
 	k := start(t, mem, channels)
 	launch(t, k, "repl")
-	list, err := k.ServiceList(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var channel kernel.KRef
-	for _, s := range list {
-		if s.Kind == host.KindIO {
-			channel = s.KRef
-		}
-	}
+	channel := channelOf(t, k)
 	k.end(t)
 	if err := mem.Reopen(); err != nil {
 		t.Fatal(err)
@@ -117,16 +123,7 @@ func TestACallThatCanBeDoneAgainIsNotAmbiguousIfItsObjectCannotBeOpened(t *testi
 	}
 	k := start(t, mem, shelves)
 	launch(t, k, "repl")
-	list, err := k.ServiceList(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var channel kernel.KRef
-	for _, s := range list {
-		if s.Kind == host.KindIO {
-			channel = s.KRef
-		}
-	}
+	channel := channelOf(t, k)
 	methods := []string{"look", "lookAgain", "put"}
 	for _, method := range methods {
 		a, err := k.Call(t.Context(), "", method, string(channel), kernel.Data{Body: `#["` + method + `",[]]`}, false)

@@ -291,12 +291,7 @@ func (t *tx) startFrame(v VatID, u *run) wire.Start {
 
 func (t *tx) vat(v VatID) *vatRow {
 	key := keyVat(v)
-	b, ok := t.get(key)
-	if !ok {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errMissing)
-	}
 	r := &vatRow{}
-	r.decode(t.m.dec, key, b)
+	r.decode(t.m.dec, key, t.must(key))
 	return r
 }

@@ -242,14 +242,7 @@ func (t *tx) setSub(s SubID, sub *subcluster) {
 // resultOf returns what the bootstrap of a subcluster answered; the zero value if it has not.
 func (t *tx) resultOf(s SubID, sub *subcluster) Data {
 	if !sub.known {
-		key := keyResult(s)
-		b, ok := t.get(key)
-		if !ok {
-			t.m.dec.key = key
-			t.m.dec.corrupt(errMissing)
-		}
-		t.m.dec.open(key, b, 2)
-		sub.result, sub.known = t.m.dec.data(), true
+		sub.result, sub.known = t.dataAt(keyResult(s)), true
 	}
 	return sub.result
 }

@@ -1,15 +1,12 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"ocapkernel.dev/capdata"
 )
-
-var errMissing = errors.New("missing")
 
 // newPromise makes a promise that the vat decides (nobody, if empty).
 func (t *tx) newPromise(decider VatID, inc uint64) KRef {
@@ -190,14 +187,7 @@ func (t *tx) notify(v VatID, k KRef) bool {
 // value returns the value of a settled promise.
 func (t *tx) value(k KRef, p *promise) Data {
 	if !p.known {
-		key := keyValue(k)
-		b, ok := t.get(key)
-		if !ok {
-			t.m.dec.key = key
-			t.m.dec.corrupt(errMissing)
-		}
-		t.m.dec.open(key, b, 2)
-		p.value, p.known = t.m.dec.data(), true
+		p.value, p.known = t.dataAt(keyValue(k)), true
 	}
 	return p.value
 }

@@ -186,12 +186,7 @@ func (t *tx) slotsOf(k KRef, p *promise) []KRef {
 		return nil
 	}
 	key := keyValue(k)
-	b, ok := t.get(key)
-	if !ok {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errMissing)
-	}
-	t.m.dec.open(key, b, 2)
+	t.m.dec.open(key, t.must(key), 2)
 	return t.m.dec.slots()
 }
 

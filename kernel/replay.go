@@ -87,12 +87,7 @@ func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 func (t *tx) transcriptRecord(v VatID, span, n uint64) (rec transcriptRecord) {
 	key := keyRecord(v, span, n)
 	dec := t.m.dec
-	b, ok := t.get(key)
-	if !ok {
-		dec.key = key
-		dec.corrupt(errMissing)
-	}
-	dec.open(key, b, 3)
+	dec.open(key, t.must(key), 3)
 	down := dec.bytes()
 	rec.whole, rec.up = dec.bool(), dec.bytes()
 	f, err := wire.DecodeDown(down)

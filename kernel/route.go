@@ -212,12 +212,7 @@ func (t *tx) takeParked(k KRef, p *promise) message {
 // parked returns the first message parked on a promise.
 func (t *tx) parked(k KRef, p *promise) message {
 	key := keyParked(k, p.head)
-	b, ok := t.get(key)
-	if !ok {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errMissing)
-	}
-	t.m.dec.open(key, b, messageFields)
+	t.m.dec.open(key, t.must(key), messageFields)
 	return t.m.dec.message()
 }
 
@@ -225,8 +220,7 @@ func (t *tx) parked(k KRef, p *promise) message {
 func (t *tx) headItem(v VatID, u *run) item {
 	it, ok := t.itemAt(v, u.head)
 	if !ok {
-		t.m.dec.key = keyQueue(v, u.head)
-		t.m.dec.corrupt(errMissing)
+		t.lacks(keyQueue(v, u.head))
 	}
 	return it
 }
@@ -316,8 +310,7 @@ func (t *tx) passHoles(v VatID, u *run, most int) {
 	}
 	for ; most > 0 && !t.isItem(v, u.head); most-- {
 		if u.head++; u.head == u.tail {
-			t.m.dec.key = keyQueue(v, u.head)
-			t.m.dec.corrupt(errMissing)
+			t.lacks(keyQueue(v, u.head))
 		}
 	}
 }

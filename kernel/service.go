@@ -230,12 +230,7 @@ func (t *tx) beginMore(k KRef, s *service) {
 // waiting returns the item at the head of a service object's queue.
 func (t *tx) waiting(k KRef, s *service) (it item) {
 	key := keyServiceItem(k, s.head)
-	b, ok := t.get(key)
-	if !ok {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errMissing)
-	}
-	it.decode(t.m.dec, key, b)
+	it.decode(t.m.dec, key, t.must(key))
 	return it
 }
 

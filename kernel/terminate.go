@@ -100,13 +100,8 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		return Commit{}, false, nil
 	}
 	key := keyWorkItem(head)
-	b, ok := t.get(key)
-	if !ok {
-		m.dec.key = key
-		m.dec.corrupt(errMissing)
-	}
 	var w work
-	w.decode(m.dec, key, b)
+	w.decode(m.dec, key, t.must(key))
 	t.delete(key)
 	t.setWorkRange(head+1, tail)
 	var done bool

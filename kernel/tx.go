@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 
 	"ocapkernel.dev/storage"
 )
@@ -148,6 +149,29 @@ func (t *tx) get(key string) ([]byte, bool) {
 	}
 	r := t.read(key)
 	return r.value, r.value != nil
+}
+
+var errMissing = errors.New("missing")
+
+// must returns the value of a row that something else says is there: without it the state is corrupt.
+func (t *tx) must(key string) []byte {
+	b, ok := t.get(key)
+	if !ok {
+		t.lacks(key)
+	}
+	return b
+}
+
+// lacks ends the commit: the state is corrupt, since it has no row under key.
+func (t *tx) lacks(key string) {
+	t.m.dec.key = key
+	t.m.dec.corrupt(errMissing)
+}
+
+// dataAt returns the data that is all of a row.
+func (t *tx) dataAt(key string) Data {
+	t.m.dec.open(key, t.must(key), 2)
+	return t.m.dec.data()
 }
 
 // set writes a row; nil deletes it.

@@ -119,8 +119,7 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 		k := KRef(key[len(prefixAsked(v)):])
 		p := t.promises.look(t, k)
 		if p == nil {
-			t.m.dec.key = key
-			t.m.dec.corrupt(errMissing)
+			t.lacks(key)
 		}
 		if !t.onlyFor(v, k, p) {
 			continue

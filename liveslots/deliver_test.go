@@ -40,6 +40,32 @@ func (s testStore) apply(syscalls []wire.Syscall) {
 	}
 }
 
+// deliverAll has a vat do deliveries, from a number on, and the messages that it sends to itself meanwhile. It tells of each
+// resolution.
+func deliverAll(t *testing.T, v *wired, store testStore, first uint64, todo []wire.Deliver, told func(wire.Resolution)) {
+	t.Helper()
+	for n := 0; n < len(todo); n++ {
+		todo[n].Number = first + uint64(n)
+		done := v.Deliver(todo[n])
+		if done.Outcome.Fault != "" {
+			t.Fatal(done.Outcome.Fault)
+		}
+		store.apply(done.Syscalls)
+		for _, s := range done.Syscalls {
+			switch x := s.(type) {
+			case wire.Resolve:
+				for _, r := range x.Resolutions {
+					told(r)
+				}
+			case wire.Send:
+				if strings.HasPrefix(string(x.Target), "o+") {
+					todo = append(todo, wire.Deliver{Delivery: wire.Call(x)})
+				}
+			}
+		}
+	}
+}
+
 // started returns a vat after its first delivery. What it stores is forgotten but by the vat.
 func started(t testing.TB, constructor any, start wire.Start) *wired {
 	t.Helper()

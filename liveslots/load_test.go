@@ -149,26 +149,11 @@ func TestCallsWithTooLargeArgumentsDoNotWait(t *testing.T) {
 				}
 				todo = append(todo, wire.Deliver{Delivery: wire.Notify{Resolutions: c.notify}, Attempt: attempt})
 				told := ""
-				for n := 0; n < len(todo); n++ {
-					todo[n].Number = uint64(n + 2)
-					done := v.Deliver(todo[n])
-					if done.Outcome.Fault != "" {
-						t.Fatal(done.Outcome.Fault)
+				deliverAll(t, v, store, 2, todo, func(r wire.Resolution) {
+					if r.Promise == "p-5000" && r.Rejected {
+						told = r.Value.Body
 					}
-					store.apply(done.Syscalls)
-					for _, s := range done.Syscalls {
-						switch x := s.(type) {
-						case wire.Resolve:
-							for _, r := range x.Resolutions {
-								if r.Promise == "p-5000" && r.Rejected {
-									told = r.Value.Body
-								}
-							}
-						case wire.Send: // to itself
-							todo = append(todo, wire.Deliver{Delivery: wire.Call(x)})
-						}
-					}
-				}
+				})
 				told += string(store["o.o+0"])
 				if c.told == "" && strings.Contains(told, "LIMIT") || !strings.Contains(told, c.told) {
 					t.Errorf("got %.300s, want %q", told, c.told)

@@ -38,27 +38,11 @@ func TestNotificationThatWasGivenUpIsARejection(t *testing.T) {
 				v = newVat(t, m, wire.Start{HighPromise: 100}, store, nil)
 				todo := []wire.Deliver{{Delivery: wire.Notify{Resolutions: []wire.Resolution{{Promise: gate, Rejected: true, Value: poison}}}, Attempt: attempt}}
 				told := ""
-				for n := 0; n < len(todo); n++ {
-					todo[n].Number = uint64(n + 4)
-					done := v.Deliver(todo[n])
-					if done.Outcome.Fault != "" {
-						t.Fatal(done.Outcome.Fault)
+				deliverAll(t, v, store, 4, todo, func(r wire.Resolution) {
+					if r.Promise == "p-2" {
+						told = r.Value.Body
 					}
-					store.apply(done.Syscalls)
-					for _, s := range done.Syscalls {
-						switch x := s.(type) {
-						case wire.Resolve:
-							if r := x.Resolutions[0]; r.Promise == "p-2" {
-								told = r.Value.Body
-							}
-						case wire.Send:
-							if x.Target == "o-1" {
-								continue // what forward does then
-							}
-							todo = append(todo, wire.Deliver{Delivery: wire.Call(x)})
-						}
-					}
-				}
+				})
 				if told == "" || !strings.Contains(told, c.want) {
 					t.Errorf("whoever waits is told %q, want %q", told, c.want)
 				}

@@ -42,7 +42,6 @@ func hostEnv() []string {
 type process struct {
 	w    *worker
 	cmd  *exec.Cmd
-	plug *plugin.Client
 	logs *logReader
 
 	control        *control // nil until the launch has made it
@@ -103,7 +102,7 @@ func (p *process) launch() (*net.UnixConn, error) {
 		ExtraFiles: []*os.File{dataChild, controlChild},
 	}
 	program.run(p.cmd)
-	p.plug = plugin.NewClient(&plugin.ClientConfig{
+	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -121,7 +120,7 @@ func (p *process) launch() (*net.UnixConn, error) {
 		_ = conn.Close() // nothing was written to it
 		return nil, err
 	}
-	if _, err := p.plug.Start(); err != nil {
+	if _, err := client.Start(); err != nil {
 		_ = conn.Close() // nothing was written to it
 		return nil, handshakeError(err)
 	}

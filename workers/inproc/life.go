@@ -70,42 +70,40 @@ func (l *life) Ping(context.Context) error {
 
 // Deliver is part of being a [workers.Worker].
 func (l *life) Deliver(d wire.Deliver) error {
-	d, err := wiretest.Down(d)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.mu.cause != 0 {
-		return nil
-	}
-	if !l.mu.ready {
-		panic("inproc: delivery to a worker that is not ready")
-	}
-	l.mu.deliveries = append(l.mu.deliveries, d)
-	select {
-	case l.more <- struct{}{}:
-	default:
-	}
-	return nil
+	return send(l, d, func(d wire.Deliver) {
+		if !l.mu.ready {
+			panic("inproc: delivery to a worker that is not ready")
+		}
+		l.mu.deliveries = append(l.mu.deliveries, d)
+		select {
+		case l.more <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // Reply is part of being a [workers.Worker].
 func (l *life) Reply(r wire.Row) error {
-	r, err := wiretest.Down(r)
+	return send(l, r, func(r wire.Row) {
+		if !l.mu.reading {
+			panic("inproc: reply to a worker that did not ask")
+		}
+		l.mu.reading = false
+		l.rows <- r // there is room: each answer is taken before the next question
+	})
+}
+
+// send hands over a frame as it arrives, under mu; nothing, if the life is over.
+func send[F wire.DownFrame](l *life, f F, take func(F)) error {
+	f, err := wiretest.Down(f)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.cause != 0 {
-		return nil
+	if l.mu.cause == 0 {
+		take(f)
 	}
-	if !l.mu.reading {
-		panic("inproc: reply to a worker that did not ask")
-	}
-	l.mu.reading = false
-	l.rows <- r // there is room: each answer is taken before the next question
 	return nil
 }
 
