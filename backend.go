@@ -16,7 +16,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Kernel is a host.Kernel as clients want it: in this file names, shapes and errors are translated, and nothing
+// Kernel is a host.Shell as clients want it: in this file names, shapes and errors are translated, and nothing
 // is decided.
 
 // coded gives an error of the host the code that clients branch on.

@@ -155,7 +155,7 @@ func (o *Options) check() error {
 
 // Kernel is a kernel whose state is open. It is a control.Backend.
 type Kernel struct {
-	host     *host.Kernel
+	host     *host.Shell
 	opts     Options
 	lock     *statedir.Lock // nil if it is the caller's
 	budget   *descriptors.Budget

@@ -83,7 +83,7 @@ func openBadger(b *testing.B, d badgerstore.Durability) storage.Store {
 }
 
 // startKernel runs a kernel with one cluster in it, and returns the root.
-func startKernel(b *testing.B, store storage.Store, example string, copies int) (*host.Kernel, []kernel.Subcluster) {
+func startKernel(b *testing.B, store storage.Store, example string, copies int) (*host.Shell, []kernel.Subcluster) {
 	workers, err := supervisor.New(supervisor.Config{RunDir: b.TempDir() + "/r", StockProgram: program})
 	if err != nil {
 		b.Fatal(err)
@@ -121,7 +121,7 @@ func startKernel(b *testing.B, store storage.Store, example string, copies int) 
 }
 
 // call sends one call and waits for its answer.
-func call(b *testing.B, k *host.Kernel, id string, target kernel.KRef, method string, args ...any) host.Answer {
+func call(b *testing.B, k *host.Shell, id string, target kernel.KRef, method string, args ...any) host.Answer {
 	body, err := capdata.EncodeCall(method, args)
 	if err != nil {
 		b.Fatal(err)

@@ -74,13 +74,13 @@ func (e *ReplaceError) Error() string {
 // the subcluster is deleted and launched anew; a kernel that dies meanwhile leaves that to the next one. If that launch fails
 // nothing is left of the subcluster, and the error says why. Applied twice Apply changes nothing more. An empty name stands
 // for the subcluster that runs what is at the configuration's path.
-func (k *Kernel) Apply(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions) (Applied, error) {
+func (k *Shell) Apply(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions) (Applied, error) {
 	return ask(ctx, k, func(done func(Applied, error)) { k.applyTo(ctx, name, cfg, o, done) })
 }
 
 // applyTo is Apply in the loop. A subcluster from the configuration's path that is being launched, or launched anew, is waited
 // for.
-func (k *Kernel) applyTo(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
+func (k *Shell) applyTo(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
 	again := func() { k.applyTo(ctx, name, cfg, o, done) }
 	switch {
 	case k.stopping:
@@ -111,7 +111,7 @@ func (k *Kernel) applyTo(ctx context.Context, name string, cfg *cluster.Config, 
 }
 
 // toApply finds the subcluster that a configuration is for.
-func (k *Kernel) toApply(name string, cfg *cluster.Config) (kernel.Subcluster, error) {
+func (k *Shell) toApply(name string, cfg *cluster.Config) (kernel.Subcluster, error) {
 	if name != "" {
 		sub, err := k.subNamed(name)
 		if err == nil && sub.State != kernel.SubRunning {
@@ -141,7 +141,7 @@ func (k *Kernel) toApply(name string, cfg *cluster.Config) (kernel.Subcluster, e
 
 // reconfigure makes the changes that can be made. done is called in the loop, when they are durable and what was added is
 // there.
-func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
+func (k *Shell) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(Applied{}, err) }) }
 	old, err := k.configOf(sub.ID)
 	if err != nil {
@@ -211,7 +211,7 @@ func (k *Kernel) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o Apply
 }
 
 // replace deletes a running subcluster and launches another configuration in its place.
-func (k *Kernel) replace(sub kernel.Subcluster, ml kernel.Launch, out Applied, done func(Applied, error)) {
+func (k *Shell) replace(sub kernel.Subcluster, ml kernel.Launch, out Applied, done func(Applied, error)) {
 	c, err := k.machine.Replace(sub.ID, ml)
 	if err != nil {
 		k.refuse(err, func(err error) { done(Applied{}, err) })
@@ -231,7 +231,7 @@ func (k *Kernel) replace(sub kernel.Subcluster, ml kernel.Launch, out Applied, d
 
 // whenHeeded corrects when the changes of channels and services have an effect: objects that cannot be configured go on as
 // they are until the kernel is started the next time.
-func (k *Kernel) whenHeeded(sub kernel.SubID, cfg *cluster.Config, ml kernel.Launch, changes []cluster.Change) error {
+func (k *Shell) whenHeeded(sub kernel.SubID, cfg *cluster.Config, ml kernel.Launch, changes []cluster.Change) error {
 	for i, ls := range ml.Services {
 		kref, err := k.machine.ServiceNamed(ls.FullName(sub))
 		if err != nil {
@@ -260,7 +260,7 @@ func servicePath(cfg *cluster.Config, i int) string {
 
 // configure has the object behind a service object work by the configuration that is stored, if it is another one than the
 // object was made from. An object that is not there is made from what is stored.
-func (k *Kernel) configure(kref kernel.KRef, made []byte) {
+func (k *Shell) configure(kref kernel.KRef, made []byte) {
 	s, found, err := k.machine.Service(kref)
 	b := k.services.bound[kref]
 	switch {
@@ -276,7 +276,7 @@ func (k *Kernel) configure(kref kernel.KRef, made []byte) {
 }
 
 // configurable returns the function that has an object work by a configuration, or nil.
-func (k *Kernel) configurable(kind string, o service.Object, config []byte) (take func()) {
+func (k *Shell) configurable(kind string, o service.Object, config []byte) (take func()) {
 	if configure := k.cfg.Kinds[kind].Configure; configure != nil {
 		return configure(o, config)
 	}
@@ -284,7 +284,7 @@ func (k *Kernel) configurable(kind string, o service.Object, config []byte) (tak
 }
 
 // configOf reads the configuration that a subcluster runs.
-func (k *Kernel) configOf(id kernel.SubID) (*cluster.Config, error) {
+func (k *Shell) configOf(id kernel.SubID) (*cluster.Config, error) {
 	b, found, err := k.machine.Config(id)
 	switch {
 	case err != nil:
@@ -297,7 +297,7 @@ func (k *Kernel) configOf(id kernel.SubID) (*cluster.Config, error) {
 
 // reconfiguration makes the machine's order of the changes. A vat that was made keeps the parameters with which it was: a
 // worker that makes its memory again runs its constructor again.
-func (k *Kernel) reconfiguration(sub kernel.Subcluster, old, cfg *cluster.Config, ml kernel.Launch) (kernel.Reconfiguration, error) {
+func (k *Shell) reconfiguration(sub kernel.Subcluster, old, cfg *cluster.Config, ml kernel.Launch) (kernel.Reconfiguration, error) {
 	r := kernel.Reconfiguration{Config: ml.Config, Source: ml.Source, Hash: ml.Hash}
 	had := map[string]bool{}
 	for _, v := range old.Vats {
@@ -356,7 +356,7 @@ const addedTime = 10 * time.Second
 // openAdded makes the objects that were added to a running subcluster, and calls done once when each was tried, or addedTime
 // has passed. It notes in added which of them could not be made. The next kernel makes them if this one dies; one that
 // cannot be made now is tried again when it is called.
-func (k *Kernel) openAdded(added []AddedService, done func()) {
+func (k *Shell) openAdded(added []AddedService, done func()) {
 	left, told := 1, false // told says that added is the caller's
 	tried := func() {
 		if left--; left == 0 {

@@ -8,7 +8,7 @@ import (
 
 // ask runs f in the loop and waits for it to call done with what it has to answer; f may keep done for
 // later. If ctx ends first, what f has begun goes on.
-func ask[T any](ctx context.Context, k *Kernel, f func(done func(T, error))) (T, error) {
+func ask[T any](ctx context.Context, k *Shell, f func(done func(T, error))) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -46,7 +46,7 @@ func ask[T any](ctx context.Context, k *Kernel, f func(done func(T, error))) (T,
 }
 
 // change runs an input of the machine and answers when its commit is durable.
-func change(ctx context.Context, k *Kernel, input func() (kernel.Commit, error)) error {
+func change(ctx context.Context, k *Shell, input func() (kernel.Commit, error)) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		var c kernel.Commit
 		err := k.isolated(func() (err error) {
@@ -65,7 +65,7 @@ func change(ctx context.Context, k *Kernel, input func() (kernel.Commit, error))
 
 // refuse answers with an error. One that is neither a refusal nor a failed launch (rows that cannot be read, an
 // invariant that is broken) has changed nothing either, and is the caller's to hear and the log's to keep.
-func (k *Kernel) refuse(err error, done func(error)) {
+func (k *Shell) refuse(err error, done func(error)) {
 	switch err.(type) {
 	case *kernel.Refusal, *LaunchError:
 	default:

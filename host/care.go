@@ -14,17 +14,17 @@ import (
 )
 
 // Revoke makes an object refuse every message from now on, those in queues included. It cannot be undone.
-func (k *Kernel) Revoke(ctx context.Context, kref kernel.KRef) error {
+func (k *Shell) Revoke(ctx context.Context, kref kernel.KRef) error {
 	return change(ctx, k, func() (kernel.Commit, error) { return k.machine.Revoke(kref) })
 }
 
 // IsRevoked says whether an object is revoked.
-func (k *Kernel) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
+func (k *Shell) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
 	return look(ctx, k, func() (bool, error) { return k.machine.Revoked(kref) })
 }
 
 // look asks the machine something.
-func look[T any](ctx context.Context, k *Kernel, f func() (T, error)) (T, error) {
+func look[T any](ctx context.Context, k *Shell, f func() (T, error)) (T, error) {
 	return ask(ctx, k, func(done func(T, error)) {
 		var v T
 		err := k.isolated(func() (err error) {
@@ -40,7 +40,7 @@ func look[T any](ctx context.Context, k *Kernel, f func() (T, error)) (T, error)
 }
 
 // Inspect tells what a reference is, and who has to do with it.
-func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
+func (k *Shell) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
 	in, err := look(ctx, k, func() (kernel.Inspection, error) {
 		in, found, err := k.machine.Inspect(kref)
 		if err == nil && !found {
@@ -60,7 +60,7 @@ func (k *Kernel) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspecti
 // Register adds a service to this run, under a name that has none: subclusters that are launched from now on may name
 // it. If an earlier run had one under the name, those who hold that hold this one now, and what is sent to it is
 // answered again; calls that waited for it go on.
-func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
+func (k *Shell) Register(ctx context.Context, name string, s Service) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		_, kind := k.cfg.Kinds[name]
 		_, taken := k.registered()[name]
@@ -95,7 +95,7 @@ func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
 // Unregister takes a service away from this run. What is pending is rejected with SERVICE_GONE, and so is what
 // comes later: its object is gone for good, and a service that is registered under the name in a later
 // run is another one.
-func (k *Kernel) Unregister(ctx context.Context, name string) error {
+func (k *Shell) Unregister(ctx context.Context, name string) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
 		if name == FacetName {
 			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%s is the kernel's own service, and stays", name)}
@@ -115,12 +115,12 @@ func (k *Kernel) Unregister(ctx context.Context, name string) error {
 }
 
 // TerminateVat ends one vat. Its subcluster goes on without it, and ends with the last one.
-func (k *Kernel) TerminateVat(ctx context.Context, v kernel.VatID) error {
+func (k *Shell) TerminateVat(ctx context.Context, v kernel.VatID) error {
 	return change(ctx, k, func() (kernel.Commit, error) { return k.machine.TerminateVat(v) })
 }
 
 // TerminateAll removes all subclusters, and returns when nothing is left of them.
-func (k *Kernel) TerminateAll(ctx context.Context) error {
+func (k *Shell) TerminateAll(ctx context.Context) error {
 	subs, err := k.subclusters(ctx)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (k *Kernel) TerminateAll(ctx context.Context) error {
 }
 
 // Collect does what earlier commits have left to be done, and returns when there is nothing more of it.
-func (k *Kernel) Collect(ctx context.Context) error {
+func (k *Shell) Collect(ctx context.Context) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		var step func()
 		step = func() {
@@ -157,7 +157,7 @@ const defaultPing = 10 * time.Second
 
 // PingVat asks a vat for a sign of life, and answers pong: its process is well, and it is not in the middle of a
 // delivery, or ends the one that it has before ctx does. A vat without a process is well, too: it needs none.
-func (k *Kernel) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
+func (k *Shell) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, defaultPing)
@@ -197,7 +197,7 @@ func (k *Kernel) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
 const CodeBusy capdata.Code = "TIMEOUT"
 
 // pingProcess asks the worker of a vat, if it has one.
-func (k *Kernel) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
+func (k *Shell) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
 	w, err := look(ctx, k, func() (workers.Worker, error) {
 		_, found, err := k.machine.Vat(id)
 		if err == nil && !found {
@@ -240,7 +240,7 @@ type Placed interface {
 }
 
 // ServiceList describes all service objects.
-func (k *Kernel) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
+func (k *Shell) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
 	out, err := paged(ctx, k, func(after kernel.KRef) (out []ServiceStatus, next kernel.KRef, err error) {
 		list, next, err := k.machine.ServicesAfter(after)
 		for _, s := range list {
@@ -320,11 +320,11 @@ type SystemStatus struct {
 
 // SystemList describes the system subclusters: those that are declared in the order of their declaration, then the
 // others.
-func (k *Kernel) SystemList(ctx context.Context) ([]SystemStatus, error) {
+func (k *Shell) SystemList(ctx context.Context) ([]SystemStatus, error) {
 	return look(ctx, k, k.systemList)
 }
 
-func (k *Kernel) systemList() ([]SystemStatus, error) {
+func (k *Shell) systemList() ([]SystemStatus, error) {
 	subs, err := k.machine.Systems()
 	if err != nil {
 		return nil, err
@@ -381,7 +381,7 @@ func (k *Kernel) systemList() ([]SystemStatus, error) {
 }
 
 // Suspended says which subclusters are there and do not run in this run.
-func (k *Kernel) Suspended(ctx context.Context) (map[kernel.SubID]bool, error) {
+func (k *Shell) Suspended(ctx context.Context) (map[kernel.SubID]bool, error) {
 	return look(ctx, k, func() (map[kernel.SubID]bool, error) {
 		out := map[kernel.SubID]bool{}
 		for s := range k.suspended {

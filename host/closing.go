@@ -7,7 +7,7 @@ import (
 )
 
 // close ends the kernel in order, or after a failure as well as it goes.
-func (k *Kernel) close() error {
+func (k *Shell) close() error {
 	k.stopping = true
 	k.group.impatient.Store(true)
 	if k.fatal == nil {
@@ -47,7 +47,7 @@ const flightTime = time.Second
 
 // finishFlights gives cranks in flight a moment to end, and calls of services that must not be done twice, so that
 // a clean stop repeats nothing and leaves nothing in doubt.
-func (k *Kernel) finishFlights() {
+func (k *Shell) finishFlights() {
 	k.finishing = true
 	defer func() { k.finishing = false }()
 	deadline := time.After(flightTime)
@@ -70,7 +70,7 @@ func (k *Kernel) finishFlights() {
 	}
 }
 
-func (k *Kernel) inFlight() (n int) {
+func (k *Shell) inFlight() (n int) {
 	for _, v := range k.vats {
 		if v.crank != nil {
 			n++
@@ -81,7 +81,7 @@ func (k *Kernel) inFlight() (n int) {
 
 // watchOwned ends the kernel when its state is not its own any more. Whatever it would still do there it would do to
 // files of somebody else, another kernel most likely.
-func (k *Kernel) watchOwned() {
+func (k *Shell) watchOwned() {
 	if k.cfg.Owned == nil {
 		return
 	}

@@ -71,7 +71,7 @@ func (d *directory) all() []kernel.SubID {
 }
 
 // enter brings what the directory has of a subcluster up to its row.
-func (k *Kernel) enter(id kernel.SubID) {
+func (k *Shell) enter(id kernel.SubID) {
 	sub, found, err := k.machine.Subcluster(id)
 	if err != nil {
 		k.fail(err)
@@ -84,7 +84,7 @@ func (k *Kernel) enter(id kernel.SubID) {
 
 // fromSource returns the subclusters, but for system subclusters, that were launched from the file source, in the order of
 // their launch.
-func (k *Kernel) fromSource(source string) (subs []kernel.Subcluster, err error) {
+func (k *Shell) fromSource(source string) (subs []kernel.Subcluster, err error) {
 	for _, id := range k.directory.sources[source] {
 		sub, found, err := k.machine.Subcluster(id)
 		if err != nil {

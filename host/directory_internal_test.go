@@ -86,31 +86,31 @@ func populated(t *testing.T, n int) *storage.Mem {
 func TestNoStepReadsAllSubclusters(t *testing.T) {
 	t.Parallel()
 	const n, most = 400, 300
-	for name, do := range map[string]func(t *testing.T, k *Kernel){
-		"the start of system subclusters": func(_ *testing.T, k *Kernel) {
+	for name, do := range map[string]func(t *testing.T, k *Shell){
+		"the start of system subclusters": func(_ *testing.T, k *Shell) {
 			k.cfg.System = &cluster.System{}
 			k.startSystem()
 		},
-		"a configuration that runs": func(t *testing.T, k *Kernel) {
+		"a configuration that runs": func(t *testing.T, k *Shell) {
 			k.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "n399"}, func(e Ensured, err error) {
 				if err != nil || e.ID != "s400" || e.Launched {
 					t.Errorf("got %+v, %v, want s400", e, err)
 				}
 			})
 		},
-		"a configuration that has changed": func(t *testing.T, k *Kernel) {
+		"a configuration that has changed": func(t *testing.T, k *Shell) {
 			k.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "another"}, func(_ Ensured, err error) {
 				if codeOf(err) != kernel.CodeConflict {
 					t.Errorf("got %v, want CONFLICT", err)
 				}
 			})
 		},
-		"what to apply a configuration to": func(t *testing.T, k *Kernel) {
+		"what to apply a configuration to": func(t *testing.T, k *Shell) {
 			if s, err := k.toApply("", &cluster.Config{Source: "n7"}); err != nil || s.ID != "s8" {
 				t.Errorf("got %+v, %v, want s8", s, err)
 			}
 		},
-		"the name of a vat": func(t *testing.T, k *Kernel) {
+		"the name of a vat": func(t *testing.T, k *Shell) {
 			if v, err := k.vatNamed("n200"); err != nil || v != "v201" {
 				t.Errorf("got %s, %v, want v201", v, err)
 			}
@@ -118,7 +118,7 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 				t.Errorf("got %v, want NOT_FOUND", err)
 			}
 		},
-		"the name of what has ended": func(t *testing.T, k *Kernel) {
+		"the name of what has ended": func(t *testing.T, k *Shell) {
 			c, err := k.machine.TerminateVat("v201")
 			k.input(c, err)
 			for more := true; more; {
@@ -129,13 +129,13 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 				t.Errorf("got %v, want NOT_FOUND", err)
 			}
 		},
-		"one that is loaded anew": func(_ *testing.T, k *Kernel) {
+		"one that is loaded anew": func(_ *testing.T, k *Shell) {
 			k.reloadAll("s77", func([]kernel.Subcluster, error) {})
 		},
-		"all that are loaded anew": func(_ *testing.T, k *Kernel) {
+		"all that are loaded anew": func(_ *testing.T, k *Shell) {
 			k.reloadAll("", func([]kernel.Subcluster, error) {})
 		},
-		"a state that is cleared": func(_ *testing.T, k *Kernel) {
+		"a state that is cleared": func(_ *testing.T, k *Shell) {
 			k.reset(false, func() {})
 		},
 	} {

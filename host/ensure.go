@@ -21,12 +21,12 @@ type Ensured struct {
 // do not count. A subcluster of that path that is on its way is waited for: a launch until it is settled, a
 // removal until nothing is left, a reload until the new one runs. If one of the same path runs another text, the
 // error is a refusal with [kernel.CodeConflict], and nothing is changed.
-func (k *Kernel) Ensure(ctx context.Context, cfg *cluster.Config) (Ensured, error) {
+func (k *Shell) Ensure(ctx context.Context, cfg *cluster.Config) (Ensured, error) {
 	return ask(ctx, k, func(done func(Ensured, error)) { k.ensure(ctx, cfg, done) })
 }
 
 // ensure is Ensure in the loop. It looks again each time when something that it waited for is over.
-func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensured, error)) {
+func (k *Shell) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensured, error)) {
 	again := func() { k.ensure(ctx, cfg, done) }
 	fail := func(err error) { k.refuse(err, func(err error) { done(Ensured{}, err) }) }
 	switch {
@@ -80,7 +80,7 @@ func (k *Kernel) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensu
 
 // whenLaunched has the loop call f when a subcluster from the file source that is being launched, or launched anew, runs or has
 // failed. It reports whether there is one.
-func (k *Kernel) whenLaunched(source string, f func()) (waits bool, err error) {
+func (k *Shell) whenLaunched(source string, f func()) (waits bool, err error) {
 	subs, err := k.fromSource(source)
 	if err != nil {
 		return false, err
@@ -98,7 +98,7 @@ func (k *Kernel) whenLaunched(source string, f func()) (waits bool, err error) {
 }
 
 // isReloading reports whether a subcluster that was launched from the file source is to be launched again.
-func (k *Kernel) isReloading(source string) (bool, error) {
+func (k *Shell) isReloading(source string) (bool, error) {
 	list, err := k.machine.Reloads()
 	for _, m := range list {
 		if m.System != "" {
@@ -113,15 +113,15 @@ func (k *Kernel) isReloading(source string) (bool, error) {
 
 // whenSettled calls f, in the loop, when a pending launch is settled, durably. failure is empty if the subcluster
 // runs.
-func (k *Kernel) whenSettled(id kernel.SubID, f func(failure string)) {
+func (k *Shell) whenSettled(id kernel.SubID, f func(failure string)) {
 	k.launches[id] = append(k.launches[id], f)
 }
 
 // whenChanged calls f, in a later step of the loop, when a reload, a reset, or a system subcluster's turn is over.
-func (k *Kernel) whenChanged(f func()) { k.changed = append(k.changed, f) }
+func (k *Shell) whenChanged(f func()) { k.changed = append(k.changed, f) }
 
 // tellChanged lets those look again who wait for the end of a reload, a reset, or a system subcluster's turn.
-func (k *Kernel) tellChanged() {
+func (k *Shell) tellChanged() {
 	for _, f := range k.changed {
 		k.soon(f)
 	}

@@ -21,12 +21,12 @@ const FacetName = "kernelFacet"
 
 // facet gives vats what the host can do. Its methods wait for the loop, as every caller does; three of them
 // must be one with the commit that answers them, and are performed by facetObject.
-type facet struct{ k *Kernel }
+type facet struct{ k *Shell }
 
 // facetObject is the facet as a service object.
 type facetObject struct {
 	service.Object
-	k *Kernel
+	k *Shell
 }
 
 // facetMethods are all of its methods, in the order of their names. Each is done again if the kernel died during it: a
@@ -38,7 +38,7 @@ var facetMethods = []string{
 }
 
 // registerFacet adds the facet to the services of this run.
-func (k *Kernel) registerFacet() error {
+func (k *Shell) registerFacet() error {
 	methods, err := service.New(&facet{k}, service.Name(FacetName), service.IdempotentMethods(
 		"ping", "getStatus", "getSubclusters", "getSubcluster", "pingVat", "isRevoked", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset"))
 	if err != nil {
@@ -56,7 +56,7 @@ func (k *Kernel) registerFacet() error {
 }
 
 // registered are the services of this run, by name. The map is not changed.
-func (k *Kernel) registered() map[string]Service { return *k.byName.Load() }
+func (k *Shell) registered() map[string]Service { return *k.byName.Load() }
 
 // Idempotent is part of service.Idempotent.
 func (o *facetObject) Idempotent(method string) bool {
@@ -150,7 +150,7 @@ func (o *facetObject) launch(ctx context.Context, c service.Call, args []any, re
 
 // parse reads a configuration that a vat gives. Paths in it are relative to the declaration of the system
 // subclusters.
-func (k *Kernel) parse(ctx context.Context, text []byte) (*cluster.Config, error) {
+func (k *Shell) parse(ctx context.Context, text []byte) (*cluster.Config, error) {
 	name := "launchSubcluster"
 	if k.cfg.System != nil {
 		name = k.cfg.System.Source
@@ -390,7 +390,7 @@ func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetCluster, er
 }
 
 // subclusterConfig finds a subcluster, and what it was launched with; both are nil if there is none.
-func (k *Kernel) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
+func (k *Shell) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
 	var cfg *cluster.Config
 	sub, err := look(ctx, k, func() (*kernel.Subcluster, error) {
 		sub, found, err := k.machine.Subcluster(id)
@@ -435,7 +435,7 @@ func vatID(id string) (kernel.VatID, error) {
 	return v, nil
 }
 
-// RestartVat gives a vat a fresh worker; see [Kernel.Restart].
+// RestartVat gives a vat a fresh worker; see [Shell.Restart].
 func (f *facet) RestartVat(ctx context.Context, id string) error {
 	v, err := vatID(id)
 	if err != nil {
@@ -508,7 +508,7 @@ func (f *facet) object(text json.RawMessage) (kernel.KRef, error) {
 	return kref, nil
 }
 
-// Reset removes all subclusters and begins another epoch; see [Kernel.Reset].
+// Reset removes all subclusters and begins another epoch; see [Shell.Reset].
 func (f *facet) Reset(ctx context.Context) error { return coded(f.k.Reset(ctx)) }
 
 // coded gives a refusal the form that vats branch on, as far as its code is one that they know.

@@ -19,7 +19,7 @@ import (
 // released, and the loop calls it between two steps: so no step finds the world changed by a commit
 // of its own.
 type group struct {
-	k         *Kernel
+	k         *Shell
 	work      chan sealedGroup
 	committed chan error
 
@@ -48,7 +48,7 @@ type sealedGroup struct {
 	commit uint64 // number of its newest commit
 }
 
-func (g *group) init(k *Kernel) {
+func (g *group) init(k *Shell) {
 	g.k = k
 	g.work = make(chan sealedGroup)
 	g.committed = make(chan error, 1)
@@ -247,7 +247,7 @@ func (g *group) stop() {
 
 // whenDurable has the loop call f once everything applied so far is durable, and never before the present
 // step has ended.
-func (k *Kernel) whenDurable(f func()) {
+func (k *Shell) whenDurable(f func()) {
 	g := &k.group
 	rows, _ := k.layers.Size()
 	switch {
@@ -261,7 +261,7 @@ func (k *Kernel) whenDurable(f func()) {
 }
 
 // soon has the loop call f when the present step has ended, before the next one.
-func (k *Kernel) soon(f func()) { k.group.released = append(k.group.released, f) }
+func (k *Shell) soon(f func()) { k.group.released = append(k.group.released, f) }
 
 // Room tells whether the kernel has what it needs to go on. Its methods may be called from any goroutine.
 type Room interface {
@@ -274,7 +274,7 @@ type Room interface {
 
 // checkRoom asks whether there is room, and whether a commit waits for some. While there is none, no delivery begins. The
 // store ends where it cannot open a file, or where its own work finds the disk full: it must not come to either.
-func (k *Kernel) checkRoom() {
+func (k *Shell) checkRoom() {
 	was := k.lacks
 	k.lacks, k.diskFull = "", false
 	if short := k.group.waits.Load(); short != nil {
@@ -293,7 +293,7 @@ func (k *Kernel) checkRoom() {
 }
 
 // watchRoom asks again each second, for as long as something is short.
-func (k *Kernel) watchRoom() {
+func (k *Shell) watchRoom() {
 	k.after(time.Second, func() {
 		if k.checkRoom(); k.lacks != "" {
 			k.watchRoom()
@@ -302,7 +302,7 @@ func (k *Kernel) watchRoom() {
 }
 
 // pauses says what the kernel lacks, and what it cannot do that it should.
-func (k *Kernel) pauses() []string {
+func (k *Shell) pauses() []string {
 	var out []string
 	if k.lacks != "" {
 		out = append(out, k.lacks)
@@ -314,4 +314,4 @@ func (k *Kernel) pauses() []string {
 }
 
 // noRoom is the error of what is not accepted while the disk is full.
-func (k *Kernel) noRoom() error { return fmt.Errorf("%w: %s", ErrDiskFull, k.lacks) }
+func (k *Shell) noRoom() error { return fmt.Errorf("%w: %s", ErrDiskFull, k.lacks) }

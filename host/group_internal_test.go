@@ -40,7 +40,7 @@ func (g *gated) Commit(w []storage.Write) error {
 }
 
 // still is a kernel whose loop is the test, with workers that cannot start.
-func still(t *testing.T, change func(*Config)) (*Kernel, *gated) {
+func still(t *testing.T, change func(*Config)) (*Shell, *gated) {
 	t.Helper()
 	sup, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(t.TempDir(), "r"), StockProgram: "/there/is/no/such/program"})
 	if err != nil {
@@ -65,7 +65,7 @@ func still(t *testing.T, change func(*Config)) (*Kernel, *gated) {
 	return k, store
 }
 
-func launchIdle(t *testing.T, k *Kernel) (kernel.SubID, kernel.VatID) {
+func launchIdle(t *testing.T, k *Shell) (kernel.SubID, kernel.VatID) {
 	t.Helper()
 	cfg, err := cluster.MarshalStored(cluster.Vat{Name: "a", Module: "hello", Limits: cluster.DefaultLimits()})
 	if err != nil {
@@ -84,7 +84,7 @@ func launchIdle(t *testing.T, k *Kernel) (kernel.SubID, kernel.VatID) {
 }
 
 // settleAll makes all that was applied durable.
-func settleAll(k *Kernel, store *gated) {
+func settleAll(k *Shell, store *gated) {
 	for range 100 {
 		store.gate <- struct{}{}
 	}
@@ -99,7 +99,7 @@ func settleAll(k *Kernel, store *gated) {
 
 // underWay hands a group to the committer, for which f waits, and returns when it is committed and the loop has
 // not looked. The group that follows is full then: the next commit is one too many.
-func underWay(t *testing.T, k *Kernel, store *gated, f func()) {
+func underWay(t *testing.T, k *Shell, store *gated, f func()) {
 	t.Helper()
 	k.guard(func() {
 		c, err := k.machine.NewEpoch("another")
@@ -126,8 +126,8 @@ func underWay(t *testing.T, k *Kernel, store *gated, f func()) {
 func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 	var disk disk
 	// Each case makes held ready in the middle of a step, at whose end it calls ended.
-	for name, run := range map[string]func(t *testing.T, k *Kernel, store *gated, held, ended func()){
-		"a group is full": func(t *testing.T, k *Kernel, store *gated, held, ended func()) {
+	for name, run := range map[string]func(t *testing.T, k *Shell, store *gated, held, ended func()){
+		"a group is full": func(t *testing.T, k *Shell, store *gated, held, ended func()) {
 			underWay(t, k, store, held)
 			k.guard(func() {
 				c, err := k.machine.NewEpoch("third")
@@ -135,10 +135,10 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 				ended()
 			})
 		},
-		"there is nothing to wait for": func(_ *testing.T, k *Kernel, _ *gated, held, ended func()) {
+		"there is nothing to wait for": func(_ *testing.T, k *Shell, _ *gated, held, ended func()) {
 			k.guard(func() { k.whenDurable(held); ended() })
 		},
-		"a subcluster is gone": func(t *testing.T, k *Kernel, store *gated, held, ended func()) {
+		"a subcluster is gone": func(t *testing.T, k *Shell, store *gated, held, ended func()) {
 			s, _ := launchIdle(t, k)
 			k.guard(func() { k.failLaunch(s, "for the test") })
 			for k.working {
@@ -148,14 +148,14 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 			k.buried[s] = true
 			k.guard(func() { k.whenGone(s, held); ended() })
 		},
-		"a unit of input comes back": func(t *testing.T, k *Kernel, _ *gated, held, ended func()) {
+		"a unit of input comes back": func(t *testing.T, k *Shell, _ *gated, held, ended func()) {
 			k.guard(func() {
 				k.apply(kernel.Commit{Number: k.group.newest, Effects: []kernel.Effect{kernel.UnitBack{Service: "ko9"}}})
 				k.soon(held)
 				ended()
 			})
 		},
-		"the disk has space again": func(t *testing.T, k *Kernel, _ *gated, held, ended func()) {
+		"the disk has space again": func(t *testing.T, k *Shell, _ *gated, held, ended func()) {
 			k.guard(func() {
 				disk.full = true
 				k.checkRoom()
@@ -273,7 +273,7 @@ func TestNothingIsKeptOfVatsWhoseWorkersNeverStarted(t *testing.T) {
 }
 
 // fill is a commit of some bytes, as a host call of that size makes.
-func fill(t *testing.T, k *Kernel, target kernel.KRef, id string, bytes int) {
+func fill(t *testing.T, k *Shell, target kernel.KRef, id string, bytes int) {
 	t.Helper()
 	_, c, err := k.machine.Call(kernel.HostCall{
 		Ticket: k.machine.Epoch() + "." + id, Hash: id, Target: target, MethArgs: kernel.Data{Body: `#["` + strings.Repeat("x", bytes) + `",[]]`},

@@ -16,10 +16,10 @@ import (
 // nothing; only where a commit was being applied the kernel ends, since nobody knows how much of it has happened.
 //
 // A vat that is held back keeps all that it has. It gets no deliveries, and no worker, until a person says so
-// ([Kernel.Restart]) or the next kernel tries again.
+// ([Shell.Restart]) or the next kernel tries again.
 
 // forVat runs a step of the loop that works for a vat. doing says in a few words what the step does.
-func (k *Kernel) forVat(v *vat, doing string, step func() error) {
+func (k *Shell) forVat(v *vat, doing string, step func() error) {
 	k.starts.step(v.id)
 	err := k.isolated(step) // a panic that ends the kernel leaves the step noted
 	k.starts.step("")
@@ -30,7 +30,7 @@ func (k *Kernel) forVat(v *vat, doing string, step func() error) {
 
 // isolated runs a step and turns its panic into an error, unless the panic came while a commit was being applied. If the
 // store itself is damaged the kernel ends.
-func (k *Kernel) isolated(step func() error) (err error) {
+func (k *Shell) isolated(step func() error) (err error) {
 	defer func() {
 		if err != nil {
 			k.checkStore()
@@ -52,7 +52,7 @@ func (k *Kernel) isolated(step func() error) (err error) {
 
 // checkStore ends the kernel if the store itself is damaged, which is not one vat's trouble: no row can be trusted. It is
 // called when something could not be read.
-func (k *Kernel) checkStore() {
+func (k *Shell) checkStore() {
 	const anyKey = "any" // a damaged store answers no question
 	if _, _, err := k.cfg.Store.Get(anyKey); errors.Is(err, storage.ErrCorrupt) {
 		k.fail(err)
@@ -61,7 +61,7 @@ func (k *Kernel) checkStore() {
 
 // hold gives a vat no more work in this run, and its worker up. What the worker was doing is forgotten: it changed
 // nothing.
-func (k *Kernel) hold(v *vat, why error) {
+func (k *Shell) hold(v *vat, why error) {
 	first := v.held == ""
 	v.held = oneLine(why)
 	k.endRehearsals(v, "the vat is held back")
@@ -88,7 +88,7 @@ func oneLine(err error) string {
 
 // giveUpMemory ends the incarnation of a vat whose memory cannot be made again. The vat starts from its durable
 // state, and whoever waits for its memory is told VAT_RESTARTED.
-func (k *Kernel) giveUpMemory(v *vat, why error) error {
+func (k *Shell) giveUpMemory(v *vat, why error) error {
 	var diverged *kernel.Divergence
 	reason := "its memory cannot be made again: " + oneLine(why)
 	if errors.As(why, &diverged) {
@@ -111,7 +111,7 @@ func (k *Kernel) giveUpMemory(v *vat, why error) error {
 
 // unsendable charges a vat's delivery with a frame that cannot be encoded: what was to be sent, or the row that the
 // worker asked for. The worker ends, and the delivery is tried again, and poisoned in the end.
-func (k *Kernel) unsendable(v *vat, why error) error {
+func (k *Shell) unsendable(v *vat, why error) error {
 	k.log.Error("a frame to a worker cannot be encoded", "vat", v.id, "err", why)
 	w := v.worker
 	k.leaving[w] = v.sub
@@ -120,7 +120,7 @@ func (k *Kernel) unsendable(v *vat, why error) error {
 }
 
 // heldBack lists the vats that are held back, and why.
-func (k *Kernel) heldBack() map[kernel.VatID]string {
+func (k *Shell) heldBack() map[kernel.VatID]string {
 	out := map[kernel.VatID]string{}
 	for id, v := range k.vats {
 		if v.held != "" {
@@ -131,7 +131,7 @@ func (k *Kernel) heldBack() map[kernel.VatID]string {
 }
 
 // letGo lets a vat go on that was held back.
-func (k *Kernel) letGo(id kernel.VatID) {
+func (k *Shell) letGo(id kernel.VatID) {
 	if v := k.vats[id]; v != nil && v.held != "" {
 		k.log.Info("vat is held back no longer", "vat", id)
 		v.held = ""
@@ -143,7 +143,7 @@ func (k *Kernel) letGo(id kernel.VatID) {
 // forService runs a step of the loop that works for a service object, as forVat does for a vat. What is wrong with the rows
 // that the step reads costs the vats of the object's subcluster. What was asked of the object stays as it is stored: a call
 // that is begun is for the next kernel, or waits.
-func (k *Kernel) forService(kref kernel.KRef, doing string, step func() error) {
+func (k *Shell) forService(kref kernel.KRef, doing string, step func() error) {
 	if err := k.isolated(step); err != nil {
 		k.holdService(kref, fmt.Errorf("%s %s: %w", doing, kref, err))
 	}
@@ -151,7 +151,7 @@ func (k *Kernel) forService(kref kernel.KRef, doing string, step func() error) {
 
 // holdService holds back the vats of the subcluster to which a service object belongs. An object of the kernel's own has
 // none: the vats that call it are held back when they do.
-func (k *Kernel) holdService(kref kernel.KRef, why error) {
+func (k *Shell) holdService(kref kernel.KRef, why error) {
 	k.log.Error("service object is damaged: what is asked of it waits", "kref", kref, "err", why)
 	if sub := k.ownerOf(kref); sub != "" {
 		k.holdMembers(sub, why)
@@ -159,7 +159,7 @@ func (k *Kernel) holdService(kref kernel.KRef, why error) {
 }
 
 // serviceInput applies what an input of a service object gave. A refusal changes nothing.
-func (k *Kernel) serviceInput(kref kernel.KRef, doing string, input func() (kernel.Commit, error)) (done bool) {
+func (k *Shell) serviceInput(kref kernel.KRef, doing string, input func() (kernel.Commit, error)) (done bool) {
 	k.forService(kref, doing, func() error {
 		c, err := input()
 		if refusal := (*kernel.Refusal)(nil); errors.As(err, &refusal) {
@@ -176,7 +176,7 @@ func (k *Kernel) serviceInput(kref kernel.KRef, doing string, input func() (kern
 
 // callFailed says that a call of a service object cannot be answered, since something cannot be read. If that is nothing of
 // the object's, it costs the vat that has called.
-func (k *Kernel) callFailed(id callID, why error) {
+func (k *Shell) callFailed(id callID, why error) {
 	why = fmt.Errorf("answer call %s of a service object: %w", id, why)
 	_, _, err := k.machine.Service(id.service)
 	o, _, callErr := k.machine.ServiceCall(id.service, id.number)
@@ -191,7 +191,7 @@ func (k *Kernel) callFailed(id callID, why error) {
 }
 
 // ownerOf finds the subcluster of a service object, of which the row may be damaged; it is empty if nothing tells.
-func (k *Kernel) ownerOf(kref kernel.KRef) kernel.SubID {
+func (k *Shell) ownerOf(kref kernel.KRef) kernel.SubID {
 	if b := k.services.bound[kref]; b != nil {
 		return b.sub
 	}
@@ -203,7 +203,7 @@ func (k *Kernel) ownerOf(kref kernel.KRef) kernel.SubID {
 }
 
 // holdMembers holds back the vats of a subcluster of which something else than one of them cannot be read.
-func (k *Kernel) holdMembers(sub kernel.SubID, why error) {
+func (k *Shell) holdMembers(sub kernel.SubID, why error) {
 	for _, v := range k.directory.entries[sub].Vats {
 		k.hold(k.vat(v.Vat), why)
 	}

@@ -19,7 +19,7 @@
 //
 // # Durability
 //
-// What a method has answered is durable. A commit that fails ends the process: [Kernel.Run] returns its
+// What a method has answered is durable. A commit that fails ends the process: [Shell.Run] returns its
 // error, nothing that was held is released, and the next start recovers.
 package host
 
@@ -97,8 +97,8 @@ type Config struct {
 	CacheBytes int
 }
 
-// Kernel is a running kernel.
-type Kernel struct {
+// Shell is a running kernel.
+type Shell struct {
 	cfg     Config
 	log     hclog.Logger
 	machine *kernel.Machine
@@ -160,7 +160,7 @@ type Kernel struct {
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
 // Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema], [storage.ErrCorrupt] and [storage.ErrNoRoom].
 // The caller calls Run next, in any case.
-func Open(cfg Config) (*Kernel, error) {
+func Open(cfg Config) (*Shell, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
@@ -173,7 +173,7 @@ func Open(cfg Config) (*Kernel, error) {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 32 << 20
 	}
-	k := &Kernel{
+	k := &Shell{
 		cfg: cfg, log: cfg.Logger.Named("host"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
 		inbox: make(chan func(), 64), events: make(chan workers.Event, 256), done: make(chan struct{}), stop: make(chan struct{}),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
@@ -216,7 +216,7 @@ func stored(m *kernel.Machine, first kernel.Commit) uint64 {
 }
 
 // recover brings a stored state to life: incarnations and launches of the last kernel are over.
-func (k *Kernel) recover() error {
+func (k *Shell) recover() error {
 	m, first, err := kernel.Open(k.layers, k.cfg.Store.Limits(), newEpoch())
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
@@ -290,7 +290,7 @@ func (k *Kernel) recover() error {
 }
 
 // recoverVat brings a vat to life: the worker of the last kernel is gone.
-func (k *Kernel) recoverVat(v kernel.Vat) error {
+func (k *Shell) recoverVat(v kernel.Vat) error {
 	if v.Corrupt != nil {
 		return v.Corrupt
 	}
@@ -312,7 +312,7 @@ func nowMillis() int64 { return time.Now().UnixMilli() }
 // Run does the kernel's work until ctx ends or Stop is called, then stops the workers in order, commits,
 // and closes the store. It returns an error if it ended for another reason, or could not end in order.
 // It is called once.
-func (k *Kernel) Run(ctx context.Context) error {
+func (k *Shell) Run(ctx context.Context) error {
 	defer close(k.done)
 	k.told = ctx.Done()
 	defer context.AfterFunc(ctx, func() { k.group.impatient.Store(true) })() // as in Stop
@@ -350,7 +350,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 }
 
 // drain takes what else has come in meanwhile, so that one group and one round of the pump serve it all.
-func (k *Kernel) drain() {
+func (k *Shell) drain() {
 	for range 128 {
 		select {
 		case f := <-k.inbox:
@@ -370,7 +370,7 @@ func (k *Kernel) drain() {
 var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // more is ready if the loop has something to do without waiting.
-func (k *Kernel) more() <-chan struct{} {
+func (k *Shell) more() <-chan struct{} {
 	if k.canWork() || (len(k.ready) > 0 && k.lacks == "" && !k.cfg.Paused) {
 		return always
 	}
@@ -379,7 +379,7 @@ func (k *Kernel) more() <-chan struct{} {
 
 // guard runs a step of the loop, and then, each as a step of its own, what it has released. Only the loop itself
 // calls it, never a step.
-func (k *Kernel) guard(step func()) {
+func (k *Shell) guard(step func()) {
 	k.attempt(step)
 	for k.fatal == nil && len(k.group.released) > 0 {
 		f := k.group.released[0]
@@ -390,7 +390,7 @@ func (k *Kernel) guard(step func()) {
 
 // attempt runs a step. A broken invariant stops the kernel before anything more is committed; it must not end
 // in a stack trace alone, since the workers are to be stopped.
-func (k *Kernel) attempt(step func()) {
+func (k *Shell) attempt(step func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
@@ -403,7 +403,7 @@ func (k *Kernel) attempt(step func()) {
 }
 
 // stops says whether the kernel stops, or has been told to: what happens from then on may be of the same cause.
-func (k *Kernel) stops() bool {
+func (k *Shell) stops() bool {
 	select {
 	case <-k.told:
 		return true
@@ -415,14 +415,14 @@ func (k *Kernel) stops() bool {
 }
 
 // fail ends the kernel: the state in memory can no longer be trusted or kept.
-func (k *Kernel) fail(err error) {
+func (k *Shell) fail(err error) {
 	if err != nil && k.fatal == nil {
 		k.fatal = err
 	}
 }
 
 // Stop makes Run return. It may be called at any time, and returns at once.
-func (k *Kernel) Stop() {
+func (k *Shell) Stop() {
 	k.stopOnce.Do(func() {
 		k.group.impatient.Store(true) // the loop may be waiting for the committer, see handOver
 		close(k.stop)
@@ -430,7 +430,7 @@ func (k *Kernel) Stop() {
 }
 
 // post hands a step to the loop, from a goroutine that is not the loop. It says whether the loop took it.
-func (k *Kernel) post(f func()) bool {
+func (k *Shell) post(f func()) bool {
 	select {
 	case k.inbox <- f:
 		return true
@@ -440,14 +440,14 @@ func (k *Kernel) post(f func()) bool {
 }
 
 // after runs a step in the loop when some time has passed. The timer dies with the loop.
-func (k *Kernel) after(d time.Duration, f func()) {
+func (k *Shell) after(d time.Duration, f func()) {
 	time.AfterFunc(d, func() { k.post(f) })
 }
 
 // apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
 // durable, but for those that stay inside this process. It applies no other commit: what an effect leads to is a
 // step of its own.
-func (k *Kernel) apply(c kernel.Commit) {
+func (k *Shell) apply(c kernel.Commit) {
 	if c.Number == 0 {
 		return
 	}
@@ -490,7 +490,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 	k.applying = outer
 }
 
-func (k *Kernel) trace(e kernel.Event) {
+func (k *Shell) trace(e kernel.Event) {
 	switch e := e.(type) {
 	case kernel.Delivered:
 		k.recorded(k.vat(e.Vat), e.Records)

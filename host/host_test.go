@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 
 // running is a kernel and the end of its Run.
 type running struct {
-	*host.Kernel
+	*host.Shell
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -74,7 +74,7 @@ func start(t *testing.T, store storage.Store, change func(*host.Config)) *runnin
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r := &running{Kernel: k, stop: stop, ended: make(chan error, 1)}
+	r := &running{Shell: k, stop: stop, ended: make(chan error, 1)}
 	go func() { r.ended <- k.Run(ctx) }()
 	t.Cleanup(r.stop)
 	return r

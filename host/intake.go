@@ -19,7 +19,7 @@ const takeRoom = 64 << 10
 
 // whenRoom calls take, in the loop, when its commit of about so many bytes does not have the loop wait. Inputs are taken in
 // their order.
-func (k *Kernel) whenRoom(bytes int, take func()) {
+func (k *Shell) whenRoom(bytes int, take func()) {
 	if len(k.intake) == 0 && k.roomFor(bytes) {
 		take()
 		return
@@ -28,7 +28,7 @@ func (k *Kernel) whenRoom(bytes int, take func()) {
 }
 
 // takeIntake takes what there is room for.
-func (k *Kernel) takeIntake() {
+func (k *Shell) takeIntake() {
 	for len(k.intake) > 0 && k.fatal == nil && k.roomFor(k.intake[0].bytes) {
 		in := k.intake[0]
 		k.intake = k.intake[1:]
@@ -38,7 +38,7 @@ func (k *Kernel) takeIntake() {
 
 // roomFor reports whether a commit of about so many bytes can be applied now. When the kernel is told to stop the committer
 // waits for impatientWait only, so that all is taken.
-func (k *Kernel) roomFor(bytes int) bool {
+func (k *Shell) roomFor(bytes int) bool {
 	switch {
 	case k.stops():
 		return true
@@ -51,7 +51,7 @@ func (k *Kernel) roomFor(bytes int) bool {
 
 // heard are the events of workers. While a commit waits they are not heard: the cranks that they end would fill the next
 // group. What a worker has to say waits with it.
-func (k *Kernel) heard() <-chan workers.Event {
+func (k *Shell) heard() <-chan workers.Event {
 	if k.group.waits.Load() != nil && !k.stops() {
 		return nil
 	}

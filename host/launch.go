@@ -11,7 +11,7 @@ import (
 
 // Launch begins a subcluster and returns when bootstrap has answered. If the launch fails, for whatever
 // reason, the error says why, and nothing of it is left.
-func (k *Kernel) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subcluster, error) {
+func (k *Shell) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subcluster, error) {
 	return ask(ctx, k, func(done func(kernel.Subcluster, error)) {
 		k.launch(launch{cfg: cfg}, done)
 	})
@@ -29,7 +29,7 @@ type launch struct {
 }
 
 // launch begins a launch; done is called in the loop when it is over.
-func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
+func (k *Shell) launch(l launch, done func(kernel.Subcluster, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if k.diskFull {
 		done(kernel.Subcluster{}, k.noRoom())
@@ -78,7 +78,7 @@ func (k *Kernel) launch(l launch, done func(kernel.Subcluster, error)) {
 	})
 }
 
-func (k *Kernel) failLaunch(id kernel.SubID, why string) {
+func (k *Shell) failLaunch(id kernel.SubID, why string) {
 	c, err := k.machine.FailLaunch(id, why)
 	if err != nil {
 		k.fail(err)
@@ -89,7 +89,7 @@ func (k *Kernel) failLaunch(id kernel.SubID, why string) {
 
 // machineLaunch makes the machine's order of a configuration. Unknown services, and those that this
 // subcluster may not have, are refused in the same words.
-func (k *Kernel) machineLaunch(l launch) (kernel.Launch, error) {
+func (k *Shell) machineLaunch(l launch) (kernel.Launch, error) {
 	cfg := l.cfg
 	out := kernel.Launch{
 		Bootstrap: cfg.Bootstrap, Source: cfg.Source, Hash: cfg.Hash, System: l.system, By: l.by.service, ByCall: l.by.number, Replaces: l.replaces,
@@ -134,19 +134,19 @@ func (k *Kernel) machineLaunch(l launch) (kernel.Launch, error) {
 const KindIO = "io"
 
 // ofOwnKind says whether each subcluster has an object of its own of a service.
-func (k *Kernel) ofOwnKind(name string) bool {
+func (k *Shell) ofOwnKind(name string) bool {
 	kind := k.cfg.Kinds[name]
 	return kind.Open != nil && kind.Service
 }
 
 // mayHave says whether a service is registered in this run for such a subcluster.
-func (k *Kernel) mayHave(name string, system bool) bool {
+func (k *Shell) mayHave(name string, system bool) bool {
 	s, ok := k.registered()[name]
 	return ok && (system || !s.SystemOnly)
 }
 
 // ServiceNames lists the services that a configuration may name.
-func (k *Kernel) ServiceNames(system bool) []string {
+func (k *Shell) ServiceNames(system bool) []string {
 	var names []string
 	for name := range k.registered() {
 		if k.mayHave(name, system) {
@@ -173,7 +173,7 @@ func launchVat(v cluster.Vat) (kernel.LaunchVat, error) {
 
 // openServices makes the objects of a subcluster that is being launched, one after the other, and then lets its
 // vats begin.
-func (k *Kernel) openServices(id kernel.SubID) {
+func (k *Shell) openServices(id kernel.SubID) {
 	list, err := k.machine.ServicesOf(id)
 	if err != nil {
 		k.fail(err)
@@ -182,7 +182,7 @@ func (k *Kernel) openServices(id kernel.SubID) {
 	k.openNext(id, list)
 }
 
-func (k *Kernel) openNext(id kernel.SubID, list []kernel.Service) {
+func (k *Shell) openNext(id kernel.SubID, list []kernel.Service) {
 	sub, found, err := k.machine.Subcluster(id)
 	switch {
 	case err != nil:
@@ -203,7 +203,7 @@ func (k *Kernel) openNext(id kernel.SubID, list []kernel.Service) {
 }
 
 // unsuspend lets the vats of a subcluster go on.
-func (k *Kernel) unsuspend(sub kernel.Subcluster) {
+func (k *Shell) unsuspend(sub kernel.Subcluster) {
 	delete(k.suspended, sub.ID)
 	for _, v := range sub.Vats {
 		k.wake(v.Vat)
@@ -218,7 +218,7 @@ type LaunchError struct {
 
 func (e *LaunchError) Error() string { return "the launch failed: " + e.Why }
 
-func (k *Kernel) launchSettled(e kernel.LaunchSettled) {
+func (k *Shell) launchSettled(e kernel.LaunchSettled) {
 	if e.Failure != "" {
 		k.log.Error("launch failed", "subcluster", e.Sub, "why", e.Failure)
 	} else {
@@ -232,7 +232,7 @@ func (k *Kernel) launchSettled(e kernel.LaunchSettled) {
 }
 
 // Terminate removes a subcluster. It returns when nothing of it is left: no vat, row or process.
-func (k *Kernel) Terminate(ctx context.Context, id kernel.SubID) error {
+func (k *Shell) Terminate(ctx context.Context, id kernel.SubID) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		c, err := k.machine.Terminate(id)
 		if err != nil {
@@ -247,12 +247,12 @@ func (k *Kernel) Terminate(ctx context.Context, id kernel.SubID) error {
 }
 
 // whenGone has the loop call f when nothing of a subcluster is left, durably, and no process of its vats.
-func (k *Kernel) whenGone(id kernel.SubID, f func()) {
+func (k *Shell) whenGone(id kernel.SubID, f func()) {
 	k.gone[id] = append(k.gone[id], f)
 	k.tellGone(id)
 }
 
-func (k *Kernel) subGone(id kernel.SubID) {
+func (k *Shell) subGone(id kernel.SubID) {
 	k.log.Info("subcluster removed", "subcluster", id)
 	k.buried[id] = true
 	delete(k.suspended, id)
@@ -260,7 +260,7 @@ func (k *Kernel) subGone(id kernel.SubID) {
 	k.reloadNext()
 }
 
-func (k *Kernel) tellGone(id kernel.SubID) {
+func (k *Shell) tellGone(id kernel.SubID) {
 	if !k.buried[id] {
 		return
 	}

@@ -16,7 +16,7 @@ import (
 
 // Restart gives a vat a fresh worker, with the memory that it had, or, with forget, from its durable state
 // alone. It revives a stopped vat.
-func (k *Kernel) Restart(ctx context.Context, id kernel.VatID, forget bool) error {
+func (k *Shell) Restart(ctx context.Context, id kernel.VatID, forget bool) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
 		c, err := k.machine.Restart(id, forget)
 		if v := k.vats[id]; v != nil && err == nil {
@@ -42,7 +42,7 @@ type Poison struct {
 // Poisoned lists the oldest poisoned messages with a number above after, at most limit of them, oldest first, and says
 // whether there are more. It reads one slice of them after the other, so that neither the loop nor the memory is held by
 // their bodies.
-func (k *Kernel) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
+func (k *Shell) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
 	const rows, size = 64, 1 << 20
 	type slice struct {
 		messages []kernel.Poison
@@ -85,7 +85,7 @@ func (k *Kernel) Poisoned(ctx context.Context, after uint64, limit int) (list []
 }
 
 // Unpoison takes a poisoned message away; with retry it is delivered again, without a result.
-func (k *Kernel) Unpoison(ctx context.Context, n uint64, retry bool) error {
+func (k *Shell) Unpoison(ctx context.Context, n uint64, retry bool) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
 		v, found, err := k.machine.PoisonedVat(n)
 		if err == nil && !found {
@@ -118,7 +118,7 @@ type Status struct {
 }
 
 // Status describes the kernel. What it tells may not be durable yet.
-func (k *Kernel) Status(ctx context.Context) (Status, error) {
+func (k *Shell) Status(ctx context.Context) (Status, error) {
 	subs, err := k.subclusters(ctx)
 	if err != nil {
 		return Status{}, err
@@ -153,7 +153,7 @@ type VatStatus struct {
 }
 
 // Vats describes all vats and their workers. What it tells may not be durable yet.
-func (k *Kernel) Vats(ctx context.Context) ([]VatStatus, error) {
+func (k *Shell) Vats(ctx context.Context) ([]VatStatus, error) {
 	list, err := paged(ctx, k, func(after kernel.VatID) ([]VatStatus, kernel.VatID, error) {
 		vats, next, err := k.machine.VatsAfter(after)
 		out := make([]VatStatus, len(vats))

@@ -10,7 +10,7 @@ import (
 )
 
 // remember gives a fresh worker the memory that its vat had, delivery by delivery, before it gets new ones.
-func (k *Kernel) remember(v *vat) error {
+func (k *Shell) remember(v *vat) error {
 	k.starts.open(v.id)
 	var r *kernel.Replay
 	err := k.isolated(func() (err error) {
@@ -33,14 +33,14 @@ func (k *Kernel) remember(v *vat) error {
 
 // replaying runs a step of a replay. Whatever is wrong with it, a record that cannot be read, a frame that no worker
 // can be sent, a mistake of ours, costs the vat its memory and nothing else.
-func (k *Kernel) replaying(v *vat, step func() error) error {
+func (k *Shell) replaying(v *vat, step func() error) error {
 	if err := k.isolated(step); err != nil {
 		return k.giveUpMemory(v, err)
 	}
 	return nil
 }
 
-func (k *Kernel) replayNext(v *vat) error {
+func (k *Shell) replayNext(v *vat) error {
 	for {
 		d, ready, err := v.replay.Next()
 		if err != nil {
@@ -63,7 +63,7 @@ func (k *Kernel) replayNext(v *vat) error {
 }
 
 // replayed compares what came with what was recorded.
-func (k *Kernel) replayed(v *vat, e workers.Done) error {
+func (k *Shell) replayed(v *vat, e workers.Done) error {
 	return k.replaying(v, func() error {
 		if err := v.replay.Answer(e.Done, e.Frame); err != nil {
 			return err
@@ -80,7 +80,7 @@ const (
 )
 
 // recorded notes how long a vat's transcript is now.
-func (k *Kernel) recorded(v *vat, records uint64) {
+func (k *Shell) recorded(v *vat, records uint64) {
 	switch {
 	case records == 0:
 		v.holdEvery, v.holdAt = holdRecords, holdRecords
@@ -104,7 +104,7 @@ func (k *Kernel) recorded(v *vat, records uint64) {
 
 // readPast answers a worker that is given its past, and calls answer with the row, maybe later: a question that takes
 // the reading of many rows is answered in steps of the loop, between which others are served. later takes such a step.
-func (k *Kernel) readPast(r *kernel.Replay, f wire.UpFrame, answer func(wire.Row) error, later func(func() error)) error {
+func (k *Shell) readPast(r *kernel.Replay, f wire.UpFrame, answer func(wire.Row) error, later func(func() error)) error {
 	switch f := f.(type) {
 	case wire.Get:
 		row, err := r.Get(f.Key)

@@ -12,7 +12,7 @@ import (
 // FindVat finds the vat that a person names: by its id (v3), by its subcluster and name (s1/mint, or
 // controller/worker for a vat of a system subcluster), or by its name alone, if no other vat has it. An id goes before a
 // name that looks like one.
-func (k *Kernel) FindVat(ctx context.Context, name string) (kernel.Vat, error) {
+func (k *Shell) FindVat(ctx context.Context, name string) (kernel.Vat, error) {
 	return look(ctx, k, func() (kernel.Vat, error) {
 		id, err := k.vatNamed(name)
 		if err != nil {
@@ -27,7 +27,7 @@ func (k *Kernel) FindVat(ctx context.Context, name string) (kernel.Vat, error) {
 }
 
 // FindSubcluster finds the subcluster that a person names: by its id (s1), or a system subcluster by its name.
-func (k *Kernel) FindSubcluster(ctx context.Context, name string) (kernel.Subcluster, error) {
+func (k *Shell) FindSubcluster(ctx context.Context, name string) (kernel.Subcluster, error) {
 	return look(ctx, k, func() (kernel.Subcluster, error) { return k.subNamed(name) })
 }
 
@@ -35,7 +35,7 @@ func notThere(what, name string) error {
 	return &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no %s %s", what, name)}
 }
 
-func (k *Kernel) subNamed(name string) (kernel.Subcluster, error) {
+func (k *Shell) subNamed(name string) (kernel.Subcluster, error) {
 	if id, ok := kernel.ParseSubID(name); ok {
 		if sub, found, err := k.machine.Subcluster(id); found || err != nil {
 			return sub, err
@@ -48,7 +48,7 @@ func (k *Kernel) subNamed(name string) (kernel.Subcluster, error) {
 	return sub, err
 }
 
-func (k *Kernel) vatNamed(name string) (kernel.VatID, error) {
+func (k *Shell) vatNamed(name string) (kernel.VatID, error) {
 	if sub, member, both := strings.Cut(name, "/"); both {
 		s, err := k.subNamed(sub)
 		if err != nil {
@@ -97,7 +97,7 @@ func (k *Kernel) vatNamed(name string) (kernel.VatID, error) {
 // target finds the object or promise that a host names: a kref, a subcluster, which stands for the root of its bootstrap
 // vat, or a vat, which stands for its root. If that is in a subcluster that is launching it returns the subcluster's id
 // instead.
-func (k *Kernel) target(name string) (kref kernel.KRef, launching kernel.SubID, err error) {
+func (k *Shell) target(name string) (kref kernel.KRef, launching kernel.SubID, err error) {
 	if kref, ok := kernel.ParseKRef(name); ok {
 		return kref, "", nil
 	}
@@ -137,7 +137,7 @@ func (k *Kernel) target(name string) (kref kernel.KRef, launching kernel.SubID, 
 
 // whyNotThere returns nil if a target that was not found is a system subcluster, or in one, whose launch is to come: because
 // its turn has not come, or because it is loaded anew. Otherwise it returns notFound, with the reason if the launch failed.
-func (k *Kernel) whyNotThere(target string, notFound error) error {
+func (k *Shell) whyNotThere(target string, notFound error) error {
 	name, _, _ := strings.Cut(target, "/")
 	if _, ok := k.declared(name); !ok {
 		return notFound

@@ -76,7 +76,7 @@ type binding struct {
 
 // resume makes the objects of an earlier run again, and decides what becomes of the calls that were under
 // way when it ended.
-func (k *Kernel) resume() error {
+func (k *Shell) resume() error {
 	list, err := k.machine.Services()
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (k *Kernel) resume() error {
 	return nil
 }
 
-func (k *Kernel) resumeService(s kernel.Service) error {
+func (k *Shell) resumeService(s kernel.Service) error {
 	if s.Corrupt != nil || s.Ended {
 		return s.Corrupt
 	}
@@ -113,7 +113,7 @@ func waitsForInput(method string) bool { return method == "read" || method == "a
 
 // resumeCalls begins the calls again that an earlier kernel has begun, in their order. The error is of a call that cannot be
 // read: all others are begun.
-func (k *Kernel) resumeCalls(kref kernel.KRef) error {
+func (k *Shell) resumeCalls(kref kernel.KRef) error {
 	calls, err := k.machine.Outstanding(kref)
 	for _, o := range calls {
 		if o.Corrupt != nil {
@@ -126,7 +126,7 @@ func (k *Kernel) resumeCalls(kref kernel.KRef) error {
 }
 
 // alive says whether a subcluster is there to stay; the kernel itself always is.
-func (k *Kernel) alive(id kernel.SubID) (bool, error) {
+func (k *Shell) alive(id kernel.SubID) (bool, error) {
 	if id == "" {
 		return true, nil
 	}
@@ -134,7 +134,7 @@ func (k *Kernel) alive(id kernel.SubID) (bool, error) {
 	return found && sub.State == kernel.SubRunning, err
 }
 
-func (k *Kernel) opening(s kernel.Service) Opening {
+func (k *Shell) opening(s kernel.Service) Opening {
 	limits, waiting := k.cfg.Store.Limits(), &backlog{}
 	return Opening{
 		Name: s.Name, Subcluster: string(s.Sub), Config: s.Config, State: s.State, Holds: toStrings(s.Holds),
@@ -184,7 +184,7 @@ func objectOf(b *binding) service.Object {
 }
 
 // goneReply says why there is nothing to call.
-func (k *Kernel) goneReply(s kernel.Service, ambiguous bool) service.Reply {
+func (k *Shell) goneReply(s kernel.Service, ambiguous bool) service.Reply {
 	kind := k.cfg.Kinds[s.Kind]
 	switch {
 	case ambiguous:

@@ -53,11 +53,11 @@ var errEnded = errors.New("it has ended meanwhile")
 const closeTime = 30 * time.Second
 
 // canOpen reports whether this run can make the objects of a service object.
-func (k *Kernel) canOpen(s kernel.Service) bool { return !s.Ended && k.cfg.Kinds[s.Kind].Open != nil }
+func (k *Shell) canOpen(s kernel.Service) bool { return !s.Ended && k.cfg.Kinds[s.Kind].Open != nil }
 
 // open begins to make the object behind a service object, if no attempt is under way. then, which may be nil, is
 // called in the loop when the attempt is over.
-func (k *Kernel) open(s kernel.Service, then func(error)) {
+func (k *Shell) open(s kernel.Service, then func(error)) {
 	m := k.making(s.KRef)
 	if then != nil {
 		m.then = append(m.then, then)
@@ -74,7 +74,7 @@ func (k *Kernel) open(s kernel.Service, then func(error)) {
 	})
 }
 
-func (k *Kernel) making(kref kernel.KRef) *making {
+func (k *Shell) making(kref kernel.KRef) *making {
 	m := k.services.making[kref]
 	if m == nil {
 		m = &making{}
@@ -84,7 +84,7 @@ func (k *Kernel) making(kref kernel.KRef) *making {
 }
 
 // makeObject makes an object, beside the loop. What a program has registered may panic.
-func (k *Kernel) makeObject(s kernel.Service, opening Opening) (o service.Object, err error) {
+func (k *Shell) makeObject(s kernel.Service, opening Opening) (o service.Object, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
@@ -98,7 +98,7 @@ func (k *Kernel) makeObject(s kernel.Service, opening Opening) (o service.Object
 }
 
 // opened takes the end of an attempt.
-func (k *Kernel) opened(s kernel.Service, m *making, object service.Object, err error) {
+func (k *Shell) opened(s kernel.Service, m *making, object service.Object, err error) {
 	m.underWay = false
 	k.services.attempts--
 	told := m.then
@@ -131,7 +131,7 @@ func (k *Kernel) opened(s kernel.Service, m *making, object service.Object, err 
 
 // notOpened decides what becomes of calls whose object cannot be made now. What waits for input waits on, in
 // its order; what is to be done now cannot be.
-func (k *Kernel) notOpened(s kernel.Service, m *making, why error) {
+func (k *Shell) notOpened(s kernel.Service, m *making, why error) {
 	calls := m.calls
 	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !waitsForInput(c.method) })
 	if len(m.calls) == 0 {
@@ -151,13 +151,13 @@ func (k *Kernel) notOpened(s kernel.Service, m *making, why error) {
 }
 
 // doneAgain reports whether a method of an object that is not there may be done twice.
-func (k *Kernel) doneAgain(kind, method string) bool {
+func (k *Shell) doneAgain(kind, method string) bool {
 	again := k.cfg.Kinds[kind].Idempotent
 	return again != nil && again(method)
 }
 
 // retry tries again to make an object for which calls wait, some time after the attempt that failed last.
-func (k *Kernel) retry(kref kernel.KRef, m *making) {
+func (k *Shell) retry(kref kernel.KRef, m *making) {
 	failures := m.failures
 	k.after(wait(failures+2), func() {
 		if k.stopping || k.services.making[kref] != m || m.underWay || m.failures != failures {
@@ -174,7 +174,7 @@ func (k *Kernel) retry(kref kernel.KRef, m *making) {
 }
 
 // waitForObject has a call wait until its object is there. What waits for input does not have it tried sooner.
-func (k *Kernel) waitForObject(s kernel.Service, call madeCall) {
+func (k *Shell) waitForObject(s kernel.Service, call madeCall) {
 	m := k.making(s.KRef)
 	if slices.ContainsFunc(m.calls, func(c madeCall) bool { return c.number == call.number }) {
 		return
@@ -186,7 +186,7 @@ func (k *Kernel) waitForObject(s kernel.Service, call madeCall) {
 }
 
 // beginAgain begins a call that has waited, if it is still to be performed.
-func (k *Kernel) beginAgain(id callID, again bool) {
+func (k *Shell) beginAgain(id callID, again bool) {
 	o, found, err := k.machine.ServiceCall(id.service, id.number)
 	switch {
 	case err != nil:
@@ -197,7 +197,7 @@ func (k *Kernel) beginAgain(id callID, again bool) {
 }
 
 // endService ends what is behind a service object.
-func (k *Kernel) endService(e kernel.EndService) {
+func (k *Shell) endService(e kernel.EndService) {
 	for id, r := range k.services.calls { // in any order: each only hears that it is over
 		if id.service == e.Service {
 			r.cancel()
@@ -221,7 +221,7 @@ func (k *Kernel) endService(e kernel.EndService) {
 
 // closing notes that something of a subcluster is being closed: until it is, nobody is told that the subcluster is
 // gone. What does not close in time is left behind. The function that closing returns is called in the loop.
-func (k *Kernel) closing(sub kernel.SubID, name string) (closed func()) {
+func (k *Shell) closing(sub kernel.SubID, name string) (closed func()) {
 	k.services.closing[sub]++
 	var timer *time.Timer
 	over := false
@@ -248,7 +248,7 @@ func (k *Kernel) closing(sub kernel.SubID, name string) (closed func()) {
 }
 
 // closeObject closes an object beside the loop, or, if there is none, removes what an earlier run has left of it.
-func (k *Kernel) closeObject(name, kind string, config []byte, object service.Object, closed func()) {
+func (k *Shell) closeObject(name, kind string, config []byte, object service.Object, closed func()) {
 	k.aside(func() {
 		var err error
 		defer func() {
@@ -274,7 +274,7 @@ func (k *Kernel) closeObject(name, kind string, config []byte, object service.Ob
 const openTime = 250 * time.Millisecond
 
 // awaitObjects waits until no attempt is under way, but for openTime at most.
-func (k *Kernel) awaitObjects() {
+func (k *Shell) awaitObjects() {
 	timeUp := time.After(openTime)
 	for k.fatal == nil && k.services.attempts > 0 {
 		select {
@@ -295,7 +295,7 @@ type objectCount struct {
 }
 
 // count counts the objects of a kind whose number is bounded.
-func (k *Kernel) count(sub kernel.SubID, kind string, n int) {
+func (k *Shell) count(sub kernel.SubID, kind string, n int) {
 	if k.cfg.Kinds[kind].Most == 0 {
 		return
 	}
@@ -307,7 +307,7 @@ func (k *Kernel) count(sub kernel.SubID, kind string, n int) {
 
 // tooMany returns the rejection of a reply whose objects are more than there may be, or nil. The objects of a
 // bounded kind belong to the subcluster of the service that makes them.
-func (k *Kernel) tooMany(sub kernel.SubID, news []kernel.NewService) *service.Reply {
+func (k *Shell) tooMany(sub kernel.SubID, news []kernel.NewService) *service.Reply {
 	for i, n := range news {
 		kind := k.cfg.Kinds[n.Kind]
 		if kind.Most > 0 && k.services.counts[objectCount{sub, n.Kind}]+i+1 > kind.Most {

@@ -9,7 +9,7 @@ import (
 
 // paged asks the machine about all that there is, a page in a step of its own, and others' steps between: what it
 // returns is true of one moment for each page.
-func paged[T any, ID ~string](ctx context.Context, k *Kernel, page func(after ID) ([]T, ID, error)) (all []T, err error) {
+func paged[T any, ID ~string](ctx context.Context, k *Shell, page func(after ID) ([]T, ID, error)) (all []T, err error) {
 	type answer struct {
 		list []T
 		next ID
@@ -28,7 +28,7 @@ func paged[T any, ID ~string](ctx context.Context, k *Kernel, page func(after ID
 }
 
 // subclusters lists all subclusters, in the order of their launch.
-func (k *Kernel) subclusters(ctx context.Context) ([]kernel.Subcluster, error) {
+func (k *Shell) subclusters(ctx context.Context) ([]kernel.Subcluster, error) {
 	subs, err := paged(ctx, k, k.machine.SubclustersAfter)
 	slices.SortFunc(subs, func(a, b kernel.Subcluster) int { return compare(string(a.ID), string(b.ID)) })
 	return subs, err
@@ -39,7 +39,7 @@ const sliceItems = 10
 
 // inSlices calls each for the elements of a list, a few in a step, with others' steps between, and then done. A kernel that
 // stops begins no further step.
-func inSlices[T any](k *Kernel, list []T, each func(T), done func()) {
+func inSlices[T any](k *Shell, list []T, each func(T), done func()) {
 	n := min(len(list), sliceItems)
 	for _, x := range list[:n] {
 		each(x)

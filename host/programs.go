@@ -23,7 +23,7 @@ type programs struct {
 type program struct{ path, sha256 string }
 
 // programs returns nil if nothing is known of worker programs.
-func (k *Kernel) programs() *programs {
+func (k *Shell) programs() *programs {
 	if k.cfg.Modules == nil {
 		return nil
 	}

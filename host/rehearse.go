@@ -26,13 +26,13 @@ type rehearsal struct {
 // Rehearse gives the past of a vat, since it was last at rest, to a fresh worker, and returns a line for
 // each delivery and syscall, and one for where it diverges. Meanwhile the vat gets no deliveries. It
 // changes nothing.
-func (k *Kernel) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error) {
+func (k *Shell) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error) {
 	return ask(ctx, k, func(done func([]string, error)) {
 		k.beginRehearsal(ctx, id, done)
 	})
 }
 
-func (k *Kernel) beginRehearsal(ctx context.Context, id kernel.VatID, done func([]string, error)) {
+func (k *Shell) beginRehearsal(ctx context.Context, id kernel.VatID, done func([]string, error)) {
 	switch {
 	case k.stopping:
 		done(nil, ErrStopping)
@@ -78,7 +78,7 @@ func (k *Kernel) beginRehearsal(ctx context.Context, id kernel.VatID, done func(
 }
 
 // rehearse handles what a rehearsing worker says. What is wrong with the vat's past ends the rehearsal.
-func (k *Kernel) rehearse(r *rehearsal, e workers.Event) {
+func (k *Shell) rehearse(r *rehearsal, e workers.Event) {
 	_, exited := e.(workers.Exited)
 	if r.done == nil && !exited {
 		return // it is over
@@ -92,7 +92,7 @@ func (k *Kernel) rehearse(r *rehearsal, e workers.Event) {
 	}
 }
 
-func (k *Kernel) rehearseStep(r *rehearsal, e workers.Event) error {
+func (k *Shell) rehearseStep(r *rehearsal, e workers.Event) error {
 	switch e := e.(type) {
 	case workers.Ready:
 		return k.rehearseNext(r)
@@ -123,7 +123,7 @@ func (k *Kernel) rehearseStep(r *rehearsal, e workers.Event) error {
 	return nil
 }
 
-func (k *Kernel) rehearseNext(r *rehearsal) error {
+func (k *Shell) rehearseNext(r *rehearsal) error {
 	d, more, err := r.past.Next()
 	switch {
 	case err != nil:
@@ -137,7 +137,7 @@ func (k *Kernel) rehearseNext(r *rehearsal) error {
 }
 
 // endRehearsals ends those of a vat whose past is about to change.
-func (k *Kernel) endRehearsals(v *vat, why string) {
+func (k *Shell) endRehearsals(v *vat, why string) {
 	if !v.paused {
 		return
 	}
@@ -149,7 +149,7 @@ func (k *Kernel) endRehearsals(v *vat, why string) {
 }
 
 // endRehearsal answers and lets the vat go on. Its worker ends; later calls for the same one do nothing.
-func (k *Kernel) endRehearsal(r *rehearsal, last string) {
+func (k *Shell) endRehearsal(r *rehearsal, last string) {
 	if r.done == nil {
 		return
 	}

@@ -22,7 +22,7 @@ type reload struct {
 // declares it, others from what they were launched with. Before anything is removed, what is to be launched is checked,
 // beside the loop: the programs p are what they were, or reload is refused. by is the call that waits for it, if there is
 // one. done is called in the loop; its error is a refusal if nothing was begun.
-func (k *Kernel) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
+func (k *Shell) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if k.suspended[s.ID] {
 		refuse(&kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("the system subcluster %s is not declared in this run", s.System)})
@@ -65,7 +65,7 @@ func (k *Kernel) reload(s kernel.Subcluster, by callID, p *programs, done func(k
 }
 
 // reloadChecked is reload of what can be launched, as far as that can be known.
-func (k *Kernel) reloadChecked(s kernel.Subcluster, by callID, done func(kernel.Subcluster, error)) {
+func (k *Shell) reloadChecked(s kernel.Subcluster, by callID, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if k.resets > 0 {
 		refuse(errCleared)
@@ -83,7 +83,7 @@ func (k *Kernel) reloadChecked(s kernel.Subcluster, by callID, done func(kernel.
 
 // reloadNext launches what is gone and was to be launched again, also if an earlier kernel has begun it. What is a
 // system subcluster waits for a run that declares it.
-func (k *Kernel) reloadNext() {
+func (k *Shell) reloadNext() {
 	list, err := k.machine.Reloads()
 	if err != nil {
 		k.fail(err)
@@ -130,7 +130,7 @@ func (k *Kernel) reloadNext() {
 
 // notRelaunched says, once in a run, that a subcluster is not launched again, since what is to be launched cannot be read. It
 // stays noted: a person may restore the state from a copy, or launch the configuration file again.
-func (k *Kernel) notRelaunched(id kernel.SubID, why error) {
+func (k *Shell) notRelaunched(id kernel.SubID, why error) {
 	if !k.unreadable[id] {
 		k.unreadable[id] = true
 		k.log.Error("subcluster is not launched again: its stored configuration is damaged; kernel launch FILE launches it", "subcluster", id, "err", why)
@@ -138,7 +138,7 @@ func (k *Kernel) notRelaunched(id kernel.SubID, why error) {
 }
 
 // cancelReload gives up launching a subcluster again that somebody terminates meanwhile.
-func (k *Kernel) cancelReload(id kernel.SubID) {
+func (k *Shell) cancelReload(id kernel.SubID) {
 	list, err := k.machine.Reloads()
 	if err != nil {
 		k.fail(err)
@@ -159,7 +159,7 @@ func (k *Kernel) cancelReload(id kernel.SubID) {
 }
 
 // relaunch launches what is gone, with its processes and channels; a system subcluster in its turn.
-func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
+func (k *Shell) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
 	if m.System == "" {
 		k.relaunchNow(m, cfg, r, func() {})
 		return
@@ -176,7 +176,7 @@ func (k *Kernel) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
 }
 
 // relaunchNow is relaunch when it is its turn; end is called when that is over.
-func (k *Kernel) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, end func()) {
+func (k *Shell) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, end func()) {
 	if k.reloads[m.Sub] != r || r.launching {
 		end() // somebody has called it off, or has begun it
 		return
@@ -210,12 +210,12 @@ func (k *Kernel) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, en
 // system subcluster, as it is declared in this run. It is named by its id, or its name if it is a system subcluster;
 // empty means all that run. A system subcluster that is declared and could not be launched is launched. It returns
 // what runs then.
-func (k *Kernel) Reload(ctx context.Context, which string) ([]kernel.Subcluster, error) {
+func (k *Shell) Reload(ctx context.Context, which string) ([]kernel.Subcluster, error) {
 	return ask(ctx, k, func(done func([]kernel.Subcluster, error)) { k.reloadAll(which, done) })
 }
 
 // reloadAll is Reload in the loop.
-func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) {
+func (k *Shell) reloadAll(which string, done func([]kernel.Subcluster, error)) {
 	ids := k.directory.all()
 	if which != "" {
 		sub, err := k.subNamed(which)
@@ -262,7 +262,7 @@ func (k *Kernel) reloadAll(which string, done func([]kernel.Subcluster, error)) 
 }
 
 // launchDeclared launches a system subcluster of that name, which does not run.
-func (k *Kernel) launchDeclared(name string, done func([]kernel.Subcluster, error)) {
+func (k *Shell) launchDeclared(name string, done func([]kernel.Subcluster, error)) {
 	cfg, ok := k.declared(name)
 	switch {
 	case !ok:

@@ -14,7 +14,7 @@ var errCleared = &kernel.Refusal{Code: kernel.CodeConflict, Detail: "the state i
 // When nothing is left of them it returns, and the declared system subclusters are launched again. Numbers are
 // not used twice: no name that somebody has kept comes to mean something else. Whether the caller waits or not, and
 // through the death of the kernel: once begun, it is finished.
-func (k *Kernel) Reset(ctx context.Context) error {
+func (k *Shell) Reset(ctx context.Context) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		c, err := k.machine.Reset(newEpoch())
 		if err != nil {
@@ -30,7 +30,7 @@ func (k *Kernel) Reset(ctx context.Context) error {
 
 // reset removes all that there is, of a state that is being cleared; done is called in the loop. With atOnce it ends all
 // subclusters in this step, otherwise a few in each.
-func (k *Kernel) reset(atOnce bool, done func()) {
+func (k *Shell) reset(atOnce bool, done func()) {
 	k.resets++
 	for id, r := range k.reloads { // in any order: each only hears that it is over
 		if !r.launching {
@@ -81,7 +81,7 @@ func (k *Kernel) reset(atOnce bool, done func()) {
 }
 
 // resumeReset goes on with what an earlier kernel has begun, before anything of the old state comes to life.
-func (k *Kernel) resumeReset() {
+func (k *Shell) resumeReset() {
 	resetting, err := k.machine.Resetting()
 	if err != nil {
 		k.fail(err)

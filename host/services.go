@@ -94,7 +94,7 @@ const (
 
 // laterIfRoom is later for what an object asks for by itself, of a size in bytes. Beyond the bounds of the backlog it is
 // refused.
-func (k *Kernel) laterIfRoom(b *backlog, bytes int, f func()) error {
+func (k *Shell) laterIfRoom(b *backlog, bytes int, f func()) error {
 	s := &k.services
 	s.mu.Lock()
 	if b.n >= maxBacklog || b.bytes >= maxBacklogBytes {
@@ -118,7 +118,7 @@ func (k *Kernel) laterIfRoom(b *backlog, bytes int, f func()) error {
 }
 
 // takeReplies runs what later was given.
-func (k *Kernel) takeReplies() {
+func (k *Shell) takeReplies() {
 	s := &k.services
 	s.mu.Lock()
 	list := s.mu.replies
@@ -130,7 +130,7 @@ func (k *Kernel) takeReplies() {
 }
 
 // input applies what an input gave. A refusal changes nothing.
-func (k *Kernel) input(c kernel.Commit, err error) {
+func (k *Shell) input(c kernel.Commit, err error) {
 	var refusal *kernel.Refusal
 	if err != nil && !errors.As(err, &refusal) {
 		k.fail(err)
@@ -142,7 +142,7 @@ func (k *Kernel) input(c kernel.Commit, err error) {
 }
 
 // aside runs what must not hold up the loop.
-func (k *Kernel) aside(f func()) {
+func (k *Shell) aside(f func()) {
 	k.services.wg.Add(1)
 	go func() {
 		defer k.services.wg.Done()
@@ -164,7 +164,7 @@ func toData(d service.Data) kernel.Data {
 }
 
 // invoke performs a call that is begun, durably.
-func (k *Kernel) invoke(e kernel.Invoke) {
+func (k *Shell) invoke(e kernel.Invoke) {
 	o, found, err := k.machine.ServiceCall(e.Service, e.Call)
 	if err != nil {
 		k.holdService(e.Service, err)
@@ -176,7 +176,7 @@ func (k *Kernel) invoke(e kernel.Invoke) {
 }
 
 // begin hands a call to its object. With again an earlier kernel has begun it.
-func (k *Kernel) begin(o kernel.Outstanding, again bool) {
+func (k *Shell) begin(o kernel.Outstanding, again bool) {
 	s, found, err := k.machine.Service(o.Service)
 	if err != nil {
 		k.holdService(o.Service, err)
@@ -262,7 +262,7 @@ func methodOf(d kernel.Data) string {
 
 // refuseGone rejects a call of an object that is not there. A loop that goes on after each rejection, as one that
 // reads a connection does, is slowed down.
-func (k *Kernel) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) {
+func (k *Shell) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) {
 	id := callID{c.call.Service, c.call.Call}
 	pace := k.services.lost[id.service]
 	if pace == nil {
@@ -291,7 +291,7 @@ func (k *Kernel) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) {
 
 // beginRefused hands the calls that wait to be refused to their object, which is there now, in the order in which they were
 // made. All others of the object are answered, or begin when their beginning is durable.
-func (k *Kernel) beginRefused(kref kernel.KRef) {
+func (k *Shell) beginRefused(kref kernel.KRef) {
 	delete(k.services.lost, kref)
 	var list []refusedCall
 	for id, c := range k.services.refusing { // sorted below
@@ -307,7 +307,7 @@ func (k *Kernel) beginRefused(kref kernel.KRef) {
 }
 
 // finishCall takes the reply to a call.
-func (k *Kernel) finishCall(id callID, r service.Reply) {
+func (k *Shell) finishCall(id callID, r service.Reply) {
 	call := k.services.calls[id]
 	delete(k.services.calls, id)
 	if k.stops() && r.Unit == "" && r.State == nil && (k.services.ctx.Err() != nil || k.againLater(id, call, r)) {
@@ -319,12 +319,12 @@ func (k *Kernel) finishCall(id callID, r service.Reply) {
 // againLater reports whether the next kernel does a call again instead of keeping this reply, which came while the kernel
 // stops. What a method could not do may be due to the stop: this kernel takes no more requests, and its standard input may
 // be closed. So a rejection says nothing of a method that can be done again.
-func (k *Kernel) againLater(id callID, call *running, r service.Reply) bool {
+func (k *Shell) againLater(id callID, call *running, r service.Reply) bool {
 	return r.Rejected && call != nil && isIdempotent(k.services.bound[id.service], call.method)
 }
 
 // complete settles a call in the machine.
-func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) {
+func (k *Shell) complete(id callID, r service.Reply, exports []service.Export) {
 	c := kernel.Completion{Rejected: r.Rejected, Value: toData(r.Value), Unit: r.Unit, State: r.State}
 	var used []int
 	for i, slot := range r.Value.Slots {
@@ -398,7 +398,7 @@ func (k *Kernel) complete(id callID, r service.Reply, exports []service.Export) 
 }
 
 // closeExports closes the objects that no service object stands for.
-func (k *Kernel) closeExports(exports []service.Export) {
+func (k *Shell) closeExports(exports []service.Export) {
 	for _, e := range exports {
 		if closer, ok := e.Object.(io.Closer); ok {
 			k.aside(func() { _ = closer.Close() }) // nobody has seen it
@@ -407,7 +407,7 @@ func (k *Kernel) closeExports(exports []service.Export) {
 }
 
 // unitBack gives a unit that has come back to the first call that waits for one.
-func (k *Kernel) unitBack(kref kernel.KRef) {
+func (k *Shell) unitBack(kref kernel.KRef) {
 	var waiting []callID
 	for id := range k.services.calls {
 		if id.service == kref {
@@ -438,7 +438,7 @@ func (k *Kernel) unitBack(kref kernel.KRef) {
 }
 
 // forgetCall ends what the loop knows of a call that the machine has ended.
-func (k *Kernel) forgetCall(id callID) {
+func (k *Shell) forgetCall(id callID) {
 	if r := k.services.calls[id]; r != nil {
 		r.cancel()
 		delete(k.services.calls, id)
@@ -450,12 +450,12 @@ func (k *Kernel) forgetCall(id callID) {
 }
 
 // cancelCall ends a call that nobody waits for. What it has read meanwhile still comes, and is kept.
-func (k *Kernel) cancelCall(e kernel.CancelCall) {
+func (k *Shell) cancelCall(e kernel.CancelCall) {
 	k.forgetCall(callID{e.Service, e.Call})
 }
 
 // onlyOnce counts the calls under way that the next kernel cannot begin again.
-func (k *Kernel) onlyOnce() (n int) {
+func (k *Shell) onlyOnce() (n int) {
 	for id, r := range k.services.calls {
 		if !isIdempotent(k.services.bound[id.service], r.method) {
 			n++
@@ -466,7 +466,7 @@ func (k *Kernel) onlyOnce() (n int) {
 
 // closeServices ends what this run has made. The calls under way stay as they are stored. What runs of them has
 // a moment to see the end of its context.
-func (k *Kernel) closeServices() {
+func (k *Shell) closeServices() {
 	k.services.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -490,7 +490,7 @@ func (k *Kernel) closeServices() {
 }
 
 // waitAside waits for what was begun aside, but not for ever: a file system that hangs must not keep the process.
-func (k *Kernel) waitAside() {
+func (k *Shell) waitAside() {
 	done := make(chan struct{})
 	go func() {
 		k.services.wg.Wait()

@@ -346,7 +346,7 @@ func decodeNote(text string) (n note, ok bool) {
 }
 
 // beginWork notes that this kernel starts, and holds back whom the last ones have died of.
-func (k *Kernel) beginWork() {
+func (k *Shell) beginWork() {
 	if k.cfg.StartsFile == "" || k.cfg.Paused {
 		return
 	}
@@ -354,7 +354,7 @@ func (k *Kernel) beginWork() {
 }
 
 // holdKillers holds back the vats that the last kernels have died of. There may be one that is gone by now.
-func (k *Kernel) holdKillers(vats []kernel.Vat) {
+func (k *Shell) holdKillers(vats []kernel.Vat) {
 	for id, why := range maps.Clone(k.starts.held()) {
 		i := slices.IndexFunc(vats, func(v kernel.Vat) bool { return v.ID == id && !v.Terminated })
 		if i < 0 {
@@ -366,7 +366,7 @@ func (k *Kernel) holdKillers(vats []kernel.Vat) {
 }
 
 // remembering says whether some vat's worker is starting, or being given its memory.
-func (k *Kernel) remembering() bool {
+func (k *Shell) remembering() bool {
 	for _, v := range k.vats {
 		if v.worker != nil && !v.up {
 			return true
@@ -376,4 +376,4 @@ func (k *Kernel) remembering() bool {
 }
 
 // EarlierDeaths is how many starts in a row before this one have ended by the kernel's own doing.
-func (k *Kernel) EarlierDeaths() int { return k.earlierDeaths }
+func (k *Shell) EarlierDeaths() int { return k.earlierDeaths }

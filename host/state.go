@@ -25,7 +25,7 @@ const (
 // Stored lists rows of a vat's store, in the order of their keys, those with a prefix that are behind a key, and says
 // whether there are more: at most limit rows, and fewer if they are long. It reads them in slices, between which the
 // kernel goes on.
-func (k *Kernel) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
+func (k *Shell) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
 	if v, err = k.FindVat(ctx, vat); err != nil {
 		return v, nil, false, err
 	}

@@ -15,7 +15,7 @@ import (
 const maxDamages = 5
 
 // checkDamage looks at the subclusters that are stored, before anything runs.
-func (k *Kernel) checkDamage() error {
+func (k *Shell) checkDamage() error {
 	list, err := k.machine.Damages()
 	if err != nil || len(list) == 0 {
 		return err
@@ -31,7 +31,7 @@ func (k *Kernel) checkDamage() error {
 }
 
 // findSystem suspends the system subclusters that are stored and that this run does not declare.
-func (k *Kernel) findSystem() error {
+func (k *Shell) findSystem() error {
 	subs, err := k.machine.Systems()
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (k *Kernel) findSystem() error {
 
 // startSystem makes what runs agree with the declaration: what is there stays under its name, what is missing is launched.
 // What is no longer named is suspended; it is removed only if this run was told so by its name.
-func (k *Kernel) startSystem() {
+func (k *Shell) startSystem() {
 	if k.resets > 0 {
 		return // when that is done
 	}
@@ -98,7 +98,7 @@ func (k *Kernel) startSystem() {
 }
 
 // declared finds what this run declares under a name.
-func (k *Kernel) declared(name string) (*cluster.Config, bool) {
+func (k *Shell) declared(name string) (*cluster.Config, bool) {
 	if k.cfg.System == nil {
 		return nil, false
 	}
@@ -118,7 +118,7 @@ type refusedUpgrade struct {
 
 // upgrade applies a changed declaration to what runs. Changes that would delete something are made only if this run was told
 // so by the subcluster's name: then it is launched anew.
-func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
+func (k *Shell) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 	k.reconfigure(s, d.Config, ApplyOptions{}, func(a Applied, err error) {
 		var deletes *ReplaceError
 		if err != nil {
@@ -139,6 +139,6 @@ func (k *Kernel) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 }
 
 // mayReplace says whether this run may delete what a system subcluster has stored.
-func (k *Kernel) mayReplace(name string) bool {
+func (k *Shell) mayReplace(name string) bool {
 	return k.cfg.UpgradeSystem && slices.Contains(k.cfg.Replace, name)
 }

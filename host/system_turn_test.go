@@ -40,7 +40,7 @@ func TestACallOfASystemSubclusterWaitsForItsTurn(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- k.Run(ctx) }()
-		r := &running{Kernel: k}
+		r := &running{Shell: k}
 
 		begun := time.Now()
 		a, err := send(t.Context(), r, "root", "second", "hello", "world")

@@ -24,12 +24,12 @@ type Answer struct {
 }
 
 // Epoch is the epoch of the tickets that this state knows.
-func (k *Kernel) Epoch(ctx context.Context) (string, error) {
+func (k *Shell) Epoch(ctx context.Context) (string, error) {
 	return ask(ctx, k, func(done func(string, error)) { done(k.machine.Epoch(), nil) })
 }
 
 // ticket completes a ticket: an empty epoch means the present one. Another one is UNKNOWN.
-func (k *Kernel) ticket(epoch, id string) (string, error) {
+func (k *Shell) ticket(epoch, id string) (string, error) {
 	if epoch != "" && epoch != k.machine.Epoch() {
 		return "", &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s.%s is of another epoch than this state's, %s", epoch, id, k.machine.Epoch())}
 	}
@@ -41,7 +41,7 @@ func (k *Kernel) ticket(epoch, id string) (string, error) {
 // It returns when the call is durable; with wait when it is settled, or when ctx ends: then the answer is Pending, with no error.
 // The same call under the same ticket has one effect and one answer; another call is refused with
 // [kernel.CodeConflict].
-func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs kernel.Data, wait bool) (Answer, error) {
+func (k *Shell) Call(ctx context.Context, epoch, id, target string, methArgs kernel.Data, wait bool) (Answer, error) {
 	sum := sha256.New()
 	for _, s := range append([]string{target, methArgs.Body}, toStrings(methArgs.Slots)...) {
 		sum.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s))))
@@ -64,7 +64,7 @@ func (k *Kernel) Call(ctx context.Context, epoch, id, target string, methArgs ke
 
 // call is Call in the loop. A call of a subcluster by its name, s1, while that is launching is accepted when the
 // subcluster runs, or fails with the launch.
-func (k *Kernel) call(ctx context.Context, epoch, id, target, hash string, methArgs kernel.Data, done func(Answer, error)) {
+func (k *Shell) call(ctx context.Context, epoch, id, target, hash string, methArgs kernel.Data, done func(Answer, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(Answer{}, err) }) }
 	if k.stopping { // it has waited for room
 		done(Answer{}, ErrStopping)
@@ -143,7 +143,7 @@ func answer(ticket string, st kernel.TicketState) Answer {
 
 // Await waits for the answer of an earlier call. If ctx ends first the answer is Pending, with no error.
 // A ticket that is not known is UNKNOWN.
-func (k *Kernel) Await(ctx context.Context, epoch, id string) (Answer, error) {
+func (k *Shell) Await(ctx context.Context, epoch, id string) (Answer, error) {
 	ticket, err := ask(ctx, k, func(done func(string, error)) { done(k.ticket(epoch, id)) })
 	if err != nil {
 		return Answer{}, err
@@ -151,7 +151,7 @@ func (k *Kernel) Await(ctx context.Context, epoch, id string) (Answer, error) {
 	return k.await(ctx, ticket)
 }
 
-func (k *Kernel) await(ctx context.Context, ticket string) (Answer, error) {
+func (k *Shell) await(ctx context.Context, ticket string) (Answer, error) {
 	for {
 		var woken chan struct{}
 		a, err := ask(context.WithoutCancel(ctx), k, func(done func(Answer, error)) {
@@ -183,7 +183,7 @@ func (k *Kernel) await(ctx context.Context, ticket string) (Answer, error) {
 	}
 }
 
-func (k *Kernel) forgetWaiter(ticket string, woken chan struct{}) {
+func (k *Shell) forgetWaiter(ticket string, woken chan struct{}) {
 	list := slices.DeleteFunc(k.waiting[ticket], func(c chan struct{}) bool { return c == woken })
 	if k.waiting[ticket] = list; len(list) == 0 {
 		delete(k.waiting, ticket)
@@ -191,7 +191,7 @@ func (k *Kernel) forgetWaiter(ticket string, woken chan struct{}) {
 }
 
 // answered wakes those who wait for a ticket whose answer is durable.
-func (k *Kernel) answered(ticket string) {
+func (k *Shell) answered(ticket string) {
 	for _, woken := range k.waiting[ticket] {
 		close(woken)
 	}
@@ -201,7 +201,7 @@ func (k *Kernel) answered(ticket string) {
 
 // Acknowledge lets the answer of a settled call go. A call that is pending is refused with
 // [kernel.CodeConflict].
-func (k *Kernel) Acknowledge(ctx context.Context, epoch, id string) error {
+func (k *Shell) Acknowledge(ctx context.Context, epoch, id string) error {
 	return change(ctx, k, func() (kernel.Commit, error) {
 		ticket, err := k.ticket(epoch, id)
 		if err != nil {
@@ -222,7 +222,7 @@ func (k *Kernel) Acknowledge(ctx context.Context, epoch, id string) error {
 
 // Release is Acknowledge by somebody who has seen the answer and does not wait for it to go. A kernel that dies
 // before that is durable keeps it for KeepAnswers.
-func (k *Kernel) Release(epoch, id string) {
+func (k *Shell) Release(epoch, id string) {
 	k.post(func() {
 		if ticket, err := k.ticket(epoch, id); err == nil {
 			c, err := k.machine.Acknowledge(ticket)
@@ -240,7 +240,7 @@ func (k *Kernel) Release(epoch, id string) {
 const expireTime = time.Minute
 
 // expireLater makes sure that expire runs.
-func (k *Kernel) expireLater(d time.Duration) {
+func (k *Shell) expireLater(d time.Duration) {
 	if !k.expiring {
 		k.expiring = true
 		k.after(min(max(d, time.Second), expireTime), func() { k.expiring = false; k.expire() })
@@ -249,7 +249,7 @@ func (k *Kernel) expireLater(d time.Duration) {
 
 // expire forgets the calls whose time is over. The answers of a kernel whose wall clock is set forward by years,
 // because it was wrong when the machine started, say, are not old: nothing is forgotten for KeepAnswers then.
-func (k *Kernel) expire() {
+func (k *Shell) expire() {
 	now := time.Now()
 	if k.settings.set(now) {
 		k.keepUntil = now.Add(k.cfg.KeepAnswers)

@@ -31,7 +31,7 @@ type turn struct {
 }
 
 // takeTurn begins the launch of a system subcluster when it is its turn.
-func (k *Kernel) takeTurn(t turn) {
+func (k *Shell) takeTurn(t turn) {
 	k.turns.waiting = append(k.turns.waiting, t)
 	slices.SortStableFunc(k.turns.waiting, func(a, b turn) int { return cmp.Compare(k.place(a.name), k.place(b.name)) })
 	k.nextTurn()
@@ -39,7 +39,7 @@ func (k *Kernel) takeTurn(t turn) {
 
 // nextTurn begins the first launch that waits, unless another one goes on, or one that is declared before is to be
 // launched again and is not yet gone.
-func (k *Kernel) nextTurn() {
+func (k *Shell) nextTurn() {
 	if k.turns.busy != "" || len(k.turns.waiting) == 0 || k.diskFull || k.resets > 0 || k.stopping {
 		return
 	}
@@ -72,7 +72,7 @@ func (t *turns) has(name string) bool {
 }
 
 // cancelTurns calls all launches off that wait.
-func (k *Kernel) cancelTurns(err error) {
+func (k *Shell) cancelTurns(err error) {
 	list := k.turns.waiting
 	k.turns.waiting = nil
 	for _, t := range list {
@@ -81,7 +81,7 @@ func (k *Kernel) cancelTurns(err error) {
 }
 
 // place is where a system subcluster stands in the declaration.
-func (k *Kernel) place(name string) int {
+func (k *Shell) place(name string) int {
 	if k.cfg.System == nil {
 		return 0
 	}
@@ -89,7 +89,7 @@ func (k *Kernel) place(name string) int {
 }
 
 // launchSystem launches a system subcluster in its turn; done is called in the loop when that is over.
-func (k *Kernel) launchSystem(name string, cfg *cluster.Config, done func(kernel.Subcluster, error)) {
+func (k *Shell) launchSystem(name string, cfg *cluster.Config, done func(kernel.Subcluster, error)) {
 	k.takeTurn(turn{name: name, cancel: func(err error) { done(kernel.Subcluster{}, err) }, begin: func(end func()) {
 		k.launch(launch{cfg: cfg, system: name}, func(s kernel.Subcluster, err error) {
 			k.systemSettled(name, s, err)
@@ -100,7 +100,7 @@ func (k *Kernel) launchSystem(name string, cfg *cluster.Config, done func(kernel
 }
 
 // systemSettled notes how the launch of a system subcluster came out.
-func (k *Kernel) systemSettled(name string, s kernel.Subcluster, err error) {
+func (k *Shell) systemSettled(name string, s kernel.Subcluster, err error) {
 	if err != nil {
 		k.turns.failed[name] = err.Error()
 		k.log.Error("system subcluster was not launched", "name", name, "err", err)
@@ -126,12 +126,12 @@ func (e *SystemError) Error() string {
 
 // SystemReady returns when each declared system subcluster runs, or could not be launched; then the error is a
 // [*SystemError].
-func (k *Kernel) SystemReady(ctx context.Context) error {
+func (k *Shell) SystemReady(ctx context.Context) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) { k.systemReady(ctx, done) })
 	return err
 }
 
-func (k *Kernel) systemReady(ctx context.Context, done func(struct{}, error)) {
+func (k *Shell) systemReady(ctx context.Context, done func(struct{}, error)) {
 	list, err := k.systemList()
 	switch {
 	case err != nil:

@@ -23,7 +23,7 @@ type vat struct {
 	crank       *kernel.Crank  // in flight
 	replay      *kernel.Replay // its memory is being made again
 	replayed    time.Time      // when that began
-	queued      bool           // listed in Kernel.ready
+	queued      bool           // listed in Shell.ready
 	used        time.Time      // when it last had something to do
 	// held tells why the vat is held back; empty if it is not. See forVat.
 	held string
@@ -50,7 +50,7 @@ const (
 // wait is the wait after n failures in a row, n > 0.
 func wait(n int) time.Duration { return min(firstWait<<min(n-1, 10), lastWait) }
 
-func (k *Kernel) vat(id kernel.VatID) *vat {
+func (k *Shell) vat(id kernel.VatID) *vat {
 	v := k.vats[id]
 	if v == nil {
 		v = &vat{id: id, holdEvery: holdRecords, holdAt: holdRecords}
@@ -60,7 +60,7 @@ func (k *Kernel) vat(id kernel.VatID) *vat {
 }
 
 // wake lists a vat for the pump, behind those that are waiting already.
-func (k *Kernel) wake(id kernel.VatID) {
+func (k *Shell) wake(id kernel.VatID) {
 	if v := k.vat(id); !v.queued {
 		v.queued = true
 		k.ready = append(k.ready, id)
@@ -69,7 +69,7 @@ func (k *Kernel) wake(id kernel.VatID) {
 
 // pump begins what can be begun: for each listed vat at most one step, so that no vat starves another,
 // and one slice of the machine's own work.
-func (k *Kernel) pump() {
+func (k *Shell) pump() {
 	if k.canWork() {
 		k.doWork()
 	}
@@ -89,7 +89,7 @@ func (k *Kernel) pump() {
 }
 
 // step does the next thing that a vat has to do, if its worker is free for it.
-func (k *Kernel) step(v *vat) error {
+func (k *Shell) step(v *vat) error {
 	if v.crank != nil || v.paused {
 		return nil // its end wakes the vat
 	}
@@ -121,7 +121,7 @@ func (k *Kernel) step(v *vat) error {
 }
 
 // subOf finds the subcluster of a vat.
-func (k *Kernel) subOf(v *vat) kernel.SubID {
+func (k *Shell) subOf(v *vat) kernel.SubID {
 	if v.sub == "" {
 		row, found, err := k.machine.Vat(v.id)
 		if err == nil && found { // a row that cannot be read is found by what needs it
@@ -132,7 +132,7 @@ func (k *Kernel) subOf(v *vat) kernel.SubID {
 }
 
 // start starts a worker for a vat that has something to do.
-func (k *Kernel) start(v *vat) error {
+func (k *Shell) start(v *vat) error {
 	if now := time.Now(); now.Before(v.notBefore) {
 		return nil // the timer that was set then wakes the vat
 	}
@@ -174,7 +174,7 @@ func (s *workerSpec) begin(start wire.Start) {
 }
 
 // spec reads how a vat's worker is started; found is false if there is no such vat.
-func (k *Kernel) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
+func (k *Shell) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
 	row, found, err := k.machine.Vat(id)
 	if err != nil || !found {
 		return workerSpec{}, false, err
@@ -194,7 +194,7 @@ func (k *Kernel) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
 
 // makeRoom stops the least recently used idle worker, if there are too many, and nothing of its vat lives
 // in its memory. MaxWorkers is a target: a vat that has work starts in any case.
-func (k *Kernel) makeRoom() {
+func (k *Shell) makeRoom() {
 	if k.live < k.cfg.MaxWorkers {
 		return
 	}
@@ -223,7 +223,7 @@ func (k *Kernel) makeRoom() {
 }
 
 // event handles what a worker said or what became of it.
-func (k *Kernel) event(e workers.Event) {
+func (k *Shell) event(e workers.Event) {
 	if r := k.rehearsals[e.Source()]; r != nil {
 		k.rehearse(r, e)
 		return
@@ -253,7 +253,7 @@ func (k *Kernel) event(e workers.Event) {
 }
 
 // read answers a worker that reads its own store during a crank.
-func (k *Kernel) read(v *vat, f wire.UpFrame) error {
+func (k *Shell) read(v *vat, f wire.UpFrame) error {
 	if v.replay != nil {
 		w, r := v.worker, v.replay
 		later := func(step func() error) {
@@ -291,7 +291,7 @@ func (k *Kernel) read(v *vat, f wire.UpFrame) error {
 
 // readLater goes on with a read in a later step of the loop: the store has passed over many removed rows and not found the
 // next one yet. Others are served in between.
-func (k *Kernel) readLater(v *vat, f wire.Next) {
+func (k *Shell) readLater(v *vat, f wire.Next) {
 	w, c := v.worker, v.crank
 	k.services.later(func() {
 		if v.worker == w && v.crank == c { // else nobody waits for the answer
@@ -301,7 +301,7 @@ func (k *Kernel) readLater(v *vat, f wire.Next) {
 }
 
 // finish commits a crank, or finds that the vat is at fault.
-func (k *Kernel) finish(v *vat, e workers.Done) error {
+func (k *Shell) finish(v *vat, e workers.Done) error {
 	c, err := k.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
@@ -320,7 +320,7 @@ func (k *Kernel) finish(v *vat, e workers.Done) error {
 }
 
 // exited handles the end of a worker.
-func (k *Kernel) exited(v *vat, e workers.Exited) error {
+func (k *Shell) exited(v *vat, e workers.Exited) error {
 	k.live--
 	if v.worker != e.Worker {
 		if sub, ok := k.leaving[e.Worker]; ok {
@@ -346,7 +346,7 @@ const startKills = 3
 // over tells the machine that the vat's incarnation is over, and decides when the next may start. While the kernel stops,
 // nobody is charged: who stops it may send the same signal to its workers, and what is repeated at the next start is
 // charged then.
-func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) error {
+func (k *Shell) over(v *vat, cause kernel.Cause, detail string) error {
 	if k.stops() {
 		cause = kernel.CauseStopped
 	}
@@ -388,14 +388,14 @@ func (k *Kernel) over(v *vat, cause kernel.Cause, detail string) error {
 }
 
 // loseWorker forgets a vat's worker, and what that was doing.
-func (k *Kernel) loseWorker(v *vat) {
+func (k *Shell) loseWorker(v *vat) {
 	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
 	k.starts.shut(v.id)
 }
 
 // detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is
 // durable.
-func (k *Kernel) detach(id kernel.VatID) {
+func (k *Shell) detach(id kernel.VatID) {
 	v := k.vat(id)
 	k.endRehearsals(v, "the vat was stopped meanwhile")
 	if v.sub == "" { // no worker of it was started in this run; the entry has to go with its subcluster all the same

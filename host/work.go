@@ -18,12 +18,12 @@ type ownWork struct {
 // canWork says whether the machine has work that may be done now. While a commit waits none is done: the loop would fill
 // the next group, and then wait itself. A kernel that is to look at a state does none: the work removes what there is outside
 // of the state, too.
-func (k *Kernel) canWork() bool {
+func (k *Shell) canWork() bool {
 	return k.working && !k.cfg.Paused && k.group.waits.Load() == nil && !time.Now().Before(k.work.notBefore)
 }
 
 // doWork does one slice of the machine's own work.
-func (k *Kernel) doWork() {
+func (k *Shell) doWork() {
 	var c kernel.Commit
 	var more bool
 	err := k.isolated(func() (err error) {

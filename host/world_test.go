@@ -49,7 +49,7 @@ type world struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // ends when the world has taken too long
-	k       *host.Kernel
+	k       *host.Shell
 	vats    *inproc.Starter
 	store   *mortal
 	stop    context.CancelFunc
@@ -155,7 +155,7 @@ func (w *world) launch(config string) kernel.SubID {
 		w.t.Fatal(err)
 	}
 	var sub host.Ensured
-	err = w.until(func(k *host.Kernel) (err error) {
+	err = w.until(func(k *host.Shell) (err error) {
 		sub, err = k.Ensure(w.ctx, cfg)
 		return err
 	})
@@ -167,7 +167,7 @@ func (w *world) launch(config string) kernel.SubID {
 
 // terminate removes a subcluster.
 func (w *world) terminate(id kernel.SubID) {
-	err := w.until(func(k *host.Kernel) error { return k.Terminate(w.ctx, id) })
+	err := w.until(func(k *host.Shell) error { return k.Terminate(w.ctx, id) })
 	var refusal *kernel.Refusal
 	if err != nil && (!errors.As(err, &refusal) || refusal.Code != kernel.CodeNotFound) { // an earlier kernel was through with it
 		w.t.Errorf("terminate: %v", err)
@@ -175,7 +175,7 @@ func (w *world) terminate(id kernel.SubID) {
 }
 
 // until has do done by one kernel after the other, until one is neither stopping nor dead.
-func (w *world) until(do func(k *host.Kernel) error) error {
+func (w *world) until(do func(k *host.Shell) error) error {
 	for {
 		w.mu.Lock()
 		k, changed := w.k, w.changed
@@ -198,7 +198,7 @@ func (w *world) call(ticket, target, method string, wait bool, args ...any) (a h
 	if err != nil {
 		return host.Answer{}, err
 	}
-	err = w.until(func(k *host.Kernel) (err error) {
+	err = w.until(func(k *host.Shell) (err error) {
 		a, err = k.Call(w.ctx, "", ticket, target, kernel.Data{Body: body}, wait)
 		return err
 	})
