@@ -9,9 +9,9 @@ type Data[R ~string] struct {
 	Slots []R
 }
 
-// LoneSlot says whether body is exactly one reference and nothing else, that is `#"$0"`,
-// `#"$0.<iface>"` or `#"&0"`. It tests the shape of the text, it parses nothing: any body it does not
-// recognise is data. nslots is the number of slots beside the body.
+// LoneSlot reports whether body is exactly one reference and nothing else, that is `#"$0"`, `#"$0.<iface>"` or
+// `#"&0"`. It tests the shape of the text and parses nothing: a body of any other shape is data. nslots is the
+// number of slots beside the body.
 func LoneSlot(body string, nslots int) bool {
 	if nslots != 1 || len(body) < 5 || body[:2] != `#"` || body[len(body)-1] != '"' {
 		return false

@@ -7,12 +7,12 @@ import (
 	"strconv"
 )
 
-// Decode reads a body whose references are indexes below nslots. It accepts what Endo's unmarshaller
-// accepts (white space between tokens and any order of keys included), except that it refuses what is
-// ambiguous or has a second spelling: duplicate keys, a "#tag" or "#error" that is not the first key,
-// bigints such as "+007", a slot that is both object and promise or has two interface names.
-// It refuses bytes after the value, and whatever exceeds the limits of the package. Any text may be
-// handed to it; the error is a [*SyntaxError].
+// Decode returns the value of a body whose references are indexes below nslots. It accepts the texts that
+// Endo's unmarshaller accepts (white space between tokens and any order of keys included), except texts that
+// are ambiguous or have a second spelling: duplicate keys, a "#tag" or "#error" that is not the first key,
+// bigints such as "+007", a slot that is both object and promise or has two interface names. It refuses bytes
+// after the value, and values that exceed a limit of the package. Any text may be handed to it; the error is a
+// [*SyntaxError].
 //
 // The strings of the result may share memory with a body of up to a few kilobytes.
 func Decode(body string, nslots int) (any, error) {
@@ -33,8 +33,8 @@ func Decode(body string, nslots int) (any, error) {
 	}
 }
 
-// DecodeCall reads the body of a method call, [method, [args…]], as [Decode]. The method is a string;
-// Endo's symbol-named methods and calls of functions are refused.
+// DecodeCall returns the method and the arguments of the body of a method call, [method, [args…]]. It is as
+// strict as [Decode]. The method is a string; Endo's symbol-named methods and calls of functions are refused.
 func DecodeCall(body string, nslots int) (method string, args []any, err error) {
 	var d decoder
 	if err := d.begin(body, nslots); err != nil {
@@ -53,8 +53,8 @@ func DecodeCall(body string, nslots int) (method string, args []any, err error) 
 	}
 }
 
-// MethodOf returns the name of the method that a call's body begins with; empty if it begins with none. The rest
-// of the body is not read.
+// MethodOf returns the name of the method at the front of a call's body, or "" if the body does not begin with
+// one. It does not read the rest of the body.
 func MethodOf(body string) string {
 	var d decoder
 	if d.begin(body, 0) != nil || d.peek() != '[' || d.enter() != nil {
@@ -67,11 +67,12 @@ func MethodOf(body string) string {
 	return method
 }
 
+// decoder reads smallcaps: the tokens of JSON, and the strings that stand for more than themselves.
 type decoder struct {
 	scanner
 	nslots int
 	slots  slotTable
-	// late is set when a slot's interface name comes after the slot's first occurrence.
+	// late is set when an interface name is met after the first occurrence of its slot.
 	late bool
 }
 
@@ -87,9 +88,9 @@ func (d *decoder) begin(body string, nslots int) error {
 	return nil
 }
 
-// finish checks the end of the text, and says whether it must be read again. Endo names an interface at
-// the first occurrence of its slot in the order of visiting, which need not be the first in the text;
-// the second time all names are known.
+// finish checks that the text ends here, and reports whether the text must be read again. Endo names an
+// interface at the first occurrence of its slot in the order of visiting, which need not be the first in the
+// text; the second reading knows all names.
 func (d *decoder) finish() (again bool, err error) {
 	if err := d.end(); err != nil {
 		return false, err
@@ -234,7 +235,8 @@ func (d *decoder) slot(s string, at int) (slot int, after string, err error) {
 	return int(i), s[n:], nil
 }
 
-// parseBig reads the digits of a bigint in their one form: no sign, no leading zeros, no -0.
+// parseBig returns the bigint with these digits. It accepts their one normal form: no sign, no leading zeros,
+// no -0.
 func parseBig(digits string, negative bool) (n *big.Int, fault string) {
 	const mostDigits = MaxBigIntBits*30103/100000 + 1
 	if digits == "" || digits[0] == '0' && (len(digits) > 1 || negative) {
@@ -246,7 +248,7 @@ func parseBig(digits string, negative bool) (n *big.Int, fault string) {
 		}
 	}
 	if len(digits) <= 18 {
-		i, _ := strconv.ParseInt(digits, 10, 64) // cannot fail: these are at most 18 digits
+		i, _ := strconv.ParseInt(digits, 10, 64) // cannot fail: at most 18 digits
 		n = big.NewInt(i)
 	} else {
 		if len(digits) > mostDigits {
@@ -263,7 +265,7 @@ func parseBig(digits string, negative bool) (n *big.Int, fault string) {
 	return n, ""
 }
 
-// plain reads a string where smallcaps allows nothing else: a method, a key, a tag.
+// plain reads a string at a place where smallcaps allows no other value: a method, a key, a tag.
 func (d *decoder) plain(what string) (string, error) {
 	d.peek()
 	at := d.pos
@@ -277,7 +279,7 @@ func (d *decoder) plain(what string) (string, error) {
 	return s[1:], nil
 }
 
-// object reads a record, a tagged value or an error: the first key tells which.
+// object reads a record, a tagged value or an error; its first key tells which.
 func (d *decoder) object() (any, error) {
 	if err := d.enter(); err != nil {
 		return nil, err
@@ -363,8 +365,8 @@ func (d *decoder) tagged() (any, error) {
 	return &Tagged{tag, payload}, d.expect('}')
 }
 
-// error reads on after the key "#error". Endo's own reader lets properties pass that it does not know,
-// for the sake of later versions; so does this, and drops them.
+// error reads on after the key "#error". Like Endo's own reader, it lets properties pass that it does not know,
+// for the sake of later versions, and drops them.
 func (d *decoder) error() (any, error) {
 	if err := d.expect(':'); err != nil {
 		return nil, err

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// Describe says in a few words what a value is, for messages about values that do not fit: its kind, and the value
-// itself if it is a short one. reference says what a reference is; it may be nil.
+// Describe returns a few words about a value, for messages about values that do not fit: its kind, and the
+// value itself if it is short. reference, which may be nil, describes a reference.
 func Describe(v any, reference func(Remotable) string) string {
 	switch x := v.(type) {
 	case nil:
@@ -62,8 +62,8 @@ func DescribeAll(args []any, reference func(Remotable) string) string {
 	return strings.Join(list, ", ")
 }
 
-// MethodName is the name of a Go method, or field, as it is known outside: Deposit is deposit, ID is id, URLOf
-// is urlOf.
+// MethodName returns the name under which vats know a Go method or field: deposit for Deposit, id for ID, urlOf
+// for URLOf.
 func MethodName(goName string) string {
 	rs := []rune(goName)
 	for i, r := range rs {

@@ -1,8 +1,8 @@
-// Package capdata holds the marshalled form of a value, its body and its slots, and the codec of the
-// body: Endo's smallcaps, a '#' followed by JSON.
+// Package capdata holds the marshalled form of a value, its body and its slots, and the codec of the body:
+// Endo's smallcaps, a '#' followed by JSON.
 //
-// The kernel carries capdata without reading its bodies. Whoever makes or understands values (the SDK
-// of a vat, the command line) uses [Encode] and [Decode].
+// The kernel carries capdata without reading its bodies. Programs that make or understand values (the SDK of a
+// vat, the command line) use [Encode] and [Decode].
 //
 // # Values
 //
@@ -26,24 +26,23 @@
 //
 // # Bytes
 //
-// [Encode] writes byte for byte what @endo/marshal writes for the same value: the order of keys, the
-// escapes of JSON.stringify, the digits of Number.prototype.toString. testdata/endo.jsonl holds its
-// output and the tests compare.
+// [Encode] writes the same bytes as @endo/marshal for the same value: the order of keys, the escapes of
+// JSON.stringify, the digits of Number.prototype.toString. testdata/endo.jsonl holds the marshaller's output,
+// and the tests compare.
 //
-// JavaScript strings may hold half of a surrogate pair. In Go such a half is its three-byte WTF-8 form
-// (U+D800 is "\xed\xa0\x80"), so that no string is lost on its way through a Go vat; in the body it is
-// written \ud800. Every other string that is not UTF-8 is refused. A body is always UTF-8.
+// JavaScript strings may hold half of a surrogate pair. In Go such a half is its three-byte WTF-8 form (U+D800
+// is "\xed\xa0\x80"), so that no string is lost on its way through a Go vat; in the body it is written \ud800.
+// Every other string that is not UTF-8 is refused. A body is always UTF-8.
 //
 // # Limits
 //
-// Both directions refuse containers nested deeper than [MaxDepth], bodies above [MaxBodyBytes] and
-// bigints above [MaxBigIntBits]. The memory that Decode takes is at most some 50 times the length of
-// the body.
+// Both directions refuse containers nested deeper than [MaxDepth], bodies above [MaxBodyBytes] and bigints
+// above [MaxBigIntBits]. The memory that Decode takes is at most some 50 times the length of the body.
 //
 // # JSON for people and programs
 //
-// [ToJSON] and [FromJSON] translate values to and from ordinary JSON, as the command line shows and
-// takes them. A key that begins with a single '$' marks what JSON has no form for:
+// [ToJSON] and [FromJSON] translate values to and from ordinary JSON, as the command line shows and takes them.
+// A key that begins with a single '$' marks a value for which JSON has no form:
 //
 //	{"$ref":"ko4"}                          reference to an object; to a promise {"$ref":"kp7"}
 //	{"$bigint":"123"}                       bigint, decimal
@@ -55,10 +54,10 @@
 //	                                        error; also errorId, cause (an error), errors (an array of them)
 //
 // A record's own key that begins with '$' is written with one more: {"$$ref":1} is the record {$ref: 1}.
-// docs/json.md says it all for users.
+// docs/json.md is the whole of it, for users.
 //
 // # Concurrency
 //
-// The package keeps no state: everything may be called from any goroutine. A value must not change
-// while it is encoded.
+// The package keeps no state: everything may be called from any goroutine. A value must not change while it is
+// encoded.
 package capdata

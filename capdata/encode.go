@@ -51,6 +51,7 @@ func AppendCall(dst []byte, method string, args []any) ([]byte, error) {
 	return e.buf, nil
 }
 
+// encoder writes smallcaps.
 type encoder struct {
 	writer
 	slots slotTable
@@ -125,7 +126,7 @@ func (e *encoder) value(v any) error {
 	return nil
 }
 
-// string writes a string value or the name of a property: what begins like a special form gets a '!'.
+// string writes a string value or the name of a property. A string that begins like a special form gets a '!'.
 func (e *encoder) string(s string) error {
 	if special(s) {
 		return e.quote("!", s)
@@ -198,8 +199,8 @@ func (e *encoder) field(f Field) error {
 	return nil
 }
 
-// recordWithIndexes visits the fields in one order, in which a slot's first occurrence shows its
-// interface name, and prints them in another (see compareNames).
+// recordWithIndexes visits the fields in the order that decides at which occurrence of a slot its interface
+// name is shown, and prints them in another order (see compareNames).
 func (e *encoder) recordWithIndexes(fields []Field) error {
 	type part struct {
 		name       string
@@ -236,7 +237,7 @@ func arrange(r *Record) (fields []Field, indexes bool, err error) {
 			indexes = true
 		}
 		if i > 0 && compareNames(fields[i-1].Name, fields[i].Name) >= 0 {
-			// Sort a copy, once: the rest is only looked at for indexes.
+			// Sort a copy, once. The rest of the loop only looks for indexes.
 			fields = slices.Clone(r.Fields)
 			if d := sortFields(fields); d >= 0 {
 				return nil, false, unmarshalable("the record has two properties named %s", clipQuoted(fields[d].Name))
@@ -267,7 +268,7 @@ func (e *encoder) tagged(t *Tagged) error {
 	return nil
 }
 
-// error writes the properties in Endo's order; those that Endo does not write yet come last.
+// error writes the properties in Endo's order; properties that Endo does not write yet come last.
 func (e *encoder) error(v *Error) error {
 	if v == nil {
 		return unmarshalable("a nil *Error")

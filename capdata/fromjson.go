@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// FromJSON reads JSON in the form that the package comment describes. slot returns the slot's index for
-// a name in {"$ref":name}: a name that begins with "kp" becomes a [Promise], any other a [Remotable];
-// whether the name is well formed and known is for slot to say.
+// FromJSON reads JSON in the form that the package comment describes. slot returns the slot's index for a name
+// in {"$ref":name}: a name that begins with "kp" becomes a [Promise], any other a [Remotable]; slot decides
+// whether the name is well formed and known.
 //
-// It is as strict and as bounded as [Decode]; besides, it refuses a whole number beyond 2^53, which as a
-// float64 would silently lose digits: as a bigint it is {"$bigint":"…"}, as a number it needs an exponent
-// or a decimal point. The keys of a form may come in any order. The error is a [*SyntaxError], or wraps
-// that of slot.
+// FromJSON is as strict and as bounded as [Decode]. It also refuses a whole number beyond 2^53, which would
+// silently lose digits as a float64: a bigint is written {"$bigint":"…"}, and a number of that size with an
+// exponent or a decimal point. The keys of a form may come in any order. The error is a [*SyntaxError], or
+// wraps the error of slot.
 func FromJSON(text []byte, slot func(kref string) (int, error)) (any, error) {
 	p := jsonReader{slot: slot}
 	if len(text) > MaxBodyBytes {
@@ -66,7 +66,7 @@ func (p *jsonReader) value() (any, error) {
 	return nil, p.unexpected("a value")
 }
 
-// object reads an object whole, and then looks whether one of its keys marked a form.
+// object reads an object whole, and only then looks for a key that marks a form.
 func (p *jsonReader) object() (any, error) {
 	start := p.pos
 	if err := p.enter(); err != nil {
@@ -126,7 +126,7 @@ func (p *jsonReader) object() (any, error) {
 
 const hintDollar = "a record's own key that begins with '$' is written with one more"
 
-// form makes the value that {form: marked, …others} stands for. at is where the object begins.
+// form returns the value of the object {form: marked, …others}. at is the position at which the object begins.
 func (p *jsonReader) form(at int, form string, marked any, others *Record) (any, error) {
 	fail := func(format string, args ...any) (any, error) {
 		return nil, p.fail(at, form+" "+format, args...)

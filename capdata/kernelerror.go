@@ -2,8 +2,8 @@ package capdata
 
 import "strings"
 
-// Code tells why the kernel itself rejected a promise. The set is closed and the codes are stable:
-// programs branch on them.
+// Code is the reason for which the kernel itself rejected a promise. The set is closed and the codes are
+// stable: programs branch on them.
 type Code string
 
 const (
@@ -11,27 +11,28 @@ const (
 	CodeRevoked Code = "REVOKED"
 	// CodeVatTerminated: the vat that was to resolve the promise is gone for good, or stopped.
 	CodeVatTerminated Code = "VAT_TERMINATED"
-	// CodeVatRestarted: the vat that was to resolve the promise lost its memory and forgot it.
+	// CodeVatRestarted: the vat that was to resolve the promise lost its memory, and the promise with it.
 	CodeVatRestarted Code = "VAT_RESTARTED"
-	// CodeObjectDeleted: the object does not exist any more.
+	// CodeObjectDeleted: the object no longer exists.
 	CodeObjectDeleted Code = "OBJECT_DELETED"
-	// CodeBadTarget: the message was sent to something that takes no messages.
+	// CodeBadTarget: the target takes no messages.
 	CodeBadTarget Code = "BAD_TARGET"
-	// CodeDeliveryTimeout: the vat did not finish with the message in time, however often it was tried.
+	// CodeDeliveryTimeout: the vat did not finish the message in time, at any of its attempts.
 	CodeDeliveryTimeout Code = "DELIVERY_TIMEOUT"
-	// CodeDeliveryPoisoned: the message killed the vat's worker as often as it is allowed to.
+	// CodeDeliveryPoisoned: the message killed the vat's worker at each of its attempts.
 	CodeDeliveryPoisoned Code = "DELIVERY_POISONED"
 	// CodeQueueFull: the vat has too many messages waiting.
 	CodeQueueFull Code = "QUEUE_FULL"
 	// CodeLimit: a limit of the cluster's configuration was exceeded.
 	CodeLimit Code = "LIMIT"
-	// CodeServiceGone: the kernel service does not exist any more.
+	// CodeServiceGone: the kernel service no longer exists.
 	CodeServiceGone Code = "SERVICE_GONE"
-	// CodeAmbiguous: the kernel stopped while the call of a service was under way: it may have happened or not.
+	// CodeAmbiguous: the kernel stopped while the call of a service was under way; the call may have happened
+	// or not.
 	CodeAmbiguous Code = "AMBIGUOUS"
 	// CodeConnectionLost: the other end of an IO channel went away.
 	CodeConnectionLost Code = "CONNECTION_LOST"
-	// CodeUnknown: anything else.
+	// CodeUnknown: any other reason.
 	CodeUnknown Code = "UNKNOWN"
 )
 
@@ -43,14 +44,14 @@ func Codes() []Code {
 	}
 }
 
-// maxDetailBytes bounds the detail of a kernel error: it may quote what others chose.
+// maxDetailBytes bounds the detail of a kernel error, which may quote text of a vat.
 const maxDetailBytes = 1 << 10
 
 const kernelPrefix = "[KERNEL:"
 
-// KernelError returns the body of an error that the kernel raises, an Error whose message is
-// "[KERNEL:CODE] detail". It has no slots. detail may be any text: what is not UTF-8 is replaced, and a
-// long one is cut.
+// KernelError returns the body of an error that the kernel raises, an Error whose message is "[KERNEL:CODE]
+// detail". It has no slots. detail may be any text: bytes that are not UTF-8 are replaced, and a long text is
+// cut.
 func KernelError(code Code, detail string) (body string) {
 	if len(detail) > maxDetailBytes {
 		detail = detail[:maxDetailBytes] + "…"
@@ -66,8 +67,8 @@ func KernelError(code Code, detail string) (body string) {
 	return string(e.buf)
 }
 
-// ParseKernelError says whether e has the form of an error that the kernel raised, and takes it apart.
-// The form is no proof: a vat can write the same message.
+// ParseKernelError returns the code and the detail of an error that has the form of a kernel error; ok reports
+// whether it has. The form is no proof: a vat can write the same message.
 func ParseKernelError(e *Error) (code Code, detail string, ok bool) {
 	if e == nil {
 		return "", "", false

@@ -12,8 +12,8 @@ import (
 // compareNames, in which a record is visited, and compareProperties, in which it is printed. They
 // differ only for records with array indexes as names.
 
-// sortFields puts fields in visiting order, in place, and returns the index of one whose name equals
-// its predecessor's, or -1. It does nothing but look if they are already in order.
+// sortFields puts fields in visiting order, in place, and returns the index of a field that has the name of its
+// predecessor, or -1. Fields that are in order already are left as they are.
 func sortFields(fields []Field) (duplicate int) {
 	if !slices.IsSortedFunc(fields, byName) {
 		slices.SortStableFunc(fields, byName)
@@ -39,7 +39,7 @@ func compareNames(a, b string) int {
 		if a[i] < 0xED || b[i] < 0xED {
 			return cmp.Compare(a[i], b[i])
 		}
-		return slices.Compare(units(a), units(b))
+		return slices.Compare(codeUnits(a), codeUnits(b))
 	}
 	return cmp.Compare(len(a), len(b))
 }
@@ -60,7 +60,8 @@ func compareProperties(a, b string) int {
 	return compareNames(a, b)
 }
 
-// arrayIndex says whether a name is what JavaScript calls an array index: canonical decimal, below 2^32-1.
+// arrayIndex returns the number of a name that JavaScript calls an array index: canonical decimal, below
+// 2^32-1.
 func arrayIndex(s string) (n uint64, ok bool) {
 	if len(s) == 0 || len(s) > 10 || (s[0] == '0' && len(s) > 1) {
 		return 0, false
@@ -74,9 +75,9 @@ func arrayIndex(s string) (n uint64, ok bool) {
 	return n, n < 1<<32-1
 }
 
-// units returns the UTF-16 code units of a WTF-8 string. Bytes that are not WTF-8 become U+FFFD; the
+// codeUnits returns the UTF-16 code units of a WTF-8 string. Bytes that are not WTF-8 become U+FFFD; the
 // encoder refuses such a string later.
-func units(s string) []uint16 {
+func codeUnits(s string) []uint16 {
 	u := make([]uint16, 0, len(s))
 	for i := 0; i < len(s); {
 		if half, ok := surrogateAt(s, i); ok {
@@ -95,7 +96,7 @@ func units(s string) []uint16 {
 	return u
 }
 
-// surrogateAt returns the surrogate whose three-byte form stands at s[i:], if one does.
+// surrogateAt returns the surrogate whose three-byte form stands at s[i:], if there is one.
 func surrogateAt(s string, i int) (half uint16, ok bool) {
 	if len(s)-i < 3 || s[i] != 0xED || s[i+1]&0xE0 != 0xA0 || s[i+2]&0xC0 != 0x80 {
 		return 0, false

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// SyntaxError says what is wrong with a text that [Decode], [DecodeCall] or [FromJSON] refused.
+// SyntaxError is the fault for which [Decode], [DecodeCall] or [FromJSON] refused a text.
 type SyntaxError struct {
-	// What names the fault, with no more than a short piece of the text.
+	// What describes the fault, with no more than a short piece of the text.
 	What string
 	// Offset is the index of the byte at fault.
 	Offset int
@@ -28,8 +28,8 @@ type scanner struct {
 	text  string
 	pos   int
 	depth int
-	// copied is set for a large text: strings are then copied out of it, so that a short string that
-	// somebody keeps does not keep the whole text in memory.
+	// copied is set for a large text: strings are then copied out of it, so that a short string that is kept
+	// does not keep the whole text in memory.
 	copied bool
 	// elements and fields hold the parts of the arrays and records that are being read; when one ends,
 	// its parts move to a slice of just their number.
@@ -44,8 +44,8 @@ func (s *scanner) fail(at int, format string, args ...any) error {
 	return &SyntaxError{What: fmt.Sprintf(format, args...), Offset: at}
 }
 
-// peek skips white space and returns the next byte, or 0 at the end. (A zero byte in the text is no
-// token either.)
+// peek skips white space and returns the next byte, or 0 at the end of the text. A zero byte in the text begins
+// no token, so the two cannot be confused.
 func (s *scanner) peek() byte {
 	for s.pos < len(s.text) {
 		switch c := s.text[s.pos]; c {
@@ -58,7 +58,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// unexpected reports the token at the current position.
+// unexpected returns the error for the token at the current position.
 func (s *scanner) unexpected(want string) error {
 	if s.pos >= len(s.text) {
 		return s.fail(s.pos, "text ends where %s was expected", want)
@@ -67,7 +67,7 @@ func (s *scanner) unexpected(want string) error {
 	return s.fail(s.pos, "%q where %s was expected", r, want)
 }
 
-// expect reads one byte.
+// expect reads the byte c, after white space.
 func (s *scanner) expect(c byte) error {
 	if s.peek() != c {
 		return s.unexpected(strconv.QuoteRune(rune(c)))
@@ -76,7 +76,7 @@ func (s *scanner) expect(c byte) error {
 	return nil
 }
 
-// more is called after an element of a container, and says whether another follows.
+// more is called after an element of a container, and reports whether another element follows.
 func (s *scanner) more(end byte) (bool, error) {
 	switch s.peek() {
 	case ',':
@@ -89,7 +89,7 @@ func (s *scanner) more(end byte) (bool, error) {
 	return false, s.unexpected("',' or '" + string(end) + "'")
 }
 
-// end checks that nothing follows.
+// end checks that only white space follows.
 func (s *scanner) end() error {
 	if s.peek(); s.pos < len(s.text) {
 		return s.fail(s.pos, "text after the end of the value")
@@ -141,7 +141,7 @@ func (s *scanner) array(value func() (any, error)) ([]any, error) {
 	return a, nil
 }
 
-// takeFields returns the fields from base on.
+// takeFields returns the fields from index base on, in a slice of their own.
 func (s *scanner) takeFields(base int) []Field {
 	f := make([]Field, len(s.fields)-base)
 	copy(f, s.fields[base:])
@@ -158,7 +158,7 @@ func (s *scanner) word(w string) error {
 	return nil
 }
 
-// number reads a number. literal is its text.
+// number reads a number and returns it with its text.
 func (s *scanner) number() (f float64, literal string, err error) {
 	start := s.pos
 	i, t := s.pos, s.text
@@ -258,7 +258,7 @@ func (s *scanner) str() (string, error) {
 func (s *scanner) escaped(start, i int) (string, error) {
 	t := s.text
 	b := make([]byte, 0, i-start+32)
-	plain := start // of what is not yet copied
+	plain := start // where the bytes begin that are not yet copied
 	for i < len(t) {
 		c := t[i]
 		switch {

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// slotTable remembers what the text so far said about each slot. Nearly every body has few slots, and
-// these cost no allocation.
+// slotTable remembers the occurrences of each slot in the text so far. Nearly every body has few slots, and the
+// first few cost no allocation.
 type slotTable struct {
 	few  [6]slotUse
 	more map[int]slotUse
@@ -35,7 +35,8 @@ func (t *slotTable) set(slot int, u slotUse) {
 	t.more[slot] = u
 }
 
-// remotable notes an occurrence of an object. It says whether this is the first, or what is wrong.
+// remotable notes an occurrence of an object. It reports whether the occurrence is the slot's first; fault
+// describes a contradiction with an earlier one.
 func (t *slotTable) remotable(slot int, iface string) (first bool, fault string) {
 	if slot < 0 {
 		return false, "negative slot " + strconv.Itoa(slot)
@@ -52,7 +53,7 @@ func (t *slotTable) remotable(slot int, iface string) (first bool, fault string)
 	return u.kind == 0, ""
 }
 
-// promise notes an occurrence of a promise, or says what is wrong.
+// promise notes an occurrence of a promise; fault describes a contradiction with an earlier occurrence.
 func (t *slotTable) promise(slot int) (fault string) {
 	if slot < 0 {
 		return "negative slot " + strconv.Itoa(slot)

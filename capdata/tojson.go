@@ -18,14 +18,14 @@ const (
 	keyError     = "$error"
 )
 
-// promisePrefix begins the names of promises that people see; those of objects begin otherwise.
+// promisePrefix begins the names of promises that people see. No name of an object begins so.
 const promisePrefix = "kp"
 
-// ToJSON returns v as JSON, in the form that the package comment describes, on one line. kref returns
-// the name of a slot. Properties are in Endo's order. Interface names of references are left out.
+// ToJSON returns v as JSON, in the form that the package comment describes, on one line. kref returns the name
+// of the reference in a slot. Properties are in Endo's order. Interface names of references are left out.
 //
-// The text may be shown on a terminal: control characters and marks that change the direction of text
-// are written as \u escapes. It fails as [Encode] does.
+// The text may be shown on a terminal: control characters and marks that change the direction of text are
+// written as \u escapes. ToJSON fails where [Encode] does.
 func ToJSON(v any, kref func(slot int) string) ([]byte, error) {
 	w := jsonWriter{writer: writer{terminal: true}, kref: kref}
 	if err := w.value(v); err != nil {
@@ -101,7 +101,7 @@ func (w *jsonWriter) form(key, text string) error {
 	return nil
 }
 
-// float writes whole numbers beyond 2^53 with an exponent, since FromJSON refuses them without.
+// float writes a whole number beyond 2^53 with an exponent, since FromJSON refuses it without one.
 func (w *jsonWriter) float(f float64) error {
 	switch {
 	case math.IsNaN(f):

@@ -4,8 +4,8 @@ import "strings"
 
 // Limits of every body, in both directions.
 const (
-	// MaxDepth is how deep arrays, records, tagged values and errors may nest. A lone array has depth 1.
-	// A call's method and argument list take two of them.
+	// MaxDepth is the deepest nesting of arrays, records, tagged values and errors. A lone array has depth 1. A
+	// call's method and argument list take two of them.
 	MaxDepth = 64
 	// MaxBodyBytes bounds a body. It stops a small value with much sharing from becoming an endless
 	// text; the limits of frames are far lower.
@@ -22,8 +22,8 @@ type Undefined struct{}
 // ("@@asyncIterator"), and a registered symbol whose key begins with "@@" has "@@" before that.
 type Symbol string
 
-// Remotable is a reference to an object: the slot's index beside the body. Slots and indexes are the
-// caller's: the codec only checks that they are in range and that a slot is not also a [Promise].
+// Remotable is a reference to an object: the slot's index beside the body. The caller keeps the slots: the
+// codec only checks that indexes are in range and that a slot is not also a [Promise].
 type Remotable struct {
 	Slot int
 	// Iface is the interface name, by custom "Alleged: " and a word, or empty. It is text for people and
@@ -45,8 +45,8 @@ type Field struct {
 // sorted by the UTF-16 code units of the names, as JavaScript's sort does.
 type Record struct{ Fields []Field }
 
-// Get returns the property with the given name, and whether there is one. It looks at one field after
-// another; a caller that wants most fields of a wide record had better range over them.
+// Get returns the value of the property with the given name; found reports whether the record has it. It looks
+// at one field after another; a caller that wants most fields of a wide record had better range over them.
 func (r *Record) Get(name string) (value any, found bool) {
 	for i := range r.Fields {
 		if r.Fields[i].Name == name {
@@ -70,13 +70,13 @@ type Error struct {
 	Message string
 	// ErrorID is the sender's mark for finding the error in its logs, or empty.
 	ErrorID string
-	// Cause and Errors are what JavaScript's error objects have under these names. Endo reads them but
-	// does not yet write them. Nil means none. Of Errors, no element may be nil.
+	// Cause and Errors are the properties of JavaScript's error objects with these names. Endo reads them but
+	// does not yet write them. Nil means that there are none. No element of Errors may be nil.
 	Cause  *Error
 	Errors []*Error
 }
 
-// symbolFault says what is wrong with the name of a symbol, or nothing.
+// symbolFault returns the reason why a symbol cannot have this name, or "".
 func symbolFault(name string) string {
 	after, reserved := strings.CutPrefix(name, "@@")
 	if !reserved || strings.HasPrefix(after, "@@") {
@@ -90,5 +90,5 @@ func symbolFault(name string) string {
 	return "no such well-known symbol"
 }
 
-// special says whether a string needs an escape in smallcaps: it begins with one of !"#$%&'()*+,-
+// special reports whether smallcaps must escape a string, that is whether it begins with one of !"#$%&'()*+,-
 func special(s string) bool { return s != "" && s[0] >= '!' && s[0] <= '-' }

@@ -9,19 +9,19 @@ import (
 	"unicode/utf8"
 )
 
-// writer is what the two textual forms share: a growing text, and the limits that make writing end even
+// writer is the part that both textual forms share: a growing text, and the limits by which writing ends even
 // for a value that contains itself.
 type writer struct {
 	buf []byte
-	// base is where the text begins in buf: what stands before is the caller's.
+	// base is the index in buf at which the text begins: the bytes before it are the caller's.
 	base  int
 	depth int
-	// terminal makes strings harmless to look at: control characters and marks that change the
-	// direction of text are escaped, where JSON.stringify would let them pass.
+	// terminal makes the strings safe to show: control characters and marks that change the direction of text
+	// are escaped, which JSON.stringify would let pass.
 	terminal bool
 }
 
-// valueError says which part of a value cannot be written.
+// valueError names the part of a value that cannot be written, and the reason.
 type valueError struct{ path, what string }
 
 func (e *valueError) Error() string {
@@ -35,7 +35,8 @@ func unmarshalable(format string, args ...any) error {
 	return &valueError{what: fmt.Sprintf(format, args...)}
 }
 
-// inside notes on the way out where an error came from.
+// inside puts one step of the path to the fault before the path that err holds. Each caller on the way out adds
+// its own step.
 func inside(err error, step string) error {
 	var e *valueError
 	if errors.As(err, &e) {
@@ -47,7 +48,7 @@ func inside(err error, step string) error {
 func inElement(err error, i int) error     { return inside(err, "["+strconv.Itoa(i)+"]") }
 func inField(err error, name string) error { return inside(err, "."+clip(name)) }
 
-// enter begins a container.
+// enter writes the opening byte of a container, one level deeper.
 func (w *writer) enter(open byte) error {
 	if w.depth++; w.depth > MaxDepth {
 		return unmarshalable("nested deeper than %d, or contains itself", MaxDepth)
@@ -61,8 +62,8 @@ func (w *writer) leave(end byte) {
 	w.buf = append(w.buf, end)
 }
 
-// room checks the size of the text with n more bytes. It is asked at every value, so that a small value
-// with much sharing, whose text would be endless, ends too.
+// room checks that the text may grow by n bytes. Every value is checked before it is written, so that a small
+// value with much sharing, whose text would be endless, ends too.
 func (w *writer) room(n int) error {
 	if len(w.buf)-w.base+n > MaxBodyBytes {
 		return unmarshalable("the text is larger than %d bytes", MaxBodyBytes)
@@ -78,13 +79,13 @@ func (w *writer) quote(prefix, s string) error {
 	return w.quoteRest(s)
 }
 
-// quoteRest writes s and the closing quote of a string that was begun.
+// quoteRest writes s and the closing quote of a string whose beginning is written already.
 func (w *writer) quoteRest(s string) error {
 	if err := w.room(len(s)); err != nil {
 		return err
 	}
 	b := w.buf
-	start := 0 // of what is not yet copied
+	start := 0 // where the bytes begin that are not yet copied
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c < utf8.RuneSelf {
@@ -148,8 +149,8 @@ func appendEscape(b []byte, u uint16) []byte {
 	return append(b, '\\', 'u', hexDigits[u>>12], hexDigits[u>>8&15], hexDigits[u>>4&15], hexDigits[u&15])
 }
 
-// misleads says whether a character (beyond ASCII) moves what a person sees on a terminal: C1 controls,
-// separators of lines, marks of direction.
+// misleads reports whether a character (beyond ASCII) moves the text that a person sees on a terminal: C1
+// controls, separators of lines, marks of direction.
 func misleads(r rune) bool {
 	return r < 0xA0 || r == 0x061C || r >= 0x200E && r <= 0x200F || r >= 0x2028 && r <= 0x202E ||
 		r >= 0x2066 && r <= 0x2069
@@ -178,7 +179,7 @@ func (w *writer) exponential(f float64) {
 	w.buf = b
 }
 
-// bigFault says why a bigint cannot be written, or nothing.
+// bigFault returns the reason why a bigint cannot be written, or "".
 func bigFault(v *big.Int) string {
 	switch {
 	case v == nil:
@@ -189,7 +190,7 @@ func bigFault(v *big.Int) string {
 	return ""
 }
 
-// unsupported names a value outside the closed set.
+// unsupported returns the error for a value of a type outside of the closed set.
 func unsupported(v any) error {
 	switch v.(type) {
 	case []byte:
@@ -200,7 +201,7 @@ func unsupported(v any) error {
 	return unmarshalable("%T is not a passable type", v)
 }
 
-// clip shortens text of others for a message.
+// clip shortens foreign text for a message.
 func clip(s string) string {
 	const most = 60
 	if len(s) <= most {

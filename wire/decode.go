@@ -10,8 +10,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// DecodeDown decodes a frame (without its header) from the kernel. Nothing of the result shares memory
-// with frame. The error is about the bytes; a worker that meets one cannot go on.
+// DecodeDown decodes a frame (without its header) from the kernel. The result shares no memory with frame. An
+// error is about the bytes; a worker that meets one cannot go on.
 func DecodeDown(frame []byte) (DownFrame, error) {
 	return decodeFrame(frame, downLimits(), func(r *reader, kind, fields int) DownFrame {
 		switch kind {
@@ -44,9 +44,9 @@ func DecodeDown(frame []byte) (DownFrame, error) {
 	})
 }
 
-// DecodeUp decodes a frame (without its header) from a worker, within lim. Nothing of the result shares
-// memory with frame. References are bounded in length, but not parsed. Errors that wrap [ErrLimit] are
-// about a limit, all others say that the frame is malformed.
+// DecodeUp decodes a frame (without its header) from a worker, within lim. The result shares no memory with
+// frame. References are bounded in length, but not parsed. An error that wraps [ErrLimit] is about a limit; any
+// other error means that the frame is malformed.
 func DecodeUp(frame []byte, lim Limits) (UpFrame, error) {
 	return decodeFrame(frame, lim.full(), func(r *reader, kind, fields int) UpFrame {
 		switch kind {
@@ -162,7 +162,7 @@ func (r *reader) capData() CapData {
 	return CapData{Body: body, Slots: slots}
 }
 
-// row reads the two fields of a row. A value of nil is a row that does not exist.
+// row reads the two fields of a row. A row that does not exist has nil for a value.
 func (r *reader) row() Row {
 	f := Row{Key: r.text("key", MaxKeyBytes)}
 	if r.code() == 0xc0 {
@@ -173,10 +173,10 @@ func (r *reader) row() Row {
 	return f
 }
 
-// reader decodes a validated frame and remembers the first error; after it, everything reads as zero.
+// reader decodes a validated frame and remembers the first error; after it, every field reads as zero.
 //
-// The library is lenient where a border must not be: it takes nil for any type, floats and negative
-// numbers for unsigned ones, and text for bytes. So each method looks at the code before it decodes.
+// The library is lenient where a border must not be: it takes nil for any type, floats and negative numbers for
+// unsigned ones, and text for bytes. So each method looks at the code before it decodes.
 type reader struct {
 	dec   *msgpack.Decoder
 	frame []byte
@@ -185,7 +185,7 @@ type reader struct {
 	err   error
 }
 
-// readers keeps decoders between frames; nothing that callers can see depends on it.
+// readers keeps decoders between frames; no result depends on which decoder made it.
 var readers = sync.Pool{New: func() any { return &reader{dec: msgpack.NewDecoder(nil)} }}
 
 func decodeFrame[F any](frame []byte, lim Limits, body func(r *reader, kind, fields int) F) (f F, err error) {
@@ -202,8 +202,8 @@ func decodeFrame[F any](frame []byte, lim Limits, body func(r *reader, kind, fie
 	r.lim, r.err = lim, nil
 	kind, fields := r.item("frame")
 	got := body(r, kind, fields)
-	// Validate knows that this is one value and no more, but an array with a field too many is caught
-	// by its length, and one that is short by what follows it.
+	// Validate has found exactly one value. An array with too many fields is found by the bytes that are left;
+	// an array with too few, by the missing field.
 	if err = r.err; err == nil && r.in.Len() > 0 {
 		err = errors.New("frame has more than its fields")
 	}
@@ -228,7 +228,7 @@ func (r *reader) note(what string, err error) {
 	}
 }
 
-// code is the first byte of the next item, or 0xc1 (which is in no frame) if there is none.
+// code returns the first byte of the next item, or 0xc1 (which is in no frame) if there is none.
 func (r *reader) code() byte {
 	rest := r.in.Len()
 	if r.err == nil && rest > 0 {
@@ -262,7 +262,7 @@ func (r *reader) item(what string) (kind, fields int) {
 	return r.count(what), fields
 }
 
-// list reads a list. One of no items is nil.
+// list reads a list. An empty list is nil.
 func list[T any](r *reader, what string, limit int, item func() T) []T {
 	n := r.length(what)
 	if n > limit {
@@ -271,7 +271,7 @@ func list[T any](r *reader, what string, limit int, item func() T) []T {
 	if n == 0 || r.err != nil {
 		return nil
 	}
-	items := make([]T, 0, min(n, 64)) // hostile counts are bounded, but 65,536 empty items are still cheap to say
+	items := make([]T, 0, min(n, 64)) // the capacity is bounded; a peer can announce 65,536 empty items with few bytes
 	for range n {
 		if items = append(items, item()); r.err != nil {
 			return nil

@@ -11,9 +11,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// AppendDown appends f, with its header, to buf. The error is about f: a value that no frame can
-// hold (a nil delivery, a string that is not UTF-8, a key longer than [MaxKeyBytes]). Then buf is
-// returned as it was.
+// AppendDown appends f, with its header, to buf. An error means that no frame can hold f (a nil delivery, a
+// string that is not UTF-8, a key longer than [MaxKeyBytes]). Then buf is returned as it was.
 func AppendDown(buf []byte, f DownFrame) ([]byte, error) {
 	return appendFrame(buf, func(w *writer) {
 		switch f := f.(type) {
@@ -56,7 +55,7 @@ func AppendDown(buf []byte, f DownFrame) ([]byte, error) {
 	})
 }
 
-// AppendUp appends f, with its header, to buf. The error is about f, as that of [AppendDown].
+// AppendUp appends f, with its header, to buf. Errors are those of [AppendDown].
 func AppendUp(buf []byte, f UpFrame) ([]byte, error) {
 	return appendFrame(buf, func(w *writer) {
 		switch f := f.(type) {
@@ -205,7 +204,7 @@ func (w *writer) capData(d *CapData) {
 	}
 }
 
-// row writes the two fields of a row. A value of nil is a row that does not exist.
+// row writes the two fields of a row. A row that does not exist has nil for a value.
 func (w *writer) row(r *Row) {
 	w.text(r.Key, MaxKeyBytes)
 	if r.Found {
@@ -225,7 +224,7 @@ type writer struct {
 	err error
 }
 
-// writers keeps encoders between frames; nothing that callers can see depends on it.
+// writers keeps encoders between frames; no frame depends on which encoder made it.
 var writers = sync.Pool{New: func() any {
 	w := new(writer)
 	w.enc = msgpack.NewEncoder(w)
@@ -256,7 +255,7 @@ func (w *writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// WriteByte is part of being a sink.
+// WriteByte appends b, like Write.
 func (w *writer) WriteByte(b byte) error {
 	w.out = append(w.out, b)
 	return nil
@@ -268,7 +267,7 @@ func (w *writer) fail(err error) {
 	}
 }
 
-// note takes the error of an encoder whose sink has none.
+// note remembers an error of the encoder. Its sink, the writer, never fails.
 func (w *writer) note(err error) {
 	if err != nil {
 		w.fail(err)
@@ -306,7 +305,7 @@ func (w *writer) text(s string, limit int) {
 
 func (w *writer) ref(r Ref) { w.text(string(r), MaxRefBytes) }
 
-// bytes writes nil and empty alike: as no bytes.
+// bytes writes a nil slice like an empty one: as no bytes.
 func (w *writer) bytes(b []byte) {
 	w.note(w.enc.EncodeBytesLen(len(b)))
 	w.out = append(w.out, b...)

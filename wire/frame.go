@@ -12,14 +12,14 @@ import (
 // kind of the frame and its fields, in the order of docs/protocol.md. There is exactly one encoding of
 // each value, so two frames say the same if, and only if, their bytes are the same.
 
-// HeaderBytes is the length of what stands before the array.
+// HeaderBytes is the length of the count before the array.
 const HeaderBytes = 4
 
-// ErrLimit is wrapped by errors of [ReadFrame], [DecodeUp] and [DecodeDown] that are about a limit
-// exceeded. All their other errors are about malformed bytes, or come from the reader.
+// ErrLimit is wrapped by errors of [ReadFrame], [DecodeUp] and [DecodeDown] that are about a limit exceeded.
+// All their other errors are about malformed bytes, or come from the reader.
 var ErrLimit = errors.New("over the limit")
 
-// Limits bound what a frame may hold. A field that is zero means the default named beside it.
+// Limits bound the content of a frame. A field that is zero means the default named beside it.
 type Limits struct {
 	// FrameBytes bounds the frame without its header: 4 MiB.
 	FrameBytes int
@@ -29,16 +29,16 @@ type Limits struct {
 	Depth int
 	// Slots bounds the references in one value: 4,096.
 	Slots int
-	// List bounds each other list, such as the resolutions of one Resolve: 65,536.
+	// List bounds every other list, such as the resolutions of one Resolve: 65,536.
 	List int
 }
 
-// DefaultFrameBytes is the limit of a frame if nothing else is said.
+// DefaultFrameBytes is the limit of a frame for which no other limit is configured.
 const DefaultFrameBytes = 4 << 20
 
 // Bounds of single fields, kept by both ends.
 const (
-	// MaxRefBytes bounds a reference. The codec checks nothing else of one; see [ParseRef].
+	// MaxRefBytes bounds a reference. The codec checks only the length; see [ParseRef].
 	MaxRefBytes = 48
 	// MaxKeyBytes bounds a key of the vat's store.
 	MaxKeyBytes = 1024
@@ -46,7 +46,8 @@ const (
 	MaxTextBytes = 4096
 )
 
-// downLimits bound what the kernel may send: a worker trusts it, but not with all of its memory.
+// downLimits returns the bounds of frames from the kernel: a worker trusts the kernel, but not with all of its
+// memory.
 func downLimits() Limits { return Limits{FrameBytes: 64 << 20, Slots: 1 << 20, List: 1 << 20}.full() }
 
 // MaxDownFrameBytes is the limit of a frame from the kernel.
@@ -98,8 +99,7 @@ func ReadFrame(r io.Reader, buf []byte, limit int) ([]byte, error) {
 	return buf, nil
 }
 
-// Kinds of frames. Those of one direction are no kinds of the other, so that a frame sent back is
-// malformed.
+// The kinds of frames. A kind of one direction is no kind of the other, so that a frame sent back is malformed.
 const (
 	kindStart   = 1
 	kindDeliver = 2
@@ -112,7 +112,7 @@ const (
 	kindNext  = 20
 )
 
-// Kinds of deliveries.
+// The kinds of deliveries.
 const (
 	kindStartVat         = 1
 	kindCall             = 2
@@ -123,7 +123,7 @@ const (
 	kindBringOutYourDead = 7
 )
 
-// Kinds of syscalls.
+// The kinds of syscalls.
 const (
 	kindSend              = 1
 	kindSubscribe         = 2

@@ -1,6 +1,6 @@
 package wire
 
-// What the kernel and a worker program must agree on before the first frame.
+// The kernel and a worker program must agree on these before the first frame.
 const (
 	// CookieKey and CookieValue are the environment variable by which a worker program knows that a
 	// kernel started it. They are no secret: they save a person who starts it by hand from waiting.
@@ -10,13 +10,13 @@ const (
 	LogKey = "OCAPKERNEL_LOG"
 	// DataFD is the worker's descriptor for frames. Its end of stream is the end of the worker.
 	DataFD = 3
-	// ControlFD is the worker's descriptor for signs of life: a stream of pings, each of PingBytes bytes, which the
-	// worker sends back as they are.
+	// ControlFD is the worker's descriptor for signs of life: a stream of pings, each of PingBytes bytes. The
+	// worker sends each ping back as it is.
 	ControlFD = 4
 	PingBytes = 8
 	// ModulesFlag makes a worker program print the names of its modules as a JSON array, and exit.
 	ModulesFlag = "--modules"
-	// WorkerName is argv[0] of every worker; the vat's id and its module follow, for people who look
-	// for the process to kill.
+	// WorkerName is argv[0] of every worker. The vat's id and its module follow it, for a person who looks for
+	// the process to kill.
 	WorkerName = "vatworker"
 )

@@ -16,7 +16,7 @@ type Ref string
 // RootRef names the root object of every vat.
 const RootRef Ref = "o+0"
 
-// RefParts is what a valid Ref says.
+// RefParts is a valid Ref, taken apart.
 type RefParts struct {
 	// Promise is true for a promise, false for an object.
 	Promise bool
@@ -30,7 +30,7 @@ type RefParts struct {
 	Instance uint64
 }
 
-// ParseRef checks the form of a reference that came from outside.
+// ParseRef returns the parts of a reference that came from outside, or an error if it has not the form of one.
 func ParseRef(s string) (RefParts, error) {
 	bad := func() (RefParts, error) {
 		if len(s) > 48 {

@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// deepest bounds the depth that Validate can be asked for.
+// deepest is the greatest depth that a caller of Validate may allow.
 const deepest = 32
 
-// Validate checks that frame (without its header) is one msgpack array and nothing else, made only of
-// arrays, UTF-8 strings, byte strings, integers, booleans and nil, nested at most maxDepth deep (and
-// never more than 32), each in its shortest encoding. No length it claims exceeds the bytes that are there.
+// Validate checks that frame (without its header) is one msgpack array and nothing else, made only of arrays,
+// UTF-8 strings, byte strings, integers, booleans and nil, nested at most maxDepth deep (and never more than
+// 32), each in its shortest encoding. No claimed length exceeds the bytes that are there.
 //
-// It runs before any decoding, in one pass, without recursion and without allocating: the msgpack
-// library turns a claimed length into memory before it looks for the bytes.
+// Validate runs before any decoding, in one pass, without recursion and without allocating: the msgpack library
+// turns a claimed length into memory before it looks for the bytes.
 func Validate(frame []byte, maxDepth int) error {
 	var open [deepest]int // how many items each open array still wants
 	maxDepth = min(maxDepth, deepest)
@@ -97,8 +97,8 @@ func readHead(b []byte) (head, error) {
 		return head{class: classString, size: 1, length: uint64(c & 0x1f)}, nil
 	}
 	var h head
-	var width int    // of the number after the code
-	var least uint64 // that the number must be, or a shorter code would do
+	var width int    // width of the number after the code, in bytes
+	var least uint64 // the number must not be below this, or a shorter code would do
 	switch c {
 	case 0xc4:
 		h.class, width = classBytes, 1
@@ -145,7 +145,7 @@ func readHead(b []byte) (head, error) {
 		v = binary.BigEndian.Uint64(b[1:])
 	}
 	if c >= 0xd0 && c <= 0xd3 {
-		// Signed codes are for negative numbers that the code before them cannot hold.
+		// A signed code is only for negative numbers that the next shorter code cannot hold.
 		shift := 64 - 8*width
 		n := int64(v<<shift) >> shift
 		if n >= [...]int64{-32, -1 << 7, -1 << 15, -1 << 31}[c-0xd0] {

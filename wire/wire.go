@@ -1,9 +1,9 @@
-// Package wire defines what crosses the boundary between the kernel and a vat: the words (references,
-// messages, deliveries, syscalls, outcomes) and the frames that carry them.
+// Package wire defines the boundary between the kernel and a vat: its words (references, messages, deliveries,
+// syscalls, outcomes) and the frames that carry them.
 //
-// A crank is one frame down, [Deliver], and one frame up, [Done]. Between the two the worker may read
-// its own store ([Get], [Next], each answered by a [Row] frame); nothing else is synchronous.
-// The life of a worker is: Start down, Hello up, then cranks, then Bye down or the end of the stream.
+// A crank is one frame down, [Deliver], and one frame up, [Done]. Between the two the worker may read its own
+// store ([Get], [Next], each answered by a [Row] frame); nothing else is synchronous. The life of a worker is:
+// Start down, Hello up, then cranks, then Bye down or the end of the stream.
 //
 // References in these types are the vat's own names, vrefs. The kernel's names never appear here.
 package wire
@@ -19,7 +19,7 @@ type CapData = capdata.Data[Ref]
 // Message is a method call: the marshalled [method, [arguments]] and the promise for its result.
 type Message struct {
 	MethArgs CapData
-	// Result is empty if nobody waits for an answer.
+	// Result is empty if no answer is wanted.
 	Result Ref
 }
 
@@ -43,20 +43,20 @@ type Call struct {
 	Message Message
 }
 
-// Notify tells the vat that promises are settled. All of them are retired by it: the kernel forgets
-// these names, and so must the vat.
+// Notify tells the vat that promises are settled, and retires all of their names: the kernel forgets these
+// names, and so must the vat.
 type Notify struct{ Resolutions []Resolution }
 
-// DropExports says that nobody can reach these exports any more.
+// DropExports says that these exports can no longer be reached from outside of the vat.
 type DropExports struct{ Refs []Ref }
 
-// RetireExports says that nobody can even recognise these exports any more.
+// RetireExports says that these exports can no longer even be recognised outside of the vat.
 type RetireExports struct{ Refs []Ref }
 
-// RetireImports says that these imports are gone.
+// RetireImports says that these imports no longer exist.
 type RetireImports struct{ Refs []Ref }
 
-// BringOutYourDead asks the vat to say what it no longer holds.
+// BringOutYourDead asks the vat to name the references that it no longer holds.
 type BringOutYourDead struct{}
 
 func (StartVat) isDelivery()         {}
@@ -78,18 +78,18 @@ type Send struct {
 	Message Message
 }
 
-// Subscribe asks to be notified when a promise is settled. To subscribe again is allowed: there is one
-// notification all the same. The promise may be a new one of the vat: if it loses the memory that was to settle
-// the promise, it is told so.
+// Subscribe asks to be notified when a promise is settled. A vat may subscribe again, and gets one notification
+// all the same. The promise may be a new one of the vat itself: if the vat loses the memory that was to settle
+// the promise, it is notified of the rejection.
 type Subscribe struct {
 	Promise Ref
-	// Stored says that what waits for the promise is in the vat's store, as of this crank: it outlives the
-	// vat's memory. It is not taken back.
+	// Stored says that the continuation which waits for the promise is in the vat's store, as of this crank: it
+	// outlives the vat's memory. It is not taken back.
 	Stored bool
 }
 
-// Resolve settles promises that the vat decides. It retires their names: slots of later syscalls of the same crank
-// may still mention them, so that promises can lead to each other in a circle, and nothing else may.
+// Resolve settles promises that the vat decides, and retires their names. Later syscalls of the same crank may
+// still mention the names in slots, so that promises can lead to each other in a circle, and nowhere else.
 type Resolve struct{ Resolutions []Resolution }
 
 // Exit ends the vat. With Failure the crank is dropped, else it is committed.
@@ -104,10 +104,10 @@ type DropImports struct{ Refs []Ref }
 // RetireImportsCall says that the vat can no longer recognise these imports.
 type RetireImportsCall struct{ Refs []Ref }
 
-// RetireExportsCall says that the vat has forgotten these exports, which nobody reaches.
+// RetireExportsCall says that the vat has forgotten these exports. They must be unreachable.
 type RetireExportsCall struct{ Refs []Ref }
 
-// AbandonExports orphans exports that others may still hold.
+// AbandonExports makes orphans of exports that other vats may still hold.
 type AbandonExports struct{ Refs []Ref }
 
 // StoreSet writes a row of the vat's own store.
@@ -119,18 +119,18 @@ type StoreSet struct {
 // StoreDelete deletes a row of the vat's own store. Deleting an absent row is allowed.
 type StoreDelete struct{ Key string }
 
-// Keep says where that lives which will settle a promise that the vat decides: in its store, so that the
-// promise outlives the vat's memory and does not keep it from quiescence, or, with Stored false, in its
-// memory, as that of every promise does at first. A promise that the vat once decided and that is
-// settled by now is ignored.
+// Keep says where the continuation lives that will settle a promise which the vat decides. With Stored true it
+// is in the vat's store: the promise outlives the vat's memory, and does not keep the vat from quiescence. With
+// Stored false it is in memory, as it is for every promise at first. A Keep of a promise that the vat decided
+// once, and that is settled by now, is ignored.
 type Keep struct {
 	Promise Ref
 	Stored  bool
 }
 
-// Watch asks for a promise of how the vat ends that owns an object: it is fulfilled with the value with which the vat
-// exits, and rejected if the vat exits with a failure or is terminated. The kernel decides it. A vat that is restarted
-// or stopped has not ended.
+// Watch asks for a promise of the end of the vat that owns an object. The promise is fulfilled with the value
+// with which the vat exits, and rejected if the vat exits with a failure or is terminated. The kernel decides
+// it. A vat that is restarted or stopped has not ended.
 type Watch struct {
 	// Target is an object, as that of a message.
 	Target Ref
@@ -151,11 +151,11 @@ func (StoreDelete) isSyscall()       {}
 func (Keep) isSyscall()              {}
 func (Watch) isSyscall()             {}
 
-// Outcome is how a delivery ended in the vat.
+// Outcome is the end of a delivery in the vat.
 type Outcome struct {
 	// Parked is the number of turns that wait for a promise, in memory, after this crank.
 	Parked int
-	// Fault, if not empty, says that the vat could not process the delivery at all (its stored state
+	// Fault, if not empty, is the reason why the vat could not process the delivery at all (its stored state
 	// does not fit its program, say). The crank is dropped. A method that returns an error is no fault.
 	Fault string
 }
@@ -168,19 +168,20 @@ type UpFrame interface{ isUp() }
 
 // Start is the first frame: it tells the worker which vat it is. The worker answers with Hello.
 type Start struct {
-	// Vat is the kernel's id of the vat, such as v3; Name its name in its cluster's configuration.
+	// Vat is the kernel's id of the vat, such as v3; Name is the vat's name in its cluster's configuration.
 	Vat, Name string
 	// Module names the vat kind within the worker program.
 	Module string
 	// Parameters is the JSON text of the parameters in the configuration; empty if there are none.
 	Parameters string
-	// Incarnation numbers the lives of this vat's memory, from 1. A worker that is given its past goes on as the same one.
+	// Incarnation numbers the lives of this vat's memory, from 1. A worker that is given the vat's past goes on
+	// in the incarnation of the worker before it.
 	Incarnation uint64
 	// HighObject and HighPromise are the highest N of o+N and p+N that the vat ever committed. New
 	// names must be above them. Before the first, both are 0.
 	HighObject, HighPromise uint64
-	// Replays is the number of deliveries that the worker will be given again to make its memory: what
-	// it answers to them is compared and has no effect.
+	// Replays is the number of deliveries that the worker will be given again to make its memory: its answers
+	// to them are compared with the recorded ones and have no effect.
 	Replays uint64
 	// MaxFrameBytes and MaxSyscalls bound a Done frame.
 	MaxFrameBytes, MaxSyscalls int
@@ -188,14 +189,14 @@ type Start struct {
 
 // Deliver starts a crank.
 type Deliver struct {
-	// Number numbers the deliveries of this vat, from 1. An attempt that was aborted gives its number back.
+	// Number numbers the deliveries of this vat, from 1. An aborted attempt gives its number back.
 	Number uint64
 	// Now is the time of this crank in milliseconds since 1970; it does not change within the crank.
 	Now int64
 	// Seed seeds the random numbers of this crank.
 	Seed uint64
-	// Attempt counts the workers that ended at this delivery, whoever ended them. A vat may go about it with more care
-	// than at first.
+	// Attempt counts the workers that ended during this delivery, for any reason. A vat may be more careful
+	// with the delivery than at first.
 	Attempt uint64
 	// State is stored state of the vat that the delivery is expected to touch; see [StateKey]. A key
 	// that is missing here may still exist in the store.
@@ -203,8 +204,8 @@ type Deliver struct {
 	Delivery Delivery
 }
 
-// Row is a row of the vat's store, and the answer to Get and Next. Found is false if there is none;
-// then Value is nil (and Key, after Next, empty).
+// Row is a row of the vat's store, and the answer to Get and Next. Found is false if there is none; then Value
+// is nil, and after Next also Key is empty.
 type Row struct {
 	Key   string
 	Value []byte
@@ -214,7 +215,7 @@ type Row struct {
 // Bye asks the worker to exit.
 type Bye struct{}
 
-// Hello answers Start. Error, if not empty, says why the worker cannot be this vat.
+// Hello answers Start. Error, if not empty, is the reason why the worker cannot be this vat.
 type Hello struct{ Error string }
 
 // Done ends a crank: every syscall in order, then the outcome. It is the only frame that changes anything.
@@ -240,7 +241,7 @@ func (Done) isUp()      {}
 func (Get) isUp()       {}
 func (Next) isUp()      {}
 
-// StateKey is the key in the vat's store under which the SDK keeps the state of a durable object, and
-// of the root. The kernel sends that row along with a delivery that names the object, so that most
-// cranks need not ask. It reads nothing into the value.
+// StateKey returns the key in the vat's store under which the SDK keeps the state of a durable object, or of
+// the root. The kernel sends that row along with a delivery that names the object, so that most cranks need not
+// ask for it. The kernel does not interpret the value.
 func StateKey(r Ref) string { return "o." + string(r) }

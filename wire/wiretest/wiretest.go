@@ -1,8 +1,8 @@
-// Package wiretest takes frames the way that they take between two processes: encoded, validated and decoded.
+// Package wiretest passes frames as two processes would: encoded, validated and decoded.
 //
-// A test that hands a value from a kernel to a vat in memory, or back, hands over more than the wire can carry: a
-// row that is absent and has a value, a nil list, a buffer that both ends share. [Down] and [Up] return the value
-// that the other process would have, or say why none would arrive.
+// A test that hands a value from a kernel to a vat in memory, or back, can hand over more than the wire can
+// carry: a row that is absent and has a value, a nil list, a buffer that both ends share. [Down] and [Up]
+// return the value that the other process would get, or an error if it would get none.
 package wiretest
 
 import (
@@ -24,8 +24,8 @@ func Up[F wire.UpFrame](f F, lim wire.Limits) (got F, frame []byte, err error) {
 		func(frame []byte) (wire.UpFrame, error) { return wire.DecodeUp(frame, lim) })
 }
 
-// cross encodes and decodes a frame. What is decoded must have the same bytes again: two values that differ for
-// the sender and not on the wire would make a replay differ from what was recorded.
+// cross encodes and decodes a frame. The decoded value must encode to the same bytes: two values that differ
+// for the sender and not on the wire would make a replay differ from its record.
 func cross[F any, D any](f F, encode func([]byte, F) ([]byte, error), decode func([]byte) (D, error)) (got F, frame []byte, err error) {
 	b, err := encode(nil, f)
 	if err != nil {
