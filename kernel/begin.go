@@ -3,7 +3,6 @@ package kernel
 import (
 	"fmt"
 
-	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
 )
 
@@ -117,13 +116,6 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 
 func step(c Commit) Step { return Step{Commit: &c} }
 
-// wakeMore says that the vat may have more to do.
-func (t *tx) wakeMore(v VatID) {
-	if u := t.lookRun(v); u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail) {
-		t.effect(Wake{v})
-	}
-}
-
 // target finds the message at the head of the queue and the object of the vat that it goes to now.
 func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 	c.message = c.item.msg
@@ -228,70 +220,4 @@ func prefetch(call wire.Call, get func(key string) ([]byte, bool)) []wire.Row {
 		add(r)
 	}
 	return rows
-}
-
-// StoreGet reads a row of a vat's own store, for a worker that asks during a crank.
-func (m *Machine) StoreGet(v VatID, key string) (wire.Row, error) {
-	value, found, err := m.reader.Get(keyStore(v, key))
-	return wire.Row{Key: key, Value: value, Found: found}, err
-}
-
-// StoreNext reads the row of a vat's own store after `after` among those that begin with prefix. It may pass over any
-// number of removed rows; see StoreStep.
-func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
-	for {
-		row, reached, ready, err := m.StoreStep(v, prefix, after)
-		if ready || err != nil {
-			return row, err
-		}
-		after = reached
-	}
-}
-
-// StoreStep is StoreNext, but passes over a bounded number of removed rows. If that was not enough, ready is false, and a
-// StoreStep after the key reached goes on there.
-func (m *Machine) StoreStep(v VatID, prefix, after string) (row wire.Row, reached string, ready bool, err error) {
-	base := keyStore(v, "")
-	key, value, found, ready, err := storage.Step(m.reader, base+prefix, base+after, stepRows)
-	switch {
-	case err != nil:
-		return wire.Row{}, "", false, err
-	case !ready:
-		return wire.Row{}, key[len(base):], false, nil
-	case !found:
-		return wire.Row{}, "", true, nil
-	}
-	return wire.Row{Key: key[len(base):], Value: value, Found: true}, "", true, nil
-}
-
-// StartWorker tells what a fresh worker of a vat must know: it is to have the memory of the live
-// incarnation, which Replay makes again, or begins a new one if there is none. The module and the limits
-// of the frame are the caller's to fill in. It is refused if the vat is not live.
-func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	u := t.runs.edit(t, KRef(v))
-	if u == nil || u.phase != live || u.reap != 0 {
-		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
-	}
-	if u.inc != u.deadInc {
-		return t.startFrame(v, u), Commit{}, nil
-	}
-	u.inc++
-	start = t.startFrame(v, u)
-	return start, t.done(), nil
-}
-
-func (t *tx) startFrame(v VatID, u *run) wire.Start {
-	return wire.Start{
-		Vat: string(v), Name: t.vat(v).name, Incarnation: u.inc,
-		HighObject: u.spanObject, HighPromise: u.spanPromise,
-	}
-}
-
-func (t *tx) vat(v VatID) *vatRow {
-	key := keyVat(v)
-	r := &vatRow{}
-	r.decode(t.m.dec, key, t.must(key))
-	return r
 }

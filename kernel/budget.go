@@ -48,6 +48,13 @@ func (t *tx) scan(prefix string, cursor *string) iter.Seq2[string, []byte] {
 	}
 }
 
+// deleteAll deletes the rows that begin with prefix, as far as the budget goes.
+func (t *tx) deleteAll(prefix string, cursor *string) {
+	for key := range t.scan(prefix, cursor) {
+		t.delete(key)
+	}
+}
+
 // scanByNumber is scan for rows whose names end in a number, in the order of the numbers: as keys, 10 comes before 9. It
 // passes over the numbers of one length after those of another, and jumps where longer ones lie between them, so that it
 // reads few rows twice. Its cursor is no key. A cursor that is one comes from an earlier version, which went by keys and

@@ -36,13 +36,6 @@ func (m *Machine) Damages() (out []Damage, err error) {
 	return slices.DeleteFunc(m.begin(0).damages(), func(d Damage) bool { return d.System == "" }), nil
 }
 
-// readable calls f, which reads rows, and returns why one of them cannot be read.
-func readable(f func()) (err error) {
-	defer caught(&err)
-	f()
-	return nil
-}
-
 func (t *tx) damages() (out []Damage) {
 	subs, unread := map[SubID]*subcluster{}, map[SubID]int{} // unread are places in out
 	var order []SubID

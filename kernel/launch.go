@@ -1,10 +1,6 @@
 package kernel
 
 import (
-	"cmp"
-	"slices"
-	"strings"
-
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
 )
@@ -59,63 +55,6 @@ func (ls LaunchService) FullName(s SubID) string {
 
 // GlobalKind is the kind of the service objects that are known by their name alone.
 const GlobalKind = "service"
-
-// SubState is where a subcluster is in its life.
-type SubState uint8
-
-// The states of a subcluster, a closed set. The numbers are stored.
-const (
-	// SubLaunching: its vats are there, and bootstrap has not answered yet. A launch that is pending when the
-	// kernel dies fails at the next start.
-	SubLaunching SubState = iota
-	// SubRunning: bootstrap has answered.
-	SubRunning
-	// SubFailed: its launch failed. Its vats are dead, and what is left of it is being removed.
-	SubFailed
-	// SubTerminating: it has ended. Its vats are dead, and what is left of it is being removed.
-	SubTerminating
-)
-
-func (s SubState) String() string {
-	if int(s) >= len(subStateNames) {
-		return "unknown"
-	}
-	return subStateNames[s]
-}
-
-var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running", SubFailed: "failed", SubTerminating: "terminating"}
-
-// Leaving reports whether nothing will bring the subcluster back: only its removal is left to do.
-func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
-
-// Subcluster is what a subcluster is.
-type Subcluster struct {
-	ID   SubID
-	Root KRef
-	// Bootstrap is the bootstrap vat.
-	Bootstrap VatID
-	State     SubState
-	// Why says why its launch failed, if it did.
-	Why string
-	// Vats are its members, in the order of their launch. While it leaves some of them may be removed already.
-	Vats         []SubclusterVat
-	Source, Hash string
-	// Result is what bootstrap answered.
-	Result Data
-	// System is the name of a system subcluster; empty for others.
-	System string
-	// By and ByCall are the call that waits for the launch.
-	By     KRef
-	ByCall uint64
-	// Corrupt says that the row of the subcluster cannot be read, and why. Then only ID is set.
-	Corrupt error
-}
-
-// SubclusterVat is a member of a subcluster.
-type SubclusterVat struct {
-	Name string
-	Vat  VatID
-}
 
 // Launch begins a subcluster: its vats exist, each with the order to start, and bootstrap is queued for
 // its bootstrap vat. It is a pending launch until LaunchSettled: a failure removes all of it.
@@ -223,35 +162,6 @@ func (u *run) setPolicy(lv LaunchVat) {
 	u.maxQueue, u.maxRestarts, u.maxRecords, u.never, u.stopOnFault = lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault
 }
 
-// sub returns a subcluster, nil if there is none. Within a commit all get the same one. Who changes it calls setSub.
-func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, KRef(s)) }
-
-// setSub notes that a subcluster was made, or what sub has returned was changed.
-func (t *tx) setSub(s SubID, sub *subcluster) {
-	if sub.settled && !sub.apart {
-		sub.apart, sub.known = true, true
-		t.set(keyResult(s), t.m.enc.row(2, func() { t.m.enc.data(sub.result) }))
-	}
-	if t.subs.look(t, KRef(s)) == nil {
-		t.subs.create(KRef(s), sub)
-		return
-	}
-	t.subs.edit(t, KRef(s))
-}
-
-// resultOf returns what the bootstrap of a subcluster answered; the zero value if it has not.
-func (t *tx) resultOf(s SubID, sub *subcluster) Data {
-	if !sub.known {
-		sub.result, sub.known = t.dataAt(keyResult(s)), true
-	}
-	return sub.result
-}
-
-func (t *tx) launching(s SubID) bool {
-	sub := t.sub(s)
-	return sub != nil && sub.state == SubLaunching
-}
-
 // memberStarted notes that one more vat of a subcluster has started. The row of the subcluster, in which all its vats stand,
 // is read for the last one.
 func (t *tx) memberStarted(s SubID) {
@@ -307,134 +217,6 @@ func (t *tx) launched(s SubID, sub *subcluster) {
 	}
 }
 
-// answerLaunch settles the call that waits for a launch.
-func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
-	t.answerCall(sub.by, sub.byCall, c)
-	sub.by, sub.byCall = "", 0
-}
-
-// answerCall settles a call of a service object, unless it is over.
-func (t *tx) answerCall(by KRef, n uint64, c func() Completion) {
-	if by == "" {
-		return
-	}
-	if call := t.call(by, n); call != nil {
-		t.finishCall(by, t.service(by), n, call, c())
-	}
-}
-
-// launchFailure is what a call is told that waits for a launch in vain.
-func launchFailure(why string) Completion {
-	body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
-	if err != nil {
-		body = capdata.KernelError(capdata.CodeLimit, "the launch failed")
-	}
-	return Completion{Rejected: true, Value: Data{Body: body}}
-}
-
-// launchValue is what a vat gets that launches a subcluster.
-func launchValue(s SubID, sub *subcluster, answer Data) Completion {
-	vats := &capdata.Record{}
-	for _, m := range sub.members {
-		vats.Fields = append(vats.Fields, capdata.Field{Name: m.name, Value: string(m.vat)})
-	}
-	record := func(result any) (string, error) {
-		return capdata.Encode(&capdata.Record{Fields: []capdata.Field{
-			{Name: "subcluster", Value: string(s)},
-			{Name: "root", Value: capdata.Remotable{Slot: 0, Iface: rootIface}},
-			{Name: "vats", Value: vats},
-			{Name: "bootstrapResult", Value: result},
-		}})
-	}
-	slots := []KRef{sub.root}
-	result, slots, ok := behind(answer, slots)
-	body, err := record(result)
-	if !ok || err != nil {
-		slots = slots[:1]
-		if body, err = record(nil); err != nil {
-			return Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, err.Error())}
-		}
-	}
-	return Completion{Value: Data{Body: body, Slots: slots}}
-}
-
-// maxPartBytes bounds what is repeated of a value that stands in a row already.
-const maxPartBytes = 64 << 10
-
-// behind reads a value that is to be part of another one, which has slots of its own already, and returns it with all
-// slots. It is not ok if it cannot be a part: it is no value, it is too large, or it has too many slots.
-func behind(d Data, slots []KRef) (v any, all []KRef, ok bool) {
-	if len(d.Slots)+len(slots) > MaxSlots || len(d.Body) > maxPartBytes {
-		return nil, slots, false
-	}
-	v, err := capdata.Decode(d.Body, len(d.Slots))
-	if err != nil {
-		return nil, slots, false
-	}
-	place := make([]int, len(d.Slots))
-	for i, k := range d.Slots {
-		if place[i] = slices.Index(slots, k); place[i] < 0 {
-			place[i] = len(slots)
-			slots = append(slots, k)
-		}
-	}
-	return moveSlots(v, place), slots, true
-}
-
-// moveSlots gives the references in a value other places among the slots.
-func moveSlots(v any, place []int) any {
-	switch v := v.(type) {
-	case capdata.Remotable:
-		if v.Slot = place[v.Slot]; v.Slot == 0 {
-			v.Iface = rootIface // a body says once what a slot is called
-		}
-		return v
-	case capdata.Promise:
-		v.Slot = place[v.Slot]
-		return v
-	case []any:
-		for i := range v {
-			v[i] = moveSlots(v[i], place)
-		}
-	case *capdata.Record:
-		for i := range v.Fields {
-			v.Fields[i].Value = moveSlots(v.Fields[i].Value, place)
-		}
-	case *capdata.Tagged:
-		v.Payload = moveSlots(v.Payload, place)
-	case *capdata.Error: // has no references
-	}
-	return v
-}
-
-// rootIface is what the root of a vat is called in what the kernel says of it.
-const rootIface = "Alleged: vatRoot"
-
-// errorText makes a person's text of what a promise was rejected with.
-func errorText(body string) string {
-	text, isError := valueText(body)
-	if !isError {
-		text = "rejected with " + text
-	}
-	return text
-}
-
-// valueText makes a person's text of a value's body: of an error its message, of anything else the body, which is not
-// understood beyond that. It says whether it was an error.
-func valueText(body string) (text string, isError bool) {
-	const most = 2000
-	text = strings.TrimPrefix(body, "#") // which marks smallcaps
-	if v, err := capdata.Decode(body, MaxSlots); err == nil {
-		if e, ok := v.(*capdata.Error); ok {
-			text, isError = e.Message, true
-		}
-	}
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return strings.ToValidUTF8(text, "?"), isError
-}
-
 // FailLaunch ends a pending launch: its time is over, or the kernel died before it settled.
 func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
 	return m.endLaunch(s, why, true)
@@ -479,54 +261,4 @@ func (t *tx) endFailed() {
 	for _, s := range t.failed {
 		t.killMembers(t.sub(s), "its launch failed")
 	}
-}
-
-// Subcluster tells what a subcluster is; found is false if there is none of that id.
-func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	sub := t.sub(s)
-	if sub == nil {
-		return Subcluster{}, false, nil
-	}
-	return t.export(s, sub), true, nil
-}
-
-func (t *tx) export(s SubID, sub *subcluster) Subcluster {
-	out := Subcluster{
-		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: t.resultOf(s, sub),
-		State: sub.state, Why: sub.why,
-	}
-	for _, m := range sub.members {
-		out.Vats = append(out.Vats, SubclusterVat{m.name, m.vat})
-	}
-	return out
-}
-
-// Subclusters lists all subclusters, in the order of their launch; those too of which the row cannot be read.
-func (m *Machine) Subclusters() (out []Subcluster, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	for after := ""; ; {
-		key, b := t.next("u.", after)
-		if key == "" {
-			slices.SortFunc(out, func(a, b Subcluster) int { return cmp.Compare(numberIn(string(a.ID[1:])), numberIn(string(b.ID[1:]))) })
-			return out, nil
-		}
-		after = key
-		out = append(out, t.listedSub(SubID(key[len("u."):]), b))
-	}
-}
-
-// listedSub is a subcluster in a list.
-func (t *tx) listedSub(s SubID, b []byte) Subcluster {
-	var out Subcluster
-	if err := readable(func() {
-		var sub subcluster
-		sub.decode(t.m.dec, keySub(s), b)
-		out = t.export(s, &sub)
-	}); err != nil {
-		return Subcluster{ID: s, Corrupt: err}
-	}
-	return out
 }

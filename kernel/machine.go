@@ -42,122 +42,6 @@ type Commit struct {
 	Trace []Event
 }
 
-// Fault is a vat's fault found in what it answered. The crank is aborted: nothing was changed.
-// The caller replaces the worker and reports its death with [CauseIllegal] or [CauseLimit].
-type Fault struct {
-	Vat    VatID
-	Cause  Cause
-	Reason string
-}
-
-func (f *Fault) Error() string { return fmt.Sprintf("vat %s: %s: %s", f.Vat, f.Cause, f.Reason) }
-
-// Refusal says that an input was not accepted and changed nothing.
-type Refusal struct {
-	Code   capdata.Code
-	Detail string
-}
-
-func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Detail }
-
-// Codes of refusals beside the kernel's closed set of errors: they never reach a vat.
-const (
-	// CodeNotFound says that there is no such vat, subcluster or poisoned message.
-	CodeNotFound capdata.Code = "NOT_FOUND"
-	// CodeConflict says that the id of a host call was used for another call.
-	CodeConflict capdata.Code = "CONFLICT"
-	// CodeInvalid says that an argument is malformed.
-	CodeInvalid capdata.Code = "INVALID"
-)
-
-func refuse(code capdata.Code, format string, args ...any) error {
-	return &Refusal{code, fmt.Sprintf(format, args...)}
-}
-
-// ErrNewerSchema is returned by Open for a store that a newer kernel wrote.
-var ErrNewerSchema = errors.New("the state was written by a newer version of the kernel")
-
-// ErrOlderSchema is returned by Open for a store that an older kernel wrote, which this one cannot read.
-var ErrOlderSchema = errors.New("the state was written by an older version of the kernel, in a form that is no longer read")
-
-// Limits of the machine that no configuration changes.
-const (
-	// MaxVats bounds the vats of one kernel.
-	MaxVats = 5000
-	// MaxSlots bounds the slots of one message or value.
-	MaxSlots = 1000
-	// MaxParked bounds the messages parked on one promise.
-	MaxParked = 10_000
-	// maxQueueBytes bounds the messages in one queue: of a vat, of a service object, parked on one promise, and the
-	// poisoned ones kept for one vat. The last one may be large.
-	maxQueueBytes = 256 << 20
-	// MaxStoreKeyBytes bounds a key of a vat's store.
-	MaxStoreKeyBytes = 1024
-	// maxKills is the number of SIGKILLs from outside that one message survives, and one memory in its replays.
-	maxKills = 20
-	// maxAttempts is the number of deaths for one delivery until it is poisoned, maxDeadlines the same
-	// for deliveries that did not end.
-	maxAttempts, maxDeadlines = 3, 2
-	// maxPoisoned bounds the poisoned messages kept for one vat.
-	maxPoisoned = 1000
-	// closureBytes and closureSlots cut the closure of one notification.
-	closureBytes, closureSlots = 256 << 10, 2000
-	// closureDepth is how many promises lead from the one that is told of to the last one in its closure.
-	closureDepth = 16
-	// closureReads bounds the values that are read for it though they may not fit.
-	closureReads = 4 * closureBytes
-	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
-	maxLoneBytes = 4 << 10
-	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
-	maxChain = 10_000
-	// sliceReads and sliceBytes bound what one slice of the kernel's own work reads, sliceRows what it changes: beyond,
-	// it takes no further item. An item may change MaxSlots rows.
-	sliceReads, sliceBytes, sliceRows = 1000, 1 << 20, 2000
-	// passRows is how many removed rows the store may pass over for what counts as the reading of one row, stepRows how many
-	// for one question of a worker.
-	passRows, stepRows = 50, 4000
-	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
-	freeUnits = 2000
-	// maxWalk bounds the steps of all walks of waitsInCircle in one commit, maxWalkReads those of them that read a row.
-	maxWalk, maxWalkReads = 1_000_000, maxChain
-	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise,
-	// maxRepeated what one commit repeats.
-	maxReason, maxRepeated = 64 << 10, 1 << 20
-	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
-	tellAtOnce = 1000
-	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies,
-	// which are in memory; maxAsked those that wait to be begun.
-	maxCalls, maxCallBytes, maxAsked = 1000, 8 << 20, 10_000
-	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
-	// such calls.
-	MaxExports, maxServices = 100, 10_000
-	// maxWatches bounds the promises of how vats end that one vat has asked for and that are still held, by it or by others,
-	// maxEndBytes the values of those that are settled: each watcher has a copy.
-	maxWatches, maxEndBytes = 10_000, 16 << 20
-	// maxClass bounds the name of a class of units.
-	maxClass = 100
-	// headRows and headBytes are kept free in each commit for its own number and hash.
-	headRows, headBytes = 1, 64
-	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.
-	prefetchBytes, prefetchReads = 64 << 10, 4 * 64 << 10
-)
-
-// failure carries an error of the world (a disk that fails, rows that are corrupt) out of the machine.
-type failure struct{ err error }
-
-// caught turns a failure into an error. Broken invariants, which are our mistakes, go on as panics.
-func caught(err *error) {
-	switch p := recover().(type) {
-	case nil:
-	case failure:
-		*err = p.err
-	case *Refusal: // of a commit that would be too large, see seal
-		*err = p
-	default:
-		panic(p)
-	}
-}
-
 // Machine is the state machine over one store.
 type Machine struct {
 	reader storage.Reader
@@ -229,6 +113,37 @@ func (m *Machine) NewEpoch(epoch string) (c Commit, err error) {
 	t := m.begin(0)
 	m.epoch = epoch
 	t.set(keyEpoch, []byte(epoch))
+	return t.done(), nil
+}
+
+// Reset begins another epoch, gives up what was to be launched again, and notes that the state is being cleared.
+// Whoever runs the machine then terminates all subclusters, launches none, and calls ResetDone when they are gone;
+// the next kernel goes on with it if this one dies. Numbers are not used twice: no name that somebody has kept
+// comes to mean something else.
+func (m *Machine) Reset(epoch string) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	m.epoch = epoch
+	t.set(keyEpoch, []byte(epoch))
+	t.set(keyReset, []byte{})
+	for _, s := range t.reloads() {
+		t.dropReload(s, "the state was cleared")
+	}
+	return t.done(), nil
+}
+
+// Resetting says whether the state is being cleared.
+func (m *Machine) Resetting() (resetting bool, err error) {
+	defer caught(&err)
+	_, resetting = m.begin(0).get(keyReset)
+	return resetting, nil
+}
+
+// ResetDone ends what Reset has begun.
+func (m *Machine) ResetDone() (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	t.delete(keyReset)
 	return t.done(), nil
 }
 

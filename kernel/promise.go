@@ -211,34 +211,6 @@ func (t *tx) leadsTo(k KRef, p *promise) (KRef, bool) {
 	return loneObject(t.value(k, p))
 }
 
-// drain schedules the messages parked on a settled promise, all at once and in order: one item in the
-// queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
-// overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
-// rejects them.
-func (t *tx) drain(k KRef, p *promise) {
-	p.drained = true
-	t.hold(k)
-	if p.state == fulfilled {
-		if ko, ok := t.leadsTo(k, p); ok {
-			if v := t.owner(t.objects.look(t, ko)); v != "" {
-				u := t.run(v)
-				t.push(v, u, item{kind: itemDrain, promise: k})
-				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
-					t.rejectFrom(u, u.tail-1)
-				}
-				return
-			}
-			if s := t.services.look(t, ko); s != nil && t.gone(s) == "" {
-				s = t.service(ko)
-				t.queueCall(ko, s, item{kind: itemDrain, promise: k})
-				t.beginMore(ko, s)
-				return
-			}
-		}
-	}
-	t.addWork(work{kind: workDrain, promise: k})
-}
-
 // subscribe makes a vat wait for a promise; stored says that its store does. A crank that subscribes to many promises
 // of a dead decider waits for the slices that put the decider away.
 func (t *tx) subscribe(v VatID, k KRef, stored bool) {
@@ -265,3 +237,11 @@ func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 
 // isErrorBody says whether a body is an error value and nothing else, by its shape.
 func isErrorBody(body string) bool { return strings.HasPrefix(body, `#{"#error":`) }
+
+// loneObject returns the object that a value is, if it is one object and nothing else.
+func loneObject(d Data) (KRef, bool) {
+	if len(d.Body) <= maxLoneBytes && capdata.LoneSlot(d.Body, len(d.Slots)) && !d.Slots[0].IsPromise() {
+		return d.Slots[0], true
+	}
+	return "", false
+}

@@ -1,11 +1,6 @@
 package kernel
 
-import (
-	"errors"
-	"fmt"
-)
-
-var errLength = errors.New("wrong length")
+import "fmt"
 
 // object returns the object for changing. It must exist: whoever holds a kref holds a count on it.
 func (t *tx) object(k KRef) *object {

@@ -125,27 +125,3 @@ func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 	t.deleteConfig(s) // the subcluster is gone, or going, and needs it no more
 	return true
 }
-
-// TerminateVat ends one vat, whose subcluster goes on without it.
-func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	if u := t.lookRun(v); u == nil || u.phase == dead {
-		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
-	}
-	t.kill(v, "a person said so")
-	return t.done(), nil
-}
-
-// Revoked says whether an object is revoked.
-func (m *Machine) Revoked(k KRef) (revoked bool, err error) {
-	defer caught(&err)
-	if k.IsPromise() {
-		return false, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
-	}
-	o := m.begin(0).objects.look(m.tx, k)
-	if o == nil {
-		return false, refuse(CodeNotFound, "there is no object %s", k)
-	}
-	return o.revoked, nil
-}

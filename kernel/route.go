@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"slices"
-
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
 )
@@ -68,27 +66,6 @@ func (t *tx) route(m message, bounded bool) {
 	}
 }
 
-// park puts a message to the others that wait for their target, a promise. It returns whether it did; otherwise the
-// message's result is rejected.
-func (t *tx) park(m message, p *promise, bounded bool) bool {
-	if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.m.queueBytes) {
-		t.full(m)
-		return false
-	}
-	if m.result != "" {
-		if code, detail, bad := t.waitsInCircle(m); bad {
-			t.splat(m, code, detail)
-			return false
-		}
-		t.promise(m.result).waitsFor = m.target
-	}
-	t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
-	p.tail++
-	p.parkedBytes += m.size()
-	t.holdMessage(m)
-	return true
-}
-
 // isForgedBootstrap says whether a message for an object of a vat calls the bootstrap method of its root, and is not
 // the one that its launch has sent.
 func (t *tx) isForgedBootstrap(v VatID, target KRef, m message) bool {
@@ -103,49 +80,6 @@ func (t *tx) isForgedBootstrap(v VatID, target KRef, m message) bool {
 	}
 	p := t.promises.look(t, m.result)
 	return p == nil || p.launch == ""
-}
-
-// waitsInCircle says whether parking the message would make its result wait for itself, which nobody
-// could ever settle. A promise waits for another while the message whose result it is is parked there.
-// Only a result on which something is parked already can close a circle, so that the walk is rare.
-func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
-	k := m.target
-	if p := t.promises.look(t, m.result); p.head == p.tail && k != m.result {
-		return "", "", false
-	}
-	for range maxChain {
-		if k == m.result {
-			return capdata.CodeBadTarget, "the message waits for its own result", true
-		}
-		if t.walked++; t.walked > maxWalk || t.walkReads > maxWalkReads {
-			return capdata.CodeLimit, "the messages sent at once wait for chains of too many others", true
-		}
-		reads := t.reads
-		k = t.promises.look(t, k).waitsFor
-		if t.walkReads += t.reads - reads; k == "" {
-			return "", "", false
-		}
-	}
-	return capdata.CodeLimit, "the message waits for a chain of more than " + num(maxChain) + " others", true
-}
-
-// loneObject returns the object that a value is, if it is one object and nothing else.
-func loneObject(d Data) (KRef, bool) {
-	if len(d.Body) <= maxLoneBytes && capdata.LoneSlot(d.Body, len(d.Slots)) && !d.Slots[0].IsPromise() {
-		return d.Slots[0], true
-	}
-	return "", false
-}
-
-// push appends an item to a vat's queue. The item's counts are taken by the caller.
-func (t *tx) push(v VatID, u *run, it item) {
-	if it.from == "" {
-		it.from = t.actor
-	}
-	t.create(keyQueue(v, u.tail), it.encode(t.m.enc))
-	u.tail++
-	u.items++
-	t.effect(Wake{v})
 }
 
 const queueFull = "the queue of the receiver is full"
@@ -195,128 +129,4 @@ func (t *tx) splatLike(m message, k KRef, p *promise) {
 
 func kernelError(code capdata.Code, detail string) Data {
 	return Data{Body: capdata.KernelError(code, detail)}
-}
-
-// takeParked removes the first message parked on a promise and returns it, its counts with it.
-func (t *tx) takeParked(k KRef, p *promise) message {
-	m := t.parked(k, p)
-	if m.result != "" {
-		t.promise(m.result).waitsFor = ""
-	}
-	t.delete(keyParked(k, p.head))
-	p.head++
-	less(&p.parkedBytes, m.size())
-	return m
-}
-
-// parked returns the first message parked on a promise.
-func (t *tx) parked(k KRef, p *promise) message {
-	key := keyParked(k, p.head)
-	t.m.dec.open(key, t.must(key), messageFields)
-	return t.m.dec.message()
-}
-
-// headItem returns the item at the head of a vat's queue.
-func (t *tx) headItem(v VatID, u *run) item {
-	it, ok := t.itemAt(v, u.head)
-	if !ok {
-		t.lacks(keyQueue(v, u.head))
-	}
-	return it
-}
-
-func (t *tx) itemAt(v VatID, n uint64) (it item, found bool) {
-	key := keyQueue(v, n)
-	b, ok := t.get(key)
-	if !ok {
-		return item{}, false
-	}
-	it.decode(t.m.dec, key, b)
-	it.at = n
-	return it, true
-}
-
-// holdWindow bounds how many items are looked at for one that is not held back; they are not looked at beyond
-// sliceBytes either.
-const holdWindow = 256
-
-// released returns the first item that is delivered although messages are held back: a notification, or
-// what the vat that caused it has sent before.
-func (t *tx) released(v VatID, u *run) (item, bool) {
-	first := map[VatID]item{} // that each vat has sent
-	for n := u.head; n < u.tail && n < u.head+holdWindow && t.readBytes < sliceBytes; n++ {
-		it, found := t.itemAt(v, n)
-		if !found {
-			continue
-		}
-		earlier, sent := first[it.from]
-		switch held := it.kind == itemMessage || it.kind == itemDrain; {
-		case held && !sent && it.from != "":
-			first[it.from] = it
-		case held:
-		case sent:
-			return earlier, true
-		default:
-			return it, true
-		}
-	}
-	return item{}, false
-}
-
-// pop removes an item from a vat's queue. A drain item goes with the last message that it stands for: pop
-// removes that message, and the item only if none is left. The counts of what was removed pass to the
-// caller; those of the drain item itself are given back here.
-func (t *tx) pop(v VatID, u *run, it item) {
-	if it.at == u.charged {
-		u.acquit()
-	}
-	switch it.kind {
-	case itemDrain:
-		p := t.promise(it.promise)
-		if p.head != p.tail {
-			t.takeParked(it.promise, p)
-		}
-		if p.head != p.tail {
-			return
-		}
-		t.release(it.promise)
-	case itemNotify:
-		p := t.promise(it.promise)
-		if i := slices.Index(p.told, v); i >= 0 { // an earlier version did not always say so
-			p.told = slices.Delete(p.told, i, i+1)
-		}
-	case itemMessage:
-		u.messages--
-		less(&u.queueBytes, it.msg.size())
-	}
-	t.removeItem(v, u, it.at)
-}
-
-// removeItem takes an item out, and moves the head a bounded way towards the next one.
-func (t *tx) removeItem(v VatID, u *run, at uint64) {
-	t.delete(keyQueue(v, at))
-	u.items--
-	if at == u.head || u.items == 0 {
-		t.passHoles(v, u, holdWindow)
-	}
-}
-
-// passHoles moves the head to the first item, over at most so many positions whose items were taken out of turn. There may be
-// as many of them as messages were rejected behind an item that stays.
-func (t *tx) passHoles(v VatID, u *run, most int) {
-	if u.items == 0 {
-		u.head = u.tail
-		return
-	}
-	for ; most > 0 && !t.isItem(v, u.head); most-- {
-		if u.head++; u.head == u.tail {
-			t.lacks(keyQueue(v, u.head))
-		}
-	}
-}
-
-// isItem reports whether there is an item at a position of a vat's queue.
-func (t *tx) isItem(v VatID, n uint64) bool {
-	_, ok := t.get(keyQueue(v, n))
-	return ok
 }

@@ -34,6 +34,17 @@ func (t *tx) terminate(s SubID, sub *subcluster, why string) {
 	t.killMembers(sub, why)
 }
 
+// TerminateVat ends one vat, whose subcluster goes on without it.
+func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if u := t.lookRun(v); u == nil || u.phase == dead {
+		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
+	}
+	t.kill(v, "a person said so")
+	return t.done(), nil
+}
+
 // killMembers kills the vats of a subcluster whose state the caller has set, the last one first.
 func (t *tx) killMembers(sub *subcluster, why string) {
 	for i := len(sub.members) - 1; i >= 0; i-- {
@@ -63,128 +74,6 @@ func (t *tx) killMember(v VatID, why string) bool {
 	t.addWork(work{kind: workBury, vat: v})
 	t.effect(StopWorker{v})
 	t.event(VatTerminated{v, why})
-	return true
-}
-
-// addWork leaves something to be done in slices.
-func (t *tx) addWork(w work) {
-	head, tail := t.workRange()
-	t.create(keyWorkItem(tail), w.encode(t.m.enc))
-	t.setWorkRange(head, tail+1)
-}
-
-func (t *tx) workRange() (head, tail uint64) {
-	b, ok := t.get(keyWork)
-	if !ok {
-		return 0, 0
-	}
-	t.m.dec.open(keyWork, b, 2)
-	return t.m.dec.uint(), t.m.dec.uint()
-}
-
-func (t *tx) setWorkRange(head, tail uint64) {
-	t.set(keyWork, t.m.enc.row(2, func() { t.m.enc.uint(head); t.m.enc.uint(tail) }))
-}
-
-// Work does one slice of what earlier commits left to be done. more says that there is more; a commit
-// with Number 0 changes nothing. It is interleaved with cranks, and goes on after a restart.
-func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
-	defer caught(&err)
-	t := m.begin(now)
-	head, tail := t.workRange()
-	if !t.indexed() {
-		t.index()
-		return t.done(), head != tail, nil
-	}
-	if head == tail {
-		return Commit{}, false, nil
-	}
-	key := keyWorkItem(head)
-	var w work
-	w.decode(m.dec, key, t.must(key))
-	t.delete(key)
-	t.setWorkRange(head+1, tail)
-	var done bool
-	switch w.kind {
-	case workTell:
-		if done = t.tell(w.promise, t.promise(w.promise)); done {
-			t.release(w.promise)
-		}
-	case workFree:
-		t.release(w.promise)
-		done = true
-	case workDrain:
-		done = t.rejectParked(w.promise)
-	case workForget:
-		done = t.sweepSpan(&w)
-	case workBury:
-		done = t.buryVat(&w)
-	case workEndServices:
-		done = t.endServices(&w)
-	case workEndService:
-		done = t.removeService(&w)
-	case workBegin:
-		if s := t.services.edit(t, w.promise); s != nil {
-			s.more, t.readBytes = false, 0 // its state, which may be large, does not end the slice: so each has progress
-			t.beginMore(w.promise, s)
-		}
-		t.release(w.promise)
-		done = true
-	default:
-		m.dec.corrupt(fmt.Errorf("work of kind %d", w.kind))
-	}
-	switch {
-	case done:
-	case w.kind == workTell:
-		// It stays first, so that promises are told of in the order in which they were settled, and what is rejected
-		// because of this one comes later. That holds up the others for a few slices: there are MaxVats subscribers at most.
-		_, tail = t.workRange()
-		t.set(key, w.encode(t.m.enc))
-		t.setWorkRange(head, tail)
-	default: // at the end of the line, so that a long one does not hold up the others
-		t.addWork(w)
-	}
-	c = t.done()
-	head, tail = t.workRange()
-	return c, head != tail, nil
-}
-
-// Postpone puts the item that Work takes next at the end of the line, as it is: for one that cannot be done, because
-// rows that it touches cannot be read. The others do not wait for it.
-func (m *Machine) Postpone() (c Commit, err error) {
-	defer caught(&err)
-	t := m.begin(0)
-	head, tail := t.workRange()
-	if head == tail {
-		return Commit{}, nil
-	}
-	b, ok := t.get(keyWorkItem(head))
-	if !ok {
-		t.setWorkRange(head+1, tail) // there is nothing left of it that could be done
-		return t.done(), nil
-	}
-	t.delete(keyWorkItem(head))
-	t.create(keyWorkItem(tail), b)
-	t.setWorkRange(head+1, tail+1)
-	return t.done(), nil
-}
-
-// rejectParked sends the messages parked on a settled promise on their way, a slice at a time. While the promise has
-// subscribers to be told, which is so only if telling them had to be put off, the messages wait.
-func (t *tx) rejectParked(k KRef) (done bool) {
-	p := t.promise(k)
-	if p.isTelling() {
-		return false
-	}
-	for p.head != p.tail {
-		if t.spent() {
-			return false
-		}
-		m := t.takeParked(k, p)
-		t.route(m, false)
-		t.releaseMessage(m)
-	}
-	t.release(k)
 	return true
 }
 
@@ -266,60 +155,4 @@ func (t *tx) buryVat(w *work) (done bool) {
 			return false
 		}
 	}
-}
-
-// deleteAll deletes the rows that begin with prefix, as far as the budget goes.
-func (t *tx) deleteAll(prefix string, cursor *string) {
-	for key := range t.scan(prefix, cursor) {
-		t.delete(key)
-	}
-}
-
-// dropHead ends the item at the head of a dead vat's queue.
-func (t *tx) dropHead(v VatID, u *run) {
-	it := t.headItem(v, u)
-	switch it.kind {
-	case itemDrain:
-		// The messages go the way of those whose target is gone; the item's count goes with them.
-		t.addWork(work{kind: workDrain, promise: it.promise})
-		t.removeItem(v, u, it.at)
-	case itemMessage:
-		t.pop(v, u, it)
-		t.route(it.msg, false)
-		t.releaseMessage(it.msg)
-	default:
-		t.pop(v, u, it)
-		if it.kind == itemNotify {
-			t.release(it.promise)
-		}
-	}
-}
-
-// removeMember takes a vat out of its subcluster, which goes with the last one. While a subcluster leaves, its vats are
-// counted, and its row, in which all of them stand, stays as it is until the last one is removed.
-func (t *tx) removeMember(s SubID, v VatID) {
-	if n, leaving := t.uintRow(keyLeft(s)); leaving && n > 1 {
-		t.setUint(keyLeft(s), n-1)
-		return
-	} else if leaving {
-		t.delete(keyLeft(s))
-		sub := t.sub(s)
-		sub.members = nil
-		t.setSub(s, sub)
-		t.endSub(s, sub)
-		return
-	}
-	sub := t.sub(s)
-	for i, m := range sub.members {
-		if m.vat == v {
-			sub.members = append(sub.members[:i:i], sub.members[i+1:]...)
-			break
-		}
-	}
-	if len(sub.members) == 0 && sub.state == SubRunning {
-		sub.state = SubTerminating // its vats have ended by themselves, one by one
-		t.leave(s, sub)
-	}
-	t.setSub(s, sub)
-	t.endSub(s, sub)
 }

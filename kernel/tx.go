@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 
 	"ocapkernel.dev/storage"
 )
@@ -150,8 +149,6 @@ func (t *tx) get(key string) ([]byte, bool) {
 	r := t.read(key)
 	return r.value, r.value != nil
 }
-
-var errMissing = errors.New("missing")
 
 // must returns the value of a row that something else says is there: without it the state is corrupt.
 func (t *tx) must(key string) []byte {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"slices"
 
 	"ocapkernel.dev/capdata"
@@ -144,12 +143,6 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 	return !t.spent()
 }
 
-// begun says whether the call is begun whose result k is.
-func (t *tx) begun(k KRef, p *promise) bool {
-	call := t.call(p.asked.service, p.asked.call)
-	return call != nil && call.msg.result == k
-}
-
 // unheard says that nobody would hear of the result of a call, and so get what it has read: it has none, or
 // nobody holds that but a memory which is lost, the message having been on its way meanwhile.
 func (t *tx) unheard(m message) bool {
@@ -194,17 +187,4 @@ func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
 		}
 	}
 	return p.refs == refs
-}
-
-func (t *tx) alive(v VatID) bool {
-	u := t.lookRun(v)
-	return u != nil && u.phase != dead
-}
-
-// cancelCall ends a call that nobody waits for any more.
-func (t *tx) cancelCall(k KRef, s *service, why capdata.Code) {
-	a := t.promise(k).asked
-	call := t.call(a.service, a.call)
-	t.effect(CancelCall{a.service, a.call})
-	t.finishCall(a.service, s, a.call, call, Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})
 }

@@ -1,0 +1,379 @@
+package kernel
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/capdata"
+)
+
+// Completion is how a call of a service object came out.
+type Completion struct {
+	Rejected bool
+	// Value is the result. An empty slot stands for the next of New.
+	Value Data
+	// New are service objects that the call has made, in the subcluster of the object, or of who called.
+	New []NewService
+	// Unit, if not empty, says that the value is a unit of input, of that class: one that nobody got goes to
+	// the next call that asks for one of its class.
+	Unit string
+	// State, if not nil, is the object's new state.
+	State []byte
+}
+
+// ask begins a call of a service object, or queues it.
+func (t *tx) ask(k KRef, m message, bounded bool) {
+	s := t.services.look(t, k)
+	if why := t.gone(s); why != "" {
+		t.splat(m, capdata.CodeServiceGone, why)
+		return
+	}
+	if bounded && (s.tail-s.head >= maxAsked || s.queuedBytes >= t.m.queueBytes) {
+		t.full(m)
+		return
+	}
+	s = t.service(k)
+	t.holdMessage(m)
+	t.noteAsked(k, m)
+	if s.head == s.tail && s.mayBegin() {
+		t.beginCall(k, s, m)
+		return
+	}
+	t.queueCall(k, s, item{kind: itemMessage, msg: m})
+}
+
+// noteAsked ties the result of a message that goes to a service object to it.
+func (t *tx) noteAsked(k KRef, m message) {
+	if m.result != "" && m.from != "" && t.alive(m.from) {
+		t.promise(m.result).asked = asked{service: k, vat: m.from}
+		t.set(keyAsked(m.from, m.result), []byte{})
+	}
+}
+
+func (t *tx) queueCall(k KRef, s *service, it item) {
+	t.create(keyServiceItem(k, s.tail), it.encode(t.m.enc))
+	s.tail++
+	if it.kind == itemMessage {
+		s.queuedBytes += it.msg.size()
+	}
+}
+
+// mayBegin says whether one more call may be begun. The last one may be large.
+func (s *service) mayBegin() bool { return s.calls < maxCalls && s.callBytes < maxCallBytes }
+
+// beginCall makes a call's row, with which it counts as begun. The message brings its counts along.
+func (t *tx) beginCall(k KRef, s *service, m message) {
+	n := s.next
+	s.next++
+	s.calls++
+	s.callBytes += uint64(len(m.methArgs.Body))
+	c := serviceCall{at: t.now, msg: m}
+	t.create(keyServiceCall(k, n), c.encode(t.m.enc))
+	if m.result != "" {
+		if a := &t.promise(m.result).asked; a.vat != "" {
+			a.call = n
+		}
+	}
+	t.effect(Invoke{k, n})
+}
+
+// beginMore begins what waits, as far as there is room; what waits for a revoked object is rejected.
+func (t *tx) beginMore(k KRef, s *service) {
+	if s.head == s.tail || t.gone(s) != "" { // if it is gone, its queue goes with it
+		return
+	}
+	revoked := t.objects.look(t, k).revoked
+	later := func() {
+		if !s.more {
+			s.more = true
+			t.hold(k)
+			t.addWork(work{kind: workBegin, promise: k})
+		}
+	}
+	for s.head < s.tail && (revoked || s.mayBegin()) {
+		if t.spent() {
+			later()
+			return
+		}
+		it := t.waiting(k, s)
+		if it.kind == itemDrain {
+			it.msg = t.parked(it.promise, t.promise(it.promise))
+		}
+		if !t.roomFor(len(it.msg.methArgs.Body)) {
+			later()
+			return
+		}
+		t.popCall(k, s, it)
+		switch m := it.msg; {
+		case revoked:
+			if m.result != "" {
+				t.forgetAsked(m.result)
+			}
+			t.route(m, false)
+			t.releaseMessage(m)
+		default:
+			t.moved += len(m.methArgs.Body)
+			t.noteAsked(k, m)
+			t.beginCall(k, s, m)
+		}
+	}
+}
+
+// waiting returns the item at the head of a service object's queue.
+func (t *tx) waiting(k KRef, s *service) (it item) {
+	key := keyServiceItem(k, s.head)
+	it.decode(t.m.dec, key, t.must(key))
+	return it
+}
+
+// popCall removes the message at the head of a service object's queue, whose counts pass to the caller. An item
+// that stands for parked messages goes with the last of them.
+func (t *tx) popCall(k KRef, s *service, it item) {
+	if it.kind == itemDrain {
+		p := t.promise(it.promise)
+		t.takeParked(it.promise, p)
+		if p.head != p.tail {
+			return
+		}
+		t.release(it.promise)
+	}
+	t.takeCall(k, s, it)
+}
+
+// takeCall removes the item at the head of a service object's queue.
+func (t *tx) takeCall(k KRef, s *service, it item) {
+	t.delete(keyServiceItem(k, s.head))
+	s.head++
+	if it.kind == itemMessage {
+		less(&s.queuedBytes, it.msg.size())
+	}
+}
+
+// call returns a call that was begun and is not done; nil if there is none.
+func (t *tx) call(k KRef, n uint64) *serviceCall {
+	key := keyServiceCall(k, n)
+	b, ok := t.get(key)
+	if !ok {
+		return nil
+	}
+	c := &serviceCall{}
+	c.decode(t.m.dec, key, b)
+	return c
+}
+
+// Complete ends a call of a service object: its result is settled, and what waits may begin. made are the
+// service objects that were made, in the order of c.New. Of a call that is over, or was cancelled, nothing
+// is kept but units of input and the state; a commit with Number 0 changes nothing.
+func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Commit, made []KRef, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	s := t.services.edit(t, k)
+	if s == nil {
+		return Commit{}, nil, nil
+	}
+	call := t.call(k, n)
+	if c.Rejected {
+		c.New = nil
+	}
+	fault := t.checkReply(c)
+	if c.State != nil && len(c.State) <= maxState(m.limits) {
+		s.state = c.State
+	}
+	if fault != "" {
+		c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fault)}
+	}
+	if call == nil && (c.Unit == "" || c.Rejected || t.gone(s) != "") {
+		if c.State == nil {
+			return Commit{}, nil, nil
+		}
+		return t.done(), nil, nil
+	}
+	if what := t.answersWithGone(c); what != "" {
+		c = Completion{Rejected: true, Value: kernelError(capdata.CodeObjectDeleted, what)}
+	}
+	sub, found := t.subFor(s, call)
+	if len(c.New) > 0 {
+		if row := t.sub(sub); !found || sub != "" && (row == nil || (row.state != SubRunning && row.state != SubLaunching)) {
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeServiceGone, "the subcluster is gone")}
+		} else if row != nil && row.services+uint64(len(c.New)) > maxServices {
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}
+		} else if row != nil {
+			row.services += uint64(len(c.New))
+			t.setSub(sub, row)
+		}
+	}
+	next := 0
+	for i, slot := range c.Value.Slots {
+		if slot == "" {
+			made = append(made, t.newService("", sub, c.New[next]))
+			c.Value.Slots[i] = made[next]
+			next++
+		}
+	}
+	switch {
+	case call != nil:
+		t.finishCall(k, s, n, call, c)
+	case !c.Rejected: // it was cancelled, but what was read is not lost
+		t.keepUnit(k, s, t.nextUnit(s), c.Unit, c.Value)
+	}
+	return t.done(), made, nil
+}
+
+// subFor says to which subcluster the objects belong that a call makes: that of the service object, or of the vat
+// that called, which may be gone by now.
+func (t *tx) subFor(s *service, call *serviceCall) (sub SubID, found bool) {
+	if s.sub != "" || call == nil || call.msg.from == "" {
+		return s.sub, true
+	}
+	if t.lookRun(call.msg.from) == nil {
+		return "", false
+	}
+	return t.vat(call.msg.from).sub, true
+}
+
+// answersWithGone says which reference of a reply is to what is gone; empty if none is.
+func (t *tx) answersWithGone(c Completion) string {
+	for i, slot := range c.Value.Slots {
+		if slot != "" && t.exists(slot) != nil {
+			return fmt.Sprintf("the service answered with a reference, in slot %d, to what is gone", i)
+		}
+	}
+	for _, n := range c.New {
+		for _, h := range n.Holds {
+			if t.exists(h) != nil {
+				return "the service answered with an object that holds what is gone"
+			}
+		}
+	}
+	return ""
+}
+
+// checkReply says what of a reply is beyond the bounds of the machine.
+func (t *tx) checkReply(c Completion) string {
+	empty, holds, stored := 0, 0, len(c.State)
+	for _, s := range c.Value.Slots {
+		if s == "" {
+			empty++
+		}
+	}
+	for _, n := range c.New {
+		holds += len(n.Holds)
+		stored += len(n.Config) + len(n.State)
+	}
+	switch {
+	case len(c.Unit) > maxClass:
+		return fmt.Sprintf("the service answered with a unit whose class has %d bytes, the limit is %d", len(c.Unit), maxClass)
+	case len(c.Value.Slots) > MaxSlots:
+		return fmt.Sprintf("the service answered with %d references, the limit is %d", len(c.Value.Slots), MaxSlots)
+	case len(c.Value.Body) > t.m.limits.Bytes/4:
+		return fmt.Sprintf("the service answered with %d bytes, the limit is %d", len(c.Value.Body), t.m.limits.Bytes/4)
+	case empty != len(c.New) || empty > MaxExports:
+		return fmt.Sprintf("the service answered with %d new objects and %d references to them, the limit is %d", len(c.New), empty, MaxExports)
+	case stored > t.m.limits.Bytes/4:
+		return fmt.Sprintf("the service answered with %d bytes to be stored for its objects, the limit is %d", stored, t.m.limits.Bytes/4)
+	case holds > MaxSlots:
+		return fmt.Sprintf("the service answered with objects that hold %d references, the limit is %d", holds, MaxSlots)
+	case !c.Rejected && capdata.LoneSlot(c.Value.Body, len(c.Value.Slots)) && c.Value.Slots[0].IsPromise():
+		return "the service answered with a promise alone"
+	}
+	return ""
+}
+
+// finishCall settles a call and takes its row away.
+func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Completion) {
+	result := call.msg.result
+	isUnit := c.Unit != "" && !c.Rejected
+	if isUnit {
+		// What was given back before comes first.
+		number := t.nextUnit(s)
+		switch unheard := t.unheard(call.msg); {
+		case unheard && result != "" && t.promise(result).head != t.promise(result).tail:
+			// Messages go on to what was read, and nobody else will hear of it.
+			t.keepUnit(k, s, number, c.Unit, c.Value)
+			defer t.retire(call.msg.from, result) // so that the vat is not told
+			isUnit = false
+		case unheard:
+			t.keepUnit(k, s, number, c.Unit, c.Value)
+			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}
+			isUnit = false
+		case s.units > 0:
+			t.keepUnit(k, s, number, c.Unit, c.Value)
+			number, c.Value, _ = t.takeUnit(k, s, c.Unit)
+			defer t.releaseData(c.Value) // settle holds it
+		}
+		if isUnit {
+			t.asUnit(result, number, c.Unit)
+		}
+	}
+	if result != "" {
+		if !isUnit {
+			t.forgetAsked(result)
+		}
+		if p := t.promise(result); p.state != unresolved {
+			panic(fmt.Sprintf("kernel: result %s of call %d of %s is settled", result, n, k))
+		}
+		t.settle(result, c.Rejected, c.Value)
+		t.moved += len(c.Value.Body)
+	} else if c.Rejected {
+		t.event(ServiceFailed{k, n, errorText(c.Value.Body)})
+	}
+	t.endCall(k, s, n, call)
+	t.releaseMessage(call.msg)
+	t.beginMore(k, s)
+}
+
+// endCall takes a call's row away.
+func (t *tx) endCall(k KRef, s *service, n uint64, call *serviceCall) {
+	t.delete(keyServiceCall(k, n))
+	s.calls--
+	s.callBytes -= uint64(len(call.msg.methArgs.Body))
+}
+
+// Forward ends a call of a service object by sending a message for whoever called, whose result becomes that of
+// the call.
+func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int64) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	s := t.services.edit(t, k)
+	call := t.call(k, n)
+	if s == nil || call == nil {
+		return Commit{}, nil
+	}
+	if err := t.admit(target, methArgs); err != nil {
+		r := err.(*Refusal)
+		t.finishCall(k, s, n, call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
+		return t.done(), nil
+	}
+	result := call.msg.result
+	if result != "" {
+		t.forgetAsked(result)
+	}
+	t.endCall(k, s, n, call)
+	t.route(message{target: target, methArgs: methArgs, result: result, from: call.msg.from, inc: call.msg.inc}, true)
+	t.releaseMessage(call.msg)
+	t.beginMore(k, s)
+	return t.done(), nil
+}
+
+// answerCall settles a call of a service object, unless it is over.
+func (t *tx) answerCall(by KRef, n uint64, c func() Completion) {
+	if by == "" {
+		return
+	}
+	if call := t.call(by, n); call != nil {
+		t.finishCall(by, t.service(by), n, call, c())
+	}
+}
+
+// begun says whether the call is begun whose result k is.
+func (t *tx) begun(k KRef, p *promise) bool {
+	call := t.call(p.asked.service, p.asked.call)
+	return call != nil && call.msg.result == k
+}
+
+// cancelCall ends a call that nobody waits for any more.
+func (t *tx) cancelCall(k KRef, s *service, why capdata.Code) {
+	a := t.promise(k).asked
+	call := t.call(a.service, a.call)
+	t.effect(CancelCall{a.service, a.call})
+	t.finishCall(a.service, s, a.call, call, Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})
+}

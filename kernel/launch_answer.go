@@ -1,0 +1,126 @@
+package kernel
+
+import (
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+)
+
+// answerLaunch settles the call that waits for a launch.
+func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
+	t.answerCall(sub.by, sub.byCall, c)
+	sub.by, sub.byCall = "", 0
+}
+
+// launchFailure is what a call is told that waits for a launch in vain.
+func launchFailure(why string) Completion {
+	body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
+	if err != nil {
+		body = capdata.KernelError(capdata.CodeLimit, "the launch failed")
+	}
+	return Completion{Rejected: true, Value: Data{Body: body}}
+}
+
+// launchValue is what a vat gets that launches a subcluster.
+func launchValue(s SubID, sub *subcluster, answer Data) Completion {
+	vats := &capdata.Record{}
+	for _, m := range sub.members {
+		vats.Fields = append(vats.Fields, capdata.Field{Name: m.name, Value: string(m.vat)})
+	}
+	record := func(result any) (string, error) {
+		return capdata.Encode(&capdata.Record{Fields: []capdata.Field{
+			{Name: "subcluster", Value: string(s)},
+			{Name: "root", Value: capdata.Remotable{Slot: 0, Iface: rootIface}},
+			{Name: "vats", Value: vats},
+			{Name: "bootstrapResult", Value: result},
+		}})
+	}
+	slots := []KRef{sub.root}
+	result, slots, ok := behind(answer, slots)
+	body, err := record(result)
+	if !ok || err != nil {
+		slots = slots[:1]
+		if body, err = record(nil); err != nil {
+			return Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, err.Error())}
+		}
+	}
+	return Completion{Value: Data{Body: body, Slots: slots}}
+}
+
+// maxPartBytes bounds what is repeated of a value that stands in a row already.
+const maxPartBytes = 64 << 10
+
+// behind reads a value that is to be part of another one, which has slots of its own already, and returns it with all
+// slots. It is not ok if it cannot be a part: it is no value, it is too large, or it has too many slots.
+func behind(d Data, slots []KRef) (v any, all []KRef, ok bool) {
+	if len(d.Slots)+len(slots) > MaxSlots || len(d.Body) > maxPartBytes {
+		return nil, slots, false
+	}
+	v, err := capdata.Decode(d.Body, len(d.Slots))
+	if err != nil {
+		return nil, slots, false
+	}
+	place := make([]int, len(d.Slots))
+	for i, k := range d.Slots {
+		if place[i] = slices.Index(slots, k); place[i] < 0 {
+			place[i] = len(slots)
+			slots = append(slots, k)
+		}
+	}
+	return moveSlots(v, place), slots, true
+}
+
+// moveSlots gives the references in a value other places among the slots.
+func moveSlots(v any, place []int) any {
+	switch v := v.(type) {
+	case capdata.Remotable:
+		if v.Slot = place[v.Slot]; v.Slot == 0 {
+			v.Iface = rootIface // a body says once what a slot is called
+		}
+		return v
+	case capdata.Promise:
+		v.Slot = place[v.Slot]
+		return v
+	case []any:
+		for i := range v {
+			v[i] = moveSlots(v[i], place)
+		}
+	case *capdata.Record:
+		for i := range v.Fields {
+			v.Fields[i].Value = moveSlots(v.Fields[i].Value, place)
+		}
+	case *capdata.Tagged:
+		v.Payload = moveSlots(v.Payload, place)
+	case *capdata.Error: // has no references
+	}
+	return v
+}
+
+// rootIface is what the root of a vat is called in what the kernel says of it.
+const rootIface = "Alleged: vatRoot"
+
+// errorText makes a person's text of what a promise was rejected with.
+func errorText(body string) string {
+	text, isError := valueText(body)
+	if !isError {
+		text = "rejected with " + text
+	}
+	return text
+}
+
+// valueText makes a person's text of a value's body: of an error its message, of anything else the body, which is not
+// understood beyond that. It says whether it was an error.
+func valueText(body string) (text string, isError bool) {
+	const most = 2000
+	text = strings.TrimPrefix(body, "#") // which marks smallcaps
+	if v, err := capdata.Decode(body, MaxSlots); err == nil {
+		if e, ok := v.(*capdata.Error); ok {
+			text, isError = e.Message, true
+		}
+	}
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return strings.ToValidUTF8(text, "?"), isError
+}

@@ -1,0 +1,63 @@
+package kernel
+
+// Limits of the machine that no configuration changes.
+const (
+	// MaxVats bounds the vats of one kernel.
+	MaxVats = 5000
+	// MaxSlots bounds the slots of one message or value.
+	MaxSlots = 1000
+	// MaxParked bounds the messages parked on one promise.
+	MaxParked = 10_000
+	// maxQueueBytes bounds the messages in one queue: of a vat, of a service object, parked on one promise, and the
+	// poisoned ones kept for one vat. The last one may be large.
+	maxQueueBytes = 256 << 20
+	// MaxStoreKeyBytes bounds a key of a vat's store.
+	MaxStoreKeyBytes = 1024
+	// maxKills is the number of SIGKILLs from outside that one message survives, and one memory in its replays.
+	maxKills = 20
+	// maxAttempts is the number of deaths for one delivery until it is poisoned, maxDeadlines the same
+	// for deliveries that did not end.
+	maxAttempts, maxDeadlines = 3, 2
+	// maxPoisoned bounds the poisoned messages kept for one vat.
+	maxPoisoned = 1000
+	// closureBytes and closureSlots cut the closure of one notification.
+	closureBytes, closureSlots = 256 << 10, 2000
+	// closureDepth is how many promises lead from the one that is told of to the last one in its closure.
+	closureDepth = 16
+	// closureReads bounds the values that are read for it though they may not fit.
+	closureReads = 4 * closureBytes
+	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
+	maxLoneBytes = 4 << 10
+	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
+	maxChain = 10_000
+	// sliceReads and sliceBytes bound what one slice of the kernel's own work reads, sliceRows what it changes: beyond,
+	// it takes no further item. An item may change MaxSlots rows.
+	sliceReads, sliceBytes, sliceRows = 1000, 1 << 20, 2000
+	// passRows is how many removed rows the store may pass over for what counts as the reading of one row, stepRows how many
+	// for one question of a worker.
+	passRows, stepRows = 50, 4000
+	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
+	freeUnits = 2000
+	// maxWalk bounds the steps of all walks of waitsInCircle in one commit, maxWalkReads those of them that read a row.
+	maxWalk, maxWalkReads = 1_000_000, maxChain
+	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise,
+	// maxRepeated what one commit repeats.
+	maxReason, maxRepeated = 64 << 10, 1 << 20
+	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
+	tellAtOnce = 1000
+	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies,
+	// which are in memory; maxAsked those that wait to be begun.
+	maxCalls, maxCallBytes, maxAsked = 1000, 8 << 20, 10_000
+	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
+	// such calls.
+	MaxExports, maxServices = 100, 10_000
+	// maxWatches bounds the promises of how vats end that one vat has asked for and that are still held, by it or by others,
+	// maxEndBytes the values of those that are settled: each watcher has a copy.
+	maxWatches, maxEndBytes = 10_000, 16 << 20
+	// maxClass bounds the name of a class of units.
+	maxClass = 100
+	// headRows and headBytes are kept free in each commit for its own number and hash.
+	headRows, headBytes = 1, 64
+	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.
+	prefetchBytes, prefetchReads = 64 << 10, 4 * 64 << 10
+)

@@ -1,0 +1,114 @@
+package kernel
+
+import "ocapkernel.dev/capdata"
+
+// park puts a message to the others that wait for their target, a promise. It returns whether it did; otherwise the
+// message's result is rejected.
+func (t *tx) park(m message, p *promise, bounded bool) bool {
+	if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.m.queueBytes) {
+		t.full(m)
+		return false
+	}
+	if m.result != "" {
+		if code, detail, bad := t.waitsInCircle(m); bad {
+			t.splat(m, code, detail)
+			return false
+		}
+		t.promise(m.result).waitsFor = m.target
+	}
+	t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
+	p.tail++
+	p.parkedBytes += m.size()
+	t.holdMessage(m)
+	return true
+}
+
+// waitsInCircle says whether parking the message would make its result wait for itself, which nobody
+// could ever settle. A promise waits for another while the message whose result it is is parked there.
+// Only a result on which something is parked already can close a circle, so that the walk is rare.
+func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
+	k := m.target
+	if p := t.promises.look(t, m.result); p.head == p.tail && k != m.result {
+		return "", "", false
+	}
+	for range maxChain {
+		if k == m.result {
+			return capdata.CodeBadTarget, "the message waits for its own result", true
+		}
+		if t.walked++; t.walked > maxWalk || t.walkReads > maxWalkReads {
+			return capdata.CodeLimit, "the messages sent at once wait for chains of too many others", true
+		}
+		reads := t.reads
+		k = t.promises.look(t, k).waitsFor
+		if t.walkReads += t.reads - reads; k == "" {
+			return "", "", false
+		}
+	}
+	return capdata.CodeLimit, "the message waits for a chain of more than " + num(maxChain) + " others", true
+}
+
+// drain schedules the messages parked on a settled promise, all at once and in order: one item in the
+// queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
+// overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
+// rejects them.
+func (t *tx) drain(k KRef, p *promise) {
+	p.drained = true
+	t.hold(k)
+	if p.state == fulfilled {
+		if ko, ok := t.leadsTo(k, p); ok {
+			if v := t.owner(t.objects.look(t, ko)); v != "" {
+				u := t.run(v)
+				t.push(v, u, item{kind: itemDrain, promise: k})
+				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
+					t.rejectFrom(u, u.tail-1)
+				}
+				return
+			}
+			if s := t.services.look(t, ko); s != nil && t.gone(s) == "" {
+				s = t.service(ko)
+				t.queueCall(ko, s, item{kind: itemDrain, promise: k})
+				t.beginMore(ko, s)
+				return
+			}
+		}
+	}
+	t.addWork(work{kind: workDrain, promise: k})
+}
+
+// takeParked removes the first message parked on a promise and returns it, its counts with it.
+func (t *tx) takeParked(k KRef, p *promise) message {
+	m := t.parked(k, p)
+	if m.result != "" {
+		t.promise(m.result).waitsFor = ""
+	}
+	t.delete(keyParked(k, p.head))
+	p.head++
+	less(&p.parkedBytes, m.size())
+	return m
+}
+
+// parked returns the first message parked on a promise.
+func (t *tx) parked(k KRef, p *promise) message {
+	key := keyParked(k, p.head)
+	t.m.dec.open(key, t.must(key), messageFields)
+	return t.m.dec.message()
+}
+
+// rejectParked sends the messages parked on a settled promise on their way, a slice at a time. While the promise has
+// subscribers to be told, which is so only if telling them had to be put off, the messages wait.
+func (t *tx) rejectParked(k KRef) (done bool) {
+	p := t.promise(k)
+	if p.isTelling() {
+		return false
+	}
+	for p.head != p.tail {
+		if t.spent() {
+			return false
+		}
+		m := t.takeParked(k, p)
+		t.route(m, false)
+		t.releaseMessage(m)
+	}
+	t.release(k)
+	return true
+}

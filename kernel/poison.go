@@ -1,0 +1,189 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/storage"
+)
+
+// Poison is a message that was given up.
+type Poison struct {
+	N        uint64
+	Vat      VatID
+	Target   KRef
+	MethArgs Data
+	Attempts uint64
+	// At is when it was given up, in milliseconds.
+	At int64
+	// Code and Why are what its result was rejected with.
+	Code, Why string
+}
+
+// poison gives up a delivery. A message is kept for inspection, its result
+// rejected. A notification costs the vat its memory first; then it counts as delivered, unless the store of the vat waits for
+// the promise, and would for ever: then the vat is told that the promise is rejected, though for others it is not. A vat
+// whose code ends its workers even at that is stopped, which settles what it would have settled.
+func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
+	it, why := d.Crank.item, d.why()
+	attempts := u.attempts + u.kills
+	event := Poisoned{Vat: v, Code: string(code)}
+	switch it.kind {
+	case itemStart:
+		// Other deaths have failed the launch at once; here the worker was killed from outside, again and
+		// again. A launch is not over before all its vats have started, so that there is one to fail.
+		if t.launching(t.vat(v).sub) {
+			t.failLaunch(t.vat(v).sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
+			return
+		}
+		// The vat was added to a subcluster that runs: it alone is stopped, and starts when it is restarted.
+		u.attempts, u.kills = 0, 0
+		t.stop(v, u, "it did not start: "+why)
+		return
+	case itemNotify:
+		if u.records > 0 && !u.forgotten {
+			// Perhaps it is the memory that cannot bear it: the vat starts from its durable state alone.
+			t.loseMemory(v, u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
+			u.attempts, u.kills, u.forgotten = 0, 0, true
+			return
+		}
+		event.What = "notification of " + string(it.promise)
+		p := t.promise(it.promise)
+		if it.isSubstitute() {
+			t.stop(v, u, fmt.Sprintf("its store waits for a promise, and the notification that it is rejected killed %d workers, the last: %s", attempts, why))
+			u.acquit()
+			return
+		}
+		if slices.Contains(p.watched, v) {
+			t.gotUnit(it.promise)
+			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
+			t.set(keyQueue(v, it.at), it.encode(t.m.enc))
+			u.acquit()
+			break
+		}
+		t.pop(v, u, it)
+		t.forgetTold(v, it.promise)
+		t.release(it.promise)
+	default:
+		c := &Crank{item: it}
+		target, _ := t.target(c, v)
+		msg := c.message
+		event.What = "message to " + string(target)
+		t.pop(v, u, it)
+		if msg.result != "" {
+			t.settle(msg.result, true, kernelError(code, d.public()))
+			t.release(msg.result)
+			msg.result = ""
+		}
+		if u.poisoned < maxPoisoned && u.poisonedBytes < t.m.queueBytes {
+			n := t.allocate("x")
+			p := &poisoned{msg: msg, attempts: attempts, at: t.now, code: string(code), why: why}
+			t.create(keyPoisoned(v, n), p.encode(t.m.enc))
+			u.poisoned++
+			u.poisonedBytes += msg.size()
+			event.N = n
+		} else {
+			t.releaseMessage(msg)
+		}
+	}
+	t.event(event)
+}
+
+// Unpoison takes a poisoned message away. With retry it is delivered again, without a result.
+func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	key := keyPoisoned(v, n)
+	b, ok := t.get(key)
+	u := t.lookRun(v)
+	if !ok || u == nil || u.phase == dead {
+		return Commit{}, refuse(CodeNotFound, "vat %s has no poisoned message %d", v, n)
+	}
+	if retry && u.phase == stopped {
+		return Commit{}, refuse(CodeInvalid, "vat %s is stopped; restart it first", v)
+	}
+	var p poisoned
+	p.decode(m.dec, key, b)
+	t.delete(key)
+	run := t.run(v)
+	run.poisoned--
+	less(&run.poisonedBytes, p.msg.size())
+	if retry {
+		t.route(p.msg, false)
+	}
+	t.releaseMessage(p.msg)
+	return t.done(), nil
+}
+
+// Poisoned lists the poisoned messages of a vat.
+func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	prefix := prefixPoisoned(v)
+	for after := ""; ; {
+		key, b := t.next(prefix, after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		p, err := m.poison(key, b)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+}
+
+// PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call has
+// returned, or from the first if that is empty. It stops when it has rows messages, or bodies of size bytes; next is empty
+// if there are no more.
+func (m *Machine) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for key := cursor; ; {
+		var b []byte
+		if key, b = t.next("x.", key); key == "" {
+			return out, "", nil
+		}
+		p, err := m.poison(key, b)
+		if err != nil {
+			return nil, "", err
+		}
+		out = append(out, p)
+		if size -= len(b); len(out) == rows || size <= 0 {
+			return out, key, nil
+		}
+	}
+}
+
+// PoisonedVat finds the vat that a poisoned message belongs to.
+func (m *Machine) PoisonedVat(n uint64) (v VatID, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, _ := t.next("x.", after)
+		if key == "" {
+			return "", false, nil
+		}
+		v = VatID(key[len("x."):strings.LastIndexByte(key, '.')])
+		if _, found := t.get(keyPoisoned(v, n)); found {
+			return v, true, nil
+		}
+		after = "x." + string(v) + "/" // behind all keys of this vat
+	}
+}
+
+func (m *Machine) poison(key string, b []byte) (Poison, error) {
+	dot := strings.LastIndexByte(key, '.')
+	if dot < len("x.") {
+		return Poison{}, fmt.Errorf("key %.80q: %w", key, storage.ErrCorrupt)
+	}
+	var p poisoned
+	p.decode(m.dec, key, b)
+	return Poison{
+		N: numberIn(key[dot+1:]), Vat: VatID(key[len("x."):dot]), Target: p.msg.target, MethArgs: p.msg.methArgs,
+		Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,
+	}, nil
+}

@@ -1,0 +1,63 @@
+package kernel
+
+import (
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/wire"
+)
+
+// loseMemory gives an incarnation up though somebody may have relied on its memory.
+func (t *tx) loseMemory(v VatID, u *run, why string) {
+	t.event(MemoryLost{v, why})
+	t.bury(v, u)
+}
+
+// bury marks the vat's incarnation as dead, to be put away before its next crank. The next one begins a
+// span, from the durable state.
+func (t *tx) bury(v VatID, u *run) {
+	u.deadInc = u.inc
+	u.reap, u.reapAfter = reapDecides, ""
+	u.decides, u.ephemerals, u.replays, u.replayKills = 0, 0, 0, 0
+	t.nextSpan(v, u)
+	t.effect(Wake{v})
+}
+
+// The stages of putting a dead incarnation away. Earlier versions did the last two as one.
+const (
+	reaped uint64 = iota
+	reapDecides
+	reapExports
+	reapUnits
+)
+
+// reap puts the latest dead incarnation of a vat away, a slice at a time: what it decided is rejected,
+// the objects that lived in its memory are orphaned, what it asked of services is cancelled.
+func (t *tx) reap(v VatID) {
+	u := t.run(v)
+	defer t.wakeMore(v)
+	if u.reap == reapDecides {
+		if t.touchDecided(v, &u.reapAfter); t.spent() { // those that the store decides stay
+			return
+		}
+		u.reap, u.reapAfter = reapExports, ""
+	}
+	if u.reap == reapExports {
+		// Ephemeral exports are o+1 and up. In the order of keys they lie between the root, o+0, and the durable
+		// ones, o+d…, which are not looked at.
+		prefix := prefixCList(v)
+		u.reapAfter = max(u.reapAfter, prefix+string(wire.RootRef))
+		durable := false
+		for key, value := range t.scan(prefix+"o+", &u.reapAfter) {
+			if durable = key[len(prefix+"o+")] > '9'; durable {
+				break
+			}
+			t.orphan(v, KRef(value), wire.Ref(key[len(prefix):]))
+		}
+		if t.spent() && !durable {
+			return
+		}
+		u.reap, u.reapAfter = reapUnits, ""
+	}
+	if t.giveBack(v, capdata.CodeVatRestarted, &u.reapAfter) {
+		u.reap, u.reapAfter = reaped, ""
+	}
+}

@@ -1,0 +1,33 @@
+package kernel
+
+import "ocapkernel.dev/capdata"
+
+// Revoke makes an object refuse every message from now on, those in queues included. It cannot be undone.
+func (m *Machine) Revoke(k KRef) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if k.IsPromise() {
+		return Commit{}, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
+	}
+	if err := t.exists(k); err != nil {
+		return Commit{}, err
+	}
+	t.object(k).revoked = true
+	if s := t.services.edit(t, k); s != nil {
+		t.beginMore(k, s) // that is, rejects what waits
+	}
+	return t.done(), nil
+}
+
+// Revoked says whether an object is revoked.
+func (m *Machine) Revoked(k KRef) (revoked bool, err error) {
+	defer caught(&err)
+	if k.IsPromise() {
+		return false, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
+	}
+	o := m.begin(0).objects.look(m.tx, k)
+	if o == nil {
+		return false, refuse(CodeNotFound, "there is no object %s", k)
+	}
+	return o.revoked, nil
+}

@@ -1,0 +1,78 @@
+package kernel
+
+import (
+	"fmt"
+
+	"ocapkernel.dev/capdata"
+)
+
+// stop takes a vat out of service: what it decides and what is queued for it is rejected, its store is
+// kept, a person may restart it.
+func (t *tx) stop(v VatID, u *run, why string) {
+	u.phase, u.why = stopped, why
+	t.bury(v, u)
+	t.rejectFrom(u, u.head)
+	t.effect(StopWorker{v})
+	t.event(VatStopped{v, why})
+	if sub := t.vat(v).sub; t.launching(sub) {
+		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) was stopped: %s", v, t.vat(v).name, why))
+	}
+}
+
+// Restart gives the vat a fresh worker, which gets the memory that the vat had, or, with forget, begins
+// from the durable state alone. It revives a stopped vat. Nobody is charged.
+func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	u := t.runs.edit(t, KRef(v))
+	if u == nil || u.phase == dead {
+		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
+	}
+	if t.launching(t.vat(v).sub) {
+		return Commit{}, refuse(CodeInvalid, "vat %s is being launched", v)
+	}
+	if u.inc != u.deadInc {
+		t.event(Died{v, u.inc, CauseStopped, 0})
+		switch {
+		case forget:
+			t.loseMemory(v, u, "a person said so")
+		case u.lost:
+			t.loseMemory(v, u, "the transcript was full")
+		}
+		t.effect(StopWorker{v})
+	}
+	u.phase = live // why stays: what was queued before is still to be rejected for it
+	u.deaths, u.attempts, u.kills = 0, 0, 0
+	t.effect(Wake{v})
+	return t.done(), nil
+}
+
+// rejectFrom has the messages from a position on looked for, to be rejected, up to the present tail.
+func (t *tx) rejectFrom(u *run, n uint64) {
+	if u.rejectAt >= u.rejectUntil {
+		u.rejectAt = n
+	}
+	u.rejectUntil = u.tail
+}
+
+// rejectQueued rejects, a slice at a time, the messages that were queued for a vat when it was stopped.
+// Notifications stay where they are, since what is durable in the vat may still wait for them.
+func (t *tx) rejectQueued(v VatID) {
+	u := t.run(v)
+	for u.rejectAt < u.rejectUntil && !t.spent() {
+		it, found := t.itemAt(v, u.rejectAt)
+		if !found || it.kind == itemStart || it.kind == itemNotify {
+			u.rejectAt++
+			continue
+		}
+		c := &Crank{item: it}
+		t.target(c, v)
+		t.pop(v, u, it) // a drain item stays until the last of its messages
+		if c.message.result != "" {
+			t.settle(c.message.result, true, t.reason(capdata.CodeVatTerminated, "the vat is stopped: "+u.why))
+		}
+		t.event(Rejected{c.message.target, c.message.result, string(capdata.CodeVatTerminated)})
+		t.releaseMessage(c.message)
+	}
+	t.wakeMore(v)
+}

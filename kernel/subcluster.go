@@ -1,0 +1,129 @@
+package kernel
+
+// SubState is where a subcluster is in its life.
+type SubState uint8
+
+// The states of a subcluster, a closed set. The numbers are stored.
+const (
+	// SubLaunching: its vats are there, and bootstrap has not answered yet. A launch that is pending when the
+	// kernel dies fails at the next start.
+	SubLaunching SubState = iota
+	// SubRunning: bootstrap has answered.
+	SubRunning
+	// SubFailed: its launch failed. Its vats are dead, and what is left of it is being removed.
+	SubFailed
+	// SubTerminating: it has ended. Its vats are dead, and what is left of it is being removed.
+	SubTerminating
+)
+
+func (s SubState) String() string {
+	if int(s) >= len(subStateNames) {
+		return "unknown"
+	}
+	return subStateNames[s]
+}
+
+var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running", SubFailed: "failed", SubTerminating: "terminating"}
+
+// Leaving reports whether nothing will bring the subcluster back: only its removal is left to do.
+func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
+
+// sub returns a subcluster, nil if there is none. Within a commit all get the same one. Who changes it calls setSub.
+func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, KRef(s)) }
+
+// setSub notes that a subcluster was made, or what sub has returned was changed.
+func (t *tx) setSub(s SubID, sub *subcluster) {
+	if sub.settled && !sub.apart {
+		sub.apart, sub.known = true, true
+		t.set(keyResult(s), t.m.enc.row(2, func() { t.m.enc.data(sub.result) }))
+	}
+	if t.subs.look(t, KRef(s)) == nil {
+		t.subs.create(KRef(s), sub)
+		return
+	}
+	t.subs.edit(t, KRef(s))
+}
+
+// resultOf returns what the bootstrap of a subcluster answered; the zero value if it has not.
+func (t *tx) resultOf(s SubID, sub *subcluster) Data {
+	if !sub.known {
+		sub.result, sub.known = t.dataAt(keyResult(s)), true
+	}
+	return sub.result
+}
+
+func (t *tx) launching(s SubID) bool {
+	sub := t.sub(s)
+	return sub != nil && sub.state == SubLaunching
+}
+
+// leave begins the end of a subcluster, whose state the caller sets: its name, if it is a system subcluster,
+// is free, and its service objects go, in slices. From now on they read as gone.
+func (t *tx) leave(s SubID, sub *subcluster) {
+	if sub.system != "" {
+		if b, ok := t.get(keySystem(sub.system)); ok && SubID(b) == s {
+			t.delete(keySystem(sub.system))
+		}
+	}
+	if n := len(sub.members); n > 0 {
+		t.setUint(keyLeft(s), uint64(n))
+	}
+	if sub.services > 0 {
+		t.addWork(work{kind: workEndServices, sub: s})
+	}
+}
+
+// removeMember takes a vat out of its subcluster, which goes with the last one. While a subcluster leaves, its vats are
+// counted, and its row, in which all of them stand, stays as it is until the last one is removed.
+func (t *tx) removeMember(s SubID, v VatID) {
+	if n, leaving := t.uintRow(keyLeft(s)); leaving && n > 1 {
+		t.setUint(keyLeft(s), n-1)
+		return
+	} else if leaving {
+		t.delete(keyLeft(s))
+		sub := t.sub(s)
+		sub.members = nil
+		t.setSub(s, sub)
+		t.endSub(s, sub)
+		return
+	}
+	sub := t.sub(s)
+	for i, m := range sub.members {
+		if m.vat == v {
+			sub.members = append(sub.members[:i:i], sub.members[i+1:]...)
+			break
+		}
+	}
+	if len(sub.members) == 0 && sub.state == SubRunning {
+		sub.state = SubTerminating // its vats have ended by themselves, one by one
+		t.leave(s, sub)
+	}
+	t.setSub(s, sub)
+	t.endSub(s, sub)
+}
+
+func (t *tx) lessServices(s SubID) {
+	sub := t.sub(s)
+	sub.services--
+	t.setSub(s, sub)
+	t.endSub(s, sub)
+}
+
+// endSub removes the row of a subcluster of which nothing is left.
+func (t *tx) endSub(s SubID, sub *subcluster) {
+	if len(sub.members) > 0 || sub.services > 0 {
+		return
+	}
+	t.releaseData(t.resultOf(s, sub))
+	t.subs.remove(t, KRef(s))
+	if sub.apart {
+		t.delete(keyResult(s))
+	}
+	if _, ok := t.get(keyUnstarted(s)); ok {
+		t.delete(keyUnstarted(s))
+	}
+	if c := t.config(s); c != nil && !c.reload {
+		t.deleteConfig(s)
+	}
+	t.effect(Gone{s})
+}

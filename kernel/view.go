@@ -1,0 +1,146 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"ocapkernel.dev/storage"
+)
+
+// Questions about all that there is are answered in pages, so that none of them holds the loop: each page reads pageReads
+// rows, about, and is true of the moment in which it is read.
+
+// pageReads bounds the rows that are read for one page.
+const pageReads = 300
+
+func (m *Machine) page() *tx {
+	t := m.begin(0)
+	t.reads = sliceReads - pageReads
+	return t
+}
+
+// rowsAfter calls each for the rows of one page that follow after among those that begin with prefix. next is what the
+// following page begins after; empty if there is none.
+func rowsAfter[ID ~string](t *tx, prefix string, after ID, each func(id ID, value []byte)) (next ID) {
+	cursor := ""
+	if after != "" {
+		cursor = prefix + string(after)
+	}
+	for key, value := range t.scan(prefix, &cursor) {
+		each(ID(key[len(prefix):]), value)
+	}
+	if t.spent() {
+		return ID(cursor[len(prefix):])
+	}
+	return ""
+}
+
+// Vat is what a vat is and where it stands, as far as it is durable.
+type Vat struct {
+	ID     VatID
+	Name   string
+	Sub    SubID
+	Root   KRef
+	Config []byte
+	// Stopped tells why a stopped vat was stopped; empty if it is not.
+	Stopped string
+	// Terminated says that it is being removed.
+	Terminated bool
+	// Incarnation is live if Live is true, else the last dead one.
+	Incarnation uint64
+	Live        bool
+	// Started says that its start was delivered: its module's constructor has run.
+	Started bool
+	// Queue counts the items in its queue, Restarts the deaths of its workers.
+	Queue, Restarts, Deliveries uint64
+	// Records is the length of the transcript that a fresh worker would be given; Lost says that it does
+	// not hold all, so that the vat would start from its durable state.
+	Records uint64
+	Lost    bool
+	// SpanAt is when the first of the records was made, in milliseconds; 0 if there is none.
+	SpanAt int64
+	// HasWork says that Begin may find something.
+	HasWork bool
+	// Corrupt tells what is wrong with the rows that describe the vat; only ID is known then. Only Vats says so.
+	Corrupt error
+}
+
+// Vat tells about one vat; found is false if there is none of that id.
+func (m *Machine) Vat(v VatID) (out Vat, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	if t.lookRun(v) == nil {
+		return Vat{}, false, nil
+	}
+	return t.exportVat(v), true, nil
+}
+
+// Vats lists all vats, in the order of their keys, those too of which the rows cannot be read.
+func (m *Machine) Vats() (out []Vat, err error) {
+	for after, first := VatID(""), true; first || after != ""; first = false {
+		var page []Vat
+		if page, after, err = m.VatsAfter(after); err != nil {
+			return nil, err
+		}
+		out = append(out, page...)
+	}
+	return out, nil
+}
+
+// VatsAfter lists a page of the vats, in the order of their keys, from the start if after is empty; those too of which the
+// rows cannot be read. The next page follows next; there is none if that is empty.
+func (m *Machine) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
+	const pageVats = pageReads / 3
+	for range pageVats {
+		from := ""
+		if after != "" {
+			from = keyVat(after)
+		}
+		key, _, found, err := m.reader.Next("v.", from)
+		if !found || err != nil {
+			return out, "", err
+		}
+		after = VatID(key[len("v."):])
+		v, found, err := m.Vat(after)
+		switch {
+		case errors.Is(err, storage.ErrCorrupt):
+			v = Vat{ID: after, Corrupt: err}
+		case err != nil:
+			return nil, "", err
+		case !found:
+			v = Vat{ID: after, Corrupt: fmt.Errorf("row %s: %w: %w", keyRun(after), errMissing, storage.ErrCorrupt)}
+		}
+		out = append(out, v)
+	}
+	return out, after, nil
+}
+
+func (t *tx) exportVat(v VatID) Vat {
+	u, row := t.lookRun(v), t.vat(v)
+	out := Vat{
+		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
+		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc, Started: u.started,
+		Queue: u.items, Restarts: u.restarts, Deliveries: u.deliveries,
+		Records: u.records, Lost: u.lost,
+		HasWork: u.phase != dead && (u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail)),
+	}
+	if u.phase == stopped {
+		out.Stopped = u.why
+	}
+	if u.records > 0 {
+		out.SpanAt = int64(u.spanAt)
+	}
+	return out
+}
+
+func (t *tx) vat(v VatID) *vatRow {
+	key := keyVat(v)
+	r := &vatRow{}
+	r.decode(t.m.dec, key, t.must(key))
+	return r
+}
+
+func (t *tx) alive(v VatID) bool {
+	u := t.lookRun(v)
+	return u != nil && u.phase != dead
+}

@@ -1,0 +1,171 @@
+package kernel
+
+import (
+	"slices"
+	"strings"
+)
+
+// Service is what a service object is and where it stands.
+type Service struct {
+	KRef          KRef
+	Name, Kind    string
+	Sub           SubID
+	Config, State []byte
+	Holds         []KRef
+	Ended         bool
+	// Calls counts the calls that are begun and not done, Queued the items that wait to be begun, Units the
+	// units of input that go back.
+	Calls, Queued, Units uint64
+	// Corrupt says that the row of the service object cannot be read, and why. Then only KRef and Sub are set.
+	Corrupt error
+}
+
+// Outstanding is a call of a service object that is begun and not done.
+type Outstanding struct {
+	Service KRef
+	Call    uint64
+	// From is the vat that called, empty for a host; Sub is its subcluster.
+	From VatID
+	Sub  SubID
+	// At is when the call was begun, in milliseconds.
+	At       int64
+	MethArgs Data
+	// Corrupt says that the row of the call cannot be read, and why. Then only Service and Call are set.
+	Corrupt error
+}
+
+// Service tells about a service object; found is false if there is none of that name.
+func (m *Machine) Service(k KRef) (out Service, found bool, err error) {
+	defer caught(&err)
+	s := m.begin(0).services.look(m.tx, k)
+	if s == nil {
+		return Service{}, false, nil
+	}
+	return s.export(k), true, nil
+}
+
+// ServiceNamed finds a service object by its name; empty if there is none.
+func (m *Machine) ServiceNamed(name string) (k KRef, err error) {
+	defer caught(&err)
+	b, _ := m.begin(0).get(keyServiceName(name))
+	return KRef(b), nil
+}
+
+// Services lists all service objects, in the order of their keys; those too of which the row cannot be read.
+func (m *Machine) Services() (out []Service, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next("k.", after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		out = append(out, t.listedService(KRef(key[len("k."):]), b))
+	}
+}
+
+// ServicesAfter lists a page of the service objects, in the order of their keys; see [Machine.VatsAfter].
+func (m *Machine) ServicesAfter(after KRef) (out []Service, next KRef, err error) {
+	defer caught(&err)
+	t := m.page()
+	next = rowsAfter(t, "k.", after, func(k KRef, b []byte) {
+		out = append(out, t.listedService(k, b))
+	})
+	return out, next, nil
+}
+
+// listedService is a service object in a list.
+func (t *tx) listedService(k KRef, b []byte) Service {
+	var s service
+	if err := readable(func() { s.decode(t.m.dec, keyService(k), b) }); err != nil {
+		return Service{KRef: k, Sub: t.ownerOf(k), Corrupt: err}
+	}
+	return s.export(k)
+}
+
+func (s *service) export(k KRef) Service {
+	return Service{
+		KRef: k, Name: s.name, Kind: s.kind, Sub: s.sub, Config: s.config, State: s.state, Holds: s.holds, Ended: s.ended,
+		Calls: s.calls, Queued: s.tail - s.head, Units: s.units,
+	}
+}
+
+// ServiceOwner finds the subcluster of a service object, also if the object's own row cannot be read. It is empty for one
+// of the kernel.
+func (m *Machine) ServiceOwner(k KRef) (s SubID, err error) {
+	defer caught(&err)
+	return m.begin(0).ownerOf(k), nil
+}
+
+func (t *tx) ownerOf(k KRef) SubID {
+	for after := ""; ; {
+		key, _ := t.next("l.", after)
+		if key == "" {
+			return ""
+		}
+		after = key
+		if s, ok := strings.CutSuffix(key[len("l."):], "."+string(k)); ok {
+			return SubID(s)
+		}
+	}
+}
+
+// ServicesOf lists the service objects of a subcluster.
+func (m *Machine) ServicesOf(id SubID) (out []Service, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, _ := t.next(prefixServicesOf(id), after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		k := KRef(key[len(prefixServicesOf(id)):])
+		out = append(out, t.services.look(t, k).export(k))
+	}
+}
+
+// ServiceCall tells about a call that is begun; found is false if it is over.
+func (m *Machine) ServiceCall(k KRef, n uint64) (o Outstanding, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	c := t.call(k, n)
+	if c == nil {
+		return Outstanding{}, false, nil
+	}
+	return t.outstanding(k, n, c), true, nil
+}
+
+func (t *tx) outstanding(k KRef, n uint64, c *serviceCall) Outstanding {
+	o := Outstanding{Service: k, Call: n, From: c.msg.from, At: c.at, MethArgs: c.msg.methArgs}
+	if v := c.msg.from; v != "" && t.lookRun(v) != nil {
+		o.Sub = t.vat(v).sub
+	}
+	return o
+}
+
+// Outstanding lists the calls of a service object that are begun and not done, in the order in which they
+// were begun; those too of which the row cannot be read.
+func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next(prefixServiceCalls(k), after)
+		if key == "" {
+			slices.SortFunc(out, func(a, b Outstanding) int { return int(int64(a.Call) - int64(b.Call)) })
+			return out, nil
+		}
+		after = key
+		var o Outstanding
+		n := numberIn(key[len(prefixServiceCalls(k)):])
+		if err := readable(func() {
+			var c serviceCall
+			c.decode(m.dec, key, b)
+			o = t.outstanding(k, n, &c)
+		}); err != nil {
+			o = Outstanding{Service: k, Call: n, Corrupt: err}
+		}
+		out = append(out, o)
+	}
+}

@@ -1,0 +1,126 @@
+package kernel
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Subcluster is what a subcluster is.
+type Subcluster struct {
+	ID   SubID
+	Root KRef
+	// Bootstrap is the bootstrap vat.
+	Bootstrap VatID
+	State     SubState
+	// Why says why its launch failed, if it did.
+	Why string
+	// Vats are its members, in the order of their launch. While it leaves some of them may be removed already.
+	Vats         []SubclusterVat
+	Source, Hash string
+	// Result is what bootstrap answered.
+	Result Data
+	// System is the name of a system subcluster; empty for others.
+	System string
+	// By and ByCall are the call that waits for the launch.
+	By     KRef
+	ByCall uint64
+	// Corrupt says that the row of the subcluster cannot be read, and why. Then only ID is set.
+	Corrupt error
+}
+
+// SubclusterVat is a member of a subcluster.
+type SubclusterVat struct {
+	Name string
+	Vat  VatID
+}
+
+// Subcluster tells what a subcluster is; found is false if there is none of that id.
+func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	sub := t.sub(s)
+	if sub == nil {
+		return Subcluster{}, false, nil
+	}
+	return t.export(s, sub), true, nil
+}
+
+func (t *tx) export(s SubID, sub *subcluster) Subcluster {
+	out := Subcluster{
+		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: t.resultOf(s, sub),
+		State: sub.state, Why: sub.why,
+	}
+	for _, m := range sub.members {
+		out.Vats = append(out.Vats, SubclusterVat{m.name, m.vat})
+	}
+	return out
+}
+
+// Subclusters lists all subclusters, in the order of their launch; those too of which the row cannot be read.
+func (m *Machine) Subclusters() (out []Subcluster, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next("u.", after)
+		if key == "" {
+			slices.SortFunc(out, func(a, b Subcluster) int { return cmp.Compare(numberIn(string(a.ID[1:])), numberIn(string(b.ID[1:]))) })
+			return out, nil
+		}
+		after = key
+		out = append(out, t.listedSub(SubID(key[len("u."):]), b))
+	}
+}
+
+// SubclustersAfter lists a page of the subclusters, in the order of their keys; see [Machine.VatsAfter].
+func (m *Machine) SubclustersAfter(after SubID) (out []Subcluster, next SubID, err error) {
+	defer caught(&err)
+	t := m.page()
+	next = rowsAfter(t, "u.", after, func(s SubID, b []byte) {
+		out = append(out, t.listedSub(s, b))
+	})
+	return out, next, nil
+}
+
+// listedSub is a subcluster in a list.
+func (t *tx) listedSub(s SubID, b []byte) Subcluster {
+	var out Subcluster
+	if err := readable(func() {
+		var sub subcluster
+		sub.decode(t.m.dec, keySub(s), b)
+		out = t.export(s, &sub)
+	}); err != nil {
+		return Subcluster{ID: s, Corrupt: err}
+	}
+	return out
+}
+
+// Systems lists the system subclusters that are launching or running, in the order of their names.
+func (m *Machine) Systems() (out []Subcluster, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	for after := ""; ; {
+		key, b := t.next("g.", after)
+		if key == "" {
+			return out, nil
+		}
+		after = key
+		if sub := t.sub(SubID(b)); sub != nil {
+			out = append(out, t.export(SubID(b), sub))
+		}
+	}
+}
+
+// SystemNamed finds the system subcluster of that name that is launching or running; found is false if there is none.
+func (m *Machine) SystemNamed(name string) (out Subcluster, found bool, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	b, ok := t.get(keySystem(name))
+	if !ok {
+		return Subcluster{}, false, nil
+	}
+	sub := t.sub(SubID(b))
+	if sub == nil {
+		return Subcluster{}, false, nil
+	}
+	return t.export(SubID(b), sub), true, nil
+}

@@ -1,0 +1,106 @@
+package kernel
+
+import "fmt"
+
+// addWork leaves something to be done in slices.
+func (t *tx) addWork(w work) {
+	head, tail := t.workRange()
+	t.create(keyWorkItem(tail), w.encode(t.m.enc))
+	t.setWorkRange(head, tail+1)
+}
+
+func (t *tx) workRange() (head, tail uint64) {
+	b, ok := t.get(keyWork)
+	if !ok {
+		return 0, 0
+	}
+	t.m.dec.open(keyWork, b, 2)
+	return t.m.dec.uint(), t.m.dec.uint()
+}
+
+func (t *tx) setWorkRange(head, tail uint64) {
+	t.set(keyWork, t.m.enc.row(2, func() { t.m.enc.uint(head); t.m.enc.uint(tail) }))
+}
+
+// Work does one slice of what earlier commits left to be done. more says that there is more; a commit
+// with Number 0 changes nothing. It is interleaved with cranks, and goes on after a restart.
+func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
+	defer caught(&err)
+	t := m.begin(now)
+	head, tail := t.workRange()
+	if !t.indexed() {
+		t.index()
+		return t.done(), head != tail, nil
+	}
+	if head == tail {
+		return Commit{}, false, nil
+	}
+	key := keyWorkItem(head)
+	var w work
+	w.decode(m.dec, key, t.must(key))
+	t.delete(key)
+	t.setWorkRange(head+1, tail)
+	var done bool
+	switch w.kind {
+	case workTell:
+		if done = t.tell(w.promise, t.promise(w.promise)); done {
+			t.release(w.promise)
+		}
+	case workFree:
+		t.release(w.promise)
+		done = true
+	case workDrain:
+		done = t.rejectParked(w.promise)
+	case workForget:
+		done = t.sweepSpan(&w)
+	case workBury:
+		done = t.buryVat(&w)
+	case workEndServices:
+		done = t.endServices(&w)
+	case workEndService:
+		done = t.removeService(&w)
+	case workBegin:
+		if s := t.services.edit(t, w.promise); s != nil {
+			s.more, t.readBytes = false, 0 // its state, which may be large, does not end the slice: so each has progress
+			t.beginMore(w.promise, s)
+		}
+		t.release(w.promise)
+		done = true
+	default:
+		m.dec.corrupt(fmt.Errorf("work of kind %d", w.kind))
+	}
+	switch {
+	case done:
+	case w.kind == workTell:
+		// It stays first, so that promises are told of in the order in which they were settled, and what is rejected
+		// because of this one comes later. That holds up the others for a few slices: there are MaxVats subscribers at most.
+		_, tail = t.workRange()
+		t.set(key, w.encode(t.m.enc))
+		t.setWorkRange(head, tail)
+	default: // at the end of the line, so that a long one does not hold up the others
+		t.addWork(w)
+	}
+	c = t.done()
+	head, tail = t.workRange()
+	return c, head != tail, nil
+}
+
+// Postpone puts the item that Work takes next at the end of the line, as it is: for one that cannot be done, because
+// rows that it touches cannot be read. The others do not wait for it.
+func (m *Machine) Postpone() (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	head, tail := t.workRange()
+	if head == tail {
+		return Commit{}, nil
+	}
+	b, ok := t.get(keyWorkItem(head))
+	if !ok {
+		t.setWorkRange(head+1, tail) // there is nothing left of it that could be done
+		return t.done(), nil
+	}
+	t.delete(keyWorkItem(head))
+	t.create(keyWorkItem(tail), b)
+	t.setWorkRange(head+1, tail+1)
+	return t.done(), nil
+}

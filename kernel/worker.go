@@ -1,0 +1,65 @@
+package kernel
+
+import (
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/wire"
+)
+
+// StartWorker tells what a fresh worker of a vat must know: it is to have the memory of the live
+// incarnation, which Replay makes again, or begins a new one if there is none. The module and the limits
+// of the frame are the caller's to fill in. It is refused if the vat is not live.
+func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	u := t.runs.edit(t, KRef(v))
+	if u == nil || u.phase != live || u.reap != 0 {
+		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
+	}
+	if u.inc != u.deadInc {
+		return t.startFrame(v, u), Commit{}, nil
+	}
+	u.inc++
+	start = t.startFrame(v, u)
+	return start, t.done(), nil
+}
+
+func (t *tx) startFrame(v VatID, u *run) wire.Start {
+	return wire.Start{
+		Vat: string(v), Name: t.vat(v).name, Incarnation: u.inc,
+		HighObject: u.spanObject, HighPromise: u.spanPromise,
+	}
+}
+
+// StoreGet reads a row of a vat's own store, for a worker that asks during a crank.
+func (m *Machine) StoreGet(v VatID, key string) (wire.Row, error) {
+	value, found, err := m.reader.Get(keyStore(v, key))
+	return wire.Row{Key: key, Value: value, Found: found}, err
+}
+
+// StoreNext reads the row of a vat's own store after `after` among those that begin with prefix. It may pass over any
+// number of removed rows; see StoreStep.
+func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
+	for {
+		row, reached, ready, err := m.StoreStep(v, prefix, after)
+		if ready || err != nil {
+			return row, err
+		}
+		after = reached
+	}
+}
+
+// StoreStep is StoreNext, but passes over a bounded number of removed rows. If that was not enough, ready is false, and a
+// StoreStep after the key reached goes on there.
+func (m *Machine) StoreStep(v VatID, prefix, after string) (row wire.Row, reached string, ready bool, err error) {
+	base := keyStore(v, "")
+	key, value, found, ready, err := storage.Step(m.reader, base+prefix, base+after, stepRows)
+	switch {
+	case err != nil:
+		return wire.Row{}, "", false, err
+	case !ready:
+		return wire.Row{}, key[len(base):], false, nil
+	case !found:
+		return wire.Row{}, "", true, nil
+	}
+	return wire.Row{Key: key[len(base):], Value: value, Found: true}, "", true, nil
+}
