@@ -12,55 +12,55 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A call is something that this vat does as soon as promises are settled: above all, the call of a method
-// of an object of its own. While it waits it is no turn: at the end of the crank it is stored, if its
-// object is durable and nothing that it waits for depends on memory; see shelf.go.
+// A call is work that this vat does as soon as certain promises are settled: above all, the call of a method of
+// an object of its own. A call that waits is no turn: at the end of the crank it is stored, if its object is
+// durable and if no promise that it waits for depends on memory; see shelf.go.
 type call struct {
 	kind callKind
-	// ref is the object's name, and target the object; target is nil if the call was read from the store,
-	// ref is empty if the object has no name yet.
+	// ref is the object's name, and target the object. target is nil if the call was read from the store; ref
+	// is empty if the object has no name yet.
 	ref    wire.Ref
 	target *head
 	method string
-	// body is the marshalled [method, [arguments]], args and slots what is in it.
+	// body is the marshalled [method, [arguments]]; args and slots are its arguments and its references.
 	body   string
 	args   []any
 	slots  []any
 	result *promise
-	// on is the promise that the call waits for now, in memory. It is nil when the call has started, and
-	// when it waits in the store.
+	// on is the promise that the call waits for now, in memory. It is nil when the call has started, and when
+	// it waits in the store.
 	on *promise
-	// left says that the call can be tried, and is left to a later crank; see later.go.
+	// left is set while the call can be tried, and is left to a later crank; see later.go.
 	left bool
-	// held says that the call was given up, and waits until a person has its message delivered again.
-	held bool
-	// crowded says that the crank at hand has no room to store the call.
+	// aside is set when the call was given up: it waits until an operator has its message delivered again.
+	aside bool
+	// crowded is set if the crank at hand has no room to store the call.
 	crowded bool
-	// queue is the promise to which the call sends, while it waits in memory for that; see promise.sends.
+	// queue is the promise to which the call sends, while the call waits in memory to do so; see promise.sends.
 	queue *promise
-	// waited says that the call has waited before: it is let in again however many others wait.
+	// waited is set once the call has waited: the bounds of waiting calls do not apply to it again.
 	waited bool
 
-	// number is the call's number in the store, from the time when it was first stored.
+	// number is the call's number in the store, or 0 if it was never stored.
 	number uint64
 	stored bool
-	// listed says that the call is in Vat.calls.
+	// listed is set while the call is in Vat.calls.
 	listed bool
-	// verdict is whether the call can be stored, as found in an epoch of the vat.
+	// verdict is whether the call can be stored, as found in the epoch of the vat that epoch names.
 	verdict verdict
 	epoch   uint64
 }
 
-// callKind is what a call does, and what asked for it.
+// callKind tells the work of a call, and its origin.
 type callKind uint8
 
 const (
 	// byMessage calls a method, once the promises among the arguments are settled.
 	byMessage callKind = iota
-	// byWhen calls a method. Its first argument is the promise that was to settle; the method may be one
-	// that takes an Outcome.
+	// byWhen calls a method for [When]. Its first argument is the promise that was to settle; the method may be
+	// one that takes an Outcome.
 	byWhen
-	// forward settles the result as its only slot does.
+	// forward settles the result like the promise in its only slot.
 	forward
 	// sendOn sends a message to the promise in its last slot, which the kernel does not know.
 	sendOn
@@ -71,27 +71,27 @@ const (
 
 var callKinds = []string{"call", "when", "forward", "send", "all", "race"}
 
-// heldMark is behind the kind of a call in the store that is held.
-const heldMark = "!"
+// asideMark follows the kind in the row of a stored call that is set aside.
+const asideMark = "!"
 
 func (k callKind) String() string { return callKinds[k] }
 
-// callsMethod says whether a call is that of a method.
+// callsMethod reports whether calls of this kind call a method.
 func (k callKind) callsMethod() bool { return k == byMessage || k == byWhen }
 
-// latent says that a call is of no account unless something else waits for its result.
-func (k callKind) latent() bool { return k == allOf || k == raceOf }
+// isLatent reports whether calls of this kind matter only if another call waits for their result.
+func (k callKind) isLatent() bool { return k == allOf || k == raceOf }
 
 // maxWaiting bounds the calls and turns that wait when another call wants to wait for its arguments, and
-// maxWaitingBytes what of them is in the store. Who can make a vat wait is anybody who can call it; beyond
-// the bounds such calls are rejected, and all others go on.
+// maxWaitingBytes the bytes of stored ones. Any caller of the vat can make it wait; beyond the bounds the calls
+// that would wait are rejected, and all others go on.
 const (
 	maxWaiting      = 10_000
 	maxWaitingBytes = 64 << 20
 )
 
-// mayWait says whether one more call may wait for its arguments.
-func (v *Vat) mayWait() error {
+// admitWaiting returns an error unless one more call may wait for its arguments.
+func (v *Vat) admitWaiting() error {
 	s := v.shelved()
 	what := ""
 	switch {
@@ -121,7 +121,7 @@ func (v *Vat) call(d wire.Call) {
 	case v.isNudge(d, name):
 		result.settled, result.val, result.named = true, undefined, nil
 		v.untold = slices.Insert(v.untold, 0, result)
-		v.tellOne() // before all others, whose turn may be later
+		v.tellOne() // before other promises, which may be left to later cranks
 		v.goesOn()
 		return
 	case d.Target == goOnRef:
@@ -142,11 +142,11 @@ func goneValue() value {
 	return kernelError(capdata.CodeObjectDeleted, "the object lived in memory that is lost")
 }
 
-// resultPromise is the promise by which a message is answered. It may be one that this vat knows already,
+// resultPromise returns the promise by which a message is answered. The vat may know the promise already,
 // because it sent the message to itself.
 func (v *Vat) resultPromise(ref wire.Ref) *promise {
 	if ref == "" {
-		return &promise{} // nobody waits
+		return &promise{} // no answer is wanted
 	}
 	p := v.promises[ref]
 	if p == nil {
@@ -154,19 +154,19 @@ func (v *Vat) resultPromise(ref wire.Ref) *promise {
 		v.promises[ref] = p
 	}
 	if !p.ours {
-		v.decides(p)
+		v.becomesDecider(p)
 	}
 	return p
 }
 
-// try does what a call is for, or finds that it has to wait.
+// try does the work of a call, or makes the call wait.
 func (v *Vat) try(c *call) {
 	c.on = nil
 	if c.result.settled {
 		c.leaveQueue()
-		return // the kernel did so, in this vat's stead
+		return // the kernel settled the result, in this vat's stead
 	}
-	if c.held {
+	if c.aside {
 		c.on = &promise{}
 		v.list(c)
 		return
@@ -240,12 +240,13 @@ func (v *Vat) tryMethod(c *call) {
 		}
 	}
 	if c.kind == byWhen {
-		if err := v.canContinue(h.kind, c); err != nil {
-			// A fault of the delivery: the call is given up only after some attempts, and kept for a better program.
+		if err := v.checkContinuation(h.kind, c); err != nil {
+			// A fault of the delivery: the call is given up only after some attempts, and set aside for a
+			// better program.
 			panic(fault(err.Error()))
 		}
 	}
-	v.begin(h.kind.name+"."+c.method, c, func(ctx context.Context) {
+	v.startTurn(h.kind.name+"."+c.method, c, func(ctx context.Context) {
 		v.fill()
 		val, pending, err := running(ctx).invoke(ctx, h, c)
 		switch {
@@ -263,9 +264,9 @@ func (v *Vat) tryMethod(c *call) {
 	})
 }
 
-// canContinue says why the program, which may be another than the one that asked for it, cannot make the call of
-// a continuation.
-func (v *Vat) canContinue(k *kind, c *call) error {
+// checkContinuation returns an error if the program cannot make the call of a continuation. The program may be
+// another than the one that stored it.
+func (v *Vat) checkContinuation(k *kind, c *call) error {
 	m := k.method(c.method, true)
 	switch {
 	case m == nil:
@@ -285,7 +286,7 @@ func (v *Vat) canContinue(k *kind, c *call) error {
 // await makes a call wait for a promise.
 func (v *Vat) await(c *call, p *promise) {
 	if c.kind == byMessage && !c.waited {
-		if err := v.mayWait(); err != nil {
+		if err := v.admitWaiting(); err != nil {
 			v.settle(c.result, errorValue(err), true)
 			return
 		}
@@ -293,13 +294,13 @@ func (v *Vat) await(c *call, p *promise) {
 	c.waited = true
 	c.on = p
 	v.wait(p, waiter{call: c})
-	if !c.kind.latent() {
+	if !c.kind.isLatent() {
 		v.list(c)
 	}
 }
 
-// awaitAny makes a call wait for all of its promises that are not settled: it is tried at each. Where it waits
-// already it does not a second time: with each try the tries to come would double.
+// awaitAny makes a call wait for all of its promises that are not settled: the call is tried at each. Where the
+// call waits already it is not added again, or each try would double the tries to come.
 func (v *Vat) awaitAny(c *call) {
 	for _, s := range c.slots {
 		p := s.(*promise)
@@ -313,7 +314,7 @@ func (v *Vat) awaitAny(c *call) {
 	}
 }
 
-// list notes that what the store says of a call has to be looked at when the crank ends.
+// list notes that the stored row of a call may have to change when the crank ends.
 func (v *Vat) list(c *call) {
 	if !c.listed {
 		c.listed = true
@@ -327,7 +328,8 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 	m := k.method(c.method, c.kind == byWhen)
 	args := c.args
 	if h.ref == wire.RootRef && c.method == "bootstrap" && c.kind == byMessage {
-		// A root takes of (vats, services) what it needs, and need not have the method at all.
+		// A root's bootstrap takes a prefix of its arguments (vats, services), and a root need not have the
+		// method at all.
 		if m == nil {
 			return undefined, nil, nil
 		}
@@ -340,7 +342,7 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 		return value{}, nil, k.noMethod(c.method, c.kind == byWhen)
 	}
 	if m.message {
-		args = nil // the method gets them unread
+		args = nil // the method gets the arguments unread
 	}
 	if len(args) != len(m.params) {
 		return value{}, nil, &Error{Name: "TypeError", Message: fmt.Sprintf("%s.%s: got %d arguments (%s), want %d: %s",
@@ -363,7 +365,7 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 			if !k.ephemeral {
 				return value{}, pending, nil
 			}
-			// What lives in memory waits there too.
+			// An ephemeral object's call waits in memory too.
 			if err = t.wait(pending); err != nil {
 				break
 			}
@@ -371,7 +373,7 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 		}
 		if err != nil {
 			if _, rejected := err.(*Error); rejected {
-				return value{}, nil, err // the argument is a promise that was rejected: so is the call
+				return value{}, nil, err // a rejected promise as an argument rejects the call
 			}
 			return value{}, nil, &Error{Name: "TypeError", Message: fmt.Sprintf("%s.%s: argument %d: %v; it takes %s", k.name, m.name, i+1, err, m.signature())}
 		}
@@ -397,9 +399,9 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 	return val, nil, err
 }
 
-// argument decodes one argument, or returns the promise that has to be settled first. A promise is
-// awaited unless the parameter is a Promise: unlike inside a value, also where the parameter is any. One that is
-// stored is this vat's own.
+// argument decodes one argument, or returns the promise that has to be settled first. A promise is awaited
+// unless the parameter is a Promise; unlike inside a value, it is awaited also where the parameter is any.
+// stored is set for an argument that this vat itself has stored.
 func (v *Vat) argument(p *codec, arg any, slots []any, out reflect.Value, stored bool) (pending *promise, err error) {
 	x := value{tree: arg, slots: slots}
 	if p.outcome != nil {
@@ -419,7 +421,8 @@ func (v *Vat) argument(p *codec, arg any, slots []any, out reflect.Value, stored
 	return v.decodeAs(p, x, out, stored)
 }
 
-// method returns the method that messages call by a name, or, for When, also one that takes an Outcome.
+// method returns the method that messages call by a name. With when set, it also returns a method that takes an
+// Outcome.
 func (k *kind) method(name string, when bool) *method {
 	m := k.methods[name]
 	if m == nil || m.outcome && !when {

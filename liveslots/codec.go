@@ -14,10 +14,10 @@ import (
 
 // A codec translates between a Go type and passables.
 type codec struct {
-	// sig is the type in messages to people, and tells in stored state whether a field was retyped.
+	// sig is the type in messages to people.
 	sig string
 	typ reflect.Type
-	// promise says that the type can hold a promise as it is; for others it is awaited first.
+	// promise is set if the type can hold a promise as it is; for other types the promise is awaited first.
 	promise bool
 	// outcome is the codec of the value, if the type is an Outcome.
 	outcome *codec
@@ -25,18 +25,18 @@ type codec struct {
 	dec     func(d *decoder, in any, out reflect.Value) error
 }
 
-// codecs are the codecs and kinds that a module's types need. While a module is registered they grow,
-// and problems are collected; a vat works on a sealed copy, which still learns plain types.
+// codecs are the codecs and kinds that a module's types need. While a module is registered they grow, and
+// problems are collected; a vat works on a sealed copy, which can still add plain types.
 type codecs struct {
 	module   string
 	kinds    map[reflect.Type]*kind
 	order    []*kind // of kinds, as they were found
 	names    map[string]reflect.Type
-	former   map[string]reflect.Type // by names that types have had, and say so
+	former   map[string]reflect.Type // by the former names that types declare
 	byType   map[reflect.Type]*codec
 	problems []string
 	sealed   bool
-	// complaints are mistakes of the program that a vat has met.
+	// complaints are mistakes of the program that a vat has met; see [Vat.Complaints].
 	complaints []string
 }
 
@@ -61,13 +61,13 @@ type decoder struct {
 	v     *Vat
 	slots []any
 	depth int
-	// stored says that the value is this vat's own, stored by a program that may have been another.
+	// stored is set for this vat's own stored values; an earlier program may have stored them.
 	stored bool
 	// pending is the promise that has to be settled first, after errPending.
 	pending *promise
 }
 
-// errPending says that decoding has to be done again when a promise is settled.
+// errPending means that the value has to be decoded again when a promise is settled.
 var errPending = errors.New("pending")
 
 // mismatch is a value that does not fit a Go type.
@@ -85,7 +85,7 @@ func (d *decoder) mismatch(want string, in any) error {
 	return &mismatch{want: want, got: describe(in, d.slots)}
 }
 
-// inside adds to a mismatch, or to a field that has changed, where it is.
+// inside adds the step at which it was found to the path of a mismatch or of a changed field.
 func inside(err error, step string) error {
 	switch e := err.(type) {
 	case *mismatch:
@@ -96,8 +96,8 @@ func inside(err error, step string) error {
 	return err
 }
 
-// decode puts a passable into a Go value. It fails with errPending where a promise has to be awaited,
-// and with the promise's own error where that is rejected.
+// decode puts a passable into a Go value. It fails with errPending where a promise has to be awaited, and with
+// the error of a promise that is rejected.
 func (c *codec) decode(d *decoder, in any, out reflect.Value) error {
 	if pr, ok := in.(capdata.Promise); ok && !c.promise {
 		return c.decodePromised(d, pr, out)
@@ -128,8 +128,8 @@ func (c *codec) decodePromised(d *decoder, pr capdata.Promise, out reflect.Value
 	return err
 }
 
-// decode puts a value into out, or returns the promise that has to be settled first, where out cannot
-// hold a promise.
+// decode puts a value into out, or returns the promise that has to be settled first, where out cannot hold a
+// promise.
 func (v *Vat) decode(c *codec, x value, out reflect.Value) (pending *promise, err error) {
 	return v.decodeAs(c, x, out, false)
 }
@@ -158,7 +158,7 @@ func (t *turn) decode(c *codec, x value, out reflect.Value) error {
 	}
 }
 
-// encode makes the passable of a Go value.
+// encode returns the passable of a Go value.
 func (v *Vat) encode(c *codec, rv reflect.Value) (value, error) {
 	e := encoder{v: v}
 	tree, err := c.enc(&e, rv)
@@ -177,8 +177,8 @@ func (v *Vat) encodeAny(x any) (value, error) {
 	return e.sealWithin(v.maxValueBytes, tree)
 }
 
-// sealWithin is seal for a value that has to fit a frame. It refuses what would make the whole crank
-// fail.
+// sealWithin is seal for a value that has to fit a frame. It returns an error for a value that would make the
+// whole crank fail.
 func (e *encoder) sealWithin(limit int, tree any) (value, error) {
 	x, err := e.seal(tree)
 	if err == nil && len(x.body) > limit {
@@ -210,7 +210,7 @@ var (
 	typeSymbol = reflect.TypeFor[capdata.Symbol]()
 )
 
-// None is the result of a call that has none: Await[None] waits and ignores the value.
+// None is the result type of a call that has no result: Await[None] waits and ignores the value.
 type None struct{}
 
 func (c *codecs) make(out *codec, t reflect.Type) error {
@@ -285,8 +285,8 @@ func (c *codecs) make(out *codec, t reflect.Type) error {
 	return nil
 }
 
-// unstorable says why values of a type cannot be part of durable state, or nothing.
-func (c *codecs) unstorable(t reflect.Type, seen []reflect.Type) string {
+// whyUnstorable returns the reason why values of a type cannot be part of durable state, or "".
+func (c *codecs) whyUnstorable(t reflect.Type, seen []reflect.Type) string {
 	if slices.Contains(seen, t) {
 		return ""
 	}
@@ -302,14 +302,14 @@ func (c *codecs) unstorable(t reflect.Type, seen []reflect.Type) string {
 	case t == typeTime, t == typeRef, t == typeBigInt, t == typeNone:
 		return ""
 	case isCollection(t):
-		return c.unstorableCollection(t)
+		return c.whyUnstorableCollection(t)
 	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		if isCollection(t.Elem()) {
 			return "a Map can only be a field of a durable object"
 		}
-		return c.unstorable(t.Elem(), seen)
+		return c.whyUnstorable(t.Elem(), seen)
 	case reflect.Struct:
 		for i := range t.NumField() {
 			f := t.Field(i)
@@ -319,7 +319,7 @@ func (c *codecs) unstorable(t reflect.Type, seen []reflect.Type) string {
 			if isCollection(f.Type) {
 				return "a Map can only be a field of a durable object"
 			}
-			if why := c.unstorable(f.Type, seen); why != "" {
+			if why := c.whyUnstorable(f.Type, seen); why != "" {
 				return f.Name + ": " + why
 			}
 		}

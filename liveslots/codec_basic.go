@@ -14,7 +14,7 @@ import (
 
 var typeBigInt = reflect.TypeFor[*big.Int]()
 
-// maxSafe is the greatest integer up to which a number has them all. Beyond it integers are passed as
+// maxSafe is the greatest integer up to which a float64 holds every integer. Integers beyond it are passed as
 // bigints, so that no digit is lost.
 const maxSafe = 1<<53 - 1
 

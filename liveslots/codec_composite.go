@@ -132,7 +132,7 @@ func (c *codecs) makeMap(out *codec, t reflect.Type) error {
 	return nil
 }
 
-// makeStruct is for structs that are passed by copy, as records.
+// makeStruct makes the codec of a struct that is passed by copy, as a record.
 func (c *codecs) makeStruct(out *codec, t reflect.Type) error {
 	if d, e := embeds(t); d || e {
 		return fmt.Errorf("%s is an object and cannot be copied: use *%s", typeName(t), typeName(t))
@@ -188,7 +188,7 @@ func (c *codecs) makeStruct(out *codec, t reflect.Type) error {
 	return nil
 }
 
-// makePointer is for pointers to what is passed by copy.
+// makePointer makes the codec of a pointer to a value that is passed by copy.
 func (c *codecs) makePointer(out *codec, t reflect.Type) error {
 	elem, err := c.passable(t.Elem())
 	if err != nil {
@@ -220,7 +220,7 @@ func (c *codecs) makePointer(out *codec, t reflect.Type) error {
 	return nil
 }
 
-// any encodes what an interface holds, by its own type.
+// any encodes the value in an interface, by its own type.
 func (e *encoder) any(v reflect.Value) (any, error) {
 	if !v.IsValid() {
 		return nil, nil
@@ -254,7 +254,7 @@ func (e *encoder) any(v reflect.Value) (any, error) {
 	return c.enc(e, v)
 }
 
-// decodeAny turns a passable into the Go value that stands for it where the type says nothing.
+// decodeAny turns a passable into the Go value that stands for it in an any.
 func decodeAny(d *decoder, in any, out reflect.Value) error {
 	x, err := d.any(in)
 	if err != nil {

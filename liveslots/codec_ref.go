@@ -20,7 +20,7 @@ func makePromise(c *codec) {
 		}
 		return capdata.Promise{Slot: e.slot(p)}, nil
 	}
-	// What is not a promise is one that is settled already.
+	// A value that is no promise becomes a promise that is settled already.
 	c.dec = func(d *decoder, in any, out reflect.Value) error {
 		var p *promise
 		switch x := in.(type) {
@@ -63,19 +63,19 @@ func makeRef(c *codec) {
 	}
 }
 
-// presenceAt is the reference in a slot.
+// presenceAt returns the presence in a slot.
 func (d *decoder) presenceAt(r capdata.Remotable) *presence {
 	switch s := d.slots[r.Slot].(type) {
 	case *head:
 		return d.v.presenceOf(s)
 	default:
 		p := s.(*presence)
-		p.called(r.Iface)
+		p.setIface(r.Iface)
 		return p
 	}
 }
 
-// makeObject is for pointers to this vat's own objects.
+// makeObject makes the codec of a pointer to this vat's own objects.
 func (c *codecs) makeObject(out *codec, t reflect.Type) error {
 	k, err := c.kindOf(t.Elem())
 	if err != nil {

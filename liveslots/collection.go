@@ -13,21 +13,21 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Map is a durable table, for collections that may be larger than memory: each entry is a row of the
-// vat's store, read when it is asked for. It is a field of a durable object; the zero Map is empty and
-// ready for use. Do not copy one.
+// Map is a durable table, for collections that may be larger than memory: each entry is a row of the vat's
+// store, and is read when it is needed. It is a field of a durable object; the zero Map is empty and ready for
+// use. Do not copy one.
 //
-// K is a string or integer type, a [Ref], or a pointer to a durable object. V is anything that durable
-// state may hold. Entries come in the order of their keys: strings bytewise, integers by value, objects
-// in no meaningful, but always the same, order. What Get returned is a copy of what is stored; to change
-// an entry, Set it. A V that is an object is a reference to it, as always.
+// K is a string or integer type, a [Ref], or a pointer to a durable object. V is any type that durable state
+// may hold. Entries come in the order of their keys: strings bytewise, integers by value, objects in no
+// meaningful, but always the same, order. Get returns a copy of the stored entry; to change the entry, Set it.
+// An entry that is an object is a reference to it, as always.
 type Map[K comparable, V any] struct{ id uint64 }
 
-// maxKeyBytes bounds a key of a Map, so that nobody can make the vat write a row that no store takes. The
-// number of the Map comes on top.
+// maxKeyBytes bounds a key of a Map, so that no caller can make the vat write a row that no store takes. The
+// number of the Map is not counted.
 const maxKeyBytes = 1000
 
-// A collection is a *Map, whatever its types.
+// A collection is a *Map of any types.
 type collection interface {
 	number() *uint64
 	types() (key, value reflect.Type)
@@ -48,7 +48,8 @@ func collectionTypes(t reflect.Type) (key, value reflect.Type) {
 	return reflect.New(t).Interface().(collection).types()
 }
 
-// makeCollection is for the field that holds a Map: its number. The entries are rows of their own.
+// makeCollection makes the codec of a field that holds a Map: the Map's number. The entries are rows of their
+// own.
 func makeCollection(c *codec) {
 	c.enc = func(_ *encoder, v reflect.Value) (any, error) {
 		return float64(*v.Addr().Interface().(collection).number()), nil
@@ -63,14 +64,15 @@ func makeCollection(c *codec) {
 	}
 }
 
-// unstorableCollection checks the types of a Map, and makes them known.
-func (c *codecs) unstorableCollection(t reflect.Type) string {
+// whyUnstorableCollection returns the reason why a Map cannot be stored, for its types, or "". It makes the
+// types known.
+func (c *codecs) whyUnstorableCollection(t reflect.Type) string {
 	k, v := collectionTypes(t)
 	switch {
 	case k == typeRef, k.Kind() == reflect.String:
 	case k.Kind() >= reflect.Int && k.Kind() <= reflect.Uint64:
 	case isObject(k):
-		if why := c.unstorable(k, nil); why != "" {
+		if why := c.whyUnstorable(k, nil); why != "" {
 			return why
 		}
 	default:
@@ -84,10 +86,10 @@ func (c *codecs) unstorableCollection(t reflect.Type) string {
 			return err.Error()
 		}
 	}
-	return c.unstorable(v, nil)
+	return c.whyUnstorable(v, nil)
 }
 
-// Get returns the value of a key, and whether there is one.
+// Get returns the value of a key, and whether the Map has the key.
 func (m *Map[K, V]) Get(ctx context.Context, key K) (V, bool) {
 	v := running(ctx).v
 	var val V
@@ -105,7 +107,7 @@ func (m *Map[K, V]) Get(ctx context.Context, key K) (V, bool) {
 	return val, found
 }
 
-// Has says whether there is a value for a key.
+// Has reports whether the Map has the key.
 func (m *Map[K, V]) Has(ctx context.Context, key K) bool {
 	v := running(ctx).v
 	if m.id == 0 {
@@ -119,8 +121,8 @@ func (m *Map[K, V]) Has(ctx context.Context, key K) bool {
 	return found
 }
 
-// Set stores a value under a key, in place of the one that is there. It fails, and changes nothing, for
-// a key above 1000 bytes, and for a value that cannot be saved, such as an any that holds a promise.
+// Set stores a value under a key, in place of the stored one. It returns an error, and changes nothing, for a
+// key above 1000 bytes, and for a value that cannot be saved, such as an any that holds a promise.
 func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error {
 	v := running(ctx).v
 	c, err := v.codecs.of(reflect.TypeFor[V]())
@@ -149,7 +151,7 @@ func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error {
 	return nil
 }
 
-// Delete removes a key. Removing one that is not there changes nothing.
+// Delete removes a key. To remove a key that the Map does not have changes nothing.
 func (m *Map[K, V]) Delete(ctx context.Context, key K) {
 	v := running(ctx).v
 	if m.id == 0 {
@@ -165,8 +167,8 @@ func (m *Map[K, V]) Delete(ctx context.Context, key K) {
 	}
 }
 
-// Len returns the number of entries. It is stored beside them, but for a map that was made by an earlier version of
-// this package: that is counted once.
+// Len returns the number of entries. The number is stored; a Map that was made by an earlier version of this
+// package has none, and is counted once.
 func (m *Map[K, V]) Len(ctx context.Context) int {
 	v := running(ctx).v
 	if m.id == 0 {
@@ -184,7 +186,7 @@ func (m *Map[K, V]) Len(ctx context.Context) int {
 
 func (m *Map[K, V]) lengthKey() string { return "n." + utoa(m.id) }
 
-// length returns the stored number of entries, if it is stored.
+// length returns the stored number of entries; counted reports whether it is stored.
 func (m *Map[K, V]) length(v *Vat) (n uint64, counted bool) {
 	row, found := v.rows.get(m.lengthKey())
 	if !found {
@@ -197,8 +199,8 @@ func (m *Map[K, V]) length(v *Vat) (n uint64, counted bool) {
 	return n, true
 }
 
-// All iterates over the entries, in the order of their keys. The map may change meanwhile: a change
-// ahead of the iteration is seen.
+// All iterates over the entries, in the order of their keys. The Map may change meanwhile: a change ahead of
+// the iteration is seen.
 func (m *Map[K, V]) All(ctx context.Context) iter.Seq2[K, V] {
 	return m.scan(ctx, func(*Vat) (string, error) { return m.prefix(), nil })
 }
@@ -232,7 +234,7 @@ func (m *Map[K, V]) scan(ctx context.Context, start func(*Vat) (string, error)) 
 			if !yield(key, val) {
 				return
 			}
-			running(ctx) // the body may have awaited, and must be back
+			running(ctx) // the body may have awaited; its turn must be the running one again
 			after = rowKey
 		}
 	}
@@ -316,7 +318,7 @@ func (v *Vat) parseKey(s string, k reflect.Value) error {
 	return nil
 }
 
-// The keys of the store are UTF-8; a string need not be. Bytes that are not, and the escape character
+// The keys of the store are UTF-8; a string need not be. Bytes that are not UTF-8, and the escape character
 // itself, become \x01 and two digits.
 const escapeChar = '\x01'
 

@@ -25,7 +25,7 @@ func (v *Vat) deliver(d wire.Delivery) {
 			delete(v.imports, ref)
 		}
 	case wire.BringOutYourDead:
-		// Nothing is dropped yet.
+		// Vats drop nothing yet.
 	default:
 		v.fail(fmt.Sprintf("delivery %T is unknown", d))
 	}
@@ -34,7 +34,7 @@ func (v *Vat) deliver(d wire.Delivery) {
 // startVat makes the root. This happens once in the vat's life; later workers load it.
 func (v *Vat) startVat() {
 	ended := false
-	v.begin(v.module.name+": constructor", nil, func(ctx context.Context) {
+	v.startTurn(v.module.name+": constructor", nil, func(ctx context.Context) {
 		root, err := v.module.construct(ctx, v)
 		ended = true
 		if err != nil {
@@ -73,9 +73,10 @@ func (v *Vat) notify(d wire.Notify) {
 		err error
 	}
 	list := make([]settled, len(d.Resolutions))
-	// The values may mention the promises of the batch, so all are read before any name is forgotten.
+	// The values may mention the promises of the batch, so all values are read before any name is forgotten.
 	for i, r := range d.Resolutions {
-		// One that is not known, because memory was lost, is known from here on: others may mention it.
+		// A promise may be unknown because memory was lost. It is known from here on: other values may mention
+		// it.
 		list[i].p = v.remotePromise(r.Promise)
 		list[i].val, list[i].err = v.take(r.Value)
 	}
@@ -83,7 +84,7 @@ func (v *Vat) notify(d wire.Notify) {
 	for i, r := range d.Resolutions {
 		p := list[i].p
 		if p.ours { // the kernel decided in this vat's stead
-			v.decided(p)
+			v.endsDecider(p)
 		}
 		delete(v.promises, r.Promise)
 		p.ref, p.source = "", string(r.Promise)
@@ -92,16 +93,17 @@ func (v *Vat) notify(d wire.Notify) {
 			val, rejected = errorValue(list[i].err), true
 		}
 		if rejected {
-			v.lost(r.Promise, p)
+			v.noteLoss(r.Promise, p)
 		}
 		v.settle(p, val, rejected)
 		if r.Promise == v.shelved().Nudge {
-			v.refused(val)
+			v.nudgeRefused(val)
 		}
 	}
 }
 
-// dropExports notes that nobody reaches these objects. They keep their names until they are retired.
+// dropExports notes that these objects cannot be reached from outside. They keep their names until they are
+// retired.
 func (v *Vat) dropExports(refs []wire.Ref) {
 	for _, ref := range refs {
 		if h := v.objects[ref]; h != nil && h.kind.ephemeral && !h.dropped {
@@ -119,7 +121,7 @@ func (v *Vat) retireExports(refs []wire.Ref) {
 				v.ephemerals--
 			}
 			delete(v.objects, ref)
-			h.ref, h.dropped = "", false // should it be passed again, it is a new object
+			h.ref, h.dropped = "", false // if it is passed again, it gets a new name
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Description is what one row of a vat's store says, for a person who looks at it. It is read from the row alone: the
-// vat's program, with its types, is not needed.
+// Description is one row of a vat's store in words, for a person who inspects it. It is read from the row
+// alone: the vat's program, with its types, is not needed.
 type Description struct {
 	Kind DescriptionKind `json:"kind"`
 	// Name is the vat's name of an object (o+0 is the root), the key of an entry, the number of a call, the source of a
@@ -21,45 +21,48 @@ type Description struct {
 	// Type is the type of an object, and Fields are the types of its fields as they were when it was saved.
 	Type   string            `json:"type,omitempty"`
 	Fields map[string]string `json:"fields,omitempty"`
-	// Call says what a call does: call, when, forward, send, all or race. Target and Method are what it calls.
+	// Call is the kind of a call: call, when, forward, send, all or race. Target and Method are the object and
+	// the method that it calls.
 	Call   string `json:"call,omitempty"`
 	Target string `json:"target,omitempty"`
 	Method string `json:"method,omitempty"`
 	// Waits are the promises that a call waits for, or that are in a value. w7 is the result of call 7.
 	Waits []string `json:"waits,omitempty"`
-	// Rejected is whether a promise was.
+	// Rejected is set for a promise that was rejected.
 	Rejected bool `json:"rejected,omitempty"`
-	// Value is the record of an object's fields that are not zero, the value of an entry or promise, the arguments of a
-	// call. References are in the names of the vat.
+	// Value is the record of an object's fields that are not zero, the value of an entry or promise, or the
+	// arguments of a call. References are in the names of the vat.
 	Value json.RawMessage `json:"value,omitempty"`
-	// Problem says why the row, or the value, cannot be read.
+	// Problem is the reason why the row, or the value, cannot be read.
 	Problem string `json:"problem,omitempty"`
 }
 
-// DescriptionKind is what a row is.
+// DescriptionKind is the kind of a row.
 type DescriptionKind string
 
 // The kinds of row: a closed set.
 const (
 	RowObject  DescriptionKind = "object"
-	RowEntry   DescriptionKind = "entry"   // of a Map
-	RowCall    DescriptionKind = "call"    // it waits: a continuation of When, say
-	RowPromise DescriptionKind = "promise" // settled, and mentioned by a call that waits
+	RowEntry   DescriptionKind = "entry"   // an entry of a Map
+	RowCall    DescriptionKind = "call"    // a call that waits: a continuation of When, say
+	RowPromise DescriptionKind = "promise" // a settled promise that a waiting call mentions
 	RowOwn     DescriptionKind = "own"     // bookkeeping of this package
-	RowOther   DescriptionKind = "other"   // not laid out by this package
+	RowOther   DescriptionKind = "other"   // a row that this package has not laid out
 )
 
 // IDsKey is the key of the row that [NewDescriber] takes.
 const IDsKey = idsKey
 
-// A Describer describes the rows of one vat's store. It takes whatever is in them: a vat may have written it by other means.
+// A Describer describes the rows of one vat's store. It accepts any rows: a vat may have written them by other
+// means.
 type Describer struct {
 	kinds   []*kindRow
 	root    int
 	problem string
 }
 
-// NewDescriber takes the row [IDsKey] of the store, or nil if there is none.
+// NewDescriber returns a Describer for the store whose row [IDsKey] is ids, or nil if the store has no such
+// row.
 func NewDescriber(ids []byte) *Describer {
 	var row struct {
 		Kinds []*kindRow `json:"kinds"`
@@ -77,7 +80,7 @@ func NewDescriber(ids []byte) *Describer {
 	return d
 }
 
-// Describe describes a row. Of a value that is not whole (the caller has cut it), whole is false, and it is not read.
+// Describe describes a row. If the caller has cut the value, whole is false, and Describe does not read it.
 func (d *Describer) Describe(key string, row []byte, whole bool) Description {
 	prefix, rest, dotted := strings.Cut(key, ".")
 	switch {
@@ -116,7 +119,7 @@ func (d *Describer) object(ref, row string, whole bool) Description {
 	return out
 }
 
-// kindOf finds the kind of an object by its name: o+0 is the root, o+d3/7 of kind 3.
+// kindOf returns the kind of an object by its name (o+0 is the root, o+d3/7 is of kind 3), or nil.
 func (d *Describer) kindOf(ref string) *kindRow {
 	number := d.root
 	if rest, ok := strings.CutPrefix(ref, "o+d"); ok {
@@ -148,7 +151,7 @@ func describeCall(number, row string, whole bool) Description {
 	return out
 }
 
-// threeLines reads a row of a head, slots, and a body.
+// threeLines cuts a row into head, slots, and body.
 func threeLines(row string) (head, slots, body string, ok bool) {
 	head, rest, ok1 := strings.Cut(row, "\n")
 	slots, body, ok2 := strings.Cut(rest, "\n")
@@ -175,7 +178,7 @@ func (out *Description) value(slots, body string, ok, whole bool) {
 	out.show(tree, names)
 }
 
-// waits notes the promises among slots: an entry has none.
+// waits notes the promises among slots. An entry has none.
 func (out *Description) waits(names []string) {
 	for _, name := range names {
 		if isPromiseSource(name) {

@@ -9,56 +9,58 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// When a promise settles, the stored calls that wait for it are tried: as many as one crank may do, and the rest
-// is due. The vat goes on with what is due by messages to itself, one after the other:
+// When a promise settles, the stored calls that wait for it are tried: as many as one crank may do. The rest is
+// due. The vat goes on with the due calls by messages to itself, called nudges, one after the other:
 //
-//	vat: go on()                    try what is due
-//	vat: when onLine(obj, args…)    make one stored call, which is also in the message
+//	vat: go on()                    try the calls that are due
+//	vat: when onLine(obj, args…)    make one stored call, a copy of which is in the message
 //	vat: call take(obj, args…)
 //	vat: stored(n)                  make stored call n, which is too large for a message
 //
-// All but the first follow a delivery that has failed, since perhaps it was a stored call that failed. That call is
-// then made in a message of its own: the message alone is given up if it fails again, and the call's result is
-// rejected. The kernel keeps such a message as poisoned. Should a person have it delivered again, the message has
-// no result any more, and the vat makes the call that is in it. A call that did not fit the message stays in the store
-// for that, as one that waits for a person (held), and the message has its number.
+// The first is a plain nudge. The others follow a delivery that has failed, since a stored call may be the
+// reason. One call is then made in a message of its own. If that message fails again, it alone is given up, and
+// the call's result is rejected. The kernel keeps the message as poisoned. If an operator has it delivered
+// again, the message has no result any more, and the vat makes the call that is in it. A call that did not fit
+// the message is set aside: its row stays in the store until then, and the message has its number.
 //
-// The messages go to an object that no other vat ever has a reference to. So nobody else can send them.
+// Nudges go to goOnRef, an object to which no other vat ever has a reference. So no other vat can send them.
 
-// due says that the stored calls that mention a promise are to be tried, those above a number.
+// A due is a set of stored calls that are to be tried: the calls that mention the promise Source and have a
+// number above Above.
 type due struct {
 	Source string `json:"source"`
 	Above  uint64 `json:"above"`
 }
 
-// In the shelf, Due is what is due, and Nudge the result of the message that is on its way. One is the number of
-// the call that this message is to make, or 0; Plain says that it is to make none, also if it has failed before. Most
-// is how many calls the next crank tries, if not maxWoken.
+// In the shelf, Due are the calls that are due, and Nudge is the result of the nudge that is on its way. One is
+// the number of the call that this nudge is to make, or 0. Plain is set if the nudge makes no call of its own,
+// even if it has failed before. Most is the number of calls that the next crank tries, or 0 for maxWoken.
 //
-// The same messages have the vat go on with what it has left in memory, before what is due: see later.go.
+// The same nudges have the vat go on with work that is left in memory. That work comes before the due calls;
+// see later.go.
 
-// maxWoken bounds the stored calls that are tried in one crank, so that it does not exceed what a crank may
-// do, however many calls others have made to wait for one promise.
+// maxWoken bounds the stored calls that are tried in one crank, so that the crank stays within its limits,
+// however many calls wait for one promise.
 const maxWoken = 500
 
-// goOnRef is the object to which the vat sends such messages, and goOn the method of the first kind. Before there
-// was that object, the message went to the root.
+// goOnRef is the object to which the vat sends nudges, and goOn the method of a plain one. Earlier versions of
+// this package sent it to the root.
 const (
 	goOnRef = wire.Ref("o+d0/1")
 	goOn    = "vat: go on"
-	// inStore is the method of a message that makes a call which only the store has.
+	// inStore is the method of a nudge for a call that only the store has.
 	inStore = "vat: stored"
 )
 
-// maxHeld bounds the calls that the store holds for a person, since the vat does not hear when the message with the number
-// of one is dropped. The oldest makes room.
-const maxHeld = 10
+// maxAside bounds the calls that are set aside, since the vat does not hear when the poisoned message of one is
+// dropped. The oldest makes room.
+const maxAside = 10
 
-// alone is the method of a message that makes one call.
+// alone returns the method of a nudge that makes one call.
 func (c *call) alone() string { return "vat: " + c.kind.String() + " " + c.method }
 
-// isDue notes that something is due.
-func (s *shelf) isDue(d due) {
+// addDue adds calls to those that are due.
+func (s *shelf) addDue(d due) {
 	s.changed = true
 	for i, x := range s.Due {
 		if x.Source == d.Source {
@@ -69,14 +71,14 @@ func (s *shelf) isDue(d due) {
 	s.Due = append(s.Due, d)
 }
 
-// wake has stored calls tried.
+// wake has the stored calls of d tried, as many as the crank may try. The rest becomes due.
 func (v *Vat) wake(d due) {
 	for n := range v.watchers(d) {
 		if c := v.onShelf[n]; c != nil && !c.stored {
-			continue // in memory already
+			continue // the call is in memory already
 		}
 		if v.woken >= v.mostWoken {
-			v.shelved().isDue(d)
+			v.shelved().addDue(d)
 			return
 		}
 		v.woken++
@@ -88,13 +90,14 @@ func (v *Vat) wake(d due) {
 // beCareful has a delivery that failed before leave all that it can to later ones.
 func (v *Vat) beCareful() { v.mostWoken, v.mostGoneOn, v.ramp, v.careful = 0, 0, 1, true }
 
-// isNudge says whether a message is the one by which the vat goes on.
+// isNudge reports whether a message is the nudge that is on its way.
 func (v *Vat) isNudge(d wire.Call, method string) bool {
 	own := d.Target == goOnRef || d.Target == wire.RootRef && method == goOn
 	return own && d.Message.Result != "" && d.Message.Result == v.shelved().Nudge
 }
 
-// goesOn takes up what was left: one call, or what is left in memory, or what is due, as much as a crank may do.
+// goesOn takes up the work that was left: one call alone, or the work in memory, or the due calls, as much as a
+// crank may do.
 func (v *Vat) goesOn() {
 	s := v.shelved()
 	s.Nudge, s.Plain, s.InStore, s.changed = "", false, false, true
@@ -109,7 +112,7 @@ func (v *Vat) goesOn() {
 		v.takeUp()
 		return
 	}
-	if s.Most > 0 { // some failed: more and more, from one
+	if s.Most > 0 { // some calls failed: begin with one, then double the number
 		v.mostWoken = min(v.mostWoken, v.woken+s.Most)
 		if s.Most *= 2; s.Most >= maxWoken {
 			s.Most = 0
@@ -122,8 +125,8 @@ func (v *Vat) goesOn() {
 	}
 }
 
-// refused notes that the message by which the vat goes on was rejected.
-func (v *Vat) refused(why value) {
+// nudgeRefused notes that the nudge was rejected, and gives up the call that the nudge was to make.
+func (v *Vat) nudgeRefused(why value) {
 	s := v.shelved()
 	err := errorOf(why)
 	if errors.Is(err, ErrDeliveryPoisoned) || errors.Is(err, ErrDeliveryTimeout) {
@@ -136,7 +139,7 @@ func (v *Vat) refused(why value) {
 			if c := v.unshelve(s.One); c != nil {
 				v.settle(c.result, why, true)
 				if s.InStore {
-					v.hold(c)
+					v.setAside(c)
 				}
 			}
 		}
@@ -154,7 +157,7 @@ func (v *Vat) firstDue() uint64 {
 	return 0
 }
 
-// goOnLater sees to it that the vat goes on with what is left.
+// goOnLater sends a nudge if work is left and none is on its way.
 func (v *Vat) goOnLater() {
 	s := v.shelved()
 	if len(s.Due) == 0 && !v.isLeft() && !v.crowded || s.Nudge != "" {
@@ -164,7 +167,7 @@ func (v *Vat) goOnLater() {
 	switch {
 	case v.isLeft() || v.crowded:
 		if v.careful {
-			s.Most = 1 // for what is due, after that
+			s.Most = 1 // for the due calls, once the work in memory is done
 		}
 	case v.careful || s.Most == 1:
 		s.Most = 0
@@ -195,8 +198,8 @@ func (v *Vat) goOnLater() {
 	s.Nudge, s.Plain = v.send(v.presence(goOnRef), value{body: body}).ref, s.One == 0
 }
 
-// aloneMessage is the message that makes a stored call. There is none if it would be too large: then only the
-// store has the call.
+// aloneMessage returns the nudge that makes a stored call. ok is false if it would be too large: then the row
+// of the call is its only copy.
 func (v *Vat) aloneMessage(c *call) (msg value, ok bool) {
 	if _, found := v.readCall(c); !found || !c.kind.callsMethod() {
 		return value{}, false
@@ -213,10 +216,10 @@ func (v *Vat) aloneMessage(c *call) (msg value, ok bool) {
 	return value{body: body, slots: e.slots}, true
 }
 
-// callAgain makes the call that is in a message which was given up once.
+// callAgain makes the call that is in a nudge which was given up once.
 func (v *Vat) callAgain(method string, args, slots []any, result *promise) {
 	if method == inStore {
-		v.callHeld(args, result)
+		v.callAside(args, result)
 		return
 	}
 	word, name, _ := strings.Cut(strings.TrimPrefix(method, "vat: "), " ")
@@ -228,7 +231,7 @@ func (v *Vat) callAgain(method string, args, slots []any, result *promise) {
 		}
 	}
 	if kind < 0 || !callKind(kind).callsMethod() || target == nil {
-		v.settle(result, undefined, false) // there was no room for the call
+		v.settle(result, undefined, false) // the message held no call, for lack of room
 		return
 	}
 	e := encoder{v: v}
@@ -246,37 +249,37 @@ func (v *Vat) callAgain(method string, args, slots []any, result *promise) {
 	v.try(c)
 }
 
-// hold has the store keep a call that was given up until the message with its number comes again.
-func (v *Vat) hold(c *call) {
+// setAside keeps a call that was given up in the store until the nudge with its number is delivered again.
+func (v *Vat) setAside(c *call) {
 	s := v.shelved()
-	s.Held, s.changed = append(s.Held, c.number), true
-	c.held, c.result = true, &promise{call: c}
+	s.Aside, s.changed = append(s.Aside, c.number), true
+	c.aside, c.result = true, &promise{call: c}
 	v.try(c)
-	if len(s.Held) > maxHeld {
-		if c := v.unshelve(s.Held[0]); c != nil {
-			v.log.Error("a call that was given up is dropped: the vat keeps no more", "method", c.method, "limit", maxHeld)
-			c.held, c.on = false, nil
+	if len(s.Aside) > maxAside {
+		if c := v.unshelve(s.Aside[0]); c != nil {
+			v.log.Error("a call that was given up is dropped: the vat keeps no more", "method", c.method, "limit", maxAside)
+			c.aside, c.on = false, nil
 		}
-		s.Held = slices.Delete(s.Held, 0, 1)
+		s.Aside = slices.Delete(s.Aside, 0, 1)
 	}
 }
 
-// callHeld makes a call that the store holds.
-func (v *Vat) callHeld(args []any, result *promise) {
+// callAside makes a call that was set aside.
+func (v *Vat) callAside(args []any, result *promise) {
 	s := v.shelved()
 	n := 0.0
 	if len(args) > 0 {
 		n, _ = args[0].(float64)
 	}
-	i := slices.Index(s.Held, uint64(n))
+	i := slices.Index(s.Aside, uint64(n))
 	if i < 0 {
 		v.log.Error("a call that was given up is not in the store any more", "number", n)
 		v.settle(result, undefined, false)
 		return
 	}
-	s.Held, s.changed = slices.Delete(s.Held, i, i+1), true
+	s.Aside, s.changed = slices.Delete(s.Aside, i, i+1), true
 	if c := v.unshelve(uint64(n)); c != nil {
-		c.held, c.result = false, result
+		c.aside, c.result = false, result
 		result.call = c
 		v.try(c)
 	}

@@ -10,8 +10,8 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Error is a rejection that came from outside the turn: from another vat, or from the kernel. Returned
-// from a method, alone or not, it keeps its meaning: alone it is passed on as it came.
+// Error is a rejection that came from outside the turn: from another vat, or from the kernel. A method that
+// returns it rejects its answer with the same reason; a method that wraps it, with its text and its code.
 type Error struct {
 	// Name is the class of the error in JavaScript's terms, such as "Error" or "TypeError".
 	Name string
@@ -24,8 +24,8 @@ type Error struct {
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// Is says whether the error is one that the kernel raises, so that errors.Is(err, ErrRevoked) works.
-// A vat can write such a text too: it proves nothing about the kernel unless the vat is trusted.
+// Is reports whether the error has the code of the [KernelError] target, so that errors.Is(err, ErrRevoked)
+// works. A vat can write such an error too: it proves nothing about the kernel unless the vat is trusted.
 func (e *Error) Is(target error) bool {
 	code, ok := target.(KernelError)
 	if !ok {
@@ -39,8 +39,9 @@ func (e *Error) Is(target error) bool {
 	return ok && got == capdata.Code(code)
 }
 
-// Value reads the reason of the rejection into a variable, given by its pointer: others may reject with a record, or
-// with anything else, which an error cannot show. It fails if the reason does not fit; an any takes everything.
+// Value reads the reason of the rejection into a variable, given by its pointer: a vat may reject with a record
+// or with any other value, which an error cannot show. It returns an error if the reason does not fit; an any
+// takes everything.
 func (e *Error) Value(ctx context.Context, into any) error {
 	t := running(ctx)
 	out := reflect.ValueOf(into)
@@ -48,7 +49,7 @@ func (e *Error) Value(ctx context.Context, into any) error {
 		return fmt.Errorf("the value of an error is read into a pointer, not into %T", into)
 	}
 	x := e.val
-	if x.body == "" { // made by the program itself
+	if x.body == "" { // the program itself made the error
 		x = errorValue(e)
 	}
 	c, err := t.v.codecs.passable(out.Type().Elem())
@@ -58,15 +59,15 @@ func (e *Error) Value(ctx context.Context, into any) error {
 	return t.decode(c, x, out.Elem())
 }
 
-// Reject returns an error that, returned from a method as it is, or given to [Resolver.Reject], rejects with a value
-// instead of an error: any that can be passed. Whoever gets the rejection reads it with [Error.Value].
+// Reject returns an error that rejects with a value instead of an error. Return it from a method as it is, or
+// give it to [Resolver.Reject]. val is any value that can be passed; the receiver reads it with [Error.Value].
 func Reject(val any) error { return &rejection{val} }
 
 type rejection struct{ val any }
 
 func (r *rejection) Error() string { return fmt.Sprintf("rejected with %v", r.val) }
 
-// reason is what an error rejects with.
+// reason returns the value with which err rejects a promise.
 func (v *Vat) reason(err error) value {
 	r, ok := err.(*rejection)
 	if !ok {
@@ -105,7 +106,7 @@ const (
 	ErrUnknown          = KernelError(capdata.CodeUnknown)
 )
 
-// errorValue is the reason of a rejection with err.
+// errorValue returns the reason of a rejection with err.
 func errorValue(err error) value {
 	if e, ok := err.(*Error); ok && e.val.body != "" {
 		return e.val
@@ -118,7 +119,7 @@ func errorValue(err error) value {
 	return x
 }
 
-// errorTree is err as a passable. What wraps a KernelError is one to whoever gets it, too.
+// errorTree returns err as a passable. An error that wraps a KernelError has its code for the receiver, too.
 func errorTree(err error) *capdata.Error {
 	var e *Error
 	name := "Error"
@@ -139,7 +140,7 @@ func errorTree(err error) *capdata.Error {
 	return &capdata.Error{Name: name, Message: strings.ToValidUTF8(err.Error(), "\uFFFD")}
 }
 
-// errorOf is the error that a rejection becomes in Go.
+// errorOf returns the Go error of a rejection.
 func errorOf(x value) error {
 	if ce, ok := x.tree.(*capdata.Error); ok {
 		return &Error{Name: ce.Name, Message: ce.Message, val: x}
@@ -147,7 +148,8 @@ func errorOf(x value) error {
 	return &Error{Name: "Error", Message: "rejected with " + describe(x.tree, x.slots), val: x}
 }
 
-// badTarget is how the vat answers in the kernel's stead where it knows that a target is none.
+// badTarget returns the rejection of a message to a value that takes none. The vat answers in the kernel's
+// stead here.
 func badTarget(x value) value {
 	return kernelError(capdata.CodeBadTarget, "a "+describe(x.tree, x.slots)+" cannot be sent a message")
 }
@@ -161,7 +163,7 @@ func kernelError(code capdata.Code, detail string) value {
 	return value{body: body, tree: tree}
 }
 
-// faultText is the panic by which code deep in a crank ends it. The delivery cannot be processed.
+// faultText is the panic by which code deep in a crank ends it: the delivery cannot be processed.
 type faultText string
 
 func fault(text string) faultText { return faultText(text) }

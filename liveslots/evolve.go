@@ -11,18 +11,18 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// When a program has changed, what it has stored before is read if nothing of it would be lost or taken for
-// something else. In objects and in records, however deep,
+// A changed program reads the state of its predecessor if nothing of it would be lost or taken for something
+// else. In objects and in records, however deep,
 //
 //   - a new field is zero,
-//   - a number may become one of a type that holds all numbers of the former,
-//   - a field that is gone, or has another type, is refused where it holds something.
+//   - the type of a number may become a type that holds all numbers of the former type,
+//   - a field that is gone, or has another type, is refused where it holds a value.
 //
 // An object's row has the number of the shape in which it was written, so each field can be compared with the
-// program's. The entries of a Map have none: the shape of the object that has the Map tells whether their type has
-// changed, and what a gone field holds is found when the entry is read.
+// program's. The entries of a Map have no such number: the shape of the object that has the Map tells whether
+// their type has changed, and the value of a gone field is found when the entry is read.
 
-// changed is a field that cannot be read as the program has it.
+// changed is the error for a field that cannot be read as the program has it.
 type changed struct {
 	path string
 	was  string
@@ -37,8 +37,8 @@ func (c *changed) Error() string {
 	return fmt.Sprintf("%s is stored as %s, and is %s in the program", path, c.was, c.now)
 }
 
-// evolve says why a value that was stored under one shape cannot be read under another, or returns nil. x is
-// the value; if anything may be stored, x is unknown{}.
+// evolve returns the reason why a value that was stored under one shape cannot be read under another, or nil. x
+// is the value; if any value may be stored, x is unknown{}.
 func (c *codecs) evolve(path, was, now string, x any) error {
 	if was == now || holdsNothing(x) {
 		return nil
@@ -91,7 +91,7 @@ func (c *codecs) evolve(path, was, now string, x any) error {
 	return refused
 }
 
-// sortOf is what a value of a type is as a passable.
+// sortOf returns the sort of passable that a value of a type is stored as.
 func sortOf(shape string) string {
 	_, number := numberKinds[shape]
 	switch {
@@ -115,7 +115,7 @@ func (c *codecs) evolveFields(path string, was, now map[string]string, x any) er
 		n, there := now[name]
 		switch {
 		case !known || holdsNothing(x):
-			return nil // decoding finds what is wrong with it
+			return nil // decoding finds the fault of such a field
 		case !there:
 			if _, any := x.(unknown); any {
 				return nil // found when an entry is read
@@ -125,7 +125,7 @@ func (c *codecs) evolveFields(path string, was, now map[string]string, x any) er
 		return c.evolve(path+"."+name, w, n, x)
 	}
 	r, ok := x.(*capdata.Record)
-	if !ok { // anything may be stored, or it is no record, which decoding finds
+	if !ok { // x is unknown, or is no record, which decoding finds
 		for _, name := range slices.Sorted(maps.Keys(was)) {
 			if err := check(name, unknown{}); err != nil {
 				return err
@@ -161,10 +161,10 @@ func (c *codecs) evolveElements(path, was, now string, x any) error {
 	return c.evolve(path+"[]", was, now, unknown{})
 }
 
-// unknown stands for a value of which nothing is known.
+// unknown stands for a value that is not at hand.
 type unknown struct{}
 
-// holdsNothing says whether a stored value is the zero value of its type.
+// holdsNothing reports whether a stored value is the zero value of its type.
 func holdsNothing(x any) bool {
 	switch x := x.(type) {
 	case nil, capdata.Undefined:
@@ -195,7 +195,7 @@ func holdsNothing(x any) bool {
 	return false
 }
 
-// copied is a shape without the pointers that make no difference: those to what is passed by copy.
+// copied returns a shape without the pointers that make no difference: those to values that are passed by copy.
 func (c *codecs) copied(shape string) string {
 	for strings.HasPrefix(shape, "*") && shape != "*big.Int" {
 		elem := shape[1:]
@@ -208,8 +208,8 @@ func (c *codecs) copied(shape string) string {
 	return shape
 }
 
-// sameName says whether two shapes are the same type: objects by the names that the program knows them by, and
-// types that contain themselves, which stand for the record that they are in.
+// sameName reports whether two shapes are the same type by name: objects, by the present and former names of
+// the program, and types that contain themselves, which stand for the record that they are in.
 func (c *codecs) sameName(was, now string) bool {
 	if was == now {
 		return true
@@ -226,7 +226,7 @@ func (c *codecs) sameName(was, now string) bool {
 	return t == known
 }
 
-// typeNamed returns the object type of a name that it has, or has had; nil if there is none.
+// typeNamed returns the object type that has, or had, a name; nil if there is none.
 func (c *codecs) typeNamed(name string) reflect.Type {
 	if t := c.names[name]; t != nil {
 		return t
@@ -234,7 +234,7 @@ func (c *codecs) typeNamed(name string) reflect.Type {
 	return c.former[name]
 }
 
-// widens says whether a type of numbers holds all numbers of another.
+// widens reports whether the type now of numbers holds all numbers of the type was.
 func widens(was, now string) bool {
 	w, ok := numberKinds[was]
 	n, ok2 := numberKinds[now]
@@ -244,7 +244,8 @@ func widens(was, now string) bool {
 	return w.min >= n.min && w.max <= n.max && (n.float || !w.float)
 }
 
-// numbers are the whole numbers of a type: -2^min to 2^max. A float holds those that are exact.
+// numbers is the range of the whole numbers of a type: -2^min to 2^max. A float's range is that of its exact
+// integers.
 type numbers struct {
 	min, max int
 	float    bool
@@ -282,7 +283,7 @@ func structFields(shape string) (map[string]string, bool) {
 	return fields, true
 }
 
-// cutBrackets cuts the shape that begins with an opening bracket into what is in the brackets, and what follows.
+// cutBrackets cuts a shape behind an opening bracket into the part inside of the brackets, and the rest.
 func cutBrackets(shape, prefix string) (inner, rest string, ok bool) {
 	s, ok := strings.CutPrefix(shape, prefix)
 	if !ok {

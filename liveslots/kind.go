@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// A kind is what the vat knows of a struct type whose instances are objects.
+// A kind is a struct type whose instances are objects, with its fields and methods.
 type kind struct {
 	name      string // such as bank.Purse
 	iface     string
@@ -20,7 +20,7 @@ type kind struct {
 	fields    []field
 	flat      bool // the fields can be compared with ==
 	methods   map[string]*method
-	// others is the method that gets the messages for which there is none, or nil.
+	// others is the method that takes messages for which the kind has no method, or nil.
 	others *method
 }
 
@@ -39,16 +39,16 @@ type method struct {
 	fn     reflect.Value
 	ctx    bool
 	params []*codec
-	// outcome says that the first parameter is an Outcome: messages do not call the method.
+	// outcome is set if the first parameter is an Outcome: then no message calls the method.
 	outcome bool
-	// message says that the only parameter is a Message; it is not among params.
+	// message is set if the only parameter is a Message; it is not among params.
 	message bool
 	// result is nil for a method without one.
 	result *codec
 	fails  bool
 }
 
-// signature is the method as a caller sees it.
+// signature returns the method as its callers see it.
 func (m *method) signature() string {
 	var b strings.Builder
 	b.WriteString(m.name)
@@ -73,7 +73,7 @@ var (
 	typeMutex     = reflect.TypeFor[Mutex]()
 )
 
-// embeds says whether a struct type embeds Durable or Ephemeral.
+// embeds reports whether a struct type embeds Durable or Ephemeral.
 func embeds(t reflect.Type) (durable, ephemeral bool) {
 	if t.Kind() != reflect.Struct {
 		return false, false
@@ -87,7 +87,7 @@ func embeds(t reflect.Type) (durable, ephemeral bool) {
 	return durable, ephemeral
 }
 
-// isObject says whether t is the pointer type of an object.
+// isObject reports whether t is the pointer type of an object.
 func isObject(t reflect.Type) bool {
 	if t.Kind() != reflect.Pointer {
 		return false
@@ -126,7 +126,7 @@ func (c *codecs) kindOf(t reflect.Type) (*kind, error) {
 	return k, nil
 }
 
-// formerNames finds the names that a type has had: what is stored under those is of this type.
+// formerNames makes the former names of a type known: objects stored under those names are of this type.
 func (c *codecs) formerNames(k *kind) {
 	f, _ := k.typ.FieldByName(typeDurable.Name())
 	tag := f.Tag.Get("vat")
@@ -153,7 +153,7 @@ func (c *codecs) formerNames(k *kind) {
 	}
 }
 
-// fields returns the fields of a struct that are passed or saved. Whatever would silently get lost is a
+// fields returns the fields of a struct that are passed or saved. A field that would silently get lost is a
 // problem.
 func (c *codecs) fields(t reflect.Type, owner string, durable bool) []field {
 	var fields []field
@@ -185,7 +185,7 @@ func (c *codecs) fields(t reflect.Type, owner string, durable bool) []field {
 			continue
 		}
 		if durable {
-			if why := c.unstorable(f.Type, nil); why != "" {
+			if why := c.whyUnstorable(f.Type, nil); why != "" {
 				c.problem("%s.%s cannot be saved: %s; declare it transient with the tag `vat:\"-\"` if it may be lost", owner, f.Name, why)
 				continue
 			}
@@ -198,7 +198,7 @@ func (c *codecs) fields(t reflect.Type, owner string, durable bool) []field {
 	return fields
 }
 
-// methods finds the methods of a kind, all of which are callable.
+// methods finds the methods of a kind. Messages can call all of them.
 func (c *codecs) methods(k *kind) {
 	pt := reflect.PointerTo(k.typ)
 	for i := range pt.NumMethod() {
@@ -293,7 +293,7 @@ func (c *codecs) passable(t reflect.Type) (*codec, error) {
 	return c.of(t)
 }
 
-// typeName is a type as a vat author writes it.
+// typeName returns a type in the spelling of a vat's author.
 func typeName(t reflect.Type) string {
 	return strings.NewReplacer("liveslots.", "vat.", "[]uint8", "[]byte", "interface {}", "any").Replace(t.String())
 }

@@ -2,23 +2,23 @@ package liveslots
 
 import "slices"
 
-// What one promise wakes may be more than one crank can do: each of the turns and calls that wait for it sends,
-// stores and answers something, and who makes a vat wait is anybody who can call it. So a crank stops at a part of its
-// limits, and a message of the vat to itself has a later crank do the rest; see due.go. There are three kinds of rest:
+// One promise may wake more work than one crank can do: each turn and call that waits for the promise may send,
+// store and answer, and any caller of the vat can make it wait. So a crank stops at a part of its limits, and a
+// message of the vat to itself has a later crank do the rest; see due.go. Three kinds of work can be left:
 //
-//	turns, and calls in memory           Vat.later      in memory, the vat is not at rest
-//	what the kernel is to be told of     Vat.untold     in memory; the promise keeps its name until then
+//	turns, and calls in memory           Vat.later      in memory; the vat is not at rest
+//	settlements to tell the kernel       Vat.untold     in memory; the promise keeps its name until then
 //	calls in the store                   shelf.Due      in the store
 //
-// A call that is to be made later goes to the store with the others if it can, since there it outlives memory.
+// A call that is left goes to the store like other waiting calls if it can, since there it outlives memory.
 //
-// A delivery that has failed before is careful: it leaves everything to later, and the message that follows, if it has
-// failed before, goes on with one thing alone. So if that one fails it can be told from the others, and it alone is given
-// up; see [Vat.giveUp].
+// A delivery that has failed before is careful: it leaves all that it can to later cranks. The message that
+// follows, if it has failed before, goes on with one thing alone. So the one that fails can be told from the
+// others, and it alone is given up; see [Vat.giveUp].
 
-// A task is something to do in the crank at hand.
+// A task is work for the crank at hand. Exactly one of its fields is set.
 type task struct {
-	// run is short, and done at once.
+	// run is short, and is done at once.
 	run func()
 	// turn goes on, or call is tried. A later crank may do so as well.
 	turn *turn
@@ -34,11 +34,11 @@ func (v *Vat) run() {
 		switch {
 		case t.run != nil:
 			t.run()
-		case t.call != nil && t.call.kind.cheap():
+		case t.call != nil && t.call.kind.isCheap():
 			if t.call.waits() {
 				v.try(t.call)
 			}
-		case v.isFull() || t.call != nil && t.call.behind():
+		case v.isFull() || t.call != nil && t.call.isBehind():
 			v.putOff(t)
 		default:
 			v.goOnWith(t)
@@ -48,15 +48,15 @@ func (v *Vat) run() {
 	v.tasks = v.tasks[:0]
 }
 
-// cheap says that trying a call does no more than to settle its result.
-func (k callKind) cheap() bool { return k == forward || k.latent() }
+// isCheap reports whether trying a call of this kind does no more than settle its result.
+func (k callKind) isCheap() bool { return k == forward || k.isLatent() }
 
-// behind says whether a call sends to a promise to which others send before.
-func (c *call) behind() bool {
+// isBehind reports whether other calls have to send to the promise before this call does.
+func (c *call) isBehind() bool {
 	return c.queue != nil && c.queue.sends[0] != c
 }
 
-// leaveQueue notes that a call does not wait to send any more.
+// leaveQueue takes a call out of the queue of calls that send to a promise.
 func (c *call) leaveQueue() {
 	if p := c.queue; p != nil {
 		c.queue = nil
@@ -64,18 +64,18 @@ func (c *call) leaveQueue() {
 	}
 }
 
-// isFull says whether the crank should leave what can be left. A turn may come to send or to return a value of half a
-// frame, and objects that turns have changed are not saved yet.
+// isFull reports whether the crank should leave the work that can be left. Its bounds leave room for a turn
+// that sends or returns a value of half a frame, and for changed objects, which are saved last.
 func (v *Vat) isFull() bool {
 	return v.goneOn >= v.mostGoneOn ||
 		len(v.syscalls)+len(v.rows.written) >= v.start.MaxSyscalls/2 ||
 		v.sent+v.rows.writtenBytes >= v.crankBytes()/4
 }
 
-// maxCrankBytes is about what the kernel commits for a crank, however large the vat's frames may be.
+// maxCrankBytes is about the most that the kernel commits for a crank, however large the vat's frames may be.
 const maxCrankBytes = 4 << 20
 
-// crankBytes is what a crank should send and store at most.
+// crankBytes returns the most that a crank should send and store.
 func (v *Vat) crankBytes() int { return min(v.start.MaxFrameBytes, maxCrankBytes) }
 
 func (v *Vat) goOnWith(t task) {
@@ -97,7 +97,7 @@ func (v *Vat) goOnWith(t task) {
 // putOff leaves a task to a later crank.
 func (v *Vat) putOff(t task) {
 	if t.stored.Source != "" {
-		v.shelved().isDue(t.stored)
+		v.shelved().addDue(t.stored)
 		return
 	}
 	if c := t.call; c != nil {
@@ -107,8 +107,8 @@ func (v *Vat) putOff(t task) {
 	v.later = append(v.later, t)
 }
 
-// findable returns a settled promise by which a call that is left is found in the store; nil if it has to wait in
-// memory. Messages keep their order there.
+// findable returns a settled promise by which the store can find a call that is left, or nil if the call has to
+// wait in memory. Sends wait in memory, because they keep their order there.
 func (c *call) findable() *promise {
 	if !c.kind.callsMethod() {
 		return nil
@@ -121,19 +121,20 @@ func (c *call) findable() *promise {
 	return nil
 }
 
-// leaveStored has the store find a call that was left, and is stored now.
+// leaveStored makes a call that is left, and is stored now, due: the store finds it by the source of a promise.
 func (v *Vat) leaveStored(c *call, source string) {
 	c.left = false
-	v.shelved().isDue(due{source, c.number - 1})
+	v.shelved().addDue(due{source, c.number - 1})
 	v.later = slices.DeleteFunc(v.later, func(t task) bool { return t.call == c })
 }
 
-// isLeft says whether the vat has left something in memory to a later crank that does not have to wait for what is due.
+// isLeft reports whether work in memory is left to a later crank, other than calls that wait for work that is
+// due.
 func (v *Vat) isLeft() bool {
-	return len(v.untold) > 0 || slices.ContainsFunc(v.later, func(t task) bool { return t.call == nil || !t.call.behind() })
+	return len(v.untold) > 0 || slices.ContainsFunc(v.later, func(t task) bool { return t.call == nil || !t.call.isBehind() })
 }
 
-// takeUp does what earlier cranks have left in memory.
+// takeUp does the work that earlier cranks have left in memory.
 func (v *Vat) takeUp() {
 	later := v.later
 	v.later = nil
@@ -146,7 +147,7 @@ func (v *Vat) takeUp() {
 			return
 		}
 		v.mostGoneOn = 1
-	} else if v.ramp > 0 { // some failed: more and more, from one
+	} else if v.ramp > 0 { // some work failed: begin with one task, then double the number
 		v.mostGoneOn = v.ramp
 		if v.ramp *= 2; v.ramp >= maxWoken {
 			v.ramp = 0
@@ -161,13 +162,13 @@ func (v *Vat) takeUp() {
 	v.tasks = append(v.tasks, later...)
 }
 
-// giveUp gives up the one thing of those that are left which the vat went on with alone, and which has killed it.
+// giveUp gives up one thing: the one with which the vat went on alone, and which has killed it.
 func (v *Vat) giveUp(why value) {
 	switch {
 	case len(v.untold) > 0:
 		v.untold[0].rejected, v.untold[0].val = true, why
 	case v.isLeft():
-		i := slices.IndexFunc(v.later, func(t task) bool { return t.call == nil || !t.call.behind() })
+		i := slices.IndexFunc(v.later, func(t task) bool { return t.call == nil || !t.call.isBehind() })
 		t := v.later[i]
 		v.later = slices.Delete(v.later, i, i+1)
 		if t.turn != nil {
@@ -180,7 +181,7 @@ func (v *Vat) giveUp(why value) {
 	}
 }
 
-// abandon ends a parked turn. Its deferred functions run, and the answer is a rejection.
+// abandon ends a parked turn and rejects its answer with why. The turn's deferred functions run.
 func (v *Vat) abandon(t *turn, why value) {
 	v.log.Error("a turn that cannot go on is given up", "turn", t.what, "err", errorOf(why))
 	delete(v.parked, t)
@@ -195,10 +196,10 @@ func (v *Vat) abandon(t *turn, why value) {
 	}
 }
 
-// littleBytes is what the answer to the message by which the vat goes on is below.
+// littleBytes is above the size of the answer to the message by which the vat goes on.
 const littleBytes = 64
 
-// tellUntold tells the kernel how promises settled, in their order, as far as the crank has room.
+// tellUntold tells the kernel of the untold settlements, in their order, as far as the crank has room.
 func (v *Vat) tellUntold() {
 	for len(v.untold) > 0 && !v.tellFull {
 		if v.tellFull = !v.hasRoom(v.untold[0]); !v.tellFull {
@@ -207,15 +208,16 @@ func (v *Vat) tellUntold() {
 	}
 }
 
-// tellAll tells the kernel of all: there is no later crank.
+// tellAll tells the kernel of all untold settlements: the vat ends, and there is no later crank.
 func (v *Vat) tellAll() {
 	for len(v.untold) > 0 {
 		v.tellOne()
 	}
 }
 
-// hasRoom says whether the kernel can be told in this crank how a promise settled. The first can always, beside little.
-// What the kernel writes for a value may be twice the value, and must not be more than a frame either.
+// hasRoom reports whether the kernel can be told in this crank how p settled. In a crank that has sent and
+// written next to nothing it always can. The row that the kernel writes for a value may be twice as large as
+// the value, and must fit the limit of a crank too.
 func (v *Vat) hasRoom(p *promise) bool {
 	if v.sent+v.rows.writtenBytes < littleBytes {
 		return true
@@ -225,17 +227,17 @@ func (v *Vat) hasRoom(p *promise) bool {
 		len(v.syscalls)+len(v.rows.written) < v.start.MaxSyscalls-v.start.MaxSyscalls/4
 }
 
-// tellOne tells the kernel of the first promise of which it was not told yet.
+// tellOne tells the kernel of the first untold settlement.
 func (v *Vat) tellOne() {
 	p := v.untold[0]
 	v.untold = v.untold[1:]
 	if p.ref == "" || !p.ours {
-		return // the kernel has settled it meanwhile, in this vat's stead
+		return // the kernel has settled the promise meanwhile, in this vat's stead
 	}
 	p.told, p.toldIn = p.ref, v.delivered
 	p.ref = "" // the syscall retires the name
 	delete(v.promises, p.told)
-	v.decided(p)
+	v.endsDecider(p)
 	v.announcing = append(v.announcing, p)
 	v.announce()
 }

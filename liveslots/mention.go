@@ -5,12 +5,13 @@ import (
 	"reflect"
 )
 
-// A module has to know the types of its objects before it makes any: what is stored is found by the names of types,
-// also by a worker that has not made one yet. Most are found from the root, by the fields and methods of the
-// objects. What only an any or a Ref leads to is found by nothing but its first use, which fails; and what that use
-// says is written so that it can be copied.
+// A module has to know the types of its objects before it makes any object: stored objects are found by the
+// names of their types, also by a worker that has not made one yet. Most types are found from the root, by the
+// fields and methods of the objects. A type to which only an any or a Ref leads is found at its first use. That
+// use fails, and its error contains the line of code to copy.
 
-// unmentioned says that a module uses an object type that it does not know, and what to write.
+// unmentioned returns the error for the use of an object type that the module does not know. It contains the
+// line to write.
 func (c *codecs) unmentioned(t reflect.Type) error {
 	err := fmt.Errorf("*%s is an object type that module %s does not know, since no field and no method of its objects has it: "+
 		"name it where the module is registered, as in vat.Module(New, (*%s)(nil))", typeName(t), c.module, typeName(t))
@@ -18,12 +19,12 @@ func (c *codecs) unmentioned(t reflect.Type) error {
 	return err
 }
 
-// mentions makes the object types known that nothing passes or saves, but that the objects hold in fields which
-// are transient or unexported: whoever holds an object passes it one day. One that cannot be an object of the
-// module is left out.
-func (c *codecs) mentions() {
+// addMentioned makes object types known that no method passes and no field saves, but that objects hold in
+// transient or unexported fields: a method may pass such an object one day. Types that cannot be objects of the
+// module are left out.
+func (c *codecs) addMentioned() {
 	w := walk{seen: map[reflect.Type]bool{}}
-	for n := 0; n < len(c.order); n++ { // it grows meanwhile
+	for n := 0; n < len(c.order); n++ { // the list grows meanwhile
 		w.fields(c.order[n].typ)
 		for ; len(w.objects) > 0; w.objects = w.objects[1:] {
 			t := w.objects[0]
@@ -32,7 +33,7 @@ func (c *codecs) mentions() {
 			}
 			trial := newCodecs()
 			if _, err := trial.kindOf(t); err == nil && len(trial.problems) == 0 {
-				_, _ = c.kindOf(t) // it just went well
+				_, _ = c.kindOf(t) // the trial went well
 			}
 		}
 	}

@@ -6,25 +6,25 @@ import (
 	"reflect"
 )
 
-// Message is a message to an object that has no method for it, as it came. A method whose only parameter,
-// after the context, is a Message gets all of them. It belongs to the turn that got it: [Forward] sends it
+// Message is a message to an object that has no method for it, unread. A method whose only parameter, after the
+// context, is a Message gets all such messages. A Message belongs to the turn that got it: [Forward] sends it
 // on, and it cannot be kept or passed in any other way.
 type Message struct {
 	method string
-	// body is the marshalled [method, [arguments]], and slots what is in it.
+	// body is the marshalled [method, [arguments]], and slots are its references.
 	body  string
 	slots []any
 	t     *turn
 }
 
-// Method is the name of the method that was called, as the sender gave it. It may be any string.
+// Method returns the name of the method that the sender called. It may be any string.
 func (m Message) Method() string { return m.method }
 
 var typeMessage = reflect.TypeFor[Message]()
 
 // Forward sends a message on, to a target as [Send] takes it, and returns a promise for its answer. The
-// arguments are those of the message, unread: a promise among them is not awaited. What cannot be
-// forwarded is not: the promise is then rejected, with an error that says why.
+// arguments are those of the message, unread: a promise among them is not awaited. If the message cannot be
+// forwarded, the promise is rejected, with an error that says why.
 func Forward(ctx context.Context, target any, m Message) Promise {
 	t := running(ctx)
 	slot, err := t.v.forwarded(t, target, m)

@@ -15,13 +15,13 @@ type Module struct {
 	name        string
 	constructor reflect.Value
 	ctx         bool
-	params      reflect.Type // of the parameters, or nil
+	params      reflect.Type // the type of the parameters, or nil
 	fails       bool
 	root        *kind
 	codecs      *codecs
 }
 
-// Problems are everything that is wrong with a module.
+// Problems are all mistakes of a module, one an element.
 type Problems []string
 
 // Error lists the problems, one a line.
@@ -48,7 +48,7 @@ func Compile(name string, constructor any, extra ...any) (*Module, error) {
 			c.problem("%v", err)
 		}
 	}
-	c.mentions()
+	c.addMentioned()
 	for _, name := range slices.Sorted(maps.Keys(c.former)) {
 		if c.names[name] != nil {
 			c.problem("%s is said to be formerly %s, which is a type of the module: what is stored under that name cannot be both", typeName(c.former[name]), name)
@@ -103,7 +103,7 @@ func (m *Module) compile(c *codecs) {
 	}
 }
 
-// construct makes the root.
+// construct calls the constructor, which makes the root.
 func (m *Module) construct(ctx context.Context, v *Vat) (reflect.Value, error) {
 	var in []reflect.Value
 	if m.ctx {

@@ -2,17 +2,17 @@ package liveslots
 
 import "context"
 
-// Mutex excludes other turns of the same vat across an [Await]. (Between two awaits a turn has the vat
-// to itself and needs no lock.) It parks the turn, where a sync.Mutex would block the vat for ever.
+// Mutex excludes other turns of the same vat across an [Await]. (Between two awaits a turn has the vat to
+// itself and needs no lock.) It parks the turn, where a sync.Mutex would block the vat for ever.
 //
-// The zero Mutex is unlocked. It may be a field of any object; it is not saved: whoever holds or awaits
-// it is a turn, and lives in memory like it.
+// The zero Mutex is unlocked. It may be a field of any object. It is not saved: the turns that hold or await it
+// live in memory, and so does the Mutex.
 type Mutex struct {
 	holder  bool
 	waiters []*turn
 }
 
-// Lock waits until no other turn holds the mutex. Turns get it in the order in which they asked.
+// Lock waits until no other turn holds the mutex. Turns get the mutex in the order of their calls of Lock.
 func (m *Mutex) Lock(ctx context.Context) {
 	t := running(ctx)
 	if !m.holder {

@@ -16,12 +16,12 @@ import (
 // Use such objects by pointer only, and do not copy them.
 type Durable struct{ head *head }
 
-// Ephemeral makes the struct that embeds it an object that is passed by reference and lives in memory:
-// when the vat's memory is lost, messages to it are answered with OBJECT_DELETED. Its fields may be of
-// any type.
+// Ephemeral makes the struct that embeds it an object that is passed by reference and lives in memory: after
+// the vat's memory is lost, messages to the object are answered with OBJECT_DELETED. Its fields may be of any
+// type.
 type Ephemeral struct{ head *head }
 
-// head is what the vat knows of one of its own objects.
+// head is the vat's record of one of its own objects.
 type head struct {
 	kind *kind
 	// self is the pointer to the struct, as the Go type *T.
@@ -30,13 +30,13 @@ type head struct {
 	ref wire.Ref
 	// saved is the object's row as it is in the store.
 	saved string
-	// shadow holds the fields of saved, if they can be compared.
+	// shadow holds the fields as they were saved, if they can be compared.
 	shadow reflect.Value
 	// presence is the reference to an object without a name.
 	presence *presence
-	// gone says that the vat has let go of the Go struct, having saved it.
+	// gone is set once the vat, at rest, has let go of the Go struct. The object is saved.
 	gone bool
-	// dropped says that nobody reaches this ephemeral object any more.
+	// dropped is set once this ephemeral object cannot be reached from outside.
 	dropped bool
 }
 
@@ -64,23 +64,23 @@ func headOf(k *kind, ptr reflect.Value) (*head, error) {
 	return h, nil
 }
 
-// presence is an object by its name: another vat's, or one of this vat's own. There is one for each
-// object, so that references can be compared.
+// presence is an object by its name: another vat's, or one of this vat's own. Each object has one presence, so
+// that references can be compared.
 type presence struct {
-	// ref is empty as long as nobody was told of an own object.
+	// ref is empty while an object of this vat has no name.
 	ref   wire.Ref
 	own   *head
 	iface string
 }
 
-// called notes the interface name of an object. The first that is heard stays.
-func (p *presence) called(iface string) {
+// setIface notes the interface name of an object. The first name that came stays.
+func (p *presence) setIface(iface string) {
 	if p.iface == "" {
 		p.iface = iface
 	}
 }
 
-// ephemeral says whether the object is this vat's own and lives in memory.
+// ephemeral reports whether the object is this vat's own and lives in memory.
 func (p *presence) ephemeral() bool {
 	if p.own != nil {
 		return p.own.kind.ephemeral
@@ -92,10 +92,11 @@ func (p *presence) ephemeral() bool {
 // The zero Ref refers to nothing; it is passed as null.
 type Ref struct{ p *presence }
 
-// IsZero says whether the reference refers to nothing.
+// IsZero reports whether the reference refers to nothing.
 func (r Ref) IsZero() bool { return r.p == nil }
 
-// String says what the reference is called, and by what name the vat and the kernel know it: the same in a replay.
+// String returns the interface name of the reference, and the name by which the vat and the kernel know it. A
+// replay prints the same.
 func (r Ref) String() string {
 	switch {
 	case r.p == nil:
@@ -111,8 +112,8 @@ func (r Ref) String() string {
 // Format prints the reference as String does, whatever the verb (but %p): an address would differ in a replay.
 func (r Ref) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
-// presence is the one place where a vat comes to know an object's name. (It is also where references
-// that are no longer held will be found, once vats bring out their dead.)
+// presence returns the presence with a name. Every name of an object comes to the vat through here. (References
+// that are no longer held will be found here too, once vats bring out their dead.)
 func (v *Vat) presence(ref wire.Ref) *presence {
 	table := v.presencesOf(ref)
 	p := table[ref]
@@ -130,12 +131,12 @@ func (v *Vat) presencesOf(ref wire.Ref) map[wire.Ref]*presence {
 	return v.imports
 }
 
-// presenceOf is the reference to an object of this vat. It spends no name: an ephemeral name that is
-// made and not sent in the same crank could not be used any more.
+// presenceOf returns the presence of an object of this vat. It spends no name: an ephemeral name that is made
+// and not sent in the same crank could not be used any more.
 func (v *Vat) presenceOf(h *head) *presence {
 	if h.ref != "" {
 		p := v.presence(h.ref)
-		p.called(h.kind.iface)
+		p.setIface(h.kind.iface)
 		return p
 	}
 	if h.presence == nil {
@@ -190,7 +191,7 @@ func (v *Vat) headOfAny(obj any) (*head, error) {
 	return headOf(k, ptr)
 }
 
-// objectName returns the name of an object of this vat, and makes one for what has none.
+// objectName returns the name of an object of this vat, and makes one if it has none.
 func (v *Vat) objectName(h *head) wire.Ref {
 	if h.ref != "" {
 		if h.dropped { // passed again before it was retired
@@ -216,8 +217,8 @@ func (v *Vat) objectName(h *head) wire.Ref {
 	return h.ref
 }
 
-// local returns the object that the vat itself names ref, or nil if there is none. A durable object is
-// loaded, at the latest when [Vat.fill] is called.
+// local returns the object that the vat itself names ref, or nil if there is none. A durable object is loaded,
+// at the latest when [Vat.fill] is called.
 func (v *Vat) local(ref wire.Ref) *head {
 	if h := v.objects[ref]; h != nil {
 		return h
@@ -240,8 +241,8 @@ func (v *Vat) local(ref wire.Ref) *head {
 	return h
 }
 
-// fill loads the state of the objects that were mentioned. What they point to is loaded too, one after
-// another rather than one inside another, so that a long list costs no deep stack.
+// fill loads the state of the objects that were mentioned. The objects that they point to are loaded too, one
+// after another rather than one inside another, so that a long list costs no deep stack.
 func (v *Vat) fill() {
 	for len(v.unfilled) > 0 {
 		h := v.unfilled[0]
@@ -251,8 +252,8 @@ func (v *Vat) fill() {
 	v.unfilled = nil
 }
 
-// rest lets go of all memory once nothing can refer to it, so that the next crank starts from the store
-// alone, as it would in a new worker: what is not saved is lost at once, and not only when something dies.
+// rest lets go of all memory if the vat is at rest, so that the next crank starts from the store alone, as it
+// would in a new worker. State that is not saved is thus lost at once, and not only when a worker dies.
 func (v *Vat) rest() {
 	if !v.AtRest() {
 		return
@@ -271,7 +272,8 @@ func (v *Vat) rest() {
 	v.onShelf = emptied(v.onShelf)
 }
 
-// keptEntries is up to which size a table is used again: clearing one takes as long as it ever was large.
+// keptEntries is the size up to which a table is used again. To clear a table takes as long as it ever was
+// large.
 const keptEntries = 256
 
 func emptied[K comparable, V any](m map[K]V) map[K]V {

@@ -10,14 +10,15 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Promise is a value that is not there yet: the answer to a message, or one that this vat makes itself.
-// It can be awaited ([Await]), sent messages before it is settled ([Send]), passed as an argument,
-// and returned from a method. The zero Promise is none: awaiting it is an error, and so is passing it.
+// Promise is a value that is not there yet: the answer to a message, or a promise that this vat makes itself.
+// It can be awaited ([Await]), sent messages before it is settled ([Send]), passed as an argument, and returned
+// from a method. The zero Promise is no promise: to await it or to pass it is an error.
 //
 // A promise lives in memory. It cannot be part of durable state.
 type Promise struct{ p *promise }
 
-// String says how the promise stands, and by what name the vat and the kernel know it: the same in a replay.
+// String returns the state of the promise, and the name by which the vat and the kernel know it. A replay
+// prints the same.
 func (p Promise) String() string {
 	switch {
 	case p.p == nil:
@@ -37,46 +38,48 @@ func (p Promise) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String
 
 // A promise is either known to the kernel by its name ref, or purely local (ref is empty).
 //
-// The name dies before the promise does: both the kernel's notification and this vat's own
-// resolution retire it. A settled promise that is mentioned again gets a new name, and is resolved
-// again under that; see [Vat.announce].
+// The name dies before the promise does: both the kernel's notification and this vat's own resolution retire
+// it. A settled promise that is mentioned again gets a new name, and is resolved again under the new name; see
+// [Vat.announce].
 type promise struct {
 	ref wire.Ref
-	// ours says that this vat decides the promise, so that ref has to be resolved when it settles.
+	// ours is set while this vat decides the promise, so that it has to resolve ref when the promise settles.
 	ours     bool
 	settled  bool
 	rejected bool
 	val      value
 	// following is a promise whose outcome this one takes over, not always the next one; see [promise.leader].
 	following *promise
-	// used says that something in the vat waits for the promise, sends to it or has handed it on. It is for
-	// [Vat.Unused] alone.
+	// used is set once a turn or call waits for the promise, sends to it or has handed it on. Only [Vat.Unused]
+	// reads it.
 	used bool
-	// waiters are run, as tasks of their own and in this order, when the promise has settled.
+	// waiters become tasks, in this order, when the promise has settled.
 	waiters []waiter
 
-	// sends are the calls in memory that send a message to the promise, in the order in which they were asked for.
+	// sends are the calls in memory that send a message to the promise, in the order in which the turns sent
+	// them.
 	sends []*call
-	// call is the call whose result the promise is, if it is one.
+	// call is the call whose result the promise is, or nil.
 	call *call
-	// named are the promises that the kernel knows, this vat decides and this promise leads; it may be one.
+	// named are the promises that the kernel knows, this vat decides and this promise leads; it may be among
+	// them.
 	named []*promise
-	// keeper is the stored call that will settle a promise that is ours; see [Vat.keep].
+	// keeper is the stored call that will settle the promise, if it is ours; see [Vat.tellKeepers].
 	keeper *call
-	// unkept says that the promise had a keeper once, and is decided by memory now.
+	// unkept is set if the promise had a keeper once, and is decided by memory now.
 	unkept bool
-	// touched says that the promise is listed in Vat.touched.
+	// touched is set while the promise is listed in Vat.touched.
 	touched bool
 	// subscribedIn is the last delivery in which this vat subscribed to the promise, and subscribedAt the
 	// index of that syscall.
 	subscribedIn uint64
 	subscribedAt int
-	// subscribed says that this vat has asked to be notified of the promise since it came to know it.
+	// subscribed is set once this vat has asked to be notified of the promise.
 	subscribed bool
-	// source is by what name the store knows the promise, if it does, once it is settled.
+	// source is the name of the promise in the store, set when the promise settles; see shelf.go.
 	source string
-	// told is the name under which the kernel was told in delivery toldIn how the promise settled. The kernel
-	// takes the name until that crank ends.
+	// told is the name under which the kernel was told, in delivery toldIn, how the promise settled. The kernel
+	// accepts the name until that crank ends.
 	told   wire.Ref
 	toldIn uint64
 }
@@ -88,7 +91,7 @@ type waiter struct {
 	call *call
 }
 
-// leader returns the promise that decides how p settles.
+// leader returns the promise at the end of the chain of following: p settles as its leader does.
 func (p *promise) leader() *promise {
 	l := p
 	for l.following != nil {
@@ -102,10 +105,10 @@ func (p *promise) leader() *promise {
 
 // remotePromise returns the promise that the kernel knows as ref.
 //
-// One that came with a message and is new to the vat is subscribed to at once, since only a notification makes
-// the kernel forget the name. One that came in the value of another promise is subscribed to when something
-// waits for it: the kernel cuts large notifications, and a vat that asked for what was cut off, whether or not
-// it needs it, would be notified of the same promises without end where they lead to each other in a circle.
+// The vat subscribes at once to a new promise that came with a message, since only a notification makes the
+// kernel forget the name. It subscribes to a promise that came in the value of another one only when a turn or
+// call waits for it. For the kernel cuts large notifications: a vat that subscribed to every promise that was
+// cut off would be notified of the same promises without end where they lead to each other in a circle.
 func (v *Vat) remotePromise(ref wire.Ref) *promise {
 	p := v.promises[ref]
 	if p == nil {
@@ -118,7 +121,7 @@ func (v *Vat) remotePromise(ref wire.Ref) *promise {
 	return p
 }
 
-// wait adds to what waits for a promise, and sees to it that the vat is notified of it.
+// wait adds a waiter to a promise, and subscribes to the promise if others decide it.
 func (v *Vat) wait(p *promise, w waiter) {
 	if p.ref != "" && !p.ours && !p.subscribed {
 		v.subscribe(p, false)
@@ -126,8 +129,9 @@ func (v *Vat) wait(p *promise, w waiter) {
 	p.waiters = append(p.waiters, w)
 }
 
-// subscribe has the kernel notify this vat of a promise. stored says that what waits for it is in the
-// store. One syscall for each promise and crank says all that the crank has to say.
+// subscribe asks the kernel to notify this vat of a promise. stored means that the call which waits for the
+// promise is in the store. A crank makes one Subscribe for each promise, and changes it if stored is learned
+// later.
 func (v *Vat) subscribe(p *promise, stored bool) {
 	p.subscribed = true
 	if p.subscribedIn == v.delivered {
@@ -140,7 +144,7 @@ func (v *Vat) subscribe(p *promise, stored bool) {
 	v.syscall(wire.Subscribe{Promise: p.ref, Stored: stored})
 }
 
-// settle decides a promise. Settling one that is settled or that follows another changes nothing.
+// settle decides a promise. To settle a promise that is settled, or that follows another, changes nothing.
 func (v *Vat) settle(p *promise, val value, rejected bool) {
 	if p.settled || p.following != nil {
 		return
@@ -155,8 +159,8 @@ func (v *Vat) settle(p *promise, val value, rejected bool) {
 	v.finish(p, val, rejected)
 }
 
-// adopt makes p settle as q does. If the kernel knows both, and others decide q, the store can see to
-// that; else memory does.
+// adopt makes p settle as q does. If the kernel knows both, and others decide q, a stored call of kind forward
+// does that; else memory does.
 func (v *Vat) adopt(p, q *promise) {
 	if l := q.leader(); len(p.named) > 0 && l.ref != "" && !l.ours {
 		p.call = &call{kind: forward, slots: []any{q}, result: p}
@@ -166,7 +170,7 @@ func (v *Vat) adopt(p, q *promise) {
 	v.follow(p, q)
 }
 
-// follow makes p settle as q does.
+// follow makes p settle as q does, in memory.
 func (v *Vat) follow(p, q *promise) {
 	q.used = true
 	l := q.leader()
@@ -190,8 +194,8 @@ func (v *Vat) follow(p, q *promise) {
 	}})
 }
 
-// decides notes that this vat has to settle a promise that the kernel knows.
-func (v *Vat) decides(p *promise) {
+// becomesDecider notes that this vat has to settle a promise that the kernel knows.
+func (v *Vat) becomesDecider(p *promise) {
 	p.ours = true
 	v.deciding++
 	l := p.leader()
@@ -199,8 +203,8 @@ func (v *Vat) decides(p *promise) {
 	v.touch(p)
 }
 
-// decided notes that a promise is no longer this vat's to settle.
-func (v *Vat) decided(p *promise) {
+// endsDecider notes that this vat no longer has to settle a promise.
+func (v *Vat) endsDecider(p *promise) {
 	p.ours = false
 	if p.keeper == nil {
 		v.deciding--
@@ -211,11 +215,12 @@ func (v *Vat) decided(p *promise) {
 	p.keeper, p.unkept = nil, false
 }
 
-// finish records the outcome, tells the kernel if it has to know, and wakes who waits.
+// finish records the outcome of a promise, tells the kernel if the kernel knows the promise, and wakes its
+// waiters.
 func (v *Vat) finish(p *promise, val value, rejected bool) {
 	tell := p.ref != "" && p.ours
 	if tell {
-		if err := v.tellableAlone(val); err != nil {
+		if err := v.checkTellableAlone(val); err != nil {
 			val, rejected = errorValue(err), true
 		}
 	}
@@ -223,7 +228,7 @@ func (v *Vat) finish(p *promise, val value, rejected bool) {
 	p.named = nil
 	if tell {
 		p.source = string(p.ref)
-		v.touch(p) // who keeps it may be memory, for a while
+		v.touch(p) // until the kernel is told, memory keeps the promise
 		v.untold = append(v.untold, p)
 		v.tellUntold()
 	}
@@ -236,25 +241,26 @@ func (v *Vat) finish(p *promise, val value, rejected bool) {
 	v.wakeStored(p)
 }
 
-// maxTold bounds the promises that the kernel is told of in one crank, apart from those that it knows, and
-// maxResolutions those in one syscall.
+// maxTold bounds the promises that the kernel is told of in one crank, apart from those that it knows already,
+// and maxResolutions the promises in one syscall.
 const (
 	maxTold        = 10_000
 	maxResolutions = 1000
 )
 
-// tellable says whether the kernel can be told in this crank of all settled promises that a value leads to,
-// beside what it was told before. They may be as many as others like, who have made them.
-func (v *Vat) tellable(x value) error {
+// checkTellable returns an error unless this crank can tell the kernel of all settled promises that a value
+// leads to, beside those that it told before. Other vats made them, and may have made any number.
+func (v *Vat) checkTellable(x value) error {
 	if _, _, ok := v.nested(x, v.toldPromises, v.toldBytes); !ok {
 		return v.tooMuchToTell()
 	}
 	return nil
 }
 
-// tellableAlone says whether the kernel can be told of a value, with all settled promises that it leads to, by a crank
-// that does nothing else. Others may have made the value, within larger limits than this vat has.
-func (v *Vat) tellableAlone(x value) error {
+// checkTellableAlone returns an error unless a crank that does nothing else can tell the kernel of a value and
+// of all settled promises that it leads to. Other vats may have made the value, within larger limits than this
+// vat has.
+func (v *Vat) checkTellableAlone(x value) error {
 	if n := x.size(); n > v.maxTellBytes() {
 		return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("a value of %d bytes is too large to pass on: the limit is %d", n, v.maxTellBytes())))
 	}
@@ -264,11 +270,12 @@ func (v *Vat) tellableAlone(x value) error {
 	return nil
 }
 
-// maxTellBytes bounds a value that is passed on, with what it leads to. The rest of the frame is for its envelope, and
-// for what else belongs to the crank.
+// maxTellBytes returns the bound of a value that is passed on, with the values that it leads to. The rest of
+// the frame is for its envelope, and for the other syscalls of the crank.
 func (v *Vat) maxTellBytes() int { return v.start.MaxFrameBytes - v.start.MaxFrameBytes/16 }
 
-// nested adds up the settled promises that a value leads to, and their bytes, but for those that the kernel has a name for.
+// nested adds the settled promises that a value leads to, and their bytes, to the counts. It leaves out
+// promises for which the kernel has a name.
 func (v *Vat) nested(x value, promises, bytes int) (p, b int, ok bool) {
 	for p := range settledIn(x.slots, v.isNamed) {
 		promises++
@@ -285,15 +292,15 @@ func (v *Vat) tooMuchToTell() error {
 		"the value leads to more settled promises than one crank can pass on: the limit is %d, of %d bytes", maxTold, v.maxValueBytes)))
 }
 
-// isTold says whether the kernel was told in this crank how a promise settled, and takes its name.
+// isTold reports whether the kernel was told in this crank how a promise settled, and still accepts its name.
 func (v *Vat) isTold(p *promise) bool { return p.told != "" && p.toldIn == v.delivered }
 
-// isNamed says whether a promise can be mentioned to the kernel without more.
+// isNamed reports whether the kernel can be sent a mention of the promise without a resolution.
 func (v *Vat) isNamed(p *promise) bool { return p.ref != "" || v.isTold(p) }
 
-// announce tells the kernel how promises settled: those in the list, and those that their values lead to. A name
+// announce tells the kernel how the listed promises settled, and the promises that their values lead to. A name
 // is introduced in the syscall that resolves it, or before, and stays good for mentions until the crank ends,
-// so that promises may lead to each other as they like.
+// so that promises may lead to each other in any way.
 func (v *Vat) announce() {
 	for len(v.announcing) > 0 {
 		var rs []wire.Resolution
@@ -310,7 +317,7 @@ func (v *Vat) announce() {
 	v.announcing = nil
 }
 
-// manySyscalls is from how many syscalls on a crank puts resolutions that follow each other into one.
+// manySyscalls is the number of syscalls from which on a crank merges resolutions that follow each other.
 const manySyscalls = 1000
 
 func (v *Vat) resolve(rs []wire.Resolution) {
@@ -325,8 +332,8 @@ func (v *Vat) resolve(rs []wire.Resolution) {
 	v.syscall(wire.Resolve{Resolutions: rs})
 }
 
-// promiseName gives a promise a name to be mentioned by. Whoever calls it calls [Vat.announce] after
-// the syscall with the mention.
+// promiseName returns the name by which a promise can be mentioned, and makes one if it has none. The caller
+// calls [Vat.announce] after the syscall with the mention.
 func (v *Vat) promiseName(p *promise) wire.Ref {
 	switch {
 	case p.ref != "":
@@ -343,11 +350,11 @@ func (v *Vat) promiseName(p *promise) wire.Ref {
 	}
 	p.ref = ref
 	v.promises[ref] = p
-	v.decides(p)
+	v.becomesDecider(p)
 	return ref
 }
 
-// lonePromise returns the promise that the value consists of, if it does.
+// lonePromise returns the promise that is the whole value, or nil.
 func (x value) lonePromise() *promise {
 	if pr, ok := x.tree.(capdata.Promise); ok {
 		if p, ok := x.slots[pr.Slot].(*promise); ok {
@@ -357,7 +364,7 @@ func (x value) lonePromise() *promise {
 	return nil
 }
 
-// NewPromise makes a promise that this vat decides through the resolver.
+// NewPromise returns a promise that this vat decides, and the resolver that settles it.
 func NewPromise(ctx context.Context) (Promise, Resolver) {
 	running(ctx)
 	p := &promise{}
@@ -365,7 +372,8 @@ func NewPromise(ctx context.Context) (Promise, Resolver) {
 }
 
 // Resolver settles a promise made by [NewPromise]. Only the first call of its methods counts. Those of the zero
-// Resolver log an error and do nothing: one that was kept in a field is gone when the vat has been at rest.
+// Resolver log an error and do nothing: a Resolver that was kept in a field is zero once the vat has been at
+// rest.
 type Resolver struct{ p *promise }
 
 // Format prints the promise that the resolver settles, whatever the verb (but %p).
@@ -373,7 +381,7 @@ func (r Resolver) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "resolver of "+Promise(r).String())
 }
 
-// isZero says whether there is nothing to settle, and logs it.
+// isZero reports whether there is no promise to settle, and logs that as a mistake.
 func (r Resolver) isZero(t *turn) bool {
 	if r.p == nil {
 		t.v.log.Error("the zero Resolver settles nothing: was it kept in a field while the vat was at rest?", "turn", t.what)
@@ -381,8 +389,8 @@ func (r Resolver) isZero(t *turn) bool {
 	return r.p == nil
 }
 
-// Resolve fulfils the promise, or lets it follow value if that is a promise. A value that cannot be
-// passed rejects it, with an error that says why.
+// Resolve fulfils the promise, or lets it follow val if that is a promise. A val that cannot be passed rejects
+// the promise, with an error that says why.
 func (r Resolver) Resolve(ctx context.Context, val any) {
 	t := running(ctx)
 	if r.isZero(t) {
@@ -408,11 +416,11 @@ func (r Resolver) Reject(ctx context.Context, err error) {
 	t.v.settle(r.p, t.v.reason(err), true)
 }
 
-// All returns a promise for the values of all promises, in their order. It is rejected as soon as one
-// of them is, in the same way.
+// All returns a promise for the values of all promises, in their order. It is rejected as soon as one of them
+// is, for the same reason.
 func All(ctx context.Context, ps ...Promise) Promise { return combine(ctx, allOf, "All", ps) }
 
-// Race returns a promise that settles as the first of the promises does. Of none, it never settles.
+// Race returns a promise that settles as the first of the promises does. Without promises it never settles.
 func Race(ctx context.Context, ps ...Promise) Promise { return combine(ctx, raceOf, "Race", ps) }
 
 func combine(ctx context.Context, kind callKind, name string, ps []Promise) Promise {

@@ -11,12 +11,12 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Send sends a message and returns a promise for its answer. target is a [Ref], a [Promise] (the
-// message goes to what it resolves to), or a pointer to an object of this vat. Messages from one vat to
-// one target arrive in the order sent; messages to this vat's own objects take the same way through
-// the kernel as all others.
+// Send sends a message and returns a promise for its answer. target is a [Ref], a [Promise] (the message goes
+// to the object that it resolves to), or a pointer to an object of this vat. Messages from one vat to one
+// target arrive in the order sent; messages to this vat's own objects take the same way through the kernel as
+// all others.
 //
-// What cannot be sent is not: the promise is then rejected, with an error that says why.
+// If the message cannot be sent, the promise is rejected, with an error that says why.
 func Send(ctx context.Context, target any, method string, args ...any) Promise {
 	v := running(ctx).v
 	slot, err := v.target(target)
@@ -30,8 +30,9 @@ func Send(ctx context.Context, target any, method string, args ...any) Promise {
 	return Promise{v.send(slot, msg)}
 }
 
-// Done returns a promise of how the vat ends that owns an object: it is fulfilled with the value that the vat gives to
-// Exit, and rejected with the error that it gives to Fail, or with ErrVatTerminated if it is ended by others.
+// Done returns a promise for the end of the vat that owns an object. It is fulfilled with the value that the
+// vat gives to Exit, and rejected with the error that the vat gives to Fail, or with ErrVatTerminated if others
+// end the vat.
 func Done(ctx context.Context, target Ref) Promise {
 	v := running(ctx).v
 	if target.p == nil {
@@ -96,11 +97,11 @@ func (v *Vat) encodeCall(method string, args []any) (value, error) {
 
 // send sends a message to a slot: a presence, a promise, or an object of this vat.
 func (v *Vat) send(target any, msg value) *promise {
-	if err := v.tellable(msg); err != nil {
+	if err := v.checkTellable(msg); err != nil {
 		return rejectedPromise(err)
 	}
 	if p, ok := target.(*promise); ok && p.ref == "" && (!p.settled || len(p.sends) > 0) {
-		// The kernel does not know the promise, so the message waits here, behind those that do so already.
+		// The kernel does not know the promise, so the message waits here, behind earlier messages to it.
 		p.used = true
 		c := &call{kind: sendOn, body: msg.body, slots: append(slices.Clip(msg.slots), p), result: &promise{}, queue: p}
 		c.result.call = c
@@ -116,7 +117,7 @@ func (v *Vat) send(target any, msg value) *promise {
 	return v.sendNow(target, msg)
 }
 
-// sendNow sends a message that waits for nothing.
+// sendNow sends a message to a target that can take it now.
 func (v *Vat) sendNow(target any, msg value) *promise {
 	var ref wire.Ref
 	switch t := target.(type) {

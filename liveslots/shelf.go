@@ -14,51 +14,89 @@ import (
 
 // Calls that wait are kept in the store, so that a vat which waits for nothing else is at rest:
 //
-//	w                    JSON: the last number given out, how many calls are stored, what is due
-//	w.<n>                call n: kind, object, names of the result; slots; body. "!" behind the kind says that the
-//	                     call was given up, and waits for a person; see due.go
+//	w                    JSON: the last number given out, how many calls are stored, which calls are due
+//	w.<n>                call n: kind, object, names of the result; slots; body. "!" behind the kind means that the
+//	                     call was given up, and is set aside for an operator; see due.go
 //	s.<source>           a promise that is settled: f or r; slots; body of the value or reason
-//	p.<source>.<n>       call n has the promise among its slots; n in 16 hexadecimal digits
-//	p.<source>.s<source> the value of that settled promise has it
+//	p.<source>.<n>       a link: call n has the promise among its slots; n in 16 hexadecimal digits
+//	p.<source>.s<source> a link: the value of that settled promise has it among its slots
 //
-// A promise is a slot under its source, which is
+// In slots, an object stands under its name and a promise under its source, which is
 //
-//	p-5, p+5   the name by which the kernel knows it, or did: names are not used again
-//	w7         it is the result of stored call 7
-//	l9         none of these, and settled
+//	p-5, p+5   the name by which the kernel knows the promise, or did: names are not used again
+//	w7         for the result of stored call 7
+//	l9         for a settled promise that is neither
 //
-// Whatever has a source in the row of a call has one of three: the kernel notifies this vat of it, or it is the
-// result of a stored call, or it is settled and has a row. Of one in the value of a settled promise the kernel
-// notifies this vat only if a call waits for it. A promise that only memory will settle is made known to the
-// kernel: should memory get lost, it says so.
+// A promise in the row of a call can always be found again: the kernel notifies this vat of it, or it is the
+// result of a stored call, or it is settled and has a row. The kernel notifies this vat of a promise in the value of a
+// settled one only if a call waits for it. A promise that only memory will settle is made known to the
+// kernel, which rejects it if memory is lost.
 //
 // Within a crank, calls are in memory. When a promise settles, every stored call that mentions it is
-// read and tried. When the crank ends, those that wait still are stored; what the store has of them
-// already is not written again.
+// read and tried. When the crank ends, the calls that still wait are stored again; rows that are already
+// in the store unchanged are not written.
+//
+// # An example
+//
+// The object o+0 has a method sell(item, buyer). Another vat calls it with two promises, p-1 and p-2, and awaits the
+// result in p-3. The store has no such rows before. Below each delivery are the syscalls of its crank, and the rows
+// after it; ⏎ is the end of a line.
+// TestExampleOfTheShelf runs it.
+//
+// The first crank cannot make the call. It stores the row of the call, with a link for each promise that the call waits
+// for, subscribes to both promises, and tells the kernel that the store will settle p-3. The vat is at rest then: its
+// worker may be killed, and loses nothing.
+//
+//	call o+0.sell(p-1, p-2), result p-3
+//	  subscribe to p-1, stored
+//	  subscribe to p-2, stored
+//	  keep p-3, stored
+//	  row p.p-1.0000000000000001  (empty)
+//	  row p.p-2.0000000000000001  (empty)
+//	  row w                       {"last":1,"calls":1,"bytes":42}
+//	  row w.1                     call o+0 p-3 ⏎ p-1 p-2 ⏎ #["sell",["&0","&1"]]
+//
+// In the second crank the link p.p-1.… leads to call 1, which is read and tried. It still waits for p-2, and its row
+// stays as it is. The kernel has forgotten the name p-1, so the value of p-1 is stored for the call.
+//
+//	notify p-1 fulfilled "tea"
+//	  row p.p-1.0000000000000001  (empty)
+//	  row p.p-2.0000000000000001  (empty)
+//	  row s.p-1                   f ⏎  ⏎ #"tea"
+//	  row w                       {"last":1,"calls":1,"bytes":51}
+//	  row w.1                     call o+0 p-3 ⏎ p-1 p-2 ⏎ #["sell",["&0","&1"]]
+//
+// In the third crank the link p.p-2.… leads to call 1 again, and s.p-1 has its other argument. The method is called,
+// and p-3 is resolved. The rows and links of the call are deleted, and s.p-1 with them, since no call mentions it.
+//
+//	notify p-2 fulfilled "ann"
+//	  resolve p-3 to #"tea for ann"
+//	  row w                       {"last":1}
 
 const shelfKey = "w"
 
-// shelf is the vat's durable bookkeeping of calls that wait.
+// shelf is the vat's durable bookkeeping of calls that wait: the row w.
 type shelf struct {
 	loaded, changed bool
 	Last            uint64 `json:"last,omitempty"`
-	// Calls counts the stored calls that messages asked for, Others all others.
+	// Calls counts the stored calls that messages asked for, Others all other stored calls.
 	Calls  int `json:"calls,omitempty"`
 	Others int `json:"others,omitempty"`
-	// Bytes is the size of their rows, and of those of the values that they mention.
+	// Bytes is the size of the rows of stored calls, and of the values that they mention.
 	Bytes int `json:"bytes,omitempty"`
-	// Due, Nudge, Plain, Most and One are about what is left to later cranks; see due.go.
+	// Due, Nudge, Plain, Most and One describe the work that is left to later cranks; see due.go.
 	Due   []due    `json:"due,omitempty"`
 	Nudge wire.Ref `json:"nudge,omitempty"`
 	Plain bool     `json:"plain,omitempty"`
-	// InStore says that the message has the number of a call, and Held are the numbers of calls that wait for a person.
+	// InStore is set if the nudge has only the number of a call. Aside are the numbers of calls that are set
+	// aside.
 	InStore bool     `json:"inStore,omitempty"`
-	Held    []uint64 `json:"held,omitempty"`
+	Aside   []uint64 `json:"held,omitempty"`
 	Most    int      `json:"most,omitempty"`
 	One     uint64   `json:"one,omitempty"`
 }
 
-// shelved returns the bookkeeping, which is read once.
+// shelved returns the bookkeeping. The row is read once in the life of the memory.
 func (v *Vat) shelved() *shelf {
 	s := &v.shelf
 	if s.loaded {
@@ -104,13 +142,13 @@ func settledKey(source string) string     { return "s." + source }
 func settledWatcher(source string) string { return "s" + source }
 func isPromiseSource(slot string) bool    { return slot != "" && slot[0] != 'o' }
 
-// waits says whether a call waits in memory.
+// waits reports whether a call waits in memory.
 func (c *call) waits() bool { return c.on != nil }
 
-// ofStored says whether a promise is the result of a stored call.
+// ofStored reports whether a promise is the result of a stored call.
 func (p *promise) ofStored() bool { return p.call != nil && p.call.stored }
 
-// wakeStored has the stored calls tried that mention a promise, which is settled now.
+// wakeStored has the stored calls tried that mention p, which is settled now.
 func (v *Vat) wakeStored(p *promise) {
 	s := v.shelved()
 	if s.Calls+s.Others == 0 && len(v.calls) == 0 {
@@ -121,12 +159,12 @@ func (v *Vat) wakeStored(p *promise) {
 			continue
 		}
 		v.noteSettled(source, p)
-		// Not at once: other promises of the same notification are settled first.
+		// Not at once: the other promises of the same notification are settled first.
 		v.tasks = append(v.tasks, task{run: func() { v.wake(due{source, 0}) }})
 	}
 }
 
-// noteSettled notes the promise of a source until the crank ends, if it is settled.
+// noteSettled remembers the settled promise of a source until the crank ends.
 func (v *Vat) noteSettled(source string, p *promise) {
 	if v.settledIn == nil {
 		v.settledIn = map[string]*promise{}
@@ -134,7 +172,7 @@ func (v *Vat) noteSettled(source string, p *promise) {
 	v.settledIn[source] = p
 }
 
-// resultSource is the source of a promise that is the result of a call which was stored.
+// resultSource returns the source of a promise that is the result of a call with a number, or "".
 func (p *promise) resultSource() string {
 	if p.call == nil || p.call.number == 0 || p.call.result != p {
 		return ""
@@ -142,8 +180,9 @@ func (p *promise) resultSource() string {
 	return resultSource(p.call.number)
 }
 
-// unshelveWatchers reads stored calls that mention a promise, directly or in the value of another, in the
-// order in which they were stored. It returns at most limit of them, and what is left.
+// unshelveWatchers reads the stored calls that mention a promise, directly or in the value of another, in the
+// order in which they were stored. It returns at most limit calls (-1: all), and the due that describes the
+// rest.
 func (v *Vat) unshelveWatchers(d due, limit int) (calls []*call, more due) {
 	for n := range v.watchers(d) {
 		if len(calls) == limit {
@@ -157,11 +196,12 @@ func (v *Vat) unshelveWatchers(d due, limit int) (calls []*call, more due) {
 	return calls, due{}
 }
 
-// watchers iterates over the numbers of these calls.
+// watchers iterates over the numbers of the stored calls that mention the promise of d, directly or in the
+// value of another promise, and whose number is above d.Above.
 func (v *Vat) watchers(d due) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		// The links of calls come first, in their order, those of values after them. Each read is a question to the
-		// kernel, and most promises have no links at all.
+		// The links of calls come first, in their order; the links of values follow them. Each read is a round
+		// trip to the kernel, and most promises have no links at all.
 		sources, firsts := []string{d.Source}, []string{}
 		for i := 0; i < len(sources); i++ {
 			prefix := linksOf(sources[i])
@@ -204,7 +244,8 @@ func (v *Vat) watchers(d due) iter.Seq[uint64] {
 	}
 }
 
-// unshelve reads a stored call into memory; nil if it is there already. Its rows stay until the crank ends.
+// unshelve reads a stored call into memory, or returns nil if it is there already. The call's rows stay until
+// the crank ends.
 func (v *Vat) unshelve(n uint64) *call {
 	c := v.onShelf[n]
 	if c != nil && !c.stored {
@@ -259,9 +300,9 @@ func (v *Vat) readCall(c *call) (results []string, found bool) {
 	if !ok || len(words) < 2 {
 		bad("not in the form of this program")
 	}
-	word, held := strings.CutSuffix(words[0], heldMark)
+	word, aside := strings.CutSuffix(words[0], asideMark)
 	kind := slices.Index(callKinds, word)
-	c.held = held
+	c.aside = aside
 	if kind < 0 {
 		bad("a " + words[0] + " is unknown to this program")
 	}
@@ -282,14 +323,15 @@ func (v *Vat) shelfMap() map[uint64]*call {
 	return v.onShelf
 }
 
-// cutRow cuts a row into its lines: head, slots, and the body.
+// cutRow cuts a row into its three parts: head, slots, and body.
 func cutRow(row string) (head, slots, body string, ok bool) {
 	head, rest, ok1 := strings.Cut(row, "\n")
 	slots, body, ok2 := strings.Cut(rest, "\n")
 	return head, slots, body, ok1 && ok2
 }
 
-// sourceSlots returns what the slots of a stored row are. The vat has subscribed to those of a call.
+// sourceSlots returns the slots that a line of sources and object names stands for. The vat has subscribed to
+// the promises among the slots of a call.
 func (v *Vat) sourceSlots(line string, ofCall bool) []any {
 	if line == "" {
 		return nil
@@ -316,7 +358,7 @@ func (v *Vat) promiseAt(source string) *promise {
 	}
 	if row, found := v.rows.get(settledKey(source)); found {
 		p := &promise{settled: true, source: source}
-		v.noteSettled(source, p) // before its slots: they may lead back to it
+		v.noteSettled(source, p) // before its slots are read: they may lead back to it
 		how, slots, body, ok := cutRow(string(row))
 		p.rejected = how == "r"
 		p.val = value{body: body, slots: v.sourceSlots(slots, false)}

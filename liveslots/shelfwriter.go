@@ -7,10 +7,10 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A shelfWriter writes rows with their links.
+// A shelfWriter writes and removes rows together with their links.
 type shelfWriter struct {
 	v *Vat
-	// placed are the settled promises that were written; loose the sources that lost a link.
+	// placed are the sources whose settled promises were written; loose are the sources that lost a link.
 	placed map[string]bool
 	loose  []string
 }
@@ -20,8 +20,8 @@ func (w *shelfWriter) call(c *call) {
 		c.ref = w.v.objectName(c.target)
 	}
 	words := []string{c.kind.String(), string(c.ref)}
-	if c.held {
-		words[0] += heldMark
+	if c.aside {
+		words[0] += asideMark
 	}
 	for _, p := range c.result.named {
 		if p.ours && p.ref != "" {
@@ -36,7 +36,7 @@ func (w *shelfWriter) call(c *call) {
 	}
 }
 
-// settled writes the row of a settled promise, and of those in its value.
+// settled writes the row of a settled promise, and of the settled promises in its value.
 func (w *shelfWriter) settled(source string, p *promise) {
 	if w.placed[source] {
 		return
@@ -71,10 +71,11 @@ func (w *shelfWriter) source(p *promise) string {
 	return string(l.ref)
 }
 
-// place writes a row, and its links, as far as they differ from what is stored.
+// place writes a row and its links, as far as they differ from the stored ones.
 //
-// The kernel has to know that what waits outlives memory. A promise that this vat's own memory decides is
-// settled by the kernel, if memory is lost.
+// It subscribes to the unsettled promises of a call, and tells the kernel that the waiting call is stored and
+// so outlives memory. If this vat's own memory decides such a promise and is lost, the kernel settles the
+// promise.
 func (w *shelfWriter) place(key, watcher, head string, slots []any, body string) {
 	v := w.v
 	words := make([]string, len(slots))
@@ -127,8 +128,8 @@ func (w *shelfWriter) unlink(source, watcher string) {
 	w.loose = append(w.loose, source)
 }
 
-// sweep removes the values of settled promises that no call mentions any more. Such values may still
-// mention each other, in a circle.
+// sweep removes the values of settled promises that no call mentions any more. Such values may still mention
+// each other, in a circle.
 func (w *shelfWriter) sweep() {
 	for len(w.loose) > 0 {
 		loose := sourcesOf(w.loose)

@@ -8,28 +8,28 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// verdict says whether a call can be stored.
+// verdict is the answer whether a call can be stored.
 type verdict uint8
 
 const (
-	asked verdict = iota // the answer depends on itself, which makes it no
+	undecided verdict = iota // under examination: if its answer depends on itself, the answer is no
 	yes
 	no
 )
 
-// storable says whether a call that waits can do so in the store.
+// storable reports whether a waiting call can wait in the store.
 func (v *Vat) storable(c *call) bool {
 	if c.epoch == v.epoch {
 		return c.verdict == yes
 	}
-	c.epoch, c.verdict = v.epoch, asked
+	c.epoch, c.verdict = v.epoch, undecided
 	ok := c.target == nil || !c.target.kind.ephemeral
 	ok = ok && len(c.body) <= v.maxValueBytes && (!c.left || c.findable() != nil) && !c.crowded
-	ok = ok && v.loadOf(c.slots).fits(v, len(c.body))
+	ok = ok && v.footprintOf(c.slots).fits(v, len(c.body))
 	v.reach(c.slots, func(p *promise) {
 		if ok && !p.settled {
 			if by := p.leader().call; by != nil && by.waits() && v.storable(by) {
-				v.list(by) // if it was latent, it is no longer
+				v.list(by) // if it was latent, it is latent no longer
 			}
 		}
 	}, func(any) { ok = false })
@@ -40,8 +40,8 @@ func (v *Vat) storable(c *call) bool {
 	return ok
 }
 
-// nameAwaited has the kernel know the promises that slots lead to, of a call or of a value that is stored, where
-// memory alone would: if that is lost, the kernel says so to the store.
+// nameAwaited gives names to the unsettled promises that the slots of a stored row lead to and that only memory
+// knows. The kernel then rejects them, and so tells the store, if memory is lost.
 func (v *Vat) nameAwaited(slots []any) {
 	v.reach(slots, func(p *promise) {
 		if p.settled {
@@ -54,7 +54,8 @@ func (v *Vat) nameAwaited(slots []any) {
 	}, func(any) {})
 }
 
-// reach visits the promises that slots lead to, each once, and what among the slots lives in memory only.
+// reach visits each promise that slots lead to once, and calls ephemeral with each object among the slots that
+// lives in memory only.
 func (v *Vat) reach(slots []any, visit func(*promise), ephemeral func(any)) {
 	seen := map[*promise]bool{}
 	todo := slices.Clone(slots)
@@ -81,7 +82,7 @@ func (v *Vat) reach(slots []any, visit func(*promise), ephemeral func(any)) {
 	}
 }
 
-// touch notes that who keeps a promise may have changed.
+// touch notes that the keeper of a promise may have changed.
 func (v *Vat) touch(p *promise) {
 	if !p.touched {
 		p.touched = true
@@ -89,22 +90,23 @@ func (v *Vat) touch(p *promise) {
 	}
 }
 
-// shelve ends the crank for the calls that wait: it stores those that can be, removes those that do not
-// wait any more, and tells the kernel which promises the store will settle.
+// shelve ends the crank for the calls that wait: it stores the calls that can be stored, removes the rows of
+// calls that no longer wait, and tells the kernel which promises the store will settle. The example in shelf.go
+// shows its writes.
 func (v *Vat) shelve() {
 	for _, p := range v.touched {
 		if c := p.leader().call; p.ours && c != nil && c.waits() {
-			v.list(c) // if it was latent, it is no longer
+			v.list(c) // if it was latent, it is latent no longer
 		}
 	}
 	if len(v.calls) == 0 && len(v.shelved().Due) == 0 {
 		v.goOnLater()
-		v.keep()
+		v.tellKeepers()
 		v.settledIn = nil
 		v.shelved().save(v.rows)
 		return
 	}
-	v.keepDue()
+	v.unshelveDue()
 	v.judge()
 	if v.crowd() {
 		v.judge()
@@ -142,19 +144,19 @@ func (v *Vat) shelve() {
 			v.nameAwaited([]any{p})
 		}
 	}
-	v.keep()
+	v.tellKeepers()
 	purged := map[*promise]bool{}
 	for _, c := range store {
 		v.shelved().count(c, +1)
 		w.call(c)
-		// From now on the store wakes it, and memory does not.
+		// From now on the store wakes the call, and memory does not.
 		waited := []any{c.on}
-		if c.kind.latent() {
+		if c.kind.isLatent() {
 			waited = c.slots
 		}
 		for _, s := range waited {
 			p := s.(*promise)
-			if p.ref != "" && !p.settled && !slices.Contains(c.slots, s) { // in the value of a promise among its slots
+			if p.ref != "" && !p.settled && !slices.Contains(c.slots, s) { // the promise is in the value of a promise among the slots
 				v.subscribe(p, true)
 			}
 			if !purged[p] {
@@ -193,8 +195,8 @@ func (v *Vat) nextNumber() uint64 {
 	return s.Last
 }
 
-// judge finds which of the calls that wait can do so in the store. The result of a call that was stored
-// and now depends on memory cannot be waited for in the store any more.
+// judge finds which of the waiting calls can wait in the store. If the result of a stored call now depends on
+// memory, the stored calls that wait for this result are read back and wait in memory as well.
 func (v *Vat) judge() {
 	for again := true; again; {
 		again = false
@@ -221,8 +223,8 @@ func (v *Vat) judge() {
 	}
 }
 
-// keep tells the kernel which promises the store will settle from now on, and which memory.
-func (v *Vat) keep() {
+// tellKeepers tells the kernel which promises the store will settle from now on, and which memory will settle.
+func (v *Vat) tellKeepers() {
 	for _, p := range v.touched {
 		p.touched = false
 		if p.ref == "" || !p.ours {
@@ -237,7 +239,7 @@ func (v *Vat) keep() {
 		switch {
 		case keeper == nil && was != nil:
 			v.deciding++
-			// The kernel may have settled it long ago, and not count it.
+			// The kernel may have settled the promise long ago, and no longer count it.
 			p.unkept = true
 			v.unkept++
 			v.syscall(wire.Keep{Promise: p.ref})
@@ -249,7 +251,7 @@ func (v *Vat) keep() {
 			}
 			v.syscall(wire.Keep{Promise: p.ref, Stored: true})
 		}
-		if keeper != nil && keeper != was && !keeper.waits() { // it was stored by an earlier crank
+		if keeper != nil && keeper != was && !keeper.waits() { // the call was stored by an earlier crank
 			key := callKey(keeper.number)
 			row, _ := v.rows.get(key)
 			head, rest, ok := strings.Cut(string(row), "\n")

@@ -17,19 +17,19 @@ import (
 //	ids          JSON: the kinds by number, their counters and shapes; the number of the last Map
 //	o.<ref>      the state of a durable object (wire.StateKey); o.o+0 is the root
 //	m.<n>.<key>  an entry of the Map with number n
-//	n.<n>        how many it has; absent for one that was made before this was stored
+//	n.<n>        the number of its entries; absent for a Map older than this row
 //	w, w. p. s.  calls that wait; see shelf.go
 //
-// An object's row is three lines: the number of the shape it was written in, its slots, its body. A
-// Map's entry is the latter two. A body is a record of the fields that are not zero.
+// An object's row is three lines: the number of the shape it was written in, its slots, its body. A Map's entry
+// is slots and body. A body is a record of the fields that are not zero.
 //
-// A shape is the list of a type's fields with their types. It tells, when a program meets a row of its
-// predecessor, whether a field was retyped. Zero fields are not stored, so that a field which no object
-// uses can be removed.
+// A shape is the list of a type's fields with their types. When a program meets a row of its predecessor, the
+// shape tells whether a field was retyped. Zero fields are not stored, so a program may drop a field that no
+// object uses.
 
 const idsKey = "ids"
 
-// ids is the vat's durable bookkeeping of identity.
+// ids is the vat's durable bookkeeping of identity: the row ids.
 type ids struct {
 	v               *Vat
 	loaded, changed bool
@@ -43,7 +43,7 @@ type kindRow struct {
 	Type   string              `json:"type"`
 	Last   uint64              `json:"last,omitempty"`
 	Shapes []map[string]string `json:"shapes,omitempty"`
-	// current is 1 + the index of the program's own shape, 0 before it is needed.
+	// current is 1 + the index of the program's own shape, or 0 before that is needed.
 	current int
 }
 
@@ -76,7 +76,7 @@ func (i *ids) setRoot(k *kind) {
 	i.changed = true
 }
 
-// newMap numbers a Map.
+// newMap returns the number of a new Map.
 func (i *ids) newMap() uint64 {
 	i.load()
 	i.LastMap++
@@ -99,7 +99,7 @@ func (i *ids) number(k *kind) int {
 	return n + 1
 }
 
-// checkRoot finds that the module has another root than the vat was made with.
+// checkRoot faults a module whose root has another type than the root that the vat was made with.
 func (i *ids) checkRoot(k *kind) {
 	i.load()
 	if i.Root < 1 || i.Root > len(i.Kinds) || i.v.codecs.typeNamed(i.Kinds[i.Root-1].Type) != k.typ {
@@ -111,7 +111,7 @@ func (i *ids) checkRoot(k *kind) {
 	}
 }
 
-// instance names a new object.
+// instance returns the name of a new object.
 func (i *ids) instance(k *kind) wire.Ref {
 	n := i.number(k)
 	row := i.Kinds[n-1]
@@ -136,7 +136,7 @@ func (i *ids) kind(number uint64) *kind {
 	return i.v.codecs.kinds[t]
 }
 
-// shape returns the number of the program's shape of a kind, which is recorded when it is new.
+// shape returns the number of the program's shape of a kind, and records the shape when it is new.
 func (i *ids) shape(k *kind) int {
 	row := i.Kinds[i.number(k)-1]
 	if row.current == 0 {
@@ -157,7 +157,7 @@ func (i *ids) shape(k *kind) int {
 
 // save puts every object that changed into the store.
 func (v *Vat) save() {
-	// Saving one may give a name to another that was never passed; that one is saved in turn.
+	// To save an object may give a name to another that was never passed; the other one is saved in turn.
 	for n := 0; n < len(v.loaded); n++ {
 		h := v.loaded[n]
 		if h.unchanged() {
@@ -172,8 +172,8 @@ func (v *Vat) save() {
 	v.ids.save()
 }
 
-// unchanged says, without encoding anything, that an object is as it was saved. It may miss that; where
-// many objects are loaded, most have nothing but fields that it can compare.
+// unchanged reports whether an object is certainly as it was saved. It encodes nothing and compares fields:
+// where many objects are loaded, most have only fields that can be compared.
 func (h *head) unchanged() bool {
 	if !h.shadow.IsValid() {
 		return false
@@ -187,7 +187,7 @@ func (h *head) unchanged() bool {
 	return true
 }
 
-// remember notes how an object was saved.
+// remember notes the fields of an object that was just saved or loaded.
 func (h *head) remember() {
 	if !h.kind.flat {
 		return
@@ -201,7 +201,7 @@ func (h *head) remember() {
 	}
 }
 
-// flat says whether values of a type are the same whenever Go's == says so, and == does not panic.
+// flat reports whether == tells, without a panic, whether two values of a type are the same.
 func flat(t reflect.Type) bool {
 	switch {
 	case t == typeRef, t == typeTime, isObject(t), isCollection(t):
@@ -219,7 +219,7 @@ func flat(t reflect.Type) bool {
 	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Float64 || t.Kind() == reflect.String
 }
 
-// state is the row of an object as it is now.
+// state returns the row of an object as it is now.
 func (v *Vat) state(h *head) string {
 	e := encoder{v: v, durable: true}
 	obj := h.self.Elem()
@@ -238,7 +238,7 @@ func (v *Vat) state(h *head) string {
 	return strconv.Itoa(v.ids.shape(h.kind)) + "\n" + v.stored(&e, r, h.kind.name)
 }
 
-// stored is a value as it is in the store: a line of slots, and the body.
+// stored returns a value in its stored form: a line of slots, and the body.
 func (v *Vat) stored(e *encoder, tree any, what string) string {
 	body, err := capdata.Encode(tree)
 	if err != nil {
@@ -324,7 +324,8 @@ func (v *Vat) load(h *head) {
 	h.remember()
 }
 
-// shapeOf is a type as shapes record it: by what is stored, so that a plain struct is its fields.
+// shapeOf returns a type in the form that shapes record: by what is stored, so that a plain struct is its
+// fields.
 func shapeOf(t reflect.Type, within []reflect.Type) string {
 	if slices.Contains(within, t) {
 		return typeName(t)

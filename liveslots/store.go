@@ -8,8 +8,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Store reads the vat's own rows, as they were at the start of the crank. An error means that the
-// kernel is gone; nothing can be done about it in the vat.
+// Store reads the vat's own rows, as they were at the start of the crank. An error means that the kernel is
+// gone; the vat can do nothing about it.
 type Store interface {
 	Get(key string) (value []byte, found bool, err error)
 	Next(prefix, after string) (key string, value []byte, found bool, err error)
@@ -18,29 +18,30 @@ type Store interface {
 // maxCacheBytes bounds one generation of the row cache.
 const maxCacheBytes = 1 << 20
 
-// rows is the vat's view of its store during a crank: what it wrote in this crank, above what it read.
+// rows is the vat's view of its store during a crank: the writes of this crank, over the rows that were read.
 //
-// Rows that were read stay cached, since nobody but this vat's committed cranks changes them. The cache
-// has two generations: when the young one is full it becomes the old one, and the old one is forgotten.
+// Rows that were read stay cached, since only this vat's committed cranks change them. The cache has two
+// generations: when the young one is full it becomes the old one, and the old one is forgotten.
 type rows struct {
 	below   Store
 	written map[string]row
-	// writtenBytes is the size of what is written, with the keys.
+	// writtenBytes is the size of the written rows, with their keys.
 	writtenBytes int
-	// sorted holds the keys of written, or is nil until the crank first iterates. Then each new key is put in its
-	// place: a vat that iterates over a Map and writes in the loop must not pay for a sort at each step.
+	// sorted holds the keys of written, or is nil until the crank first iterates. Then each new key is put in
+	// its place: a vat that iterates over a Map and writes in the loop must not pay for a sort at each step.
 	sorted []string
-	// gaps are what the crank knows of the prefixes that it iterated over last. A Map that is used as a queue has its
-	// first entry taken again and again, and each time would walk over all those taken before.
+	// gaps are ranges without rows, for the prefixes over which the crank iterated last. A vat that uses a Map
+	// as a queue takes the first entry again and again, and without gaps each step would walk over all entries
+	// taken before.
 	gaps       []gap
 	young, old map[string]row
 	youngBytes int
 }
 
-// A gap says that no row with a prefix has a key above from and below to.
+// A gap is a range of keys, above from and below to, in which a prefix has no row.
 type gap struct{ prefix, from, to string }
 
-// maxGaps bounds the gaps, since each write looks at them.
+// maxGaps bounds the gaps, since each write looks through them.
 const maxGaps = 8
 
 type row struct {
@@ -60,14 +61,14 @@ func (s *rows) get(key string) ([]byte, bool) {
 		return r.value, r.found
 	}
 	if r, ok := s.old[key]; ok {
-		s.keep(key, r)
+		s.cache(key, r)
 		return r.value, r.found
 	}
 	value, found, err := s.below.Get(key)
 	if err != nil {
 		panic(fault("read of the vat's store: " + err.Error()))
 	}
-	s.keep(key, row{value, found})
+	s.cache(key, row{value, found})
 	return value, found
 }
 
@@ -93,7 +94,7 @@ func (s *rows) write(key string, r row) {
 	}
 }
 
-// next returns the first row after a key among those with a prefix.
+// next returns the first row with a prefix whose key is greater than after.
 func (s *rows) next(prefix, after string) (key string, value []byte, found bool) {
 	g := slices.IndexFunc(s.gaps, func(g gap) bool { return g.prefix == prefix })
 	from := after
@@ -158,11 +159,11 @@ func (s *rows) search(prefix, after string) (key string, value []byte, found boo
 // prime takes over the rows that came with a delivery.
 func (s *rows) prime(rs []wire.Row) {
 	for _, r := range rs {
-		s.keep(r.Key, row{r.Value, r.Found})
+		s.cache(r.Key, row{r.Value, r.Found})
 	}
 }
 
-func (s *rows) keep(key string, r row) {
+func (s *rows) cache(key string, r row) {
 	n := len(key) + len(r.value)
 	if s.youngBytes+n > maxCacheBytes {
 		s.old, s.young, s.youngBytes = s.young, map[string]row{}, 0
@@ -184,7 +185,7 @@ func (s *rows) flush(emit func(wire.Syscall)) {
 			emit(wire.StoreDelete{Key: key})
 		}
 		delete(s.old, key)
-		s.keep(key, r)
+		s.cache(key, r)
 	}
 	s.written, s.writtenBytes = emptied(s.written), 0
 	s.sorted = nil

@@ -8,9 +8,9 @@ import (
 	"runtime/debug"
 )
 
-// A turn is one run of a method, on a coroutine that the vat resumes: so only one turn of a vat runs at
-// any time, and nothing runs between cranks. It ends when the method returns, and parks when the method
-// awaits a promise that is not settled.
+// A turn is one run of a method, on a coroutine that the vat resumes: so only one turn of a vat runs at any
+// time, and none runs between cranks. A turn ends when the method returns, and parks when the method awaits a
+// promise that is not settled.
 type turn struct {
 	v    *Vat
 	what string
@@ -18,14 +18,14 @@ type turn struct {
 	on   *coroutine
 	// call is the call that the turn makes; nil for the constructor.
 	call *call
-	// starting says that the method was not called yet: its arguments are being awaited.
+	// starting is set before the method is called, while its arguments are awaited.
 	starting bool
-	// handed is the mutex that the turn has waited for and got, until it runs.
+	// handed is a mutex for which the turn has waited and which it owns now, until the turn runs.
 	handed *Mutex
 }
 
-// A coroutine runs one turn after another. It yields true when the turn has parked, and false when it
-// has ended; a new stack for each turn would cost more than most turns do.
+// A coroutine runs one turn after another. It yields true when its turn has parked, and false when its turn has
+// ended; a new stack for each turn would cost more than most turns do.
 type coroutine struct {
 	t     *turn
 	next  func() (parked, ok bool)
@@ -33,11 +33,10 @@ type coroutine struct {
 	yield func(bool) bool
 }
 
-// maxIdle bounds the coroutines that are kept for later turns.
+// maxIdle bounds the idle coroutines that are kept for later turns.
 const maxIdle = 16
 
-// turnContext carries a turn. It has no deadline and is never cancelled: how long a crank may take is
-// the kernel's business.
+// turnContext carries a turn. It has no deadline and is never cancelled: the kernel bounds the time of a crank.
 type turnContext struct {
 	context.Context
 	t *turn
@@ -52,11 +51,11 @@ func (c *turnContext) Value(key any) any {
 	return nil
 }
 
-// abandoned unwinds a parked turn that is given up, or whose vat is closed.
+// abandoned is the panic that unwinds a parked turn which is given up, or whose vat is closed.
 type abandoned struct{}
 
-// begin starts a turn and runs it until it parks or ends.
-func (v *Vat) begin(what string, c *call, body func(context.Context)) {
+// startTurn starts a turn and runs it until it parks or ends.
+func (v *Vat) startTurn(what string, c *call, body func(context.Context)) {
 	t := &turn{v: v, what: what, call: c, body: body}
 	if n := len(v.idle); n > 0 {
 		t.on = v.idle[n-1]
@@ -87,8 +86,8 @@ func (t *turn) run() {
 	t.body(&turnContext{context.Background(), t})
 }
 
-// recover turns a panic of the method into a fault of the delivery: its objects may be half changed, so
-// nothing of the crank may be kept.
+// recover turns a panic of the method into a fault of the delivery. The method's objects may be half changed,
+// so nothing of the crank may be kept.
 func (t *turn) recover() {
 	switch r := recover().(type) {
 	case nil, abandoned:
@@ -125,7 +124,7 @@ func (t *turn) wait(p *promise) error {
 		return nil
 	}
 	if t.starting {
-		if err := t.v.mayWait(); err != nil {
+		if err := t.v.admitWaiting(); err != nil {
 			return err
 		}
 	}
@@ -140,9 +139,9 @@ func (t *turn) park() {
 	}
 }
 
-// running returns the turn of ctx, and insists that it is the one that runs. A goroutine that outlives
-// its turn, or a context that was kept, would change the vat's objects behind the back of the crank
-// that is being recorded.
+// running returns the turn of ctx, and panics unless that turn is running now. A goroutine that outlives its
+// turn, or a context that was kept, would change the vat's objects without the knowledge of the crank that is
+// being recorded.
 func running(ctx context.Context) *turn {
 	t, _ := ctx.Value(turnKey{}).(*turn)
 	if t == nil {
@@ -156,9 +155,9 @@ func running(ctx context.Context) *turn {
 	return t
 }
 
-// Await waits for the promise and returns its value as a T, or the error with which it was rejected.
-// While it waits, the vat handles other messages: what was read from the vat's objects before may have
-// changed after. It returns an error also if the value does not fit T.
+// Await waits for the promise and returns its value as a T, or the error with which it was rejected. While it
+// waits, the vat handles other messages, so objects that were read before may have changed afterwards. It
+// returns an error also if the value does not fit T.
 //
 // If the promise is already settled, Await returns at once.
 func Await[T any](ctx context.Context, p Promise) (T, error) {

@@ -8,9 +8,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A value is a passable value inside the vat: what capdata holds on the wire, with its slots as the
-// things themselves instead of their names. A name is made only when a value is handed to the kernel,
-// by [Vat.wireValue]: so a name is never spent on something that was not sent after all.
+// A value is a passable value inside the vat: capdata whose slots are the things themselves instead of their
+// names. A name is made only when a value is handed to the kernel, by [Vat.wireValue]: so no name is spent on a
+// value that is not sent after all.
 //
 // Values do not change once they are made.
 type value struct {
@@ -20,11 +20,11 @@ type value struct {
 	slots []any
 }
 
-// size is about what a value counts for in a frame.
+// size returns about the bytes that a value takes in a frame.
 func (x value) size() int { return len(x.body) + 16*len(x.slots) }
 
-// settledIn iterates over the settled promises that slots lead to, each once, but for those that skip says, with
-// what they lead to.
+// settledIn iterates over the settled promises that slots lead to, each once. It leaves out the promises for
+// which skip returns true, and the promises to which only those lead.
 func settledIn(slots []any, skip func(*promise) bool) iter.Seq[*promise] {
 	return func(yield func(*promise) bool) {
 		var seen map[*promise]bool
@@ -57,19 +57,19 @@ type encoder struct {
 	slots []any
 	index map[any]int // of slots, once they are many
 	depth int
-	// durable says that the value is to be stored: what lives in memory is refused.
+	// durable is set for a value that is to be stored: things that live in memory are refused.
 	durable bool
 }
 
-// maxDepth bounds the nesting of Go values, which can be cyclic. It is well above what a passable may
-// have, since pointers and interfaces count too.
+// maxDepth bounds the nesting of Go values, which can be cyclic. It is well above the bound of a passable,
+// since pointers and interfaces count too.
 const maxDepth = 4 * capdata.MaxDepth
 
-// maxSlots bounds the references of one value, as the kernel does. Beyond it the sender is told; the
+// maxSlots bounds the references of one value, as the kernel does. Beyond it the sender gets an error; the
 // kernel would take it for the vat's fault.
 const maxSlots = 1000
 
-// slot returns the index of a slot, the same for the same thing.
+// slot returns the index of a slot: the same index for the same thing.
 func (e *encoder) slot(x any) int {
 	if p, ok := x.(*promise); ok {
 		p.used = true
@@ -96,7 +96,7 @@ func (e *encoder) slot(x any) int {
 	return len(e.slots) - 1
 }
 
-// seal makes the value of a tree that was built with the encoder's slots.
+// seal returns the value of a tree that was built with the encoder's slots.
 func (e *encoder) seal(tree any) (value, error) {
 	if len(e.slots) > maxSlots {
 		return value{}, fmt.Errorf("a value with %d references: the limit is %d", len(e.slots), maxSlots)
@@ -114,7 +114,7 @@ func (e *encoder) include(tree any, slots []any) any {
 	case capdata.Remotable:
 		iface := x.Iface
 		if p, ok := slots[x.Slot].(*presence); ok {
-			p.called(iface) // one slot has one interface name, whatever the sender called it where
+			p.setIface(iface) // one slot has one interface name, by whatever name senders called it
 			iface = p.iface
 		}
 		return capdata.Remotable{Slot: e.slot(slots[x.Slot]), Iface: iface}
@@ -151,7 +151,7 @@ func (v *Vat) wireValue(x value) wire.CapData {
 	return d
 }
 
-// name returns the name of a slot's content, and makes one for what has none.
+// name returns the name of a slot's content, and makes one if it has none.
 func (v *Vat) name(slot any) wire.Ref {
 	switch s := slot.(type) {
 	case *promise:
@@ -166,8 +166,8 @@ func (v *Vat) name(slot any) wire.Ref {
 	}
 }
 
-// take makes a value of what came from the kernel. A body that cannot be read is an error, for whoever
-// sent it to hear; the references beside it are known from then on in any case.
+// take returns the value of capdata that came from the kernel. A body that cannot be read is an error, for the
+// sender of the message to get; the references beside it are known from then on in any case.
 func (v *Vat) take(d wire.CapData) (value, error) {
 	slots := v.takeSlots(d.Slots)
 	tree, err := capdata.Decode(d.Body, len(slots))
@@ -180,8 +180,8 @@ func (v *Vat) take(d wire.CapData) (value, error) {
 	return value{d.Body, tree, slots}, nil
 }
 
-// slotsFit checks that what a body calls a promise is one, and what it calls an object: a body comes
-// from another vat as it is, and may say of its slots what it likes.
+// slotsFit checks that the slots which a body calls promises are promises, and those which it calls objects are
+// objects: a body comes from another vat unread, and may call its slots as it likes.
 func slotsFit(tree any, slots []any) error {
 	if len(slots) == 0 {
 		return nil
@@ -228,10 +228,10 @@ func (v *Vat) takeSlots(refs []wire.Ref) []any {
 	return slots
 }
 
-// describe says in a few words what a value is, for error messages.
+// describe returns a few words about a value, for error messages.
 func describe(tree any, slots []any) string { return capdata.Describe(tree, describer(slots)) }
 
-// describer says what references are of which slots are known.
+// describer returns a function that describes references, given the slots.
 func describer(slots []any) func(capdata.Remotable) string {
 	return func(r capdata.Remotable) string {
 		if h, ok := slots[r.Slot].(*head); ok {

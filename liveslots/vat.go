@@ -19,12 +19,12 @@ import (
 // maxFaultBytes bounds the text of a fault, which has to fit its frame.
 const maxFaultBytes = 2000
 
-// Vat is one vat in memory: what it knows of others, its objects, its turns. It belongs to one
-// goroutine at a time.
+// Vat is one vat in memory: its references to others, its objects, its turns. A Vat belongs to one goroutine at
+// a time.
 type Vat struct {
 	module *Module
 	start  wire.Start
-	// log is what the vat logs to now: replayLog for the deliveries that are replayed, else liveLog.
+	// log is the current logger of the vat: replayLog for deliveries that are replayed, else liveLog.
 	log, liveLog, replayLog hclog.Logger
 	delivered               uint64
 	codecs                  *codecs
@@ -36,69 +36,72 @@ type Vat struct {
 	rand     *rand.Rand
 	seed     rand.PCG
 	syscalls []wire.Syscall
-	// sent is about how many bytes the syscalls carry.
+	// sent estimates the bytes that the syscalls carry.
 	sent int
 	exit *leaving
-	// notified says that what is taken comes with a notification, and not with a message.
+	// notified is set while the values of a notification are read, and not while those of a message are.
 	notified bool
-	// announcing are settled promises that the kernel has to be told of, by the names that they have been given.
+	// announcing are settled promises that have a name and whose settlement the kernel must still be told.
 	announcing []*promise
-	// toldPromises and toldBytes count what the kernel was told of settled promises in the crank at hand.
+	// toldPromises and toldBytes count the settled promises that the kernel was told of in this crank, and
+	// their bytes.
 	toldPromises, toldBytes int
-	// broken says why no crank can be processed any more.
+	// broken is the reason why the vat can process no further crank, or "".
 	broken string
 
-	// Turns and what they wait for.
+	// Turns, and the calls and promises that they wait for.
 	tasks []task
-	// later are tasks that a crank has left to a later one, untold the promises of which it has left to a later one
-	// to tell the kernel, and tellFull says that this crank is such a one; see later.go.
+	// later are tasks that a crank has left to a later one. untold are promises whose settlement is left to a
+	// later crank to tell the kernel, and tellFull is set when this crank tells no more of them; see later.go.
 	later    []task
 	untold   []*promise
 	tellFull bool
-	// goneOn counts the tasks with which the crank at hand went on, and mostGoneOn bounds them. ramp is that bound for
-	// the next message by which the vat goes on, or 0 for none.
+	// goneOn counts the tasks with which the crank at hand went on, and mostGoneOn bounds them. ramp is that
+	// bound for the next message by which the vat goes on, or 0 for none.
 	goneOn, mostGoneOn, ramp int
 	current                  atomic.Pointer[turn]
 	parked                   map[*turn]struct{}
 	idle                     []*coroutine
-	// deciding counts promises known to the kernel that this vat's memory has to resolve; unkept those
-	// among them that its store was to resolve before.
+	// deciding counts the promises known to the kernel that this vat's memory has to resolve. unkept counts
+	// those among them that the vat's store was to resolve before.
 	deciding, unkept int
-	// calls are the calls that wait in memory, and those that did or were stored before the crank at hand.
+	// calls are the calls that wait in memory, and the calls that waited in memory or in the store before this
+	// crank.
 	calls []*call
 	shelf shelf
-	// onShelf are calls in the store whose results memory knows, and calls read from it in this crank.
+	// onShelf are, by number, stored calls whose results memory knows, and calls read from the store in this
+	// crank.
 	onShelf map[uint64]*call
-	// settledIn are promises that settled in the crank at hand, by their sources, or had before.
+	// settledIn are, by source, the promises of the store that are settled, as far as this crank met them.
 	settledIn map[string]*promise
-	// woken counts the stored calls that the crank at hand has tried, and mostWoken bounds them. careful says that
-	// the delivery at hand has failed before.
+	// woken counts the stored calls that the crank at hand has tried, and mostWoken bounds them. careful is set
+	// if an attempt at the delivery at hand has failed before.
 	woken, mostWoken int
 	careful          bool
-	// crowded says that the crank at hand had no room to store all calls that can be stored.
+	// crowded is set if the crank at hand had no room to store all calls that can be stored.
 	crowded bool
-	// epoch numbers the times that it was found which calls can be stored.
+	// epoch numbers the passes of judge over the calls; the verdict of a call is good for one epoch.
 	epoch uint64
-	// touched are promises of which the crank at hand may have changed who settles them.
+	// touched are promises whose keeper, the stored call that will settle them, may have changed in this crank.
 	touched []*promise
 
 	// Names.
 	promises map[wire.Ref]*promise
-	// losses are answers that were rejected, for which nothing waited.
+	// losses are answers that were rejected while nothing waited for them.
 	losses                  []loss
 	imports, own            map[wire.Ref]*presence
 	objects                 map[wire.Ref]*head
 	lastObject, lastPromise uint64
-	// loaded are the durable objects in memory, in the order in which they came there; unfilled those
-	// whose state was not read yet.
+	// loaded are the durable objects in memory, in the order in which they came there; unfilled are the objects
+	// among them whose state is not read yet.
 	loaded, unfilled []*head
-	// ephemerals counts ephemeral objects that others may hold.
+	// ephemerals counts the ephemeral objects that can be reached from outside of the vat.
 	ephemerals int
 
 	maxValueBytes int
 }
 
-// New makes the vat that start describes. store reads the vat's own rows; only Deliver uses it.
+// New returns the vat that start describes. store reads the vat's own rows; only Deliver uses it.
 func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -128,8 +131,8 @@ func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
 	return v
 }
 
-// Deliver processes one delivery: it runs turns until none can go on, and returns everything they asked
-// of the kernel. After a Done with a fault the vat is of no use any more.
+// Deliver processes one delivery: it runs turns until none can go on, and returns all their syscalls. After a
+// Done with a fault the vat cannot be used any more.
 func (v *Vat) Deliver(d wire.Deliver) wire.Done {
 	done := wire.Done{Number: d.Number}
 	v.log = v.liveLog
@@ -148,18 +151,18 @@ func (v *Vat) Deliver(d wire.Deliver) wire.Done {
 	return done
 }
 
-// waiting counts what waits in memory. If it is 0, and the kernel knows of nothing that this vat's memory
-// has to do for others, the vat is at rest.
+// waiting counts the turns, calls and promises that wait in memory. If waiting is 0, and memory has no promise
+// to resolve that the kernel knows, the vat is at rest.
 func (v *Vat) waiting() int {
 	n := len(v.parked) + len(v.calls) + v.unkept + len(v.untold)
 	if n == 0 && v.ephemerals > 0 {
-		// Others may have let go of the objects, and the kernel know that before this vat is told.
+		// The holders may have let go of the objects, and the kernel may know that before this vat is told.
 		n = 1
 	}
 	return n
 }
 
-// AtRest says whether nothing of the vat lives in memory since its last delivery.
+// AtRest reports whether none of the vat's state is in memory only, as of its last delivery.
 func (v *Vat) AtRest() bool { return v.waiting() == 0 && v.deciding == 0 }
 
 func (v *Vat) crank(d wire.Deliver) {
@@ -169,7 +172,7 @@ func (v *Vat) crank(d wire.Deliver) {
 		case faultText:
 			v.fail(string(r))
 		default:
-			panic(r) // ours: a turn's own panics are recovered in the turn
+			panic(r) // a fault of this package: a turn's own panics are recovered in the turn
 		}
 	}()
 	v.now = time.UnixMilli(d.Now).UTC()
@@ -218,7 +221,7 @@ func (v *Vat) syscall(s wire.Syscall) {
 	case wire.StoreDelete:
 		v.sent += len(x.Key)
 	case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
-		// small, or alone
+		// small, or at most one in a crank
 	}
 }
 
@@ -246,7 +249,8 @@ func (v *Vat) fail(why string) {
 	}
 }
 
-// checkSize finds a crank that asks for more than the kernel takes, to say so in the vat's own terms.
+// checkSize faults a crank that asks for more than the kernel takes, so that the fault is in the vat's own
+// terms.
 func (v *Vat) checkSize() {
 	if n := len(v.syscalls); n > v.start.MaxSyscalls {
 		v.fail(fmt.Sprintf("the crank makes %d syscalls, the limit is %d", n, v.start.MaxSyscalls))
@@ -257,8 +261,8 @@ func (v *Vat) checkSize() {
 	}
 }
 
-// Close ends the parked turns, whose deferred functions run. It is for programs that hold many vats,
-// such as tests; a worker just exits.
+// Close ends the parked turns; their deferred functions run. It is for programs that hold many vats, such as
+// tests; a worker just exits.
 func (v *Vat) Close() {
 	v.fail("the vat is closed")
 	for t := range v.parked {
@@ -273,21 +277,21 @@ func (v *Vat) Close() {
 	v.idle = nil
 }
 
-// Now is the time of the crank. It does not change while the turn runs, and may jump across an [Await].
+// Now returns the time of the crank. It does not change while the turn runs, and may jump across an [Await].
 func Now(ctx context.Context) time.Time { return running(ctx).v.now }
 
-// Rand is the source of random numbers to use in a vat: it comes with the delivery, so that what the
-// vat does can be repeated. It is not for secrets.
+// Rand returns the source of random numbers for use in a vat. It comes with the delivery, so that a replay
+// draws the same numbers. It is not for secrets.
 func Rand(ctx context.Context) *rand.Rand { return running(ctx).v.rand }
 
-// Log is the vat's logger. What a vat logs reaches the kernel's log with the vat's id and name.
+// Log returns the vat's logger. Its lines reach the kernel's log with the vat's id and name.
 func Log(ctx context.Context) hclog.Logger { return running(ctx).v.log }
 
-// Name is the name of the vat in its cluster's configuration.
+// Name returns the name of the vat in its cluster's configuration.
 func Name(ctx context.Context) string { return running(ctx).v.start.Name }
 
-// Parameters are the vat's parameters in the configuration, which is JSON, as encoding/json reads them
-// into a T. A name that T does not have is an error. Without parameters it is the zero T.
+// Parameters returns the vat's parameters, which are JSON in the configuration, as encoding/json reads them
+// into a T. A name that T does not have is an error. Without parameters it returns the zero T.
 func Parameters[T any](ctx context.Context) (T, error) {
 	var p T
 	err := running(ctx).v.parameters(&p)
@@ -306,8 +310,8 @@ func (v *Vat) parameters(into any) error {
 	return nil
 }
 
-// Exit ends the vat when the crank ends, and is part of it: what the turn did and does is kept. Info is
-// told to whoever asks why.
+// Exit ends the vat when the crank ends. The crank is committed: the turn's changes and sends are kept. info is
+// the value with which the vat's end is reported, as to [Done].
 func Exit(ctx context.Context, info any) {
 	v := running(ctx).v
 	x, err := v.encodeAny(info)
@@ -317,7 +321,7 @@ func Exit(ctx context.Context, info any) {
 	v.leave(x, false)
 }
 
-// Fail ends the vat when the crank ends, and drops all that the crank did.
+// Fail ends the vat when the crank ends, and drops the whole crank. err is the reason that is reported.
 func Fail(ctx context.Context, err error) {
 	if err == nil {
 		err = errors.New("failed")
@@ -326,7 +330,7 @@ func Fail(ctx context.Context, err error) {
 	v.leave(v.reason(err), true)
 }
 
-// leaving is how the vat ends with the crank at hand.
+// leaving is the end of the vat that the crank at hand asks for.
 type leaving struct {
 	info    value
 	failure bool

@@ -8,24 +8,24 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Outcome is how a promise settled, as the method that [When] calls gets it: as its first parameter after
-// the context.
+// Outcome is the settlement of a promise, for the method that [When] calls: it is the method's first parameter
+// after the context.
 //
-// A method that takes an Outcome is called by When alone. No message can call it, so that nobody can
-// pretend that something has settled.
+// Only When calls a method that takes an Outcome. No message can call it, so that no other vat can pretend that
+// a promise has settled.
 type Outcome[T any] struct {
-	// Value is what the promise was fulfilled with. It is zero if Err is not nil.
+	// Value is the value with which the promise was fulfilled. It is zero if Err is not nil.
 	Value T
-	// Err is the error that the promise was rejected with, or says that its value is no T.
+	// Err is the error with which the promise was rejected, or an error which says that its value is no T.
 	Err error
 }
 
-// Get returns both parts.
+// Get returns Value and Err.
 func (o Outcome[T]) Get() (T, error) { return o.Value, o.Err }
 
 func (Outcome[T]) valueType() reflect.Type { return reflect.TypeFor[T]() }
 
-// outcomeOf returns the T of an Outcome[T], or nil if the type is none.
+// outcomeOf returns the T of an Outcome[T], or nil for any other type.
 func outcomeOf(t reflect.Type) reflect.Type {
 	if t.Kind() != reflect.Struct || t.PkgPath() != typeRef.PkgPath() {
 		return nil
@@ -37,7 +37,7 @@ func outcomeOf(t reflect.Type) reflect.Type {
 	return o.valueType()
 }
 
-// outcome fills an Outcome once the promise is settled.
+// outcome fills an Outcome if the promise is settled, or returns the promise that has to be settled first.
 func (v *Vat) outcome(c *codec, x value, out reflect.Value) (pending *promise, err error) {
 	if p := x.lonePromise(); p != nil {
 		switch {
@@ -58,12 +58,12 @@ func (v *Vat) outcome(c *codec, x value, out reflect.Value) (pending *promise, e
 	return pending, nil
 }
 
-// When has a method of obj called once p is settled, and returns a promise for the method's result. obj is
-// a durable object of this vat; method is the name of one of its methods. The method gets, after the
-// context, the outcome of p, then args, which are values that durable state can hold.
+// When has a method of obj called once p is settled, and returns a promise for the method's result. obj is a
+// durable object of this vat; method is the name of one of its methods. The method gets, after the context, the
+// outcome of p, then args, which are values that durable state can hold.
 //
-// If the method's first parameter is an [Outcome], it is called whether p is fulfilled or rejected. If
-// it is any other type, it is called with the value; if p is rejected, so is the result.
+// If the method's first parameter is an [Outcome], the method is called whether p is fulfilled or rejected. If
+// it is any other type, the method is called with the value; if p is rejected, so is the result.
 func When(ctx context.Context, p Promise, obj any, method string, args ...any) Promise {
 	v := running(ctx).v
 	c, err := v.when(p, obj, capdata.MethodName(method), args)
@@ -108,7 +108,7 @@ func (v *Vat) when(p Promise, obj any, name string, args []any) (*call, error) {
 			return nil, fmt.Errorf("argument %d: %w", i+1, err)
 		}
 		list = append(list, x)
-		// Whether it fits is found now, and not in a week.
+		// An argument that does not fit is found now, and not in a week.
 		into := m.params[i+1]
 		_, err = v.argument(into, x, e.slots, reflect.New(into.typ).Elem(), true)
 		if err != nil {

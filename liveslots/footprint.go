@@ -7,38 +7,40 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// What a call that waits takes of the store is its row, and a row for each settled promise that its slots lead to. Others
-// have made those: they may be many, and one alone may be as large as the vat's frame. So it is found beforehand:
+// A call that waits takes room in the store: its row, and a row for each settled promise that its slots lead
+// to. Other vats made those promises: there may be many, and one alone may be as large as the vat's frame. So
+// each crank checks beforehand:
 //
-//	the call would never fit a crank     it is rejected, or its continuation told so (refuse)
-//	the crank has no room for it         it waits in memory, and the next crank stores it (crowd)
-//	so for a value for which calls       those calls are tried from memory (keepDue)
-//	in the store are due
+//	the call would never fit a crank          the call is rejected, or its continuation gets the error (refuse)
+//	the crank has no room for the call        the call waits in memory, and the next crank stores it (crowd)
+//	the crank has no room for the value for   those calls are tried from memory (unshelveDue)
+//	which calls in the store are due
 
 // maxStoredPromises bounds the settled promises that one stored call leads to.
 const maxStoredPromises = 2000
 
-// rowBytes is about what a row takes beside its value, with its links.
+// rowBytes is about the size of a row without its value, with its links.
 const rowBytes = 100
 
-// A load is what slots lead to that has to be stored with them.
-type load struct {
+// A footprint is the part of a call that has to be stored beside its row: the settled promises that its slots
+// lead to.
+type footprint struct {
 	promises, bytes int
-	// ephemeral says that something among it lives in memory only.
+	// ephemeral is set if the slots lead to an object that lives in memory only.
 	ephemeral bool
 }
 
-func (v *Vat) loadOf(slots []any) (l load) {
+func (v *Vat) footprintOf(slots []any) (f footprint) {
 	v.reach(slots, func(p *promise) {
 		if p.settled {
-			l.promises++
-			l.bytes += v.valueBytes(p)
+			f.promises++
+			f.bytes += v.valueBytes(p)
 		}
-	}, func(any) { l.ephemeral = true })
-	return l
+	}, func(any) { f.ephemeral = true })
+	return f
 }
 
-// valueBytes is what storing the value of a settled promise takes; 0 if it is stored.
+// valueBytes returns the bytes that it takes to store the value of a settled promise: 0 if the value is stored.
 func (v *Vat) valueBytes(p *promise) int {
 	if p.source != "" {
 		if _, found := v.rows.get(settledKey(p.source)); found {
@@ -48,12 +50,12 @@ func (v *Vat) valueBytes(p *promise) int {
 	return p.val.size() + rowBytes
 }
 
-// fits says whether a load can be stored by a crank that does little else, with a body.
-func (l load) fits(v *Vat, body int) bool {
-	return l.promises <= maxStoredPromises && l.bytes+body <= v.crankBytes()/8*5
+// fits reports whether a crank that does little else can store a footprint and a body of that many bytes.
+func (f footprint) fits(v *Vat, body int) bool {
+	return f.promises <= maxStoredPromises && f.bytes+body <= v.crankBytes()/8*5
 }
 
-// room is how many bytes the crank at hand can store for calls.
+// room returns how many bytes the crank at hand can still store for calls.
 func (v *Vat) room() int {
 	part := 6
 	if v.careful {
@@ -62,20 +64,20 @@ func (v *Vat) room() int {
 	return v.crankBytes()/8*part - v.sent - v.rows.writtenBytes
 }
 
-// refuse rejects the calls of methods that wait, and could never be stored. It says whether there were any: others may
-// go on now.
+// refuse rejects the waiting calls of methods that could never be stored. It reports whether there were any:
+// then other calls may be able to go on.
 func (v *Vat) refuse() (refused bool) {
 	for _, c := range slices.Clone(v.calls) {
 		if !c.waits() || c.left || !c.kind.callsMethod() {
 			continue
 		}
-		l := v.loadOf(c.slots)
+		l := v.footprintOf(c.slots)
 		if l.ephemeral || l.fits(v, len(c.body)) {
 			continue
 		}
 		refused = true
-		if c.held {
-			c.on, c.held = nil, false
+		if c.aside {
+			c.on, c.aside = nil, false
 			v.log.Error("a call that was given up is dropped: what it is called with is too much to keep", "method", c.method)
 			continue
 		}
@@ -92,7 +94,7 @@ func (v *Vat) refuse() (refused bool) {
 	return refused
 }
 
-// crowd finds the calls for which the crank has no room, and says whether there are any.
+// crowd marks the calls for which the crank has no room, and reports whether there are any.
 func (v *Vat) crowd() bool {
 	v.crowded = false
 	room := v.room()
@@ -120,9 +122,9 @@ func (v *Vat) crowd() bool {
 	return v.crowded
 }
 
-// keepDue has the calls in the store that are due tried from memory, where the value of the promise for which they have
-// waited cannot be stored with them now.
-func (v *Vat) keepDue() {
+// unshelveDue reads back the due calls of the store that wait for a promise whose value cannot be stored now.
+// They are tried from memory.
+func (v *Vat) unshelveDue() {
 	v.crowded = false
 	for _, c := range v.calls {
 		c.crowded = false
@@ -133,7 +135,7 @@ func (v *Vat) keepDue() {
 		if p == nil {
 			return false
 		}
-		l := v.loadOf([]any{p})
+		l := v.footprintOf([]any{p})
 		if !l.ephemeral && l.fits(v, 0) && l.bytes <= v.room() {
 			return false
 		}
