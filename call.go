@@ -37,31 +37,34 @@ func (r *Ref) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the
-// answer. Arguments and answer are JSON, as docs/json.md says; a [Ref] passes a reference. A rejection is an
-// *[Error]. If ctx ends first, its error is returned, and the call goes on: it survives this program, only
-// its answer is lost. Who wants that too uses [Kernel.CallOnce]. What an answer refers to exists at least
-// for Options.KeepAnswers from then on.
+// Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the answer.
+// Arguments and answer are JSON, as docs/json.md says; a [Ref] passes a reference. A method that returns nothing is
+// answered {"$undefined":true}. What an answer refers to exists at least for Options.KeepAnswers from then on.
+//
+// A rejection is an [*Error]; one by the vat itself is [ErrRejected]. If ctx ends first, its error is returned, and the call
+// goes on: it survives this program, and its answer is lost. [Kernel.CallOnce] is for a caller who wants that answer, too.
 func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (json.RawMessage, error) {
 	a, err := k.call(ctx, control.NewID(), target, method, args)
 	if err != nil {
-		return nil, err
+		return nil, public(err)
 	}
 	if len(a.Value.Slots) == 0 { // else the kept answer is what keeps the objects that it refers to
-		k.host.Release(a.Ticket.Epoch, a.Ticket.ID)
+		k.b.Release(a.Ticket)
 	}
-	return a.JSON()
+	text, err := a.JSON()
+	return text, public(err)
 }
 
-// CallOnce is Call under an id, of at most 64 letters, digits, _ and -: however often a call is made
-// under its id, also by later runs of the program, it has one effect, and each time the same answer. An id is
-// remembered for Options.KeepAnswers after the answer. Another call under the same id fails with [ErrConflict].
+// CallOnce is Call under an id, of at most 64 letters, digits, _ and -: however often a call is made under its id, also by
+// later runs of the program, it has one effect, and each time the same answer. An id is remembered for
+// Options.KeepAnswers after the answer. Another call under the same id fails with [ErrConflict].
 func (k *Kernel) CallOnce(ctx context.Context, id, target, method string, args ...any) (json.RawMessage, error) {
 	a, err := k.call(ctx, id, target, method, args)
 	if err != nil {
-		return nil, err
+		return nil, public(err)
 	}
-	return a.JSON()
+	text, err := a.JSON()
+	return text, public(err)
 }
 
 // call makes a call and waits until it is settled.
@@ -81,15 +84,44 @@ func (k *Kernel) call(ctx context.Context, id, target, method string, args []any
 		return control.Answer{}, err
 	}
 	call.Ticket, call.Wait = ticket, true
-	a, err := k.Send(ctx, call)
+	a, err := k.b.Send(ctx, call)
 	if err == nil && a.Status == control.Pending {
 		err = ctx.Err()
 	}
 	return a, err
 }
 
-// Call is [Kernel.Call] with the answer as a T, as encoding/json reads it. Undefined, the answer of a method that
-// returns nothing, is the zero T.
+// Root returns the kernel's name of the root object of a system subcluster, a target of calls. It waits until the
+// declared system subclusters were launched. The error is [ErrRejected] if this one could not be, and [ErrNotFound] if
+// there is none of that name.
+func (k *Kernel) Root(ctx context.Context, name string) (string, error) {
+	if err := k.b.SystemReady(ctx); err != nil && control.CodeOf(err) != control.CodeRejected {
+		return "", public(err)
+	}
+	list, err := k.b.System(ctx)
+	if err != nil {
+		return "", public(err)
+	}
+	for _, s := range list {
+		switch {
+		case s.Name != name:
+		case s.Root != "":
+			return s.Root, nil
+		case s.Why != "":
+			return "", public(control.Errorf(control.CodeRejected, "system subcluster %s: %s", name, s.Why))
+		}
+	}
+	return "", public(control.Errorf(control.CodeNotFound, "there is no system subcluster %s", name))
+}
+
+// Revoke makes every call of an object, such as ko4, be rejected with [ErrRevoked] from now on, for good, whoever holds a
+// reference to it. Done twice it has no further effect. The error is [ErrObjectDeleted] if there is no such object.
+func (k *Kernel) Revoke(ctx context.Context, object string) error {
+	return public(k.b.Revoke(ctx, object))
+}
+
+// Call is [Kernel.Call] with the answer as a T, as encoding/json reads it. The answer of a method that returns nothing is
+// the zero T.
 func Call[T any](ctx context.Context, k *Kernel, target, method string, args ...any) (T, error) {
 	var v T
 	text, err := k.Call(ctx, target, method, args...)

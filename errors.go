@@ -1,42 +1,95 @@
 package ocapkernel
 
 import (
+	"errors"
+	"strings"
+
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/storage"
 )
 
-// Error is a failure with a code, such as a call that was rejected. Its codes are those of packages capdata and
-// control; [errors.Is] finds one of the variables below, [errors.As] all of it.
-type Error = control.Error
+// Error is a failure with a code, such as a call that was rejected. [errors.Is] finds one of the variables of this package,
+// [errors.As] all of the Error.
+type Error struct {
+	// Code is stable: a program may branch on it. docs/json.md lists the codes of rejected calls.
+	Code capdata.Code
+	// Message is one line for people.
+	Message string
+	// Details are further lines, one for each mistake in a configuration, as file:line:col: field: message.
+	Details []string
+
+	cause error
+}
+
+// Error returns the message and the details, a line each.
+func (e *Error) Error() string {
+	switch {
+	case e.cause != nil:
+		return e.cause.Error()
+	case len(e.Details) == 0:
+		return e.Message
+	}
+	return e.Message + "\n" + strings.Join(e.Details, "\n")
+}
+
+// Is makes [errors.Is] find, for a target that is an Error with nothing but a code, all errors of that code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Message == "" && t.Details == nil && t.Code == e.Code
+}
+
+// Unwrap returns the error from which this one was made, or nil.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Errors to branch on with [errors.Is].
 var (
 	// ErrAlreadyRunning: another kernel has the state directory.
-	ErrAlreadyRunning = code(control.CodeAlreadyRunning)
-	// ErrInvalid: options, a configuration or a call that are wrong, and would be wrong again. The Details of
-	// the [Error] have the mistakes of a configuration.
-	ErrInvalid = code(control.CodeInvalid)
-	// ErrNotFound: what is named is not there.
-	ErrNotFound = code(control.CodeNotFound)
-	// ErrConflict: a configuration that changed since it was launched, or an id of a call that was used for
-	// another one.
-	ErrConflict = code(control.CodeConflict)
+	ErrAlreadyRunning = &Error{Code: control.CodeAlreadyRunning}
+	// ErrRolledBack: the state is older than the one that the kernel has acknowledged. Options.AcceptRollback runs on it.
+	ErrRolledBack = storage.ErrRolledBack
+	// ErrDamaged: the database cannot be read, or contradicts itself. The error says where.
+	ErrDamaged = storage.ErrCorrupt
+	// ErrInvalid: options, a configuration or a call that are wrong, and would be wrong again. The Details of the [Error]
+	// have the mistakes of a configuration.
+	ErrInvalid = &Error{Code: control.CodeInvalid}
+	// ErrNotFound: the named subcluster, object or service is not there.
+	ErrNotFound = &Error{Code: control.CodeNotFound}
+	// ErrConflict: a configuration that changed since it was launched, changes that what runs cannot take, or an id of a
+	// call that was used for another call.
+	ErrConflict = &Error{Code: control.CodeConflict}
 	// ErrRejected: a vat rejected the call, or its own launch, with an error of its own.
-	ErrRejected = code(control.CodeRejected)
+	ErrRejected = &Error{Code: control.CodeRejected}
 	// ErrStopping: the kernel stops, or has stopped.
-	ErrStopping = code(control.CodeStopping)
+	ErrStopping = &Error{Code: control.CodeStopping}
 	// ErrDiskFull: nothing new is accepted until there is space.
-	ErrDiskFull = code(control.CodeDiskFull)
+	ErrDiskFull = &Error{Code: control.CodeDiskFull}
 
-	// What the kernel itself rejects calls with.
-	ErrRevoked       = code(capdata.CodeRevoked)
-	ErrObjectDeleted = code(capdata.CodeObjectDeleted)
-	ErrVatTerminated = code(capdata.CodeVatTerminated)
-	ErrVatRestarted  = code(capdata.CodeVatRestarted)
-	ErrQueueFull     = code(capdata.CodeQueueFull)
-	ErrLimit         = code(capdata.CodeLimit)
-	ErrServiceGone   = code(capdata.CodeServiceGone)
-	ErrAmbiguous     = code(capdata.CodeAmbiguous)
+	// The following are what the kernel itself rejects calls with.
+
+	// ErrRevoked: the object was revoked.
+	ErrRevoked = &Error{Code: capdata.CodeRevoked}
+	// ErrObjectDeleted: the object is gone, or its vat does not know it any more.
+	ErrObjectDeleted = &Error{Code: capdata.CodeObjectDeleted}
+	// ErrVatTerminated: the vat of the object is gone.
+	ErrVatTerminated = &Error{Code: capdata.CodeVatTerminated}
+	// ErrVatRestarted: the vat that owed the answer has lost its memory.
+	ErrVatRestarted = &Error{Code: capdata.CodeVatRestarted}
+	// ErrQueueFull: too many messages wait for the vat. The call was not made.
+	ErrQueueFull = &Error{Code: capdata.CodeQueueFull}
+	// ErrLimit: the call, or its answer, is larger than a limit that the message names.
+	ErrLimit = &Error{Code: capdata.CodeLimit}
+	// ErrServiceGone: the service is not there in this run.
+	ErrServiceGone = &Error{Code: capdata.CodeServiceGone}
+	// ErrAmbiguous: the kernel died in the middle of a service's call. It may have been done or not.
+	ErrAmbiguous = &Error{Code: capdata.CodeAmbiguous}
 )
 
-func code(c control.Code) error { return &Error{Code: c} }
+// public returns err in the form that this package promises: an error with a code is an [*Error].
+func public(err error) error {
+	coded, ok := errors.AsType[*control.Error](err)
+	if !ok {
+		return err
+	}
+	return &Error{Code: coded.Code, Message: coded.Message, Details: coded.Details, cause: err}
+}

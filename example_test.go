@@ -37,7 +37,6 @@ func Example() {
 	defer os.RemoveAll(dir)
 	k, err := ocapkernel.New(ocapkernel.Options{
 		Dir:      dir,
-		Worker:   ocapkernel.ThisProgram,
 		Services: map[string]ocapkernel.Service{"shelf": {Object: shelf}},
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ func victim(dir string) {
 		return
 	}
 	k, err := ocapkernel.New(ocapkernel.Options{
-		Dir: dir, Worker: ocapkernel.ThisProgram, Durability: "process", Services: map[string]ocapkernel.Service{"lab": {Object: o}},
+		Dir: dir, Durability: "process", Services: map[string]ocapkernel.Service{"lab": {Object: o}},
 	})
 	if err != nil {
 		fmt.Println(err)

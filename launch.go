@@ -2,107 +2,125 @@ package ocapkernel
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"os"
-	"path/filepath"
 
-	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/host"
 )
 
-// Subcluster describes what was launched: its id, by which it is called and terminated, its root, its vats.
-type Subcluster = control.Subcluster
-
-// LaunchRequest is a configuration, as docs/config.md describes it, and the path that it is known by. Paths in
-// the configuration are relative to the directory of that; the file itself need not be there.
-type LaunchRequest = control.LaunchRequest
-
-// LaunchFile launches the cluster that a file describes, and returns when its bootstrap method has answered.
-func (k *Kernel) LaunchFile(ctx context.Context, path string) (Subcluster, error) {
-	r, err := readRequest(path)
-	if err != nil {
-		return Subcluster{}, err
-	}
-	sub, _, err := k.Launch(ctx, r)
-	return sub, err
+// LaunchRequest is the configuration of a cluster.
+type LaunchRequest struct {
+	// Path is the path that the configuration is known by. Paths in the configuration are relative to the directory of
+	// Path. The file itself need not be there.
+	Path string
+	// Config is the text, as docs/config.md describes it.
+	Config []byte
 }
 
-// EnsureFile is Ensure with what a file describes.
-func (k *Kernel) EnsureFile(ctx context.Context, path string) (Subcluster, error) {
-	r, err := readRequest(path)
-	if err != nil {
-		return Subcluster{}, err
-	}
-	return k.Ensure(ctx, r)
+// Subcluster is a cluster that was launched.
+type Subcluster struct {
+	// ID is the subcluster's id, such as s1: a target of calls, and the name by which it is changed and terminated.
+	ID string
+	// Root is the kernel's name of the bootstrap vat's root object.
+	Root string
+	// Vats has the ids of the vats by their names in the configuration.
+	Vats map[string]string
+	// Source is the absolute path that the configuration is known by, and Hash the SHA-256 of its text, in hexadecimal.
+	Source string
+	Hash   string
+	// System is the name of a system subcluster, and empty for any other.
+	System string
+	// State is where the subcluster is in its life.
+	State SubclusterState
+	// Result is what the bootstrap method has answered, as JSON, after a launch. It is nil in a [Status] and after
+	// [Kernel.Reload], and if the answer has no JSON.
+	Result json.RawMessage
 }
 
-func readRequest(path string) (LaunchRequest, error) {
-	text, err := os.ReadFile(path)
-	return LaunchRequest{Path: path, Config: text}, err
-}
+// SubclusterState is where a subcluster is in its life.
+type SubclusterState string
+
+// The states of a subcluster.
+const (
+	// SubclusterLaunching: its bootstrap method has not answered yet.
+	SubclusterLaunching = SubclusterState(control.SubclusterLaunching)
+	// SubclusterRunning: it was launched, and can be called.
+	SubclusterRunning = SubclusterState(control.SubclusterRunning)
+	// SubclusterSuspended: it is a system subcluster that this run does not declare. Its vats do nothing.
+	SubclusterSuspended = SubclusterState(control.SubclusterSuspended)
+	// SubclusterDamaged: what is stored of it cannot be read. Its vats are held back.
+	SubclusterDamaged = SubclusterState(control.SubclusterDamaged)
+	// SubclusterFailed: its launch failed, and the rest of it is being removed.
+	SubclusterFailed = SubclusterState(control.SubclusterFailed)
+	// SubclusterTerminating: it was terminated, or has ended, and the rest of it is being removed.
+	SubclusterTerminating = SubclusterState(control.SubclusterTerminating)
+)
 
 // Ensure launches a cluster unless it runs already, launched under the same path by this run or an earlier one, and
-// returns when it runs. It is for programs that want, at each start, what the first one has launched. A launch, a
-// reload or a removal of it that is under way is waited for: what a kernel that was killed had not finished is
-// never taken for a cluster that runs. If it was launched with another text, Ensure fails with [ErrConflict]; what
-// runs is not touched.
+// returns when it runs. It is for programs that want, at each start, the cluster that the first start has launched.
+//
+// A launch, a reload or a removal of the cluster that is under way is waited for: a launch that a killed kernel had not
+// finished is never taken for a cluster that runs. The error is [ErrConflict] if the cluster was launched with another text:
+// it goes on unchanged, and [Kernel.Apply] is what changes it. Otherwise the errors are those of [Kernel.Launch].
 func (k *Kernel) Ensure(ctx context.Context, r LaunchRequest) (Subcluster, error) {
-	e, err := k.EnsureLaunched(ctx, r)
-	return e.Subcluster, err
+	e, err := k.b.Ensure(ctx, control.LaunchRequest(r))
+	return launched(e.Subcluster, e.Result, err)
 }
 
-// Ensured is a subcluster that runs.
-type Ensured struct {
-	Subcluster Subcluster
-	// Launched says that it was launched for the caller; otherwise it ran before.
-	Launched bool
-	// Result is what its bootstrap method answered, whenever that was.
-	Result control.Data
-}
-
-// EnsureLaunched is Ensure, and tells whether the cluster ran before.
-func (k *Kernel) EnsureLaunched(ctx context.Context, r LaunchRequest) (Ensured, error) {
-	cfg, err := k.parse(ctx, r)
+// EnsureFile is [Kernel.Ensure] with the configuration in a file.
+func (k *Kernel) EnsureFile(ctx context.Context, path string) (Subcluster, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return Ensured{}, err
+		return Subcluster{}, err
 	}
-	e, err := k.host.Ensure(ctx, cfg)
-	if err != nil {
-		return Ensured{}, coded(err)
-	}
-	return Ensured{subcluster(e.Subcluster), e.Launched, data(e.Subcluster.Result)}, nil
+	return k.Ensure(ctx, LaunchRequest{path, text})
 }
 
-// EarlierDeaths is how many starts in a row before this one have ended by the kernel's own doing, before it had run well
-// for a while.
-func (k *Kernel) EarlierDeaths() int { return k.host.EarlierDeaths() }
-
-// SystemReady returns when each declared system subcluster runs, or could not be launched. They are launched one after
-// the other, in the order of the declaration, from Run on. If some do not run the error is an *[Error] with the code
-// REJECTED, whose Details say which and why; the kernel and the others go on.
-func (k *Kernel) SystemReady(ctx context.Context) error {
-	err := k.host.SystemReady(ctx)
-	failed, ok := errors.AsType[*host.SystemError](err)
-	if !ok {
-		return coded(err)
-	}
-	out := control.Errorf(control.CodeRejected, "%s", failed.Error())
-	for _, s := range failed.Failed {
-		out.Details = append(out.Details, "system subcluster "+s.Name+": "+s.Why)
-	}
-	return out
+// Launch launches a cluster, whether one of that path runs or not, and returns when its bootstrap method has answered. If
+// that fails, nothing of the launch is left. The error is [ErrInvalid] if the configuration has mistakes, of which the
+// Details of the [Error] have a line each, and [ErrRejected] if the bootstrap method rejects, or has not answered within
+// 10 seconds.
+func (k *Kernel) Launch(ctx context.Context, r LaunchRequest) (Subcluster, error) {
+	sub, result, err := k.b.Launch(ctx, control.LaunchRequest(r))
+	return launched(sub, result, err)
 }
 
-// parse reads and checks a configuration.
-func (k *Kernel) parse(ctx context.Context, r LaunchRequest) (*cluster.Config, error) {
-	path, err := filepath.Abs(r.Path)
+// LaunchFile is [Kernel.Launch] with the configuration in a file.
+func (k *Kernel) LaunchFile(ctx context.Context, path string) (Subcluster, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return Subcluster{}, err
 	}
-	cfg, err := cluster.Parse(path, r.Config)
-	if err = k.check(false)(ctx, cfg, err); err != nil {
-		return nil, ConfigError(r.Path, err)
+	return k.Launch(ctx, LaunchRequest{path, text})
+}
+
+// Reload terminates a subcluster, with all that its vats have stored, and launches its configuration again: of a system
+// subcluster the configuration that is declared now. The argument is an id, or the name of a system subcluster. Reload
+// returns when the new bootstrap method has answered. The errors are [ErrInvalid], if the configuration cannot be launched
+// any more, in which case the old subcluster goes on, [ErrNotFound], and [ErrRejected].
+func (k *Kernel) Reload(ctx context.Context, subcluster string) (Subcluster, error) {
+	list, err := k.b.Reload(ctx, subcluster)
+	if err != nil || len(list) == 0 {
+		return Subcluster{}, public(err)
 	}
-	return cfg, nil
+	return subclusterOf(list[0]), nil
+}
+
+// Terminate deletes a subcluster and everything that its vats have stored. It returns when nobody can reach them any more.
+// The argument is an id, or the name of a system subcluster. The error is [ErrNotFound] if there is none.
+func (k *Kernel) Terminate(ctx context.Context, subcluster string) error {
+	return public(k.b.Terminate(ctx, subcluster))
+}
+
+func launched(s control.Subcluster, result control.Data, err error) (Subcluster, error) {
+	if err != nil {
+		return Subcluster{}, public(err)
+	}
+	out := subclusterOf(s)
+	out.Result = control.NewLaunched(s, result).Result
+	return out, nil
+}
+
+func subclusterOf(s control.Subcluster) Subcluster {
+	return Subcluster{ID: s.ID, Root: s.Root, Vats: s.Vats, Source: s.Source, Hash: s.Hash, System: s.System, State: SubclusterState(s.State)}
 }

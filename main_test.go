@@ -42,8 +42,11 @@ type User struct {
 	Kept     vat.Ref
 }
 
-// Bootstrap takes the services.
-func (u *User) Bootstrap(_ map[string]vat.Ref, services map[string]vat.Ref) { u.Services = services }
+// Bootstrap takes the services, and answers how many they are.
+func (u *User) Bootstrap(_ map[string]vat.Ref, services map[string]vat.Ref) int {
+	u.Services = services
+	return len(services)
+}
 
 // Ask calls a service. The answer is passed on as it comes: no turn waits for it.
 func (u *User) Ask(ctx context.Context, service, method string, args []any) vat.Promise {
@@ -97,7 +100,6 @@ type embedded struct {
 // start runs a kernel whose vats this program contains.
 func start(t *testing.T, o ocapkernel.Options) *embedded {
 	t.Helper()
-	o.Worker = ocapkernel.ThisProgram
 	o.Durability = "process" // the disk is not what is tested here
 	if testing.Verbose() && o.Logger == nil {
 		o.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Debug})

@@ -14,6 +14,7 @@ import (
 	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
 	"ocapkernel.dev/service"
 )
 
@@ -95,7 +96,7 @@ func TestACallUnderAnIDHappensOnce(t *testing.T) {
 func TestOneKernelForOneDirectory(t *testing.T) {
 	dir := t.TempDir()
 	k := start(t, ocapkernel.Options{Dir: dir, Control: true})
-	_, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Worker: ocapkernel.ThisProgram})
+	_, err := ocapkernel.New(ocapkernel.Options{Dir: dir})
 	if !errors.Is(err, ocapkernel.ErrAlreadyRunning) {
 		t.Errorf("a second kernel: %v, want ALREADY_RUNNING", err)
 	}
@@ -131,7 +132,6 @@ func TestMistakesAreToldAsSuch(t *testing.T) {
 	for what, call := range map[string]func() error{
 		"a subcluster": func() error { _, err := k.Call(t.Context(), "s77", "hello"); return err },
 		"a target":     func() error { _, err := k.Call(t.Context(), "bob", "hello"); return err },
-		"a vat":        func() error { return k.TerminateVat(t.Context(), "x") },
 		"a name":       func() error { return k.Terminate(t.Context(), "x") },
 	} {
 		if err := call(); !errors.Is(err, ocapkernel.ErrNotFound) {
@@ -236,7 +236,7 @@ func TestAProgramMakesChannelsOfItsOwn(t *testing.T) {
 	c := &tape{make(chan string), make(chan string, 1)}
 	var opened cluster.Channel
 	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Channels: map[cluster.ChannelType]ocapkernel.ChannelFactory{
-		cluster.ChannelConsole: func(cfg cluster.Channel, _ ocapkernel.Opening) (service.Object, error) {
+		cluster.ChannelConsole: func(cfg cluster.Channel, _ host.Opening) (service.Object, error) {
 			opened = cfg
 			return service.New(c, service.IdempotentMethods("read"))
 		},
@@ -252,7 +252,7 @@ func TestAProgramMakesChannelsOfItsOwn(t *testing.T) {
 	if opened.Name != "console" {
 		t.Errorf("the factory was given %+v", opened)
 	}
-	list, err := k.IO(t.Context())
+	list, err := k.Backend().IO(t.Context())
 	if err != nil || len(list) != 1 || list[0].Subcluster != sub.ID || list[0].Name != "console" {
 		t.Errorf("io lists %+v, %v", list, err)
 	}
@@ -262,7 +262,7 @@ func TestAChannelThatCannotBeMadeUnmakesTheLaunch(t *testing.T) {
 	bad := true
 	c := &tape{make(chan string), make(chan string, 1)}
 	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Channels: map[cluster.ChannelType]ocapkernel.ChannelFactory{
-		cluster.ChannelConsole: func(cluster.Channel, ocapkernel.Opening) (service.Object, error) {
+		cluster.ChannelConsole: func(cluster.Channel, host.Opening) (service.Object, error) {
 			if bad {
 				return nil, errors.New("no tape")
 			}
@@ -273,7 +273,7 @@ func TestAChannelThatCannotBeMadeUnmakesTheLaunch(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no tape") {
 		t.Errorf("got %v", err)
 	}
-	if vats, err := k.PS(t.Context()); err != nil || len(vats) != 0 {
+	if vats, err := k.Vats(t.Context()); err != nil || len(vats) != 0 {
 		t.Errorf("%+v, %v are left", vats, err)
 	}
 	bad = false // the kernel's goroutine has answered: nothing else reads it now

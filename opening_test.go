@@ -61,7 +61,7 @@ func TestASocketThatCannotBeMadeIsFoundBeforeAnythingIsDone(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, control.SocketName), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Worker: ocapkernel.ThisProgram, Control: true, Reset: true}); err == nil {
+	if _, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Control: true, Reset: true}); err == nil {
 		t.Fatal("a kernel whose socket cannot be made starts")
 	}
 	k = start(t, ocapkernel.Options{Dir: dir})

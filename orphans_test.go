@@ -75,7 +75,7 @@ func TestWhatWorkersLeaveBehindEndsIfTheProgramAdoptsOrphans(t *testing.T) {
 	}
 	eventually("the daemon runs", func() bool { return sleepers(mark) == 1 })
 	eventually("what the earlier child starts runs", func() bool { return sleepers(before) == 2 })
-	if err := k.RestartVat(context.Background(), sub.Vats["user"], false); err != nil {
+	if err := k.Backend().RestartVat(context.Background(), sub.Vats["user"], false); err != nil {
 		t.Fatal(err)
 	}
 	eventually("the daemon has ended with its worker", func() bool { return sleepers(mark) == 0 })

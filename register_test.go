@@ -24,9 +24,9 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 	}
 	declares := func(k *embedded, service string) error {
 		text := fmt.Sprintf(`{"system": {"a": {"bootstrap": "user", "services": [%q], "vats": {"user": {"module": "user"}}}}}`, service)
-		return k.CheckSystem(t.Context(), ocapkernel.LaunchRequest{Path: filepath.Join(dir, "system.json"), Config: []byte(text)})
+		return k.Backend().CheckSystem(t.Context(), control.LaunchRequest{Path: filepath.Join(dir, "system.json"), Config: []byte(text)})
 	}
-	if err := declares(k, "lab"); !errors.Is(err, ocapkernel.ErrInvalid) {
+	if err := declares(k, "lab"); control.CodeOf(err) != control.CodeInvalid {
 		t.Errorf("a declaration, before: %v, want that the service is unknown", err)
 	}
 	lab := newLab().object(t)["lab"]
@@ -43,7 +43,7 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 	if err := declares(k, "lab"); err != nil {
 		t.Errorf("a declaration with it: %v", err)
 	}
-	if err := declares(k, "labs"); !errors.Is(err, ocapkernel.ErrInvalid) {
+	if err := declares(k, "labs"); control.CodeOf(err) != control.CodeInvalid {
 		t.Errorf("a declaration with another: %v, want that the service is unknown", err)
 	}
 	sub := k.ensure(t, `["lab"]`)
@@ -79,7 +79,7 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 		waited <- err
 	}()
 	err := scripttest.Within(30*time.Second, func() error {
-		list, err := k.Services(t.Context())
+		list, err := k.Backend().Services(t.Context())
 		if err == nil && !slices.ContainsFunc(list, func(s control.Service) bool { return s.Name == "lab" && s.Pending == 1 }) {
 			err = fmt.Errorf("the call is not begun: %+v", list)
 		}
@@ -95,7 +95,7 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 		t.Errorf("the call that waited: %v", err)
 	}
 	echo(sub.ID, `"a"`)
-	if list, err := k.Services(t.Context()); err != nil || len(list) == 0 {
+	if list, err := k.Backend().Services(t.Context()); err != nil || len(list) == 0 {
 		text, _ := json.Marshal(list)
 		t.Errorf("got %s, %v", text, err)
 	}

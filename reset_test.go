@@ -2,6 +2,7 @@ package ocapkernel_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/backend"
 )
 
 func TestAResetThatIsRefusedDeletesNothing(t *testing.T) {
@@ -27,15 +29,17 @@ func TestAResetThatIsRefusedDeletesNothing(t *testing.T) {
 		"a declaration that is no JSON":              {System: system(`{`)},
 		"a declaration that names an unknown module": {System: system(`{"system":{"a":{"bootstrap":"a","vats":{"a":{"module":"absent"}}}}}`)},
 		"a reserve that no disk has":                 {DiskReserve: 1 << 62},
-		"a kernel that is to change nothing":         {Paused: true},
 	} {
-		o.Dir, o.Reset, o.Worker = dir, true, ocapkernel.ThisProgram
+		o.Dir, o.Reset = dir, true
 		if k, err := ocapkernel.New(o); err == nil {
 			t.Errorf("%s is accepted", what)
 			ctx, stop := context.WithCancel(t.Context())
 			stop()
 			_ = k.Run(ctx) // which closes the state
 		}
+	}
+	if _, err := backend.New(backend.Options{Dir: dir, Reset: true, Paused: true}); control.CodeOf(err) != control.CodeInvalid {
+		t.Errorf("a kernel that is to change nothing: %v, want INVALID", err)
 	}
 	k = start(t, ocapkernel.Options{Dir: dir})
 	if again := k.ensure(t, `[]`); again.ID != sub.ID {
@@ -53,11 +57,20 @@ func TestAResetKeepsTheDeclarationAndWhatIsToBeKept(t *testing.T) {
 	k.end(t)
 	declared := write(t, filepath.Join(dir, "kernel.json"), `{"system":{}}`)
 	kept := write(t, filepath.Join(dir, "notes"), "mine")
-	k = start(t, ocapkernel.Options{Dir: dir, Reset: true, System: declared, Keep: func(name string) bool { return name == "notes" }})
-	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
+	b, err := backend.New(backend.Options{Dir: dir, Reset: true, System: declared, Keep: func(name string) bool { return name == "notes" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	if status, err := b.Status(t.Context()); err != nil || status.Subclusters != 0 {
 		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
 	}
-	k.end(t)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 	for _, path := range []string{declared, kept} {
 		if _, err := os.Stat(path); err != nil {
 			t.Error(err)
@@ -75,12 +88,12 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 		t.Fatal(err)
 	}
 	// Who looks meanwhile is not told of damage.
-	if _, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Paused: true, Worker: ocapkernel.ThisProgram}); control.CodeOf(err) != control.CodeConflict {
+	if _, err := backend.New(backend.Options{Dir: dir, Paused: true}); control.CodeOf(err) != control.CodeConflict {
 		t.Errorf("got %v, want that there is nothing to read", err)
 	}
 	k = start(t, ocapkernel.Options{Dir: dir})
-	if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
-		t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+	if status, err := k.Status(t.Context()); err != nil || len(status.Subclusters) != 0 {
+		t.Errorf("%+v, %v, want none", status.Subclusters, err)
 	}
 }
 
@@ -107,8 +120,8 @@ func TestAResetMakesRoomForItself(t *testing.T) {
 		if err := unix.Statfs(dir, &disk); err != nil {
 			t.Fatal(err)
 		}
-		o := ocapkernel.Options{Dir: dir, DiskReserve: disk.Bavail*uint64(disk.Bsize) + size/2, Worker: ocapkernel.ThisProgram}
-		if _, err := ocapkernel.New(o); control.CodeOf(err) != control.CodeDiskFull {
+		o := ocapkernel.Options{Dir: dir, DiskReserve: disk.Bavail*uint64(disk.Bsize) + size/2}
+		if _, err := ocapkernel.New(o); !errors.Is(err, ocapkernel.ErrDiskFull) {
 			t.Fatalf("got %v, want that the disk is full", err)
 		}
 		if interrupted {
@@ -116,8 +129,8 @@ func TestAResetMakesRoomForItself(t *testing.T) {
 		}
 		o.Reset = !interrupted
 		k = start(t, o)
-		if status, err := k.Status(t.Context()); err != nil || status.Subclusters != 0 {
-			t.Errorf("%d subclusters, %v, want none", status.Subclusters, err)
+		if status, err := k.Status(t.Context()); err != nil || len(status.Subclusters) != 0 {
+			t.Errorf("%+v, %v, want none", status.Subclusters, err)
 		}
 		k.end(t)
 	}

@@ -121,7 +121,7 @@ func TestAServiceThatThisRunHasNotIsGoneUntilOneHasItAgain(t *testing.T) {
 	if _, err := k.Call(t.Context(), sub.ID, "ask", "lab", "echo", []any{1}); !errors.Is(err, ocapkernel.ErrServiceGone) {
 		t.Errorf("a service that is not registered: %v, want SERVICE_GONE", err)
 	}
-	_, _, err := k.Launch(t.Context(), user(`["lab"]`))
+	_, err := k.Launch(t.Context(), user(`["lab"]`))
 	if !errors.Is(err, ocapkernel.ErrInvalid) {
 		t.Errorf("a launch with a service that is not registered: %v, want INVALID", err)
 	}
@@ -161,7 +161,7 @@ func TestWhatIsPendingOfAServiceThatIsTakenAwayIsRejected(t *testing.T) {
 	if err := k.Unregister(t.Context(), "lab"); !errors.Is(err, ocapkernel.ErrNotFound) {
 		t.Errorf("it was taken away before: %v, want NOT_FOUND", err)
 	}
-	if _, _, err := k.Launch(t.Context(), user(`["lab"]`)); !errors.Is(err, ocapkernel.ErrInvalid) {
+	if _, err := k.Launch(t.Context(), user(`["lab"]`)); !errors.Is(err, ocapkernel.ErrInvalid) {
 		t.Errorf("a launch with it: %v, want INVALID", err)
 	}
 }
@@ -193,7 +193,7 @@ func TestServicesOfTheProgramHaveNamesOfTheirOwn(t *testing.T) {
 	for name, s := range map[string]ocapkernel.Service{
 		"timer": {Object: o}, "kernelFacet": {Object: o}, "io": {Object: o}, "my lab": {Object: o}, "": {Object: o}, "none": {},
 	} {
-		_, err := ocapkernel.New(ocapkernel.Options{Dir: t.TempDir(), Worker: ocapkernel.ThisProgram, Services: map[string]ocapkernel.Service{name: s}})
+		_, err := ocapkernel.New(ocapkernel.Options{Dir: t.TempDir(), Services: map[string]ocapkernel.Service{name: s}})
 		if !errors.Is(err, ocapkernel.ErrInvalid) {
 			t.Errorf("service %q: %v, want INVALID", name, err)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // A program that would start itself without bound is told what to write instead.
-func TestThisProgramHasToBeAWorkerProgram(t *testing.T) {
+func TestAProgramThatIsStartedAsAWorkerBeginsNoKernel(t *testing.T) {
 	dir := t.TempDir()
 	refused := func(worker, want string) {
 		t.Helper()
@@ -21,11 +21,7 @@ func TestThisProgramHasToBeAWorkerProgram(t *testing.T) {
 			t.Errorf("it has made %v, %v", entries, err)
 		}
 	}
-	was := isItsWorker.Swap(false)
-	refused(ThisProgram, "main has not called Worker")
-	isItsWorker.Store(was)
-
-	// Named by its path, it is told when it begins a kernel where a worker was to be.
+	// It begins a kernel where a worker was to be.
 	t.Setenv(wire.CookieKey, wire.CookieValue)
 	refused("", "a kernel has started this program as a worker program")
 	refused(os.Args[0], "a kernel has started this program as a worker program")

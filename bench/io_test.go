@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ocapkernel.dev"
+	"ocapkernel.dev/control"
 	"ocapkernel.dev/vat"
 )
 
@@ -66,7 +67,7 @@ func startEcho(b *testing.B, durability, unit string, window int) net.Conn {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
-	k, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Durability: durability, Worker: ocapkernel.ThisProgram})
+	k, err := ocapkernel.New(ocapkernel.Options{Dir: dir, Durability: ocapkernel.Durability(durability), Control: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -83,7 +84,12 @@ func startEcho(b *testing.B, durability, unit string, window int) net.Conn {
 		`{"bootstrap":"echo","vats":{"echo":{"module":"echo","parameters":{"window":%d}}},"io":{"console":{"type":"socket","unit":%q}}}`, window, unit)}); err != nil {
 		b.Fatal(err)
 	}
-	channels, err := k.IO(ctx)
+	client, err := control.Dial(ctx, dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	channels, err := client.IO(ctx)
 	if err != nil || len(channels) != 1 {
 		b.Fatalf("%v, %v", channels, err)
 	}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/backend"
 )
 
 // configFile is a configuration that was read and found without mistakes.
@@ -40,7 +40,7 @@ func readConfig(path string, check func(*cluster.Config, error) error) (*configF
 		err = check(cfg, err)
 	}
 	if err != nil {
-		return nil, ocapkernel.ConfigError(path, err)
+		return nil, backend.ConfigError(path, err)
 	}
 	text, err := os.ReadFile(cfg.Source)
 	if err != nil {
@@ -157,7 +157,7 @@ func (a *app) checkDeclaration(ctx context.Context, path string) error {
 		err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error { return a.check(ctx, cfg, err, true) })
 	}
 	if err != nil {
-		return ocapkernel.ConfigError(path, err)
+		return backend.ConfigError(path, err)
 	}
 	if client != nil {
 		text, err := os.ReadFile(sys.Source)

@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/supervisor"
 )
 
@@ -38,23 +38,23 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{
 		stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, version: version(), program: programName(os.Args[0]),
-		newKernel: newKernel, check: ocapkernel.CheckConfig, patience: patience,
+		newKernel: newKernel, check: backend.CheckConfig, patience: patience,
 	}
 	return a.run(ctx, args)
 }
 
-// Kernel is a kernel whose state is open; see [ocapkernel.Kernel].
-type Kernel interface {
+// openKernel is a kernel whose state is open: a [backend.Backend], or, in tests of the command, one without vats.
+type openKernel interface {
 	control.Backend
 	Run(ctx context.Context) error
 	SystemReady(ctx context.Context) error
 	EarlierDeaths() int
-	EnsureLaunched(ctx context.Context, r control.LaunchRequest) (ocapkernel.Ensured, error)
+	Ensure(ctx context.Context, r control.LaunchRequest) (backend.Ensured, error)
 }
 
-func newKernel(o ocapkernel.Options) (Kernel, error) {
+func newKernel(o backend.Options) (openKernel, error) {
 	leaveProcessors()
-	return ocapkernel.New(o)
+	return backend.New(o)
 }
 
 // leaveProcessors leaves half of the processors to the workers, which do the work. The loop is one
@@ -83,7 +83,7 @@ type app struct {
 	version        string
 	// program is the name by which a person calls this program.
 	program   string
-	newKernel func(ocapkernel.Options) (Kernel, error)
+	newKernel func(backend.Options) (openKernel, error)
 	// check completes the check of a configuration; nil does not.
 	check func(ctx context.Context, cfg *cluster.Config, err error, system bool) error
 

@@ -20,10 +20,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sync/errgroup"
 
-	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/statedir"
 )
@@ -73,7 +73,7 @@ type fakeKernel struct {
 	listener *control.Listener // nil: it serves nobody
 }
 
-func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
+func newFakeKernel(o backend.Options) (openKernel, error) {
 	switch os.Getenv("FAKE") {
 	case "broken":
 		return nil, errors.New("the state is \x1b[31mdamaged")
@@ -84,7 +84,7 @@ func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 		o.Logger.Warn("the last kernel has crashed")
 	}
 	k := &fakeKernel{Fake: controltest.New(), path: filepath.Join(o.Dir, "fake.json")}
-	k.Info.Durability = o.Durability
+	k.Info.Durability = o.Durability.String()
 	declared, err := declaration(o)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func newFakeKernel(o ocapkernel.Options) (Kernel, error) {
 }
 
 // declaration reads a declaration: in this fake, an array of names and texts.
-func declaration(o ocapkernel.Options) (list []controltest.Declaration, err error) {
+func declaration(o backend.Options) (list []controltest.Declaration, err error) {
 	if o.System == "" {
 		return nil, nil
 	}
@@ -154,24 +154,24 @@ func (k *fakeKernel) EarlierDeaths() int { return 0 }
 // SystemReady has nothing to wait for.
 func (k *fakeKernel) SystemReady(context.Context) error { return nil }
 
-// EnsureLaunched launches what does not run.
-func (k *fakeKernel) EnsureLaunched(ctx context.Context, r control.LaunchRequest) (ocapkernel.Ensured, error) {
+// Ensure launches what does not run.
+func (k *fakeKernel) Ensure(ctx context.Context, r control.LaunchRequest) (backend.Ensured, error) {
 	status, err := k.Status(ctx)
 	if err != nil {
-		return ocapkernel.Ensured{}, err
+		return backend.Ensured{}, err
 	}
 	sum := sha256.Sum256(r.Config)
 	for _, s := range status.Clusters {
 		switch {
 		case s.Source != r.Path || s.System != "":
 		case s.Hash == hex.EncodeToString(sum[:]):
-			return ocapkernel.Ensured{Subcluster: s}, nil
+			return backend.Ensured{Subcluster: s}, nil
 		default:
-			return ocapkernel.Ensured{}, control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", r.Path, s.ID)
+			return backend.Ensured{}, control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", r.Path, s.ID)
 		}
 	}
 	sub, result, err := k.Launch(ctx, r)
-	return ocapkernel.Ensured{Subcluster: sub, Launched: true, Result: result}, err
+	return backend.Ensured{Subcluster: sub, Launched: true, Result: result}, err
 }
 
 func (k *fakeKernel) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {

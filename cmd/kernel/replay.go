@@ -33,7 +33,7 @@ func (a *app) replay(ctx context.Context, vat string) error {
 	var lines []string
 	switch {
 	case control.CodeOf(err) == control.CodeNotRunning:
-		err = a.withPaused(ctx, dir, func(ctx context.Context, k Kernel) (err error) {
+		err = a.withPaused(ctx, dir, func(ctx context.Context, k openKernel) (err error) {
 			lines, err = k.ReplayVat(ctx, vat)
 			return err
 		})

@@ -20,10 +20,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
+	"ocapkernel.dev/storage/badgerstore"
 )
 
 // runFlags are the flags of run and start.
@@ -91,7 +92,7 @@ func (f *runFlags) args() []string {
 }
 
 func (f *runFlags) check() error {
-	if f.durability != "power" && f.durability != "process" {
+	if _, err := badgerstore.ParseDurability(f.durability); err != nil {
 		return usagef("--durability is power or process, not %q", f.durability)
 	}
 	if hclog.LevelFromString(f.logLevel) == hclog.NoLevel {
@@ -202,6 +203,10 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
+	durability, err := badgerstore.ParseDurability(f.durability)
+	if err != nil {
+		return err
+	}
 	log, crashed, closeLog, err := a.logger(f, dir)
 	if err != nil {
 		return err
@@ -213,8 +218,8 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	})
 	defer release()
 
-	kernel, err := a.newKernel(ocapkernel.Options{
-		Dir: dir, Lock: lock, Durability: f.durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Reset: f.reset, Keep: isLog, Logger: log, Version: a.version,
+	kernel, err := a.newKernel(backend.Options{
+		Dir: dir, Lock: lock, Durability: durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Reset: f.reset, Keep: isLog, Logger: log, Version: a.version,
 		Crashed: crashed, System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if err != nil {
@@ -264,7 +269,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 
 // serve runs the kernel, and first beside it. It returns when both have ended: the kernel because ctx ended,
 // somebody said shutdown, or first failed.
-func (a *app) serve(ctx context.Context, kernel Kernel, log hclog.Logger, first func(context.Context) error) error {
+func (a *app) serve(ctx context.Context, kernel openKernel, log hclog.Logger, first func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var g errgroup.Group
@@ -295,7 +300,7 @@ const trialTime = 3 * time.Second
 
 // launchFirst waits for the system subclusters, unless the flags say otherwise, and launches the configuration that was
 // named on the command line, unless it runs already.
-func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, f *runFlags) (*ready, error) {
+func (a *app) launchFirst(ctx context.Context, kernel openKernel, cfg *configFile, f *runFlags) (*ready, error) {
 	r := &ready{PID: os.Getpid()}
 	if kernel.EarlierDeaths() > 0 {
 		// The last one ended by itself: this one is not said to run before it has done what that one died of.
@@ -330,7 +335,7 @@ func (a *app) launchFirst(ctx context.Context, kernel Kernel, cfg *configFile, f
 		return r, nil
 	}
 	r.Preface = preface(cfg.text)
-	e, err := kernel.EnsureLaunched(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
+	e, err := kernel.Ensure(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
 	if control.CodeOf(err) == control.CodeConflict {
 		return nil, a.changed(ctx, kernel, cfg, err)
 	}
@@ -357,7 +362,7 @@ func (a *app) systemFailed(r *ready) error {
 }
 
 // changed says what can be done about a configuration that runs in another version.
-func (a *app) changed(ctx context.Context, kernel Kernel, cfg *configFile, err error) error {
+func (a *app) changed(ctx context.Context, kernel openKernel, cfg *configFile, err error) error {
 	status, statusErr := kernel.Status(ctx)
 	if statusErr != nil {
 		return err

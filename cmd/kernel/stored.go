@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/liveslots"
 )
 
@@ -92,7 +92,7 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, storedFunc
 	client, err := a.reach(ctx, dir)
 	switch {
 	case control.CodeOf(err) == control.CodeNotRunning:
-		return a.withPaused(ctx, dir, func(ctx context.Context, k Kernel) error { return do(ctx, k.Stored) })
+		return a.withPaused(ctx, dir, func(ctx context.Context, k openKernel) error { return do(ctx, k.Stored) })
 	case err != nil:
 		return err
 	}
@@ -106,13 +106,13 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, storedFunc
 }
 
 // withPaused runs a kernel that begins nothing over the state.
-func (a *app) withPaused(ctx context.Context, dir string, do func(context.Context, Kernel) error) (err error) {
+func (a *app) withPaused(ctx context.Context, dir string, do func(context.Context, openKernel) error) (err error) {
 	lock, err := a.readState(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	k, err := a.newKernel(ocapkernel.Options{Dir: dir, Lock: lock, Durability: "power", Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
+	k, err := a.newKernel(backend.Options{Dir: dir, Lock: lock, Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
 	if err != nil {
 		return damagedHint(err)
 	}

@@ -78,7 +78,7 @@ func run(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	k, err := ocapkernel.New(ocapkernel.Options{
-		Dir: dir, Worker: ocapkernel.ThisProgram, Services: map[string]ocapkernel.Service{"clock": {Object: clock}},
+		Dir: dir, Services: map[string]ocapkernel.Service{"clock": {Object: clock}},
 	})
 	if err != nil {
 		return err

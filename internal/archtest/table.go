@@ -62,8 +62,12 @@ func Table() []Row {
 		{Package: "descriptors", About: "File descriptors that are kept back for what a process needs to go on", NoLink: worker},
 		{Package: "statedir", About: "The state directory: who may use it, one kernel at a time, room for it, how it is wiped", Imports: []string{"control", "descriptors"}, NoLink: worker},
 		{
-			Package: ".", About: "The kernel as a library: what is wired together, and the API for a program that embeds it",
-			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "vat", "wire"},
+			Package: "internal/backend", About: "A whole kernel: what is wired together, behind the admin protocol's Backend",
+			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "wire"},
+		},
+		{
+			Package: ".", About: "The API for a Go program that embeds the kernel",
+			Imports: []string{"capdata", "cluster", "control", "host", "internal/backend", "service", "storage", "storage/badgerstore", "vat"},
 		},
 		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: vat},
 		{Package: "examples/embed", About: "A program that is kernel, worker program and service in one", Imports: []string{".", "service", "vat"}},

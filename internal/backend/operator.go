@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"context"
@@ -10,20 +10,20 @@ import (
 )
 
 // subID finds the subcluster that a client names.
-func (k *Kernel) subID(ctx context.Context, s string) (kernel.SubID, error) {
-	sub, err := k.host.FindSubcluster(ctx, s)
+func (b *Backend) subID(ctx context.Context, s string) (kernel.SubID, error) {
+	sub, err := b.host.FindSubcluster(ctx, s)
 	return sub.ID, coded(err)
 }
 
 // vatID finds the vat that a client names.
-func (k *Kernel) vatID(ctx context.Context, s string) (kernel.VatID, error) {
-	v, err := k.host.FindVat(ctx, s)
+func (b *Backend) vatID(ctx context.Context, s string) (kernel.VatID, error) {
+	v, err := b.host.FindVat(ctx, s)
 	return v.ID, coded(err)
 }
 
-// Stored is part of control.Backend.
-func (k *Kernel) Stored(ctx context.Context, q control.StoredRows) (control.StoredPage, error) {
-	v, rows, more, err := k.host.Stored(ctx, q.Vat, string(q.Prefix), string(q.After), q.Limit)
+// Stored implements [control.Backend].
+func (b *Backend) Stored(ctx context.Context, q control.StoredRows) (control.StoredPage, error) {
+	v, rows, more, err := b.host.Stored(ctx, q.Vat, string(q.Prefix), string(q.After), q.Limit)
 	if err != nil {
 		return control.StoredPage{}, coded(err)
 	}
@@ -34,9 +34,9 @@ func (k *Kernel) Stored(ctx context.Context, q control.StoredRows) (control.Stor
 	return out, nil
 }
 
-// FindVat is part of control.Backend.
-func (k *Kernel) FindVat(ctx context.Context, s string) (control.FoundVat, error) {
-	v, err := k.host.FindVat(ctx, s)
+// FindVat implements [control.Backend].
+func (b *Backend) FindVat(ctx context.Context, s string) (control.FoundVat, error) {
+	v, err := b.host.FindVat(ctx, s)
 	return control.FoundVat{ID: string(v.ID), Name: v.Name, Subcluster: string(v.Sub), Root: string(v.Root)}, coded(err)
 }
 
@@ -48,9 +48,9 @@ func kref(s string) (kernel.KRef, error) {
 	return k, nil
 }
 
-// IO is part of control.Backend.
-func (k *Kernel) IO(ctx context.Context) ([]control.Channel, error) {
-	list, err := k.host.ServiceList(ctx)
+// IO implements [control.Backend].
+func (b *Backend) IO(ctx context.Context) ([]control.Channel, error) {
+	list, err := b.host.ServiceList(ctx)
 	var out []control.Channel
 	for _, s := range list {
 		if s.Kind != host.KindIO {
@@ -65,9 +65,9 @@ func (k *Kernel) IO(ctx context.Context) ([]control.Channel, error) {
 	return out, coded(err)
 }
 
-// Services is part of control.Backend.
-func (k *Kernel) Services(ctx context.Context) ([]control.Service, error) {
-	list, err := k.host.ServiceList(ctx)
+// Services implements [control.Backend].
+func (b *Backend) Services(ctx context.Context) ([]control.Service, error) {
+	list, err := b.host.ServiceList(ctx)
 	var out []control.Service
 	for _, s := range list {
 		out = append(out, control.Service{
@@ -86,9 +86,9 @@ func serviceName(s host.ServiceStatus) string {
 	return s.Name
 }
 
-// System is part of control.Backend.
-func (k *Kernel) System(ctx context.Context) ([]control.System, error) {
-	list, err := k.host.SystemList(ctx)
+// System implements [control.Backend].
+func (b *Backend) System(ctx context.Context) ([]control.System, error) {
+	list, err := b.host.SystemList(ctx)
 	var out []control.System
 	for _, s := range list {
 		out = append(out, control.System{
@@ -98,21 +98,21 @@ func (k *Kernel) System(ctx context.Context) ([]control.System, error) {
 	return out, coded(err)
 }
 
-// Reload is part of control.Backend.
-func (k *Kernel) Reload(ctx context.Context, which string) ([]control.Subcluster, error) {
+// Reload implements [control.Backend].
+func (b *Backend) Reload(ctx context.Context, which string) ([]control.Subcluster, error) {
 	if err := control.CheckSubcluster(which); err != nil { // the host takes no name for all of them
 		return nil, err
 	}
-	return k.reload(ctx, which)
+	return b.reload(ctx, which)
 }
 
-// ReloadAll is part of control.Backend.
-func (k *Kernel) ReloadAll(ctx context.Context) ([]control.Subcluster, error) {
-	return k.reload(ctx, "")
+// ReloadAll implements [control.Backend].
+func (b *Backend) ReloadAll(ctx context.Context) ([]control.Subcluster, error) {
+	return b.reload(ctx, "")
 }
 
-func (k *Kernel) reload(ctx context.Context, which string) ([]control.Subcluster, error) {
-	list, err := k.host.Reload(ctx, which)
+func (b *Backend) reload(ctx context.Context, which string) ([]control.Subcluster, error) {
+	list, err := b.host.Reload(ctx, which)
 	var out []control.Subcluster
 	for _, s := range list {
 		out = append(out, subcluster(s))
@@ -120,32 +120,32 @@ func (k *Kernel) reload(ctx context.Context, which string) ([]control.Subcluster
 	return out, coded(err)
 }
 
-// Revoke is part of control.Backend.
-func (k *Kernel) Revoke(ctx context.Context, object string) error {
+// Revoke implements [control.Backend].
+func (b *Backend) Revoke(ctx context.Context, object string) error {
 	ref, err := kref(object)
 	if err != nil {
 		return err
 	}
-	return coded(k.host.Revoke(ctx, ref))
+	return coded(b.host.Revoke(ctx, ref))
 }
 
-// IsRevoked is part of control.Backend.
-func (k *Kernel) IsRevoked(ctx context.Context, object string) (bool, error) {
+// IsRevoked implements [control.Backend].
+func (b *Backend) IsRevoked(ctx context.Context, object string) (bool, error) {
 	ref, err := kref(object)
 	if err != nil {
 		return false, err
 	}
-	revoked, err := k.host.IsRevoked(ctx, ref)
+	revoked, err := b.host.IsRevoked(ctx, ref)
 	return revoked, coded(err)
 }
 
-// Inspect is part of control.Backend.
-func (k *Kernel) Inspect(ctx context.Context, s string) (control.Inspection, error) {
+// Inspect implements [control.Backend].
+func (b *Backend) Inspect(ctx context.Context, s string) (control.Inspection, error) {
 	ref, err := kref(s)
 	if err != nil {
 		return control.Inspection{}, err
 	}
-	in, err := k.host.Inspect(ctx, ref)
+	in, err := b.host.Inspect(ctx, ref)
 	if err != nil {
 		return control.Inspection{}, coded(err)
 	}
@@ -175,47 +175,47 @@ func (k *Kernel) Inspect(ctx context.Context, s string) (control.Inspection, err
 	return out, nil
 }
 
-// PingVat is part of control.Backend.
-func (k *Kernel) PingVat(ctx context.Context, vat string) (string, error) {
-	id, err := k.vatID(ctx, vat)
+// PingVat implements [control.Backend].
+func (b *Backend) PingVat(ctx context.Context, vat string) (string, error) {
+	id, err := b.vatID(ctx, vat)
 	if err != nil {
 		return "", err
 	}
-	answer, err := k.host.PingVat(ctx, id)
+	answer, err := b.host.PingVat(ctx, id)
 	return answer, coded(err)
 }
 
-// TerminateVat is part of control.Backend.
-func (k *Kernel) TerminateVat(ctx context.Context, vat string) error {
-	id, err := k.vatID(ctx, vat)
+// TerminateVat implements [control.Backend].
+func (b *Backend) TerminateVat(ctx context.Context, vat string) error {
+	id, err := b.vatID(ctx, vat)
 	if err != nil {
 		return err
 	}
-	return coded(k.host.TerminateVat(ctx, id))
+	return coded(b.host.TerminateVat(ctx, id))
 }
 
-// TerminateAllVats is part of control.Backend.
-func (k *Kernel) TerminateAllVats(ctx context.Context) error { return coded(k.host.TerminateAll(ctx)) }
+// TerminateAllVats implements [control.Backend].
+func (b *Backend) TerminateAllVats(ctx context.Context) error { return coded(b.host.TerminateAll(ctx)) }
 
-// CollectGarbage is part of control.Backend.
-func (k *Kernel) CollectGarbage(ctx context.Context) error { return coded(k.host.Collect(ctx)) }
+// CollectGarbage implements [control.Backend].
+func (b *Backend) CollectGarbage(ctx context.Context) error { return coded(b.host.Collect(ctx)) }
 
-// ClearState is part of control.Backend.
-func (k *Kernel) ClearState(ctx context.Context) error { return coded(k.host.Reset(ctx)) }
+// ClearState implements [control.Backend].
+func (b *Backend) ClearState(ctx context.Context) error { return coded(b.host.Reset(ctx)) }
 
 // Register adds a service to this run, beside those of Options.Services: clusters that are launched from now on may name
 // it. A service that an earlier run had under the name is the same one for the vats that hold it. The error is
 // INVALID if there is one of that name already, or the name or the object is none.
-func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
+func (b *Backend) Register(ctx context.Context, name string, s host.Service) error {
 	if name == host.KindIO || name == ioservice.ConnectionKind {
 		return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
 	}
-	return coded(k.host.Register(ctx, name, s))
+	return coded(b.host.Register(ctx, name, s))
 }
 
 // Unregister takes a service away from this run, for good: what is pending is rejected with SERVICE_GONE, the context
 // of each call ends, and what comes later is rejected too. A service that a later run registers under the name is
 // another one. The error is NOT_FOUND if there is none.
-func (k *Kernel) Unregister(ctx context.Context, service string) error {
-	return coded(k.host.Unregister(ctx, service))
+func (b *Backend) Unregister(ctx context.Context, service string) error {
+	return coded(b.host.Unregister(ctx, service))
 }

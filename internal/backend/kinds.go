@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"context"
@@ -22,32 +22,32 @@ import (
 
 // kinds are the service objects of which each subcluster has its own: its IO channels, and those built-in
 // services of which one vat's use must not be another's trouble.
-func (k *Kernel) kinds() map[string]host.Kind {
+func (b *Backend) kinds() map[string]host.Kind {
 	kinds := map[string]host.Kind{
-		host.KindIO: {Open: k.openChannel, Configure: configureChannel, Remove: k.removeChannel},
+		host.KindIO: {Open: b.openChannel, Configure: configureChannel, Remove: b.removeChannel},
 		ioservice.ConnectionKind: {
 			Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it",
 		},
 		"random": {Service: true, Open: func(host.Opening) (service.Object, error) { return service.Random(), nil }},
 		"console": {Service: true, Open: func(o host.Opening) (service.Object, error) {
-			return service.Console(k.opts.Logger.Named("console").With("service", o.Name)), nil
+			return service.Console(b.opts.Logger.Named("console").With("service", o.Name)), nil
 		}},
 		cluster.ServiceFS: {Service: true, Open: func(o host.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
 			}
-			if err := k.spare("service "+o.Name, 1); err != nil {
+			if err := b.spare("service "+o.Name, 1); err != nil {
 				return nil, err
 			}
-			return service.OpenFiles(c.Root, service.FilesOptions{ReadOnly: c.ReadOnly, Allow: k.allowCall})
+			return service.OpenFiles(c.Root, service.FilesOptions{ReadOnly: c.ReadOnly, Allow: b.allowCall})
 		}, Idempotent: service.FilesIdempotent, Configure: configureFiles},
 		cluster.ServiceFetch: {Service: true, Open: func(o host.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
 			}
-			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts, Allow: k.allowCall})
+			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts, Allow: b.allowCall})
 		}, Idempotent: service.FetchIdempotent, Configure: configureFetch},
 	}
 	maps.Copy(kinds, host.Timer())
@@ -56,16 +56,16 @@ func (k *Kernel) kinds() map[string]host.Kind {
 
 // spare returns an error if the process keeps its last descriptors for itself, so that an object which holds some for as
 // long as it lives cannot be opened now.
-func (k *Kernel) spare(what string, n int) error {
-	if k.budget.Allows(descriptors.Channels, n) {
+func (b *Backend) spare(what string, n int) error {
+	if b.budget.Allows(descriptors.Channels, n) {
 		return nil
 	}
 	return fmt.Errorf("%s: the kernel keeps its last file descriptors for itself: try again when connections have ended, or raise the limit (ulimit -n)", what)
 }
 
 // allowCall reports whether there are descriptors for another call of a built-in service.
-func (k *Kernel) allowCall() bool {
-	return k.budget.Allows(descriptors.Channels, service.CallDescriptors)
+func (b *Backend) allowCall() bool {
+	return b.budget.Allows(descriptors.Channels, service.CallDescriptors)
 }
 
 // BuiltinServices are the names of the services that every kernel has, for the check of a configuration without
@@ -80,35 +80,35 @@ func BuiltinServices(system bool) []string {
 }
 
 // serviceNames are those that a configuration can name in this run.
-func (k *Kernel) serviceNames(system bool) []string {
+func (b *Backend) serviceNames(system bool) []string {
 	names := BuiltinServices(system)
-	for _, name := range slices.Sorted(maps.Keys(k.opts.Services)) {
-		if system || !k.opts.Services[name].SystemOnly {
+	for _, name := range slices.Sorted(maps.Keys(b.opts.Services)) {
+		if system || !b.opts.Services[name].SystemOnly {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
+func (b *Backend) openChannel(o host.Opening) (service.Object, error) {
 	c, err := cluster.UnmarshalStoredChannel(o.Config)
 	if err != nil {
 		return nil, err
 	}
-	if open := k.opts.Channels[c.Type]; open != nil {
+	if open := b.opts.Channels[c.Type]; open != nil {
 		return open(c, o)
 	}
-	if err := k.spare("channel "+c.Name, 1); err != nil {
+	if err := b.spare("channel "+c.Name, 1); err != nil {
 		return nil, err
 	}
-	dir := k.socketDir(o.Name)
+	dir := b.socketDir(o.Name)
 	if err := noteSocket(c, dir); err != nil {
 		return nil, err
 	}
 	ch, err := ioservice.Open(ioservice.ConfigOf(c), ioservice.Options{
-		Dir: dir, State: o.State, Commit: k.commitOf(o), Stdin: k.opts.Stdin, Stdout: k.opts.Stdout,
-		Allow: func() bool { return k.budget.Allows(descriptors.Channels, 1) },
-		Log:   k.opts.Logger.Named("io").With("service", o.Name),
+		Dir: dir, State: o.State, Commit: b.commitOf(o), Stdin: b.opts.Stdin, Stdout: b.opts.Stdout,
+		Allow: func() bool { return b.budget.Allows(descriptors.Channels, 1) },
+		Log:   b.opts.Logger.Named("io").With("service", o.Name),
 	})
 	if err != nil {
 		forgetSocket(c, dir)
@@ -119,10 +119,10 @@ func (k *Kernel) openChannel(o host.Opening) (service.Object, error) {
 
 // commitOf returns the function with which a channel stores its state: a short text, of which it stores one at a time, so
 // that the bounds of Commit are never reached.
-func (k *Kernel) commitOf(o host.Opening) func(state []byte, then func()) {
+func (b *Backend) commitOf(o host.Opening) func(state []byte, then func()) {
 	return func(state []byte, then func()) {
 		if err := o.Commit(state, then); err != nil {
-			k.opts.Logger.Named("io").Error("the state of a channel is not stored", "service", o.Name, "err", err)
+			b.opts.Logger.Named("io").Error("the state of a channel is not stored", "service", o.Name, "err", err)
 		}
 	}
 }
@@ -170,21 +170,21 @@ func (c *channel) Close() error {
 }
 
 // removeChannel removes what an earlier run has left of a channel.
-func (k *Kernel) removeChannel(name string, config []byte) {
+func (b *Backend) removeChannel(name string, config []byte) {
 	c, err := cluster.UnmarshalStoredChannel(config)
 	if err == nil {
-		err = ioservice.Remove(ioservice.ConfigOf(c), k.socketDir(name))
+		err = ioservice.Remove(ioservice.ConfigOf(c), b.socketDir(name))
 	}
 	if err != nil {
-		k.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
+		b.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
 	}
-	forgetSocket(c, k.socketDir(name))
+	forgetSocket(c, b.socketDir(name))
 }
 
 // modules asks a worker program for its modules, if it has the hash that it must have; the empty name is the stock one.
-func (k *Kernel) modules(ctx context.Context, program, sha256 string) ([]string, error) {
+func (b *Backend) modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	if program == "" {
-		program = k.opts.Worker
+		program = b.opts.Worker
 	}
 	return supervisor.Modules(ctx, program, sha256)
 }

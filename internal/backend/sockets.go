@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"errors"
@@ -18,9 +18,9 @@ import (
 // finds what one that was killed has left, even if nothing else of that subcluster is left.
 
 // socketDir is the directory of the sockets of a subcluster, given the full name of one: io:s1:console.
-func (k *Kernel) socketDir(name string) string {
+func (b *Backend) socketDir(name string) string {
 	parts := strings.SplitN(name, ":", 3)
-	return filepath.Join(shortDir(k.opts.Dir, "io"), parts[1])
+	return filepath.Join(shortDir(b.opts.Dir, "io"), parts[1])
 }
 
 // noteSocket makes the directory, and the link, of a socket that will be made.
@@ -76,8 +76,8 @@ func privateDir(dir string) error {
 
 // sweepSockets removes what an earlier run has left, which was killed. The sockets of subclusters that are
 // there are made again.
-func (k *Kernel) sweepSockets() {
-	root := shortDir(k.opts.Dir, "io")
+func (b *Backend) sweepSockets() {
+	root := shortDir(b.opts.Dir, "io")
 	if info, err := os.Lstat(root); err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
 		return // mostly there is none; one that is not ours is found out when it is used
 	}
@@ -89,7 +89,7 @@ func (k *Kernel) sweepSockets() {
 			path := filepath.Join(dir, e.Name())
 			switch e.Type() {
 			case fs.ModeSymlink:
-				k.removeLinked(path)
+				b.removeLinked(path)
 			case fs.ModeSocket:
 			default:
 				continue
@@ -101,13 +101,13 @@ func (k *Kernel) sweepSockets() {
 }
 
 // removeLinked removes the socket to which a link leads, if it is one, and nobody listens on it.
-func (k *Kernel) removeLinked(link string) {
+func (b *Backend) removeLinked(link string) {
 	path, err := os.Readlink(link)
 	name := strings.TrimSuffix(filepath.Base(link), ".sock")
 	if err == nil {
 		err = ioservice.Remove(ioservice.Config{Name: name, Type: ioservice.Socket, Path: path}, "")
 	}
 	if err != nil {
-		k.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
+		b.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
 	}
 }

@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"os"
@@ -29,7 +29,7 @@ func TestObjectsAreNotOpenedWithTheLastDescriptors(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &small); err != nil {
 		t.Fatal(err)
 	}
-	k := &Kernel{budget: descriptors.New(), opts: Options{Dir: t.TempDir(), Logger: hclog.NewNullLogger()}}
+	b := &Backend{budget: descriptors.New(), opts: Options{Dir: t.TempDir(), Logger: hclog.NewNullLogger()}}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestObjectsAreNotOpenedWithTheLastDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kind, config := range map[string][]byte{host.KindIO: channel, cluster.ServiceFS: fs} {
-		if _, err := k.kinds()[kind].Open(host.Opening{Name: "it", Config: config}); err == nil || !strings.Contains(err.Error(), "last file descriptors") {
+		if _, err := b.kinds()[kind].Open(host.Opening{Name: "it", Config: config}); err == nil || !strings.Contains(err.Error(), "last file descriptors") {
 			t.Errorf("%s: got %v", kind, err)
 		}
 	}

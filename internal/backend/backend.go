@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"context"
@@ -15,9 +15,6 @@ import (
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 )
-
-// Kernel is a host.Shell as clients want it: in this file names, shapes and errors are translated, and nothing
-// is decided.
 
 // coded gives an error of the host the code that clients branch on.
 func coded(err error) error {
@@ -38,25 +35,25 @@ func coded(err error) error {
 	return err
 }
 
-// Shutdown is part of control.Backend.
-func (k *Kernel) Shutdown(context.Context) error {
-	k.stopping.Store(true)
-	k.host.Stop()
+// Shutdown implements [control.Backend].
+func (b *Backend) Shutdown(context.Context) error {
+	b.stopping.Store(true)
+	b.host.Stop()
 	return nil
 }
 
-// Status is part of control.Backend.
-func (k *Kernel) Status(ctx context.Context) (control.Status, error) {
-	s, err := k.host.Status(ctx)
+// Status implements [control.Backend].
+func (b *Backend) Status(ctx context.Context) (control.Status, error) {
+	s, err := b.host.Status(ctx)
 	if err != nil {
 		return control.Status{}, coded(err)
 	}
 	out := control.Status{
-		PID: os.Getpid(), State: control.Running, Durability: k.opts.Durability, Cranks: s.Cranks, Commit: s.Commit,
-		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Pauses: s.Pauses, Version: k.opts.Version, Clusters: []control.Subcluster{},
+		PID: os.Getpid(), State: control.Running, Durability: b.opts.Durability.String(), Cranks: s.Cranks, Commit: s.Commit,
+		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Pauses: s.Pauses, Version: b.opts.Version, Clusters: []control.Subcluster{},
 	}
 	switch {
-	case k.stopping.Load():
+	case b.stopping.Load():
 		out.State = control.Stopping
 	case s.DiskFull:
 		out.State = control.DiskFull
@@ -89,13 +86,13 @@ func subcluster(s kernel.Subcluster) control.Subcluster {
 	return out
 }
 
-// PS is part of control.Backend.
-func (k *Kernel) PS(ctx context.Context) ([]control.Vat, error) {
-	list, err := k.host.Vats(ctx)
+// PS implements [control.Backend].
+func (b *Backend) PS(ctx context.Context) ([]control.Vat, error) {
+	list, err := b.host.Vats(ctx)
 	if err != nil {
 		return nil, coded(err)
 	}
-	suspended, err := k.host.Suspended(ctx)
+	suspended, err := b.host.Suspended(ctx)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -142,23 +139,23 @@ func vatState(v host.VatStatus) control.VatState {
 	return control.VatIdle
 }
 
-// Launch is part of control.Backend.
-func (k *Kernel) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
-	cfg, err := k.parse(ctx, r)
+// Launch implements [control.Backend].
+func (b *Backend) Launch(ctx context.Context, r control.LaunchRequest) (control.Subcluster, control.Data, error) {
+	cfg, err := b.parse(ctx, r)
 	if err != nil {
 		return control.Subcluster{}, control.Data{}, err
 	}
-	sub, err := k.host.Launch(ctx, cfg)
+	sub, err := b.host.Launch(ctx, cfg)
 	return subcluster(sub), data(sub.Result), coded(err)
 }
 
-// Apply is part of control.Backend.
-func (k *Kernel) Apply(ctx context.Context, r control.ApplyRequest) (control.Applied, error) {
-	cfg, err := k.parse(ctx, control.LaunchRequest{Path: r.Path, Config: r.Config})
+// Apply implements [control.Backend].
+func (b *Backend) Apply(ctx context.Context, r control.ApplyRequest) (control.Applied, error) {
+	cfg, err := b.parse(ctx, control.LaunchRequest{Path: r.Path, Config: r.Config})
 	if err != nil {
 		return control.Applied{}, err
 	}
-	a, err := k.host.Apply(ctx, r.Subcluster, cfg, host.ApplyOptions{DryRun: r.DryRun, Replace: r.Replace})
+	a, err := b.host.Apply(ctx, r.Subcluster, cfg, host.ApplyOptions{DryRun: r.DryRun, Replace: r.Replace})
 	var deletes *host.ReplaceError
 	if errors.As(err, &deletes) {
 		return control.Applied{}, cannotApply(cfg, deletes)
@@ -199,20 +196,20 @@ func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
 	return err
 }
 
-// CheckConfig is part of control.Backend.
-func (k *Kernel) CheckConfig(ctx context.Context, r control.LaunchRequest) error {
-	_, err := k.parse(ctx, r)
+// CheckConfig implements [control.Backend].
+func (b *Backend) CheckConfig(ctx context.Context, r control.LaunchRequest) error {
+	_, err := b.parse(ctx, r)
 	return err
 }
 
-// CheckSystem is part of control.Backend.
-func (k *Kernel) CheckSystem(ctx context.Context, r control.LaunchRequest) error {
+// CheckSystem implements [control.Backend].
+func (b *Backend) CheckSystem(ctx context.Context, r control.LaunchRequest) error {
 	path, err := filepath.Abs(r.Path)
 	if err != nil {
 		return err
 	}
 	sys, err := cluster.ParseSystem(path, r.Config)
-	err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error { return k.check(true)(ctx, cfg, err) })
+	err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error { return b.check(true)(ctx, cfg, err) })
 	if err != nil {
 		return ConfigError(r.Path, err)
 	}
@@ -220,9 +217,9 @@ func (k *Kernel) CheckSystem(ctx context.Context, r control.LaunchRequest) error
 }
 
 // check completes the check of a configuration by what worker programs contain, and which services there are.
-func (k *Kernel) check(system bool) func(context.Context, *cluster.Config, error) error {
+func (b *Backend) check(system bool) func(context.Context, *cluster.Config, error) error {
 	return func(ctx context.Context, cfg *cluster.Config, err error) error {
-		return checkConfig(ctx, cfg, err, k.modules, k.host.ServiceNames(system))
+		return checkConfig(ctx, cfg, err, b.modules, b.host.ServiceNames(system))
 	}
 }
 
@@ -239,36 +236,36 @@ func data(d kernel.Data) control.Data {
 	return out
 }
 
-// Terminate is part of control.Backend.
-func (k *Kernel) Terminate(ctx context.Context, s string) error {
-	id, err := k.subID(ctx, s)
+// Terminate implements [control.Backend].
+func (b *Backend) Terminate(ctx context.Context, s string) error {
+	id, err := b.subID(ctx, s)
 	if err != nil {
 		return err
 	}
-	return coded(k.host.Terminate(ctx, id))
+	return coded(b.host.Terminate(ctx, id))
 }
 
-// RestartVat is part of control.Backend.
-func (k *Kernel) RestartVat(ctx context.Context, s string, forget bool) error {
-	id, err := k.vatID(ctx, s)
+// RestartVat implements [control.Backend].
+func (b *Backend) RestartVat(ctx context.Context, s string, forget bool) error {
+	id, err := b.vatID(ctx, s)
 	if err != nil {
 		return err
 	}
-	return coded(k.host.Restart(ctx, id, forget))
+	return coded(b.host.Restart(ctx, id, forget))
 }
 
-// ReplayVat is part of control.Backend.
-func (k *Kernel) ReplayVat(ctx context.Context, s string) ([]string, error) {
-	id, err := k.vatID(ctx, s)
+// ReplayVat implements [control.Backend].
+func (b *Backend) ReplayVat(ctx context.Context, s string) ([]string, error) {
+	id, err := b.vatID(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := k.host.Rehearse(ctx, id)
+	lines, err := b.host.Rehearse(ctx, id)
 	return lines, coded(err)
 }
 
-// Send is part of control.Backend.
-func (k *Kernel) Send(ctx context.Context, c control.Call) (control.Answer, error) {
+// Send implements [control.Backend].
+func (b *Backend) Send(ctx context.Context, c control.Call) (control.Answer, error) {
 	methArgs := kernel.Data{Body: c.MethArgs.Body}
 	for _, s := range c.MethArgs.Slots {
 		ref, err := kref(s)
@@ -277,7 +274,7 @@ func (k *Kernel) Send(ctx context.Context, c control.Call) (control.Answer, erro
 		}
 		methArgs.Slots = append(methArgs.Slots, ref)
 	}
-	a, err := k.host.Call(ctx, c.Ticket.Epoch, c.Ticket.ID, c.Target, methArgs, c.Wait)
+	a, err := b.host.Call(ctx, c.Ticket.Epoch, c.Ticket.ID, c.Target, methArgs, c.Wait)
 	return answer(a, err)
 }
 
@@ -301,18 +298,18 @@ func answer(a host.Answer, err error) (control.Answer, error) {
 	return out, nil
 }
 
-// Await is part of control.Backend.
-func (k *Kernel) Await(ctx context.Context, t control.Ticket) (control.Answer, error) {
-	return answer(k.host.Await(ctx, t.Epoch, t.ID))
+// Await implements [control.Backend].
+func (b *Backend) Await(ctx context.Context, t control.Ticket) (control.Answer, error) {
+	return answer(b.host.Await(ctx, t.Epoch, t.ID))
 }
 
-// Acknowledge is part of control.Backend.
-func (k *Kernel) Acknowledge(ctx context.Context, t control.Ticket) error {
-	return coded(k.host.Acknowledge(ctx, t.Epoch, t.ID))
+// Acknowledge implements [control.Backend].
+func (b *Backend) Acknowledge(ctx context.Context, t control.Ticket) error {
+	return coded(b.host.Acknowledge(ctx, t.Epoch, t.ID))
 }
 
-// PoisonedList is part of control.Backend.
-func (k *Kernel) PoisonedList(ctx context.Context, after string, limit int) ([]control.Poisoned, bool, error) {
+// PoisonedList implements [control.Backend].
+func (b *Backend) PoisonedList(ctx context.Context, after string, limit int) ([]control.Poisoned, bool, error) {
 	var from uint64
 	if after != "" {
 		var err error
@@ -320,7 +317,7 @@ func (k *Kernel) PoisonedList(ctx context.Context, after string, limit int) ([]c
 			return nil, false, err
 		}
 	}
-	list, more, err := k.host.Poisoned(ctx, from, limit)
+	list, more, err := b.host.Poisoned(ctx, from, limit)
 	if err != nil {
 		return nil, false, coded(err)
 	}
@@ -342,20 +339,20 @@ func poisonNumber(id string) (uint64, error) {
 	return n, nil
 }
 
-// PoisonedRetry is part of control.Backend.
-func (k *Kernel) PoisonedRetry(ctx context.Context, id string) error {
-	return k.unpoison(ctx, id, true)
+// PoisonedRetry implements [control.Backend].
+func (b *Backend) PoisonedRetry(ctx context.Context, id string) error {
+	return b.unpoison(ctx, id, true)
 }
 
-// PoisonedDrop is part of control.Backend.
-func (k *Kernel) PoisonedDrop(ctx context.Context, id string) error {
-	return k.unpoison(ctx, id, false)
+// PoisonedDrop implements [control.Backend].
+func (b *Backend) PoisonedDrop(ctx context.Context, id string) error {
+	return b.unpoison(ctx, id, false)
 }
 
-func (k *Kernel) unpoison(ctx context.Context, id string, retry bool) error {
+func (b *Backend) unpoison(ctx context.Context, id string, retry bool) error {
 	n, err := poisonNumber(id)
 	if err != nil {
 		return err
 	}
-	return coded(k.host.Unpoison(ctx, n, retry))
+	return coded(b.host.Unpoison(ctx, n, retry))
 }

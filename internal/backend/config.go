@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package ocapkernel
+package backend
 
 import (
 	"errors"
@@ -15,35 +15,35 @@ import (
 )
 
 // keep says which files, beside those that always do, outlive a reset.
-func (k *Kernel) keep() func(name string) bool {
-	if k.opts.Keep == nil {
+func (b *Backend) keep() func(name string) bool {
+	if b.opts.Keep == nil {
 		return func(string) bool { return false }
 	}
-	return k.opts.Keep
+	return b.opts.Keep
 }
 
 // reset wipes the state if the options say so, or if an earlier run has begun to.
-func (k *Kernel) reset() error {
-	if k.opts.Reset {
+func (b *Backend) reset() error {
+	if b.opts.Reset {
 		// The directory of the links to sockets elsewhere is wiped, too: this is the last time that they can be followed.
-		k.sweepSockets()
-		return statedir.Reset(k.opts.Dir, k.keep())
+		b.sweepSockets()
+		return statedir.Reset(b.opts.Dir, b.keep())
 	}
-	return statedir.FinishReset(k.opts.Dir, k.keep())
+	return statedir.FinishReset(b.opts.Dir, b.keep())
 }
 
 // openStore opens the database in dir, if it and the witness agree, and the disk has room for it: else the error has the
 // code DISK_FULL. A paused kernel gets one that keeps in memory what it commits.
-func (k *Kernel) openStore(dir string, durability badgerstore.Durability, witness *storage.Witness) (storage.Store, error) {
+func (b *Backend) openStore(dir string, witness *storage.Witness) (storage.Store, error) {
 	examined := func(r storage.Reader) error {
 		err := host.CheckState(r, witness)
-		if k.opts.AcceptRollback && errors.Is(err, storage.ErrRolledBack) {
+		if b.opts.AcceptRollback && errors.Is(err, storage.ErrRolledBack) {
 			return nil // host.Open makes it so
 		}
 		return err
 	}
-	if !k.opts.Paused {
-		store, err := badgerstore.Open(dir, badgerstore.Options{Durability: durability, Logger: k.opts.Logger, Name: filepath.Join(k.opts.Dir, "db"), Examined: examined})
+	if !b.opts.Paused {
+		store, err := badgerstore.Open(dir, badgerstore.Options{Durability: b.opts.Durability, Logger: b.opts.Logger, Name: filepath.Join(b.opts.Dir, "db"), Examined: examined})
 		if err != nil {
 			return nil, diskFull(err)
 		}
@@ -77,19 +77,19 @@ type scratch struct {
 func (s *scratch) Close() error { return s.snapshot.Close() }
 
 // startWorkers makes the supervisor. A paused kernel leaves the run directory of the state alone.
-func (k *Kernel) startWorkers() (*supervisor.Supervisor, error) {
-	run := shortDir(k.opts.Dir, "run")
-	if k.opts.Paused {
+func (b *Backend) startWorkers() (*supervisor.Supervisor, error) {
+	run := shortDir(b.opts.Dir, "run")
+	if b.opts.Paused {
 		var err error
 		if run, err = os.MkdirTemp("", "ocapkernel-run-"); err != nil {
 			return nil, err
 		}
 	}
 	return supervisor.New(supervisor.Config{
-		RunDir: run, Logger: k.opts.Logger, StockProgram: k.opts.Worker,
-		Allow: func() bool { return k.budget.Allows(descriptors.Workers, supervisor.WorkerDescriptors) },
+		RunDir: run, Logger: b.opts.Logger, StockProgram: b.opts.Worker,
+		Allow: func() bool { return b.budget.Allows(descriptors.Workers, supervisor.WorkerDescriptors) },
 	})
 }
 
 // AllowControl reports whether there are descriptors for another connection of the control socket.
-func (k *Kernel) AllowControl() bool { return k.budget.Allows(descriptors.Control, 1) }
+func (b *Backend) AllowControl() bool { return b.budget.Allows(descriptors.Control, 1) }

@@ -1,0 +1,80 @@
+package backend
+
+import (
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/control"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/ioservice"
+	"ocapkernel.dev/service"
+	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/storage/badgerstore"
+)
+
+// ChannelFactory makes the object of an IO channel.
+type ChannelFactory func(cluster.Channel, host.Opening) (service.Object, error)
+
+// Options say what a kernel is made of. Only Dir must be given. Those without a comment are the options of the same name of
+// package ocapkernel, where they are documented.
+type Options struct {
+	Dir string
+	// Lock is that of the directory, if the caller has opened it with [statedir.Open]; it stays the caller's.
+	Lock *statedir.Lock
+	// Durability is what an accepted call survives; by default, the loss of power.
+	Durability     badgerstore.Durability
+	AcceptRollback bool
+	// Crashed says that the last kernel on Dir has left what Go prints when a process crashes. Such a death counts as
+	// one of its own doing: a vat of which kernels die again and again is held back. Without it, it is taken for a kill.
+	Crashed bool
+	Reset   bool
+	// Keep, which may be nil, returns true for the name of a file in Dir that outlives a reset, as the declaration does.
+	Keep func(name string) bool
+	// Paused makes a kernel that does nothing by itself, to look at its state, which it does not change. Its Lock may
+	// be one for reading.
+	Paused        bool
+	DiskReserve   uint64
+	Services      map[string]host.Service
+	Channels      map[cluster.ChannelType]ChannelFactory
+	System        string
+	UpgradeSystem bool
+	Replace       []string
+	// Worker is the path of the worker program of vats whose configuration names none; empty is vatworker, beside this
+	// program.
+	Worker       string
+	AdoptOrphans bool
+	MaxWorkers   int
+	KeepAnswers  time.Duration
+	Control      bool
+	Stdin        io.Reader
+	Stdout       io.Writer
+	Logger       hclog.Logger
+	Version      string
+}
+
+// check says what is wrong with the options.
+func (o *Options) check() error {
+	switch {
+	case o.Dir == "":
+		return control.Errorf(control.CodeInvalid, "the options name no state directory")
+	case o.Paused && o.Reset:
+		return control.Errorf(control.CodeInvalid, "a paused kernel changes nothing: it cannot reset the state")
+	}
+	builtin := BuiltinServices(true)
+	for _, name := range slices.Sorted(maps.Keys(o.Services)) {
+		switch {
+		case !cluster.ValidServiceName(name):
+			return control.Errorf(control.CodeInvalid, "service %q: a name is a letter, then up to 63 letters, digits, _, - and .", name)
+		case slices.Contains(builtin, name) || name == host.KindIO || name == ioservice.ConnectionKind:
+			return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
+		case o.Services[name].Object == nil:
+			return control.Errorf(control.CodeInvalid, "service %q has no object", name)
+		}
+	}
+	return nil
+}

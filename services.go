@@ -1,0 +1,56 @@
+package ocapkernel
+
+import (
+	"context"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/backend"
+	"ocapkernel.dev/service"
+)
+
+// Service is a service of this run, which a cluster gets if its configuration names it.
+type Service struct {
+	// Object gets the calls. [service.New] makes one of any Go value with methods. It stays the program's: an Object that has
+	// something to close is closed by the program, after Run has returned.
+	Object service.Object
+	// SystemOnly services are given to system subclusters alone. A vat that is given one may pass it on.
+	SystemOnly bool
+}
+
+// ChannelFactory makes the object of an IO channel, at the launch of its subcluster and again in each later run.
+// An object that is an [io.Closer] is closed with its subcluster or the kernel. An error fails the launch.
+//
+// The object's methods are those of the channel. Vats expect of them what docs/io.md says of read, write and
+// accept; a method read that may be begun again after a death of the kernel is declared idempotent.
+type ChannelFactory func(cluster.Channel, host.Opening) (service.Object, error)
+
+// Register adds a service to this run, beside those of Options.Services: clusters that are launched from now on may name
+// it. Vats that hold a service of that name from an earlier run hold this one. The error is [ErrInvalid] if there is a
+// service of that name already, or the name or the object is none.
+func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
+	return public(k.b.Register(ctx, name, host.Service(s)))
+}
+
+// Unregister takes a service away from this run, for good: pending calls are rejected with [ErrServiceGone], their
+// contexts end, and later calls are rejected, too. A service that a later run registers under the name is another one.
+// The error is [ErrNotFound] if there is none of that name, and [ErrInvalid] if it is a built-in one.
+func (k *Kernel) Unregister(ctx context.Context, name string) error {
+	return public(k.b.Unregister(ctx, name))
+}
+
+func services(list map[string]Service) map[string]host.Service {
+	out := map[string]host.Service{}
+	for name, s := range list {
+		out[name] = host.Service(s)
+	}
+	return out
+}
+
+func channels(list map[cluster.ChannelType]ChannelFactory) map[cluster.ChannelType]backend.ChannelFactory {
+	out := map[cluster.ChannelType]backend.ChannelFactory{}
+	for kind, open := range list {
+		out[kind] = backend.ChannelFactory(open)
+	}
+	return out
+}
