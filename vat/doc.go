@@ -1,8 +1,8 @@
-// Package vat is what the author of a vat in Go imports.
+// Package vat is the SDK for vats in Go: objects, messages, promises and durable state.
 //
-// A vat is an isolated unit of code. It holds references to objects of other vats and talks to them by
-// messages only. Its own objects are Go structs; their exported methods can be called by whoever has a
-// reference. A worker program is one call of [Main] with the [Modules] that it contains.
+// A vat is an isolated unit of code. It holds references to objects of other vats and talks to them by messages
+// only. Its own objects are Go structs; every holder of a reference can call their exported methods. A worker
+// program is one call of [Main] with the [Modules] that it contains.
 //
 //	// Counter counts. It survives restarts.
 //	type Counter struct {
@@ -24,65 +24,66 @@
 //
 // # Objects
 //
-// A struct that embeds [Durable] is an object: it is passed by reference, has an identity, and is saved.
-// One that embeds [Ephemeral] is passed by reference and lives in memory. Every other struct is passed by
-// copy, as a record. The root of a vat, which its module's constructor returns, is always durable.
+// A struct that embeds [Durable] is an object: it is passed by reference, has an identity, and is saved. One
+// that embeds [Ephemeral] is passed by reference and lives in memory. Every other struct is passed by copy, as
+// a record. The root of a vat, which its module's constructor returns, is always durable.
 //
-// The exported fields of a durable object are saved at the end of the crank that changed them. Fields
-// that are not to be saved are tagged `vat:"-"`: they are zero again whenever the vat has come to rest,
-// which is when no turn waits and nobody waits for it. A field that would get lost silently (unexported,
-// or of a type that cannot be saved) and has no such tag is refused when the program starts. Loading an
-// object loads the objects that its fields point to; for many objects use a [Map], or hold a [Ref].
+// The exported fields of a durable object are saved at the end of the crank that changed them. Fields that are
+// not to be saved are tagged `vat:"-"`: they are zero again whenever the vat has come to rest, which is when no
+// turn waits and no one waits for an answer of its memory. A field that would get lost silently (unexported, or
+// of a type that cannot be saved) and has no such tag is a mistake that the program reports when it starts.
+// Loading an object loads the objects that its fields point to; for many objects use a [Map], or hold a [Ref].
 //
-// When a program changes, a new field is zero in the objects and records that were stored before, and a number
-// is taken by a type that holds all numbers of the former. A field that was removed, or has another type, fails the
-// vat by its name, where it holds a value other than zero. An object type is found by its package's name and its
-// own, such as bank.Purse. One that was renamed says so where it embeds Durable:
+// When a program changes, a new field is zero in the objects and records that were stored before, and the type
+// of a number may become a type that holds all numbers of the former type. A field that was removed, or has
+// another type, fails the vat by its name, where it holds a value other than zero. A stored object names its
+// type by package and type name, such as bank.Purse. A type that was renamed declares the former name where it
+// embeds Durable:
 //
 //	vat.Durable `vat:"formerly bank.Purse"`
 //
 // # Methods
 //
-// All exported methods of an object are callable; Deposit is called as deposit, ID as id. A method may
-// take a [context.Context] first, then any number of passable values, and returns nothing, a value, an
-// error, or both. (One whose first parameter is an [Outcome] is called by [When] alone.) An error rejects the
-// caller's promise. A returned [Promise] makes the caller's promise follow it. A wrong method, number of
-// arguments or type is a rejection that names both sides.
+// All exported methods of an object are callable; Deposit is called as deposit, ID as id. A method may take a
+// [context.Context] first, then any number of passable values, and returns nothing, a value, an error, or both.
+// (A method whose first parameter is an [Outcome] is called by [When] alone.) An error rejects the caller's
+// promise. A returned [Promise] makes the caller's promise follow it. A wrong method, number of arguments or
+// type is a rejection that names both sides.
 //
-// A method whose only parameter is a [Message] gets the messages for which the object has no method, with
-// their arguments as they came, and can [Forward] them. Package vat/attenuate is made of it.
+// A method whose only parameter is a [Message] gets the messages for which the object has no method, with their
+// arguments unread, and can [Forward] them. Package vat/attenuate is built on such a method.
 //
-// bootstrap is a method of the root of the bootstrap vat. The kernel calls it once, when the cluster is launched,
-// with the roots of all vats and with services, both by name; nobody else can call it on a root. A root may take
-// fewer of the two, as map[string]vat.Ref or a struct, or not have the method at all.
+// bootstrap is a method of the root of the bootstrap vat. The kernel calls it once, when the cluster is
+// launched, with the roots of all vats and with services, both by name; no vat can call it on a root. A root
+// may take fewer of the two, as map[string]vat.Ref or a struct, or not have the method at all.
 //
 // # Turns
 //
-// A method runs as a turn. Turns of one vat never run at the same time, and only give way to each other
-// in [Await], [Mutex.Lock] and, before they start, for arguments that are promises: those are awaited
-// unless the parameter is a [Promise], without holding up later messages. Everything that a vat does in
-// one crank, from one delivery until all its turns have ended or wait, is committed whole or not at all.
+// A method runs as a turn. Turns of one vat never run at the same time, and only give way to each other in
+// [Await], [Mutex.Lock] and, before they start, for arguments that are promises: those are awaited unless the
+// parameter is a [Promise], without holding up later messages. Everything that a vat does in one crank, from
+// one delivery until all its turns have ended or wait, is committed whole or not at all.
 //
 // A turn that waits survives the death of its worker, and of the kernel: it goes on at the same line. The
-// kernel replays what the vat was given since it was last at rest, which is when no turn waits, its
-// memory owes nobody an answer, and nobody holds an ephemeral object. For what may take long there is
-// [When], which has a method called later and leaves the vat at rest; so does a call of a durable object's
-// method that waits for its arguments. Whatever waits so is in the store. See docs/govats.md for which to
+// kernel replays the deliveries that the vat got since it was last at rest. A vat is at rest when no turn
+// waits, its memory owes no answer, and no one holds an ephemeral object of it. For a wait that may take long
+// there is [When], which has a method called later and leaves the vat at rest; so does a call of a durable
+// object's method that waits for its arguments. Such calls wait in the store. See docs/govats.md for which to
 // use.
 //
-// A panic in a turn is a fault: the crank is dropped, since objects may be half changed, and the worker
-// is replaced. A delivery that does so again and again is given up.
+// A panic in a turn is a fault: the crank is dropped, since objects may be half changed, and the worker is
+// replaced. A delivery that panics again and again is given up.
 //
-// What a vat does must follow from what was delivered to it: take the time from [Now] and random numbers
-// from [Rand], never range over a Go map where the order shows, keep nothing in package variables. A
-// goroutine that a turn starts must have ended when the turn returns or awaits; it may compute, but the
-// functions of this package are not for it. A vat that does something else when it is replayed is started
-// from its store, and turns that waited are lost: docs/govats.md tells how to read what the log says then,
-// and package vattest finds such a vat in a test.
+// A vat's behaviour must follow from its deliveries alone: take the time from [Now] and random numbers from
+// [Rand], never range over a Go map where the order shows, keep nothing in package variables. A goroutine that
+// a turn starts must have ended when the turn returns or awaits; it may compute, but the functions of this
+// package are not for it. A vat that behaves otherwise in a replay is started from its store, and the turns
+// that waited are lost: docs/govats.md explains the log of such a replay, and package vattest finds such a vat
+// in a test.
 //
 // # Values
 //
-// What a Go type is to other vats, such as those in JavaScript:
+// The form of a Go type for other vats, such as vats in JavaScript:
 //
 //	bool                             boolean
 //	int…, uint…, time.Duration       number; beyond 2^53-1 bigint. Both are accepted, if they fit
@@ -94,7 +95,7 @@
 //	time.Time                        string, in RFC 3339 with nanoseconds, UTC
 //	slice, array                     array. A nil slice is an empty array; null is accepted as nil
 //	map with string keys             record, in the order of the keys. nil is {}; null is accepted as nil
-//	struct                           record; a field Foo is foo, or what its tag `vat:"name"` says.
+//	struct                           record; a field Foo is foo, or name if its tag is `vat:"name"`.
 //	                                 Missing fields are accepted as zero, unknown ones are not
 //	pointer to any of these          the same, or null
 //	pointer to an object             reference; only to this vat's own objects of that type
@@ -107,18 +108,18 @@
 //	                                 float64, *big.Int, string, capdata.Symbol, []any, map[string]any,
 //	                                 Ref, Promise, *Error, *capdata.Tagged
 //
-// Channels, functions, interfaces but any and error, and maps with other keys cannot be passed. In
-// durable state there are no promises, no ephemeral objects, and no references to those.
+// Channels, functions, interfaces but any and error, and maps with other keys cannot be passed. In durable
+// state there are no promises, no ephemeral objects, and no references to those.
 //
 // # Errors
 //
-// A rejection becomes an [*Error] in Go, and an error that a method returns becomes a rejection with its
-// text. Returned as it came, a rejection is passed on unchanged; wrapped, its text is. [Reject] rejects with any
-// value, and the method Value of an [Error] reads one. With errors.Is
-// one asks for what the kernel says:
+// A rejection becomes an [*Error] in Go, and an error that a method returns becomes a rejection with its text.
+// A method that returns a rejection as it came passes it on unchanged; a method that wraps it passes on its
+// text. [Reject] rejects with any value, and the method Value of an [Error] reads such a value. errors.Is tells
+// the errors of the kernel apart:
 //
-//	if errors.Is(err, vat.ErrVatRestarted) { … } // whether it happened is not known
+//	if errors.Is(err, vat.ErrVatRestarted) { … } // the call may have happened or not
 //
-// An error that wraps one of these is one to the caller, too. So a vat can refuse as the kernel does; and
-// that an error looks like the kernel's is no proof.
+// An error that wraps one of these has the same code for the caller. So a vat can refuse as the kernel does,
+// and an error that looks like the kernel's is no proof.
 package vat

@@ -15,19 +15,20 @@ import (
 	"ocapkernel.dev/worker"
 )
 
-// Modules are the kinds of vat that a worker program contains, by the names that a cluster's
-// configuration uses. A value is the constructor of the vat's root,
+// Modules are the kinds of vat that a worker program contains, by the names that a cluster's configuration
+// uses. A value is the constructor of the vat's root,
 //
 //	func([context.Context] [, P]) *Root, or (*Root, error)
 //
-// or what [Module] returns. The constructor runs once in the life of a vat, as its first delivery; P, if
-// there is one, is what the vat's parameters in the configuration are read into, as by encoding/json. It
+// or a result of [Module]. The constructor runs once in the life of a vat, as its first delivery; P, if there
+// is one, is the type into which encoding/json reads the vat's parameters in the configuration. The constructor
 // may send messages, but not await the answers: the vat has no root before the constructor returns.
 type Modules map[string]any
 
-// Module is a module with object types that cannot be found from the fields and methods of its root, because only
-// a Ref or an any leads to them. They are given as pointers, such as (*Purse)(nil). An object of a type that is
-// missing here cannot be passed: the error says what to write, and a test with package vattest fails.
+// Module returns a module with object types that cannot be found from the fields and methods of its root,
+// because only a Ref or an any leads to them. The types are given as pointers, such as (*Purse)(nil). An object
+// of a type that is missing here cannot be passed: the error contains the line to write, and a test with
+// package vattest fails.
 func Module(constructor any, types ...any) any { return module{constructor, types} }
 
 type module struct {
@@ -35,8 +36,8 @@ type module struct {
 	types       []any
 }
 
-// Program checks the modules and returns the worker program that contains them. The error lists
-// everything that is wrong with them, a line each.
+// Program checks the modules and returns the worker program that contains them. The error lists all mistakes in
+// them, a line each.
 func Program(modules Modules) (worker.Program, error) {
 	compiled := make(map[string]*liveslots.Module, len(modules))
 	var problems []string
@@ -76,12 +77,12 @@ func Program(modules Modules) (worker.Program, error) {
 	}, nil
 }
 
-// IsWorker says whether this process was started by a kernel as a worker program, which calls [Main]. A program
-// that is something else as well asks this first.
+// IsWorker reports whether a kernel started this process as a worker program. A program that is a worker
+// program and something else as well checks IsWorker first, and calls [Main] if it is true.
 func IsWorker() bool { return worker.IsWorker() }
 
-// Main is the whole main function of a worker program. It does not return. If the modules are not sound
-// it says everything that is wrong with them and exits with status 2.
+// Main is the whole main function of a worker program. It does not return. If the modules have mistakes, it
+// prints all of them and exits with status 2.
 func Main(modules Modules) {
 	p, err := Program(modules)
 	if err != nil {

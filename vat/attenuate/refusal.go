@@ -8,16 +8,16 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// refusal is why a message was not forwarded.
+// refusal is the error of a message that was not forwarded.
 type refusal struct {
 	text string
-	// over says that no other message will be, either.
+	// over is set if no later message will be forwarded, either.
 	over bool
 }
 
 func (r *refusal) Error() string { return r.text }
 
-// Unwrap makes a refusal for good what the kernel says of a revoked object.
+// Unwrap makes a refusal for good the same error as that of a revoked object.
 func (r *refusal) Unwrap() error {
 	if r.over {
 		return vat.ErrRevoked
@@ -25,11 +25,11 @@ func (r *refusal) Unwrap() error {
 	return nil
 }
 
-// maxQuoted bounds, in characters, what a refusal quotes: the sender chose the method, and perhaps others
-// the names in a rule.
+// maxQuoted bounds, in characters, the text that a refusal quotes: the sender chose the method, and other vats
+// may have chosen the names in a rule.
 const maxQuoted = 100
 
-// refuse returns what Forward returns for a message that it does not forward.
+// refuse returns the results of Forward for a message that it does not forward.
 func (f *Forwarder) refuse(ctx context.Context, m vat.Message, over bool, why string) (vat.Promise, error) {
 	name := f.Rule
 	if name == times {
@@ -39,7 +39,7 @@ func (f *Forwarder) refuse(ctx context.Context, m vat.Message, over bool, why st
 	return vat.Promise{}, &refusal{text, over}
 }
 
-// list is the methods that are forwarded, for a refusal.
+// list returns the forwarded methods, in the words of a refusal.
 func list(methods []string) string {
 	if len(methods) == 0 {
 		return "nothing"

@@ -10,12 +10,12 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Now returns the time of the kernel: what vats get from vat.Now. Each crank takes a millisecond; else only [Kernel.Advance]
-// lets time pass.
+// Now returns the time of the kernel, which vats get from vat.Now. Each crank takes a millisecond; besides,
+// only [Kernel.Advance] lets time pass.
 func (k *Kernel) Now() time.Time { return time.UnixMilli(k.now) }
 
-// Advance lets time pass, and runs until nothing is left to do. Each delay and each tick of a [Kernel.Timer] that comes
-// due happens at its time, one after the other.
+// Advance lets time pass, and runs until no work is left. Each delay and each tick of a [Kernel.Timer] that
+// comes due happens at its time, one after the other.
 func (k *Kernel) Advance(d time.Duration) {
 	k.tb.Helper()
 	end := k.now + d.Milliseconds()
@@ -32,13 +32,13 @@ func (k *Kernel) Advance(d time.Duration) {
 	k.Run()
 }
 
-// Timer adds a timer to what the bootstrap method of the next Launch gets, under this name: the service timer with the
-// time of [Kernel.Now]. Nothing else has to answer its calls.
+// Timer adds a timer to the services that the bootstrap method of the next Launch gets, under this name. It is
+// the service timer with the time of [Kernel.Now], and answers its calls itself.
 func (k *Kernel) Timer(name string) {
 	k.timers = append(k.timers, k.Service(name))
 }
 
-// repetition is one of a timer's.
+// repetition is one repeat of a timer.
 type repetition struct {
 	s      *Service
 	target kernel.KRef
@@ -46,7 +46,7 @@ type repetition struct {
 	next   int64
 }
 
-// nextDue returns when the next delay or tick is due.
+// nextDue returns the time at which the next delay or tick is due.
 func (k *Kernel) nextDue() (due int64, found bool) {
 	k.tb.Helper()
 	see := func(at int64) {
@@ -78,7 +78,7 @@ func delay(c *ServiceCall) (ms int64, err error) {
 	return int64(f), nil
 }
 
-// tick does what is due.
+// tick performs the delays and ticks that are due.
 func (k *Kernel) tick() {
 	k.tb.Helper()
 	for _, s := range k.timers {
@@ -115,7 +115,7 @@ func (k *Kernel) tick() {
 	})
 }
 
-// time does a call of a timer, if it is due.
+// time performs a call of a timer, if it is due.
 func (k *Kernel) time(c *ServiceCall) {
 	k.tb.Helper()
 	switch {

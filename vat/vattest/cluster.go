@@ -4,9 +4,9 @@ import (
 	"ocapkernel.dev/cluster"
 )
 
-// LaunchFile launches the cluster of a configuration file, as [Kernel.Launch] does, with the vats' modules taken from
-// the test's program whatever worker the file names. Its IO channels and services are played by the test, and are
-// returned by their names; the service timer follows the clock of the test.
+// LaunchFile launches the cluster of a configuration file, as [Kernel.Launch] does. The vats' modules come from
+// the test's program, also where the file names a worker. The test plays the IO channels and services of the
+// cluster; LaunchFile returns them by their names. The service timer follows the clock of the test.
 func (k *Kernel) LaunchFile(path string) (map[string]*Service, error) {
 	k.tb.Helper()
 	cfg, err := cluster.Load(path)

@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Bootstrapped returns what the bootstrap method of the last launch answered, as JSON.
+// Bootstrapped returns the answer of the last launch's bootstrap method, as JSON.
 func (k *Kernel) Bootstrapped() (string, error) {
 	k.tb.Helper()
 	sub, found, err := k.machine.Subcluster(k.launched)
@@ -26,17 +26,17 @@ func (k *Kernel) Bootstrapped() (string, error) {
 	return string(text), err
 }
 
-// Terminate ends a vat for good, as `kernel terminate VAT` does, and runs until nothing is left to do. Calls that the vat
-// has begun are rejected with VAT_TERMINATED then; calls that were still queued for it, and later ones, with OBJECT_DELETED.
+// Terminate ends a vat for good, as `kernel terminate VAT` does, and runs until no work is left. Calls that the
+// vat has begun are rejected with VAT_TERMINATED then; calls that were still queued for it, and later ones,
+// with OBJECT_DELETED.
 func (k *Kernel) Terminate(name string) {
 	k.tb.Helper()
 	k.do(k.machine.TerminateVat(k.id(name)))
 	k.Run()
 }
 
-// RestartKernel has the kernel die by kill -9 and start again on the same state, with all its workers. Turns that wait
-// go on, since vats are given their past when they have something to do; so do calls of services, which wait for their
-// answers as before.
+// RestartKernel has the kernel die by kill -9 and start again on the same state, with all its workers. Turns
+// that wait go on, since a vat with work is given its past. Calls of services wait for their answers as before.
 func (k *Kernel) RestartKernel() {
 	k.tb.Helper()
 	for _, name := range k.sortedNames() {
@@ -60,7 +60,7 @@ func (k *Kernel) RestartKernel() {
 	}
 }
 
-// unanswered says why a launch is not settled although nothing is left to do.
+// unanswered returns the reason why a launch is not settled although no work is left.
 func (k *Kernel) unanswered(bootstrap string) error {
 	k.tb.Helper()
 	if k.asksTest() {

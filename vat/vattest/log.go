@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// logger is the log of a vat: its lines are lines of the test's log.
+// logger returns the log of a vat: its lines are lines of the test's log.
 func (k *Kernel) logger(p *process) hclog.Logger {
 	log := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Trace})
 	log.RegisterSink(logSink{p})
@@ -21,7 +21,7 @@ type logSink struct{ p *process }
 func (s logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	p := s.p
 	if p.again {
-		return // it was said when it happened
+		return // the line was logged when it happened
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "vat %s: %s: %s", p.start.Name, level, msg)

@@ -6,13 +6,13 @@ import (
 	"ocapkernel.dev/worker"
 )
 
-// process stands for the process of a worker: all that goes to its vat or comes from it, deliveries, answers and
-// the rows that the vat reads, is encoded, validated and decoded, as it is on descriptor 3.
+// process stands for the process of a worker. All deliveries, answers and rows that go to its vat or come from
+// it are encoded, validated and decoded, as they are on descriptor 3.
 type process struct {
 	k     *Kernel
 	start wire.Start
 	vat   worker.Vat
-	// again says that the vat is given its past, of which it has logged already.
+	// again is set while the vat is given its past, of which it has logged already.
 	again bool
 }
 
@@ -30,7 +30,7 @@ func (k *Kernel) spawn(start wire.Start, s worker.Store) *process {
 	return p
 }
 
-// deliver has the vat do a delivery, and returns its answer and the frame of that, without the header.
+// deliver has the vat do a delivery, and returns its answer, and the answer's frame without the header.
 func (p *process) deliver(d wire.Deliver) (wire.Done, []byte) {
 	p.k.tb.Helper()
 	down, err := wiretest.Down(d)
@@ -51,7 +51,7 @@ func (p *process) deliver(d wire.Deliver) (wire.Done, []byte) {
 	return f.(wire.Done), frame
 }
 
-// atRest asks the vat whether it is at rest; known is false of a vat that cannot say.
+// atRest asks the vat whether it is at rest; known is false for a vat that cannot tell.
 func (p *process) atRest() (rest, known bool) {
 	r, ok := p.vat.(interface{ AtRest() bool })
 	return ok && r.AtRest(), ok
@@ -67,8 +67,8 @@ func (p *process) close() {
 	}
 }
 
-// reads is the store of a vat as its worker reads it: by frames. A frame that cannot be sent fails the test; the
-// vat gets an error, for it may read on a goroutine that is not the test's.
+// reads is the store of a vat as its worker reads it: by frames. A frame that cannot be sent fails the test;
+// the vat gets an error, for it may read on a goroutine that is not the test's.
 type reads struct {
 	k     *Kernel
 	store worker.Store

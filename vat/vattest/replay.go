@@ -14,7 +14,7 @@ import (
 	"ocapkernel.dev/worker"
 )
 
-// A record is one incarnation of a vat: what it began with, what it was given, what it answered.
+// A record is one incarnation of a vat: its store at the beginning, its deliveries, and its answers.
 type record struct {
 	vat    kernel.VatID
 	start  wire.Start
@@ -78,7 +78,7 @@ func (k *Kernel) boot(v kernel.VatID) {
 	w.again = false
 }
 
-// diverged notes that a vat does not do the same again.
+// diverged notes that a vat answered a replayed delivery otherwise.
 func (k *Kernel) diverged(v kernel.VatID, err error) {
 	k.tb.Helper()
 	vat := k.vat(v)
@@ -124,7 +124,7 @@ func (k *Kernel) crank(c *kernel.Crank) {
 	}
 }
 
-// complain fails the test for a mistake of the program that the vat itself can only tell to others.
+// complain fails the test for the mistakes of the program that the vat itself can report to no caller.
 func (k *Kernel) complain(v kernel.VatID) {
 	k.tb.Helper()
 	p := k.workers[v]
@@ -154,7 +154,7 @@ func (k *Kernel) complainOf(v kernel.VatID, text string) {
 	}
 }
 
-// checkRest checks that vat and kernel agree whether something of the vat lives in memory only.
+// checkRest checks that vat and kernel agree whether any state of the vat lives in memory only.
 func (k *Kernel) checkRest(v kernel.VatID) {
 	k.tb.Helper()
 	w := k.workers[v]
@@ -167,7 +167,7 @@ func (k *Kernel) checkRest(v kernel.VatID) {
 	}
 }
 
-// check checks the kernel's state, and replays what every vat did.
+// check checks the kernel's state, and replays the deliveries of every vat.
 func (k *Kernel) check() {
 	k.tb.Helper()
 	problems, err := kernel.Check(k.mem)
@@ -175,15 +175,15 @@ func (k *Kernel) check() {
 		k.tb.Errorf("the kernel's state: %v %s", err, strings.Join(problems, "\n"))
 	}
 	if k.OnDivergence != nil {
-		return // whoever wants to hear of divergences has vats that diverge
+		return // a test that is told of divergences has vats that diverge
 	}
 	for _, r := range k.records {
 		k.replay(r)
 	}
 }
 
-// replay gives a fresh worker what an incarnation was given. Whenever that was at rest, another fresh one
-// goes on: to a vat at rest it must make no difference whether its worker lives.
+// replay gives the deliveries of an incarnation to a fresh worker. Whenever the incarnation was at rest,
+// another fresh worker goes on: to a vat at rest it must make no difference whether its worker lives.
 func (k *Kernel) replay(r *record) {
 	k.tb.Helper()
 	view, start := r.before.clone(), r.start
@@ -213,7 +213,7 @@ func (k *Kernel) replay(r *record) {
 	}
 }
 
-// difference names the first thing that a vat did otherwise.
+// difference describes the first difference between two answers.
 func difference(start wire.Start, first []byte, then wire.Done) string {
 	f, err := wire.DecodeUp(first, wire.Limits{FrameBytes: start.MaxFrameBytes, Syscalls: start.MaxSyscalls})
 	if err != nil {
@@ -231,7 +231,7 @@ func difference(start wire.Start, first []byte, then wire.Done) string {
 			return "first " + a + "\nthen  " + b
 		}
 	}
-	return "texts that are cut to the same" // of two frames that differ in what is too long to be shown
+	return "texts that are cut to the same" // the frames differ in a text that is too long to be shown
 }
 
 // highest returns the highest numbers of a vat's own names, with those in a syscall.
@@ -263,7 +263,7 @@ func highest(s wire.Syscall, object, promise uint64) (uint64, uint64) {
 		see(s.Target, s.Result)
 	case wire.Subscribe, wire.Keep, wire.StoreSet, wire.StoreDelete, wire.DropImports, wire.RetireImportsCall,
 		wire.RetireExportsCall, wire.AbandonExports:
-		// They make no names.
+		// these make no names
 	}
 	return object, promise
 }
@@ -311,7 +311,7 @@ func (r *rows) apply(syscalls []wire.Syscall) {
 			}
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Exit, wire.DropImports, wire.RetireImportsCall,
 			wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
-			// not about the store
+			// no change of the store
 		}
 	}
 }

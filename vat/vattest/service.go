@@ -9,8 +9,8 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Service is a kernel service, or an IO channel, played by the test: what vats ask of it waits until the test
-// answers.
+// Service is a kernel service, or an IO channel, that the test plays: the calls of vats wait until the test
+// answers them.
 //
 //	console := k.Service("console")
 //	k.Launch("repl", vattest.Vat{Name: "repl", Module: "repl"})
@@ -23,7 +23,7 @@ type Service struct {
 	kref kernel.KRef
 }
 
-// ServiceCall is a call that waits for its answer.
+// ServiceCall is a call of a [Service] that waits for its answer.
 type ServiceCall struct {
 	Method string
 	// Args are JSON.
@@ -34,14 +34,16 @@ type ServiceCall struct {
 	at int64
 }
 
-// Service adds a service to what the bootstrap method of the next Launch gets, under this name.
+// Service adds a service to those that the bootstrap method of the next Launch gets, under this name, and
+// returns it.
 func (k *Kernel) Service(name string) *Service {
 	s := &Service{k: k, name: name}
 	k.services = append(k.services, s)
 	return s
 }
 
-// launchServices are the services of a launch, and the function that finds them when it has begun.
+// launchServices adds the services to a launch. It returns the function that finds their objects once the
+// launch is made.
 func (k *Kernel) launchServices(l *kernel.Launch) (found func(kernel.SubID)) {
 	added := k.services
 	k.services, k.played = nil, append(k.played, added...)
@@ -58,7 +60,7 @@ func (k *Kernel) launchServices(l *kernel.Launch) (found func(kernel.SubID)) {
 	}
 }
 
-// Calls are the calls that wait, in the order in which they were sent.
+// Calls returns the calls that wait, in the order in which they were sent.
 func (s *Service) Calls() (calls []*ServiceCall) {
 	s.k.tb.Helper()
 	list, err := s.k.machine.Outstanding(s.kref)
@@ -84,7 +86,7 @@ func (s *Service) Calls() (calls []*ServiceCall) {
 	return calls
 }
 
-// Call is the first call of a method that waits; it fails the test if there is none.
+// Call returns the first waiting call of a method; it fails the test if there is none.
 func (s *Service) Call(method string) *ServiceCall {
 	s.k.tb.Helper()
 	for _, c := range s.Calls() {
@@ -102,16 +104,16 @@ func (c *ServiceCall) Answer(value string) {
 	c.complete(value, kernel.Completion{})
 }
 
-// Unit fulfils a read or an accept as an IO channel does: if the vat loses its memory before it is told, and
-// nothing in its store waits for the answer, the next call of the method gets it.
+// Unit fulfils a read or an accept as an IO channel does: if the vat loses its memory before it is notified,
+// and its store does not wait for the answer, the unit goes to the next call of the method.
 func (c *ServiceCall) Unit(value string) {
 	c.s.k.tb.Helper()
 	c.complete(value, kernel.Completion{Unit: c.Method})
 	c.s.k.giveUnits()
 }
 
-// Connection fulfils a call, of accept say, with a further object, and returns that: a connection of which vats read.
-// It is a unit of input, as what [ServiceCall.Unit] fulfils with.
+// Connection fulfils a call, of accept say, with a new object, and returns the object: a connection from which
+// vats read. The connection is a unit of input, like the value of [ServiceCall.Unit].
 func (c *ServiceCall) Connection() *Service {
 	c.s.k.tb.Helper()
 	s := c.made("connection", kernel.Completion{Unit: c.Method, New: []kernel.NewService{{Kind: "test"}}})
@@ -150,7 +152,7 @@ func (k *Kernel) giveUnits() {
 	}
 }
 
-// Reject rejects the call with an error of this text. One of the kernel's is written with its code, as in
+// Reject rejects the call with an error of this text. An error of the kernel is written with its code, as in
 // "[KERNEL:CONNECTION_LOST] the client is gone".
 func (c *ServiceCall) Reject(message string) {
 	c.s.k.tb.Helper()

@@ -11,8 +11,8 @@ import (
 // calls are the results of a vat's messages that it has not handed on, each with the method that was sent.
 type calls map[wire.Ref]string
 
-// follow looks at what a vat sent up in a crank. A result that the vat hands on, or sends to, is another's to hear of;
-// so is that of the message which it sends to it.
+// follow reads the syscalls of a crank. A result that the vat hands on, or sends a message to, is left to its
+// receivers, and so is the result of that message: they are no longer the vat's own to use.
 func (k *Kernel) follow(v kernel.VatID, syscalls []wire.Syscall) {
 	of := k.unheard[v]
 	if of == nil {
@@ -47,13 +47,13 @@ func (k *Kernel) follow(v kernel.VatID, syscalls []wire.Syscall) {
 	}
 }
 
-// unused complains of a vat's messages that were rejected although nothing uses the answer.
+// unused complains of a vat's messages that were rejected although the vat does not use the answer.
 func (k *Kernel) unused(v kernel.VatID, d wire.Delivery) {
 	k.tb.Helper()
 	of := k.unheard[v]
 	if w, ok := k.workers[v].vat.(interface{ Unused() []wire.Ref }); ok {
 		for _, ref := range w.Unused() {
-			// What the SDK sends to its own vat is no message of the author's.
+			// A nudge that the SDK sends to its own vat is no message of the author's.
 			if method, sent := of[ref]; sent && !strings.HasPrefix(method, "vat: ") {
 				k.complainOf(v, method+" was rejected, and nothing uses the answer")
 			}
@@ -65,7 +65,7 @@ func (k *Kernel) unused(v kernel.VatID, d wire.Delivery) {
 	}
 	for _, r := range n.Resolutions {
 		if !r.Rejected || k.vat(v).Records == 0 {
-			delete(of, r.Promise) // a rejection may be looked at later, when the vat is at rest
+			delete(of, r.Promise) // a rejection is judged later, when the vat is at rest
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package vattest runs vats in memory for tests: the real kernel, without processes and without a store
-// on disk.
+// Package vattest runs vats in memory for tests: the real kernel, without processes and without a store on
+// disk.
 //
 //	k := vattest.New(t, bank.Modules())
 //	k.Launch("teller", vattest.Vat{Name: "teller", Module: "bank.teller"}, …)
@@ -9,31 +9,31 @@
 //
 // # Kills
 //
-// A vat must do the same again when its past is replayed to a fresh worker, or turns that wait are lost
-// when a worker dies. [Kernel.KillAlways] has each delivery done by a fresh worker which was given the vat's
-// past, as if kill -9 had hit after every single one; [Kernel.Kill] does so once. A vat that then does
-// anything else fails the test, with what was recorded and what came, or is told to
-// [Kernel.OnDivergence]. [Kernel.Restart] takes the memory away altogether, and [Kernel.Rebuild] replays
-// to another program.
+// A vat must do the same again when its past is replayed to a fresh worker, or turns that wait are lost when a
+// worker dies. [Kernel.KillAlways] has each delivery done by a fresh worker which was given the vat's past, as
+// if kill -9 had hit after every single delivery; [Kernel.Kill] does so once. If the vat then answers
+// otherwise, the test fails with the recorded and the new answer, or [Kernel.OnDivergence] gets them.
+// [Kernel.Restart] takes the memory away altogether, and [Kernel.Rebuild] replays to another program.
 //
-// After the test the kernel's state is checked, and each vat's deliveries are given to fresh workers once
-// more, a new one whenever the vat was at rest. The test fails if they do anything else. (If OnDivergence
-// is set, they are not.)
+// After the test the kernel's state is checked, and each vat's deliveries are given to fresh workers once more,
+// a new one whenever the vat was at rest. The test fails if they answer otherwise. (If OnDivergence is set,
+// there is no such replay.)
 //
-// # What nobody hears of
+// # Errors that no caller gets
 //
-// The log of a vat is part of the test's log, panics with their stacks. A test fails if a vat's continuation is refused,
-// or if an error is lost: see [Kernel.OnComplaint].
+// The log of a vat is part of the test's log, panics with their stacks. A test fails if a vat's continuation is
+// refused, or if an error is lost: see [Kernel.OnComplaint].
 //
 // # Time
 //
-// Vats get the time of [Kernel.Now], which [Kernel.Advance] drives. There are no deadlines, and one crank follows the
-// other. All that a vat is given, answers and reads is encoded,
-// validated and decoded on its way, as between two processes.
+// Vats get the time of [Kernel.Now], which [Kernel.Advance] drives. There are no deadlines, and one crank
+// follows the other. All deliveries, answers and reads of a vat are encoded, validated and decoded on their
+// way, as between two processes.
 //
 // # Services
 //
-// What a vat asks of IO channels and other services of the kernel, the test answers: see [Kernel.Service].
+// The test answers the calls that vats make of IO channels and other services of the kernel: see
+// [Kernel.Service].
 package vattest
 
 import (
@@ -59,7 +59,7 @@ type Vat struct {
 	Parameters string
 }
 
-// Kernel runs vats. It belongs to the goroutine of its test.
+// Kernel runs vats, in memory. It belongs to the goroutine of its test.
 type Kernel struct {
 	tb      testing.TB
 	program worker.Program
@@ -74,39 +74,40 @@ type Kernel struct {
 	parked  map[kernel.VatID]int
 	tickets int
 	now     int64
-	// launched is the last launch, settled whether that is over, and failure why it failed.
+	// launched is the last launch; settled is set once it is over, and failure is the reason why it failed.
 	launched kernel.SubID
 	settled  bool
 	failure  string
-	// services are those that the next launch gets, played those of all launches, timers those of them that follow
-	// the clock.
+	// services are the services of the next launch, played those of all launches, timers those among them that
+	// follow the clock.
 	services, played, timers []*Service
 	repetitions              []*repetition
-	// unheard are results of messages that nobody but their vat can hear of.
+	// unheard are, by vat, the results of messages that only the vat itself can use.
 	unheard map[kernel.VatID]calls
-	// back are service objects of which units of input may be there, and calls that wait for one.
+	// back are service objects of which units of input and waiting calls may be there.
 	back []kernel.KRef
 
-	// complained are the mistakes of programs that the test was told of.
+	// complained are the mistakes of programs of which the test was told.
 	complained map[string]bool
 
-	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh one that
-	// was given the vat's past. It finds what a vat does not do the same way twice, and shows that nothing
+	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh worker that
+	// was given the vat's past. It finds behaviour that a replay does not repeat, and shows that no behaviour
 	// depends on a worker that lives.
 	KillAlways bool
-	// OnDivergence is told when a vat does not do the same again with the same deliveries; the vat then
-	// starts from its store, as it does under a real kernel. If it is nil, the test fails.
+	// OnDivergence is called when a vat answers the same deliveries otherwise in a replay. The vat then starts
+	// from its store, as it does under a real kernel. If OnDivergence is nil, the test fails.
 	OnDivergence func(vat string, err error)
-	// OnComplaint is told of a mistake of a program that its vat has met, and of which nobody in the vat hears: an object
-	// type that its module does not know, a call of vat.When that was refused, a continuation that failed and for whose
-	// result nobody waits, a message that was rejected although nothing in the vat uses the answer. If it is nil, the
-	// test fails.
+	// OnComplaint is called for a mistake of a program that the vat has met and that no caller gets as an
+	// error: an object type that its module does not know, a call of vat.When that was refused, a continuation
+	// that failed and whose result no one uses, a message that was rejected although no one uses the answer. If
+	// OnComplaint is nil, the test fails.
 	OnComplaint func(vat, text string)
 }
 
 const epoch = "test"
 
-// New makes a kernel whose worker program has the given modules. It fails the test if they are not sound.
+// New returns a kernel whose worker program has the given modules. It fails the test if the modules have
+// mistakes.
 func New(tb testing.TB, modules vat.Modules) *Kernel {
 	tb.Helper()
 	k := &Kernel{
@@ -140,9 +141,9 @@ func (k *Kernel) load(modules vat.Modules) {
 	k.program = p
 }
 
-// Launch starts vats and calls bootstrap on the root of the one that is named, as a launch of a cluster
-// does. It runs until nothing is left to do and returns why the launch failed, if it did. A bootstrap that does not
-// answer then is a failure, unless a vat waits for the test to answer a call of a [Service].
+// Launch starts vats and calls bootstrap on the root of the vat that bootstrap names, as a launch of a cluster
+// does. It runs until no work is left and returns the reason why the launch failed, if it did. A bootstrap that
+// has not answered then is a failure, unless a vat waits for the test to answer a call of a [Service].
 func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 	k.tb.Helper()
 	l := kernel.Launch{Bootstrap: bootstrap}
@@ -201,7 +202,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.UnitBack:
 			k.back = append(k.back, e.Service)
 		case kernel.Answer, kernel.Gone, kernel.CancelCall, kernel.EndService:
-			// whoever wants to know looks
+			// not the test's concern unless it inspects them
 		}
 	}
 }
@@ -240,14 +241,14 @@ func (k *Kernel) vat(v kernel.VatID) kernel.Vat {
 	return info
 }
 
-// Answer is the answer to a message, once there is one.
+// Answer is the answer to a message that [Kernel.Send] sent. It may be there or not.
 type Answer struct {
 	k       *Kernel
 	ticket  string
 	refused error
 }
 
-// Done says whether there is an answer.
+// Done reports whether the answer is there.
 func (a *Answer) Done() bool {
 	_, err := a.Result()
 	return !errors.Is(err, errPending)
@@ -255,8 +256,8 @@ func (a *Answer) Done() bool {
 
 var errPending = errors.New("there is no answer yet")
 
-// Result returns the answer as JSON, or the rejection as an error. Before there is an answer, that is an
-// error too.
+// Result returns the answer as JSON, or the rejection as an error. It returns an error too while the answer is
+// not there.
 func (a *Answer) Result() (string, error) {
 	if a.refused != nil {
 		return "", a.refused
@@ -282,8 +283,8 @@ func (a *Answer) Result() (string, error) {
 	return string(text), err
 }
 
-// Send queues a message to the root of a vat, by the vat's name, or to a reference such as ko4. Its
-// arguments are JSON.
+// Send queues a message and returns its Answer; it runs nothing. target is the name of a vat, whose root gets
+// the message, or a reference such as ko4. The arguments are JSON.
 func (k *Kernel) Send(target, method string, args ...string) *Answer {
 	k.tb.Helper()
 	var list []any
@@ -321,7 +322,7 @@ func (k *Kernel) Send(target, method string, args ...string) *Answer {
 	return &Answer{k: k, ticket: call.Ticket}
 }
 
-// Call sends a message, runs until nothing is left to do, and returns the answer.
+// Call sends a message as [Kernel.Send] does, runs until no work is left, and returns the answer.
 func (k *Kernel) Call(target, method string, args ...string) (string, error) {
 	k.tb.Helper()
 	a := k.Send(target, method, args...)
@@ -329,14 +330,14 @@ func (k *Kernel) Call(target, method string, args ...string) (string, error) {
 	return a.Result()
 }
 
-// Run runs cranks until nothing is left to do.
+// Run runs cranks until no work is left.
 func (k *Kernel) Run() {
 	k.tb.Helper()
 	for k.Step() {
 	}
 }
 
-// Step runs the next crank and says whether there was one.
+// Step runs the next crank and reports whether there was one.
 func (k *Kernel) Step() bool {
 	k.tb.Helper()
 	for {
@@ -375,8 +376,8 @@ func (k *Kernel) Step() bool {
 	}
 }
 
-// Kill kills a vat's worker between two cranks. The next one is given what the vat has lived through, and
-// goes on at the same line.
+// Kill kills a vat's worker between two cranks. The next worker is given the vat's past, and goes on at the
+// same line.
 func (k *Kernel) Kill(name string) {
 	k.tb.Helper()
 	k.kill(k.id(name))
@@ -390,15 +391,15 @@ func (k *Kernel) kill(v kernel.VatID) {
 	}
 }
 
-// Restart makes a vat begin again from its store. What was in memory only is lost, and the promises that
-// it had to settle are rejected.
+// Restart makes a vat begin again from its store. State that was in memory only is lost, and the promises that
+// the memory had to settle are rejected.
 func (k *Kernel) Restart(name string) {
 	k.tb.Helper()
 	k.do(k.machine.Restart(k.id(name), true))
 }
 
-// Upgrade makes every vat begin again from its store with another set of modules, as if the worker program
-// had been rebuilt and each vat restarted with it by a person, who accepts what that forgets.
+// Upgrade makes every vat begin again from its store with another set of modules. It stands for an operator who
+// has rebuilt the worker program and restarts each vat with it, and accepts the loss of memory.
 func (k *Kernel) Upgrade(modules vat.Modules) {
 	k.tb.Helper()
 	k.change(modules)
@@ -407,9 +408,9 @@ func (k *Kernel) Upgrade(modules vat.Modules) {
 	}
 }
 
-// Rebuild kills the worker of every vat and puts another set of modules in place, as if the worker program
-// had been rebuilt while its vats went on. A vat that is not at rest has its past replayed by the new
-// program, and diverges if that does anything else.
+// Rebuild kills the worker of every vat and puts another set of modules in place, as if the worker program had
+// been rebuilt while its vats went on. A vat that is not at rest has its past replayed by the new program, and
+// diverges if the new program answers otherwise.
 func (k *Kernel) Rebuild(modules vat.Modules) {
 	k.tb.Helper()
 	k.change(modules)
@@ -429,7 +430,7 @@ func (k *Kernel) sortedNames() []string {
 	return slices.Sorted(maps.Keys(k.names))
 }
 
-// Parked returns how many turns of a vat wait in memory, with the calls that wait for something else there.
+// Parked returns how many turns of a vat wait in memory, plus the calls that wait there for their arguments.
 func (k *Kernel) Parked(name string) int { return k.parked[k.id(name)] }
 
 // Root returns the reference to the root of a vat, such as ko4.
@@ -439,14 +440,14 @@ func (k *Kernel) Root(name string) string {
 	return string(k.roots[name])
 }
 
-// Records returns how many deliveries would be given again to a fresh worker of a vat, to make its memory.
-// It is 0 if the vat is at rest: all that it is, is in its store.
+// Records returns how many deliveries would be given again to a fresh worker of a vat, to make its memory. It
+// is 0 if the vat is at rest: then all of its state is in its store.
 func (k *Kernel) Records(name string) int {
 	k.tb.Helper()
 	return int(k.vat(k.id(name)).Records)
 }
 
-// Store returns the rows of a vat's store, one a line.
+// Store returns the rows of a vat's store, a line each.
 func (k *Kernel) Store(name string) string {
 	k.tb.Helper()
 	var b strings.Builder
@@ -468,7 +469,7 @@ func (k *Kernel) Store(name string) string {
 type store struct {
 	m    *kernel.Machine
 	v    kernel.VatID
-	past *kernel.Replay // not nil while the worker is given it
+	past *kernel.Replay // not nil while the worker is given its past
 }
 
 func (s *store) Get(key string) ([]byte, bool, error) {
