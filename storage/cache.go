@@ -1,11 +1,11 @@
 package storage
 
-// rowOverhead is about what a row of the cache costs beside its key and value.
+// rowOverhead is about the memory that a row of the cache takes beside its key and value.
 const rowOverhead = 96
 
-// cache remembers what the store said, absence included. It has two generations: when the young one
-// has grown to half of the limit, it becomes the old one, and the old one is forgotten. A row that is
-// used moves to the young one, so what is used stays.
+// cache remembers rows of the store, and keys that have no row. It has two generations: when the young one has
+// grown to half of the limit, it becomes the old one, and the old one is forgotten. A row that is used moves to
+// the young generation, so rows in use stay.
 type cache struct {
 	half       int
 	size       int // of young
@@ -16,7 +16,8 @@ func newCache(limit int) *cache {
 	return &cache{half: limit / 2, young: map[string][]byte{}}
 }
 
-// get returns what is known of key: a nil value says that the store has no such row.
+// get returns the cached row of key; known reports whether there is one. A nil value means that the store has
+// no such row.
 func (c *cache) get(key string) (value []byte, known bool) {
 	if value, known = c.young[key]; known {
 		return value, true

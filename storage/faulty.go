@@ -5,24 +5,23 @@ import (
 	"sync"
 )
 
-// ErrInjected is the failure that [Faulty] makes up.
+// ErrInjected is the failure that [Faulty] reports.
 var ErrInjected = errors.New("injected fault")
 
-// Faults says when a [Faulty] store fails. Zero numbers never come.
+// Faults chooses the call at which a [Faulty] store fails. A number of zero matches no call.
 type Faults struct {
 	// Commit is the number of the Commit that fails, from 1.
 	Commit int
 	// Read is the number of the Get or Next that fails, from 1.
 	Read int
-	// Torn performs the failing Commit and then reports the failure: the other thing that an error of
-	// Commit can mean.
+	// Torn performs the failing Commit and then reports the failure. An error of Commit can mean both: that it
+	// happened, and that it did not.
 	Torn bool
 }
 
-// Faulty wraps a store with failures, for sweeps: fail the n-th call, for n = 1, 2, … until Fired
-// stays false. Once it has failed, everything fails, as the contract of [Store] says that its user stops;
-// the wrapped store is unharmed and can be given to the next user. It is safe for concurrent use if the
-// wrapped store is.
+// Faulty wraps a store with failures, for sweeps: fail the n-th call, for n = 1, 2, … until Fired stays false.
+// Once it has failed, every call fails, since the contract of [Store] is that its user stops; the wrapped store
+// is unharmed and can be given to the next user. It is safe for concurrent use if the wrapped store is.
 type Faulty struct {
 	store  Store
 	faults Faults
@@ -33,17 +32,17 @@ type Faulty struct {
 	}
 }
 
-// NewFaulty wraps store, which stays the caller's to close.
+// NewFaulty wraps store; the caller still closes store.
 func NewFaulty(store Store, faults Faults) *Faulty { return &Faulty{store: store, faults: faults} }
 
-// Fired tells whether the failure has happened.
+// Fired reports whether the failure has happened.
 func (f *Faulty) Fired() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.fired
 }
 
-// Calls tells how many commits and reads were asked for.
+// Calls returns the numbers of commits and reads so far.
 func (f *Faulty) Calls() (commits, reads int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

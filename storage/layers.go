@@ -1,31 +1,31 @@
 package storage
 
-// Layers is the state as the machine sees it while the store lags behind: a row is looked for in the
-// current group (applied, not yet handed to the store), then in the group being committed, then in a
-// bounded cache, then in the store.
+// Layers is the state as the machine sees it while the store lags behind. A row is searched in the current
+// group (applied, not yet handed to the store), then in the group being committed, then in a bounded cache,
+// then in the store.
 //
 //	Apply … Apply, Seal ──► store.Commit(sealed), elsewhere ──► Committed
 //	Apply … Apply           meanwhile, into the next group
 //
 // # Concurrency
 //
-// One goroutine owns Layers. The writes that Seal returned are shared with whoever commits them, and
-// are only read by both sides. The store's Commit may run at the same time as any method but Committed,
-// which is called when it has returned without an error. After an error Layers is of no more use.
+// One goroutine owns Layers. The writes that Seal returned are shared with the goroutine that commits them, and
+// both sides only read them. The store's Commit may run at the same time as any method but Committed, which is
+// called when Commit has returned without an error. After an error Layers cannot be used any more.
 type Layers struct {
 	store Reader
-	// current takes what is applied; sealed is being committed, and empty if nothing is.
+	// current takes the writes that are applied; sealed is being committed, and empty if no group is.
 	current, sealed *Table[row]
 	committing      bool
 	currentBytes    int
 	cache           *cache
 }
 
-// row is what a group knows about a key.
+// row is a group's knowledge of a key.
 type row struct {
 	// value is nil for a deletion.
 	value []byte
-	// fresh says that no layer below this group has the key. A deletion is never fresh: it is elided.
+	// fresh is set if no layer below this group has the key. A deletion is never fresh: it is elided.
 	fresh bool
 }
 
@@ -62,15 +62,15 @@ func (l *Layers) Get(key string) ([]byte, bool, error) {
 	return value, found, nil
 }
 
-// Next implements [Reader]. Its cost does not depend on the size of the groups, except for what was
-// added since the last Next; it goes to the store each time.
+// Next implements [Reader]. Its cost does not depend on the size of the groups, except for the keys that were
+// added since the last Next; it reads the store each time.
 func (l *Layers) Next(prefix, after string) (string, []byte, bool, error) {
 	for {
 		key, value, found, err := l.store.Next(prefix, after)
 		if err != nil {
 			return "", nil, false, err
 		}
-		// Where layers have the same key, the upper one is the truth: it comes last here.
+		// Where layers have the same key, the uppermost layer holds: it comes last here.
 		for _, t := range [...]*Table[row]{l.sealed, l.current} {
 			if k, r, ok := t.Next(prefix, after); ok && (!found || k <= key) {
 				key, value, found = k, r.value, true
@@ -83,7 +83,8 @@ func (l *Layers) Next(prefix, after string) (string, []byte, bool, error) {
 	}
 }
 
-// deletedCost is what a row costs that the groups delete, of those that Step passes over: each takes a search of the store.
+// deletedCost is the cost, in steps, of a row that the groups delete and that Step passes over: each takes a
+// search of the store.
 const deletedCost = 8
 
 // Step implements [Stepper].
@@ -94,7 +95,7 @@ func (l *Layers) Step(prefix, after string, most int) (string, []byte, bool, boo
 			return "", nil, false, false, err
 		}
 		if !ready {
-			value, found = nil, true // the last row that the store has passed is one that is removed
+			value, found = nil, true // the last row that the store has passed is a removed one
 		}
 		reached := key
 		for {
@@ -118,14 +119,14 @@ func (l *Layers) Step(prefix, after string, most int) (string, []byte, bool, boo
 	}
 }
 
-// Apply adds the writes of one crank to the current group. Later writes to a key win, and a key that
-// is born and dies inside one group leaves no write at all.
+// Apply adds the writes of one crank to the current group. Later writes to a key win, and a key that is born
+// and dies inside one group leaves no write at all.
 func (l *Layers) Apply(writes []Write) {
 	for _, w := range writes {
 		old, known := l.current.Get(w.Key)
 		fresh := w.Fresh && l.absentFromSealed(w.Key)
 		if known {
-			// What is below this group does not change while it grows: the first write knew.
+			// The layers below this group do not change while it grows: the first write knew.
 			fresh = old.fresh
 			l.currentBytes -= len(w.Key) + len(old.value)
 		}
@@ -168,9 +169,7 @@ func (l *Layers) Seal() []Write {
 	return writes
 }
 
-// Committed says that the sealed group is in the store. Its rows stay at hand in the cache.
-//
-// It panics if there is no sealed group.
+// Committed notes that the sealed group is in the store. The rows of the group stay in the cache.
 func (l *Layers) Committed() {
 	if !l.committing {
 		panic("storage: Committed without Seal")

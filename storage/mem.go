@@ -8,11 +8,11 @@ import (
 // errClosed is the error of a store that is used after Close.
 var errClosed = errors.New("store is closed")
 
-// Mem is a [Store] in memory, for tests, simulations and benchmarks: as exact about its contract as a
-// durable store, including limits and the order of keys.
+// Mem is a [Store] in memory, for tests, simulations and benchmarks: as exact about its contract as a durable
+// store, including limits and the order of keys.
 //
-// It outlives what would be a crash of its user: drop the user, and give the same Mem to the next. After
-// Close it refuses everything, until Reopen.
+// A test that lets the user of a Mem crash drops the user, and gives the same Mem to the next one. After Close
+// a Mem refuses every call, until Reopen.
 type Mem struct {
 	mu struct {
 		sync.RWMutex
@@ -70,7 +70,7 @@ func (m *Mem) Commit(writes []Write) error {
 	return nil
 }
 
-// Limits implements [Store]. They are about those of the durable store.
+// Limits implements [Store]. The limits are about those of the durable store.
 func (m *Mem) Limits() Limits { return Limits{Rows: 90_000, Bytes: 8 << 20} }
 
 // Close implements [Store]. The rows are kept for Reopen.

@@ -2,8 +2,8 @@ package storage
 
 import "sync"
 
-// Scratch is a [Store] over a reader that it does not change: what is committed stays in memory, and is gone with it.
-// It is for trying what a state would do.
+// Scratch is a [Store] over a reader that it does not change: commits stay in memory, and are gone with the
+// Scratch. It is for trying changes of a state.
 type Scratch struct {
 	below  Reader
 	limits Limits
@@ -66,5 +66,5 @@ func (s *Scratch) Commit(writes []Write) error {
 // Limits implements [Store].
 func (s *Scratch) Limits() Limits { return s.limits }
 
-// Close implements [Store]. It leaves what is below open.
+// Close implements [Store]. It leaves the reader below open.
 func (s *Scratch) Close() error { return nil }

@@ -12,33 +12,34 @@ import (
 	"fmt"
 )
 
-// ErrCorrupt is returned, wrapped, when stored bytes cannot be what was written. The process must stop
+// ErrCorrupt is returned, wrapped, when stored bytes are not the bytes that were written. The process must stop
 // without committing anything more. A store that has found itself damaged answers every later call with it.
 var ErrCorrupt = errors.New("stored state is corrupt")
 
-// ErrNoRoom is returned, wrapped, if the disk, a quota or the table of open files has no room for what is to be done.
-// Nothing has changed, and the same call may be made again.
+// ErrNoRoom is returned, wrapped, if the disk, a quota or the table of open files has no room for the call. The
+// call has changed nothing, and may be made again.
 var ErrNoRoom = errors.New("there is no room for what the database writes next")
 
 // Reader reads state. Keys are compared bytewise.
 type Reader interface {
-	// Get returns the value of key, and whether there is one. The value of a row that exists is not nil;
-	// it must not be changed, and stays valid. The error is the world's (a disk that fails), never "not found".
+	// Get returns the value of key; found reports whether the row exists. The value of a row that exists is not
+	// nil; it must not be changed, and stays valid. The error is the world's (a disk that fails), never "not
+	// found".
 	Get(key string) (value []byte, found bool, err error)
 	// Next returns the row with the smallest key that is greater than after and begins with prefix.
 	Next(prefix, after string) (key string, value []byte, found bool, err error)
 }
 
-// Stepper is a Reader that may have to pass over many removed rows to find the next one that is there, and can do so in
-// steps: a store that removes rows by marking them passes over the marks until it has compacted them.
+// Stepper is a Reader that can find the next row in steps. A store that removes rows by marking them passes
+// over the marks until it has compacted them, and there may be many.
 type Stepper interface {
 	Reader
-	// Step is Next, but gives up when it has passed over about so many removed rows. Then ready is false, and key is the
-	// last key that it has passed: a Step with that as after goes on there.
+	// Step is Next, but gives up when it has passed over about most removed rows. Then ready is false, and key
+	// is the last key that it has passed: a Step with that key as after goes on there.
 	Step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error)
 }
 
-// Step is r.Step if r is a [Stepper], else r.Next, which is always ready.
+// Step calls r.Step if r is a [Stepper], else r.Next, which is always ready.
 func Step(r Reader, prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
 	if s, ok := r.(Stepper); ok {
 		return s.Step(prefix, after, most)
@@ -54,8 +55,8 @@ type Write struct {
 	// Value is the new value, owned by the store from now on. Nil deletes the row; an empty, non-nil
 	// value is a value.
 	Value []byte
-	// Fresh says that the key does not exist before this write, so that a later deletion in the same
-	// group can leave no trace at all. It is a promise: a false one makes a deletion disappear.
+	// Fresh promises that the key does not exist before this write, so that a later deletion in the same group
+	// can leave no trace at all. A false promise makes that deletion disappear.
 	Fresh bool
 }
 
@@ -65,13 +66,13 @@ const MaxKeyBytes = 65000
 // Store is durable state with a single writer.
 type Store interface {
 	Reader
-	// Commit makes writes durable, all or none. On an error that is not [ErrNoRoom] nothing may be assumed; the process
-	// must stop and start again. Later writes to the same key in one call win.
-	// It may be called while others read: a read sees the state before or after, never between.
+	// Commit makes writes durable, all or none. After an error that is not [ErrNoRoom] the state of the writes
+	// is unknown: the process must stop and start again. Later writes to the same key in one call win. Commit
+	// may run during reads: a read sees the state before or after, never between.
 	Commit(writes []Write) error
-	// Limits tells how much one Commit may hold.
+	// Limits returns the bounds of one Commit.
 	Limits() Limits
-	// Close releases the store. The caller makes sure that nobody uses it any more.
+	// Close releases the store. The caller makes sure that no call is under way and none follows.
 	Close() error
 }
 
@@ -107,5 +108,5 @@ func (l Limits) Check(writes []Write) error {
 	return nil
 }
 
-// Size is what the write counts for against [Limits].Bytes.
+// Size returns the bytes that the write counts against [Limits].Bytes.
 func (w Write) Size() int { return len(w.Key) + len(w.Value) }

@@ -7,30 +7,31 @@ import (
 	"strings"
 )
 
-// Table is rows in memory: a map, and beside it their keys in order. Only Next and Seek need the order, and they
-// are rare, so new keys wait in pending until one of them asks; keys that are gone are dropped when one of them meets
-// them. So Put, Get and Delete cost what a map costs. A Table belongs to one goroutine.
+// Table is rows in memory: a map, and beside it their keys in order. Only Next and Seek need the order, and
+// they are rare: new keys wait in pending until the next call of Next or Seek, and keys of deleted rows are
+// dropped when such a call meets them. So Put, Get and Delete cost as much as those of a map. A Table belongs
+// to one goroutine.
 type Table[V any] struct {
 	rows map[string]V
-	// pending holds keys put since the last Next, in no order, perhaps twice, perhaps gone.
+	// pending holds the keys put since the last Next, in no order. A key may be there twice, or be deleted.
 	pending []string
-	// blocks are the other keys: sorted, each block too, none empty. Some may be gone.
+	// blocks are the other keys: sorted, each block too, none empty. Some keys may be deleted.
 	blocks [][]string
 	// listed counts the keys in pending and blocks.
 	listed int
 }
 
 const (
-	// maxBlock is where a block is cut in two: an insertion moves at most this many keys.
+	// maxBlock is the length at which a block is cut in two: an insertion moves at most this many keys.
 	maxBlock = 512
-	// slack is how many dead keys a table may always list.
+	// slack is the number of deleted keys that a table may always list.
 	slack = 1024
 )
 
 // NewTable returns an empty table.
 func NewTable[V any]() *Table[V] { return &Table[V]{rows: make(map[string]V)} }
 
-// Get returns the row of a key, if there is one.
+// Get returns the row of a key; ok is false if there is none.
 func (t *Table[V]) Get(key string) (V, bool) {
 	v, ok := t.rows[key]
 	return v, ok
@@ -43,13 +44,13 @@ func (t *Table[V]) Put(key string, v V) {
 		t.listed++
 	}
 	t.rows[key] = v
-	// A table that is never asked for an order must not remember every key that ever was.
+	// A table whose order is never needed must not remember every key that ever was.
 	if t.listed > 2*len(t.rows)+slack {
 		t.relist()
 	}
 }
 
-// Delete removes a row, if it is there.
+// Delete removes a row. It does nothing if there is no such row.
 func (t *Table[V]) Delete(key string) { delete(t.rows, key) }
 
 // Next returns the row with the smallest key that is greater than after and begins with prefix.
@@ -84,7 +85,7 @@ func (t *Table[V]) first(least, after string) (key string, v V, found bool) {
 // keys returns all keys in order.
 func (t *Table[V]) keys() []string { return slices.Sorted(maps.Keys(t.rows)) }
 
-// search finds the first listed key that is at least `least` and greater than after.
+// search returns the place of the first listed key that is at least `least` and greater than after.
 func (t *Table[V]) search(least, after string) (block, index int) {
 	behind := func(key string) bool { return key < least || key <= after }
 	block = sort.Search(len(t.blocks), func(i int) bool {
@@ -98,8 +99,8 @@ func (t *Table[V]) search(least, after string) (block, index int) {
 	return block, index
 }
 
-// Settle puts the new keys in order. Next and Seek do so when they need it; a caller that puts many keys between two
-// of them spreads the cost by it.
+// Settle puts the new keys in order. Next and Seek call it; a caller that puts many keys between two of their
+// calls spreads the cost by calling Settle itself.
 func (t *Table[V]) Settle() {
 	if len(t.pending) > len(t.rows)/4 {
 		t.relist()
@@ -123,7 +124,7 @@ func (t *Table[V]) relist() {
 	}
 }
 
-// list inserts key into the blocks, if it is not there.
+// list inserts key into the blocks, unless they have it.
 func (t *Table[V]) list(key string) {
 	b, _ := slices.BinarySearchFunc(t.blocks, key, func(b []string, key string) int {
 		return strings.Compare(b[len(b)-1], key)

@@ -12,22 +12,22 @@ import (
 	"syscall"
 )
 
-// ErrRolledBack is returned, wrapped, by [Witness.Check] if the database is older than what the witness
-// saw, or if there is no witness of a database that needs one. A person may look into it and say
-// that the older state is to be used: [Witness.Accept].
+// ErrRolledBack is returned, wrapped, by [Witness.Check] if the database is older than the witness, or if a
+// database that needs a witness has none. An operator may inspect the state and decide to use the older one:
+// [Witness.Accept].
 var ErrRolledBack = errors.New("the database is older than its witness")
 
-// Witness is a small file beside the database that remembers the number of a durable commit. A
-// damaged database can open without complaint at an older, consistent state; the witness tells.
-// It does not tell if the whole directory, witness included, was put back.
+// Witness is a small file beside the database that remembers the number of a durable commit. A damaged database
+// can open without complaint at an older, consistent state; the witness shows that. It shows nothing if the
+// whole directory, witness included, was put back.
 //
-// The witness may be behind the database (a crash came between a commit and its record), never
-// ahead, if Record is only called with commits that are durable. Where they are not durable against
-// power loss ([ocapkernel.dev/storage/badgerstore.Process]), a power loss shows as a rollback: rightly so.
+// The witness may be behind the database (a crash came between a commit and its record), and is never ahead of
+// it, if Record is only called with commits that are durable. Where commits are not durable against power loss
+// ([ocapkernel.dev/storage/badgerstore.Process]), a power loss shows as a rollback: rightly so.
 //
-// The file is two slots of a sector each, which are rewritten in place: recording needs no descriptor, no inode and no
-// space. One slot is on the disk; the other takes what is recorded until Sync makes it the one that is. So whatever
-// happens while a slot is written, the other one holds.
+// The file is two slots of a sector each, which are rewritten in place: recording needs no descriptor, no inode
+// and no space. One slot is on the disk; the other takes the records until Sync makes it the durable one. So if
+// the process or the machine dies while a slot is written, the other slot holds.
 //
 // # Concurrency
 //
@@ -35,12 +35,13 @@ var ErrRolledBack = errors.New("the database is older than its witness")
 type Witness struct {
 	path string
 	file *os.File // nil until Prepare or Accept
-	// last is the number that was recorded last, or read.
+	// last is the number that was recorded last, or read from the file.
 	last uint64
-	// sequence counts the writes of slots, so that the newer slot is known; next is the slot that is written next.
+	// sequence counts the writes of slots, so that the newer slot is known; next is the slot that is written
+	// next.
 	sequence uint64
 	next     int
-	dirty    bool // the slot that is written next holds what is not on disk
+	dirty    bool // the slot that is written next has a record that is not on disk
 }
 
 const (
@@ -51,11 +52,12 @@ const (
 // NewWitness returns the witness kept in the file at path, which need not exist yet.
 func NewWitness(path string) *Witness { return &Witness{path: path} }
 
-// Check compares the witness with commit, the number of the last commit that the database holds. It changes nothing.
+// Check compares the witness with commit, the number of the last commit that the database holds. It changes
+// nothing.
 //
-// It returns [ErrRolledBack] if the witness saw a later one, or if it is missing although commit is
-// not 0: [Witness.Prepare] makes the file before the first commit, so somebody took it away. It returns [ErrCorrupt] if
-// the file is not what Record wrote. Both are wrapped.
+// It returns [ErrRolledBack] if the witness has a later number, or if the file is missing although commit is
+// not 0: [Witness.Prepare] makes the file before the first commit, so a missing file was taken away. It returns
+// [ErrCorrupt] if the file does not have the form that Record writes. Both are wrapped.
 func (w *Witness) Check(commit uint64) error {
 	seen, err := w.read()
 	switch {
@@ -81,7 +83,7 @@ func (w *Witness) Prepare() error {
 	if err != nil {
 		return err
 	}
-	if w.sequence == 0 { // one line, as it was written before there were slots
+	if w.sequence == 0 { // the file is a single line, as it was before there were slots
 		return w.Accept(seen)
 	}
 	file, err := os.OpenFile(w.path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
@@ -91,9 +93,9 @@ func (w *Witness) Prepare() error {
 	return errors.Join(w.use(file), w.Sync())
 }
 
-// Record writes down that commit is durable. The record survives the death of the process, and a power loss from the
-// next Sync on. A number that is not above the last one recorded changes nothing. An error leaves the witness behind
-// the database, which is allowed: the next Record tries again.
+// Record notes that commit is durable. The record survives the death of the process, and a power loss from the
+// next Sync on. A number that is not above the last one recorded changes nothing. An error leaves the witness
+// behind the database, which is allowed: the next Record tries again.
 //
 // Preconditions: Prepare or Accept has succeeded.
 func (w *Witness) Record(commit uint64) error {
@@ -104,7 +106,7 @@ func (w *Witness) Record(commit uint64) error {
 	return w.write()
 }
 
-// Sync makes what was recorded survive a power loss. If it fails, it is tried again with the next call.
+// Sync makes the records survive a power loss. After an error the next call tries again.
 func (w *Witness) Sync() error {
 	if !w.dirty {
 		return nil
@@ -120,8 +122,8 @@ func (w *Witness) Sync() error {
 	return w.write() // so that the loss of either slot loses nothing
 }
 
-// Accept makes commit what the witness saw, even if it saw a later one or was damaged: the decision to
-// run on an older state.
+// Accept sets the witness to commit, even if it has a later number or is damaged: the decision to run on an
+// older state.
 func (w *Witness) Accept(commit uint64) error {
 	if err := w.replace(encodeSlot(1, commit) + encodeSlot(2, commit)); err != nil {
 		return fmt.Errorf("record commit %d: %w", commit, err)
@@ -130,7 +132,7 @@ func (w *Witness) Accept(commit uint64) error {
 	return nil
 }
 
-// Close makes what was recorded durable, and closes the file.
+// Close makes the records durable, and closes the file.
 func (w *Witness) Close() error {
 	if w.file == nil {
 		return nil
@@ -140,7 +142,7 @@ func (w *Witness) Close() error {
 	return err
 }
 
-// write writes the slot that is next.
+// write writes the next slot.
 func (w *Witness) write() error {
 	if w.file == nil {
 		return fmt.Errorf("record commit %d: the witness is not open", w.last)
@@ -191,11 +193,13 @@ func (w *Witness) read() (uint64, error) {
 	return w.last, nil
 }
 
-// replace leaves either the old content or the new one, whatever happens meanwhile, and the file open. The new content
-// is on disk before it gets the name: else a power loss could leave an empty file under it.
+// replace replaces the file and leaves it open. A death at any moment leaves either the old content or the new
+// one: the new content is on disk before it gets the name, else a power loss could leave an empty file under
+// the name.
 func (w *Witness) replace(text string) error {
 	next := w.path + ".next"
-	// A death may have left one. Nothing else that lies there, a link above all, is written to or removed.
+	// A death may have left a file of that name. Anything else of that name, a link above all, is neither
+	// written to nor removed.
 	if info, err := os.Lstat(next); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is no file of ours (mode %s): remove it", next, info.Mode())
 	}
@@ -223,20 +227,20 @@ func (w *Witness) replace(text string) error {
 	return errors.Join(dir.Sync(), dir.Close(), w.use(f))
 }
 
-// encodeSlot makes a slot: a line that a person can read, with a checksum of what stands before it.
+// encodeSlot returns a slot: a line that a person can read, with a checksum of the text before it.
 func encodeSlot(sequence, commit uint64) string {
 	return fmt.Sprintf("%-*s\n", slotBytes-1, checked(fmt.Sprintf("kernel witness 2 sequence %d commit %d", sequence, commit)))
 }
 
 func decodeSlot(text string) (sequence, commit uint64, ok bool) {
-	// Whatever Sscanf is lenient about, writing it again is not.
+	// Sscanf is lenient; the comparison with the slot written again is not.
 	if _, err := fmt.Sscanf(text, "kernel witness 2 sequence %d commit %d", &sequence, &commit); err != nil {
 		return 0, 0, false
 	}
 	return sequence, commit, text == encodeSlot(sequence, commit)
 }
 
-// decodeLine reads what the witness was before it had slots.
+// decodeLine reads the form of the witness before it had slots.
 func decodeLine(text string) (commit uint64, ok bool) {
 	if _, err := fmt.Sscanf(strings.TrimSuffix(text, "\n"), "kernel witness 1 commit %d", &commit); err != nil {
 		return 0, false

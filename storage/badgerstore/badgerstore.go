@@ -2,15 +2,16 @@
 //
 // # Durability
 //
-// A Commit is one Badger transaction. It survives the death of the process in any case. Whether it
-// survives a power loss is the choice of [Durability].
+// A Commit is one Badger transaction. It survives the death of the process in any case. [Durability] decides
+// whether it survives a power loss.
 //
-// Badger silently opens at an older state if its files were damaged, and deletes what does not belong to that one. So
-// [Open] examines the files first; it cannot tell a log that was cut from one that was never longer, which is what
-// [storage.Witness] is for.
+// Badger silently opens at an older state if its files were damaged, and deletes the files that do not belong
+// to that state. So [Open] examines the files first. It cannot tell a log that was cut from a log that was
+// never longer; [storage.Witness] can.
 //
-// Badger writes into memory maps, where a disk without room is a SIGBUS. What a Commit writes has its blocks beforehand;
-// for the tables that Badger makes of it later there was room when it was asked for: keep space free.
+// Badger writes into memory maps, where a disk without room is a SIGBUS. Each Commit has its blocks allocated
+// beforehand. For the tables that Badger makes of the commits later, Commit only checks that there is room:
+// keep space free.
 //
 // # Concurrency
 //
@@ -33,17 +34,18 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// ErrLocked is returned, wrapped, by [Open] if another process (or another Store of this one) uses
-// the directory. The caller tells the user which kernel to stop.
+// ErrLocked is returned, wrapped, by [Open] if another process (or another Store of this one) uses the
+// directory. The caller tells the operator which kernel to stop.
 var ErrLocked = errors.New("the database is in use by another process")
 
-// Durability says what a Commit that has returned survives.
+// Durability is the harm that a Commit survives once it has returned.
 type Durability int
 
 const (
-	// Power is the default: a power loss. Each Commit waits for the disk.
+	// Power is the default: a Commit survives a power loss. Each Commit waits for the disk.
 	Power Durability = iota
-	// Process is the death of the process only: faster, and a power loss may take the last seconds.
+	// Process: a Commit survives the death of the process only. It is faster, and a power loss may take the
+	// last seconds.
 	Process
 )
 
@@ -72,17 +74,17 @@ func ParseDurability(name string) (Durability, error) {
 // Options are the choices of [Open]. The zero value is the safe one.
 type Options struct {
 	Durability Durability
-	// Name is what the log calls the directory; empty for its path.
+	// Name is the directory's name in the log; empty for its path.
 	Name string
-	// Logger gets what Badger has to say; nil for nothing.
+	// Logger gets the log lines of Badger; nil for none.
 	Logger hclog.Logger
-	// Examined is called with the state as it lies in the files, before anything is changed. If it returns an error,
-	// so does Open, and nothing is changed. Nil accepts each state that is whole.
+	// Examined is called with the state as it lies in the files, before any file is changed. If it returns an
+	// error, Open returns that error and changes nothing. Nil accepts each state that is whole.
 	Examined func(storage.Reader) error
 }
 
-// memTableBytes decides what one transaction may hold: 15 %, about 10 MB and 100,000 rows. Two of
-// them are held in memory at most.
+// memTableBytes decides the size of a transaction: 15 % of it, about 10 MB and 100,000 rows. At most two memory
+// tables are held in memory.
 const memTableBytes = 64 << 20
 
 // Store is a [storage.Store] in a directory.
@@ -93,11 +95,11 @@ type Store struct {
 	health  *health
 }
 
-// Open opens the database in dir, or makes one there. It returns [ErrLocked] if somebody else has it open, and
-// [storage.ErrCorrupt] if a file is not what was written, and [storage.ErrNoRoom] if the disk is full; all are wrapped, and
-// then no file has changed.
+// Open opens the database in dir, or makes one there. It returns [ErrLocked] if another process or Store has it
+// open, [storage.ErrCorrupt] if a file is not as it was written, and [storage.ErrNoRoom] if the disk is full.
+// All are wrapped, and then no file has changed.
 //
-// It reads everything once, see [Examine]; besides, it takes some 10 ms, or 100 after a crash.
+// Open reads all files once, see [Examine]; besides, it takes some 10 ms, or 100 after a crash.
 func Open(dir string, o Options) (*Store, error) {
 	if locked(dir) {
 		return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
@@ -131,7 +133,7 @@ func Open(dir string, o Options) (*Store, error) {
 	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: newHealth(func() error { return verify(db, dir) }, seen)}, nil
 }
 
-// open opens the database, and makes an error of a panic, which is how Badger tells of some damages.
+// open opens the database, and returns a panic of Badger, which is its report of some damages, as an error.
 func open(o badger.Options) (db *badger.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -141,13 +143,14 @@ func open(o badger.Options) (db *badger.DB, err error) {
 	return badger.Open(o)
 }
 
-// prepare does what Badger would do to files that a death has left unfinished, and what it cannot bear: it cuts logs
-// behind their last whole transaction, and removes files in which nothing was ever written.
+// prepare repairs the files that a death has left unfinished, as Badger would, and also those that Badger
+// cannot bear: it cuts logs behind their last whole transaction, and removes files in which nothing was ever
+// written.
 func (s *Snapshot) prepare() error {
 	if s.fresh {
 		return nil // at most LOCK, or a MANIFEST that has no name yet
 	}
-	var values *logFile // the last one: Badger cuts no others
+	var values *logFile // the last one: Badger cuts no other
 	for _, f := range s.values {
 		if values == nil || f.id > values.id {
 			values = f
@@ -172,7 +175,7 @@ func (s *Snapshot) prepare() error {
 			return err
 		}
 	}
-	// It only counts what could be reclaimed, and Badger does not look whether it is whole.
+	// The file only counts bytes that could be reclaimed, and Badger does not check whether it is whole.
 	discard := filepath.Join(s.dir, discardName)
 	if info, err := os.Lstat(discard); err == nil && info.Size() != discardBytes {
 		return os.Remove(discard)
@@ -180,7 +183,7 @@ func (s *Snapshot) prepare() error {
 	return nil
 }
 
-// locked tells whether somebody else holds Badger's lock of dir. Badger says so only in prose.
+// locked reports whether another process or Store holds Badger's lock of dir. Badger's own error is only prose.
 func locked(dir string) bool {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -220,8 +223,9 @@ func badgerOptions(dir string, o Options) badger.Options {
 		WithValueLogFileSize(64 << 20)
 }
 
-// limitsOf stays below what a transaction takes, by what Badger counts and [storage.Write.Size] does not:
-// per row the version, two bytes of meta and the bookkeeping of the transaction, and one row for its end.
+// limitsOf returns limits below the size of a transaction. Badger also counts bytes that [storage.Write.Size]
+// does not: per row the version, two bytes of meta and the bookkeeping of the transaction, and one row for its
+// end.
 func limitsOf(db *badger.DB) storage.Limits {
 	const perRow = 16
 	rows := int(db.MaxBatchCount()) * 9 / 10
@@ -303,7 +307,7 @@ func (s *Store) step(prefix, after string, most int) (key string, value []byte, 
 	passed := after
 	for it.Seek([]byte(max(prefix, after+"\x00"))); it.Valid(); it.Next() {
 		item := it.Item()
-		// The newest version of a row comes first. The others of one that is removed follow it.
+		// The newest version of a row comes first. The older versions of a removed row follow it.
 		if k := string(item.Key()); validKey(k) && k != passed {
 			if !item.IsDeletedOrExpired() {
 				value, err = copyValue(item)
@@ -323,7 +327,7 @@ func (s *Store) Commit(writes []storage.Write) error {
 	if err := s.limits.Check(writes); err != nil {
 		return err
 	}
-	// What follows from a read may have met a bad block, or a compaction has.
+	// A read on which this commit depends may have met a bad block, or a compaction may have.
 	if err := s.health.check(); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
@@ -338,7 +342,7 @@ func (s *Store) Commit(writes []storage.Write) error {
 		if w.Value == nil {
 			err = txn.Delete([]byte(w.Key))
 		} else {
-			// Badger keeps the value until it is written out; the contract gives it to us.
+			// Badger keeps the value until it is written out; by the contract it is the store's.
 			err = txn.Set([]byte(w.Key), w.Value)
 			written = true
 		}
@@ -347,13 +351,15 @@ func (s *Store) Commit(writes []storage.Write) error {
 		}
 	}
 	if !written && len(writes) > 0 {
-		// A compaction may forget deletions, and their version with them: then [Examine] would miss it.
+		// A compaction may forget deletions, and their version with them: then [Examine] would miss the
+		// version.
 		if err := txn.Set([]byte(versionKey), []byte{}); err != nil {
 			return fmt.Errorf("commit row %s: %w", versionKey, err)
 		}
 	}
 	if err := txn.Commit(); err != nil {
-		// Badger can neither read nor close any more when it has failed to begin a log, for want of a descriptor.
+		// Badger can neither read nor close any more once it has failed to begin a log, for want of a
+		// descriptor.
 		return s.health.fail(fmt.Errorf("commit %d rows: %w", len(writes), err))
 	}
 	return nil
@@ -362,9 +368,10 @@ func (s *Store) Commit(writes []storage.Write) error {
 // Limits implements [storage.Store].
 func (s *Store) Limits() storage.Limits { return s.limits }
 
-// Close implements [storage.Store]. It writes out what is in memory and takes some 50 ms. If the disk has no room for
-// that it returns [storage.ErrNoRoom], wrapped; if a Commit has failed, or a table is not what was written, it returns
-// that error. Then the database stays as it is until the end of the process: the next Open finds everything in the logs.
+// Close implements [storage.Store]. It writes out the memory table and takes some 50 ms. It returns
+// [storage.ErrNoRoom], wrapped, if the disk has no room for that. If a Commit has failed, or a table is not as
+// it was written, it returns that error. Then the database stays as it is until the end of the process: the
+// next Open finds everything in the logs.
 func (s *Store) Close() error {
 	if err := cmp.Or(s.health.check(), s.reserve.beforeClose()); err != nil {
 		return fmt.Errorf("close database: %w", err)
@@ -376,20 +383,20 @@ func (s *Store) Close() error {
 }
 
 const (
-	// lockName holds the process id of whoever has the database open.
+	// lockName holds the id of the process that has the database open.
 	lockName = "LOCK"
 	// discardName is a file of discardBytes that Badger maps.
 	discardName  = "DISCARD"
 	discardBytes = 1 << 20
-	// versionKey is the row of commits that would write none.
+	// versionKey is the row of a commit that would otherwise write none.
 	versionKey = "!version"
 )
 
-// validKey tells keys that can have a row from those that cannot: a question for them is answered "no row".
+// validKey reports whether a row can have this key. A read of any other key finds no row.
 func validKey(key string) bool { return key != "" && key[0] != '!' }
 
-// copyValue never returns nil for a row that exists, which would mean a deletion if it was written back. Badger
-// returns no value, and no error, for one that is kept in a value log and cannot be read.
+// copyValue returns the value of a row, which is never nil: nil would mean a deletion if it was written back.
+// Badger returns no value, and no error, for a value in a value log that cannot be read.
 func copyValue(item *badger.Item) ([]byte, error) {
 	value, err := item.ValueCopy(nil)
 	if err == nil && value == nil && item.EstimatedSize() > int64(len(item.Key())) {

@@ -16,26 +16,28 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// A block of a table can go bad while the database is open. Badger verifies each block that it reads, and then takes one that
-// is not what was written for the end of its table: the rows in it, and behind it, are absent, or show an
-// older version. A compaction that reads such a block would make that true for good. Badger tells nobody; but
-// it renders the error y.ErrChecksumMismatch at that moment, which is ours to replace.
+// A block of a table can go bad while the database is open. Badger verifies each block that it reads, and takes
+// a block that is not as it was written for the end of its table: the rows in it, and behind it, are absent, or
+// show an older version. A compaction that reads such a block would make that permanent. Badger reports
+// nothing; but at that moment it renders the error y.ErrChecksumMismatch, a variable that this package
+// replaces.
 
-// badBlocks counts the blocks, of any database of this process, that were not what was written.
+// badBlocks counts the bad blocks, of any database of this process, that were read.
 var badBlocks atomic.Int64
 
-// watchBlocks has Badger count bad blocks. It is called before a database is opened.
+// watchBlocks has Badger count bad blocks. Open calls it before it opens a database.
 var watchBlocks = sync.OnceFunc(func() { y.ErrChecksumMismatch = &badBlock{y.ErrChecksumMismatch} })
 
-// badBlock is the error of a checksum that is wrong. It is rendered by whoever has read the block, before that goes on.
+// badBlock is the error of a checksum that is wrong. The goroutine that has read the block renders the error
+// before it goes on.
 type badBlock struct{ error }
 
 // Error implements error.
 func (b *badBlock) Error() string {
 	badBlocks.Add(1)
 	if compacting() {
-		// The compaction must not come to its end, at which it deletes the tables that it has read. The process ends
-		// before long: no store whose table is damaged goes on.
+		// The compaction must not come to its end, at which it deletes the tables that it has read. The process
+		// ends before long: a store with a damaged table answers every call with an error.
 		select {}
 	}
 	return b.error.Error()
@@ -56,25 +58,26 @@ func compacting() bool {
 	}
 }
 
-// health is whether one database can go on, and what is known of its tables.
+// health decides whether one database can go on.
 type health struct {
-	// verify reads all tables, and returns what is wrong with one.
+	// verify reads all tables, and returns an error if one is damaged.
 	verify func() error
 	// seen is the number of bad blocks after which all tables were found to be whole.
 	seen atomic.Int64
-	// damage is why the database cannot go on, for good; nil if nothing is wrong.
+	// damage is the reason why the database cannot go on, for good; nil if there is none.
 	damage    atomic.Pointer[error]
 	verifying sync.Mutex
 }
 
-// newHealth takes what reads all tables. These were whole when seen bad blocks had been met.
+// newHealth returns the health of a database whose tables verify reads. The tables were whole when seen bad
+// blocks had been met.
 func newHealth(verify func() error, seen int64) *health {
 	h := &health{verify: verify}
 	h.seen.Store(seen)
 	return h
 }
 
-// check returns why the database cannot go on: an error that wraps storage.ErrCorrupt if a table is not what was written.
+// check returns an error if the database cannot go on; it wraps storage.ErrCorrupt if a table is damaged.
 func (h *health) check() error {
 	if err := h.damage.Load(); err != nil {
 		return *err
@@ -112,13 +115,14 @@ func verify(db *badger.DB, dir string) error {
 	return nil
 }
 
-// fail notes why the database cannot go on. The first reason stays.
+// fail notes the reason why the database cannot go on. The first reason stays.
 func (h *health) fail(err error) error {
 	h.damage.CompareAndSwap(nil, &err)
 	return *h.damage.Load()
 }
 
-// read performs a read of the database, and returns no answer of one that has met a bad block.
+// read performs a read of the database. It returns an error instead of the answer of a read that has met a bad
+// block.
 func (h *health) read(f func() error) error {
 	if err := h.check(); err != nil {
 		return err
@@ -140,7 +144,7 @@ func (h *health) read(f func() error) error {
 	return h.fail(damaged("a block of a table cannot be read"))
 }
 
-// noPanic makes an error of a panic, which is how Badger tells of a block that is not one.
+// noPanic returns a panic, which is Badger's report of a block that is no block, as an error.
 func noPanic(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -7,11 +7,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// badgerLog gives Badger's lines to hclog. What Badger finds informative concerns its tables and its
-// compactions; for a kernel that is detail, so it goes one level down.
+// badgerLog gives Badger's lines to hclog. Lines that Badger finds informative are about its tables and its
+// compactions; for a kernel that is detail, so they go one level down.
 type badgerLog struct {
 	log hclog.Logger
-	// dir is the path of the database, and name what people call it, if not empty.
+	// dir is the path of the database, and name its name in the log, if not empty.
 	dir, name string
 }
 
@@ -21,7 +21,7 @@ func (l badgerLog) Infof(format string, args ...any)    { l.write(hclog.Debug, f
 func (l badgerLog) Debugf(format string, args ...any)   { l.write(hclog.Trace, format, args) }
 
 func (l badgerLog) write(level hclog.Level, format string, args []any) {
-	// Rendering costs more than asking.
+	// Rendering costs more than this check.
 	if level < l.log.GetLevel() {
 		return
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// The bits of an entry's meta byte, and the sizes of what surrounds entries: Badger's value.go and memtable.go.
+// The bits of an entry's meta byte, and the sizes of the parts around entries: Badger's value.go and
+// memtable.go.
 const (
 	bitDelete       = 1 << 0
 	bitValuePointer = 1 << 1
@@ -32,11 +33,11 @@ type entry struct {
 	bytes      int64  // its length in the file
 }
 
-// errTorn says that a log has no further entry: its end, or a place that is no entry.
+// errTorn means that a log has no further entry: its end, or a place that is no entry.
 var errTorn = errors.New("no entry")
 
-// readEntry reads the next entry of a log, of which limit bytes are left. What Badger would not take for an entry is
-// errTorn; other errors are the disk's.
+// readEntry reads the next entry of a log, of which limit bytes are left. It returns errTorn for bytes that
+// Badger would not take for an entry; other errors are the disk's.
 func readEntry(r *bufio.Reader, limit int64) (entry, error) {
 	sum := crc32.New(y.CastagnoliCrcTable)
 	head := &summed{r: r, sum: sum}
@@ -93,12 +94,12 @@ func (s *summed) ReadByte() (byte, error) {
 	return b, nil
 }
 
-// logFile is what the examination found in a log.
+// logFile is a log, as the examination found it.
 type logFile struct {
 	path string
 	id   uint64
 	size int64
-	// end is where Badger would cut the log: behind its last whole transaction.
+	// end is the offset at which Badger would cut the log: behind its last whole transaction.
 	end int64
 	// first and last are the versions of its transactions; 0 if it holds none.
 	first, last uint64
@@ -154,11 +155,11 @@ func readLog(f *logFile, row func(key []byte, version uint64, meta byte, value [
 	}
 }
 
-// beginLog sets end behind the header of a log, and returns what follows; nil if there is none.
+// beginLog sets end behind the header of a log, and returns a reader of the rest; nil if there is no rest.
 func beginLog(file *os.File, f *logFile) (*bufio.Reader, error) {
 	header := make([]byte, logHeaderBytes)
 	if n, err := io.ReadFull(file, header); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		f.end = int64(n) // a kill, or a cut, came before its first entry
+		f.end = int64(n) // a kill, or a cut, came before the first entry
 		return nil, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.path, err)
@@ -181,7 +182,7 @@ func checkHeader(f *logFile) error {
 	return err
 }
 
-// endOfValues finds where Badger would cut a value log, if it is the last one.
+// endOfValues finds the offset at which Badger would cut a value log, if the log is the last one.
 func endOfValues(f *logFile) error {
 	file, err := os.Open(f.path)
 	if err != nil {
@@ -204,7 +205,7 @@ func endOfValues(f *logFile) error {
 	}
 }
 
-// valueAt reads a value that is kept in a value log, by the pointer in its row, and verifies its checksum.
+// valueAt reads a value in a value log, by the pointer in its row, and verifies its checksum.
 func (s *Snapshot) valueAt(key string, pointer []byte) ([]byte, error) {
 	if len(pointer) != pointerBytes {
 		return nil, damaged("row %.80q points to its value with %d bytes", key, len(pointer))

@@ -15,21 +15,22 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// reserve makes sure that the disk has room for what Badger is about to write.
+// reserve makes sure that the disk has room for Badger's next writes.
 //
-// Badger maps its files before they have blocks: the log of its memory table, the value log, each table. A write to a
-// page for which the disk has no block, or the user no quota, is a SIGBUS, which ends the process. So blocks are
-// allocated to both logs before a commit is handed to Badger, and a disk that has none left is an error. For the tables,
-// which Badger makes when it wants to, the room is only asked for: see probe.
+// Badger maps its files before they have blocks: the log of its memory table, the value log, each table. A
+// write to a page for which the disk has no block, or the user no quota, is a SIGBUS, which ends the process.
+// So blocks are allocated to both logs before a commit is handed to Badger, and a disk that has none left is an
+// error. Badger makes tables at times of its own; for them the room is only probed: see probe.
 //
-// One commit in each logStep bytes looks at the files, and so does one with a large value; the others only count.
+// One commit in each logStep bytes lists the files, and so does a commit with a large value; the others only
+// count.
 //
-// Its methods are called by whoever may call [Store.Commit].
+// The methods are called by the one caller of [Store.Commit] at a time.
 type reserve struct {
 	dir string
 	// allocate is fallocate, which gives blocks to a range of a file without changing its size.
 	allocate func(file *os.File, offset, length int64) error
-	// unsupported says that the file system cannot allocate: then all is as Badger makes it.
+	// unsupported is set if the file system cannot allocate: then the files are as Badger makes them.
 	unsupported bool
 	logs        written
 	values      struct {
@@ -38,25 +39,26 @@ type reserve struct {
 	}
 }
 
-// written is what is known of the log that Badger writes to.
+// written describes the log that Badger writes to.
 type written struct {
 	id uint64
-	// used bounds what was written to the log when it was looked at last; since bounds what was committed after that.
+	// used bounds the bytes in the log when the files were listed last; since bounds the bytes committed after
+	// that.
 	used, since int64
-	// left is how much may be committed before the next look.
+	// left is how many bytes may be committed before the files are listed again.
 	left int64
 }
 
 const (
-	// logStep is how much is allocated ahead.
+	// logStep is how many bytes are allocated ahead.
 	logStep = 4 << 20
-	// nextLogFrom is how much is in a log, at most, while no next one is needed. Small rows take a quarter more in the
-	// memory table than in the log, so that none is full with less than 50 MB in its log, and no two commits hold more
-	// than another 24 MB.
+	// nextLogFrom is the most that a log holds while no next log is needed. Small rows take a quarter more in
+	// the memory table than in the log, so that no memory table is full with less than 50 MB in its log, and
+	// two commits hold at most another 24 MB.
 	nextLogFrom = 24 << 20
-	// pageSlack covers what is written behind an entry, and the rounding to blocks.
+	// pageSlack covers the bytes that are written behind an entry, and the rounding to blocks.
 	pageSlack = 64 << 10
-	// rewriteBytes bounds what is asked for the tables that Badger makes of others.
+	// rewriteBytes bounds the room that is probed for the tables that Badger makes of others.
 	rewriteBytes = 256 << 20
 	// largeValue is the size from which a value lies in a value log.
 	largeValue = 1 << 20
@@ -73,8 +75,8 @@ func newReserve(dir string) *reserve {
 	}}
 }
 
-// room returns an error that wraps [storage.ErrNoRoom] if the disk has no room for a commit of these writes. Nothing
-// has changed then, and it may be asked again.
+// room returns an error that wraps [storage.ErrNoRoom] if the disk has no room for a commit of these writes.
+// Then nothing has changed, and the call may be made again.
 func (r *reserve) room(writes []storage.Write) error {
 	log, values := logged(writes)
 	if r.unsupported || log <= r.logs.left && values == 0 {
@@ -82,14 +84,14 @@ func (r *reserve) room(writes []storage.Write) error {
 		r.logs.since += log
 		return nil
 	}
-	err := r.look(log, values)
+	err := r.allocateLogs(log, values)
 	if r.unsupported = isUnsupported(err); r.unsupported {
 		return nil
 	}
 	return shortage(err)
 }
 
-// logged bounds what a commit adds to the log of the memory table, and to the value log.
+// logged bounds the bytes that a commit adds to the log of the memory table, and to the value log.
 func logged(writes []storage.Write) (log, values int64) {
 	const perRow, perCommit = 34, 256 // the head of an entry, version and checksum; the entry that ends a transaction
 	log = perCommit
@@ -102,15 +104,15 @@ func logged(writes []storage.Write) (log, values int64) {
 	return log, values
 }
 
-// look finds the logs that Badger writes to, and allocates what a commit needs, and more, so that the next ones need
-// no look.
-func (r *reserve) look(log, values int64) error {
+// allocateLogs finds the logs that Badger writes to, and allocates the blocks that a commit needs, and more, so
+// that the next commits need no search.
+func (r *reserve) allocateLogs(log, values int64) error {
 	found, err := r.find()
 	if err != nil {
 		return err
 	}
 	if l := &r.logs; l.id != found.log {
-		// Badger began another one, at some commit since the last look.
+		// Badger began another log, at some commit since the last search.
 		l.id, l.used, l.since = found.log, logHeaderBytes+l.since, 0
 	} else {
 		l.used, l.since = l.used+l.since, 0
@@ -119,8 +121,8 @@ func (r *reserve) look(log, values int64) error {
 	if err := r.extend(r.path(found.log), os.O_RDWR, r.logs.used+ahead); err != nil {
 		return err
 	}
-	// When the memory table is full, Badger makes a table of it, and the next commit goes to a new log. It takes an empty
-	// file for a new one, so that the blocks of the next log are there before it is.
+	// When the memory table is full, Badger makes a table of it, and the next commit goes to a new log. Badger
+	// takes an empty file for a new log, so that the blocks of the next log are there before the log is.
 	if r.logs.used > nextLogFrom {
 		if err := r.extend(r.path(found.log+1), os.O_RDWR|os.O_CREATE, logHeaderBytes+ahead); err != nil {
 			return err
@@ -144,7 +146,7 @@ func (r *reserve) look(log, values int64) error {
 	return nil
 }
 
-// files are those that a look finds.
+// files are the files that a search finds.
 type files struct {
 	log, values uint64 // the ids of the newest
 	tableBytes  int64  // of all tables
@@ -186,7 +188,7 @@ func (r *reserve) find() (files, error) {
 	return f, nil
 }
 
-// path is that of a log of the memory table.
+// path returns the path of a log of the memory table.
 func (r *reserve) path(id uint64) string { return filepath.Join(r.dir, fmt.Sprintf("%05d.mem", id)) }
 
 // extend allocates blocks to a file up to an offset.
@@ -199,13 +201,13 @@ func (r *reserve) extend(path string, flags int, end int64) error {
 	return errors.Join(err, file.Close())
 }
 
-// probe asks for room that Badger takes by itself, beside the commits: for the table that it makes of the memory table,
-// and for those that it then makes of tables. The room is given back at once, since no block can be given to a
-// table beforehand.
+// probe checks that there is room for files that Badger makes by itself, beside the commits: the table of the
+// memory table, and the tables that it makes of tables. The room is given back at once, since no block can be
+// given to a table beforehand.
 func (r *reserve) probe(bytes int64) error {
 	dir := r.dir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		dir = filepath.Dir(dir) // it is still to be made
+		dir = filepath.Dir(dir) // it is not made yet
 	}
 	file, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -218,8 +220,8 @@ func (r *reserve) probe(bytes int64) error {
 	return errors.Join(err, file.Close())
 }
 
-// beforeOpen asks for the room that Badger takes when it opens the database: for its new logs, and for the tables that
-// it makes of the logs of a process that was killed.
+// beforeOpen checks that there is room for the files that Badger makes when it opens the database: its new
+// logs, and the tables of the logs of a process that was killed.
 func (r *reserve) beforeOpen(s *Snapshot) error {
 	bytes := int64(logStep)
 	for _, f := range s.logs {
@@ -228,10 +230,10 @@ func (r *reserve) beforeOpen(s *Snapshot) error {
 	return r.ask(bytes)
 }
 
-// beforeClose asks for the room that Badger takes when it closes the database.
+// beforeClose checks that there is room for the files that Badger makes when it closes the database.
 func (r *reserve) beforeClose() error { return r.ask(r.logs.used + r.logs.since) }
 
-// ask probes, where the file system can allocate.
+// ask probes, if the file system can allocate.
 func (r *reserve) ask(bytes int64) error {
 	err := r.probe(bytes)
 	if r.unsupported || isUnsupported(err) {
@@ -240,17 +242,17 @@ func (r *reserve) ask(bytes int64) error {
 	return shortage(err)
 }
 
-// afterClose removes the log that was to be the next one.
+// afterClose removes the empty file of the next log.
 func (r *reserve) afterClose() error {
 	path := r.path(r.logs.id + 1)
 	info, err := os.Stat(path)
 	if err != nil || info.Size() > 0 {
-		return nil // it was never made, or Badger has begun it, and removed it
+		return nil // the file was never made, or Badger has begun and removed it
 	}
 	return os.Remove(path)
 }
 
-// shortage makes an error about a disk, a quota or a table of files that is full one that wraps storage.ErrNoRoom.
+// shortage wraps an error about a full disk, quota or table of files in storage.ErrNoRoom.
 func shortage(err error) error {
 	if isShort(err) {
 		return fmt.Errorf("%w: %w", storage.ErrNoRoom, err)
@@ -258,7 +260,7 @@ func shortage(err error) error {
 	return err
 }
 
-// isShort reports whether err may go away by itself, or by what a person does.
+// isShort reports whether the cause of err may go away by itself, or can be removed by an operator.
 func isShort(err error) bool {
 	for _, e := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
 		if errors.Is(err, e) {
@@ -268,7 +270,7 @@ func isShort(err error) bool {
 	return false
 }
 
-// isUnsupported reports whether a file system says that it cannot allocate.
+// isUnsupported reports whether err means that the file system cannot allocate.
 func isUnsupported(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS)
 }

@@ -22,21 +22,21 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// Snapshot is the state in the files of a database that nobody has open, as [Open] would find it. It is read without
-// Badger's own open, which cuts logs, deletes tables, and so changes what it looks at: a Snapshot changes nothing.
+// Snapshot is the state in the files of a database that is not open, as [Open] would find it. It is read
+// without Badger's own open, which cuts logs and deletes tables: a Snapshot changes nothing.
 //
 // # Concurrency
 //
 // Methods may be called from any goroutine.
 type Snapshot struct {
 	dir string
-	// fresh says that there is no database yet.
+	// fresh is set if there is no database yet.
 	fresh bool
-	// logs are those of the memory table, in order; values are the value logs.
+	// logs are the logs of the memory table, in order; values are the value logs.
 	logs   []*logFile
 	values map[uint32]*logFile
 	levels [maxLevels][]*table.Table
-	// rows are those in logs; keys are their keys, in order.
+	// rows are the newest rows in logs; keys are their keys, in order.
 	rows map[string]logRow
 	keys []string
 	// last is the newest version that is stored.
@@ -55,20 +55,21 @@ type logRow struct {
 	value   []byte
 }
 
-// maxLevels is how many levels of tables Badger has.
+// maxLevels is the number of levels of tables in Badger.
 const maxLevels = 7
 
-// damaged returns an error about files that are not what was written.
+// damaged returns an error about files that are not as they were written.
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", storage.ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
-// Examine reads all files of the database in dir, and verifies each checksum. What is not as it was written is
-// [storage.ErrCorrupt], wrapped, and says in which file. A torn end of a log or of the MANIFEST, as the death of a
-// process or a machine leaves it, is no damage. A directory that is missing, or in which a first open was cut short,
-// is an empty database. Nobody may have the database open meanwhile.
+// Examine reads all files of the database in dir, and verifies each checksum. It returns [storage.ErrCorrupt],
+// wrapped and with the name of the file, for a file that is not as it was written. A torn end of a log or of
+// the MANIFEST, as the death of a process or a machine leaves it, is no damage. A directory that is missing, or
+// in which a first open was cut short, is an empty database. The caller makes sure that the database is not
+// open meanwhile.
 //
-// It takes the time of reading everything once. The caller closes the Snapshot.
+// Examine takes the time of reading all files once. The caller closes the Snapshot.
 func Examine(dir string) (_ *Snapshot, err error) {
 	s := &Snapshot{dir: dir, rows: map[string]logRow{}, values: map[uint32]*logFile{}}
 	defer func() {
@@ -116,7 +117,7 @@ func Examine(dir string) (_ *Snapshot, err error) {
 	return s, nil
 }
 
-// list finds the files of the database, and returns the ids of the tables that are there.
+// list finds the files of the database, and returns the ids of the tables among them.
 func (s *Snapshot) list() (tables map[uint64]bool, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -168,7 +169,7 @@ func (s *Snapshot) list() (tables map[uint64]bool, err error) {
 	return tables, nil
 }
 
-// isBadgers says whether Badger reads or writes a file of this name.
+// isBadgers reports whether Badger reads or writes a file of this name.
 func isBadgers(name, ext string) bool {
 	switch name {
 	case badger.ManifestFilename, badger.ManifestFilename + "-REWRITE", badger.KeyRegistryFileName, "REWRITE-" + badger.KeyRegistryFileName, discardName, lockName:
@@ -187,8 +188,8 @@ func kindOf(mode fs.FileMode) string {
 	return "special file"
 }
 
-// checkRegistry checks the file of encryption keys. We have none, so that it is always the same: a random number and
-// this text.
+// checkRegistry checks the file of encryption keys. The store uses no key, so the file is always the same: a
+// random number and this text.
 func checkRegistry(path string) error {
 	const text = "Hello Badger"
 	content, err := os.ReadFile(path)
@@ -210,8 +211,8 @@ func (s *Snapshot) examineTables(there map[uint64]bool) error {
 	if err != nil {
 		return err
 	}
-	// A torn end is left out. If it was the end of a crash, everything is still there in the tables and logs from
-	// before; if it was not, a table is missing, or a stretch of versions.
+	// A torn end is left out. If a crash tore it, the tables and logs from before still hold all rows; if not,
+	// a table is missing, or a stretch of versions.
 	manifest, _, err := badger.ReplayManifestFile(file, 0, badger.Options{})
 	_ = file.Close() // only read
 	if err != nil {
@@ -242,7 +243,7 @@ func (s *Snapshot) examineTables(there map[uint64]bool) error {
 	}
 	var iterators []y.Iterator
 	for level, tables := range s.levels {
-		if level > 0 && len(tables) > 0 { // their ranges of keys do not overlap
+		if level > 0 && len(tables) > 0 { // the key ranges of its tables do not overlap
 			iterators = append(iterators, table.NewConcatIterator(tables, table.NOCACHE))
 			continue
 		}
@@ -259,7 +260,7 @@ func (s *Snapshot) examineTables(there map[uint64]bool) error {
 // openTable opens a table and verifies the checksum of each of its blocks.
 func (s *Snapshot) openTable(id uint64) (t *table.Table, err error) {
 	path := table.NewFilename(id, s.dir)
-	if info, err := os.Lstat(path); err == nil && info.Size() == 0 { // which cannot be mapped
+	if info, err := os.Lstat(path); err == nil && info.Size() == 0 { // an empty file cannot be mapped
 		return nil, damaged("table %s is empty", table.IDToFilename(id))
 	}
 	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
@@ -267,7 +268,7 @@ func (s *Snapshot) openTable(id uint64) (t *table.Table, err error) {
 		return nil, fmt.Errorf("table %s: %w", table.IDToFilename(id), err)
 	}
 	defer func() {
-		if p := recover(); p != nil { // Badger's way to tell of an index that is no index
+		if p := recover(); p != nil { // Badger's report of an index that is no index
 			err = damaged("table %s is not what was written", table.IDToFilename(id))
 		}
 		if err != nil {
@@ -283,7 +284,7 @@ func (s *Snapshot) openTable(id uint64) (t *table.Table, err error) {
 	return t, nil
 }
 
-// examineValues verifies the values that rows of a table have in value logs.
+// examineValues verifies the values in value logs to which the rows of a table point.
 func (s *Snapshot) examineValues(t *table.Table) error {
 	it := t.NewIterator(table.NOCACHE)
 	defer func() { _ = it.Close() }() // only read
@@ -297,8 +298,8 @@ func (s *Snapshot) examineValues(t *table.Table) error {
 	return nil
 }
 
-// logged keeps the newest version of each row in the logs. A log may be there although its table is, too, and even
-// though a later log is gone already.
+// logged keeps the newest version of each row in the logs. A log may still be there when its table is, and even
+// when a later log is gone already.
 func (s *Snapshot) logged(key []byte, version uint64, meta byte, value []byte) {
 	if old, ok := s.rows[string(key)]; !ok || old.version < version {
 		s.rows[string(key)] = logRow{version, meta, value}
@@ -334,7 +335,8 @@ func (s *Snapshot) Next(prefix, after string) (string, []byte, bool, error) {
 	}
 }
 
-// from returns the first row at or behind a key, deleted ones too, in its newest version; no key if there is none.
+// from returns the first row at or behind a key, in its newest version, deleted rows included; key is "" if
+// there is none.
 func (s *Snapshot) from(at string) (string, logRow) {
 	i, _ := slices.BinarySearch(s.keys, at)
 	key := ""

@@ -1,5 +1,5 @@
-// Package storagetest is the suite that every [storage.Store] passes. It is the contract in running
-// form: a new store is right when [Run] says so.
+// Package storagetest is the suite that every [storage.Store] passes. It is the contract in running form: a new
+// store is right when it passes [Run].
 package storagetest
 
 import (
@@ -16,8 +16,8 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// Open makes an empty store for a test, and a function that opens it again after it was closed. The
-// suite closes what it got.
+// Open returns an empty store for a test, and a function that opens it again after it was closed. The suite
+// closes the stores.
 type Open func(t *testing.T) (store storage.Store, reopen func() (storage.Store, error))
 
 // Run runs the suite against the stores that open makes.
