@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// normalHostPort returns host:port in its one normal form, or what is wrong with it.
+// normalHostPort returns host:port in its one normal form. problem describes the fault of s, or is "".
 func normalHostPort(s string, listen bool) (normal, problem string) {
 	host, port, err := net.SplitHostPort(s)
 	switch {
@@ -33,7 +33,7 @@ func normalHostPort(s string, listen bool) (normal, problem string) {
 	return net.JoinHostPort(host, n), ""
 }
 
-// normalPort returns the digits of a port, or what is wrong with it.
+// normalPort returns the digits of a port. problem describes the fault of s, or is "".
 func normalPort(s string, lowest int) (normal, problem string) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || int(n) < lowest {
@@ -42,7 +42,7 @@ func normalPort(s string, lowest int) (normal, problem string) {
 	return strconv.Itoa(int(n)), ""
 }
 
-// normalHost returns the normal form of an IP address, without brackets, or of a host name, or nothing.
+// normalHost returns the normal form of an IP address, without brackets, or of a host name; "" if s is neither.
 func normalHost(s string) string {
 	if addr, err := netip.ParseAddr(s); err == nil {
 		if len(addr.Zone()) > 64 || !onlyLettersDigitsAnd(addr.Zone(), "_.-") {
@@ -56,7 +56,8 @@ func normalHost(s string) string {
 	return strings.ToLower(s)
 }
 
-// validHostName accepts what resolvers do, and nothing that some would take for an IP address.
+// validHostName reports whether s is a host name that resolvers accept. A text that a resolver could take for
+// an IP address is none.
 func validHostName(s string) bool {
 	if len(s) > 253 {
 		return false
@@ -72,7 +73,7 @@ func validHostName(s string) bool {
 }
 
 // normalURLHost returns the normal form of a host as it stands in a URL, with or without a port, or with a
-// leading "*." label; or what is wrong with it.
+// leading "*." label. problem describes the fault of s, or is "".
 func normalURLHost(s string) (normal, problem string) {
 	host, port := s, ""
 	switch {

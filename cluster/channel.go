@@ -5,27 +5,27 @@ import "time"
 // Channel is an IO channel of a subcluster: a way between the vats and the world outside, offered to the
 // bootstrap vat as a service under the channel's name.
 type Channel struct {
-	// Name is unique among the channels and services of the configuration, and as that of a vat.
+	// Name is unique among the channels and services of the configuration, and has the form of a vat's name.
 	Name string
-	// Type says what is at the other end.
+	// Type is the kind of the other end.
 	Type ChannelType
 	// Path is absolute and clean. A file has one. A socket without one is made in a directory of the
 	// kernel's own; one with a path has at most 107 bytes there, as the system demands.
 	Path string
 	// HostPort is the address of a listen or network channel, in normal form: lower case, an IPv6 address in
-	// brackets, a port from 1 to 65535; for listen also 0, which is any free one.
+	// brackets, a port from 1 to 65535; for listen also 0, which stands for any free port.
 	HostPort string
-	// Direction says who may write.
+	// Direction decides whether vats may read, write, or both.
 	Direction Direction
-	// Unit is what one reading returns.
+	// Unit is the result of one read.
 	Unit Unit
-	// MaxUnitBytes bounds what is read at once.
+	// MaxUnitBytes bounds the bytes of one read.
 	MaxUnitBytes int
 	// WriteTime is how long a write may wait for a slow peer.
 	WriteTime time.Duration
 }
 
-// ChannelType says what is at the other end of a channel.
+// ChannelType is the kind of the other end of a channel.
 type ChannelType string
 
 const (
@@ -45,7 +45,7 @@ var channelTypes = []string{
 	string(ChannelSocket), string(ChannelListen), string(ChannelNetwork), string(ChannelFile), string(ChannelConsole),
 }
 
-// Direction says which way a channel carries, seen from the vats.
+// Direction is the way in which a channel carries data, seen from the vats.
 type Direction string
 
 const (
@@ -60,9 +60,10 @@ const (
 // directions begin with the default.
 var directions = []string{string(DirectionInOut), string(DirectionIn), string(DirectionOut)}
 
-// Unit says what one reading of a channel returns.
+// Unit is the kind of text or bytes that one read of a channel returns.
 type Unit string
 
+// Units of channels.
 const (
 	// UnitLine, the default, is text up to a newline, without it; writing adds one.
 	UnitLine Unit = "line"
@@ -74,8 +75,8 @@ const (
 	UnitBytes Unit = "bytes"
 )
 
-// units begin with the default.
-var units = []string{string(UnitLine), string(UnitString), string(UnitChars), string(UnitBytes)}
+// unitNames begin with the default.
+var unitNames = []string{string(UnitLine), string(UnitString), string(UnitChars), string(UnitBytes)}
 
 const (
 	maxChannels         = 64

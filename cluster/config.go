@@ -1,8 +1,8 @@
-// Package cluster reads the configuration of a subcluster: which vats it has, what code they run, and
-// how they are kept. The file is JSON with comments and trailing commas; docs/config.md describes it.
+// Package cluster reads the configuration of a subcluster: its vats, the code that they run, and the limits
+// that bound them. The file is JSON with comments and trailing commas; docs/config.md describes it.
 //
-// A configuration is hostile until it was parsed: [Parse] bounds it, reports every mistake at once, each
-// with its place and the way to mend it, and returns a [Config] only if there was none.
+// A configuration is hostile until it is parsed: [Parse] bounds it, reports every mistake at once, each with
+// its place and the way to mend it, and returns a [Config] only if there was none.
 package cluster
 
 import (
@@ -16,23 +16,24 @@ type Config struct {
 	Bootstrap string
 	// Vats are in the order of the file. There is at least one.
 	Vats []Vat
-	// Limits are those of the cluster: what a vat has that says nothing else, and Bootstrap.
+	// Limits are those of the cluster: Bootstrap, and the default of each vat's limits.
 	Limits Limits
 	// IO are the channels, in the order of the file.
 	IO []Channel
-	// Services are those of the kernel that Bootstrap's vat is given beside the channels, in the order of the
-	// file. Their names are distinct, and no channel's.
+	// Services are the kernel services that the bootstrap vat gets beside the channels, in the order of the
+	// file. Their names are distinct from each other and from those of the channels.
 	Services []Service
-	// Source is the absolute path of the file; of a configuration that stands in a declaration of system
-	// subclusters, the path of that.
+	// Source is the absolute path of the file. If the configuration stands in a declaration of system
+	// subclusters, Source is the path of the declaration.
 	Source string
-	// Hash is the SHA-256 of the text of the configuration, in hex: of all the file, if it is a file's own.
+	// Hash is the SHA-256 of the text of the configuration, in hex; of the whole file, if the configuration is
+	// all of it.
 	Hash string
 
 	doc *document
 }
 
-// Vat says what one vat runs, and how it is kept.
+// Vat is one vat of a subcluster: its code and its limits.
 type Vat struct {
 	// Name is unique in the configuration: a letter, then up to 63 letters, digits, '_' and '-'.
 	Name string
@@ -40,21 +41,21 @@ type Vat struct {
 	Module string
 	// Worker is the absolute path of the worker program, or empty for the stock one.
 	Worker string
-	// SHA256 is what the worker program must hash to, as 64 lower-case hex digits, or empty.
+	// SHA256 is the hash that the worker program must have, as 64 lower-case hex digits, or empty.
 	SHA256 string
 	// Parameters is a compact JSON object for the module, or nil.
 	Parameters json.RawMessage
-	// Restart says what happens after the worker's death.
+	// Restart decides whether the worker is replaced when it has died.
 	Restart RestartPolicy
-	// MaxRestarts is how many deaths in a row, without progress between them, stop the vat.
+	// MaxRestarts is the number of deaths in a row, without progress between them, that stop the vat.
 	MaxRestarts int
-	// OnFault says what an illegal syscall means for the vat.
+	// OnFault is the consequence of an illegal syscall.
 	OnFault FaultPolicy
 	// Limits bound the vat. Bootstrap is zero: it belongs to the cluster.
 	Limits Limits
 }
 
-// RestartPolicy says whether a vat's worker is replaced when it has died.
+// RestartPolicy decides whether a vat's worker is replaced when it has died.
 type RestartPolicy string
 
 const (
@@ -64,7 +65,7 @@ const (
 	RestartNever RestartPolicy = "never"
 )
 
-// FaultPolicy says what a fault that only broken or hostile code makes means for its vat.
+// FaultPolicy is the consequence, for a vat, of a fault that only broken or hostile code makes.
 type FaultPolicy string
 
 const (
@@ -74,7 +75,7 @@ const (
 	FaultStop FaultPolicy = "stop"
 )
 
-// Limits bound what a vat may use.
+// Limits bound the resources of a vat.
 type Limits struct {
 	// Delivery is how long a worker may take for one delivery.
 	Delivery time.Duration
@@ -91,7 +92,7 @@ type Limits struct {
 	Bootstrap time.Duration
 }
 
-// DefaultLimits returns what a configuration has that says nothing.
+// DefaultLimits returns the limits of a configuration that names none.
 func DefaultLimits() Limits {
 	return Limits{
 		Delivery:   10 * time.Second,

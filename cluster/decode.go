@@ -11,8 +11,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// decoder walks the parsed text, and gathers what is wrong with it. Its methods return zero values
-// for what is wrong, so that the walk goes on.
+// decoder walks the parsed text, and gathers the mistakes in it. Its methods return zero values for mistaken
+// parts, so that the walk goes on.
 type decoder struct {
 	doc *document
 	// source is the absolute path of the file.
@@ -34,11 +34,11 @@ type object struct {
 // entry is one member of a JSON object whose names are free.
 type entry struct {
 	name string
-	// at is the name, where it stands.
+	// at is the name itself, at its place in the text.
 	at, value *hujson.Value
 }
 
-// object reads the fields of v, which may be nil, and reports those that are not among known.
+// object reads the fields of v, which may be nil, and reports a field that is not among known.
 func (d *decoder) object(v *hujson.Value, path string, known []string) object {
 	o := object{path: path, value: v, fields: map[string]*hujson.Value{}}
 	for _, e := range d.entries(v, path) {
@@ -80,7 +80,7 @@ func (d *decoder) entries(v *hujson.Value, path string) []entry {
 	return entries
 }
 
-// str returns the string in the field name, if there is one.
+// str returns the string in the field name; ok is false if there is none, or a mistake.
 func (d *decoder) str(o object, name string) (s string, v *hujson.Value, ok bool) {
 	if v = o.fields[name]; v == nil {
 		return "", nil, false
@@ -179,7 +179,7 @@ func (d *decoder) duration(o object, name string, otherwise, lowest, highest tim
 	return otherwise
 }
 
-// span writes a duration as a person would: 1h, not 1h0m0s.
+// span returns a duration in the spelling of a person: 1h, not 1h0m0s.
 func span(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -214,7 +214,7 @@ func (d *decoder) size(o object, name string, otherwise, lowest, highest int) in
 	return otherwise
 }
 
-// sizeUnits are tried in this order: the suffix of one is a suffix of the others.
+// sizeUnits are tried in this order: the suffix of a later one is the end of the earlier suffixes.
 var sizeUnits = []struct {
 	suffix string
 	bytes  int
@@ -245,7 +245,7 @@ func formatSize(n int) string {
 	return fmt.Sprint(n)
 }
 
-// join makes the path of a field. A name that could be mistaken for something else is quoted.
+// join returns the path of a field. A name that could be mistaken for a path is quoted.
 func join(path, name string) string {
 	if !validVatName(name) {
 		name = quote(name)

@@ -10,18 +10,20 @@ import (
 
 // Change is one difference between the configuration that a subcluster runs and another one.
 type Change struct {
-	// Field is the path of what differs, as in messages about mistakes: vats.mint.limits.queue, io.door.
+	// Field is the path of the field that differs, as in messages about mistakes: vats.mint.limits.queue,
+	// io.door.
 	Field string `json:"field"`
-	// Kind says what becomes of the field.
+	// Kind tells whether the field was added, changed or removed.
 	Kind ChangeKind `json:"kind"`
-	// Applies says when the change has an effect on what runs, or that it cannot be made to it.
+	// Applies is the time at which the change has an effect on the running subcluster, or that it cannot have
+	// one.
 	Applies Applies `json:"applies"`
-	// Old and New are the values, for a person; Old is empty for what is added, New for what is removed.
+	// Old and New are the values, for a person. Old is empty for an added field, New for a removed one.
 	Old string `json:"old,omitempty"`
 	New string `json:"new,omitempty"`
 }
 
-// ChangeKind says what becomes of a field.
+// ChangeKind tells whether a field was added, changed or removed.
 type ChangeKind string
 
 // The kinds of change: a closed set.
@@ -31,25 +33,28 @@ const (
 	Removed ChangeKind = "removed"
 )
 
-// Applies says when a change has an effect.
+// Applies is the time at which a change has an effect.
 type Applies string
 
-// When a change has an effect: a closed set.
+// The times at which a change has an effect: a closed set.
 const (
-	// ApplyLive changes have it at once.
+	// ApplyLive changes have an effect at once.
 	ApplyLive Applies = "live"
-	// ApplyStart changes have it when the vat's worker is started the next time; of a channel or service, the kernel.
+	// ApplyStart changes have an effect when the vat's worker is started the next time; those of a channel or
+	// service, when the kernel is.
 	ApplyStart Applies = "start"
-	// ApplyNew changes are for vats that are made later, by a reload say: what is there was made and goes on.
+	// ApplyNew changes have an effect on vats that are made later, by a reload say; existing vats go on as they
+	// are.
 	ApplyNew Applies = "new"
-	// ApplyReplace changes cannot be made to what runs: only a subcluster in its place, which has stored nothing, can
-	// have them. They take something away, or change what vats have learned about what is there: which module a vat runs,
-	// where a channel leads, what its reads return.
+	// ApplyReplace changes cannot be made to a running subcluster: only a new subcluster in its place, without
+	// its state, can have them. They take a vat, channel or service away, or change a property that vats have
+	// learned: the module of a vat, the address of a channel, the form of its reads.
 	ApplyReplace Applies = "replace"
 )
 
-// Diff compares the configuration that a subcluster runs with another one. It lists the changes in the order of the new
-// file, what is removed behind that. Source, Hash and the order of vats, channels and services are not compared.
+// Diff compares the configuration that a subcluster runs with another one. It lists the changes in the order of
+// the new file, and removed fields behind them. Source, Hash and the order of vats, channels and services are
+// not compared.
 func Diff(from, to *Config) []Change {
 	var d diff
 	d.field("bootstrap", ApplyReplace, from.Bootstrap, to.Bootstrap)
@@ -60,7 +65,7 @@ func Diff(from, to *Config) []Change {
 	return d.changes
 }
 
-// NeedReplace returns those changes that cannot be made to what runs.
+// NeedReplace returns the changes that cannot be made to a running subcluster.
 func NeedReplace(changes []Change) (out []Change) {
 	for _, c := range changes {
 		if c.Applies == ApplyReplace {
@@ -126,7 +131,7 @@ func (d *diff) channel(path string, from, to Channel) {
 	d.field(path+".maxUnit", ApplyLive, from.MaxUnitBytes, to.MaxUnitBytes)
 	d.field(path+".writeTime", ApplyLive, from.WriteTime, to.WriteTime)
 	before, after := from, to
-	for _, c := range []*Channel{&before, &after} { // whatever is not named above must not pass unseen
+	for _, c := range []*Channel{&before, &after} { // a field that is not compared above must not pass unseen
 		c.Type, c.Path, c.HostPort, c.Direction, c.Unit, c.MaxUnitBytes, c.WriteTime = "", "", "", "", "", 0, 0
 	}
 	d.field(path, ApplyReplace, fmt.Sprintf("%+v", before), fmt.Sprintf("%+v", after))
@@ -146,7 +151,7 @@ func (d *diff) field(path string, applies Applies, from, to any) {
 	}
 }
 
-// describe shows a value in a few words.
+// describe returns a value in a few words.
 func describe(v any) string {
 	switch v := v.(type) {
 	case time.Duration:

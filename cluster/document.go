@@ -15,19 +15,20 @@ const (
 	maxFileBytes = 1 << 20
 	// maxDepth bounds the nesting of JSON values, and with it the recursion of the parser.
 	maxDepth = 64
-	// maxValues bounds what the parser makes of the file: a value takes some 200 bytes.
+	// maxValues bounds the memory of the parsed file: a value takes some 200 bytes.
 	maxValues = 100_000
 )
 
-// document is the text of a configuration, and where its fields are.
+// document is the text of a configuration, and the places of its fields.
 type document struct {
 	name string
 	data []byte
-	// within is the path of the configuration in data, if it is not all of it, in front of the paths of fields.
+	// within is the path of the configuration in data, which precedes the paths of its fields; empty if it is
+	// all of data.
 	within string
 	// places holds the offset of each field, by its dotted path.
 	places map[string]int
-	// services holds the path of what names the kernel's service, for each Service by its name.
+	// services holds the path of the field that names the kernel service, for each Service by its name.
 	services map[string]string
 }
 
@@ -43,7 +44,7 @@ func (d *document) full(field string) string {
 	return d.within + "." + field
 }
 
-// problem makes a Problem at offset.
+// problem returns a Problem at offset.
 func (d *document) problem(offset int, field, format string, args ...any) Problem {
 	line, column := position(d.data, offset)
 	return Problem{
@@ -51,14 +52,14 @@ func (d *document) problem(offset int, field, format string, args ...any) Proble
 	}
 }
 
-// position counts lines, and characters in the line, from 1.
+// position returns the line and the character in the line at offset, both from 1.
 func position(data []byte, offset int) (line, column int) {
 	before := data[:min(offset, len(data))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[start:])
 }
 
-// parse checks what must hold before a recursive parser may see the text, then parses it.
+// parse parses the text, after it has checked the bounds that a recursive parser needs.
 func (d *document) parse() (hujson.Value, error) {
 	fail := func(offset int, format string, args ...any) (hujson.Value, error) {
 		return hujson.Value{}, &Errors{Problems: []Problem{d.problem(offset, "", format, args...)}}
@@ -100,8 +101,9 @@ func invalidUTF8(data []byte) (offset int) {
 	return offset
 }
 
-// shape returns where the text is nested too deeply, and where it has too many values, or -1. It reads
-// strings and comments as the parser does; where the text is no JSON, the parser stops before us.
+// shape returns the offset at which the text is nested too deeply, and the offset at which it has too many
+// values, or -1. It reads strings and comments as the parser does; if the text is no JSON, the parser stops
+// earlier.
 func shape(data []byte) (tooDeep, tooMany int) {
 	depth, values := 0, 0
 	for i := 0; i < len(data); i++ {
@@ -143,13 +145,13 @@ func shape(data []byte) (tooDeep, tooMany int) {
 	return -1, -1
 }
 
-// syntaxError makes the parser's error ours: it has the place only in its text.
+// syntaxError returns the parser's error with its offset, which the parser gives only in its text.
 func (d *document) syntaxError(err error) (offset int, format, message string) {
 	var line, column int
 	if _, scanErr := fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &line, &column); scanErr == nil {
 		for ; line > 1; line-- {
 			n := bytes.IndexByte(d.data[offset:], '\n')
-			if n < 0 { // behind the line break that we added
+			if n < 0 { // behind the line break that parse added
 				n = len(d.data) - offset - 1
 			}
 			offset += n + 1
@@ -175,7 +177,7 @@ func (d *document) syntaxError(err error) (offset int, format, message string) {
 	return offset, "%s", message
 }
 
-// shorten bounds what a file can put into a message.
+// shorten bounds the text of a file that is put into a message.
 func shorten(s string) string {
 	const most = 120
 	if len(s) <= most {

@@ -14,8 +14,8 @@ import (
 
 const notYet = "%q is not supported yet by this version"
 
-// Fields in the order in which a message lists them. Those that later versions will read are known, so
-// that they are refused by name.
+// The fields in the order in which a message lists them. Fields that only later versions read are among them,
+// so that they are refused by name.
 var (
 	clusterFields = []string{"bootstrap", "vats", "limits", "services", "io", "bundles"}
 	vatFields     = slices.Concat(
@@ -34,7 +34,7 @@ func (d *decoder) cluster(root *hujson.Value, cfg *Config) {
 	if o, ok := root.Value.(*hujson.Object); ok && slices.ContainsFunc(o.Members, func(m hujson.ObjectMember) bool {
 		return m.Name.Value.(hujson.Literal).String() == "forceReset"
 	}) {
-		known = append(slices.Clone(known), "forceReset") // refused below, with what to do instead
+		known = append(slices.Clone(known), "forceReset") // refused below, with a hint
 	}
 	o := d.object(root, "", known)
 	if o.value.Value.Kind() != '{' {
@@ -154,11 +154,11 @@ func (d *decoder) code(o object, at *hujson.Value) string {
 	return name
 }
 
-// worker returns the absolute path of a program that is there.
+// worker returns the absolute path of an existing program.
 func (d *decoder) worker(o object) string {
 	given, v, ok := d.str(o, "worker")
 	if !ok || given == "" {
-		return "" // the stock one
+		return "" // the stock program
 	}
 	path, where := d.absolute(given)
 	problem := ""
@@ -202,7 +202,7 @@ func (d *decoder) parameters(o object) []byte {
 		d.problem(v, path, "expected an object { … }, got %s", kind(v))
 		return nil
 	}
-	// What the module would make of two fields of one name is anybody's guess.
+	// It is not defined which of two fields of one name a module would take.
 	for inner := range v.All() {
 		if inner.Value.Kind() == '{' {
 			d.entries(inner, path)

@@ -8,7 +8,7 @@ import (
 
 var channelFields = []string{"type", "path", "hostport", "direction", "unit", "maxUnit", "writeTime"}
 
-// channels reads all IO channels, those with mistakes too.
+// channels reads all IO channels, also those with mistakes.
 func (d *decoder) channels(o object) []Channel {
 	v := o.fields["io"]
 	entries := d.entries(v, "io")
@@ -47,7 +47,7 @@ func (d *decoder) channel(e entry, path string) Channel {
 		c.Type = ChannelType(name)
 	}
 	c.Direction = Direction(d.choice(o, "direction", directions...))
-	c.Unit = Unit(d.choice(o, "unit", units...))
+	c.Unit = Unit(d.choice(o, "unit", unitNames...))
 	c.MaxUnitBytes = d.size(o, "maxUnit", defaultMaxUnitBytes, lowestMaxUnitBytes, highestMaxUnitBytes)
 	c.WriteTime = d.duration(o, "writeTime", defaultWriteTime, lowestWriteTime, highestWriteTime)
 	for _, field := range channelFields {
@@ -74,8 +74,8 @@ func (d *decoder) channel(e entry, path string) Channel {
 	return c
 }
 
-// useless says why a field has no meaning for a channel, or nothing. What would be read and then
-// ignored is a misunderstanding that its author should hear of.
+// useless returns the reason why a field has no meaning for a channel, or "". A field that would be read and
+// then ignored is a misunderstanding that the author of the file has to learn of.
 func useless(c Channel, field string) string {
 	switch {
 	case field == "path" && (c.Type == ChannelListen || c.Type == ChannelNetwork):
@@ -96,7 +96,7 @@ func useless(c Channel, field string) string {
 	return ""
 }
 
-// rivals reports what c wants for itself, and a channel before it in the file has.
+// rivals reports the resources that c claims for itself and that a channel before it in the file has.
 func (d *decoder) rivals(e entry, path string, c Channel, before []Channel) {
 	for _, b := range before {
 		switch {
@@ -118,7 +118,7 @@ func anyPort(hostPort string) bool {
 	return port == "0"
 }
 
-// socketPath returns the absolute path of a socket, or nothing for one of the kernel's choice.
+// socketPath returns the absolute path of a socket, or "" if the kernel chooses the path.
 func (d *decoder) socketPath(o object) string {
 	given, v, ok := d.str(o, "path")
 	if !ok || given == "" {
@@ -137,7 +137,7 @@ func (d *decoder) socketPath(o object) string {
 	return ""
 }
 
-// filePath returns the absolute path of a file, which need not be there yet.
+// filePath returns the absolute path of a file, which need not exist yet.
 func (d *decoder) filePath(e entry, o object) string {
 	given, v, ok := d.str(o, "path")
 	switch {

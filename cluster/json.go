@@ -30,7 +30,7 @@ func (c *Config) JSON() ([]byte, error) {
 			fields := without(map[string]any{
 				"type": ch.Type, "path": ch.Path, "hostport": ch.HostPort, "direction": ch.Direction, "unit": ch.Unit,
 			})
-			// What means nothing for a channel may not be given.
+			// A field that has no meaning for a channel may not be given.
 			if ch.Direction != DirectionOut && ch.Unit != UnitChars {
 				fields["maxUnit"] = ch.MaxUnitBytes
 			}
@@ -85,7 +85,7 @@ func (m ordered) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// without leaves out what is not given.
+// without removes fields that have no value.
 func without(fields map[string]any) map[string]any {
 	for name, v := range fields {
 		switch v := v.(type) {

@@ -25,7 +25,7 @@ func Load(path string) (*Config, error) {
 }
 
 // Parse reads the configuration data, as if it were the content of the file called name: paths in it are
-// relative to the directory of name. The worker programs that it names must be there. Its error is [*Errors].
+// relative to the directory of name. The worker programs that it names must exist. Its error is [*Errors].
 func Parse(name string, data []byte) (*Config, error) {
 	source, err := filepath.Abs(name)
 	if err != nil {
@@ -42,8 +42,8 @@ func Parse(name string, data []byte) (*Config, error) {
 	return decode(doc, source, &root, data)
 }
 
-// storablePath refuses a file whose path is not UTF-8. Other paths are made relative to it, and all of them are kept and
-// shown as text, which would alter them.
+// storablePath refuses a file whose path is not UTF-8. Other paths are made relative to it, and all of them are
+// kept and shown as text, which would alter them.
 func storablePath(name, source string) error {
 	if utf8.ValidString(source) {
 		return nil
@@ -53,7 +53,7 @@ func storablePath(name, source string) error {
 	}}}
 }
 
-// decode reads a configuration from its root in doc; text is the part of doc that it takes up.
+// decode reads a configuration from its root in doc; text is its part of the text of doc.
 func decode(doc *document, source string, root *hujson.Value, text []byte) (*Config, error) {
 	hash := sha256.Sum256(text)
 	cfg := &Config{Source: source, Hash: hex.EncodeToString(hash[:]), doc: doc}
@@ -66,8 +66,8 @@ func decode(doc *document, source string, root *hujson.Value, text []byte) (*Con
 	return cfg, nil
 }
 
-// ProblemAt makes a problem that the caller found, at the place of field. If the file does not have the
-// field, it is the place of the nearest field around it.
+// ProblemAt returns a problem that the caller found, at the place of field. If the file does not have the
+// field, the place is that of the nearest field around it.
 func (c *Config) ProblemAt(field, message string) Problem {
 	for path := field; path != ""; path = parent(path) {
 		if offset, ok := c.doc.places[path]; ok {
@@ -81,8 +81,8 @@ func parent(path string) string {
 	return path[:max(0, strings.LastIndexAny(path, ".["))]
 }
 
-// readFile reads a regular file, and no more of it than a configuration may have, so that neither a pipe
-// nor a disk image hangs the caller. Its errors say what a person needs to know.
+// readFile reads a regular file, and no more of it than a configuration may have, so that neither a pipe nor a
+// disk image hangs the caller. Its errors are for a person.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -107,7 +107,7 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// reason is an error of the file system without the operation and the path.
+// reason returns an error of the file system without the operation and the path.
 func reason(err error) error {
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return path.Err

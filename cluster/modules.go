@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// CheckModules completes what [Load] or [Parse] found, whose results it takes: it asks for the names of the
-// modules in each worker program, once for each, and adds the vats whose module their program does not
-// have, also where there were mistakes already. The arguments of modules are the Worker and SHA256 of a [Vat]: a program
-// with another hash must not be executed. If modules returns an error, that is the problem of each vat with this program.
-// The error is [*Errors].
+// CheckModules takes the results of [Load] or [Parse], and adds a mistake for each vat whose module its worker
+// program does not have, also if there are other mistakes already. modules returns the modules of a worker
+// program, and is called once for each program. Its arguments are the Worker and SHA256 of a [Vat]: a program
+// with another hash must not be executed. If modules returns an error, that is the mistake of each vat with
+// this program. The error is [*Errors].
 func CheckModules(cfg *Config, err error, modules func(worker, sha256 string) ([]string, error)) error {
 	errs, cfg := resume(cfg, err)
 	if errs == nil {
@@ -21,8 +21,8 @@ func CheckModules(cfg *Config, err error, modules func(worker, sha256 string) ([
 	return errs.err()
 }
 
-// resume returns the mistakes so far, and the configuration in which to look for more; or nil, if what there
-// is cannot be looked at.
+// resume returns the mistakes so far, and the configuration in which to find more; or nil, if the configuration
+// could not be read at all.
 func resume(cfg *Config, err error) (*Errors, *Config) {
 	if err == nil {
 		return &Errors{partial: cfg}, cfg
@@ -34,7 +34,7 @@ func resume(cfg *Config, err error) (*Errors, *Config) {
 	return errs, errs.partial
 }
 
-// checkable says whether it is known which module of which program a vat wants.
+// checkable reports whether the program and the module of a vat are known.
 func (e *Errors) checkable(cfg *Config, v Vat) bool {
 	path := cfg.doc.full("vats." + v.Name)
 	return v.Module != "" && !slices.ContainsFunc(e.Problems, func(p Problem) bool {

@@ -21,7 +21,7 @@ func quoted(names []string) string {
 
 func quote(s string) string { return fmt.Sprintf("%q", shorten(s)) }
 
-// suggest ends a message about a name that is none of known: with the nearest, or else with all.
+// suggest ends a message about a name that is not among known: with the nearest known name, or else with all.
 func suggest(name string, known []string) string {
 	if near := nearest(name, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
@@ -32,7 +32,7 @@ func suggest(name string, known []string) string {
 	return "expected one of " + quoted(known)
 }
 
-// nearest returns the known name that name is probably a slip of, or "".
+// nearest returns the known name of which name is probably a misspelling, or "".
 func nearest(name string, known []string) string {
 	const longest = 128
 	if len(name) > longest {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// absolute makes a path of the file absolute and clean, and says for a message what was added to it.
+// absolute returns a path of the file in absolute and clean form. where tells, for a message, against which
+// directory.
 func (d *decoder) absolute(given string) (path, where string) {
 	if filepath.IsAbs(given) {
 		return filepath.Clean(given), ""
@@ -17,7 +18,7 @@ func (d *decoder) absolute(given string) (path, where string) {
 	return filepath.Join(filepath.Dir(d.source), given), " (relative to the directory of this file)"
 }
 
-// unusable says what hinders a file or socket at path, which need not be there yet.
+// unusable returns the reason why there can be no file or socket at path, or "". The file need not exist yet.
 func unusable(path string) string {
 	if strings.ContainsRune(path, 0) {
 		return "has a zero byte in its path"
@@ -28,7 +29,7 @@ func unusable(path string) string {
 	return ""
 }
 
-// missingDirectory says why there is no directory at path, or nothing.
+// missingDirectory returns the reason why there is no directory at path, or "".
 func missingDirectory(path string) string {
 	info, err := os.Stat(path)
 	switch {

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// maxProblems bounds what one [Errors] lists: nobody reads more, and a hostile file has many.
+// maxProblems bounds the list of one [Errors]: a person reads no more, and a hostile file has many.
 const maxProblems = 100
 
 // Problem is one mistake in a configuration.
 type Problem struct {
-	// File is the name by which the configuration was asked for.
+	// File is the name under which the configuration was requested.
 	File string
 	// Line and Column count from 1, Column in characters; both are 0 if the mistake has no place.
 	Line, Column int
 	// Field is the dotted path of the field, such as vats.alice.module; empty for the file itself.
 	Field string
-	// Message says what is wrong, what was expected, and how to mend it.
+	// Message describes the mistake, the expected form, and the way to mend it.
 	Message string
 }
 
-// String returns file:line:column: field: message, without what is unknown.
+// String returns file:line:column: field: message, without the parts that are not known.
 func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -43,9 +43,10 @@ type Errors struct {
 	// More counts the mistakes that are not listed.
 	More int
 
-	// partial is what could be read all the same, for CheckModules and CheckServices to find more mistakes in.
+	// partial is the configuration as far as it could be read. CheckModules and CheckServices find more
+	// mistakes in it.
 	partial *Config
-	// system is the same of a declaration of system subclusters, for CheckSystem.
+	// system is the declaration of system subclusters as far as it could be read, for CheckSystem.
 	system *declared
 }
 

@@ -7,26 +7,27 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// Service is a service of the kernel that the bootstrap vat is given, under a name of its own, with options.
+// Service is a kernel service that the bootstrap vat gets, under a name of its own, with options.
 type Service struct {
-	// Name is what the bootstrap vat knows it by: a letter, then up to 63 letters, digits, '_', '-' and '.'.
+	// Name is the name for the bootstrap vat: a letter, then up to 63 letters, digits, '_', '-' and '.'.
 	Name string
-	// Service is the kernel's name for it, of the same form. Which names there are, [CheckServices] asks.
+	// Service is the kernel's name for it, of the same form. [CheckServices] checks that the kernel has it.
 	Service string
-	// Root is for ServiceFS the absolute path of a directory, that was there; otherwise it is empty.
+	// Root is the absolute path of a directory that existed, for ServiceFS; for other services it is empty.
 	Root string
-	// ReadOnly says of ServiceFS that it does not write.
+	// ReadOnly is set for a ServiceFS that does not write.
 	ReadOnly bool
-	// Hosts are for ServiceFetch the hosts that may be asked, at least one, in lower case, as they stand in a
-	// URL: "host" for the usual port of http or https, or "host:port"; "*.host" stands for all names that end in ".host".
+	// Hosts are the hosts that a ServiceFetch may send requests to, at least one, in lower case, as they stand
+	// in a URL: "host" for the usual port of http or https, or "host:port"; "*.host" stands for all names that
+	// end in ".host".
 	Hosts []string
 }
 
-// The services that have options, and cannot be had without.
+// The services that need options.
 const (
 	// ServiceFS gives access to a directory.
 	ServiceFS = "fs"
-	// ServiceFetch asks web servers.
+	// ServiceFetch sends requests to web servers.
 	ServiceFetch = "fetch"
 )
 
@@ -35,8 +36,7 @@ const (
 	maxHosts    = 256
 )
 
-// Of each service with options, which they are, and how they are given. Fields in the order in which a
-// message lists them.
+// The options of each service, and the way to give them. Fields are in the order in which a message lists them.
 var (
 	serviceFields  = []string{"name", "service", "root", "readOnly", "hosts"}
 	serviceOptions = map[string]string{"root": ServiceFS, "readOnly": ServiceFS, "hosts": ServiceFetch}
@@ -46,8 +46,8 @@ var (
 	}
 )
 
-// services reads the services, without those elements that name a channel: they stand for that. Those that
-// have mistakes, but a name, are among them.
+// services reads the services. It leaves out the elements that name a channel, since they stand for the
+// channel. Services with mistakes are among the result if they have a name.
 func (d *decoder) services(o object, channels []Channel) []Service {
 	v := o.fields["services"]
 	elements := d.array(v, "services")
@@ -95,7 +95,7 @@ func (d *decoder) services(o object, channels []Channel) []Service {
 	return services
 }
 
-// plainService checks a service that is given as a string, and says whether it has a name.
+// plainService checks a service that is given as a string, and reports whether it has a name.
 func (d *decoder) plainService(v *hujson.Value, path, name string) bool {
 	if manner := serviceManner[name]; manner != "" {
 		d.problem(v, path, "%s %s", quote(name), manner)
@@ -103,7 +103,8 @@ func (d *decoder) plainService(v *hujson.Value, path, name string) bool {
 	return d.serviceName(v, path, name)
 }
 
-// service reads a service that is given as an object, and says whether it has a name, and where.
+// service reads a service that is given as an object. ok reports whether it has a name, and at is the place of
+// the name.
 func (d *decoder) service(v *hujson.Value, path string) (s Service, at *hujson.Value, ok bool) {
 	if v.Value.Kind() != '{' {
 		d.problem(v, path, "expected the name of a service, or an object { … }, got %s", kind(v))
@@ -147,12 +148,13 @@ func (d *decoder) serviceName(v *hujson.Value, path, name string) bool {
 	return ok
 }
 
-// ValidServiceName says whether a service may have a name: a letter, then up to 63 letters, digits, _, - and .
+// ValidServiceName reports whether a service may have the name s: a letter, then up to 63 letters, digits, _, -
+// and .
 func ValidServiceName(s string) bool {
 	return len(s) <= 64 && s != "" && isLetter(s[0]) && onlyLettersDigitsAnd(s, "_-.")
 }
 
-// root returns the absolute path of a directory that is there.
+// root returns the absolute path of an existing directory.
 func (d *decoder) root(o object) string {
 	given, v, ok := d.str(o, "root")
 	switch {
@@ -208,10 +210,10 @@ func (d *decoder) hosts(o object) []string {
 	return hosts
 }
 
-// CheckServices completes what [Load], [Parse] or [CheckModules] found, whose results it takes: it adds the
-// services that the kernel does not know under the name given, also where there were mistakes already. The
-// names are those that a message may suggest. A service that is not for this subcluster is simply not known.
-// The error is [*Errors].
+// CheckServices takes the results of [Load], [Parse] or [CheckModules], and adds a mistake for each service
+// that the kernel does not know under its name, also if there are other mistakes already. names are the names
+// that a message may suggest. A service that is not for this subcluster counts as not known. The error is
+// [*Errors].
 func CheckServices(cfg *Config, err error, known func(name string) bool, names []string) error {
 	errs, cfg := resume(cfg, err)
 	if errs == nil {

@@ -70,7 +70,7 @@ func UnmarshalStoredChannel(data []byte) (Channel, error) {
 		err = fmt.Errorf("the type %.80q is not known", s.Type)
 	case !slices.Contains(directions, s.Direction):
 		err = fmt.Errorf("the direction %.80q is not known", s.Direction)
-	case !slices.Contains(units, s.Unit):
+	case !slices.Contains(unitNames, s.Unit):
 		err = fmt.Errorf("the unit %.80q is not known", s.Unit)
 	}
 	if err != nil {

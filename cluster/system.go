@@ -12,8 +12,8 @@ import (
 
 const maxSystemSubclusters = 64
 
-// System is a declaration of system subclusters without mistakes: those that a kernel keeps launched, and
-// that may have services which others may not.
+// System is a declaration of system subclusters without mistakes: the subclusters that a kernel keeps launched,
+// and that may have services which other subclusters may not.
 type System struct {
 	// Source is the absolute path of the file.
 	Source string
@@ -23,7 +23,7 @@ type System struct {
 
 // SystemSubcluster is one of a [System].
 type SystemSubcluster struct {
-	// Name is unique in the declaration, and as that of a vat.
+	// Name is unique in the declaration, and has the form of a vat's name.
 	Name   string
 	Config *Config
 }
@@ -31,11 +31,11 @@ type SystemSubcluster struct {
 // declared is a declaration with mistakes.
 type declared struct {
 	source string
-	// name is that of the file, for messages.
+	// name is the name of the file, for messages.
 	name string
-	// own are the mistakes beside the configurations.
+	// own are the mistakes outside of the configurations.
 	own Errors
-	// parts are the configurations, in order: each without mistakes, or with those in err.
+	// parts are the configurations, in order: each without mistakes, or with its mistakes in err.
 	parts []declaredPart
 }
 
@@ -55,9 +55,9 @@ func LoadSystem(path string) (*System, error) {
 	return ParseSystem(path, data)
 }
 
-// ParseSystem reads the declaration data, as if it were the content of the file called name: paths in it,
-// also in configurations that stand in it, are relative to the directory of name. The configuration files
-// and worker programs that it names must be there. Its error is [*Errors].
+// ParseSystem reads the declaration data, as if it were the content of the file called name: paths in it, also
+// in configurations that stand in it, are relative to the directory of name. The configuration files and worker
+// programs that it names must exist. Its error is [*Errors].
 func ParseSystem(name string, data []byte) (*System, error) {
 	source, err := filepath.Abs(name)
 	if err != nil {
@@ -78,9 +78,9 @@ func ParseSystem(name string, data []byte) (*System, error) {
 	return s.system()
 }
 
-// CheckSystem completes what [LoadSystem] or [ParseSystem] found, whose results it takes, by what check finds
-// in each configuration. The arguments of check are for [CheckModules] or [CheckServices], and its result is
-// theirs. The error is [*Errors].
+// CheckSystem takes the results of [LoadSystem] or [ParseSystem], and adds the mistakes that check finds in
+// each configuration. check gets the arguments of [CheckModules] or [CheckServices] and returns their result.
+// The error is [*Errors].
 func CheckSystem(sys *System, err error, check func(cfg *Config, err error) error) error {
 	var s *declared
 	var errs *Errors
@@ -131,7 +131,7 @@ func (d *decoder) system(root *hujson.Value) []declaredPart {
 	return parts
 }
 
-// subcluster reads one configuration: a file's, or one that stands in this one.
+// subcluster reads one configuration: one in a file of its own, or one that stands in this file.
 func (d *decoder) subcluster(e entry, path string) declaredPart {
 	p := declaredPart{name: e.name}
 	switch kind(e.value) {
@@ -162,8 +162,8 @@ func (d *decoder) subcluster(e entry, path string) declaredPart {
 	return p
 }
 
-// system returns the declaration without mistakes, or all mistakes: those in its own file in the order of
-// that, then those in the files that it names. A file named twice has its mistakes once.
+// system returns the declaration without mistakes, or all mistakes: first those in its own file in the order of
+// the file, then those in the files that it names. A file that is named twice has its mistakes once.
 func (s *declared) system() (*System, error) {
 	sys := &System{Source: s.source}
 	all := &Errors{system: s, More: s.own.More}
