@@ -18,7 +18,7 @@ type Channel struct {
 	// Direction decides whether vats may read, write, or both.
 	Direction Direction
 	// Unit is the result of one read.
-	Unit Unit
+	Unit UnitKind
 	// MaxUnitBytes bounds the bytes of one read.
 	MaxUnitBytes int
 	// WriteTime is how long a write may wait for a slow peer.
@@ -60,19 +60,19 @@ const (
 // directions begin with the default.
 var directions = []string{string(DirectionInOut), string(DirectionIn), string(DirectionOut)}
 
-// Unit is the kind of text or bytes that one read of a channel returns.
-type Unit string
+// UnitKind is the kind of text or bytes that one read of a channel returns.
+type UnitKind string
 
-// Units of channels.
+// The kinds of unit.
 const (
 	// UnitLine, the default, is text up to a newline, without it; writing adds one.
-	UnitLine Unit = "line"
+	UnitLine UnitKind = "line"
 	// UnitString is the text that has arrived, cut at a character.
-	UnitString Unit = "string"
+	UnitString UnitKind = "string"
 	// UnitChars is one character (code point).
-	UnitChars Unit = "chars"
+	UnitChars UnitKind = "chars"
 	// UnitBytes is the bytes that have arrived, base64 in a vat's message.
-	UnitBytes Unit = "bytes"
+	UnitBytes UnitKind = "bytes"
 )
 
 // unitNames begin with the default.

@@ -47,7 +47,7 @@ func (d *decoder) channel(e entry, path string) Channel {
 		c.Type = ChannelType(name)
 	}
 	c.Direction = Direction(d.choice(o, "direction", directions...))
-	c.Unit = Unit(d.choice(o, "unit", unitNames...))
+	c.Unit = UnitKind(d.choice(o, "unit", unitNames...))
 	c.MaxUnitBytes = d.size(o, "maxUnit", defaultMaxUnitBytes, lowestMaxUnitBytes, highestMaxUnitBytes)
 	c.WriteTime = d.duration(o, "writeTime", defaultWriteTime, lowestWriteTime, highestWriteTime)
 	for _, field := range channelFields {

@@ -82,7 +82,7 @@ func UnmarshalStoredChannel(data []byte) (Channel, error) {
 		Path:         s.Path,
 		HostPort:     s.HostPort,
 		Direction:    Direction(s.Direction),
-		Unit:         Unit(s.Unit),
+		Unit:         UnitKind(s.Unit),
 		MaxUnitBytes: s.MaxUnitBytes,
 		WriteTime:    time.Duration(s.WriteNs),
 	}, nil

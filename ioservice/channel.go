@@ -11,23 +11,23 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Options are what a channel gets from its owner.
+// Options are the parts that a channel gets from its owner.
 type Options struct {
-	// Dir is where a socket without a path is made, as Name.sock. Nobody else may enter it.
+	// Dir is the directory in which a socket without a path is made, as Name.sock. Only the owner may enter it.
 	Dir string
-	// State is what was stored last for the channel; nil if it is new.
+	// State is the state that was stored last for the channel; nil if it is new.
 	State []byte
 	// Commit makes state durable and then calls then, which does not block, from any goroutine. It is called
-	// when a client connects, before anything is read from it. Nil keeps no state.
+	// when a client connects, before any byte is read from the client. Nil keeps no state.
 	Commit func(state []byte, then func())
-	// Stdin and Stdout are the console. Reading an *os.File ends when the channel is closed; from another
-	// reader, and to another writer, a call under way is left behind.
+	// Stdin and Stdout are the console. A read of an *os.File ends when the channel is closed; a read of
+	// another reader, or a write to another writer, that is under way then is left behind.
 	Stdin  io.Reader
 	Stdout io.Writer
-	// Allow reports whether the process can spare the descriptor of one more connection. While it cannot, connections
-	// wait in the operating system. Nil allows any number. It is called from any goroutine.
+	// Allow reports whether the process can spare the descriptor of one more connection. While it cannot,
+	// connections wait in the operating system. Nil allows any number. Allow may be called from any goroutine.
 	Allow func() bool
-	// Log gets what a person should know; nil logs nothing.
+	// Log gets warnings for the operator; nil logs nothing.
 	Log hclog.Logger
 }
 
@@ -37,7 +37,7 @@ type Channel struct {
 	commit func(state []byte, then func())
 	allow  func() bool
 	warner warner
-	// socket and listener are set if others connect.
+	// socket and listener are set if clients connect to the channel.
 	socket   *socketFile
 	listener net.Listener
 	unlisten sync.Once
@@ -47,8 +47,8 @@ type Channel struct {
 	streams map[*Stream]struct{}
 }
 
-// Open makes a channel: it binds the socket or opens the file. Connections are made and accepted later. An
-// error says what is wrong and how to mend it, and leaves nothing behind.
+// Open opens a channel: it binds the socket or opens the file. Connections are made and accepted later. An
+// error describes the fault and the way to mend it; then nothing is left behind.
 func Open(cfg Config, o Options) (*Channel, error) {
 	cfg, err := cfg.filled()
 	if err != nil {
@@ -76,7 +76,7 @@ func Open(cfg Config, o Options) (*Channel, error) {
 	return c, nil
 }
 
-// openLazy makes a file or a console.
+// openLazy opens a file or a console.
 func (c *Channel) openLazy(cfg Config, o Options) error {
 	var l link
 	if cfg.Type == File {
@@ -110,7 +110,7 @@ func (c *Channel) openLazy(cfg Config, o Options) error {
 	return nil
 }
 
-// openConnected makes a channel with connections.
+// openConnected opens a channel with connections.
 func (c *Channel) openConnected(cfg Config, o Options) error {
 	lost, err := cfg.parseConnected(o.State)
 	if err != nil {
@@ -141,7 +141,7 @@ func (c *Channel) openConnected(cfg Config, o Options) error {
 	return nil
 }
 
-// Addr returns where others connect: the path of a socket, the address of what listens. It is empty for
+// Addr returns the place to which clients connect: the path of a socket, the address of a port. It is "" for
 // other channels.
 func (c *Channel) Addr() string {
 	switch {
@@ -153,8 +153,9 @@ func (c *Channel) Addr() string {
 	return ""
 }
 
-// Configure changes the bound of a unit and the time of a write, for what is read and written from now on, also by the streams
-// that the channel has accepted. Everything else in cfg must be as it was: an error says that it is not, and changes nothing.
+// Configure changes the bound of a unit and the time of a write, for all later reads and writes, also those of
+// the streams that the channel has accepted. All other fields of cfg must be as they were: else Configure
+// returns an error and changes nothing.
 func (c *Channel) Configure(cfg Config) error {
 	cfg, err := cfg.filled()
 	if err != nil {
@@ -169,7 +170,7 @@ func (c *Channel) Configure(cfg Config) error {
 	streams := slices.Collect(maps.Keys(c.streams)) // in any order
 	c.heed(cfg)
 	c.mu.Unlock()
-	for _, s := range streams { // no two locks at once
+	for _, s := range streams { // one lock at a time
 		s.mu.Lock()
 		s.heed(cfg)
 		s.mu.Unlock()
@@ -177,17 +178,18 @@ func (c *Channel) Configure(cfg Config) error {
 	return nil
 }
 
-// heed takes what Configure changes. What has arrived may be a unit now, or too long. The caller holds mu.
+// heed applies the fields that Configure changes. Bytes that have arrived may be a unit now, or too long. The
+// caller holds mu.
 func (s *Stream) heed(cfg Config) {
 	s.mu.input.cfg, s.mu.writeTime = cfg, cfg.WriteTime
 	s.settle()
 }
 
-// current is the config that holds now. The caller holds mu.
+// current returns the config that holds now. The caller holds mu.
 func (s *Stream) current() Config { return s.mu.input.cfg }
 
-// Close ends the channel, as [Stream.Close] says, and all streams that it accepted. The file of its socket
-// is removed if it is still that of this channel. The error is that of removing it.
+// Close ends the channel, as [Stream.Close] does, and all streams that it accepted. It removes the file of its
+// socket if the file is still this channel's, and returns the error of that.
 func (c *Channel) Close() error {
 	c.shut()
 	c.mu.Lock()
@@ -206,7 +208,7 @@ func (c *Channel) Close() error {
 			err = c.socket.remove()
 		}
 		if c.listener != nil {
-			_ = c.listener.Close() // the accept that waits tells
+			_ = c.listener.Close() // the accept that waits returns the error
 		}
 	})
 	for _, s := range streams {
@@ -217,8 +219,8 @@ func (c *Channel) Close() error {
 	return err
 }
 
-// mark returns when it is durable that there is a peer, or the channel is closed. Nothing is read from the
-// peer before, nor written to it.
+// mark returns once it is durable that there is a peer, or the channel is closed. No byte is read from the peer
+// or written to it before.
 func (c *Channel) mark(p *peer) {
 	if !c.cfg.reads() {
 		return

@@ -13,10 +13,10 @@ type pendingAccept struct {
 	done func(*Stream, error)
 }
 
-// Accept asks for the next connection, as a stream of its own. Connections go to those who asked, in order;
-// while nobody asks they wait in a queue of the operating system, which is bounded. Besides the errors of
-// [Stream.Read] but for those about units, it gives [ErrUse] if the channel accepts no connections or is
-// read and written itself. Cancel withdraws it, as that of Read does.
+// Accept calls done with the next connection, as a stream of its own. Connections go to accepts in the order of
+// their calls; without an accept they wait in a queue of the operating system, which is bounded. Besides the
+// errors of [Stream.Read] but for those about units, done gets [ErrUse] if the channel accepts no connections
+// or is read and written itself. cancel withdraws the accept, like that of Read.
 //
 // The caller closes the stream; the channel's Close does it too.
 func (c *Channel) Accept(done func(*Stream, error)) (cancel func()) {
@@ -39,7 +39,7 @@ func (c *Channel) Accept(done func(*Stream, error)) (cancel func()) {
 	}
 }
 
-// admitAccept says why an accept is refused. The caller holds mu.
+// admitAccept returns the reason why an accept is refused, or nil. The caller holds mu.
 func (c *Channel) admitAccept() error {
 	switch {
 	case c.mu.closed:
@@ -52,7 +52,7 @@ func (c *Channel) admitAccept() error {
 		return c.cfg.fail(ErrLimit, ": %d accepts wait already: wait for one of them", maxReads)
 	}
 	if c.mu.use == useOpen && c.mu.tail != nil {
-		// Nobody will read that the client of an earlier process is gone.
+		// The channel is not read itself: no read will report that the client of an earlier process is gone.
 		c.mu.tail = nil
 		c.call(func() { c.commit([]byte(stateIdle), func() {}) })
 	}
@@ -95,7 +95,7 @@ func (c *Channel) handOut() {
 // acceptPause is the wait after a connection that could not be accepted.
 const acceptPause = 100 * time.Millisecond
 
-// listen accepts connections when there is somebody to have them, until the channel is closed.
+// listen accepts connections while there is a use for them, until the channel is closed.
 func (c *Channel) listen() {
 	said := false
 	for c.awaitDemand() {
@@ -116,7 +116,7 @@ func (c *Channel) listen() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		// No descriptors, most likely. Without a pause this would spin until there are.
+		// No descriptors, most likely. Without a pause this would spin until there are some.
 		c.warner.warn("cannot accept a connection", "channel", c.cfg.Name, "err", err)
 		c.sleep(acceptPause)
 	}
@@ -124,9 +124,10 @@ func (c *Channel) listen() {
 
 // awaitDemand waits until a connection may be accepted. It returns false if the channel is closed.
 //
-// Before the first use one is accepted, to be whatever that use makes of it. Where clients are served one by
-// one, all are accepted, to be told if they are too many; but not while one client is about to take the place of
-// another, for the next one is judged by the client that is served then, and that one may have gone already.
+// Before the first use of the channel one connection is accepted, for that use. Where clients are served one by
+// one, all connections are accepted, so that clients beyond the first get an answer. But none is accepted while
+// one client is about to take the place of another: the next one is judged by the client that is served then,
+// which may have gone already.
 func (c *Channel) awaitDemand() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,8 +143,8 @@ func (c *Channel) awaitDemand() bool {
 	return false
 }
 
-// isReplacing reports whether serve is about to make the candidate the peer: nothing keeps it from that but its
-// turn. The caller holds mu.
+// isReplacing reports whether serve is about to make the candidate the peer: serve only has to run for that.
+// The caller holds mu.
 func (c *Channel) isReplacing() bool {
 	return c.mu.candidate != nil && c.mu.tail == nil && (c.mu.peer == nil || c.over(c.mu.peer))
 }
@@ -154,7 +155,7 @@ func (c *Channel) connected(conn net.Conn) {
 	switch {
 	case c.mu.closed:
 		c.mu.Unlock()
-		_ = conn.Close() // nobody used it
+		_ = conn.Close() // the connection was not used
 		return
 	case c.mu.use != useDirect || c.mu.candidate == nil && c.replaceable(c.mu.peer):
 		c.mu.candidate = &peer{link: newConnection(conn)}
@@ -164,7 +165,7 @@ func (c *Channel) connected(conn net.Conn) {
 	}
 	c.mu.Unlock()
 	c.warner.warn("refused a second client", "channel", c.cfg.Name, "from", conn.RemoteAddr().String())
-	// The line fits the buffer of a fresh connection, so that this does not wait for the peer.
+	// The line fits the buffer of a fresh connection, so that the write does not wait for the peer.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = conn.Write([]byte("channel " + c.cfg.Name + " serves another client\n")) // a courtesy
 	_ = conn.Close()
@@ -190,8 +191,8 @@ func (c *Channel) serve() {
 	}
 }
 
-// replaceable says whether a peer is gone, or may be as far as anyone can tell: then the next client may
-// wait for the vat to be through with it. The caller holds mu.
+// replaceable reports whether a peer is gone, or may be gone as far as this end can tell: then the next client
+// may wait until the vat has read the peer's end. The caller holds mu.
 func (s *Stream) replaceable(p *peer) bool {
 	if p == nil || p.gone {
 		return true
@@ -203,7 +204,7 @@ func (s *Stream) replaceable(p *peer) bool {
 	return conn.Gone() || s.cfg.Type == Listen && conn.events()&unix.POLLRDHUP != 0
 }
 
-// displaced says whether a peer that will send no more makes place for the next client. The caller holds mu.
+// displaced reports whether a peer that will send no more makes place for the next client. The caller holds mu.
 func (s *Stream) displaced(p *peer) bool {
 	return s.mu.candidate != nil && s.replaceable(p) && (!s.cfg.reads() || len(s.mu.reads) > 0)
 }

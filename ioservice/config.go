@@ -9,19 +9,19 @@ import (
 	"unicode/utf8"
 )
 
-// Type says what a channel is.
+// Type is the type of a channel.
 type Type string
 
 // The types of channel.
 const (
-	Socket  Type = "socket"  // a Unix socket that others connect to
-	Listen  Type = "listen"  // a TCP port that others connect to
+	Socket  Type = "socket"  // a Unix socket to which clients connect
+	Listen  Type = "listen"  // a TCP port to which clients connect
 	Network Type = "network" // a TCP connection that the channel makes when it is used
 	File    Type = "file"    // a regular file
 	Console Type = "console" // standard input and output
 )
 
-// Direction says how a channel is used.
+// Direction is the way in which a channel is used.
 type Direction string
 
 // The directions, as the vat sees them.
@@ -31,7 +31,7 @@ const (
 	InOut Direction = "inout" // both
 )
 
-// UnitKind says what one read gives and one write takes.
+// UnitKind is the kind of text or bytes that one read gives and one write takes.
 type UnitKind string
 
 // The kinds of unit.
@@ -42,16 +42,16 @@ const (
 	String UnitKind = "string"
 	// Chars is one code point for each read. A write takes any text.
 	Chars UnitKind = "chars"
-	// Bytes is what has arrived, at least one byte, in standard base64.
+	// Bytes is the bytes that have arrived, at least one, in standard base64.
 	Bytes UnitKind = "bytes"
 )
 
-// Bounds of a stream, and what a Config says if it says nothing.
+// Bounds of a stream, and the defaults of a Config.
 const (
 	maxReads      = 256     // reads, or accepts, that wait
 	maxStreams    = 1000    // connections that were accepted and not closed
 	maxWrites     = 4096    // writes that wait
-	maxWriteBytes = 1 << 20 // what waiting writes hold together
+	maxWriteBytes = 1 << 20 // bytes of all waiting writes
 	maxChunkBytes = 64 << 10
 
 	defaultUnitBytes = 1 << 20
@@ -61,18 +61,18 @@ const (
 
 // Config describes a channel.
 type Config struct {
-	// Name is what errors and logs call the channel; a socket without a Path is named after it.
+	// Name is the channel's name in errors and logs; a socket without a Path is named after it.
 	Name string
 	Type Type
-	// Path is that of a socket or a file.
+	// Path is the path of a socket or a file.
 	Path string
-	// HostPort is where to listen, or what to connect to.
+	// HostPort is the address on which to listen, or to which to connect.
 	HostPort string
 	// Direction; empty means InOut.
 	Direction Direction
 	// Unit; empty means Line.
 	Unit UnitKind
-	// MaxUnitBytes bounds what one read gives, before base64; zero means 1 MiB. String and Bytes give at
+	// MaxUnitBytes bounds the result of one read, before base64; zero means 1 MiB. String and Bytes give at
 	// most 64 KiB in any case.
 	MaxUnitBytes int
 	// WriteTime is how long a write may take, and a connection to be made; zero means 10 seconds.
@@ -82,10 +82,10 @@ type Config struct {
 func (c Config) reads() bool  { return c.Direction != Out }
 func (c Config) writes() bool { return c.Direction != In }
 
-// accepts says whether others connect to the channel.
+// accepts reports whether clients connect to the channel.
 func (c Config) accepts() bool { return c.Type == Socket || c.Type == Listen }
 
-// filled returns the config with what it left out, or says what is wrong with it.
+// filled returns the config with its defaults filled in, or an error that describes its fault.
 func (c Config) filled() (Config, error) {
 	if c.Direction == "" {
 		c.Direction = InOut

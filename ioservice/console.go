@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A console is a link to standard input and output, which are not ours to close, and which may be descriptors
-// that block. What is an *os.File is used only when poll says that it is ready, beside a pipe that
-// interrupts the waiting. Anything else is used by a goroutine that may have to be left behind.
+// A console is a link to standard input and output. They belong to the process and are not closed, and may be
+// descriptors that block. An *os.File is used only when poll reports it ready, beside a pipe that interrupts
+// the waiting. Any other reader or writer is used by a goroutine that may have to be left behind.
 type console struct {
 	cfg      Config
 	in       io.Reader
 	out      io.Writer
 	deadline time.Time
-	// tear and stuck are for the goroutine that writes. stuck is what comes of a write of stuckBytes that was left
-	// behind, which has the output until then.
+	// tear and stuck are for the goroutine that writes. stuck gives the outcome of a write of stuckBytes that
+	// was left behind, and that has the output until then.
 	tear       tear
 	stuck      <-chan outcome
 	stuckBytes int
-	// done is closed by Interrupt, and wake is closed then, which ends polls.
+	// done is closed by Interrupt, together with wake, which ends polls.
 	done        chan struct{}
 	wake, awake *os.File
 }
@@ -52,14 +52,14 @@ func (c *console) Read(buf []byte) (int, error) {
 			return n, err
 		})
 	}
-	own := make([]byte, len(buf)) // the caller's is not for a goroutine that is left behind
+	own := make([]byte, len(buf)) // the caller's buffer is not for a goroutine that is left behind
 	o, err := c.await(apart(func() (int, error) { return c.in.Read(own) }), time.Time{})
 	if err != nil {
 		return 0, err
 	}
 	copy(buf, own[:o.n])
 	if o.n > 0 && errors.Is(o.err, io.EOF) {
-		o.err = nil // it comes again
+		o.err = nil // the error comes again
 	}
 	return o.n, o.err
 }
@@ -70,11 +70,12 @@ func (c *console) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// Write writes, and says that the other end is gone if it is. It may come back: a pipe may be opened again.
+// Write writes the data, or returns ErrConnectionLost if the other end is gone. It may come back: a pipe may be
+// opened again.
 func (c *console) Write(data []byte) (int, error) {
 	if file, ok := c.out.(*os.File); ok {
 		n, err := c.tear.write(c.cfg, data, func(data []byte) (int, error) { return c.writeFile(file, data) })
-		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EIO) || errors.Is(err, os.ErrClosed) { // unix.EIO: of a terminal
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EIO) || errors.Is(err, os.ErrClosed) { // unix.EIO is a terminal's error
 			err = c.cfg.lost()
 		}
 		return n, err
@@ -87,7 +88,7 @@ func (c *console) Write(data []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		c.stuck, c.tear = nil, o.n > 0 && o.n < c.stuckBytes // its error was told, as that it took too long
+		c.stuck, c.tear = nil, o.n > 0 && o.n < c.stuckBytes // the error of that write was reported already: it took too long
 	}
 	return c.tear.write(c.cfg, data, c.writeApart)
 }
@@ -95,7 +96,7 @@ func (c *console) Write(data []byte) (int, error) {
 func (c *console) writeFile(file *os.File, data []byte) (int, error) {
 	total := 0
 	for total < len(data) {
-		// Of what is ready, a pipe takes 4096 bytes without blocking, and a terminal less.
+		// When poll reports a descriptor ready, a pipe takes 4096 bytes without blocking, and a terminal fewer.
 		rest := data[total:min(len(data), total+512)]
 		n, err := c.once(file, unix.POLLOUT, c.deadline, func(fd int) (int, error) { return unix.Write(fd, rest) })
 		total += max(n, 0)
@@ -106,13 +107,13 @@ func (c *console) writeFile(file *os.File, data []byte) (int, error) {
 	return total, nil
 }
 
-// writeApart writes to what is no file. The write may be left behind.
+// writeApart writes to a writer that is no file. The write may be left behind.
 func (c *console) writeApart(data []byte) (int, error) {
 	result := apart(func() (int, error) { return c.out.Write(data) })
 	o, err := c.await(result, c.deadline)
 	if err != nil {
 		c.stuck, c.stuckBytes = result, len(data)
-		return 1, err // nobody knows: not to be taken for nothing
+		return 1, err // the number is not known; 0 would mean that no byte was written
 	}
 	if o.err != nil {
 		o.err = c.cfg.lost()
@@ -120,7 +121,7 @@ func (c *console) writeApart(data []byte) (int, error) {
 	return o.n, o.err
 }
 
-// once waits until a file is ready, and does something to it.
+// once waits until a file is ready, and calls do with its descriptor.
 func (c *console) once(file *os.File, events int16, deadline time.Time, do func(fd int) (int, error)) (int, error) {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -172,13 +173,13 @@ func (c *console) ready(fd int, events int16, deadline time.Time) (err error) {
 	return errors.Join(err, controlErr)
 }
 
-// An outcome is what a read or a write of what is no file returned.
+// An outcome is the result of a read or a write that ran apart.
 type outcome struct {
 	n   int
 	err error
 }
 
-// apart does something in a goroutine of its own, which may have to be left behind.
+// apart calls do in a goroutine of its own, which may have to be left behind.
 func apart(do func() (int, error)) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {
@@ -188,7 +189,7 @@ func apart(do func() (int, error)) <-chan outcome {
 	return result
 }
 
-// await waits for an outcome. The error is that the deadline or Interrupt came before it.
+// await waits for an outcome. It returns an error if the deadline or Interrupt comes first.
 func (c *console) await(result <-chan outcome, deadline time.Time) (outcome, error) {
 	var expired <-chan time.Time
 	if !deadline.IsZero() {

@@ -13,42 +13,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errOther is what reading a file gives whose place is none in it any more: it is another file, or its content is.
+// errOther is the error of reading a file that no longer has the place of the last read: it is another file, or
+// its content is another.
 var errOther = errors.New("another file")
 
 // A regularFile is a link to a file: input comes from a place that moves on, output is appended.
 type regularFile struct {
 	cfg Config
-	// offset is where to read on, and mark what was read of the file. The reading goroutine changes them, with the
-	// mu of the stream, or, while the stream has a tail, whoever takes that.
+	// offset is the place of the next read, and mark identifies the part of the file that was read. The reading
+	// goroutine changes them, with the mu of the stream, or, while the stream has a tail, the goroutine that
+	// takes the tail.
 	offset int64
 	mark   *fileMark
-	// changed is when the file was written last, as far as is known when it is opened.
+	// changed is the time of the last write to the file, as far as it was known when the file was opened.
 	changed time.Time
-	// out is what is written, nil if nothing is. It is another open file than the one that is read, and after the path was
-	// taken by another file, of another file: that is written at once, and read when the one before is read to its end.
-	// Only the writing goroutine changes it.
+	// out is the file that is written, or nil. It is opened apart from the file that is read. When another file
+	// takes the path, out becomes that file at once, while the old one is still read to its end. Only the
+	// writing goroutine changes out.
 	out  *os.File
 	tear tear
-	// whole is held while a unit is appended, until it is whole or removed again, and while the file is read. It is for the
-	// two goroutines that do that, both of which wait for the file system anyhow.
+	// whole is held while a unit is appended, until the unit is whole or removed again, and while the file is
+	// read. It is for the reading and the writing goroutine, both of which wait for the file system anyhow.
 	whole sync.Mutex
 
-	// mu is held for a moment only, and never while a file system is asked: it may hang, and whoever reads or writes
-	// the channel would hang with it.
+	// mu is held for a moment only, and never during a call of the file system: such a call may hang, and every
+	// read or write of the channel would hang with it.
 	mu struct {
 		sync.Mutex
-		// file is what is read, nil if nothing is.
+		// file is the file that is read, or nil.
 		file *os.File
-		// next is another file at the path, which is read as soon as the end of this one is told, and old what
-		// was read before and is to be closed.
+		// next is another file at the path, which is read as soon as the end of this one is reported, and old
+		// the file that was read before and is to be closed.
 		next, old *os.File
 		nextMark  *fileMark
 	}
 }
 
-// openFile opens the file of a channel, to be read from the place. If what was read up to there is not in it, it
-// is another file: it is read from its start, and other says why. A file that is written is made if there is none.
+// openFile opens the file of a channel, to be read from the place. If the file does not hold the bytes that
+// were read up to the place, it is another file: it is read from its start, and other is the reason. A file
+// that is written is made if there is none.
 func openFile(cfg Config, at place) (f *regularFile, other error, err error) {
 	f = &regularFile{cfg: cfg, offset: at.offset}
 	if cfg.writes() {
@@ -63,7 +66,7 @@ func openFile(cfg Config, at place) (f *regularFile, other error, err error) {
 		f.mark, other, err = cfg.identify(f.mu.file, at)
 	}
 	if err != nil {
-		_ = f.Close() // nothing was written
+		_ = f.Close() // no byte was written
 		return nil, nil, err
 	}
 	if other != nil {
@@ -75,9 +78,9 @@ func openFile(cfg Config, at place) (f *regularFile, other error, err error) {
 	return f, other, nil
 }
 
-// openPath opens what is at the path, if it is a regular file, in a way that the flags say.
+// openPath opens the regular file at the path, with flags.
 func (c Config) openPath(flags int) (*os.File, error) {
-	// Opening a device may do something; so this looks first. What is there a moment later is another thing:
+	// To open a device may have an effect, so this checks first. Another file may take the path a moment later:
 	// without O_NONBLOCK, opening a pipe would wait for its other end.
 	if info, err := os.Lstat(c.Path); err == nil && !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
 		return nil, c.irregular(fs.ErrInvalid)
@@ -98,7 +101,7 @@ func (c Config) openPath(flags int) (*os.File, error) {
 		err = c.irregular(fs.ErrInvalid)
 	}
 	if err != nil {
-		_ = file.Close() // nothing was written
+		_ = file.Close() // no byte was written
 		return nil, err
 	}
 	return file, nil
@@ -108,13 +111,13 @@ func (c Config) irregular(kind error) error {
 	return c.fail(kind, ": %s is not a regular file: name one that is", c.Path)
 }
 
-// other is the error of a file that is not the one that was read.
+// other returns the error of a file that is not the one that was read.
 func (c Config) other(format string, args ...any) error {
 	return c.fail(errors.Join(ErrConnectionLost, errOther), ": %s: the next read begins at its start", fmt.Sprintf(format, args...))
 }
 
-// Read reads on. It gives io.EOF at the end of what is there now, and an error that is errOther if the content that
-// was read is not there any more. It never blocks on others.
+// Read returns the next bytes. It returns io.EOF at the present end of the file, and an error that is errOther
+// if the file no longer has the content that was read. It never waits for other processes.
 func (f *regularFile) Read(buf []byte) (int, error) {
 	f.whole.Lock()
 	defer f.whole.Unlock()
@@ -123,7 +126,8 @@ func (f *regularFile) Read(buf []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, f.cfg.fail(err, ": %v", err)
 	}
-	// After the read: had the file been cut and written again before it, what was read is of the new content.
+	// After the read: if the file was cut and written again before it, the bytes that were read are new
+	// content.
 	if other, err := f.mark.compare(f.cfg, file, f.offset+int64(n)); other != nil || err != nil {
 		return 0, errors.Join(other, err)
 	}
@@ -133,7 +137,8 @@ func (f *regularFile) Read(buf []byte) (int, error) {
 	return n, nil
 }
 
-// took notes that what Read gave is taken. The caller holds the mu of the stream, whose reads store the mark.
+// took notes that the bytes of a Read were taken. The caller holds the mu of the stream, whose reads store the
+// mark.
 func (f *regularFile) took(data []byte) {
 	f.mark.add(f.offset, data)
 	f.offset += int64(len(data))
@@ -145,9 +150,9 @@ func (f *regularFile) current() *os.File {
 	return f.mu.file
 }
 
-// openNext opens the file that has taken the path, as the rotation of a log has it, and returns whether there is one. It is
-// read after turn. That nothing has the path is no error: the next file may be about to be made. That something has it
-// which cannot be read is.
+// openNext opens the file that has taken the path, as the rotation of a log does, and reports whether there is
+// one. It is read after turn. If there is no file at the path, that is no error: the next file may be about to
+// be made. If there is one that cannot be read, that is an error.
 func (f *regularFile) openNext() (bool, error) {
 	at, err := os.Lstat(f.cfg.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -189,19 +194,19 @@ func (f *regularFile) turn() place {
 	return place{mark: f.mark}
 }
 
-// closeOld closes the file before this one.
+// closeOld closes the file that was read before.
 func (f *regularFile) closeOld() {
 	f.mu.Lock()
 	old := f.mu.old
 	f.mu.old = nil
 	f.mu.Unlock()
 	if old != nil {
-		_ = old.Close() // what was written, writes have said
+		_ = old.Close() // writes have reported its errors
 	}
 }
 
-// Write appends. It follows the path: when a log was rotated or removed, the next line is in the new file, which is made
-// if there is none.
+// Write appends to the file at the path: when a log was rotated or removed, the next line is in the new file,
+// which is made if there is none.
 func (f *regularFile) Write(data []byte) (int, error) {
 	if err := f.followPath(); err != nil {
 		return 0, err
@@ -211,8 +216,8 @@ func (f *regularFile) Write(data []byte) (int, error) {
 	return f.tear.write(f.cfg, data, f.append)
 }
 
-// append writes all of the data or, as far as that can be had, nothing: a part, because the disk is full, is cut off
-// again, unless somebody else has appended to the file meanwhile, or the file does not let itself be cut.
+// append writes all of the data or, if that is possible, nothing. A part that was written before the disk was
+// full is cut off again, unless another process has appended to the file meanwhile, or the file cannot be cut.
 func (f *regularFile) append(data []byte) (int, error) {
 	before, statErr := f.out.Stat()
 	n, err := f.out.Write(data)
@@ -226,8 +231,8 @@ func (f *regularFile) append(data []byte) (int, error) {
 	return n, err
 }
 
-// followPath has out be the file that is at the path. That it cannot be told what is there is an error: what is written
-// to a file without a path, nobody finds.
+// followPath makes out the file at the path. It returns an error if the file system cannot tell which file that
+// is: a line written to a file without a path would be lost.
 func (f *regularFile) followPath() error {
 	at, err := os.Lstat(f.cfg.Path)
 	if err == nil {
@@ -243,12 +248,12 @@ func (f *regularFile) followPath() error {
 	if err != nil {
 		return err
 	}
-	_ = f.out.Close() // what was written, writes have said
+	_ = f.out.Close() // writes have reported its errors
 	f.out, f.tear = out, false
 	return nil
 }
 
-func (f *regularFile) SetWriteDeadline(time.Time) error { return nil } // a file does not wait for anybody
+func (f *regularFile) SetWriteDeadline(time.Time) error { return nil } // a file makes no write wait
 func (f *regularFile) Interrupt()                       {}
 func (f *regularFile) Gone() bool                       { return false }
 func (f *regularFile) Linger()                          {}
@@ -265,7 +270,7 @@ func (f *regularFile) Close() error {
 	return err
 }
 
-// ids returns what the system knows a file by.
+// ids returns the numbers by which the system identifies a file.
 func ids(info fs.FileInfo) (dev, ino uint64) {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Dev), st.Ino

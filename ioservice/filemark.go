@@ -15,7 +15,7 @@ import (
 // headBytes is how many of the first bytes of a file are remembered.
 const headBytes = 1024
 
-// fileMark is what a file is known by: its device and inode, and its first bytes, as far as they were read.
+// fileMark identifies a file: its device and inode, and its first bytes, as far as they were read.
 type fileMark struct {
 	dev, ino uint64
 	head     []byte
@@ -29,15 +29,15 @@ func markOf(file *os.File) *fileMark {
 	return m
 }
 
-// add notes what was read at an offset.
+// add notes bytes that were read at an offset.
 func (m *fileMark) add(offset int64, data []byte) {
 	if offset == int64(len(m.head)) && len(m.head) < headBytes {
 		m.head = append(m.head, data[:min(len(data), headBytes-len(m.head))]...)
 	}
 }
 
-// compare says why a file does not hold any more what was read of it, of which there are so many bytes now; nil if
-// it does.
+// compare returns the reason why a file no longer holds the bytes that were read of it, size bytes with the
+// latest read; nil if it holds them.
 func (m *fileMark) compare(cfg Config, file *os.File, size int64) (other, err error) {
 	head, whole, err := content(file, len(m.head), size)
 	switch {
@@ -51,11 +51,11 @@ func (m *fileMark) compare(cfg Config, file *os.File, size int64) (other, err er
 	return nil, nil
 }
 
-// content returns the first bytes of a file, and whether it is at least of a size. It reads to find that out: the size that
-// the operating system gives is 0 for files of /proc, whatever they hold.
+// content returns the first bytes of a file, and whether the file is at least of a size. It reads to find that
+// out: the operating system gives the size 0 for files of /proc that have content.
 func content(file *os.File, bytes int, size int64) (head []byte, whole bool, err error) {
 	head = make([]byte, bytes)
-	_, err = file.ReadAt(head, 0) // of no bytes, it reads nothing
+	_, err = file.ReadAt(head, 0) // a read of no bytes reads nothing
 	if err == nil && size > int64(bytes) {
 		_, err = file.ReadAt(make([]byte, 1), size-1)
 	}
@@ -65,14 +65,14 @@ func content(file *os.File, bytes int, size int64) (head []byte, whole bool, err
 	return head, err == nil, err
 }
 
-// storedMark is a fileMark in the state of a channel: the first bytes of a file are a hash of so many.
+// storedMark is a fileMark in the state of a channel: a hash stands for the first bytes.
 type storedMark struct {
 	dev, ino uint64
 	bytes    int
 	sum      string
 }
 
-// stored is what is stored of a mark when the file was read up to an offset.
+// stored returns the stored form of a mark when the file was read up to an offset.
 func (m *fileMark) stored(offset int64) storedMark {
 	head := m.head[:min(int64(len(m.head)), offset)]
 	return storedMark{m.dev, m.ino, len(head), sumOf(head)}
@@ -101,11 +101,11 @@ func parseMark(text string) (s storedMark, ok bool) {
 	return s, errs == [3]error{} && s.bytes <= headBytes && len(s.sum) == 24
 }
 
-// identify compares an open file with what is stored of the one that was read. A state that says no more than the
+// identify compares an open file with the stored mark of the file that was read. A state that has only the
 // offset, as earlier versions stored it, is believed if the file is as long.
 //
-// A file is another one if its inode or its first bytes are others. The number of its device may be another after
-// the machine was started again; so it counts only where no byte was read.
+// A file is another one if its inode or its first bytes are others. The number of its device may change when
+// the machine is started again, so it counts only where no byte was read.
 func (c Config) identify(file *os.File, at place) (m *fileMark, other, err error) {
 	m = markOf(file)
 	if at.offset == 0 {

@@ -7,17 +7,18 @@ import (
 )
 
 const (
-	// quietTime is how long the writer of a file must have been quiet before a last line without its end is given: it
-	// may be writing the rest. After it, a file that has lost its path to another one is at its final end.
+	// quietTime is how long the writer of a file must have been quiet before a last line without its end is
+	// given: the writer may be about to write the rest. After it, a file that has lost its path to another one
+	// is at its final end.
 	quietTime = time.Second
-	// lookTime is how often it is looked whether there is more in a file.
+	// lookTime is the interval at which a file is read for more input.
 	lookTime = 100 * time.Millisecond
-	// otherTime is the least time between two files that are told to be others than were read. A content that is another
-	// one whenever it is read, as that of /proc/uptime, would be told as fast as the vat reads otherwise.
+	// otherTime is the least time between two reports that the file is another one. A file whose content is
+	// another at each read, such as /proc/uptime, would be reported as fast as the vat reads otherwise.
 	otherTime = time.Second
 )
 
-// follow gives the reads of a file what is in it, and then what is added.
+// follow gives the reads of a file its content, and then the bytes that are added to it.
 func (s *Stream) follow(p *peer, f *regularFile) {
 	buf := make([]byte, 16<<10)
 	var toldOther time.Time
@@ -76,7 +77,7 @@ func (s *Stream) follow(p *peer, f *regularFile) {
 	}
 }
 
-// tellOnce gives a result to one read; the next one looks again. The caller holds mu.
+// tellOnce gives a result to one read; the next read reads the file again. The caller holds mu.
 func (s *Stream) tellOnce(r result) {
 	s.mu.tail = &r
 	s.settle()
@@ -84,8 +85,8 @@ func (s *Stream) tellOnce(r result) {
 	s.mu.pace.Next(time.Now())
 }
 
-// tellOther has the next read told, behind what was read of it, that the file is another one from now on. What
-// follows is read from its start. The caller holds mu, or nobody else has the stream yet.
+// tellOther reports to a read, behind the units that were read of the file, that the file is another one from
+// now on. Later reads begin at its start. The caller holds mu, or is the only user of the stream yet.
 func (s *Stream) tellOther(err error) {
 	s.mu.tail = &result{err: err}
 	s.mu.tail.taken = func() {

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whether somebody listens on a socket is looked up, and not tried: whoever listens would take the connection for a
-// client, the vat among others whose channel of this very kernel has the path already. The operating system lists the
-// sockets that listen in its network namespace, each with the path under which it was bound. Only where that list does
-// not tell, because a socket was bound under a relative path or in another namespace, a connection is made: the sockets
-// of a kernel are bound under absolute paths.
+// Whether a process listens on a socket is looked up in a list, and not tried: a listener would take the
+// connection for a client, such as the vat whose channel of this very kernel has the path already. The
+// operating system lists the listening sockets of its network namespace, each with the path under which it was
+// bound. A connection is made only where that list does not tell, because a socket was bound under a relative
+// path or in another namespace. The sockets of a kernel are bound under absolute paths.
 
-// isListening reports whether somebody listens on the socket file at path, which info describes.
+// isListening reports whether a process listens on the socket file at path, which info describes.
 func isListening(path string, info fs.FileInfo) (bool, error) {
 	if isListed(path, info) {
 		return true, nil
@@ -25,9 +25,9 @@ func isListening(path string, info fs.FileInfo) (bool, error) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	switch {
 	case err == nil:
-		_ = conn.Close() // it was only a question
+		_ = conn.Close() // the connection was only a test
 		return true, nil
-	case errors.Is(err, unix.ECONNREFUSED): // only a refusal means that nobody is there: a full backlog means the opposite
+	case errors.Is(err, unix.ECONNREFUSED): // only a refusal means that no process listens; a full backlog means the opposite
 		return false, nil
 	}
 	return false, err
@@ -37,7 +37,7 @@ func isListening(path string, info fs.FileInfo) (bool, error) {
 func isListed(path string, info fs.FileInfo) bool {
 	f, err := os.Open("/proc/net/unix")
 	if err != nil {
-		return false // the caller asks in another way
+		return false // the caller tries another way
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// shortest is how long a connection lasts that is taken for one of use, if nothing came from it.
+// shortest is the least duration of a connection that counts as useful although no input came from it.
 const shortest = time.Second
 
-// connect serves a network channel: it connects when somebody wants to read or write, and again when the
-// vat has read the end of that. Between two attempts there is a pause, which grows as long as nothing comes of them.
+// connect serves a network channel: it connects when there is a read or a write, and again when the vat has
+// read the end of the connection. Between two attempts there is a pause, which grows as long as the connections
+// are of no use.
 func (c *Channel) connect(ctx context.Context) {
 	for {
 		c.mu.Lock()
@@ -40,7 +41,7 @@ func (c *Channel) connect(ctx context.Context) {
 		if c.mu.closed {
 			c.mu.Unlock()
 			if err == nil {
-				_ = conn.Close() // nobody used it
+				_ = conn.Close() // the connection was not used
 			}
 			return
 		}

@@ -14,7 +14,7 @@ import (
 // ConnectionKind is the kind of the service objects that accept makes. They end with the process.
 const ConnectionKind = "conn"
 
-// ConfigOf returns the config of a channel as a cluster's configuration describes it.
+// ConfigOf returns the config of a channel of a cluster's configuration.
 func ConfigOf(c cluster.Channel) Config {
 	return Config{
 		Name: c.Name, Type: Type(c.Type), Path: c.Path, HostPort: c.HostPort, Direction: Direction(c.Direction), Unit: UnitKind(c.Unit),
@@ -23,20 +23,20 @@ func ConfigOf(c cluster.Channel) Config {
 }
 
 // Object is a stream as a kernel service. Its methods, for vats, are read(), which is fulfilled with a unit, or
-// with null at the end of the stream; write(data); on a channel that others connect to accept(), which is
-// fulfilled with a connection; and on such a connection close(). What was read is a unit of input in the sense
-// of [service.Reply]; reads and accepts may be begun again.
+// with null at the end of the stream; write(data); on a channel to which clients connect accept(), which is
+// fulfilled with a connection; and on such a connection close(). The result of a read is a unit of input in the
+// sense of [service.Reply]; reads and accepts may be begun again.
 type Object struct {
 	stream  *Stream
-	channel *Channel // nil: a connection
-	end     func()   // of a connection, once it is bound
+	channel *Channel // nil for a connection
+	end     func()   // ends a connection, once it is bound
 	once    sync.Once
 }
 
 // NewObject returns the channel as a kernel service. Closing it closes the channel.
 func NewObject(c *Channel) *Object { return &Object{stream: &c.Stream, channel: c} }
 
-// Configure is that of the channel: see [Channel.Configure]. A connection, which no configuration names, cannot be configured.
+// Configure calls [Channel.Configure]. A connection, which no configuration names, cannot be configured.
 func (o *Object) Configure(cfg Config) error {
 	if o.channel == nil {
 		return fmt.Errorf("channel %s: a connection has the configuration of its channel", o.stream.cfg.Name)
@@ -55,10 +55,11 @@ func (o *Object) Close() error {
 	return o.stream.Close()
 }
 
-// Idempotent is part of [service.Idempotent]: what was read is consumed only when the kernel has stored it.
+// Idempotent is part of [service.Idempotent]: a unit is consumed only when the kernel has stored it.
 func (o *Object) Idempotent(method string) bool { return method == "read" || method == "accept" }
 
-// Where is the address of the channel: that on which it listens, or what its configuration names.
+// Where returns the address of the channel: the address on which it listens, or the address in its
+// configuration.
 func (o *Object) Where() string {
 	cfg := o.stream.cfg
 	switch {
@@ -72,7 +73,7 @@ func (o *Object) Where() string {
 	return cfg.Path
 }
 
-// Connected says whether there is another end.
+// Connected reports whether there is another end.
 func (o *Object) Connected() bool { return o.stream.Connected() }
 
 // Begin is part of [service.Object].
@@ -123,11 +124,11 @@ func (o *Object) methods() string {
 
 func (o *Object) read(ctx context.Context, reply func(service.Reply)) {
 	w := &withdrawal{ctx: ctx}
-	w.begin()
+	w.arm()
 	w.set(o.stream.Read(func(u Unit, err error) {
 		w.stop()
 		if errors.Is(err, ErrCanceled) {
-			return // who asked is gone
+			return // the call has ended
 		}
 		var r service.Reply
 		switch {
@@ -144,8 +145,8 @@ func (o *Object) read(ctx context.Context, reply func(service.Reply)) {
 	}))
 }
 
-// unitReply is the reply that gives a unit. The bound of the results of other services is not for units: how
-// large they are is the channel's to say.
+// unitReply returns the reply with a unit. The bound on the results of other services does not apply to units:
+// the channel bounds them itself.
 func unitReply(value string) service.Reply {
 	body, err := capdata.Encode(value)
 	if err != nil {
@@ -154,7 +155,7 @@ func unitReply(value string) service.Reply {
 	return service.Reply{Value: service.Data{Body: body}, Unit: "read"}
 }
 
-// withdrawal withdraws a read or an accept when its call has ended before it.
+// withdrawal withdraws a read or an accept when its call ends before it.
 type withdrawal struct {
 	ctx  context.Context
 	stop func() bool
@@ -164,11 +165,11 @@ type withdrawal struct {
 	}
 }
 
-func (w *withdrawal) begin() {
+func (w *withdrawal) arm() {
 	w.stop = context.AfterFunc(w.ctx, func() { w.set(nil) })
 }
 
-// set takes the way to withdraw, which is used at once if the call has ended.
+// set takes the function that withdraws, and calls it at once if the call has ended.
 func (w *withdrawal) set(cancel func()) {
 	w.mu.Lock()
 	if cancel != nil {
@@ -183,7 +184,7 @@ func (w *withdrawal) set(cancel func()) {
 
 func (o *Object) accept(ctx context.Context, reply func(service.Reply)) {
 	w := &withdrawal{ctx: ctx}
-	w.begin()
+	w.arm()
 	w.set(o.channel.Accept(func(s *Stream, err error) {
 		w.stop()
 		if errors.Is(err, ErrCanceled) {
@@ -201,14 +202,14 @@ func (o *Object) accept(ctx context.Context, reply func(service.Reply)) {
 	}))
 }
 
-// Connected says whether the stream has another end now.
+// Connected reports whether the stream has another end now.
 func (s *Stream) Connected() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.peer != nil
 }
 
-// failed is the rejection that an error is for vats.
+// failed returns the rejection that vats get for an error.
 func failed(err error) service.Reply {
 	code := capdata.Code("")
 	switch {

@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// What says nothing new is told at growing intervals: that an input that had ended has ended, that what was refused is
-// refused. A vat that reads in a loop, as the loop in docs/io.md does, costs almost nothing then.
+// Reports without news are paced: that an input that had ended has ended, that a call was refused again. They
+// come at growing intervals, so that a vat that reads in a loop, as the loop in docs/io.md does, costs almost
+// nothing then.
 
-// A refusal is a read or an accept that is refused and was not told so yet.
+// A refusal is a read or an accept that is refused and whose callback was not called yet.
 type refusal struct {
 	err  error
 	tell func(error)
 }
 
-// maxRefused bounds the refusals that wait; beyond it they are told at once.
+// maxRefused bounds the refusals that wait; beyond it, refusals are reported at once.
 const maxRefused = 4 * maxReads
 
-// refuse tells a read or an accept that it is refused: at once, or, if one was refused just before, a while later.
-// The caller holds mu.
+// refuse refuses a read or an accept. It reports the refusal at once, or, if another was reported just before,
+// a while later. The caller holds mu.
 func (s *Stream) refuse(err error, tell func(error)) (cancel func()) {
 	now := time.Now()
 	d := s.mu.refusals.Wait(now)
@@ -49,7 +50,7 @@ func (s *Stream) refuse(err error, tell func(error)) (cancel func()) {
 	}
 }
 
-// tellRefused tells all that wait to be told. The caller holds mu.
+// tellRefused reports all refusals that wait. The caller holds mu.
 func (s *Stream) tellRefused() {
 	for _, r := range s.mu.refused {
 		s.call(func() { r.tell(r.err) })
@@ -57,8 +58,8 @@ func (s *Stream) tellRefused() {
 	s.mu.refused = nil
 }
 
-// pause waits if the next end, or the next attempt to connect, would come too soon after the last one, or until the stream is
-// closed. It reports whether it has waited.
+// pause waits if the next end, or the next attempt to connect, would come too soon after the last one. It waits
+// at most until the stream is closed. It reports whether it has waited.
 func (s *Stream) pause() bool {
 	s.mu.Lock()
 	d := s.mu.pace.Wait(time.Now())
@@ -93,8 +94,8 @@ func (s *Stream) sleep(d time.Duration) {
 	}
 }
 
-// mayRepeat says whether the end of a connection that has ended may be told now, and has it told later otherwise.
-// The caller holds mu.
+// mayRepeat reports whether the end of a connection may be reported again now; else it makes a timer that
+// reports it later. The caller holds mu.
 func (s *Stream) mayRepeat() bool {
 	now := time.Now()
 	if d := s.mu.pace.Wait(now); d > 0 {

@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// A link is where bytes come from and go to. One goroutine reads, another writes.
+// A link is the source and the sink of a stream's bytes. One goroutine reads, another writes.
 type link interface {
 	io.ReadWriter
 	// SetWriteDeadline bounds the next write, which fails with os.ErrDeadlineExceeded.
 	SetWriteDeadline(time.Time) error
 	// Interrupt makes reads and writes fail, now and later. It does not block.
 	Interrupt()
-	// Close gives back what the link holds. Nobody reads or writes any more.
+	// Close gives back the resources of the link. No read or write is under way.
 	Close() error
-	// Gone says whether nobody takes output any more, as far as one can tell at once.
+	// Gone reports whether the other end takes no more output, as far as that can be told at once.
 	Gone() bool
-	// Linger waits, after the end of the input, until nobody takes output any more either, or it is
+	// Linger waits, after the end of the input, until the other end takes no more output either, or the link is
 	// interrupted.
 	Linger()
 }
@@ -28,20 +28,20 @@ type link interface {
 // the stream.
 type peer struct {
 	link link
-	// ended says that its input is over. What it sent may still wait to be read.
+	// ended is set when the peer's input is over. Bytes that it sent may still wait to be read.
 	ended bool
-	// gone says that it takes no output any more.
+	// gone is set when the peer takes no more output.
 	gone bool
-	// broken says that it was given up in the middle of a write. A file or console never is.
+	// broken is set when the peer was given up in the middle of a write. A file or console never is.
 	broken bool
-	// marked says that it is durable that the peer is there.
+	// marked is set once it is durable that the peer is there.
 	marked bool
 	// work counts its goroutines.
 	work sync.WaitGroup
 }
 
-// run lives with a peer until both sides are through with it, and closes it. The peer is s.mu.peer already.
-// It returns at once if the stream is closed.
+// run runs the goroutines of a peer until both directions have ended, and closes it. The peer is s.mu.peer
+// already. run returns at once if the stream is closed.
 func (s *Stream) run(p *peer) {
 	if s.cfg.reads() || !s.lazy {
 		p.work.Go(func() { s.receive(p) })
@@ -56,10 +56,10 @@ func (s *Stream) run(p *peer) {
 	s.detach(p)
 	s.mu.Unlock()
 	p.work.Wait()
-	_ = p.link.Close() // what it says, reads and writes have said
+	_ = p.link.Close() // reads and writes have reported its error
 }
 
-// detach ends what a peer has to do with the stream. The caller holds mu.
+// detach ends the use of a peer by the stream. The caller holds mu.
 func (s *Stream) detach(p *peer) {
 	s.drop(p)
 	p.link.Interrupt()
@@ -69,7 +69,7 @@ func (s *Stream) detach(p *peer) {
 	}
 }
 
-// over says whether both sides are through with a peer. The caller holds mu.
+// over reports whether both directions of a peer have ended. The caller holds mu.
 func (s *Stream) over(p *peer) bool {
 	switch {
 	case s.lazy || !p.ended:
@@ -89,7 +89,7 @@ func (s *Stream) over(p *peer) bool {
 	}
 }
 
-// receive takes what the peer sends until it ends.
+// receive takes the input of a peer until it ends.
 func (s *Stream) receive(p *peer) {
 	if s.file != nil {
 		s.follow(p, s.file)
@@ -102,7 +102,7 @@ func (s *Stream) receive(p *peer) {
 			return
 		}
 		if s.lazy && s.pause() {
-			continue // whoever waited may have gone meanwhile
+			continue // the read that waited may have gone meanwhile
 		}
 		n, err := p.link.Read(buf[:min(room, len(buf))])
 		s.mu.Lock()
@@ -119,7 +119,7 @@ func (s *Stream) receive(p *peer) {
 		}
 		halfClosed := errors.Is(err, io.EOF) && s.cfg.writes() && !p.link.Gone()
 		if !s.lazy && !halfClosed {
-			s.drop(p) // before anybody reads the end, and wants to write then
+			s.drop(p) // before a read reports the end, and the vat wants to write
 		}
 		s.end(p, err)
 		s.mu.Unlock()
@@ -136,7 +136,7 @@ func (s *Stream) receive(p *peer) {
 	}
 }
 
-// awaitRoom waits until input may be fetched, and returns how much; 0 if the stream is closed.
+// awaitRoom waits until input may be fetched, and returns how many bytes; 0 if the stream is closed.
 func (s *Stream) awaitRoom(p *peer) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +156,8 @@ func (s *Stream) awaitRoom(p *peer) int {
 	return 0
 }
 
-// end notes that the input of the peer is over, for the reason that a read gave. The caller holds mu.
+// end notes that the input of the peer is over, for the reason that a read of the link returned. The caller
+// holds mu.
 func (s *Stream) end(p *peer, err error) {
 	p.ended = true
 	end := result{unit: Unit{End: true}}
@@ -176,11 +177,11 @@ func (s *Stream) end(p *peer, err error) {
 	s.settle()
 	if s.lazy {
 		s.mu.pace.Next(time.Now())
-		s.mu.tail = nil // the next read looks again
+		s.mu.tail = nil // the next read reads the link again
 	}
 }
 
-// drop notes that the peer takes no output any more. The caller holds mu.
+// drop notes that the peer takes no more output. The caller holds mu.
 func (s *Stream) drop(p *peer) {
 	if s.mu.closed || p.gone {
 		return
@@ -190,7 +191,7 @@ func (s *Stream) drop(p *peer) {
 	s.mu.changed.Broadcast()
 }
 
-// send writes to the peer what waits to be written, until it takes no more.
+// send writes the waiting writes to the peer, until it takes no more.
 func (s *Stream) send(p *peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,13 +210,13 @@ func (s *Stream) send(p *peer) {
 		}
 		s.mu.Lock()
 		if len(s.mu.writes) == 0 || s.mu.writes[0] != w {
-			continue // it was ended meanwhile
+			continue // the write was ended meanwhile
 		}
 		s.wrote(p, n, err)
 	}
 }
 
-// wrote ends the first write: n bytes were taken. The caller holds mu.
+// wrote ends the first write, of which n bytes were taken. The caller holds mu.
 func (s *Stream) wrote(p *peer, n int, err error) {
 	w := s.mu.writes[0]
 	switch {
@@ -227,7 +228,7 @@ func (s *Stream) wrote(p *peer, n int, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = s.cfg.fail(ErrTimeout, ": not all of what was written was taken within %v: the connection is closed", w.within)
 		p.broken = true
-	case s.lazy: // the next write may succeed: no connection has ended that would have to be made again
+	case s.lazy: // the next write may succeed: there is no connection that has ended
 		if _, told := errors.AsType[*failure](err); !told {
 			err = s.cfg.fail(err, ": %d of %d bytes written: %v", n, len(w.data), err)
 		}

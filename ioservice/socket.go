@@ -25,11 +25,11 @@ const (
 type socketFile struct {
 	listener net.Listener
 	path     string
-	// info is that of the file when it was made.
+	// info describes the file as it was when it was made.
 	info fs.FileInfo
 }
 
-// socketPath returns where the socket of a channel is.
+// socketPath returns the path of the socket of a channel.
 func (c Config) socketPath(dir string) (string, error) {
 	path := c.Path
 	if path == "" {
@@ -89,14 +89,14 @@ func listenSocket(cfg Config, dir string) (*socketFile, error) {
 		return err
 	}()
 	if err != nil {
-		_ = s.remove() // the first error says more
+		_ = s.remove() // the first error is the better one
 		return nil, cfg.fail(err, ": listen on %s: %v", path, err)
 	}
 	return s, nil
 }
 
-// remove removes the file if it is still that of the socket. Until the listener is closed, no other file can
-// be taken for it.
+// remove removes the file if it is still the socket's. Until the listener is closed, no other file can have the
+// same identity.
 func (s *socketFile) remove() error {
 	info, err := os.Lstat(s.path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (s.info == nil || !os.SameFile(info, s.info)) {
@@ -108,8 +108,8 @@ func (s *socketFile) remove() error {
 	return os.Remove(s.path)
 }
 
-// removeStale removes a socket that nobody listens on. That somebody does, or that the file is something
-// else, is an error.
+// removeStale removes a socket on which no process listens. If a process listens on it, or the file is no
+// socket, that is an error.
 func (c Config) removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,8 +133,8 @@ func (c Config) removeStale(path string) error {
 	return nil
 }
 
-// Remove removes what a process that died left of a channel: the file of its socket, if nobody listens on
-// it. Other channels leave nothing that is not theirs to keep. Dir is that of [Options].
+// Remove removes the file of a channel's socket that a dead process has left, if no process listens on it.
+// Other types of channel leave no such file. dir is Options.Dir.
 func Remove(cfg Config, dir string) error {
 	cfg, err := cfg.filled()
 	if err != nil || cfg.Type != Socket {
@@ -147,7 +147,7 @@ func Remove(cfg Config, dir string) error {
 	return cfg.removeStale(path)
 }
 
-// listenTime bounds how long it is looked for the address of a name.
+// listenTime bounds the search for the address of a name.
 const listenTime = 2 * time.Second
 
 // listenTCP makes a TCP listener.
@@ -166,7 +166,7 @@ func listenTCP(cfg Config) (net.Listener, error) {
 		err = errors.Join(raw.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), backlog) }), listenErr)
 	}
 	if err != nil {
-		_ = l.Close() // the first error says more
+		_ = l.Close() // the first error is the better one
 		return nil, fmt.Errorf("channel %s: bound its backlog: %w", cfg.Name, err)
 	}
 	return l, nil

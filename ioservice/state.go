@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A channel's state is a short text. That of a file says where the next unit begins; that of a channel with
-// a connection, whether the vat knows of a client that has not ended for it.
+// A channel's state is a short text. The state of a file is the place at which the next unit begins; the state
+// of a channel with connections tells whether there is a client whose end the vat has not read.
 const (
 	stateIdle      = "idle"
 	stateConnected = "connected"
@@ -16,11 +16,11 @@ const (
 	stateFile      = " of "
 )
 
-// place is how far a file was read.
+// place is the point up to which a file was read.
 type place struct {
 	offset   int64
 	skipping bool // up to the end of the line
-	// mark is what the file is known by, stored what an earlier process has stored of that. Either may be nil.
+	// mark identifies the file, stored is the mark that an earlier process has stored. Either may be nil.
 	mark   *fileMark
 	stored *storedMark
 }
@@ -36,7 +36,7 @@ func (p place) state() []byte {
 	return []byte(text)
 }
 
-// parsePlace reads the state of a file. None is the beginning.
+// parsePlace reads the state of a file. No state is the beginning of the file.
 func (c Config) parsePlace(state []byte) (place, error) {
 	if state == nil {
 		return place{}, nil
@@ -57,7 +57,7 @@ func (c Config) parsePlace(state []byte) (place, error) {
 	return p, nil
 }
 
-// parseConnected reads the state of a channel with a connection.
+// parseConnected reads the state of a channel with connections.
 func (c Config) parseConnected(state []byte) (bool, error) {
 	switch string(state) {
 	case "", stateIdle:

@@ -11,28 +11,28 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// Unit is what one read gives.
+// Unit is the result of one read.
 type Unit struct {
-	// Value is the unit, as its [UnitKind] says.
+	// Value is the unit, in the form of its [UnitKind].
 	Value string
-	// End says that there is no unit: the input has ended. A stream of one connection gives it to every
-	// read from then on, a file and a console until there is more. A channel with clients gives it once for
-	// each client, and a network channel for each connection.
+	// End means that there is no unit: the input has ended. A stream of one connection gives End to every later
+	// read, a file and a console until there is more input. A channel with clients gives it once for each
+	// client, and a network channel once for each connection.
 	End bool
-	// State, if not nil, is to be stored together with what becomes of the unit. It may come with an error.
+	// State, if not nil, is to be stored together with the result of the read. It may come with an error.
 	State []byte
 }
 
-// use says what a channel was used for first.
+// use is the first use of a channel.
 type use int
 
 const (
-	useOpen    use = iota // for nothing yet
+	useOpen    use = iota // not used yet
 	useDirect             // Read and Write
 	useAccepts            // Accept
 )
 
-// A result is what a read gives.
+// A result is the unit or the error of a read.
 type result struct {
 	unit Unit
 	err  error
@@ -51,46 +51,47 @@ type pendingWrite struct {
 	done     func(error)
 }
 
-// Stream is a way in and a way out: a connection, or a channel itself. Its methods are those of [Channel].
+// Stream is a way in and a way out: a connection, or a channel itself. A channel has the methods of a Stream
+// too.
 type Stream struct {
-	// cfg does not change. What [Channel.Configure] changes is in mu: the write time there, the bound of a unit in the
-	// splitter.
+	// cfg does not change. The fields that [Channel.Configure] changes are in mu: the write time there, the
+	// bound of a unit in the splitter.
 	cfg Config
 	log hclog.Logger
-	// single says that the stream has one connection, and ends with it.
+	// single is set if the stream has one connection, and ends with it.
 	single bool
-	// lazy says that input is fetched when a read waits for it, and that its end is not for ever.
+	// lazy is set if input is fetched only when a read waits for it, and the end of input is not final.
 	lazy bool
-	// repeating says that a timer tells an end again. It is guarded by mu.
+	// repeating is set while a timer waits to report an end again. It is guarded by mu.
 	repeating bool
-	// file is that of a channel that is one.
+	// file is the file of a file channel, else nil.
 	file *regularFile
 	// interrupt ends dialing and pauses, and closes done.
 	interrupt context.CancelFunc
 	done      <-chan struct{}
 	// leave, if not nil, is called by Close.
 	leave func()
-	// work counts the goroutines. Close waits for them, and those still calling callbacks.
+	// work counts the goroutines. Close waits for them, and for callbacks that are under way.
 	work sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
-		// changed is signalled whenever something here changes that a goroutine may wait for.
+		// changed is signalled at each change of a field here for which a goroutine may wait.
 		changed *sync.Cond
 		use     use
 		closed  bool
 
-		// reads wait for input, which comes from the splitter, and then is what tail says.
+		// reads wait for input, which comes from the splitter, and behind that from tail.
 		reads []*pendingRead
 		input splitter
 		tail  *result
-		// final says that what has come is all of the last unit, for now.
+		// final is set if the bytes that have come are all of the last unit, for now.
 		final bool
-		// pace is that of the ends of input, and of connecting again. refusals is that of what is refused, and
-		// refused are those that wait for it.
+		// pace limits the reports of ends of input, and the attempts to connect. refusals limits the reports of
+		// refusals, and refused are the refusals that wait for it.
 		pace, refusals service.Pace
 		refused        []*refusal
-		// base is what to add to input.taken for the place in a file.
+		// base is the place in a file at which the bytes of input.taken begin.
 		base int64
 
 		// writes wait for the peer, or for its writer, which works on the first of them.
@@ -101,14 +102,14 @@ type Stream struct {
 		// candidate is a connection that becomes the peer if there is none, or is handed to Accept.
 		candidate *peer
 
-		// calls are callbacks to be called, and calling says that a goroutine calls them. There are at most
-		// as many as were asked for.
+		// calls are callbacks to be called, and calling is set while a goroutine calls them. There are at most
+		// as many as calls of the stream's methods.
 		calls   []func()
 		calling bool
 	}
 }
 
-// prepare makes a stream that waits for its first goroutine, and returns the context of its goroutines.
+// prepare makes the fields of a stream, and returns the context of its goroutines.
 func (s *Stream) prepare(cfg Config, log hclog.Logger) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cfg, s.log, s.interrupt, s.done = cfg, log, cancel, ctx.Done()
@@ -117,13 +118,13 @@ func (s *Stream) prepare(cfg Config, log hclog.Logger) context.Context {
 	return ctx
 }
 
-// Read asks for the next unit. Reads get theirs in the order in which they were asked. The error of a read
-// is [ErrTooLong] or [ErrInvalidText] if what came is not a unit, which is dropped; [ErrConnectionLost] if
-// the other end went without an end, or with an earlier process; [ErrNoPeer] if a connection could not be
-// made; [ErrDirection], [ErrUse], [ErrLimit] or [ErrClosed].
+// Read calls done with the next unit, once it is there. Units go to reads in the order of their calls. The
+// error of a read is [ErrTooLong] or [ErrInvalidText] if the bytes that came are no unit, and are dropped;
+// [ErrConnectionLost] if the other end went without an end, or with an earlier process; [ErrNoPeer] if a
+// connection could not be made; [ErrDirection], [ErrUse], [ErrLimit] or [ErrClosed].
 //
-// Cancel withdraws the read, so that the unit goes to the next one; done is called with [ErrCanceled] then.
-// If the read has its unit already, it does nothing.
+// cancel withdraws the read, so that the unit goes to the next one; done is called with [ErrCanceled] then. If
+// the read has its unit already, cancel does nothing.
 func (s *Stream) Read(done func(Unit, error)) (cancel func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +145,7 @@ func (s *Stream) Read(done func(Unit, error)) (cancel func()) {
 	}
 }
 
-// admitRead says why a read is refused. The caller holds mu.
+// admitRead returns the reason why a read is refused, or nil. The caller holds mu.
 func (s *Stream) admitRead() error {
 	switch {
 	case s.mu.closed:
@@ -160,12 +161,12 @@ func (s *Stream) admitRead() error {
 	return nil
 }
 
-// Write sends a unit. Writes are sent in the order in which they were asked; done gets nil when the
-// operating system has taken all of it. The error is [ErrInvalidText] if it is no unit of the channel;
-// [ErrNoPeer] if no client is connected or the connection could not be made; [ErrConnectionLost] if the
-// other end is gone, when some may have been sent; [ErrTimeout] if it was not taken in time, when nothing was
-// sent or the stream is broken and gives ErrConnectionLost from then on (a console goes on); [ErrDirection], [ErrUse],
-// [ErrLimit] or [ErrClosed]. A write that is refused at once does not wait for those before it.
+// Write sends a unit. Units are sent in the order of the calls; done gets nil when the operating system has
+// taken all of the unit. The error is [ErrInvalidText] if data is no unit of the channel; [ErrNoPeer] if no
+// client is connected or the connection could not be made; [ErrConnectionLost] if the other end is gone, when a
+// part may have been sent; [ErrTimeout] if the unit was not taken in time, when either no byte was sent, or the
+// stream is broken and gives ErrConnectionLost from then on (a console goes on); [ErrDirection], [ErrUse],
+// [ErrLimit] or [ErrClosed]. A write that is refused at once does not wait for the writes before it.
 func (s *Stream) Write(data string, done func(error)) {
 	encoded, err := s.cfg.encode(data)
 	s.mu.Lock()
@@ -182,7 +183,7 @@ func (s *Stream) Write(data string, done func(error)) {
 	s.mu.changed.Broadcast()
 }
 
-// admitWrite says why a write of so many bytes is refused. The caller holds mu.
+// admitWrite returns the reason why a write of so many bytes is refused, or nil. The caller holds mu.
 func (s *Stream) admitWrite(size int) error {
 	switch {
 	case s.mu.closed:
@@ -199,7 +200,7 @@ func (s *Stream) admitWrite(size int) error {
 	case s.single && (p == nil || p.gone):
 		return s.cfg.lost()
 	case p != nil && p.gone, p == nil && s.mu.tail != nil:
-		// The vat has not read the end of the client that it may believe to write to.
+		// The vat has not read the end of a client, and may believe that it writes to that client.
 		return s.cfg.fail(ErrConnectionLost, ": the other end is gone: read up to its end (a channel that is only written should have the direction out)")
 	case p == nil && s.mu.candidate == nil && s.cfg.accepts():
 		return s.cfg.fail(ErrNoPeer, ": no client is connected")
@@ -211,7 +212,8 @@ func (s *Stream) admitWrite(size int) error {
 	return nil
 }
 
-// settle gives waiting reads what there is. It is called after each change. The caller holds mu.
+// settle gives waiting reads their results, as far as these are there. It is called after each change. The
+// caller holds mu.
 func (s *Stream) settle() {
 	for len(s.mu.reads) > 0 {
 		r, ok := s.next()
@@ -225,7 +227,7 @@ func (s *Stream) settle() {
 	s.mu.changed.Broadcast()
 }
 
-// next takes what the next read gets. The caller holds mu.
+// next takes the result of the next read. The caller holds mu.
 func (s *Stream) next() (result, bool) {
 	value, err, ok := s.mu.input.next(s.mu.tail != nil || s.mu.final)
 	if ok {
@@ -245,7 +247,7 @@ func (s *Stream) next() (result, bool) {
 	if !s.single {
 		s.mu.tail = nil
 		if p := s.mu.peer; p != nil && s.over(p) {
-			s.detach(p) // what is written from now on is not for it
+			s.detach(p) // later writes are not for this peer
 		}
 	}
 	return r, true
@@ -291,9 +293,9 @@ func (s *Stream) failReads(err error) {
 	s.mu.reads = nil
 }
 
-// Close ends the stream: its connection is closed, all reads and writes that wait end with [ErrClosed], and
-// so does whatever is asked later. It waits until no goroutine of the stream is left, and none is calling
-// back. It may be called more than once, and not from a callback.
+// Close ends the stream: its connection is closed, and all reads and writes that wait, and all later ones, end
+// with [ErrClosed]. Close waits until no goroutine of the stream is left, and no callback is under way. It may
+// be called more than once, and not from a callback.
 func (s *Stream) Close() error {
 	s.shut()
 	s.finished()
@@ -325,7 +327,7 @@ func (s *Stream) shut() {
 	s.mu.changed.Broadcast()
 }
 
-// finished waits until nothing of the stream is left.
+// finished waits until no goroutine and no callback of the stream is left.
 func (s *Stream) finished() {
 	s.work.Wait()
 	s.mu.Lock()

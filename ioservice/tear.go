@@ -1,11 +1,11 @@
 package ioservice
 
-// A tear is whether the last unit that went to a file or console was written in part: the disk was full, or nobody read for a
-// while. What is written next follows that part; where units are lines, it begins a line of its own, so that it is not
-// taken for the rest of the torn one.
+// A tear is true if only a part of the last unit was written to a file or console: the disk was full, or the
+// reader paused. The next unit follows that part; where units are lines, it begins a line of its own, so that
+// it is not taken for the rest of the torn one.
 type tear bool
 
-// write has data written by do, which returns how many bytes were, and returns the same of the data alone.
+// write has data written by do, and returns how many bytes of the data were written.
 func (t *tear) write(cfg Config, data []byte, do func([]byte) (int, error)) (int, error) {
 	if !bool(*t) || cfg.Unit != Line {
 		n, err := do(data)

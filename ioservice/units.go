@@ -7,20 +7,19 @@ import (
 	"unicode/utf8"
 )
 
-// A splitter cuts what arrives into units. It holds what has not been given yet.
+// A splitter cuts the bytes that arrive into units. It holds the bytes that have not been given yet.
 type splitter struct {
 	cfg Config
-	// buf holds what has arrived, from start; up to scanned it has no end of line.
+	// buf holds the bytes that have arrived, from start; up to scanned they have no end of line.
 	buf            []byte
 	start, scanned int
-	// skipping says that the rest of a line is dropped, which was too long.
+	// skipping is set while the rest of a line that was too long is dropped.
 	skipping bool
-	// taken counts all bytes that went, in units or otherwise.
+	// taken counts all bytes that have left the splitter, in units or dropped.
 	taken int64
 }
 
-// room returns how much may be added: until there are 64 KiB, and in a line as much as makes it whole or
-// too long.
+// room returns how many bytes may be added: up to 64 KiB, and for a line as many as make it whole or too long.
 func (p *splitter) room() int {
 	most := maxChunkBytes
 	if p.cfg.Unit == Line {
@@ -29,7 +28,7 @@ func (p *splitter) room() int {
 	return max(0, most-p.held())
 }
 
-// longest is the length of the longest line with its end.
+// longest returns the length of the longest line with its end.
 func (p *splitter) longest() int { return p.cfg.MaxUnitBytes + len("\r\n") }
 
 func (p *splitter) held() int { return len(p.buf) - p.start }
@@ -49,8 +48,8 @@ func (p *splitter) add(data []byte) {
 	p.buf = append(p.buf, data...)
 }
 
-// next takes the next unit, or what stands in its place with the error. It is not ok if more must arrive
-// first; ended says that nothing will.
+// next takes the next unit, or an error in the place of bytes that are no unit. ok is false if more bytes must
+// arrive first; ended is set if none will.
 func (p *splitter) next(ended bool) (value string, err error, ok bool) {
 	if p.cfg.Unit == Line {
 		return p.line(ended)
@@ -69,7 +68,7 @@ func (p *splitter) next(ended bool) (value string, err error, ok bool) {
 		r, size := utf8.DecodeRune(rest[n:])
 		if r == utf8.RuneError && size == 1 {
 			if n > 0 {
-				break // first what is before it
+				break // first the text before it
 			}
 			if !ended && !utf8.FullRune(rest) {
 				return "", nil, false
@@ -90,7 +89,7 @@ func (p *splitter) next(ended bool) (value string, err error, ok bool) {
 	return string(rest[:n]), nil, true
 }
 
-// line is next for lines.
+// line is next for the unit Line.
 func (p *splitter) line(ended bool) (value string, err error, ok bool) {
 	rest := p.buf[p.start:]
 	end := bytes.IndexByte(p.buf[p.scanned:], '\n')

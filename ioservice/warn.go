@@ -7,11 +7,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// warnTime is the least time between two lines of a channel in the log that say the same.
+// warnTime is the least time between two equal lines of a channel in the log.
 const warnTime = time.Second
 
-// A warner logs what others can bring about as often as they like, whoever reaches a port, say: at once, and, if the same
-// happens again soon, once a second how often it did. So nobody can fill the log.
+// A warner logs events that strangers can cause at any rate, such as connections to a port. It logs an event at
+// once, and, if the same happens again soon, the number of repetitions once a second. So no stranger can fill
+// the log.
 type warner struct {
 	log hclog.Logger
 	// mu is held while a line is logged, so that the lines keep their order.
@@ -22,14 +23,14 @@ type warner struct {
 	}
 }
 
-// A warning is what was logged and may be again.
+// A warning is a line that was logged and may be logged again.
 type warning struct {
-	times int // since it was logged last
+	times int // since the line was logged last
 	args  []any
 	timer *time.Timer
 }
 
-// warn logs a constant message with what belongs to it, of which the last is logged if it comes more often.
+// warn logs a constant message with its arguments. If it repeats, the latest arguments are logged.
 func (w *warner) warn(message string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,7 +51,7 @@ func (w *warner) warn(message string, args ...any) {
 	w.log.Warn(message, args...)
 }
 
-// again logs what has happened since the message was logged last.
+// again logs the repetitions since the message was logged last.
 func (w *warner) again(message string, s *warning) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -66,7 +67,7 @@ func (w *warner) again(message string, s *warning) {
 	s.timer.Reset(warnTime)
 }
 
-// close logs what is left to be said, and nothing from then on.
+// close logs the repetitions that are left, and nothing from then on.
 func (w *warner) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
