@@ -168,7 +168,7 @@ func (k *Shell) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o ApplyO
 	case o.DryRun || len(out.Changes) == 0 && sub.Hash == cfg.Hash && sub.Source == cfg.Source:
 		done(out, nil)
 		return
-	case k.diskFull:
+	case k.diskFull():
 		done(Applied{}, ErrDiskFull)
 		return
 	case k.resets > 0:

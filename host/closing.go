@@ -9,7 +9,7 @@ import (
 // close ends the kernel in order, or after a failure as well as it goes.
 func (k *Shell) close() error {
 	k.stopping = true
-	k.group.impatient.Store(true)
+	k.pipeline.Hurry(true)
 	if k.fatal == nil {
 		k.finishFlights()
 	}
@@ -20,19 +20,19 @@ func (k *Shell) close() error {
 		k.closeServices()
 	}
 	if k.fatal == nil {
-		k.group.flushAll()
+		k.flushAll()
 	}
 	if k.lost {
 		// The store, which would write what is in memory, is left to the end of the process.
 		k.cfg.Workers.Abandon()
-		k.group.stop()
+		k.pipeline.Stop()
 		k.starts.leave() // it is not our state's any more
 		return k.fatal
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := errors.Join(k.fatal, k.cfg.Workers.Close(ctx))
-	k.group.stop()
+	k.pipeline.Stop()
 	k.starts.end(k.fatal)
 	if k.cfg.Witness != nil {
 		if err := k.cfg.Witness.Close(); err != nil {
@@ -53,8 +53,8 @@ func (k *Shell) finishFlights() {
 	deadline := time.After(flightTime)
 	k.takeReplies()
 	k.takeIntake()
-	for k.fatal == nil && k.inFlight()+k.onlyOnce()+len(k.group.held)+len(k.group.sealedHeld) > 0 {
-		k.group.flush()
+	for k.fatal == nil && k.inFlight()+k.onlyOnce()+k.pipeline.Held() > 0 {
+		k.flush()
 		select {
 		case f := <-k.inbox: // who asks now hears at once that the kernel is stopping
 			k.guard(f)
@@ -62,8 +62,10 @@ func (k *Shell) finishFlights() {
 			k.takeReplies()
 		case e := <-k.events:
 			k.guard(func() { k.event(e) })
-		case err := <-k.group.committed:
-			k.guard(func() { k.group.release(err) })
+		case err := <-k.pipeline.Answers():
+			k.guard(func() { k.committed(err) })
+		case <-k.pipeline.Looks():
+			k.guard(k.look)
 		case <-deadline:
 			return
 		}

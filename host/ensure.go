@@ -63,7 +63,7 @@ func (k *Shell) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensur
 	switch {
 	case err != nil:
 		fail(err)
-	case k.diskFull && (changed == nil || launching != nil):
+	case k.diskFull() && (changed == nil || launching != nil):
 		done(Ensured{}, k.noRoom())
 	case launching != nil:
 		k.whenSettled(launching.ID, func(string) { again() })

@@ -3,11 +3,9 @@ package host
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/storage"
 )
 
 // The damage of one vat costs that vat, and never the kernel. A step of the loop that works for a vat runs in forVat:
@@ -25,37 +23,6 @@ func (k *Shell) forVat(v *vat, doing string, step func() error) {
 	k.starts.step("")
 	if err != nil {
 		k.hold(v, fmt.Errorf("%s: %w", doing, err))
-	}
-}
-
-// isolated runs a step and turns its panic into an error, unless the panic came while a commit was being applied. If the
-// store itself is damaged the kernel ends.
-func (k *Shell) isolated(step func() error) (err error) {
-	defer func() {
-		if err != nil {
-			k.checkStore()
-		}
-	}()
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		if k.applying {
-			panic(p) // guard ends the kernel
-		}
-		k.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
-		err = fmt.Errorf("invariant broken: %v", p)
-	}()
-	return step()
-}
-
-// checkStore ends the kernel if the store itself is damaged, which is not one vat's trouble: no row can be trusted. It is
-// called when something could not be read.
-func (k *Shell) checkStore() {
-	const anyKey = "any" // a damaged store answers no question
-	if _, _, err := k.cfg.Store.Get(anyKey); errors.Is(err, storage.ErrCorrupt) {
-		k.fail(err)
 	}
 }
 

@@ -2,16 +2,16 @@
 // talks to workers and to callers, and commits.
 //
 //	calls ──►                          ┌──► workers: deliveries
-//	events of workers ──► loop ── Machine ──► group ──► store.Commit ──► held outputs
+//	events of workers ──► loop ── Machine ──► pipeline ──► store.Commit ──► held outputs
 //
 // Everything that comes in is handled one at a time: a call, a frame, a death. Each gives a commit of the
-// machine, which is visible to the machine at once and durable with its group. Deliveries to workers do
+// machine, which is visible to the machine at once and durable with its group (package pipeline). Deliveries to workers do
 // not wait for that: they die with the kernel, together with what they depended on. All other outputs do.
 //
 // Handling one thing is a step of the loop. No held function runs within a step: what waited for a commit to be
 // durable, or for the end of something else, is called between two steps. Nothing that may block is called
-// in the loop, but the group that is full, which waits for the disk: what opens, closes or looks up does so beside
-// the loop, and its result is a step of its own.
+// in the loop, but for a group that is full, which waits for the disk: what opens, closes or looks up does so beside
+// the loop, and its result is a step of its own. See loop.go.
 //
 // # Concurrency
 //
@@ -28,8 +28,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -99,32 +97,15 @@ type Config struct {
 
 // Shell is a running kernel.
 type Shell struct {
-	cfg     Config
-	log     hclog.Logger
-	machine *kernel.Machine
-	layers  *storage.Layers
-	group   group
-
-	inbox  chan func() // what other goroutines ask of the loop; full: they wait
+	*core
 	events chan workers.Event
-	done   chan struct{} // closed when the loop has ended
-
-	stopOnce sync.Once
-	stop     chan struct{} // closed by Stop
 
 	// Of the loop's goroutine only:
 	vats       map[kernel.VatID]*vat
-	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
-	working    bool           // the machine has work of its own
-	work       ownWork        // what failed of that
-	stopping   bool
-	told       <-chan struct{} // ends when Run is told to stop
-	applying   bool            // a commit is being applied; it stays so if that breaks off
-	finishing  bool            // what is under way may end, and the calls that it made begin
-	lost       bool            // the state is not ours any more
-	lacks      string          // what Room says; empty if nothing is short
-	diskFull   bool
-	fatal      error
+	ready      []kernel.VatID                          // vats that may have something for Begin, least recently served first
+	working    bool                                    // the machine has work of its own
+	work       ownWork                                 // what failed of that
+	lost       bool                                    // the state is not ours any more
 	live       int                                     // live or starting
 	dropped    uint64                                  // messages without result, for full queues
 	waiting    map[string][]chan struct{}              // for the answer of a ticket
@@ -148,7 +129,6 @@ type Shell struct {
 	turns       turns                    // launches of system subclusters
 	directory   directory
 	services    services
-	intake      []input // inputs for which there is no room in the group
 	starts      *starts
 	// earlierDeaths does not change after Open.
 	earlierDeaths int
@@ -174,24 +154,23 @@ func Open(cfg Config) (*Shell, error) {
 		cfg.CacheBytes = 32 << 20
 	}
 	k := &Shell{
-		cfg: cfg, log: cfg.Logger.Named("host"), layers: storage.NewLayers(cfg.Store, cfg.CacheBytes),
-		inbox: make(chan func(), 64), events: make(chan workers.Event, 256), done: make(chan struct{}), stop: make(chan struct{}),
+		core: newCore(cfg, cfg.Logger.Named("host")), events: make(chan workers.Event, 256),
 		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
 		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
 		leaving: map[workers.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[workers.Worker]*rehearsal{},
 		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]refusedUpgrade{}, reloads: map[kernel.SubID]*reload{}, unreadable: map[kernel.SubID]bool{}, turns: turns{failed: map[string]string{}},
 	}
-	k.group.init(k)
+	k.effects = k
 	k.services.init()
 	k.directory.init()
 	if err := k.registerFacet(); err != nil {
+		k.pipeline.Stop()
 		return nil, err
 	}
-	k.group.impatient.Store(true) // a start on a full disk says so
-	defer k.group.impatient.Store(false)
-	go k.group.run() // a state with many vats is recovered in more than one group
-	if err := k.isolated(k.recover); err != nil {
-		k.group.stop()
+	k.pipeline.Hurry(true) // a start on a full disk says so
+	defer k.pipeline.Hurry(false)
+	if err := k.isolated(k.recover); err != nil { // of a state with many vats in more than one group
+		k.pipeline.Stop()
 		k.starts.end(err)
 		return nil, err
 	}
@@ -222,12 +201,12 @@ func (k *Shell) recover() error {
 		return fmt.Errorf("open state: %w", err)
 	}
 	k.machine = m
-	k.group.durable = stored(m, first)
+	k.pipeline.Stored(stored(m, first))
 	if err := k.checkDamage(); err != nil { // before anything is written
 		return err
 	}
 	if k.cfg.Witness != nil {
-		stored := k.group.durable
+		stored := k.pipeline.Durable()
 		err := k.cfg.Witness.Check(stored)
 		if k.cfg.AcceptRollback && (err == nil || errors.Is(err, storage.ErrRolledBack)) {
 			k.log.Warn("running on a state that may be older than what was acknowledged", "commit", stored, "err", err)
@@ -315,7 +294,7 @@ func nowMillis() int64 { return time.Now().UnixMilli() }
 func (k *Shell) Run(ctx context.Context) error {
 	defer close(k.done)
 	k.told = ctx.Done()
-	defer context.AfterFunc(ctx, func() { k.group.impatient.Store(true) })() // as in Stop
+	defer context.AfterFunc(ctx, func() { k.pipeline.Hurry(true) })() // as in Stop
 	k.guard(k.expire)
 	if !k.cfg.Paused {
 		k.guard(k.resumeReset)
@@ -325,206 +304,14 @@ func (k *Shell) Run(ctx context.Context) error {
 	}
 	k.watchOwned()
 	k.after(wellTime, k.starts.ranWell)
-	for k.fatal == nil && !k.stopping {
-		k.guard(k.pump)
-		k.guard(k.group.flush)
-		k.takeIntake()
-		select {
-		case <-ctx.Done():
-			k.stopping = true
-		case <-k.stop:
-			k.stopping = true
-		case f := <-k.inbox:
-			k.guard(f)
-		case e := <-k.heard():
-			k.guard(func() { k.event(e) })
-		case err := <-k.group.committed:
-			k.guard(func() { k.group.release(err) })
-		case <-k.services.replied:
-			k.takeReplies()
-		case <-k.more():
-		}
-		k.drain()
-	}
+	k.run(ctx)
 	return k.close()
-}
-
-// drain takes what else has come in meanwhile, so that one group and one round of the pump serve it all.
-func (k *Shell) drain() {
-	for range 128 {
-		select {
-		case f := <-k.inbox:
-			k.guard(f)
-		case e := <-k.heard():
-			k.guard(func() { k.event(e) })
-		default:
-			return
-		}
-		if k.fatal != nil {
-			return
-		}
-	}
-}
-
-// always is ready at any time.
-var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// more is ready if the loop has something to do without waiting.
-func (k *Shell) more() <-chan struct{} {
-	if k.canWork() || (len(k.ready) > 0 && k.lacks == "" && !k.cfg.Paused) {
-		return always
-	}
-	return nil
-}
-
-// guard runs a step of the loop, and then, each as a step of its own, what it has released. Only the loop itself
-// calls it, never a step.
-func (k *Shell) guard(step func()) {
-	k.attempt(step)
-	for k.fatal == nil && len(k.group.released) > 0 {
-		f := k.group.released[0]
-		k.group.released = k.group.released[1:]
-		k.attempt(f)
-	}
-}
-
-// attempt runs a step. A broken invariant stops the kernel before anything more is committed; it must not end
-// in a stack trace alone, since the workers are to be stopped.
-func (k *Shell) attempt(step func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			k.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
-			k.fail(fmt.Errorf("invariant broken: %v", p))
-		}
-	}()
-	if k.fatal == nil {
-		step()
-	}
-}
-
-// stops says whether the kernel stops, or has been told to: what happens from then on may be of the same cause.
-func (k *Shell) stops() bool {
-	select {
-	case <-k.told:
-		return true
-	case <-k.stop:
-		return true
-	default:
-		return k.stopping
-	}
-}
-
-// fail ends the kernel: the state in memory can no longer be trusted or kept.
-func (k *Shell) fail(err error) {
-	if err != nil && k.fatal == nil {
-		k.fatal = err
-	}
 }
 
 // Stop makes Run return. It may be called at any time, and returns at once.
 func (k *Shell) Stop() {
 	k.stopOnce.Do(func() {
-		k.group.impatient.Store(true) // the loop may be waiting for the committer, see handOver
+		k.pipeline.Hurry(true) // the loop may be waiting for the committer
 		close(k.stop)
 	})
-}
-
-// post hands a step to the loop, from a goroutine that is not the loop. It says whether the loop took it.
-func (k *Shell) post(f func()) bool {
-	select {
-	case k.inbox <- f:
-		return true
-	case <-k.done:
-		return false
-	}
-}
-
-// after runs a step in the loop when some time has passed. The timer dies with the loop.
-func (k *Shell) after(d time.Duration, f func()) {
-	time.AfterFunc(d, func() { k.post(f) })
-}
-
-// apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
-// durable, but for those that stay inside this process. It applies no other commit: what an effect leads to is a
-// step of its own.
-func (k *Shell) apply(c kernel.Commit) {
-	if c.Number == 0 {
-		return
-	}
-	outer := k.applying
-	k.applying = true
-	k.group.admit(c.Writes)
-	k.layers.Apply(c.Writes)
-	k.group.newest = c.Number
-	for _, e := range c.Trace {
-		k.trace(e)
-	}
-	for _, e := range c.Effects {
-		switch e := e.(type) {
-		case kernel.Wake:
-			k.wake(e.Vat)
-		case kernel.StopWorker:
-			k.detach(e.Vat)
-		case kernel.Answer:
-			k.whenDurable(func() { k.answered(e.Ticket) })
-		case kernel.LaunchSettled:
-			k.whenDurable(func() { k.launchSettled(e) })
-		case kernel.Gone:
-			k.directory.remove(e.Sub)
-			k.whenDurable(func() { k.subGone(e.Sub) })
-		case kernel.Invoke:
-			k.whenDurable(func() { k.invoke(e) })
-		case kernel.CancelCall:
-			k.cancelCall(e)
-		case kernel.EndService:
-			k.whenDurable(func() { k.endService(e) })
-		case kernel.UnitBack:
-			k.soon(func() { k.unitBack(e.Service) })
-		default:
-			panic(fmt.Sprintf("host: unknown effect %T", e))
-		}
-	}
-	// Any commit may leave work; asking costs one cached read.
-	k.working = true
-	k.group.bound()
-	k.applying = outer
-}
-
-func (k *Shell) trace(e kernel.Event) {
-	switch e := e.(type) {
-	case kernel.Delivered:
-		k.recorded(k.vat(e.Vat), e.Records)
-		if k.log.IsDebug() {
-			k.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
-		}
-	case kernel.Settled:
-		if k.log.IsTrace() {
-			k.log.Trace("promise settled", "kref", e.Promise, "rejected", e.Rejected)
-		}
-	case kernel.Rejected:
-		k.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)
-	case kernel.Dropped:
-		k.dropped++
-		k.log.Warn("message without result dropped, queue full", "target", e.Target)
-	case kernel.Died:
-		switch e.Cause {
-		case kernel.CauseStopped, kernel.CauseKernel:
-			k.log.Debug("incarnation over", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String())
-		default:
-			k.log.Warn("worker died", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String(), "attempt", e.Attempts)
-		}
-	case kernel.Poisoned:
-		k.log.Error("delivery poisoned", "vat", e.Vat, "id", e.N, "what", e.What, "code", e.Code)
-	case kernel.TranscriptFull:
-		k.log.Warn("transcript full: until it is quiescent the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
-	case kernel.MemoryLost:
-		k.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
-	case kernel.ServiceFailed:
-		k.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Service, "call", e.Call, "why", e.Why)
-	case kernel.VatStopped:
-		k.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
-	case kernel.VatTerminated:
-		k.log.Info("vat terminated", "vat", e.Vat, "why", e.Why)
-		k.starts.release(e.Vat)
-	}
 }

@@ -31,7 +31,7 @@ type launch struct {
 // launch begins a launch; done is called in the loop when it is over.
 func (k *Shell) launch(l launch, done func(kernel.Subcluster, error)) {
 	fail := func(err error) { k.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
-	if k.diskFull {
+	if k.diskFull() {
 		done(kernel.Subcluster{}, k.noRoom())
 		return
 	}

@@ -131,7 +131,7 @@ func (k *Shell) Status(ctx context.Context) (Status, error) {
 	}
 	return ask(ctx, k, func(done func(Status, error)) {
 		done(Status{
-			Epoch: k.machine.Epoch(), DiskFull: k.diskFull, Pauses: k.pauses(), Cranks: k.machine.Cranks(), Commit: k.group.durable,
+			Epoch: k.machine.Epoch(), DiskFull: k.diskFull(), Pauses: k.pauses(), Cranks: k.machine.Cranks(), Commit: k.pipeline.Durable(),
 			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped, Held: k.heldBack(),
 		}, nil)
 	})

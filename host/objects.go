@@ -158,7 +158,7 @@ func (k *Shell) opening(s kernel.Service) Opening {
 				return err
 			}
 			return k.laterIfRoom(waiting, len(state)+len(data.Body), func() {
-				if k.diskFull {
+				if k.diskFull() {
 					return // what is missed comes with the next one
 				}
 				k.serviceInput(s.KRef, "send for", func() (kernel.Commit, error) {

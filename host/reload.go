@@ -103,7 +103,7 @@ func (k *Shell) reloadNext() {
 			k.input(c, err)
 			k.forgetCall(callID{m.By, m.ByCall})
 			continue
-		case !m.Gone || k.diskFull:
+		case !m.Gone || k.diskFull():
 			continue // its end, or space on the disk, comes back here
 		case m.System == "":
 			if cfg, err = unmarshalConfig(m.Config); err != nil {
@@ -267,7 +267,7 @@ func (k *Shell) launchDeclared(name string, done func([]kernel.Subcluster, error
 	switch {
 	case !ok:
 		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", name)})
-	case k.diskFull:
+	case k.diskFull():
 		done(nil, ErrDiskFull)
 	default:
 		k.launchSystem(name, cfg, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })

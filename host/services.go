@@ -3,7 +3,6 @@ package host
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -126,18 +125,6 @@ func (k *Shell) takeReplies() {
 	s.mu.Unlock()
 	for _, f := range list {
 		k.guard(f)
-	}
-}
-
-// input applies what an input gave. A refusal changes nothing.
-func (k *Shell) input(c kernel.Commit, err error) {
-	var refusal *kernel.Refusal
-	if err != nil && !errors.As(err, &refusal) {
-		k.fail(err)
-		return
-	}
-	if err == nil {
-		k.apply(c)
 	}
 }
 

@@ -50,7 +50,7 @@ func (k *Shell) Call(ctx context.Context, epoch, id, target string, methArgs ker
 	hash := hex.EncodeToString(sum.Sum(nil))
 	a, err := ask(ctx, k, func(done func(Answer, error)) {
 		call := func() { k.call(ctx, epoch, id, target, hash, methArgs, done) }
-		if k.diskFull {
+		if k.diskFull() {
 			call() // it is refused, unless it is known
 			return
 		}
@@ -80,7 +80,7 @@ func (k *Shell) call(ctx context.Context, epoch, id, target, hash string, methAr
 		fail(err)
 		return
 	}
-	if k.diskFull && !st.Found {
+	if k.diskFull() && !st.Found {
 		done(Answer{}, k.noRoom())
 		return
 	}

@@ -40,7 +40,7 @@ func (k *Shell) takeTurn(t turn) {
 // nextTurn begins the first launch that waits, unless another one goes on, or one that is declared before is to be
 // launched again and is not yet gone.
 func (k *Shell) nextTurn() {
-	if k.turns.busy != "" || len(k.turns.waiting) == 0 || k.diskFull || k.resets > 0 || k.stopping {
+	if k.turns.busy != "" || len(k.turns.waiting) == 0 || k.diskFull() || k.resets > 0 || k.stopping {
 		return
 	}
 	t := k.turns.waiting[0]

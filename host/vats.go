@@ -73,7 +73,7 @@ func (k *Shell) pump() {
 	if k.canWork() {
 		k.doWork()
 	}
-	if k.lacks != "" || k.cfg.Paused {
+	if k.lacks() != "" || k.cfg.Paused {
 		return
 	}
 	list := k.ready

@@ -19,7 +19,7 @@ type ownWork struct {
 // the next group, and then wait itself. A kernel that is to look at a state does none: the work removes what there is outside
 // of the state, too.
 func (k *Shell) canWork() bool {
-	return k.working && !k.cfg.Paused && k.group.waits.Load() == nil && !time.Now().Before(k.work.notBefore)
+	return k.working && !k.cfg.Paused && !k.pipeline.Waits() && !time.Now().Before(k.work.notBefore)
 }
 
 // doWork does one slice of the machine's own work.

@@ -47,9 +47,10 @@ func Table() []Row {
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire", "workers"}, NoLink: worker},
 		{Package: "service", About: "Kernel services: objects of Go values, and the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
 		{Package: "ioservice", About: "IO channels: sockets, connections, files, the console; each a kernel service", Imports: []string{"capdata", "cluster", "service"}, NoLink: []string{badger, plugin, grpc, cobra}},
+		{Package: "host/pipeline", About: "Commits in groups: the committer, room for it, the witness", Imports: []string{"storage"}, NoLink: []string{badger, plugin, grpc, cobra}},
 		{
 			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
-			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "workers", "service"}, NoLink: []string{badger, plugin, grpc, cobra},
+			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "workers", "service", "host/pipeline"}, NoLink: []string{badger, plugin, grpc, cobra},
 		},
 		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire"}, NoLink: vat},
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire"}, NoLink: []string{badger, plugin, grpc, cobra}},

@@ -88,7 +88,7 @@ func settleAll(k *Shell, store *gated) {
 	for range 100 {
 		store.gate <- struct{}{}
 	}
-	k.group.flushAll()
+	k.flushAll()
 	for len(store.gate) > 0 {
 		<-store.gate
 	}
@@ -105,10 +105,9 @@ func underWay(t *testing.T, k *Shell, store *gated, f func()) {
 		c, err := k.machine.NewEpoch("another")
 		k.input(c, err)
 		k.whenDurable(f)
-		k.group.due = true
-		k.group.flush()
+		k.handOver()
 	})
-	if !k.group.busy {
+	if k.pipeline.Idle() {
 		t.Fatal("the committer has no group")
 	}
 	store.gate <- struct{}{}
@@ -150,7 +149,7 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 		},
 		"a unit of input comes back": func(t *testing.T, k *Shell, _ *gated, held, ended func()) {
 			k.guard(func() {
-				k.apply(kernel.Commit{Number: k.group.newest, Effects: []kernel.Effect{kernel.UnitBack{Service: "ko9"}}})
+				k.apply(kernel.Commit{Number: k.pipeline.Durable(), Effects: []kernel.Effect{kernel.UnitBack{Service: "ko9"}}})
 				k.soon(held)
 				ended()
 			})
@@ -158,11 +157,11 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 		"the disk has space again": func(t *testing.T, k *Shell, _ *gated, held, ended func()) {
 			k.guard(func() {
 				disk.full = true
-				k.checkRoom()
+				k.look()
 				disk.full = false
-				k.checkRoom()
-				if len(k.group.released) != 1 {
-					t.Errorf("%d functions wait for the end of the step, want the one that launches what had to wait", len(k.group.released))
+				k.look()
+				if len(k.next) != 1 {
+					t.Errorf("%d functions wait for the end of the step, want the one that launches what had to wait", len(k.next))
 				}
 				k.soon(held)
 				ended()
@@ -322,8 +321,8 @@ func TestAKernelWhoseGroupIsFullStops(t *testing.T) {
 	settleAll(k, store)
 	lacks.set.Store(true)
 	fill(t, k, sub.Root, "one", 1000)
-	k.guard(func() { k.group.due = true; k.group.flush() })
-	if !k.group.busy {
+	k.guard(k.handOver)
+	if k.pipeline.Idle() {
 		t.Fatal("the committer has no group")
 	}
 	store.limits.Bytes = 4_000_000

@@ -1,0 +1,195 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/host/pipeline"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+)
+
+// core is what the loop's steps have to do with the machine: they give it an input, and apply the commit that comes of it.
+// All of its methods are for steps.
+type core struct {
+	*loop
+	cfg      Config
+	log      hclog.Logger
+	machine  *kernel.Machine
+	layers   *storage.Layers
+	pipeline *pipeline.Pipeline[func()]
+	effects  effects
+	applying bool // a commit is being applied; it stays so if that breaks off
+}
+
+// effects is told what a commit asks for. Its methods run within the step that applies the commit: what they do at once stays
+// inside of this process, and everything else waits until the commit is durable.
+type effects interface {
+	perform(e kernel.Effect)
+	trace(e kernel.Event)
+	// eased is called when something that was short is there again.
+	eased()
+	// applied is called for each commit.
+	applied()
+}
+
+// Room tells whether the kernel has what it needs to go on. Its methods may be called from any goroutine.
+type Room = pipeline.Room
+
+func newCore(cfg Config, log hclog.Logger) *core {
+	layers := storage.NewLayers(cfg.Store, cfg.CacheBytes)
+	return &core{
+		loop: newLoop(log), cfg: cfg, log: log, layers: layers,
+		pipeline: pipeline.New[func()](pipeline.Config{Store: cfg.Store, Layers: layers, Witness: cfg.Witness, Room: cfg.Room, Log: log}),
+	}
+}
+
+// apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
+// durable, but for those that stay inside this process. It applies no other commit: what an effect leads to is a
+// step of its own. Apply waits for the committer if the commit finds no room.
+func (c *core) apply(commit kernel.Commit) {
+	if commit.Number == 0 {
+		return
+	}
+	outer := c.applying
+	c.applying = true
+	c.became(c.pipeline.Add(commit.Number, commit.Writes))
+	for _, e := range commit.Trace {
+		c.effects.trace(e)
+	}
+	for _, e := range commit.Effects {
+		c.effects.perform(e)
+	}
+	c.effects.applied()
+	c.became(c.pipeline.Bound())
+	c.applying = outer
+}
+
+// became lists what waited for commits that are durable now, as steps to be run next. With an error nothing more becomes
+// durable, and the kernel ends.
+func (c *core) became(durable []func(), err error) {
+	c.next = append(c.next, durable...)
+	if err != nil {
+		c.fail(err)
+	}
+	if c.pipeline.Eased() {
+		c.soon(c.effects.eased)
+	}
+}
+
+// committed takes the committer's answer.
+func (c *core) committed(answer error) { c.became(c.pipeline.Committed(answer)) }
+
+// flush hands the current group to the committer, if it is its time.
+func (c *core) flush() {
+	c.pipeline.Flush()
+	c.became(nil, nil)
+}
+
+// handOver hands the current group to the committer whether it is its time or not, and waits for the committer if that is
+// busy.
+func (c *core) handOver() { c.became(c.pipeline.HandOver()) }
+
+// look takes notice of what the committer and the time have brought about.
+func (c *core) look() {
+	c.pipeline.Look()
+	c.became(nil, nil)
+}
+
+// flushAll makes everything durable that is applied, and runs what waits for that. The loop has ended.
+func (c *core) flushAll() {
+	for c.fatal == nil && (len(c.next) > 0 || !c.pipeline.Idle()) {
+		c.guard(c.handOver)
+	}
+}
+
+// whenDurable has the loop run f once everything applied so far is durable, and never before the present
+// step has ended.
+func (c *core) whenDurable(f func()) {
+	if !c.pipeline.Hold(f) {
+		c.soon(f)
+	}
+}
+
+// whenRoom calls take, in the loop, when its commit of about so many bytes does not have the loop wait. Inputs are taken in
+// their order.
+func (c *core) whenRoom(bytes int, take func()) {
+	if !c.pipeline.Enter(bytes, take) {
+		take()
+	}
+}
+
+// lacks says what the kernel lacks to go on; it is empty if nothing is short.
+func (c *core) lacks() string { return c.pipeline.Lacks() }
+
+// diskFull reports whether that is room on the disk.
+func (c *core) diskFull() bool { return c.pipeline.Full() }
+
+// noRoom is the error of what is not accepted while the disk is full.
+func (c *core) noRoom() error { return fmt.Errorf("%w: %s", ErrDiskFull, c.lacks()) }
+
+// pauses says what the kernel lacks, and what it cannot do that it should.
+func (c *core) pauses() []string {
+	var out []string
+	if lacks := c.lacks(); lacks != "" {
+		out = append(out, lacks)
+	}
+	if why := c.pipeline.Behind(); why != "" {
+		out = append(out, "the witness falls behind: "+why)
+	}
+	return out
+}
+
+// fail ends the kernel: the state in memory can no longer be trusted or kept.
+func (c *core) fail(err error) {
+	if err != nil {
+		c.pipeline.Halt()
+		c.end(err)
+	}
+}
+
+// input applies what an input gave. A refusal changes nothing.
+func (c *core) input(commit kernel.Commit, err error) {
+	var refusal *kernel.Refusal
+	if err != nil && !errors.As(err, &refusal) {
+		c.fail(err)
+		return
+	}
+	if err == nil {
+		c.apply(commit)
+	}
+}
+
+// isolated runs a part of a step and turns its panic into an error, unless the panic came while a commit was being applied.
+// If the store itself is damaged the kernel ends.
+func (c *core) isolated(step func() error) (err error) {
+	defer func() {
+		if err != nil {
+			c.checkStore()
+		}
+	}()
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if c.applying {
+			panic(p) // guard ends the kernel
+		}
+		c.log.Error("invariant broken", "err", p, "stack", string(debug.Stack()))
+		err = fmt.Errorf("invariant broken: %v", p)
+	}()
+	return step()
+}
+
+// checkStore ends the kernel if the store itself is damaged, which is not one vat's trouble: no row can be trusted. It is
+// called when something could not be read.
+func (c *core) checkStore() {
+	const anyKey = "any" // a damaged store answers no question
+	if _, _, err := c.cfg.Store.Get(anyKey); errors.Is(err, storage.ErrCorrupt) {
+		c.fail(err)
+	}
+}

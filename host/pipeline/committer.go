@@ -1,0 +1,100 @@
+package pipeline
+
+import (
+	"errors"
+	"time"
+
+	"ocapkernel.dev/storage"
+)
+
+// run is the committer: it owns nothing but the group that it was handed, and the witness.
+//
+// Each commit is recorded in the witness, so that a log which loses its end is noticed after the death of a process. At
+// most once a second that is synced: after a power loss, a state that is older by less is not told from the newest.
+// What the witness cannot record is no failure: the commit is durable, and a witness may be behind. It is told by
+// [Pipeline.Behind], and tried again.
+func (p *Pipeline[T]) run() {
+	defer close(p.answers)
+	witness := p.cfg.Witness
+	var due <-chan time.Time
+	for {
+		select {
+		case group, ok := <-p.work:
+			if !ok {
+				return
+			}
+			err := p.commit(group)
+			if err == nil && witness != nil {
+				p.recorded(witness.Record(group.commit))
+				if due == nil {
+					due = time.After(time.Second)
+				}
+			}
+			p.answers <- err
+		case <-due:
+			if due = nil; !p.recorded(witness.Sync()) {
+				due = time.After(time.Second)
+			}
+		}
+	}
+}
+
+// recorded notes whether the witness could be written.
+func (p *Pipeline[T]) recorded(err error) bool {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if old := p.behind.Swap(&text); text != "" && (old == nil || *old != text) {
+		p.cfg.Log.Error("the witness falls behind: a damage of the database may go unnoticed", "err", err)
+	}
+	return err == nil
+}
+
+// Behind says why the witness could not be written; it is empty if it could.
+func (p *Pipeline[T]) Behind() string {
+	if why := p.behind.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// shortage is what a commit waits for.
+type shortage struct {
+	why  string
+	full bool // it is room on the disk
+}
+
+const (
+	// roomWait is how long the committer waits before it asks again whether files can be opened.
+	roomWait = 50 * time.Millisecond
+	// impatientWait is how long it goes on asking while its owner is in a hurry.
+	impatientWait = 2 * time.Second
+)
+
+// commit commits a group, and waits until there is what it needs: files that can be opened, without which the store
+// would end, and room on the disk.
+func (p *Pipeline[T]) commit(group group) error {
+	defer p.waits.Store(nil)
+	for waited := time.Duration(0); ; waited += roomWait {
+		short := shortage{}
+		err := error(nil)
+		if p.cfg.Room != nil {
+			err = p.cfg.Room.Ready()
+		}
+		if err == nil {
+			if err = p.cfg.Store.Commit(group.writes); !errors.Is(err, storage.ErrNoRoom) {
+				return err
+			}
+			short.full = true
+		}
+		if p.impatient.Load() && waited > impatientWait {
+			return err
+		}
+		short.why = "commits wait: " + err.Error()
+		if p.waits.Swap(&short) == nil {
+			p.look() // the owner pauses
+		}
+		time.Sleep(roomWait)
+	}
+}

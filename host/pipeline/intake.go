@@ -1,0 +1,50 @@
+package pipeline
+
+// What somebody gives the owner to store (a call, the reply of a service, the state of an object) may be large. If the group
+// that it goes into becomes full while the committer is busy, the owner has to wait for the committer; and the committer may
+// wait for descriptors, or for room on the disk. So such an input waits in the intake until its commit can be handed over,
+// and the owner goes on: it answers questions, and hears that it is to stop. Who gives the input waits with it, which
+// bounds the intake: a caller for its answer, a service object within its calls and its backlog.
+
+// input is what waits in the intake.
+type input[T any] struct {
+	bytes int // of its commit, about
+	v     T
+}
+
+// takeRoom is what a commit takes beside the data that it is about.
+const takeRoom = 64 << 10
+
+// Enter has v wait until a commit of about so many bytes can be applied without waiting for the committer, and reports
+// whether it has to wait. If it has not v is not kept: the owner takes it at once. What waits is returned by
+// [Pipeline.Next].
+func (p *Pipeline[T]) Enter(bytes int, v T) (waits bool) {
+	if len(p.intake) == 0 && p.hasRoom(bytes) {
+		return false
+	}
+	p.intake = append(p.intake, input[T]{bytes, v})
+	return true
+}
+
+// Next returns what has waited longest, if there is room for it now.
+func (p *Pipeline[T]) Next() (v T, ok bool) {
+	if len(p.intake) == 0 || !p.hasRoom(p.intake[0].bytes) {
+		return v, false
+	}
+	v = p.intake[0].v
+	p.intake = p.intake[1:]
+	return v, true
+}
+
+// hasRoom reports whether a commit of about so many bytes can be applied now. In a hurry the committer waits for
+// impatientWait only, so that all is taken.
+func (p *Pipeline[T]) hasRoom(bytes int) bool {
+	switch {
+	case p.impatient.Load():
+		return true
+	case p.Waits(), p.room.lacks != "" && !p.room.full:
+		return false
+	}
+	rows, size := p.cfg.Layers.Size()
+	return !p.busy || rows == 0 || size+bytes+takeRoom < p.cfg.Store.Limits().Bytes/2
+}
