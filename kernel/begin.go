@@ -45,11 +45,11 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 	}
 	if u.reap != 0 {
 		t.reap(v)
-		return step(t.done()), nil
+		return step(m.done(t)), nil
 	}
 	if u.rejectAt < u.rejectUntil {
 		t.rejectQueued(v)
-		return step(t.done()), nil
+		return step(m.done(t)), nil
 	}
 	if u.phase == stopped || u.head == u.tail {
 		return Step{}, nil
@@ -57,7 +57,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 	if !t.isItem(v, u.head) {
 		t.passHoles(v, t.run(v), sliceReads)
 		t.wakeMore(v)
-		return step(t.done()), nil
+		return step(m.done(t)), nil
 	}
 	c := &Crank{Vat: v, Incarnation: u.inc}
 	if !hold {
@@ -78,7 +78,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 			t.pop(v, t.run(v), c.item)
 			t.release(c.item.promise)
 			t.wakeMore(v)
-			return step(t.done()), nil
+			return step(m.done(t)), nil
 		}
 		c.What = "notify " + string(c.item.promise)
 		c.Deliver.Delivery = t.closure(c, n)
@@ -87,7 +87,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		if !ok {
 			t.splatHead(v, c)
 			t.wakeMore(v)
-			return step(t.done()), nil
+			return step(m.done(t)), nil
 		}
 		c.What = "message to " + string(target)
 		call := wire.Call{Target: n.name(target)}
@@ -100,7 +100,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		}
 		c.Deliver.Delivery = call
 		c.Deliver.State = prefetch(call, func(key string) ([]byte, bool) {
-			value, found, err := t.m.reader.Get(keyStore(v, key))
+			value, found, err := t.reader.Get(keyStore(v, key))
 			if err != nil {
 				panic(failure{err})
 			}

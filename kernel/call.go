@@ -27,7 +27,7 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 		t.splat(m, capdata.CodeServiceGone, why)
 		return
 	}
-	if bounded && (s.tail-s.head >= maxAsked || s.queuedBytes >= t.m.queueBytes) {
+	if bounded && (s.tail-s.head >= maxAsked || s.queuedBytes >= t.queueBytes) {
 		t.full(m)
 		return
 	}
@@ -50,7 +50,7 @@ func (t *tx) noteAsked(k KRef, m message) {
 }
 
 func (t *tx) queueCall(k KRef, s *service, it item) {
-	t.create(keyServiceItem(k, s.tail), it.encode(t.m.enc))
+	t.create(keyServiceItem(k, s.tail), it.encode(t.enc))
 	s.tail++
 	if it.kind == itemMessage {
 		s.queuedBytes += it.msg.size()
@@ -67,7 +67,7 @@ func (t *tx) beginCall(k KRef, s *service, m message) {
 	s.calls++
 	s.callBytes += uint64(len(m.methArgs.Body))
 	c := serviceCall{at: t.now, msg: m}
-	t.create(keyServiceCall(k, n), c.encode(t.m.enc))
+	t.create(keyServiceCall(k, n), c.encode(t.enc))
 	if m.result != "" {
 		if a := &t.promise(m.result).asked; a.vat != "" {
 			a.call = n
@@ -121,7 +121,7 @@ func (t *tx) beginMore(k KRef, s *service) {
 // waiting returns the item at the head of a service object's queue.
 func (t *tx) waiting(k KRef, s *service) (it item) {
 	key := keyServiceItem(k, s.head)
-	it.decode(t.m.dec, key, t.must(key))
+	it.decode(t.dec, key, t.must(key))
 	return it
 }
 
@@ -156,7 +156,7 @@ func (t *tx) call(k KRef, n uint64) *serviceCall {
 		return nil
 	}
 	c := &serviceCall{}
-	c.decode(t.m.dec, key, b)
+	c.decode(t.dec, key, b)
 	return c
 }
 
@@ -185,7 +185,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 		if c.State == nil {
 			return Commit{}, nil, nil
 		}
-		return t.done(), nil, nil
+		return m.done(t), nil, nil
 	}
 	if what := t.answersWithGone(c); what != "" {
 		c = Completion{Rejected: true, Value: kernelError(capdata.CodeObjectDeleted, what)}
@@ -215,7 +215,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	case !c.Rejected: // it was cancelled, but what was read is not lost
 		t.keepUnit(k, s, t.nextUnit(s), c.Unit, c.Value)
 	}
-	return t.done(), made, nil
+	return m.done(t), made, nil
 }
 
 // subFor says to which subcluster the objects belong that a call makes: that of the service object, or of the vat
@@ -264,12 +264,12 @@ func (t *tx) checkReply(c Completion) string {
 		return fmt.Sprintf("the service answered with a unit whose class has %d bytes, the limit is %d", len(c.Unit), maxClass)
 	case len(c.Value.Slots) > MaxSlots:
 		return fmt.Sprintf("the service answered with %d references, the limit is %d", len(c.Value.Slots), MaxSlots)
-	case len(c.Value.Body) > t.m.limits.Bytes/4:
-		return fmt.Sprintf("the service answered with %d bytes, the limit is %d", len(c.Value.Body), t.m.limits.Bytes/4)
+	case len(c.Value.Body) > t.limits.Bytes/4:
+		return fmt.Sprintf("the service answered with %d bytes, the limit is %d", len(c.Value.Body), t.limits.Bytes/4)
 	case empty != len(c.New) || empty > MaxExports:
 		return fmt.Sprintf("the service answered with %d new objects and %d references to them, the limit is %d", len(c.New), empty, MaxExports)
-	case stored > t.m.limits.Bytes/4:
-		return fmt.Sprintf("the service answered with %d bytes to be stored for its objects, the limit is %d", stored, t.m.limits.Bytes/4)
+	case stored > t.limits.Bytes/4:
+		return fmt.Sprintf("the service answered with %d bytes to be stored for its objects, the limit is %d", stored, t.limits.Bytes/4)
 	case holds > MaxSlots:
 		return fmt.Sprintf("the service answered with objects that hold %d references, the limit is %d", holds, MaxSlots)
 	case !c.Rejected && capdata.LoneSlot(c.Value.Body, len(c.Value.Slots)) && c.Value.Slots[0].IsPromise():
@@ -341,7 +341,7 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 	if err := t.admit(target, methArgs); err != nil {
 		r := err.(*Refusal)
 		t.finishCall(k, s, n, call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
-		return t.done(), nil
+		return m.done(t), nil
 	}
 	result := call.msg.result
 	if result != "" {
@@ -351,7 +351,7 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 	t.route(message{target: target, methArgs: methArgs, result: result, from: call.msg.from, inc: call.msg.inc}, true)
 	t.releaseMessage(call.msg)
 	t.beginMore(k, s)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // answerCall settles a call of a service object, unless it is over.

@@ -25,8 +25,8 @@ func (t *tx) vref(v VatID, k KRef) (ref wire.Ref, reachable, found bool) {
 		return "", false, false
 	}
 	if len(b) < 4 {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errLength)
+		t.dec.key = key
+		t.dec.corrupt(errLength)
 	}
 	return wire.Ref(b[1:]), b[0] == 'r', true
 }

@@ -31,9 +31,9 @@ func (d Damage) String() string {
 // Damages looks at each system subcluster, its name, its members and their roots, and returns what is damaged. It reads
 // a few rows for each vat. [Check] finds the same, of all subclusters, and more. Damage of any other vat costs that
 // vat alone, and is found when it is to run.
-func (m *Machine) Damages() (out []Damage, err error) {
+func (q *View) Damages() (out []Damage, err error) {
 	defer caught(&err)
-	return slices.DeleteFunc(m.begin(0).damages(), func(d Damage) bool { return d.System == "" }), nil
+	return slices.DeleteFunc(q.begin(0).damages(), func(d Damage) bool { return d.System == "" }), nil
 }
 
 func (t *tx) damages() (out []Damage) {
@@ -46,7 +46,7 @@ func (t *tx) damages() (out []Damage) {
 		}
 		after = key
 		sub, id := &subcluster{}, SubID(key[len("u."):])
-		if err := readable(func() { sub.decode(t.m.dec, key, b) }); err != nil {
+		if err := readable(func() { sub.decode(t.dec, key, b) }); err != nil {
 			unread[id] = len(out)
 			out = append(out, Damage{Sub: id, What: err.Error()})
 			continue
@@ -86,7 +86,7 @@ func (t *tx) damages() (out []Damage) {
 		after = key
 		v := VatID(key[len("v."):])
 		var row vatRow
-		if readable(func() { row.decode(t.m.dec, key, b) }) != nil {
+		if readable(func() { row.decode(t.dec, key, b) }) != nil {
 			continue // its subcluster has it among its members
 		}
 		sub := subs[row.sub]
@@ -129,7 +129,7 @@ func (t *tx) damage(s SubID, sub *subcluster) (out []string) {
 			continue
 		}
 		var row vatRow
-		row.decode(t.m.dec, keyVat(mb.vat), b)
+		row.decode(t.dec, keyVat(mb.vat), b)
 		if row.sub != s {
 			bad("%s says that it is in %.20q", name, row.sub)
 		}

@@ -63,16 +63,16 @@ func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 	t.effect(Wake{v})
 	if cause == CauseStopped || cause == CauseKernel {
 		t.event(Died{v, inc, cause, 0})
-		return t.done(), nil
+		return m.done(t), nil
 	}
 	u.restarts++
 	if sub := t.vat(v).sub; !u.started && cause != CauseKilled && t.launching(sub) {
 		t.event(Died{v, inc, cause, 0})
 		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, d.why()))
-		return t.done(), nil
+		return m.done(t), nil
 	}
 	t.charge(d, u)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Death is the end of an incarnation's worker.
@@ -117,7 +117,7 @@ func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error
 	}
 	u.restarts++
 	t.loseMemory(v, u, why)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // charge does what the table of deaths says.

@@ -32,7 +32,7 @@ func Learn(r storage.Reader, names map[KRef]string) {
 	})
 	d.each("p.", func(rest string, b []byte) {
 		var p promise
-		p.decode(d.t.m.dec, "p."+rest, b)
+		p.decode(d.t.dec, "p."+rest, b)
 		if names[KRef(rest)] == "" && p.ticket != "" {
 			names[KRef(rest)] = "call/" + p.ticket
 		}
@@ -70,7 +70,7 @@ type dumper struct {
 }
 
 func newDumper(r storage.Reader) *dumper {
-	return &dumper{t: (&Machine{reader: r, enc: newRowEncoder(), dec: newRowDecoder()}).begin(0)}
+	return &dumper{t: NewView(r).begin(0)}
 }
 
 func (d *dumper) each(prefix string, f func(rest string, value []byte)) {
@@ -188,8 +188,8 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		}
 		for n := p.head; n != p.tail; n++ {
 			b, _ := d.t.get(keyParked(k, n))
-			d.t.m.dec.open("", b, messageFields)
-			s += " parked " + d.message(d.t.m.dec.message())
+			d.t.dec.open("", b, messageFields)
+			s += " parked " + d.message(d.t.dec.message())
 		}
 		if p.state != unresolved {
 			s += " " + d.data(d.t.value(k, p))
@@ -206,19 +206,19 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	d.each("g.", func(name string, b []byte) { add("system %s is %s", name, b) })
 	d.each("h.", func(id string, b []byte) {
 		var c config
-		c.decode(d.t.m.dec, "", b)
+		c.decode(d.t.dec, "", b)
 		if c.reload {
 			add("reload %s %s", id, c.system)
 		}
 	})
 	d.each("t.", func(id string, b []byte) {
 		var tk ticket
-		tk.decode(d.t.m.dec, "", b)
+		tk.decode(d.t.dec, "", b)
 		add("%s %s %s", id, [...]string{"pending", "fulfilled", "rejected", "acknowledged"}[tk.state], d.data(tk.value))
 	})
 	d.each("x.", func(id string, b []byte) {
 		var p poisoned
-		p.decode(d.t.m.dec, "", b)
+		p.decode(d.t.dec, "", b)
 		v, n, _ := strings.Cut(id, ".")
 		if canonical {
 			n = ""
@@ -229,7 +229,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	for ; head != tail; head++ {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
-		w.decode(d.t.m.dec, "", b)
+		w.decode(d.t.dec, "", b)
 		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
@@ -241,7 +241,7 @@ func (d *dumper) service(k KRef, add func(string, ...any)) {
 	for n := s.head; n != s.tail; n++ {
 		b, _ := d.t.get(keyServiceItem(k, n))
 		var it item
-		it.decode(d.t.m.dec, "", b)
+		it.decode(d.t.dec, "", b)
 		if it.kind == itemDrain {
 			queue = append(queue, "drain "+d.name(it.promise))
 		} else {
@@ -251,12 +251,12 @@ func (d *dumper) service(k KRef, add func(string, ...any)) {
 	for _, id := range d.ids(prefixServiceCalls(k)) {
 		b, _ := d.t.get(prefixServiceCalls(k) + id)
 		var c serviceCall
-		c.decode(d.t.m.dec, "", b)
+		c.decode(d.t.dec, "", b)
 		calls = append(calls, id+": "+d.message(c.msg))
 	}
 	d.each(prefixUnits(k), func(id string, b []byte) {
 		var u unit
-		u.decode(d.t.m.dec, "", b)
+		u.decode(d.t.dec, "", b)
 		units = append(units, u.class+" "+d.data(u.value))
 	})
 	line := fmt.Sprintf("%s is the %s", d.name(k), strings.TrimSpace(s.kind+" "+s.name))

@@ -12,7 +12,7 @@ type Wake struct{ Vat VatID }
 // StopWorker says that the vat's worker, if there is one, is to be stopped.
 type StopWorker struct{ Vat VatID }
 
-// Answer says that a host call is settled; read it with [Machine.Ticket].
+// Answer says that a host call is settled; read it with [View.Ticket].
 type Answer struct{ Ticket string }
 
 // LaunchSettled says that a launch has succeeded (Failure is empty) or failed.

@@ -62,7 +62,7 @@ func (t *tx) keepExit(v VatID, rejected bool, value Data) {
 		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a value of %d bytes, which is too large to be told", v, size))
 	}
 	t.holdData(value)
-	t.create(keyExit(v), t.m.enc.row(2, func() { t.m.enc.bool(rejected); t.m.enc.data(value) }))
+	t.create(keyExit(v), t.enc.row(2, func() { t.enc.bool(rejected); t.enc.data(value) }))
 }
 
 // exitOf returns how a dead vat has ended.
@@ -71,8 +71,8 @@ func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 	if !ok {
 		return true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", v))
 	}
-	t.m.dec.open(keyExit(v), b, 2)
-	return t.m.dec.bool(), t.m.dec.data()
+	t.dec.open(keyExit(v), b, 2)
+	return t.dec.bool(), t.dec.data()
 }
 
 // settleEnd settles a promise of how a vat ends, which is dead.

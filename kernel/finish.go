@@ -56,7 +56,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 		t.wakeMore(c.Vat)
 	}
 	t.event(Delivered{c.Vat, u.deliveries, c.What, u.records})
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // consume applies what Begin did not: the names it gave, the end of the item and of its counts.
@@ -108,5 +108,5 @@ func (m *Machine) exitWithFailure(c *Crank, why string, info Data, now int64) (C
 		t.splat(c.message, capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
 		t.releaseMessage(c.message)
 	}
-	return t.done(), nil
+	return m.done(t), nil
 }

@@ -10,7 +10,7 @@ import (
 // Downgrade rewrites the rows of a state as the first release wrote them, without the fields and rows that came later.
 func Downgrade(mem *storage.Mem) {
 	d := newDumper(mem)
-	enc := d.t.m.enc
+	enc := d.t.enc
 	var writes []storage.Write
 	// All later fields are at the end: one byte each, since they were set to zero, but for a name.
 	cut := func(key string, b []byte, fields, later int) {
@@ -26,7 +26,7 @@ func Downgrade(mem *storage.Mem) {
 		switch key := row.Key; {
 		case strings.HasPrefix(key, "p."):
 			var p promise
-			p.decode(d.t.m.dec, key, row.Value)
+			p.decode(d.t.dec, key, row.Value)
 			if p.asked.unit == "" {
 				p.told = nil
 			}
@@ -34,7 +34,7 @@ func Downgrade(mem *storage.Mem) {
 			cut(key, p.encode(enc), 18, 6+len(p.inStead))
 		case strings.HasPrefix(key, "r."):
 			var u run
-			u.decode(d.t.m.dec, key, row.Value)
+			u.decode(d.t.dec, key, row.Value)
 			if u.reap == reapUnits {
 				u.reap = reapExports
 			}
@@ -42,7 +42,7 @@ func Downgrade(mem *storage.Mem) {
 			cut(key, u.encode(enc), 38, 7)
 		case strings.HasPrefix(key, "k."):
 			var s service
-			s.decode(d.t.m.dec, key, row.Value)
+			s.decode(d.t.dec, key, row.Value)
 			s.queuedBytes = 0
 			cut(key, s.encode(enc), 15, 1)
 		case strings.HasPrefix(key, "j."):

@@ -19,7 +19,7 @@ type Inspection struct {
 	Subscribers []VatID
 	Parked      uint64
 	Value       Data
-	// Holders are the vats that know it, the owner among them; see [Machine.HoldersAfter].
+	// Holders are the vats that know it, the owner among them; see [View.HoldersAfter].
 	Holders []Holder
 }
 
@@ -32,9 +32,9 @@ type Holder struct {
 }
 
 // Inspect tells about a reference, but for its holders; found is false if there is no such object or promise.
-func (m *Machine) Inspect(k KRef) (in Inspection, found bool, err error) {
+func (q *View) Inspect(k KRef) (in Inspection, found bool, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	in.KRef = k
 	if k.IsPromise() {
 		p := t.promises.look(t, k)
@@ -58,16 +58,16 @@ func (m *Machine) Inspect(k KRef) (in Inspection, found bool, err error) {
 	return in, true, nil
 }
 
-// HoldersAfter looks at a page of the vats for those that know a reference; see [Machine.VatsAfter].
-func (m *Machine) HoldersAfter(k KRef, after VatID) (out []Holder, next VatID, err error) {
+// HoldersAfter looks at a page of the vats for those that know a reference; see [View.VatsAfter].
+func (q *View) HoldersAfter(k KRef, after VatID) (out []Holder, next VatID, err error) {
 	defer caught(&err)
-	t := m.page()
+	t := q.page()
 	next = rowsAfter(t, "v.", after, func(v VatID, b []byte) {
 		var ref wire.Ref
 		var reachable, ok bool
 		if ref, reachable, ok = t.vref(v, k); ok {
 			var row vatRow
-			row.decode(m.dec, keyVat(v), b)
+			row.decode(q.dec, keyVat(v), b)
 			out = append(out, Holder{v, row.name, ref, reachable})
 		}
 	})

@@ -16,7 +16,7 @@ import (
 func Check(r storage.Reader) (problems []string, err error) {
 	defer caught(&err)
 	c := &checker{
-		t: (&Machine{reader: r, enc: newRowEncoder(), dec: newRowDecoder()}).begin(0), reach: map[KRef]uint64{},
+		t: NewView(r).begin(0), reach: map[KRef]uint64{},
 		recog: map[KRef]uint64{}, objects: map[KRef]object{}, promises: map[KRef]promise{},
 		vats: map[VatID]vatRow{}, runs: map[VatID]run{},
 	}
@@ -82,7 +82,7 @@ func (c *checker) holdMessage(m message) {
 }
 
 func (c *checker) load() {
-	dec := c.t.m.dec
+	dec := c.t.dec
 	c.scan("o.", func(rest string, b []byte) {
 		var o object
 		o.decode(dec, "o."+rest, b)
@@ -110,7 +110,7 @@ func (c *checker) load() {
 
 // queues checks that each counted item exists and no other (I2), and counts what items hold.
 func (c *checker) queues() {
-	dec := c.t.m.dec
+	dec := c.t.dec
 	items := map[string]int{}
 	c.scan("q.", func(rest string, b []byte) {
 		v, _, _ := strings.Cut(rest, ".")
@@ -226,7 +226,7 @@ func (c *checker) clists() {
 
 // others counts the holders beside queues, values and c-lists.
 func (c *checker) others() {
-	dec := c.t.m.dec
+	dec := c.t.dec
 	for v, row := range sorted(c.vats) {
 		if u, ok := c.runs[v]; !ok {
 			c.bad("I1: vat %s does not run", v)
@@ -350,7 +350,7 @@ func (c *checker) transcript(v VatID, u run) {
 			}
 		}
 	}
-	past := &pastStore{m: c.t.m}
+	past := &pastStore{base: c.t.base}
 	prefix := prefixFormer(v, u.span)
 	c.scan(prefix, func(rest string, b []byte) {
 		if err := readable(func() { past.existed(prefix+rest, b) }); err != nil {
@@ -362,7 +362,7 @@ func (c *checker) transcript(v VatID, u run) {
 // services checks that the counters of service objects are right and their indexes whole (I15), and that
 // what a promise says about a call of one is (I16); it counts what they hold.
 func (c *checker) services() {
-	dec := c.t.m.dec
+	dec := c.t.dec
 	count := func(prefix string, each func(rest string, b []byte)) (n uint64) {
 		c.scan(prefix, func(rest string, b []byte) { n++; each(rest, b) })
 		return n

@@ -6,7 +6,7 @@ import "strings"
 // the bytes of queues, the number of vats, which subclusters are to be launched again, in whose queues a notification
 // is. What an earlier version wrote was not counted, so that a counter of bytes may be too small.
 func (c *checker) sizes() {
-	dec := c.t.m.dec
+	dec := c.t.dec
 	messages := func(prefix string, of map[string]uint64) {
 		c.scan(prefix, func(rest string, b []byte) {
 			var it item

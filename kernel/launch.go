@@ -115,7 +115,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.setSub(s, sub)
 	t.setUint(keyUnstarted(s), uint64(len(l.Vats)))
 	t.route(message{target: sub.root, methArgs: Data{Body: body, Slots: roots}, result: result}, false)
-	return s, t.done(), nil
+	return s, m.done(t), nil
 }
 
 // checkConfig refuses a configuration that one commit does not hold.
@@ -151,7 +151,7 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 	t.addEntry(v, root, wire.RootRef)
 	t.hold(root)
 	row := &vatRow{name: lv.Name, sub: s, root: root, config: lv.Config}
-	t.create(keyVat(v), row.encode(t.m.enc))
+	t.create(keyVat(v), row.encode(t.enc))
 	u := t.runs.create(KRef(v), &run{})
 	u.setPolicy(lv)
 	t.push(v, u, item{kind: itemStart})
@@ -240,7 +240,7 @@ func (m *Machine) endLaunch(s SubID, why string, answer bool) (c Commit, err err
 		t.setSub(s, sub)
 	}
 	t.failLaunch(s, why)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 func (t *tx) failLaunch(s SubID, why string) {

@@ -42,19 +42,14 @@ type Commit struct {
 	Trace []Event
 }
 
-// Machine is the state machine over one store.
+// Machine is the state machine over one store. Its own methods are inputs, which answer with a [Commit]; the questions
+// are those of the [View] that it embeds.
 type Machine struct {
-	reader storage.Reader
-	limits storage.Limits
-	// queueBytes is maxQueueBytes, or less in tests.
-	queueBytes uint64
-	enc        *rowEncoder
-	dec        *rowDecoder
-	tx         *tx // the transaction whose memory the next one uses
-	commit     uint64
-	cranks     uint64
-	hash       uint64
-	epoch      string
+	View
+	commit uint64
+	cranks uint64
+	hash   uint64
+	epoch  string
 }
 
 // Open returns the machine over the state that r reads, or ErrNewerSchema or ErrOlderSchema. If there is no state yet it
@@ -62,7 +57,8 @@ type Machine struct {
 // limits bounds one commit: a crank may use half of it.
 func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, first Commit, err error) {
 	defer caught(&err)
-	m = &Machine{reader: r, limits: limits, queueBytes: maxQueueBytes, enc: newRowEncoder(), dec: newRowDecoder()}
+	m = &Machine{View: *NewView(r)}
+	m.limits, m.queueBytes = limits, maxQueueBytes
 	t := m.begin(0)
 	version, found := t.uintRow(keySchema)
 	if !found {
@@ -75,7 +71,7 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 		t.setUint(keyCount, 0)
 		// ko1 to ko3 are kept for the built-in services, as in the system that this one succeeds.
 		t.setUint(keyNext("o"), 4)
-		return m, t.done(), nil
+		return m, m.done(t), nil
 	}
 	if version > SchemaVersion {
 		return nil, Commit{}, fmt.Errorf("schema %d, this program knows %d: %w", version, SchemaVersion, ErrNewerSchema)
@@ -113,7 +109,7 @@ func (m *Machine) NewEpoch(epoch string) (c Commit, err error) {
 	t := m.begin(0)
 	m.epoch = epoch
 	t.set(keyEpoch, []byte(epoch))
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Reset begins another epoch, gives up what was to be launched again, and notes that the state is being cleared.
@@ -129,13 +125,13 @@ func (m *Machine) Reset(epoch string) (c Commit, err error) {
 	for _, s := range t.reloads() {
 		t.dropReload(s, "the state was cleared")
 	}
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Resetting says whether the state is being cleared.
-func (m *Machine) Resetting() (resetting bool, err error) {
+func (q *View) Resetting() (resetting bool, err error) {
 	defer caught(&err)
-	_, resetting = m.begin(0).get(keyReset)
+	_, resetting = q.begin(0).get(keyReset)
 	return resetting, nil
 }
 
@@ -144,7 +140,7 @@ func (m *Machine) ResetDone() (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	t.delete(keyReset)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // seal numbers a commit and chains its hash. It is the last thing that a transaction does. A commit that no

@@ -13,7 +13,7 @@ import (
 func CheckMore(r storage.Reader) (problems []string) {
 	d := newDumper(r)
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	dec := d.t.m.dec
+	dec := d.t.dec
 	messages, stands, told := map[string]uint64{}, map[KRef]int{}, map[string]bool{}
 	bytes := map[string]uint64{}
 	d.each("q.", func(rest string, b []byte) {

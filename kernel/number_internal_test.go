@@ -22,14 +22,14 @@ func BuryByKey(mem *storage.Mem, n int) {
 	for at := head; at < tail; at++ {
 		b, _ := t.get(keyWorkItem(at))
 		var w work
-		w.decode(t.m.dec, keyWorkItem(at), b)
+		w.decode(t.dec, keyWorkItem(at), b)
 		if w.kind != workBury || w.stage != buryPromises {
 			continue
 		}
 		w.after = fmt.Sprintf("%skp%d", prefixDecides(w.vat), n)
-		t.set(keyWorkItem(at), w.encode(t.m.enc))
+		t.set(keyWorkItem(at), w.encode(t.enc))
 	}
-	if err := mem.Commit(t.done().Writes); err != nil {
+	if err := mem.Commit(m.done(t).Writes); err != nil {
 		panic(err)
 	}
 }
@@ -71,7 +71,7 @@ func TestScanByNumber(t *testing.T) {
 			var got []uint64
 			cursor, reads := "", 0
 			for done := false; !done; {
-				tx := &tx{m: &Machine{reader: mem}, rows: map[string]*row{}}
+				tx := &tx{base: &base{reader: mem}, rows: map[string]*row{}}
 				tx.reads = sliceReads - 1 - rnd.IntN(20)
 				before := tx.reads
 				i := 0

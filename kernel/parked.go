@@ -5,7 +5,7 @@ import "ocapkernel.dev/capdata"
 // park puts a message to the others that wait for their target, a promise. It returns whether it did; otherwise the
 // message's result is rejected.
 func (t *tx) park(m message, p *promise, bounded bool) bool {
-	if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.m.queueBytes) {
+	if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.queueBytes) {
 		t.full(m)
 		return false
 	}
@@ -16,7 +16,7 @@ func (t *tx) park(m message, p *promise, bounded bool) bool {
 		}
 		t.promise(m.result).waitsFor = m.target
 	}
-	t.create(keyParked(m.target, p.tail), t.m.enc.row(messageFields, func() { t.m.enc.message(m) }))
+	t.create(keyParked(m.target, p.tail), t.enc.row(messageFields, func() { t.enc.message(m) }))
 	p.tail++
 	p.parkedBytes += m.size()
 	t.holdMessage(m)
@@ -90,8 +90,8 @@ func (t *tx) takeParked(k KRef, p *promise) message {
 // parked returns the first message parked on a promise.
 func (t *tx) parked(k KRef, p *promise) message {
 	key := keyParked(k, p.head)
-	t.m.dec.open(key, t.must(key), messageFields)
-	return t.m.dec.message()
+	t.dec.open(key, t.must(key), messageFields)
+	return t.dec.message()
 }
 
 // rejectParked sends the messages parked on a settled promise on their way, a slice at a time. While the promise has

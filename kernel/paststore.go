@@ -15,7 +15,7 @@ import (
 //
 // The lower two do not change during a replay: a vat's rows change by its own cranks only.
 type pastStore struct {
-	m               *Machine
+	*base
 	written         *storage.Table[[]version]
 	former, present layer
 	// asked is the question that next could not answer yet, and how far it has come.
@@ -38,13 +38,13 @@ type version struct {
 // lookAhead bounds the rows that one next looks at.
 const lookAhead = 1000
 
-func newPastStore(m *Machine, v VatID, span uint64) *pastStore {
-	p := &pastStore{m: m, written: storage.NewTable[[]version]()}
-	p.former = newLayer(m, prefixFormer(v, span), func(key string, row []byte) bool {
+func newPastStore(b *base, v VatID, span uint64) *pastStore {
+	p := &pastStore{base: b, written: storage.NewTable[[]version]()}
+	p.former = newLayer(b.reader, prefixFormer(v, span), func(key string, row []byte) bool {
 		_, existed := p.existed(prefixFormer(v, span)+key, row)
 		return existed
 	})
-	p.present = newLayer(m, keyStore(v, ""), func(key string, _ []byte) bool {
+	p.present = newLayer(b.reader, keyStore(v, ""), func(key string, _ []byte) bool {
 		_, written := p.former.get(key)
 		return !written
 	})
@@ -93,9 +93,9 @@ func (p *pastStore) writtenBefore(key string, n uint64) (value []byte, known boo
 // existed decodes what a row was before the span first wrote it. Of a row that was absent the value is nil, as
 // everywhere: a frame cannot carry an absent row that has a value.
 func (p *pastStore) existed(key string, b []byte) (value []byte, existed bool) {
-	p.m.dec.open(key, b, 2)
-	existed = p.m.dec.bool()
-	value = p.m.dec.bytes()
+	p.dec.open(key, b, 2)
+	existed = p.dec.bool()
+	value = p.dec.bytes()
 	switch {
 	case !existed:
 		return nil, false
@@ -140,19 +140,19 @@ func (p *pastStore) next(prefix, after string, n uint64) (row wire.Row, ready bo
 
 // layer is stored rows of which some count and some do not. What does not count is walked over once: runs remembers it.
 type layer struct {
-	m      *Machine
+	reader storage.Reader
 	base   string
 	counts func(key string, row []byte) bool
 	// runs holds keys none of which counts, from the value to the key, both included. They do not touch each other.
 	runs *storage.Table[string]
 }
 
-func newLayer(m *Machine, base string, counts func(string, []byte) bool) layer {
-	return layer{m: m, base: base, counts: counts, runs: storage.NewTable[string]()}
+func newLayer(r storage.Reader, base string, counts func(string, []byte) bool) layer {
+	return layer{reader: r, base: base, counts: counts, runs: storage.NewTable[string]()}
 }
 
 func (l *layer) get(key string) ([]byte, bool) {
-	value, found, err := l.m.reader.Get(l.base + key)
+	value, found, err := l.reader.Get(l.base + key)
 	if err != nil {
 		panic(failure{err})
 	}
@@ -180,7 +180,7 @@ func (l *layer) next(prefix, after string, budget *int) (key string, found, read
 		if !ok {
 			behind = "" // least is the prefix itself, which may be a key
 		}
-		k, row, found, ready, err := storage.Step(l.m.reader, l.base+prefix, l.base+behind, passRows)
+		k, row, found, ready, err := storage.Step(l.reader, l.base+prefix, l.base+behind, passRows)
 		switch {
 		case err != nil:
 			panic(failure{err})

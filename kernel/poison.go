@@ -59,7 +59,7 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 		if slices.Contains(p.watched, v) {
 			t.gotUnit(it.promise)
 			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
-			t.set(keyQueue(v, it.at), it.encode(t.m.enc))
+			t.set(keyQueue(v, it.at), it.encode(t.enc))
 			u.acquit()
 			break
 		}
@@ -77,10 +77,10 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 			t.release(msg.result)
 			msg.result = ""
 		}
-		if u.poisoned < maxPoisoned && u.poisonedBytes < t.m.queueBytes {
+		if u.poisoned < maxPoisoned && u.poisonedBytes < t.queueBytes {
 			n := t.allocate("x")
 			p := &poisoned{msg: msg, attempts: attempts, at: t.now, code: string(code), why: why}
-			t.create(keyPoisoned(v, n), p.encode(t.m.enc))
+			t.create(keyPoisoned(v, n), p.encode(t.enc))
 			u.poisoned++
 			u.poisonedBytes += msg.size()
 			event.N = n
@@ -114,13 +114,13 @@ func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) 
 		t.route(p.msg, false)
 	}
 	t.releaseMessage(p.msg)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Poisoned lists the poisoned messages of a vat.
-func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
+func (q *View) Poisoned(v VatID) (out []Poison, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	prefix := prefixPoisoned(v)
 	for after := ""; ; {
 		key, b := t.next(prefix, after)
@@ -128,7 +128,7 @@ func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
 			return out, nil
 		}
 		after = key
-		p, err := m.poison(key, b)
+		p, err := q.poison(key, b)
 		if err != nil {
 			return nil, err
 		}
@@ -139,15 +139,15 @@ func (m *Machine) Poisoned(v VatID) (out []Poison, err error) {
 // PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call has
 // returned, or from the first if that is empty. It stops when it has rows messages, or bodies of size bytes; next is empty
 // if there are no more.
-func (m *Machine) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
+func (q *View) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for key := cursor; ; {
 		var b []byte
 		if key, b = t.next("x.", key); key == "" {
 			return out, "", nil
 		}
-		p, err := m.poison(key, b)
+		p, err := q.poison(key, b)
 		if err != nil {
 			return nil, "", err
 		}
@@ -159,9 +159,9 @@ func (m *Machine) PoisonedAfter(cursor string, rows, size int) (out []Poison, ne
 }
 
 // PoisonedVat finds the vat that a poisoned message belongs to.
-func (m *Machine) PoisonedVat(n uint64) (v VatID, found bool, err error) {
+func (q *View) PoisonedVat(n uint64) (v VatID, found bool, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for after := ""; ; {
 		key, _ := t.next("x.", after)
 		if key == "" {
@@ -175,13 +175,13 @@ func (m *Machine) PoisonedVat(n uint64) (v VatID, found bool, err error) {
 	}
 }
 
-func (m *Machine) poison(key string, b []byte) (Poison, error) {
+func (q *View) poison(key string, b []byte) (Poison, error) {
 	dot := strings.LastIndexByte(key, '.')
 	if dot < len("x.") {
 		return Poison{}, fmt.Errorf("key %.80q: %w", key, storage.ErrCorrupt)
 	}
 	var p poisoned
-	p.decode(m.dec, key, b)
+	p.decode(q.dec, key, b)
 	return Poison{
 		N: numberIn(key[dot+1:]), Vat: VatID(key[len("x."):dot]), Target: p.msg.target, MethArgs: p.msg.methArgs,
 		Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,

@@ -108,7 +108,7 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	t.holdData(value)
 	p.state, p.value, p.known = fulfilled, value, true
 	p.size, p.slots = 1+uint64(len(value.Body)), uint64(len(value.Slots))
-	t.create(keyValue(k), t.m.enc.row(2, func() { t.m.enc.data(value) }))
+	t.create(keyValue(k), t.enc.row(2, func() { t.enc.data(value) }))
 	if reject {
 		p.state = rejected
 	}

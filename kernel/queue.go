@@ -7,7 +7,7 @@ func (t *tx) push(v VatID, u *run, it item) {
 	if it.from == "" {
 		it.from = t.actor
 	}
-	t.create(keyQueue(v, u.tail), it.encode(t.m.enc))
+	t.create(keyQueue(v, u.tail), it.encode(t.enc))
 	u.tail++
 	u.items++
 	t.effect(Wake{v})
@@ -28,7 +28,7 @@ func (t *tx) itemAt(v VatID, n uint64) (it item, found bool) {
 	if !ok {
 		return item{}, false
 	}
-	it.decode(t.m.dec, key, b)
+	it.decode(t.dec, key, b)
 	it.at = n
 	return it, true
 }

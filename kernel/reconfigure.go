@@ -75,7 +75,7 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		}
 		row := t.vat(v)
 		row.config = lv.Config
-		t.set(keyVat(v), row.encode(t.m.enc))
+		t.set(keyVat(v), row.encode(t.enc))
 		t.run(v).setPolicy(lv)
 	}
 	for _, ls := range r.Services {
@@ -110,5 +110,5 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 	t.setConfig(s, cfg)
 	sub.source, sub.hash = r.Source, r.Hash
 	t.setSub(s, sub)
-	return out, t.done(), nil
+	return out, m.done(t), nil
 }

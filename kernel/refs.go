@@ -181,8 +181,8 @@ func (t *tx) slotsOf(k KRef, p *promise) []KRef {
 		return nil
 	}
 	key := keyValue(k)
-	t.m.dec.open(key, t.must(key), 2)
-	return t.m.dec.slots()
+	t.dec.open(key, t.must(key), 2)
+	return t.dec.slots()
 }
 
 // owner returns the vat that answers for an object now: none if it is orphaned, its vat is dead, or it

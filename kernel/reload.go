@@ -23,20 +23,20 @@ func (t *tx) config(s SubID) *config {
 		return nil
 	}
 	c := &config{}
-	c.decode(t.m.dec, keyConfig(s), b)
+	c.decode(t.dec, keyConfig(s), b)
 	return c
 }
 
 // Config returns what a subcluster was launched with.
-func (m *Machine) Config(s SubID) (b []byte, found bool, err error) {
+func (q *View) Config(s SubID) (b []byte, found bool, err error) {
 	defer caught(&err)
-	if c := m.begin(0).config(s); c != nil {
+	if c := q.begin(0).config(s); c != nil {
 		return c.config, true, nil
 	}
 	return nil, false, nil
 }
 
-// Reload removes a running subcluster, to be launched again from its configuration: [Machine.Reloads] lists
+// Reload removes a running subcluster, to be launched again from its configuration: [View.Reloads] lists
 // it until a launch has replaced it, or DropReload gives up. So a crash in between forgets nothing.
 func (m *Machine) Reload(s SubID) (c Commit, err error) { return m.ReloadBy(s, "", 0) }
 
@@ -54,7 +54,7 @@ func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error
 	}
 	cfg.by, cfg.byCall = by, byCall
 	t.reload(s, sub, cfg, "its subcluster is loaded anew")
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Replace is Reload with another configuration, which takes the place of the old one in the same commit: what is launched
@@ -75,7 +75,7 @@ func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
 	}
 	cfg.config = l.Config
 	t.reload(s, sub, cfg, "its subcluster is replaced")
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // reload ends a subcluster that is to be launched again.
@@ -87,9 +87,9 @@ func (t *tx) reload(s SubID, sub *subcluster, cfg *config, why string) {
 
 // Reloads lists the subclusters that are to be launched again, in the order of their keys; those too of which the rows
 // cannot be read.
-func (m *Machine) Reloads() (out []Reload, err error) {
+func (q *View) Reloads() (out []Reload, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for _, s := range t.reloads() {
 		r := Reload{Sub: s}
 		r.Corrupt = readable(func() {
@@ -102,14 +102,14 @@ func (m *Machine) Reloads() (out []Reload, err error) {
 }
 
 // DropReload gives up launching a subcluster again, also while the old one is still on its way; nothing happens if
-// [Machine.Reloads] does not list it. why is what the call that waits for it is told.
+// [View.Reloads] does not list it. why is what the call that waits for it is told.
 func (m *Machine) DropReload(s SubID, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	if !t.dropReload(s, why) {
 		return Commit{}, nil
 	}
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 func (t *tx) dropReload(s SubID, why string) (dropped bool) {

@@ -16,7 +16,7 @@ import (
 // It keeps in memory what the replayed cranks wrote, each row once, which the transcript's bound counts, and the
 // keys of these rows.
 type Replay struct {
-	m       *Machine
+	view    *View
 	v       VatID
 	span    uint64
 	records uint64
@@ -34,23 +34,23 @@ type transcriptRecord struct {
 }
 
 // Rehearse is Replay for a worker that is not to become the vat's: it also tells that worker's first frame.
-func (m *Machine) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
+func (q *View) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
 	defer caught(&err)
-	if r, err = m.Replay(v); r == nil || err != nil {
+	if r, err = q.Replay(v); r == nil || err != nil {
 		return wire.Start{}, nil, err
 	}
-	t := m.begin(0)
+	t := q.begin(0)
 	return t.startFrame(v, t.lookRun(v)), r, nil
 }
 
 // Replay returns what is to be replayed to a fresh worker of a vat; nil if there is nothing.
-func (m *Machine) Replay(v VatID) (r *Replay, err error) {
+func (q *View) Replay(v VatID) (r *Replay, err error) {
 	defer caught(&err)
-	u := m.begin(0).lookRun(v)
+	u := q.begin(0).lookRun(v)
 	if u == nil || u.phase != live || u.inc == u.deadInc || u.records == 0 {
 		return nil, nil
 	}
-	return &Replay{m: m, v: v, span: u.span, records: u.records, store: newPastStore(m, v, u.span)}, nil
+	return &Replay{view: q, v: v, span: u.span, records: u.records, store: newPastStore(q.base, v, u.span)}, nil
 }
 
 // Records is the number of deliveries to replay.
@@ -70,7 +70,7 @@ func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 	if n := len(r.ahead); r.n == r.records || n >= MaxAhead || (n > 0 && !r.ahead[n-1].whole) {
 		return wire.Deliver{}, false, nil
 	}
-	rec := r.m.begin(0).transcriptRecord(r.v, r.span, r.n)
+	rec := r.view.begin(0).transcriptRecord(r.v, r.span, r.n)
 	d = rec.deliver
 	if call, ok := d.Delivery.(wire.Call); ok {
 		d.State = prefetch(call, func(key string) ([]byte, bool) { return r.store.get(key, r.n) })
@@ -86,7 +86,7 @@ func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 // transcriptRecord reads the n-th record of a span.
 func (t *tx) transcriptRecord(v VatID, span, n uint64) (rec transcriptRecord) {
 	key := keyRecord(v, span, n)
-	dec := t.m.dec
+	dec := t.dec
 	dec.open(key, t.must(key), 3)
 	down := dec.bytes()
 	rec.whole, rec.up = dec.bool(), dec.bytes()

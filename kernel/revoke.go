@@ -16,16 +16,16 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	if s := t.services.edit(t, k); s != nil {
 		t.beginMore(k, s) // that is, rejects what waits
 	}
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Revoked says whether an object is revoked.
-func (m *Machine) Revoked(k KRef) (revoked bool, err error) {
+func (q *View) Revoked(k KRef) (revoked bool, err error) {
 	defer caught(&err)
 	if k.IsPromise() {
 		return false, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
 	}
-	o := m.begin(0).objects.look(m.tx, k)
+	o := q.begin(0).objects.look(q.tx, k)
 	if o == nil {
 		return false, refuse(CodeNotFound, "there is no object %s", k)
 	}

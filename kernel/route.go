@@ -56,7 +56,7 @@ func (t *tx) route(m message, bounded bool) {
 		t.splat(m, capdata.CodeBadTarget, "bootstrap is for the kernel to call, once")
 	case u.phase == stopped:
 		t.splat(m, capdata.CodeVatTerminated, "the vat is stopped: "+u.why)
-	case bounded && (u.messages >= u.maxQueue || u.queueBytes >= t.m.queueBytes):
+	case bounded && (u.messages >= u.maxQueue || u.queueBytes >= t.queueBytes):
 		t.full(m)
 	default:
 		t.holdMessage(m)

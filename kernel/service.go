@@ -13,7 +13,7 @@ import (
 //
 // A call is begun when its row a. is written, and Invoke is the effect of that: it is performed only if
 // the row has survived. It is over when Complete removes the row, in the commit that settles its result.
-// In between a crash leaves a row of which nobody knows whether it was performed: see [Machine.Outstanding].
+// In between a crash leaves a row of which nobody knows whether it was performed: see [View.Outstanding].
 // A call that has no row yet was never begun.
 //
 // What a channel has read is a unit. It is consumed by the commit that settles the call. Until the
@@ -99,7 +99,7 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 	if t.admit(target, methArgs) == nil {
 		t.route(message{target: target, methArgs: methArgs}, true)
 	}
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // SetServiceState changes the state of a service object; nothing happens if that is gone. A state that [CheckState]
@@ -115,7 +115,7 @@ func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
 		return Commit{}, err
 	}
 	s.state = state
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // CheckState refuses, with [capdata.CodeLimit], a state of a service object that is longer than a quarter of what one commit

@@ -35,7 +35,7 @@ func (m *Machine) EndService(k KRef) (c Commit, err error) {
 		return Commit{}, nil
 	}
 	t.endService(k)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // The stages of removing a service object. The numbers are stored; endBegun is followed by endQueue, that by endUnits.
@@ -73,7 +73,7 @@ func (t *tx) removeService(w *work) (done bool) {
 		case endUnits:
 			for key, b := range t.scan(prefixUnits(k), &w.after) {
 				var u unit
-				u.decode(t.m.dec, key, b)
+				u.decode(t.dec, key, b)
 				t.releaseData(u.value)
 				t.delete(key)
 				s.units--

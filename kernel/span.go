@@ -104,10 +104,10 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 		sum := sha256.Sum256(frame)
 		up = sum[:]
 	}
-	row := t.m.enc.row(3, func() {
-		t.m.enc.bytes(down[wire.HeaderBytes:])
-		t.m.enc.bool(whole)
-		t.m.enc.bytes(up)
+	row := t.enc.row(3, func() {
+		t.enc.bytes(down[wire.HeaderBytes:])
+		t.enc.bool(whole)
+		t.enc.bytes(up)
 	})
 	size, held := len(row), 0
 	type former struct {
@@ -117,7 +117,7 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 	var formers []former
 	for _, key := range written {
 		at := prefixFormer(c.Vat, u.span) + key
-		value, found, err := t.m.reader.Get(keyStore(c.Vat, key)) // as it was before this crank
+		value, found, err := t.reader.Get(keyStore(c.Vat, key)) // as it was before this crank
 		if err != nil {
 			panic(failure{err})
 		}
@@ -128,16 +128,16 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 			continue
 		}
 		held += len(key) + rowBytes
-		b := t.m.enc.row(2, func() { t.m.enc.bool(found); t.m.enc.bytes(value) })
+		b := t.enc.row(2, func() { t.enc.bool(found); t.enc.bytes(value) })
 		size += len(at) + len(b)
 		formers = append(formers, former{at, b})
-		if t.ownBytes+size > t.m.limits.Bytes/2 {
+		if t.ownBytes+size > t.limits.Bytes/2 {
 			break // it cannot be recorded: the other rows, which may be as large, are not read
 		}
 	}
 	bytes := max(int64(u.recordBytes)+int64(size+held), 0)
-	if u.records >= min(u.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.ownBytes+size > t.m.limits.Bytes/2 ||
-		t.ownRows+len(formers) > t.m.limits.Rows/2 {
+	if u.records >= min(u.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.ownBytes+size > t.limits.Bytes/2 ||
+		t.ownRows+len(formers) > t.limits.Rows/2 {
 		u.lost = true
 		if u.maxRecords > 0 { // else nothing was to be recorded
 			t.event(TranscriptFull{c.Vat, u.records, u.recordBytes})

@@ -44,7 +44,7 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	u.phase = live // why stays: what was queued before is still to be rejected for it
 	u.deaths, u.attempts, u.kills = 0, 0, 0
 	t.effect(Wake{v})
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // rejectFrom has the messages from a position on looked for, to be rejected, up to the present tail.

@@ -35,7 +35,7 @@ func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, KRef(s)) }
 func (t *tx) setSub(s SubID, sub *subcluster) {
 	if sub.settled && !sub.apart {
 		sub.apart, sub.known = true, true
-		t.set(keyResult(s), t.m.enc.row(2, func() { t.m.enc.data(sub.result) }))
+		t.set(keyResult(s), t.enc.row(2, func() { t.enc.data(sub.result) }))
 	}
 	if t.subs.look(t, KRef(s)) == nil {
 		t.subs.create(KRef(s), sub)

@@ -18,10 +18,10 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 	}
 	if sub.state == SubLaunching {
 		t.failLaunch(s, "the subcluster was terminated")
-		return t.done(), nil
+		return m.done(t), nil
 	}
 	t.terminate(s, sub, "its subcluster was terminated")
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 func (t *tx) terminate(s SubID, sub *subcluster, why string) {
@@ -42,7 +42,7 @@ func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
 		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
 	}
 	t.kill(v, "a person said so")
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // killMembers kills the vats of a subcluster whose state the caller has set, the last one first.
@@ -135,7 +135,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 		case buryPoisoned:
 			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
 				var p poisoned
-				p.decode(t.m.dec, key, value)
+				p.decode(t.dec, key, value)
 				t.releaseMessage(p.msg)
 				t.delete(key)
 			}

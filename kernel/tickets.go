@@ -56,13 +56,13 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 		// Refused, not answered: the caller may try again under the same ticket.
 		return TicketState{}, Commit{}, refuse(capdata.CodeQueueFull, queueFull)
 	}
-	return t.ticket(h.Ticket).export(), t.done(), nil
+	return t.ticket(h.Ticket).export(), m.done(t), nil
 }
 
 // admit checks a message that comes from outside of any vat. It is bounded, as those of vats are, before any of its
 // references is looked up.
 func (t *tx) admit(target KRef, methArgs Data) error {
-	if err := CheckMessage(t.m.limits, methArgs); err != nil {
+	if err := CheckMessage(t.limits, methArgs); err != nil {
 		return err
 	}
 	for _, k := range append([]KRef{target}, methArgs.Slots...) {
@@ -108,11 +108,11 @@ func (t *tx) ticket(id string) *ticket {
 		return nil
 	}
 	tk := &ticket{}
-	tk.decode(t.m.dec, keyTicket(id), b)
+	tk.decode(t.dec, keyTicket(id), b)
 	return tk
 }
 
-func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), tk.encode(t.m.enc)) }
+func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), tk.encode(t.enc)) }
 
 func (tk *ticket) export() TicketState {
 	return TicketState{
@@ -139,9 +139,9 @@ func (t *tx) settleTicket(k KRef, p *promise) {
 }
 
 // Ticket tells where a host call stands.
-func (m *Machine) Ticket(id string) (st TicketState, err error) {
+func (q *View) Ticket(id string) (st TicketState, err error) {
 	defer caught(&err)
-	if tk := m.begin(0).ticket(id); tk != nil {
+	if tk := q.begin(0).ticket(id); tk != nil {
 		return tk.export(), nil
 	}
 	return TicketState{}, nil
@@ -159,7 +159,7 @@ func (m *Machine) Acknowledge(id string) (c Commit, err error) {
 	t.releaseData(tk.value)
 	tk.state, tk.value = ticketAcknowledged, Data{}
 	t.setTicket(id, tk)
-	return t.done(), nil
+	return m.done(t), nil
 }
 
 // Expire forgets the host calls that were settled before a time, a slice at a time. next is when the
@@ -199,7 +199,7 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 		return Commit{}, next, nil
 	}
 	t.set(keyExpired, []byte(after))
-	return t.done(), next, nil
+	return m.done(t), next, nil
 }
 
 // expired returns the last row of the expiry index that was removed: none is at it or before. So the index is not searched

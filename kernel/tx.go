@@ -11,7 +11,7 @@ import (
 // everything. It decodes each row at most once and encodes each changed one once, at the end; nothing
 // of it outlives the commit, but for the memory, which the machine uses again: each crank takes two.
 type tx struct {
-	m   *Machine
+	*base
 	now int64
 	// actor is the vat whose crank this is, if it is one.
 	actor VatID
@@ -48,17 +48,28 @@ type row struct {
 	changed bool
 }
 
+// base is what transactions are made over.
+type base struct {
+	reader storage.Reader
+	enc    *rowEncoder
+	dec    *rowDecoder
+	// limits bound a commit. They are 0, as is queueBytes, for questions.
+	limits storage.Limits
+	// queueBytes is maxQueueBytes, or less in tests.
+	queueBytes uint64
+}
+
 // begin starts a transaction. The one begun before, if it was not done, is dropped.
-func (m *Machine) begin(now int64) *tx {
-	t := m.tx
+func (q *View) begin(now int64) *tx {
+	t := q.tx
 	if t == nil || len(t.rows) > keepRows || t.readBytes+t.wroteBytes > keepBytes {
-		t = &tx{m: m, rows: make(map[string]*row, 32)}
+		t = &tx{base: q.base, rows: make(map[string]*row, 32)}
 		t.objects.init(keyObject)
 		t.promises.init(keyPromise)
 		t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
 		t.services.init(keyService)
 		t.subs.init(func(k KRef) string { return keySub(SubID(k)) })
-		m.tx = t
+		q.tx = t
 	}
 	t.now, t.actor = now, ""
 	clear(t.rows)
@@ -105,8 +116,8 @@ func (s *slab[T]) next() *T {
 	return p
 }
 
-// done settles the counts, writes what was decoded and changed, and seals the commit.
-func (t *tx) done() Commit {
+// done settles the counts of a transaction, writes what it has decoded and changed, and seals the commit.
+func (m *Machine) done(t *tx) Commit {
 	t.endFailed()
 	t.free()
 	t.objects.flush(t)
@@ -114,7 +125,7 @@ func (t *tx) done() Commit {
 	t.runs.flush(t)
 	t.services.flush(t)
 	t.subs.flush(t)
-	return t.m.seal(t)
+	return m.seal(t)
 }
 
 // read returns what is known of key, looking it up once.
@@ -125,7 +136,7 @@ func (t *tx) read(key string) *row {
 		t.rows[key] = r
 	}
 	if !r.known {
-		v, found, err := t.m.reader.Get(key)
+		v, found, err := t.reader.Get(key)
 		if err != nil {
 			panic(failure{err})
 		}
@@ -161,14 +172,14 @@ func (t *tx) must(key string) []byte {
 
 // lacks ends the commit: the state is corrupt, since it has no row under key.
 func (t *tx) lacks(key string) {
-	t.m.dec.key = key
-	t.m.dec.corrupt(errMissing)
+	t.dec.key = key
+	t.dec.corrupt(errMissing)
 }
 
 // dataAt returns the data that is all of a row.
 func (t *tx) dataAt(key string) Data {
-	t.m.dec.open(key, t.must(key), 2)
-	return t.m.dec.data()
+	t.dec.open(key, t.must(key), 2)
+	return t.dec.data()
 }
 
 // set writes a row; nil deletes it.
@@ -210,7 +221,7 @@ func (t *tx) next(prefix, after string) (string, []byte) {
 // step after the key that it returns goes on there.
 func (t *tx) step(prefix, after string) (key string, value []byte, ready bool) {
 	for {
-		key, value, found, ready, err := storage.Step(t.m.reader, prefix, after, passRows)
+		key, value, found, ready, err := storage.Step(t.reader, prefix, after, passRows)
 		if err != nil {
 			panic(failure{err})
 		}
@@ -256,8 +267,8 @@ func (t *tx) uintRow(key string) (uint64, bool) {
 		return 0, false
 	}
 	if len(b) != 8 {
-		t.m.dec.key = key
-		t.m.dec.corrupt(errLength)
+		t.dec.key = key
+		t.dec.corrupt(errLength)
 	}
 	return binary.BigEndian.Uint64(b), true
 }
@@ -316,7 +327,7 @@ func (c *cache[T, P]) entry(t *tx, id KRef) *cached[T] {
 		key := c.key(id)
 		if b, ok := t.get(key); ok {
 			e.val = &e.space
-			P(e.val).decode(t.m.dec, key, b)
+			P(e.val).decode(t.dec, key, b)
 		}
 		c.m[id] = e
 	}
@@ -361,7 +372,7 @@ func (c *cache[T, P]) flush(t *tx) {
 		key := c.key(e.id)
 		var b []byte
 		if e.val != nil {
-			b = P(e.val).encode(t.m.enc)
+			b = P(e.val).encode(t.enc)
 		}
 		switch {
 		case e.created:

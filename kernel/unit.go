@@ -16,7 +16,7 @@ func (t *tx) keepUnit(k KRef, s *service, number uint64, class string, value Dat
 	u := unit{class, value}
 	t.holdData(value)
 	t.moved += len(value.Body)
-	t.set(keyUnit(k, class, number), u.encode(t.m.enc))
+	t.set(keyUnit(k, class, number), u.encode(t.enc))
 	s.units++
 	t.effect(UnitBack{k})
 }
@@ -27,7 +27,7 @@ func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Da
 	var got unit
 	look := func(key string, b []byte) (found bool) {
 		var u unit
-		u.decode(t.m.dec, key, b)
+		u.decode(t.dec, key, b)
 		if u.class != class || first != "" && unitNumber(first) < unitNumber(key) {
 			return false
 		}
@@ -81,7 +81,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t.endCall(k, s, n, call)
 	t.releaseMessage(call.msg)
 	t.beginMore(k, s)
-	return t.done(), true, nil
+	return m.done(t), true, nil
 }
 
 // asUnit notes, before it is settled, that a promise will be fulfilled with a unit of input.

@@ -7,14 +7,31 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// Questions about all that there is are answered in pages, so that none of them holds the loop: each page reads pageReads
-// rows, about, and is true of the moment in which it is read.
+// A View answers questions about a stored state, and changes nothing. [Machine] embeds the View over its own Reader. Any
+// other Reader has a View of its own: over a snapshot, the questions are answered beside the goroutine of the Machine.
+//
+// Each answer is true of the state that the Reader shows at that moment. An answer's slices and bytes are the caller's to
+// read, and not to change. The errors are those of the Reader, and [storage.ErrCorrupt] for a row that cannot be read.
+//
+// Methods whose name ends in After answer in pages, so that no question holds its goroutine for long: each page reads
+// about pageReads rows.
+//
+// A View belongs to one goroutine.
+type View struct {
+	*base
+	tx *tx // the transaction whose memory the next one uses
+}
+
+// NewView returns a View of the state that r reads.
+func NewView(r storage.Reader) *View {
+	return &View{base: &base{reader: r, enc: newRowEncoder(), dec: newRowDecoder()}}
+}
 
 // pageReads bounds the rows that are read for one page.
 const pageReads = 300
 
-func (m *Machine) page() *tx {
-	t := m.begin(0)
+func (q *View) page() *tx {
+	t := q.begin(0)
 	t.reads = sliceReads - pageReads
 	return t
 }
@@ -66,9 +83,9 @@ type Vat struct {
 }
 
 // Vat tells about one vat; found is false if there is none of that id.
-func (m *Machine) Vat(v VatID) (out Vat, found bool, err error) {
+func (q *View) Vat(v VatID) (out Vat, found bool, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	if t.lookRun(v) == nil {
 		return Vat{}, false, nil
 	}
@@ -76,10 +93,10 @@ func (m *Machine) Vat(v VatID) (out Vat, found bool, err error) {
 }
 
 // Vats lists all vats, in the order of their keys, those too of which the rows cannot be read.
-func (m *Machine) Vats() (out []Vat, err error) {
+func (q *View) Vats() (out []Vat, err error) {
 	for after, first := VatID(""), true; first || after != ""; first = false {
 		var page []Vat
-		if page, after, err = m.VatsAfter(after); err != nil {
+		if page, after, err = q.VatsAfter(after); err != nil {
 			return nil, err
 		}
 		out = append(out, page...)
@@ -89,19 +106,19 @@ func (m *Machine) Vats() (out []Vat, err error) {
 
 // VatsAfter lists a page of the vats, in the order of their keys, from the start if after is empty; those too of which the
 // rows cannot be read. The next page follows next; there is none if that is empty.
-func (m *Machine) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
+func (q *View) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
 	const pageVats = pageReads / 3
 	for range pageVats {
 		from := ""
 		if after != "" {
 			from = keyVat(after)
 		}
-		key, _, found, err := m.reader.Next("v.", from)
+		key, _, found, err := q.reader.Next("v.", from)
 		if !found || err != nil {
 			return out, "", err
 		}
 		after = VatID(key[len("v."):])
-		v, found, err := m.Vat(after)
+		v, found, err := q.Vat(after)
 		switch {
 		case errors.Is(err, storage.ErrCorrupt):
 			v = Vat{ID: after, Corrupt: err}
@@ -136,7 +153,7 @@ func (t *tx) exportVat(v VatID) Vat {
 func (t *tx) vat(v VatID) *vatRow {
 	key := keyVat(v)
 	r := &vatRow{}
-	r.decode(t.m.dec, key, t.must(key))
+	r.decode(t.dec, key, t.must(key))
 	return r
 }
 

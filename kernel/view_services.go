@@ -35,9 +35,9 @@ type Outstanding struct {
 }
 
 // Service tells about a service object; found is false if there is none of that name.
-func (m *Machine) Service(k KRef) (out Service, found bool, err error) {
+func (q *View) Service(k KRef) (out Service, found bool, err error) {
 	defer caught(&err)
-	s := m.begin(0).services.look(m.tx, k)
+	s := q.begin(0).services.look(q.tx, k)
 	if s == nil {
 		return Service{}, false, nil
 	}
@@ -45,16 +45,16 @@ func (m *Machine) Service(k KRef) (out Service, found bool, err error) {
 }
 
 // ServiceNamed finds a service object by its name; empty if there is none.
-func (m *Machine) ServiceNamed(name string) (k KRef, err error) {
+func (q *View) ServiceNamed(name string) (k KRef, err error) {
 	defer caught(&err)
-	b, _ := m.begin(0).get(keyServiceName(name))
+	b, _ := q.begin(0).get(keyServiceName(name))
 	return KRef(b), nil
 }
 
 // Services lists all service objects, in the order of their keys; those too of which the row cannot be read.
-func (m *Machine) Services() (out []Service, err error) {
+func (q *View) Services() (out []Service, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for after := ""; ; {
 		key, b := t.next("k.", after)
 		if key == "" {
@@ -65,10 +65,10 @@ func (m *Machine) Services() (out []Service, err error) {
 	}
 }
 
-// ServicesAfter lists a page of the service objects, in the order of their keys; see [Machine.VatsAfter].
-func (m *Machine) ServicesAfter(after KRef) (out []Service, next KRef, err error) {
+// ServicesAfter lists a page of the service objects, in the order of their keys; see [View.VatsAfter].
+func (q *View) ServicesAfter(after KRef) (out []Service, next KRef, err error) {
 	defer caught(&err)
-	t := m.page()
+	t := q.page()
 	next = rowsAfter(t, "k.", after, func(k KRef, b []byte) {
 		out = append(out, t.listedService(k, b))
 	})
@@ -78,7 +78,7 @@ func (m *Machine) ServicesAfter(after KRef) (out []Service, next KRef, err error
 // listedService is a service object in a list.
 func (t *tx) listedService(k KRef, b []byte) Service {
 	var s service
-	if err := readable(func() { s.decode(t.m.dec, keyService(k), b) }); err != nil {
+	if err := readable(func() { s.decode(t.dec, keyService(k), b) }); err != nil {
 		return Service{KRef: k, Sub: t.ownerOf(k), Corrupt: err}
 	}
 	return s.export(k)
@@ -93,9 +93,9 @@ func (s *service) export(k KRef) Service {
 
 // ServiceOwner finds the subcluster of a service object, also if the object's own row cannot be read. It is empty for one
 // of the kernel.
-func (m *Machine) ServiceOwner(k KRef) (s SubID, err error) {
+func (q *View) ServiceOwner(k KRef) (s SubID, err error) {
 	defer caught(&err)
-	return m.begin(0).ownerOf(k), nil
+	return q.begin(0).ownerOf(k), nil
 }
 
 func (t *tx) ownerOf(k KRef) SubID {
@@ -112,9 +112,9 @@ func (t *tx) ownerOf(k KRef) SubID {
 }
 
 // ServicesOf lists the service objects of a subcluster.
-func (m *Machine) ServicesOf(id SubID) (out []Service, err error) {
+func (q *View) ServicesOf(id SubID) (out []Service, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for after := ""; ; {
 		key, _ := t.next(prefixServicesOf(id), after)
 		if key == "" {
@@ -127,9 +127,9 @@ func (m *Machine) ServicesOf(id SubID) (out []Service, err error) {
 }
 
 // ServiceCall tells about a call that is begun; found is false if it is over.
-func (m *Machine) ServiceCall(k KRef, n uint64) (o Outstanding, found bool, err error) {
+func (q *View) ServiceCall(k KRef, n uint64) (o Outstanding, found bool, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	c := t.call(k, n)
 	if c == nil {
 		return Outstanding{}, false, nil
@@ -147,9 +147,9 @@ func (t *tx) outstanding(k KRef, n uint64, c *serviceCall) Outstanding {
 
 // Outstanding lists the calls of a service object that are begun and not done, in the order in which they
 // were begun; those too of which the row cannot be read.
-func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
+func (q *View) Outstanding(k KRef) (out []Outstanding, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for after := ""; ; {
 		key, b := t.next(prefixServiceCalls(k), after)
 		if key == "" {
@@ -161,7 +161,7 @@ func (m *Machine) Outstanding(k KRef) (out []Outstanding, err error) {
 		n := numberIn(key[len(prefixServiceCalls(k)):])
 		if err := readable(func() {
 			var c serviceCall
-			c.decode(m.dec, key, b)
+			c.decode(q.dec, key, b)
 			o = t.outstanding(k, n, &c)
 		}); err != nil {
 			o = Outstanding{Service: k, Call: n, Corrupt: err}

@@ -35,9 +35,9 @@ type SubclusterVat struct {
 }
 
 // Subcluster tells what a subcluster is; found is false if there is none of that id.
-func (m *Machine) Subcluster(s SubID) (out Subcluster, found bool, err error) {
+func (q *View) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	sub := t.sub(s)
 	if sub == nil {
 		return Subcluster{}, false, nil
@@ -57,9 +57,9 @@ func (t *tx) export(s SubID, sub *subcluster) Subcluster {
 }
 
 // Subclusters lists all subclusters, in the order of their launch; those too of which the row cannot be read.
-func (m *Machine) Subclusters() (out []Subcluster, err error) {
+func (q *View) Subclusters() (out []Subcluster, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for after := ""; ; {
 		key, b := t.next("u.", after)
 		if key == "" {
@@ -71,10 +71,10 @@ func (m *Machine) Subclusters() (out []Subcluster, err error) {
 	}
 }
 
-// SubclustersAfter lists a page of the subclusters, in the order of their keys; see [Machine.VatsAfter].
-func (m *Machine) SubclustersAfter(after SubID) (out []Subcluster, next SubID, err error) {
+// SubclustersAfter lists a page of the subclusters, in the order of their keys; see [View.VatsAfter].
+func (q *View) SubclustersAfter(after SubID) (out []Subcluster, next SubID, err error) {
 	defer caught(&err)
-	t := m.page()
+	t := q.page()
 	next = rowsAfter(t, "u.", after, func(s SubID, b []byte) {
 		out = append(out, t.listedSub(s, b))
 	})
@@ -86,7 +86,7 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 	var out Subcluster
 	if err := readable(func() {
 		var sub subcluster
-		sub.decode(t.m.dec, keySub(s), b)
+		sub.decode(t.dec, keySub(s), b)
 		out = t.export(s, &sub)
 	}); err != nil {
 		return Subcluster{ID: s, Corrupt: err}
@@ -95,9 +95,9 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 }
 
 // Systems lists the system subclusters that are launching or running, in the order of their names.
-func (m *Machine) Systems() (out []Subcluster, err error) {
+func (q *View) Systems() (out []Subcluster, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	for after := ""; ; {
 		key, b := t.next("g.", after)
 		if key == "" {
@@ -111,9 +111,9 @@ func (m *Machine) Systems() (out []Subcluster, err error) {
 }
 
 // SystemNamed finds the system subcluster of that name that is launching or running; found is false if there is none.
-func (m *Machine) SystemNamed(name string) (out Subcluster, found bool, err error) {
+func (q *View) SystemNamed(name string) (out Subcluster, found bool, err error) {
 	defer caught(&err)
-	t := m.begin(0)
+	t := q.begin(0)
 	b, ok := t.get(keySystem(name))
 	if !ok {
 		return Subcluster{}, false, nil

@@ -5,7 +5,7 @@ import "fmt"
 // addWork leaves something to be done in slices.
 func (t *tx) addWork(w work) {
 	head, tail := t.workRange()
-	t.create(keyWorkItem(tail), w.encode(t.m.enc))
+	t.create(keyWorkItem(tail), w.encode(t.enc))
 	t.setWorkRange(head, tail+1)
 }
 
@@ -14,12 +14,12 @@ func (t *tx) workRange() (head, tail uint64) {
 	if !ok {
 		return 0, 0
 	}
-	t.m.dec.open(keyWork, b, 2)
-	return t.m.dec.uint(), t.m.dec.uint()
+	t.dec.open(keyWork, b, 2)
+	return t.dec.uint(), t.dec.uint()
 }
 
 func (t *tx) setWorkRange(head, tail uint64) {
-	t.set(keyWork, t.m.enc.row(2, func() { t.m.enc.uint(head); t.m.enc.uint(tail) }))
+	t.set(keyWork, t.enc.row(2, func() { t.enc.uint(head); t.enc.uint(tail) }))
 }
 
 // Work does one slice of what earlier commits left to be done. more says that there is more; a commit
@@ -30,7 +30,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	head, tail := t.workRange()
 	if !t.indexed() {
 		t.index()
-		return t.done(), head != tail, nil
+		return m.done(t), head != tail, nil
 	}
 	if head == tail {
 		return Commit{}, false, nil
@@ -75,12 +75,12 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		// It stays first, so that promises are told of in the order in which they were settled, and what is rejected
 		// because of this one comes later. That holds up the others for a few slices: there are MaxVats subscribers at most.
 		_, tail = t.workRange()
-		t.set(key, w.encode(t.m.enc))
+		t.set(key, w.encode(t.enc))
 		t.setWorkRange(head, tail)
 	default: // at the end of the line, so that a long one does not hold up the others
 		t.addWork(w)
 	}
-	c = t.done()
+	c = m.done(t)
 	head, tail = t.workRange()
 	return c, head != tail, nil
 }
@@ -97,10 +97,10 @@ func (m *Machine) Postpone() (c Commit, err error) {
 	b, ok := t.get(keyWorkItem(head))
 	if !ok {
 		t.setWorkRange(head+1, tail) // there is nothing left of it that could be done
-		return t.done(), nil
+		return m.done(t), nil
 	}
 	t.delete(keyWorkItem(head))
 	t.create(keyWorkItem(tail), b)
 	t.setWorkRange(head+1, tail+1)
-	return t.done(), nil
+	return m.done(t), nil
 }

@@ -20,7 +20,7 @@ func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	}
 	u.inc++
 	start = t.startFrame(v, u)
-	return start, t.done(), nil
+	return start, m.done(t), nil
 }
 
 func (t *tx) startFrame(v VatID, u *run) wire.Start {
@@ -31,16 +31,16 @@ func (t *tx) startFrame(v VatID, u *run) wire.Start {
 }
 
 // StoreGet reads a row of a vat's own store, for a worker that asks during a crank.
-func (m *Machine) StoreGet(v VatID, key string) (wire.Row, error) {
-	value, found, err := m.reader.Get(keyStore(v, key))
+func (q *View) StoreGet(v VatID, key string) (wire.Row, error) {
+	value, found, err := q.reader.Get(keyStore(v, key))
 	return wire.Row{Key: key, Value: value, Found: found}, err
 }
 
 // StoreNext reads the row of a vat's own store after `after` among those that begin with prefix. It may pass over any
 // number of removed rows; see StoreStep.
-func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
+func (q *View) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
 	for {
-		row, reached, ready, err := m.StoreStep(v, prefix, after)
+		row, reached, ready, err := q.StoreStep(v, prefix, after)
 		if ready || err != nil {
 			return row, err
 		}
@@ -50,9 +50,9 @@ func (m *Machine) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
 
 // StoreStep is StoreNext, but passes over a bounded number of removed rows. If that was not enough, ready is false, and a
 // StoreStep after the key reached goes on there.
-func (m *Machine) StoreStep(v VatID, prefix, after string) (row wire.Row, reached string, ready bool, err error) {
+func (q *View) StoreStep(v VatID, prefix, after string) (row wire.Row, reached string, ready bool, err error) {
 	base := keyStore(v, "")
-	key, value, found, ready, err := storage.Step(m.reader, base+prefix, base+after, stepRows)
+	key, value, found, ready, err := storage.Step(q.reader, base+prefix, base+after, stepRows)
 	switch {
 	case err != nil:
 		return wire.Row{}, "", false, err
