@@ -55,27 +55,27 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		return Step{}, nil
 	}
 	if !t.isItem(v, u.head) {
-		t.passHoles(v, t.run(v), sliceReads)
+		t.passHoles(t.run(v), sliceReads)
 		t.wakeMore(v)
 		return step(m.done(t)), nil
 	}
 	c := &Crank{Vat: v, Incarnation: u.inc}
 	if !hold {
-		c.item = t.headItem(v, u)
-	} else if it, ok := t.released(v, u); ok {
+		c.item = t.headItem(u)
+	} else if it, ok := t.released(u); ok {
 		c.item = it
 	} else {
 		return Step{}, nil
 	}
 	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed, c.Deliver.Attempt = u.deliveries+1, now, seed, u.attemptsAt(c.item.at)
-	n := newNamer(t, v, u)
+	n := newNamer(t, u)
 	switch c.item.kind {
 	case itemStart:
 		c.What = "start"
 		c.Deliver.Delivery = wire.StartVat{}
 	case itemNotify:
 		if _, _, ok := t.vref(v, c.item.promise); !ok {
-			t.pop(v, t.run(v), c.item)
+			t.pop(t.run(v), c.item)
 			t.release(c.item.promise)
 			t.wakeMore(v)
 			return step(m.done(t)), nil
@@ -122,8 +122,8 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 	target := c.message.target
 	if c.item.kind == itemDrain {
 		p := t.promises.look(t, c.item.promise)
-		c.message = t.parked(c.item.promise, p)
-		target, _ = t.leadsTo(c.item.promise, p)
+		c.message = t.parked(p)
+		target, _ = t.leadsTo(p)
 	}
 	o := t.objects.look(t, target)
 	return target, o != nil && !o.revoked && t.owner(o) == v && !t.isForgedBootstrap(v, target, c.message)
@@ -132,7 +132,7 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 // splatHead takes the message at the head of the queue and sends it on its way again, which rejects it
 // for the reason of the day.
 func (t *tx) splatHead(v VatID, c *Crank) {
-	t.pop(v, t.run(v), c.item)
+	t.pop(t.run(v), c.item)
 	t.route(c.message, false)
 	t.releaseMessage(c.message)
 }
@@ -159,7 +159,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 		if p.state == unresolved {
 			panic(fmt.Sprintf("kernel: notification of %s, which is unresolved", c.members[i]))
 		}
-		value := t.value(c.members[i], p)
+		value := t.value(p)
 		out.Resolutions = append(out.Resolutions, wire.Resolution{
 			Promise: n.name(c.members[i]), Rejected: p.state == rejected, Value: n.data(value),
 		})
@@ -177,7 +177,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 			if q.size == 0 && t.readBytes > closureReads {
 				continue // of what an earlier version settled the size is unknown
 			}
-			body, refs := t.valueSize(s, q)
+			body, refs := t.valueSize(q)
 			if bytes+body > closureBytes || slots+refs > closureSlots {
 				continue
 			}

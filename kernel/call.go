@@ -35,10 +35,10 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 	t.holdMessage(m)
 	t.noteAsked(k, m)
 	if s.head == s.tail && s.mayBegin() {
-		t.beginCall(k, s, m)
+		t.beginCall(s, m)
 		return
 	}
-	t.queueCall(k, s, item{kind: itemMessage, msg: m})
+	t.queueCall(s, item{kind: itemMessage, msg: m})
 }
 
 // noteAsked ties the result of a message that goes to a service object to it.
@@ -49,8 +49,8 @@ func (t *tx) noteAsked(k KRef, m message) {
 	}
 }
 
-func (t *tx) queueCall(k KRef, s *service, it item) {
-	t.create(keyServiceItem(k, s.tail), it.encode(t.enc))
+func (t *tx) queueCall(s *service, it item) {
+	t.create(keyServiceItem(s.id, s.tail), it.encode(t.enc))
 	s.tail++
 	if it.kind == itemMessage {
 		s.queuedBytes += it.msg.size()
@@ -61,32 +61,32 @@ func (t *tx) queueCall(k KRef, s *service, it item) {
 func (s *service) mayBegin() bool { return s.calls < maxCalls && s.callBytes < maxCallBytes }
 
 // beginCall makes a call's row, with which it counts as begun. The message brings its counts along.
-func (t *tx) beginCall(k KRef, s *service, m message) {
+func (t *tx) beginCall(s *service, m message) {
 	n := s.next
 	s.next++
 	s.calls++
 	s.callBytes += uint64(len(m.methArgs.Body))
 	c := serviceCall{at: t.now, msg: m}
-	t.create(keyServiceCall(k, n), c.encode(t.enc))
+	t.create(keyServiceCall(s.id, n), c.encode(t.enc))
 	if m.result != "" {
 		if a := &t.promise(m.result).asked; a.vat != "" {
 			a.call = n
 		}
 	}
-	t.effect(Invoke{k, n})
+	t.effect(Invoke{s.id, n})
 }
 
 // beginMore begins what waits, as far as there is room; what waits for a revoked object is rejected.
-func (t *tx) beginMore(k KRef, s *service) {
+func (t *tx) beginMore(s *service) {
 	if s.head == s.tail || t.gone(s) != "" { // if it is gone, its queue goes with it
 		return
 	}
-	revoked := t.objects.look(t, k).revoked
+	revoked := t.objects.look(t, s.id).revoked
 	later := func() {
 		if !s.more {
 			s.more = true
-			t.hold(k)
-			t.addWork(work{kind: workBegin, promise: k})
+			t.hold(s.id)
+			t.addWork(work{kind: workBegin, promise: s.id})
 		}
 	}
 	for s.head < s.tail && (revoked || s.mayBegin()) {
@@ -94,15 +94,15 @@ func (t *tx) beginMore(k KRef, s *service) {
 			later()
 			return
 		}
-		it := t.waiting(k, s)
+		it := t.waiting(s)
 		if it.kind == itemDrain {
-			it.msg = t.parked(it.promise, t.promise(it.promise))
+			it.msg = t.parked(t.promise(it.promise))
 		}
 		if !t.roomFor(len(it.msg.methArgs.Body)) {
 			later()
 			return
 		}
-		t.popCall(k, s, it)
+		t.popCall(s, it)
 		switch m := it.msg; {
 		case revoked:
 			if m.result != "" {
@@ -112,36 +112,36 @@ func (t *tx) beginMore(k KRef, s *service) {
 			t.releaseMessage(m)
 		default:
 			t.moved += len(m.methArgs.Body)
-			t.noteAsked(k, m)
-			t.beginCall(k, s, m)
+			t.noteAsked(s.id, m)
+			t.beginCall(s, m)
 		}
 	}
 }
 
 // waiting returns the item at the head of a service object's queue.
-func (t *tx) waiting(k KRef, s *service) (it item) {
-	key := keyServiceItem(k, s.head)
+func (t *tx) waiting(s *service) (it item) {
+	key := keyServiceItem(s.id, s.head)
 	it.decode(t.dec, key, t.must(key))
 	return it
 }
 
 // popCall removes the message at the head of a service object's queue, whose counts pass to the caller. An item
 // that stands for parked messages goes with the last of them.
-func (t *tx) popCall(k KRef, s *service, it item) {
+func (t *tx) popCall(s *service, it item) {
 	if it.kind == itemDrain {
 		p := t.promise(it.promise)
-		t.takeParked(it.promise, p)
+		t.takeParked(p)
 		if p.head != p.tail {
 			return
 		}
 		t.release(it.promise)
 	}
-	t.takeCall(k, s, it)
+	t.takeCall(s, it)
 }
 
 // takeCall removes the item at the head of a service object's queue.
-func (t *tx) takeCall(k KRef, s *service, it item) {
-	t.delete(keyServiceItem(k, s.head))
+func (t *tx) takeCall(s *service, it item) {
+	t.delete(keyServiceItem(s.id, s.head))
 	s.head++
 	if it.kind == itemMessage {
 		less(&s.queuedBytes, it.msg.size())
@@ -198,7 +198,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}
 		} else if row != nil {
 			row.services += uint64(len(c.New))
-			t.setSub(sub, row)
+			t.setSub(row)
 		}
 	}
 	next := 0
@@ -213,7 +213,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	case call != nil:
 		t.finishCall(k, s, n, call, c)
 	case !c.Rejected: // it was cancelled, but what was read is not lost
-		t.keepUnit(k, s, t.nextUnit(s), c.Unit, c.Value)
+		t.keepUnit(s, t.nextUnit(s), c.Unit, c.Value)
 	}
 	return m.done(t), made, nil
 }
@@ -288,16 +288,16 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 		switch unheard := t.unheard(call.msg); {
 		case unheard && result != "" && t.promise(result).head != t.promise(result).tail:
 			// Messages go on to what was read, and nobody else will hear of it.
-			t.keepUnit(k, s, number, c.Unit, c.Value)
+			t.keepUnit(s, number, c.Unit, c.Value)
 			defer t.retire(call.msg.from, result) // so that the vat is not told
 			isUnit = false
 		case unheard:
-			t.keepUnit(k, s, number, c.Unit, c.Value)
+			t.keepUnit(s, number, c.Unit, c.Value)
 			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}
 			isUnit = false
 		case s.units > 0:
-			t.keepUnit(k, s, number, c.Unit, c.Value)
-			number, c.Value, _ = t.takeUnit(k, s, c.Unit)
+			t.keepUnit(s, number, c.Unit, c.Value)
+			number, c.Value, _ = t.takeUnit(s, c.Unit)
 			defer t.releaseData(c.Value) // settle holds it
 		}
 		if isUnit {
@@ -318,7 +318,7 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 	}
 	t.endCall(k, s, n, call)
 	t.releaseMessage(call.msg)
-	t.beginMore(k, s)
+	t.beginMore(s)
 }
 
 // endCall takes a call's row away.
@@ -350,7 +350,7 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 	t.endCall(k, s, n, call)
 	t.route(message{target: target, methArgs: methArgs, result: result, from: call.msg.from, inc: call.msg.inc}, true)
 	t.releaseMessage(call.msg)
-	t.beginMore(k, s)
+	t.beginMore(s)
 	return m.done(t), nil
 }
 
@@ -365,9 +365,9 @@ func (t *tx) answerCall(by KRef, n uint64, c func() Completion) {
 }
 
 // begun says whether the call is begun whose result k is.
-func (t *tx) begun(k KRef, p *promise) bool {
+func (t *tx) begun(p *promise) bool {
 	call := t.call(p.asked.service, p.asked.call)
-	return call != nil && call.msg.result == k
+	return call != nil && call.msg.result == p.id
 }
 
 // cancelCall ends a call that nobody waits for any more.

@@ -99,8 +99,8 @@ type namer struct {
 	byKRef            map[KRef]int
 }
 
-func newNamer(t *tx, v VatID, u *run) *namer {
-	return &namer{t: t, vat: v, objects: u.importObjects, promises: u.importPromises}
+func newNamer(t *tx, u *run) *namer {
+	return &namer{t: t, vat: u.id, objects: u.importObjects, promises: u.importPromises}
 }
 
 func (n *namer) name(k KRef) wire.Ref {

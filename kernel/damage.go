@@ -56,7 +56,7 @@ func (t *tx) damages() (out []Damage) {
 	}
 	for _, s := range order {
 		what, sub := []string(nil), subs[s]
-		if err := readable(func() { what = t.damage(s, sub) }); err != nil {
+		if err := readable(func() { what = t.damage(sub) }); err != nil {
 			what = []string{err.Error()}
 		}
 		for _, w := range what {
@@ -104,44 +104,44 @@ func (t *tx) damages() (out []Damage) {
 }
 
 // damage says what is wrong with one subcluster.
-func (t *tx) damage(s SubID, sub *subcluster) (out []string) {
+func (t *tx) damage(sub *subcluster) (out []string) {
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if _, ok := ParseKRef(string(sub.root)); !ok || sub.bootstrap == "" {
 		bad("it has no bootstrap vat or no root")
 	}
 	if sub.system != "" && !sub.state.Leaving() {
-		if b, _ := t.get(keySystem(sub.system)); SubID(b) != s {
+		if b, _ := t.get(keySystem(sub.system)); SubID(b) != sub.id {
 			bad("its name leads to %.20q", b)
 		}
 	}
 	if len(sub.members) == 0 && !sub.state.Leaving() {
 		bad("it has no vats")
 	}
-	_, counted := t.get(keyLeft(s))
+	_, counted := t.get(keyLeft(sub.id))
 	for _, mb := range sub.members {
-		name := fmt.Sprintf("vat %s (%s)", mb.vat, mb.name)
+		name := fmt.Sprintf("vat %sub.id (%sub.id)", mb.vat, mb.name)
 		b, ok := t.get(keyVat(mb.vat))
 		if !ok && counted {
 			continue // it is removed
 		}
 		if !ok {
-			bad("%s has no row", name)
+			bad("%sub.id has no row", name)
 			continue
 		}
 		var row vatRow
 		row.decode(t.dec, keyVat(mb.vat), b)
-		if row.sub != s {
-			bad("%s says that it is in %.20q", name, row.sub)
+		if row.sub != sub.id {
+			bad("%sub.id says that it is in %.20q", name, row.sub)
 		}
 		u := t.lookRun(mb.vat)
 		switch {
 		case u == nil:
-			bad("%s has no state of running", name)
+			bad("%sub.id has no state of running", name)
 		case mb.vat == sub.bootstrap && row.root != sub.root:
-			bad("its root is %s, and that of its bootstrap vat %s", sub.root, row.root)
+			bad("its root is %sub.id, and that of its bootstrap vat %sub.id", sub.root, row.root)
 		case u.phase == dead: // its c-list may have gone
 		default:
-			t.damagedRoot(mb.vat, row.root, func(what string) { bad("%s: its root %s %s", name, row.root, what) })
+			t.damagedRoot(mb.vat, row.root, func(what string) { bad("%s: its root %sub.id %sub.id", name, row.root, what) })
 		}
 	}
 	return out

@@ -53,12 +53,12 @@ func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 	defer caught(&err)
 	v, inc, cause := d.Vat, d.Incarnation, d.Cause
 	t := m.begin(now)
-	u := t.runs.edit(t, KRef(v))
+	u := t.runs.edit(t, v)
 	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
 		return Commit{}, nil
 	}
 	if u.lost {
-		t.loseMemory(v, u, "the transcript was full")
+		t.loseMemory(u, "the transcript was full")
 	}
 	t.effect(Wake{v})
 	if cause == CauseStopped || cause == CauseKernel {
@@ -111,12 +111,12 @@ func (d Death) public() string {
 func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	u := t.runs.edit(t, KRef(v))
+	u := t.runs.edit(t, v)
 	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
 		return Commit{}, nil
 	}
 	u.restarts++
-	t.loseMemory(v, u, why)
+	t.loseMemory(u, why)
 	return m.done(t), nil
 }
 
@@ -130,7 +130,7 @@ func (t *tx) charge(d Death, u *run) {
 	case cause == CauseKilled && d.Replaying:
 		// It may be the memory itself for which there is no room.
 		if u.replayKills++; u.replayKills >= maxKills {
-			t.loseMemory(v, u, fmt.Sprintf("%d workers were killed in its replay, the last: %s", maxKills, why))
+			t.loseMemory(u, fmt.Sprintf("%d workers were killed in its replay, the last: %s", maxKills, why))
 		}
 	case cause == CauseStart, !delivering && cause == CauseKilled:
 	case cause == CauseKilled:
@@ -143,7 +143,7 @@ func (t *tx) charge(d Death, u *run) {
 		u.deaths++
 		if d.Replaying {
 			if u.replays++; u.replays >= maxAttempts {
-				t.loseMemory(v, u, fmt.Sprintf("its replay killed %d workers, the last: %s", maxAttempts, why))
+				t.loseMemory(u, fmt.Sprintf("its replay killed %d workers, the last: %s", maxAttempts, why))
 				u.deaths = 0
 			}
 		}
@@ -162,16 +162,16 @@ func (t *tx) charge(d Death, u *run) {
 	}
 	t.event(event)
 	if code != "" {
-		t.poison(v, u, d, code)
+		t.poison(u, d, code)
 		u.deaths = 0
 	}
 	switch {
 	case cause == CauseStart, u.phase != live:
 	case u.never && cause != CauseKilled:
-		t.stop(v, u, "its worker died ("+why+") and its restart policy is never")
+		t.stop(u, "its worker died ("+why+") and its restart policy is never")
 	case u.stopOnFault && cause.fault():
-		t.stop(v, u, why)
+		t.stop(u, why)
 	case u.deaths > u.maxRestarts:
-		t.stop(v, u, fmt.Sprintf("%d deaths in a row without progress, the last: %s", u.deaths, why))
+		t.stop(u, fmt.Sprintf("%d deaths in a row without progress, the last: %s", u.deaths, why))
 	}
 }

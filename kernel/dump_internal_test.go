@@ -146,7 +146,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	}
 	for _, id := range d.ids("u.") {
 		s := d.t.sub(SubID(id))
-		add("%s %s result %s", id, s.state, d.data(d.t.resultOf(SubID(id), s)))
+		add("%s %s result %s", id, s.state, d.data(d.t.resultOf(s)))
 	}
 	for _, id := range d.ids("r.") {
 		d.vat(VatID(id), canonical, add)
@@ -192,7 +192,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 			s += " parked " + d.message(d.t.dec.message())
 		}
 		if p.state != unresolved {
-			s += " " + d.data(d.t.value(k, p))
+			s += " " + d.data(d.t.value(p))
 		}
 		rest = append(rest, s)
 	}

@@ -63,7 +63,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 func (t *tx) consume(c *Crank, u *run) {
 	t.applyNames(c.Vat, c.names)
 	u.importObjects, u.importPromises = c.imports[0], c.imports[1]
-	t.pop(c.Vat, u, c.item)
+	t.pop(u, c.item)
 	switch c.item.kind {
 	case itemStart:
 		u.started = true
@@ -104,7 +104,7 @@ func (m *Machine) exitWithFailure(c *Crank, why string, info Data, now int64) (C
 	t.kill(c.Vat, "the vat exited with a failure: "+why)
 	u := t.run(c.Vat)
 	if c.message.target != "" {
-		t.pop(c.Vat, u, c.item)
+		t.pop(u, c.item)
 		t.splat(c.message, capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
 		t.releaseMessage(c.message)
 	}

@@ -52,7 +52,7 @@ func Downgrade(mem *storage.Mem) {
 		case strings.HasPrefix(key, "u."):
 			id := SubID(key[len("u."):])
 			sub := *d.t.sub(id)
-			sub.result = d.t.resultOf(id, &sub)
+			sub.result = d.t.resultOf(&sub)
 			sub.apart = false
 			n, _ := d.t.uintRow(keyUnstarted(id))
 			sub.unstarted += n

@@ -43,7 +43,7 @@ func (q *View) Inspect(k KRef) (in Inspection, found bool, err error) {
 		}
 		in.State, in.Decider, in.Subscribers, in.Parked, in.Recognizable = p.state.String(), p.decider, p.subscribers, p.tail-p.head, p.refs
 		if p.state != unresolved {
-			in.Value = t.value(k, p)
+			in.Value = t.value(p)
 		}
 	} else {
 		o := t.objects.look(t, k)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"ocapkernel.dev/wire"
 )
@@ -114,6 +115,9 @@ func numberIn(digits string) (n uint64) {
 	}
 	return n
 }
+
+// idIn returns the id in a key that consists of a kind and an id.
+func idIn(key string) string { return key[strings.IndexByte(key, '.')+1:] }
 
 func keyNext(x string) string              { return "next." + x }
 func keyVat(v VatID) string                { return "v." + string(v) }

@@ -79,7 +79,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.index()
 	t.setUint(keyCount, n)
 	s = SubID("s" + num(t.allocate("s")))
-	sub := &subcluster{source: l.Source, hash: l.Hash, system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
+	sub := &subcluster{id: s, source: l.Source, hash: l.Hash, system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
 	vats := &capdata.Record{}
 	var roots []KRef
 	for _, lv := range l.Vats {
@@ -97,7 +97,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	}
 	services := &capdata.Record{}
 	for _, ls := range l.Services {
-		k := t.launchService(s, sub, ls)
+		k := t.launchService(sub, ls)
 		services.Fields = append(services.Fields, capdata.Field{Name: ls.Name, Value: capdata.Remotable{Slot: len(roots), Iface: "Alleged: kernelService"}})
 		roots = append(roots, k)
 	}
@@ -112,7 +112,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.promise(result).launch = s
 	t.hold(result) // the launch waits for it
 	t.setConfig(s, &config{config: l.Config, system: l.System})
-	t.setSub(s, sub)
+	t.setSub(sub)
 	t.setUint(keyUnstarted(s), uint64(len(l.Vats)))
 	t.route(message{target: sub.root, methArgs: Data{Body: body, Slots: roots}, result: result}, false)
 	return s, m.done(t), nil
@@ -134,10 +134,10 @@ func (m *Machine) checkConfig(config []byte, vats []LaunchVat, services []Launch
 }
 
 // launchService makes, or finds, a service object that a subcluster is given.
-func (t *tx) launchService(s SubID, sub *subcluster, ls LaunchService) KRef {
+func (t *tx) launchService(sub *subcluster, ls LaunchService) KRef {
 	if ls.Global == "" {
 		sub.services++
-		return t.newService(ls.FullName(s), s, ls.New)
+		return t.newService(ls.FullName(sub.id), sub.id, ls.New)
 	}
 	if b, ok := t.get(keyServiceName(ls.Global)); ok {
 		return KRef(b)
@@ -152,9 +152,9 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 	t.hold(root)
 	row := &vatRow{name: lv.Name, sub: s, root: root, config: lv.Config}
 	t.create(keyVat(v), row.encode(t.enc))
-	u := t.runs.create(KRef(v), &run{})
+	u := t.runs.create(v, &run{id: v})
 	u.setPolicy(lv)
-	t.push(v, u, item{kind: itemStart})
+	t.push(u, item{kind: itemStart})
 	return root
 }
 
@@ -176,16 +176,16 @@ func (t *tx) memberStarted(s SubID) {
 		t.delete(keyUnstarted(s))
 	case sub.unstarted > 0:
 		sub.unstarted--
-		t.setSub(s, sub)
+		t.setSub(sub)
 	}
-	t.launched(s, sub)
+	t.launched(sub)
 }
 
 // settleLaunch notes how bootstrap ended.
-func (t *tx) settleLaunch(k KRef, p *promise) {
+func (t *tx) settleLaunch(p *promise) {
 	s := p.launch
 	p.launch = ""
-	t.release(k)
+	t.release(p.id)
 	sub := t.sub(s)
 	if sub == nil || sub.state != SubLaunching {
 		return
@@ -200,20 +200,20 @@ func (t *tx) settleLaunch(k KRef, p *promise) {
 		t.ownBytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
 	}
 	sub.settled, sub.result, sub.known = true, p.value, true
-	t.setSub(s, sub)
-	t.launched(s, sub)
+	t.setSub(sub)
+	t.launched(sub)
 }
 
-func (t *tx) launched(s SubID, sub *subcluster) {
-	if _, unstarted := t.get(keyUnstarted(s)); sub.state == SubLaunching && sub.settled && sub.unstarted == 0 && !unstarted {
+func (t *tx) launched(sub *subcluster) {
+	if _, unstarted := t.get(keyUnstarted(sub.id)); sub.state == SubLaunching && sub.settled && sub.unstarted == 0 && !unstarted {
 		sub.state = SubRunning
 		if sub.replaces != "" {
 			t.deleteConfig(sub.replaces)
 			sub.replaces = ""
 		}
-		t.answerLaunch(sub, func() Completion { return launchValue(s, sub, t.resultOf(s, sub)) })
-		t.setSub(s, sub)
-		t.effect(LaunchSettled{Sub: s})
+		t.answerLaunch(sub, func() Completion { return launchValue(sub, t.resultOf(sub)) })
+		t.setSub(sub)
+		t.effect(LaunchSettled{Sub: sub.id})
 	}
 }
 
@@ -237,7 +237,7 @@ func (m *Machine) endLaunch(s SubID, why string, answer bool) (c Commit, err err
 	if !answer {
 		sub := t.sub(s)
 		sub.by, sub.byCall = "", 0
-		t.setSub(s, sub)
+		t.setSub(sub)
 	}
 	t.failLaunch(s, why)
 	return m.done(t), nil
@@ -249,8 +249,8 @@ func (t *tx) failLaunch(s SubID, why string) {
 	if sub.replaces == "" { // else dropReload tells, if it comes to that
 		t.answerLaunch(sub, func() Completion { return launchFailure(why) })
 	}
-	t.setSub(s, sub)
-	t.leave(s, sub)
+	t.setSub(sub)
+	t.leave(sub)
 	t.effect(LaunchSettled{Sub: s, Failure: why})
 	// The vats end with this commit, not within it: one of them may be in the middle of its crank.
 	t.failed = append(t.failed, s)

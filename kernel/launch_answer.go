@@ -23,14 +23,14 @@ func launchFailure(why string) Completion {
 }
 
 // launchValue is what a vat gets that launches a subcluster.
-func launchValue(s SubID, sub *subcluster, answer Data) Completion {
+func launchValue(sub *subcluster, answer Data) Completion {
 	vats := &capdata.Record{}
 	for _, m := range sub.members {
 		vats.Fields = append(vats.Fields, capdata.Field{Name: m.name, Value: string(m.vat)})
 	}
 	record := func(result any) (string, error) {
 		return capdata.Encode(&capdata.Record{Fields: []capdata.Field{
-			{Name: "subcluster", Value: string(s)},
+			{Name: "subcluster", Value: string(sub.id)},
 			{Name: "root", Value: capdata.Remotable{Slot: 0, Iface: rootIface}},
 			{Name: "vats", Value: vats},
 			{Name: "bootstrapResult", Value: result},

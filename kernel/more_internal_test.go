@@ -127,7 +127,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 			bad("%d items stand for the messages parked on %s, want %d", stands[k], k, want)
 		}
 		if p.state == fulfilled {
-			if v := d.t.value(k, &p); capdata.LoneSlot(v.Body, len(v.Slots)) && v.Slots[0].IsPromise() {
+			if v := d.t.value(&p); capdata.LoneSlot(v.Body, len(v.Slots)) && v.Slots[0].IsPromise() {
 				bad("%s is fulfilled with a promise", k)
 			}
 		}

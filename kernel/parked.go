@@ -51,14 +51,14 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 // queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
 // overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
 // rejects them.
-func (t *tx) drain(k KRef, p *promise) {
+func (t *tx) drain(p *promise) {
 	p.drained = true
-	t.hold(k)
+	t.hold(p.id)
 	if p.state == fulfilled {
-		if ko, ok := t.leadsTo(k, p); ok {
+		if ko, ok := t.leadsTo(p); ok {
 			if v := t.owner(t.objects.look(t, ko)); v != "" {
 				u := t.run(v)
-				t.push(v, u, item{kind: itemDrain, promise: k})
+				t.push(u, item{kind: itemDrain, promise: p.id})
 				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
 					t.rejectFrom(u, u.tail-1)
 				}
@@ -66,30 +66,30 @@ func (t *tx) drain(k KRef, p *promise) {
 			}
 			if s := t.services.look(t, ko); s != nil && t.gone(s) == "" {
 				s = t.service(ko)
-				t.queueCall(ko, s, item{kind: itemDrain, promise: k})
-				t.beginMore(ko, s)
+				t.queueCall(s, item{kind: itemDrain, promise: p.id})
+				t.beginMore(s)
 				return
 			}
 		}
 	}
-	t.addWork(work{kind: workDrain, promise: k})
+	t.addWork(work{kind: workDrain, promise: p.id})
 }
 
 // takeParked removes the first message parked on a promise and returns it, its counts with it.
-func (t *tx) takeParked(k KRef, p *promise) message {
-	m := t.parked(k, p)
+func (t *tx) takeParked(p *promise) message {
+	m := t.parked(p)
 	if m.result != "" {
 		t.promise(m.result).waitsFor = ""
 	}
-	t.delete(keyParked(k, p.head))
+	t.delete(keyParked(p.id, p.head))
 	p.head++
 	less(&p.parkedBytes, m.size())
 	return m
 }
 
 // parked returns the first message parked on a promise.
-func (t *tx) parked(k KRef, p *promise) message {
-	key := keyParked(k, p.head)
+func (t *tx) parked(p *promise) message {
+	key := keyParked(p.id, p.head)
 	t.dec.open(key, t.must(key), messageFields)
 	return t.dec.message()
 }
@@ -105,7 +105,7 @@ func (t *tx) rejectParked(k KRef) (done bool) {
 		if t.spent() {
 			return false
 		}
-		m := t.takeParked(k, p)
+		m := t.takeParked(p)
 		t.route(m, false)
 		t.releaseMessage(m)
 	}

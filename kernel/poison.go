@@ -26,52 +26,52 @@ type Poison struct {
 // rejected. A notification costs the vat its memory first; then it counts as delivered, unless the store of the vat waits for
 // the promise, and would for ever: then the vat is told that the promise is rejected, though for others it is not. A vat
 // whose code ends its workers even at that is stopped, which settles what it would have settled.
-func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
+func (t *tx) poison(u *run, d Death, code capdata.Code) {
 	it, why := d.Crank.item, d.why()
 	attempts := u.attempts + u.kills
-	event := Poisoned{Vat: v, Code: string(code)}
+	event := Poisoned{Vat: u.id, Code: string(code)}
 	switch it.kind {
 	case itemStart:
 		// Other deaths have failed the launch at once; here the worker was killed from outside, again and
 		// again. A launch is not over before all its vats have started, so that there is one to fail.
-		if t.launching(t.vat(v).sub) {
-			t.failLaunch(t.vat(v).sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, why))
+		if t.launching(t.vat(u.id).sub) {
+			t.failLaunch(t.vat(u.id).sub, fmt.Sprintf("vat %s (%s) did not start: %s", u.id, t.vat(u.id).name, why))
 			return
 		}
 		// The vat was added to a subcluster that runs: it alone is stopped, and starts when it is restarted.
 		u.attempts, u.kills = 0, 0
-		t.stop(v, u, "it did not start: "+why)
+		t.stop(u, "it did not start: "+why)
 		return
 	case itemNotify:
 		if u.records > 0 && !u.forgotten {
 			// Perhaps it is the memory that cannot bear it: the vat starts from its durable state alone.
-			t.loseMemory(v, u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
+			t.loseMemory(u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
 			u.attempts, u.kills, u.forgotten = 0, 0, true
 			return
 		}
 		event.What = "notification of " + string(it.promise)
 		p := t.promise(it.promise)
 		if it.isSubstitute() {
-			t.stop(v, u, fmt.Sprintf("its store waits for a promise, and the notification that it is rejected killed %d workers, the last: %s", attempts, why))
+			t.stop(u, fmt.Sprintf("its store waits for a promise, and the notification that it is rejected killed %d workers, the last: %s", attempts, why))
 			u.acquit()
 			return
 		}
-		if slices.Contains(p.watched, v) {
+		if slices.Contains(p.watched, u.id) {
 			t.gotUnit(it.promise)
 			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
-			t.set(keyQueue(v, it.at), it.encode(t.enc))
+			t.set(keyQueue(u.id, it.at), it.encode(t.enc))
 			u.acquit()
 			break
 		}
-		t.pop(v, u, it)
-		t.forgetTold(v, it.promise)
+		t.pop(u, it)
+		t.forgetTold(u.id, it.promise)
 		t.release(it.promise)
 	default:
 		c := &Crank{item: it}
-		target, _ := t.target(c, v)
+		target, _ := t.target(c, u.id)
 		msg := c.message
 		event.What = "message to " + string(target)
-		t.pop(v, u, it)
+		t.pop(u, it)
 		if msg.result != "" {
 			t.settle(msg.result, true, kernelError(code, d.public()))
 			t.release(msg.result)
@@ -80,7 +80,7 @@ func (t *tx) poison(v VatID, u *run, d Death, code capdata.Code) {
 		if u.poisoned < maxPoisoned && u.poisonedBytes < t.queueBytes {
 			n := t.allocate("x")
 			p := &poisoned{msg: msg, attempts: attempts, at: t.now, code: string(code), why: why}
-			t.create(keyPoisoned(v, n), p.encode(t.enc))
+			t.create(keyPoisoned(u.id, n), p.encode(t.enc))
 			u.poisoned++
 			u.poisonedBytes += msg.size()
 			event.N = n

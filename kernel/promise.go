@@ -11,7 +11,7 @@ import (
 // newPromise makes a promise that the vat decides (nobody, if empty).
 func (t *tx) newPromise(decider VatID, inc uint64) KRef {
 	k := KRef("kp" + num(t.allocate("p")))
-	t.promises.create(k, &promise{})
+	t.promises.create(k, &promise{id: k})
 	if decider != "" {
 		t.setDecider(k, decider, inc)
 	}
@@ -140,13 +140,13 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 		t.addWork(work{kind: workTell, promise: k})
 	}
 	if p.head != p.tail {
-		t.drain(k, p)
+		t.drain(p)
 	}
 	if p.ticket != "" {
-		t.settleTicket(k, p)
+		t.settleTicket(p)
 	}
 	if p.launch != "" {
-		t.settleLaunch(k, p)
+		t.settleLaunch(p)
 	}
 }
 
@@ -158,10 +158,10 @@ func (p *promise) isTelling() bool { return p.state != unresolved && len(p.subsc
 // tell queues notifications of a settled promise for its subscribers, in the order of their subscriptions, until the
 // budget is spent. It returns whether all are told. The subscribers that are left stay in the promise's row; one that
 // has ended meanwhile is passed over.
-func (t *tx) tell(k KRef, p *promise) (done bool) {
+func (t *tx) tell(p *promise) (done bool) {
 	told := 0
 	for told < len(p.subscribers) && !t.spent() {
-		t.notify(p.subscribers[told], k)
+		t.notify(p.subscribers[told], p.id)
 		told++
 	}
 	p.subscribers = slices.Delete(p.subscribers, 0, told)
@@ -180,35 +180,35 @@ func (t *tx) notify(v VatID, k KRef) bool {
 	}
 	t.hold(k)
 	p.told = append(p.told, v)
-	t.push(v, t.run(v), item{kind: itemNotify, promise: k})
+	t.push(t.run(v), item{kind: itemNotify, promise: k})
 	return true
 }
 
 // value returns the value of a settled promise.
-func (t *tx) value(k KRef, p *promise) Data {
+func (t *tx) value(p *promise) Data {
 	if !p.known {
-		p.value, p.known = t.dataAt(keyValue(k)), true
+		p.value, p.known = t.dataAt(keyValue(p.id)), true
 	}
 	return p.value
 }
 
 // valueSize returns the length of a settled promise's body and the number of its references. Of what an earlier version
 // settled, the value has to be read for that.
-func (t *tx) valueSize(k KRef, p *promise) (body, slots int) {
+func (t *tx) valueSize(p *promise) (body, slots int) {
 	if p.size > 0 {
 		return int(p.size - 1), int(p.slots)
 	}
-	d := t.value(k, p)
+	d := t.value(p)
 	return len(d.Body), len(d.Slots)
 }
 
 // leadsTo returns the object that a fulfilled promise leads to, if its value is one object and nothing else. Values
 // that are something else by their size are not read.
-func (t *tx) leadsTo(k KRef, p *promise) (KRef, bool) {
+func (t *tx) leadsTo(p *promise) (KRef, bool) {
 	if p.size > 0 && (p.size-1 > maxLoneBytes || p.slots != 1) {
 		return "", false
 	}
-	return loneObject(t.value(k, p))
+	return loneObject(t.value(p))
 }
 
 // subscribe makes a vat wait for a promise; stored says that its store does. A crank that subscribes to many promises

@@ -3,21 +3,21 @@ package kernel
 import "slices"
 
 // push appends an item to a vat's queue. The item's counts are taken by the caller.
-func (t *tx) push(v VatID, u *run, it item) {
+func (t *tx) push(u *run, it item) {
 	if it.from == "" {
 		it.from = t.actor
 	}
-	t.create(keyQueue(v, u.tail), it.encode(t.enc))
+	t.create(keyQueue(u.id, u.tail), it.encode(t.enc))
 	u.tail++
 	u.items++
-	t.effect(Wake{v})
+	t.effect(Wake{u.id})
 }
 
 // headItem returns the item at the head of a vat's queue.
-func (t *tx) headItem(v VatID, u *run) item {
-	it, ok := t.itemAt(v, u.head)
+func (t *tx) headItem(u *run) item {
+	it, ok := t.itemAt(u.id, u.head)
 	if !ok {
-		t.lacks(keyQueue(v, u.head))
+		t.lacks(keyQueue(u.id, u.head))
 	}
 	return it
 }
@@ -45,10 +45,10 @@ const holdWindow = 256
 
 // released returns the first item that is delivered although messages are held back: a notification, or
 // what the vat that caused it has sent before.
-func (t *tx) released(v VatID, u *run) (item, bool) {
+func (t *tx) released(u *run) (item, bool) {
 	first := map[VatID]item{} // that each vat has sent
 	for n := u.head; n < u.tail && n < u.head+holdWindow && t.readBytes < sliceBytes; n++ {
-		it, found := t.itemAt(v, n)
+		it, found := t.itemAt(u.id, n)
 		if !found {
 			continue
 		}
@@ -69,7 +69,7 @@ func (t *tx) released(v VatID, u *run) (item, bool) {
 // pop removes an item from a vat's queue. A drain item goes with the last message that it stands for: pop
 // removes that message, and the item only if none is left. The counts of what was removed pass to the
 // caller; those of the drain item itself are given back here.
-func (t *tx) pop(v VatID, u *run, it item) {
+func (t *tx) pop(u *run, it item) {
 	if it.at == u.charged {
 		u.acquit()
 	}
@@ -77,7 +77,7 @@ func (t *tx) pop(v VatID, u *run, it item) {
 	case itemDrain:
 		p := t.promise(it.promise)
 		if p.head != p.tail {
-			t.takeParked(it.promise, p)
+			t.takeParked(p)
 		}
 		if p.head != p.tail {
 			return
@@ -85,53 +85,53 @@ func (t *tx) pop(v VatID, u *run, it item) {
 		t.release(it.promise)
 	case itemNotify:
 		p := t.promise(it.promise)
-		if i := slices.Index(p.told, v); i >= 0 { // an earlier version did not always say so
+		if i := slices.Index(p.told, u.id); i >= 0 { // an earlier version did not always say so
 			p.told = slices.Delete(p.told, i, i+1)
 		}
 	case itemMessage:
 		u.messages--
 		less(&u.queueBytes, it.msg.size())
 	}
-	t.removeItem(v, u, it.at)
+	t.removeItem(u, it.at)
 }
 
 // removeItem takes an item out, and moves the head a bounded way towards the next one.
-func (t *tx) removeItem(v VatID, u *run, at uint64) {
-	t.delete(keyQueue(v, at))
+func (t *tx) removeItem(u *run, at uint64) {
+	t.delete(keyQueue(u.id, at))
 	u.items--
 	if at == u.head || u.items == 0 {
-		t.passHoles(v, u, holdWindow)
+		t.passHoles(u, holdWindow)
 	}
 }
 
 // passHoles moves the head to the first item, over at most so many positions whose items were taken out of turn. There may be
 // as many of them as messages were rejected behind an item that stays.
-func (t *tx) passHoles(v VatID, u *run, most int) {
+func (t *tx) passHoles(u *run, most int) {
 	if u.items == 0 {
 		u.head = u.tail
 		return
 	}
-	for ; most > 0 && !t.isItem(v, u.head); most-- {
+	for ; most > 0 && !t.isItem(u.id, u.head); most-- {
 		if u.head++; u.head == u.tail {
-			t.lacks(keyQueue(v, u.head))
+			t.lacks(keyQueue(u.id, u.head))
 		}
 	}
 }
 
 // dropHead ends the item at the head of a dead vat's queue.
-func (t *tx) dropHead(v VatID, u *run) {
-	it := t.headItem(v, u)
+func (t *tx) dropHead(u *run) {
+	it := t.headItem(u)
 	switch it.kind {
 	case itemDrain:
 		// The messages go the way of those whose target is gone; the item's count goes with them.
 		t.addWork(work{kind: workDrain, promise: it.promise})
-		t.removeItem(v, u, it.at)
+		t.removeItem(u, it.at)
 	case itemMessage:
-		t.pop(v, u, it)
+		t.pop(u, it)
 		t.route(it.msg, false)
 		t.releaseMessage(it.msg)
 	default:
-		t.pop(v, u, it)
+		t.pop(u, it)
 		if it.kind == itemNotify {
 			t.release(it.promise)
 		}

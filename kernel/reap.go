@@ -6,19 +6,19 @@ import (
 )
 
 // loseMemory gives an incarnation up though somebody may have relied on its memory.
-func (t *tx) loseMemory(v VatID, u *run, why string) {
-	t.event(MemoryLost{v, why})
-	t.bury(v, u)
+func (t *tx) loseMemory(u *run, why string) {
+	t.event(MemoryLost{u.id, why})
+	t.bury(u)
 }
 
 // bury marks the vat's incarnation as dead, to be put away before its next crank. The next one begins a
 // span, from the durable state.
-func (t *tx) bury(v VatID, u *run) {
+func (t *tx) bury(u *run) {
 	u.deadInc = u.inc
 	u.reap, u.reapAfter = reapDecides, ""
 	u.decides, u.ephemerals, u.replays, u.replayKills = 0, 0, 0, 0
-	t.nextSpan(v, u)
-	t.effect(Wake{v})
+	t.nextSpan(u)
+	t.effect(Wake{u.id})
 }
 
 // The stages of putting a dead incarnation away. Earlier versions did the last two as one.

@@ -104,11 +104,11 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		t.setUint(keyUnstarted(s), before+n)
 	}
 	for _, ls := range r.NewServices {
-		out.Services = append(out.Services, t.launchService(s, sub, ls))
+		out.Services = append(out.Services, t.launchService(sub, ls))
 	}
 	cfg.config = r.Config
 	t.setConfig(s, cfg)
 	sub.source, sub.hash = r.Source, r.Hash
-	t.setSub(s, sub)
+	t.setSub(sub)
 	return out, m.done(t), nil
 }

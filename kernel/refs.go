@@ -22,7 +22,7 @@ func (t *tx) promise(k KRef) *promise {
 
 // run returns how a vat runs, for changing. It must exist.
 func (t *tx) run(v VatID) *run {
-	u := t.runs.edit(t, KRef(v))
+	u := t.runs.edit(t, v)
 	if u == nil {
 		panic(fmt.Sprintf("kernel: vat %s does not exist", v))
 	}
@@ -30,7 +30,7 @@ func (t *tx) run(v VatID) *run {
 }
 
 // lookRun returns how a vat runs, for reading; nil if there is no such vat.
-func (t *tx) lookRun(v VatID) *run { return t.runs.look(t, KRef(v)) }
+func (t *tx) lookRun(v VatID) *run { return t.runs.look(t, v) }
 
 // hold takes one count on k, as an item of a queue, a value, a pin or a host does.
 func (t *tx) hold(k KRef) {
@@ -155,7 +155,7 @@ func (t *tx) free() {
 		}
 		var slots []KRef
 		if p.state != unresolved {
-			slots = t.slotsOf(k, p)
+			slots = t.slotsOf(p)
 			t.delete(keyValue(k))
 		}
 		units += 1 + len(slots)
@@ -173,14 +173,14 @@ func (t *tx) free() {
 }
 
 // slotsOf returns what the value of a settled promise refers to.
-func (t *tx) slotsOf(k KRef, p *promise) []KRef {
+func (t *tx) slotsOf(p *promise) []KRef {
 	switch {
 	case p.known:
 		return p.value.Slots
 	case p.size > 0 && p.slots == 0:
 		return nil
 	}
-	key := keyValue(k)
+	key := keyValue(p.id)
 	t.dec.open(key, t.must(key), 2)
 	return t.dec.slots()
 }

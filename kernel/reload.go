@@ -53,7 +53,7 @@ func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error
 		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
 	}
 	cfg.by, cfg.byCall = by, byCall
-	t.reload(s, sub, cfg, "its subcluster is loaded anew")
+	t.reload(sub, cfg, "its subcluster is loaded anew")
 	return m.done(t), nil
 }
 
@@ -74,15 +74,15 @@ func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
 		return Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
 	}
 	cfg.config = l.Config
-	t.reload(s, sub, cfg, "its subcluster is replaced")
+	t.reload(sub, cfg, "its subcluster is replaced")
 	return m.done(t), nil
 }
 
 // reload ends a subcluster that is to be launched again.
-func (t *tx) reload(s SubID, sub *subcluster, cfg *config, why string) {
+func (t *tx) reload(sub *subcluster, cfg *config, why string) {
 	cfg.reload = true
-	t.setConfig(s, cfg)
-	t.terminate(s, sub, why)
+	t.setConfig(sub.id, cfg)
+	t.terminate(sub, why)
 }
 
 // Reloads lists the subclusters that are to be launched again, in the order of their keys; those too of which the rows

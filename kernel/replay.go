@@ -40,7 +40,7 @@ func (q *View) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
 		return wire.Start{}, nil, err
 	}
 	t := q.begin(0)
-	return t.startFrame(v, t.lookRun(v)), r, nil
+	return t.startFrame(t.lookRun(v)), r, nil
 }
 
 // Replay returns what is to be replayed to a fresh worker of a vat; nil if there is nothing.

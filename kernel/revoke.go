@@ -14,7 +14,7 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	}
 	t.object(k).revoked = true
 	if s := t.services.edit(t, k); s != nil {
-		t.beginMore(k, s) // that is, rejects what waits
+		t.beginMore(s) // that is, rejects what waits
 	}
 	return m.done(t), nil
 }

@@ -18,7 +18,7 @@ func (t *tx) route(m message, bounded bool) {
 		}
 		next, leads := KRef(""), false
 		if p.state == fulfilled {
-			next, leads = t.leadsTo(m.target, p)
+			next, leads = t.leadsTo(p)
 		}
 		switch {
 		case leads:
@@ -27,10 +27,10 @@ func (t *tx) route(m message, bounded bool) {
 		case p.isTelling():
 			idle := p.head == p.tail
 			if t.park(m, p, bounded) && idle { // else the kernel's work rejects it with those that are there
-				t.drain(m.target, p)
+				t.drain(p)
 			}
 		case p.state == rejected:
-			t.splatLike(m, m.target, p)
+			t.splatLike(m, p)
 		default:
 			t.splat(m, capdata.CodeBadTarget, "the promise was fulfilled with something that is no object")
 		}
@@ -62,7 +62,7 @@ func (t *tx) route(m message, bounded bool) {
 		t.holdMessage(m)
 		u.messages++
 		u.queueBytes += m.size()
-		t.push(v, u, item{kind: itemMessage, msg: m})
+		t.push(u, item{kind: itemMessage, msg: m})
 	}
 }
 
@@ -113,8 +113,8 @@ func (t *tx) reason(code capdata.Code, detail string) Data {
 
 // splatLike repeats the reason of a rejected promise, unless that is large, or repeated too often in one
 // commit: a small message must not make a large row.
-func (t *tx) splatLike(m message, k KRef, p *promise) {
-	body, slots := t.valueSize(k, p)
+func (t *tx) splatLike(m message, p *promise) {
+	body, slots := t.valueSize(p)
 	size := body + 16*slots
 	if m.result != "" && (size > maxReason || t.repeated+size > maxRepeated) {
 		t.splat(m, capdata.CodeLimit, "the promise was rejected, with a reason that is too large to repeat")
@@ -123,7 +123,7 @@ func (t *tx) splatLike(m message, k KRef, p *promise) {
 	t.event(Rejected{m.target, m.result, ""})
 	if m.result != "" {
 		t.repeated += size
-		t.settle(m.result, true, t.value(k, p))
+		t.settle(m.result, true, t.value(p))
 	}
 }
 

@@ -51,6 +51,7 @@ func (s promiseState) String() string { return [...]string{"unresolved", "fulfil
 
 // promise is the row of a promise.
 type promise struct {
+	id    KRef // in the key, not in the row
 	state promiseState
 	// decider may settle it; empty while the message whose result it is is in flight, and once settled.
 	decider VatID
@@ -132,6 +133,7 @@ type vatRow struct {
 
 // run is how a vat runs: the row that each of its cranks changes.
 type run struct {
+	id    VatID // in the key, not in the row
 	phase phase
 	// inc numbers the latest incarnation, deadInc the latest one known to be dead. They are equal when
 	// no worker holds memory of this vat.
@@ -215,6 +217,7 @@ type member struct {
 
 // subcluster is the row of a subcluster.
 type subcluster struct {
+	id        SubID // in the key, not in the row
 	state     SubState
 	bootstrap VatID
 	root      KRef
@@ -351,7 +354,7 @@ func (p *promise) encode(r *rowEncoder) []byte {
 
 func (p *promise) decode(r *rowDecoder, key string, b []byte) {
 	n := r.openGrown(key, b, 18, 24)
-	*p = promise{state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
+	*p = promise{id: KRef(idIn(key)), state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
 	p.subscribers = names[VatID](r)
 	p.ticket, p.launch = r.str(), SubID(r.str())
 	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
@@ -421,7 +424,7 @@ func (u *run) encode(r *rowEncoder) []byte {
 
 func (u *run) decode(r *rowDecoder, key string, b []byte) {
 	n := r.openGrown(key, b, 38, 45)
-	*u = run{phase: phase(r.uint())}
+	*u = run{id: VatID(idIn(key)), phase: phase(r.uint())}
 	for _, c := range u.counters() {
 		*c = r.uint()
 	}
@@ -475,7 +478,7 @@ func (s *subcluster) encode(r *rowEncoder) []byte {
 
 func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
 	n := r.openGrown(key, b, 16, 17)
-	*s = subcluster{state: SubState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
+	*s = subcluster{id: SubID(idIn(key)), state: SubState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
 	if s.state > SubTerminating {
 		r.corrupt(fmt.Errorf("state %d", s.state))
 	}

@@ -4,6 +4,7 @@ import "fmt"
 
 // service is the row of a service object.
 type service struct {
+	id            KRef // in the key, not in the row
 	name, kind    string
 	sub           SubID // empty: it belongs to the kernel
 	config, state []byte
@@ -40,7 +41,7 @@ func (s *service) encode(r *rowEncoder) []byte {
 
 func (s *service) decode(r *rowDecoder, key string, b []byte) {
 	n := r.openGrown(key, b, 15, 16)
-	*s = service{name: r.str(), kind: r.str(), sub: SubID(r.str()), config: r.bytes(), state: r.bytes(), holds: names[KRef](r), ended: r.bool(), more: r.bool()}
+	*s = service{id: KRef(idIn(key)), name: r.str(), kind: r.str(), sub: SubID(r.str()), config: r.bytes(), state: r.bytes(), holds: names[KRef](r), ended: r.bool(), more: r.bool()}
 	for _, n := range []*uint64{&s.head, &s.tail, &s.calls, &s.next, &s.callBytes, &s.units, &s.nextUnit} {
 		*n = r.uint()
 	}

@@ -44,7 +44,7 @@ func (t *tx) service(k KRef) *service {
 func (t *tx) newService(name string, sub SubID, n NewService) KRef {
 	k := KRef("ko" + num(t.allocate("o")))
 	t.objects.create(k, &object{service: true})
-	t.services.create(k, &service{name: name, kind: n.Kind, sub: sub, config: n.Config, state: n.State, holds: slices.Clone(n.Holds)})
+	t.services.create(k, &service{id: k, name: name, kind: n.Kind, sub: sub, config: n.Config, state: n.State, holds: slices.Clone(n.Holds)})
 	t.hold(k)
 	for _, h := range n.Holds {
 		t.hold(h)

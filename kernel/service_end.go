@@ -60,7 +60,7 @@ func (t *tx) removeService(w *work) (done bool) {
 		case endQueue: // of calls that are younger than those begun
 			next = endUnits
 			for s.head != s.tail && !t.spent() {
-				t.dropItem(k, s, why)
+				t.dropItem(s, why)
 			}
 		case endBegun, endCalls:
 			if w.stage == endBegun {
@@ -100,9 +100,9 @@ func (t *tx) removeService(w *work) (done bool) {
 }
 
 // dropItem ends the item at the head of a service object's queue.
-func (t *tx) dropItem(k KRef, s *service, why Data) {
-	it := t.waiting(k, s)
-	t.takeCall(k, s, it)
+func (t *tx) dropItem(s *service, why Data) {
+	it := t.waiting(s)
+	t.takeCall(s, it)
 	if it.kind == itemDrain {
 		t.addWork(work{kind: workDrain, promise: it.promise}) // the item's count goes with it
 		return

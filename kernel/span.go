@@ -32,35 +32,35 @@ const (
 func (t *tx) endCrank(c *Crank, u *run, done wire.Done, frame []byte, written []string) {
 	switch {
 	case done.Outcome.Parked == 0 && u.decides == 0 && u.ephemerals == 0:
-		t.nextSpan(c.Vat, u)
+		t.nextSpan(u)
 	case !u.lost:
 		t.record(c, u, done, frame, written)
 	}
 }
 
 // nextSpan begins a span, from the vat's durable state as it is now.
-func (t *tx) nextSpan(v VatID, u *run) {
+func (t *tx) nextSpan(u *run) {
 	u.spanObject, u.spanPromise = u.highObject, u.highPromise
 	if u.records == 0 && !u.lost {
 		return // the span was empty, and goes on as the new one
 	}
-	t.forgetSpan(v, u)
+	t.forgetSpan(u)
 	u.span++
 	u.records, u.recordBytes, u.lost = 0, 0, false
 }
 
 // forgetSpan removes the transcript of the present span, at once if it is short.
-func (t *tx) forgetSpan(v VatID, u *run) {
+func (t *tx) forgetSpan(u *run) {
 	if u.records == 0 {
 		return
 	}
 	left := uint64(forgetAtOnce)
 	if u.records <= left && !u.lost {
 		for n := range u.records {
-			t.delete(keyRecord(v, u.span, n))
+			t.delete(keyRecord(u.id, u.span, n))
 		}
 		for after := ""; ; left-- {
-			key, _ := t.next(prefixFormer(v, u.span), after)
+			key, _ := t.next(prefixFormer(u.id, u.span), after)
 			if key == "" {
 				return
 			}
@@ -71,7 +71,7 @@ func (t *tx) forgetSpan(v VatID, u *run) {
 			after = key
 		}
 	}
-	t.addWork(work{kind: workForget, vat: v, span: u.span})
+	t.addWork(work{kind: workForget, vat: u.id, span: u.span})
 }
 
 // sweepSpan removes the transcript of a span that is over, a slice at a time.

@@ -8,14 +8,14 @@ import (
 
 // stop takes a vat out of service: what it decides and what is queued for it is rejected, its store is
 // kept, a person may restart it.
-func (t *tx) stop(v VatID, u *run, why string) {
+func (t *tx) stop(u *run, why string) {
 	u.phase, u.why = stopped, why
-	t.bury(v, u)
+	t.bury(u)
 	t.rejectFrom(u, u.head)
-	t.effect(StopWorker{v})
-	t.event(VatStopped{v, why})
-	if sub := t.vat(v).sub; t.launching(sub) {
-		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) was stopped: %s", v, t.vat(v).name, why))
+	t.effect(StopWorker{u.id})
+	t.event(VatStopped{u.id, why})
+	if sub := t.vat(u.id).sub; t.launching(sub) {
+		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) was stopped: %s", u.id, t.vat(u.id).name, why))
 	}
 }
 
@@ -24,7 +24,7 @@ func (t *tx) stop(v VatID, u *run, why string) {
 func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	u := t.runs.edit(t, KRef(v))
+	u := t.runs.edit(t, v)
 	if u == nil || u.phase == dead {
 		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
 	}
@@ -35,9 +35,9 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 		t.event(Died{v, u.inc, CauseStopped, 0})
 		switch {
 		case forget:
-			t.loseMemory(v, u, "a person said so")
+			t.loseMemory(u, "a person said so")
 		case u.lost:
-			t.loseMemory(v, u, "the transcript was full")
+			t.loseMemory(u, "the transcript was full")
 		}
 		t.effect(StopWorker{v})
 	}
@@ -67,7 +67,7 @@ func (t *tx) rejectQueued(v VatID) {
 		}
 		c := &Crank{item: it}
 		t.target(c, v)
-		t.pop(v, u, it) // a drain item stays until the last of its messages
+		t.pop(u, it) // a drain item stays until the last of its messages
 		if c.message.result != "" {
 			t.settle(c.message.result, true, t.reason(capdata.CodeVatTerminated, "the vat is stopped: "+u.why))
 		}

@@ -29,25 +29,25 @@ var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running"
 func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
 
 // sub returns a subcluster, nil if there is none. Within a commit all get the same one. Who changes it calls setSub.
-func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, KRef(s)) }
+func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, s) }
 
 // setSub notes that a subcluster was made, or what sub has returned was changed.
-func (t *tx) setSub(s SubID, sub *subcluster) {
+func (t *tx) setSub(sub *subcluster) {
 	if sub.settled && !sub.apart {
 		sub.apart, sub.known = true, true
-		t.set(keyResult(s), t.enc.row(2, func() { t.enc.data(sub.result) }))
+		t.set(keyResult(sub.id), t.enc.row(2, func() { t.enc.data(sub.result) }))
 	}
-	if t.subs.look(t, KRef(s)) == nil {
-		t.subs.create(KRef(s), sub)
+	if t.subs.look(t, sub.id) == nil {
+		t.subs.create(sub.id, sub)
 		return
 	}
-	t.subs.edit(t, KRef(s))
+	t.subs.edit(t, sub.id)
 }
 
 // resultOf returns what the bootstrap of a subcluster answered; the zero value if it has not.
-func (t *tx) resultOf(s SubID, sub *subcluster) Data {
+func (t *tx) resultOf(sub *subcluster) Data {
 	if !sub.known {
-		sub.result, sub.known = t.dataAt(keyResult(s)), true
+		sub.result, sub.known = t.dataAt(keyResult(sub.id)), true
 	}
 	return sub.result
 }
@@ -59,17 +59,17 @@ func (t *tx) launching(s SubID) bool {
 
 // leave begins the end of a subcluster, whose state the caller sets: its name, if it is a system subcluster,
 // is free, and its service objects go, in slices. From now on they read as gone.
-func (t *tx) leave(s SubID, sub *subcluster) {
+func (t *tx) leave(sub *subcluster) {
 	if sub.system != "" {
-		if b, ok := t.get(keySystem(sub.system)); ok && SubID(b) == s {
+		if b, ok := t.get(keySystem(sub.system)); ok && SubID(b) == sub.id {
 			t.delete(keySystem(sub.system))
 		}
 	}
 	if n := len(sub.members); n > 0 {
-		t.setUint(keyLeft(s), uint64(n))
+		t.setUint(keyLeft(sub.id), uint64(n))
 	}
 	if sub.services > 0 {
-		t.addWork(work{kind: workEndServices, sub: s})
+		t.addWork(work{kind: workEndServices, sub: sub.id})
 	}
 }
 
@@ -83,8 +83,8 @@ func (t *tx) removeMember(s SubID, v VatID) {
 		t.delete(keyLeft(s))
 		sub := t.sub(s)
 		sub.members = nil
-		t.setSub(s, sub)
-		t.endSub(s, sub)
+		t.setSub(sub)
+		t.endSub(sub)
 		return
 	}
 	sub := t.sub(s)
@@ -96,34 +96,34 @@ func (t *tx) removeMember(s SubID, v VatID) {
 	}
 	if len(sub.members) == 0 && sub.state == SubRunning {
 		sub.state = SubTerminating // its vats have ended by themselves, one by one
-		t.leave(s, sub)
+		t.leave(sub)
 	}
-	t.setSub(s, sub)
-	t.endSub(s, sub)
+	t.setSub(sub)
+	t.endSub(sub)
 }
 
 func (t *tx) lessServices(s SubID) {
 	sub := t.sub(s)
 	sub.services--
-	t.setSub(s, sub)
-	t.endSub(s, sub)
+	t.setSub(sub)
+	t.endSub(sub)
 }
 
 // endSub removes the row of a subcluster of which nothing is left.
-func (t *tx) endSub(s SubID, sub *subcluster) {
+func (t *tx) endSub(sub *subcluster) {
 	if len(sub.members) > 0 || sub.services > 0 {
 		return
 	}
-	t.releaseData(t.resultOf(s, sub))
-	t.subs.remove(t, KRef(s))
+	t.releaseData(t.resultOf(sub))
+	t.subs.remove(t, sub.id)
 	if sub.apart {
-		t.delete(keyResult(s))
+		t.delete(keyResult(sub.id))
 	}
-	if _, ok := t.get(keyUnstarted(s)); ok {
-		t.delete(keyUnstarted(s))
+	if _, ok := t.get(keyUnstarted(sub.id)); ok {
+		t.delete(keyUnstarted(sub.id))
 	}
-	if c := t.config(s); c != nil && !c.reload {
-		t.deleteConfig(s)
+	if c := t.config(sub.id); c != nil && !c.reload {
+		t.deleteConfig(sub.id)
 	}
-	t.effect(Gone{s})
+	t.effect(Gone{sub.id})
 }

@@ -20,17 +20,17 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 		t.failLaunch(s, "the subcluster was terminated")
 		return m.done(t), nil
 	}
-	t.terminate(s, sub, "its subcluster was terminated")
+	t.terminate(sub, "its subcluster was terminated")
 	return m.done(t), nil
 }
 
-func (t *tx) terminate(s SubID, sub *subcluster, why string) {
+func (t *tx) terminate(sub *subcluster, why string) {
 	if sub.state != SubRunning {
 		return // its vats are dead, and some of them removed
 	}
 	sub.state = SubTerminating
-	t.setSub(s, sub)
-	t.leave(s, sub)
+	t.setSub(sub)
+	t.leave(sub)
 	t.killMembers(sub, why)
 }
 
@@ -111,10 +111,10 @@ func (t *tx) buryVat(w *work) (done bool) {
 		case buryQueue:
 			for u := t.run(v); u.head != u.tail && !t.spent(); {
 				if !t.isItem(v, u.head) {
-					t.passHoles(v, u, holdWindow)
+					t.passHoles(u, holdWindow)
 					continue
 				}
-				t.dropHead(v, u)
+				t.dropHead(u)
 			}
 		case buryCList:
 			prefix := prefixCList(v)
@@ -143,7 +143,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 			s := t.vat(v).sub
 			t.forgetExit(v)
 			t.delete(keyVat(v))
-			t.runs.remove(t, KRef(v))
+			t.runs.remove(t, v)
 			t.lessVats()
 			t.removeMember(s, v)
 			return true

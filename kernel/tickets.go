@@ -122,7 +122,7 @@ func (tk *ticket) export() TicketState {
 }
 
 // settleTicket keeps the answer of a host call, and what it refers to.
-func (t *tx) settleTicket(k KRef, p *promise) {
+func (t *tx) settleTicket(p *promise) {
 	id := p.ticket
 	p.ticket = ""
 	tk := t.ticket(id)
@@ -134,7 +134,7 @@ func (t *tx) settleTicket(k KRef, p *promise) {
 	t.ownBytes += len(tk.value.Body) // the value is written twice
 	t.setTicket(id, tk)
 	t.setExpiry(keyExpiry(t.now, id))
-	t.release(k)
+	t.release(p.id)
 	t.effect(Answer{id})
 }
 

@@ -24,11 +24,11 @@ type tx struct {
 	slab    slab[row]
 	changed []string // keys in the order of their first change
 
-	objects  cache[object, *object]
-	promises cache[promise, *promise]
-	runs     cache[run, *run]
-	services cache[service, *service]
-	subs     cache[subcluster, *subcluster]
+	objects  cache[KRef, object, *object]
+	promises cache[KRef, promise, *promise]
+	runs     cache[VatID, run, *run]
+	services cache[KRef, service, *service]
+	subs     cache[SubID, subcluster, *subcluster]
 
 	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
 	failed    []SubID
@@ -66,9 +66,9 @@ func (q *View) begin(now int64) *tx {
 		t = &tx{base: q.base, rows: make(map[string]*row, 32)}
 		t.objects.init(keyObject)
 		t.promises.init(keyPromise)
-		t.runs.init(func(k KRef) string { return keyRun(VatID(k)) })
+		t.runs.init(keyRun)
 		t.services.init(keyService)
-		t.subs.init(func(k KRef) string { return keySub(SubID(k)) })
+		t.subs.init(keySub)
 		q.tx = t
 	}
 	t.now, t.actor = now, ""
@@ -293,33 +293,33 @@ type rowOf[T any] interface {
 }
 
 // cache holds decoded rows of one kind within a transaction. A row handed out by edit is written back.
-type cache[T any, P rowOf[T]] struct {
-	key  func(KRef) string
-	m    map[KRef]*cached[T]
-	list []*cached[T] // in the order of first edit
-	slab slab[cached[T]]
+type cache[K ~string, T any, P rowOf[T]] struct {
+	key  func(K) string
+	m    map[K]*cached[K, T]
+	list []*cached[K, T] // in the order of first edit
+	slab slab[cached[K, T]]
 }
 
-type cached[T any] struct {
-	id      KRef
+type cached[K ~string, T any] struct {
+	id      K
 	val     *T // nil: absent, else space
 	space   T
 	edited  bool
 	created bool
 }
 
-func (c *cache[T, P]) init(key func(KRef) string) {
+func (c *cache[K, T, P]) init(key func(K) string) {
 	c.key = key
-	c.m = make(map[KRef]*cached[T], 8)
+	c.m = make(map[K]*cached[K, T], 8)
 }
 
-func (c *cache[T, P]) reset() {
+func (c *cache[K, T, P]) reset() {
 	clear(c.m)
 	c.list = c.list[:0]
 	c.slab.n = 0
 }
 
-func (c *cache[T, P]) entry(t *tx, id KRef) *cached[T] {
+func (c *cache[K, T, P]) entry(t *tx, id K) *cached[K, T] {
 	e := c.m[id]
 	if e == nil {
 		e = c.slab.next()
@@ -335,16 +335,16 @@ func (c *cache[T, P]) entry(t *tx, id KRef) *cached[T] {
 }
 
 // look returns the row for reading; nil if there is none.
-func (c *cache[T, P]) look(t *tx, id KRef) *T { return c.entry(t, id).val }
+func (c *cache[K, T, P]) look(t *tx, id K) *T { return c.entry(t, id).val }
 
 // edit returns the row for changing; nil if there is none.
-func (c *cache[T, P]) edit(t *tx, id KRef) *T {
+func (c *cache[K, T, P]) edit(t *tx, id K) *T {
 	e := c.entry(t, id)
 	c.mark(e)
 	return e.val
 }
 
-func (c *cache[T, P]) mark(e *cached[T]) {
+func (c *cache[K, T, P]) mark(e *cached[K, T]) {
 	if !e.edited {
 		e.edited = true
 		c.list = append(c.list, e)
@@ -352,7 +352,7 @@ func (c *cache[T, P]) mark(e *cached[T]) {
 }
 
 // create adds a row whose id was just allocated.
-func (c *cache[T, P]) create(id KRef, v *T) *T {
+func (c *cache[K, T, P]) create(id K, v *T) *T {
 	e := c.slab.next()
 	e.id, e.space, e.created = id, *v, true
 	e.val = &e.space
@@ -361,13 +361,13 @@ func (c *cache[T, P]) create(id KRef, v *T) *T {
 	return e.val
 }
 
-func (c *cache[T, P]) remove(t *tx, id KRef) {
+func (c *cache[K, T, P]) remove(t *tx, id K) {
 	e := c.entry(t, id)
 	e.val = nil
 	c.mark(e)
 }
 
-func (c *cache[T, P]) flush(t *tx) {
+func (c *cache[K, T, P]) flush(t *tx) {
 	for _, e := range c.list {
 		key := c.key(e.id)
 		var b []byte

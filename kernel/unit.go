@@ -12,17 +12,17 @@ func (t *tx) nextUnit(s *service) uint64 {
 }
 
 // keepUnit puts a unit back, where it belongs by its number.
-func (t *tx) keepUnit(k KRef, s *service, number uint64, class string, value Data) {
+func (t *tx) keepUnit(s *service, number uint64, class string, value Data) {
 	u := unit{class, value}
 	t.holdData(value)
 	t.moved += len(value.Body)
-	t.set(keyUnit(k, class, number), u.encode(t.enc))
+	t.set(keyUnit(s.id, class, number), u.encode(t.enc))
 	s.units++
-	t.effect(UnitBack{k})
+	t.effect(UnitBack{s.id})
 }
 
 // takeUnit takes the first unit of a class. Its counts pass to the caller.
-func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Data, found bool) {
+func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, found bool) {
 	first := ""
 	var got unit
 	look := func(key string, b []byte) (found bool) {
@@ -34,20 +34,20 @@ func (t *tx) takeUnit(k KRef, s *service, class string) (number uint64, value Da
 		first, got = key, u
 		return true
 	}
-	if key, b := t.next(prefixClass(k, class), ""); key != "" {
+	if key, b := t.next(prefixClass(s.id, class), ""); key != "" {
 		look(key, b)
 	}
 	// The keys of an earlier version do not tell the class. They come before the others.
 	for after := ""; ; {
-		key, b := t.next(prefixUnits(k), after)
-		if key == "" || key >= prefixUnits(k)+"c" || look(key, b) {
+		key, b := t.next(prefixUnits(s.id), after)
+		if key == "" || key >= prefixUnits(s.id)+"c" || look(key, b) {
 			break
 		}
 		after = key
 	}
 	// The unit that this commit put back may be the first, which the store does not know yet.
 	for n := s.nextUnit; n > 0 && n+2 > s.nextUnit; n-- {
-		key := keyUnit(k, class, n)
+		key := keyUnit(s.id, class, n)
 		if r := t.rows[key]; r != nil && r.changed && r.value != nil {
 			look(key, r.value)
 		}
@@ -70,7 +70,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	if s == nil || t.gone(s) != "" || call == nil || s.units == 0 || t.unheard(call.msg) {
 		return Commit{}, false, nil
 	}
-	number, value, found := t.takeUnit(k, s, class)
+	number, value, found := t.takeUnit(s, class)
 	if !found {
 		return Commit{}, false, nil
 	}
@@ -80,7 +80,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t.releaseData(value)
 	t.endCall(k, s, n, call)
 	t.releaseMessage(call.msg)
-	t.beginMore(k, s)
+	t.beginMore(s)
 	return m.done(t), true, nil
 }
 
@@ -120,23 +120,23 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 		if p == nil {
 			t.lacks(key)
 		}
-		if !t.onlyFor(v, k, p) {
+		if !t.onlyFor(v, p) {
 			continue
 		}
 		s := t.services.edit(t, p.asked.service)
 		switch {
 		case s == nil:
 			t.forgetAsked(k) // with the service the unit is gone
-		case p.state == unresolved && p.head == p.tail && t.begun(k, p):
+		case p.state == unresolved && p.head == p.tail && t.begun(p):
 			t.cancelCall(k, s, why)
 		case p.state != unresolved && p.asked.unit != "":
 			a := p.asked
-			value := t.value(k, p)
+			value := t.value(p)
 			t.forgetAsked(k)
 			if s.ended {
 				break
 			}
-			t.keepUnit(a.service, s, a.call, a.unit, value)
+			t.keepUnit(s, a.call, a.unit, value)
 			t.retire(v, k) // so that the notification, if one is queued, finds no name and is dropped
 		}
 	}
@@ -154,12 +154,12 @@ func (t *tx) unheard(m message) bool {
 		return p.refs == 1
 	}
 	u := t.lookRun(m.from)
-	return (u == nil || m.inc <= u.deadInc) && t.onlyFor(m.from, m.result, p)
+	return (u == nil || m.inc <= u.deadInc) && t.onlyFor(m.from, p)
 }
 
 // onlyFor says that nobody but the memory of a vat knows of the result of its call, and perhaps messages that
 // were sent to it.
-func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
+func (t *tx) onlyFor(v VatID, p *promise) bool {
 	if p.ticket != "" || p.launch != "" {
 		return false
 	}
@@ -175,7 +175,7 @@ func (t *tx) onlyFor(v VatID, k KRef, p *promise) bool {
 	if p.drained && p.head != p.tail {
 		refs++ // what stands for them
 	}
-	if _, _, ok := t.vref(v, k); ok {
+	if _, _, ok := t.vref(v, p.id); ok {
 		refs++
 	}
 	if p.state == unresolved {

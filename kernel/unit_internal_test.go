@@ -38,8 +38,8 @@ func UnitPlaces(r storage.Reader) map[string][]UnitPlace {
 		k := KRef(rest)
 		p := d.t.promises.look(d.t, k)
 		place := UnitPlace{Promise: k, Asked: p.asked.service, By: p.asked.vat}
-		place.Tied = p.asked.unit != "" && d.t.onlyFor(p.asked.vat, k, p)
-		note(d.t.value(k, p), place)
+		place.Tied = p.asked.unit != "" && d.t.onlyFor(p.asked.vat, p)
+		note(d.t.value(p), place)
 	})
 	return places
 }

@@ -41,7 +41,7 @@ func (q *View) Service(k KRef) (out Service, found bool, err error) {
 	if s == nil {
 		return Service{}, false, nil
 	}
-	return s.export(k), true, nil
+	return s.export(), true, nil
 }
 
 // ServiceNamed finds a service object by its name; empty if there is none.
@@ -81,12 +81,12 @@ func (t *tx) listedService(k KRef, b []byte) Service {
 	if err := readable(func() { s.decode(t.dec, keyService(k), b) }); err != nil {
 		return Service{KRef: k, Sub: t.ownerOf(k), Corrupt: err}
 	}
-	return s.export(k)
+	return s.export()
 }
 
-func (s *service) export(k KRef) Service {
+func (s *service) export() Service {
 	return Service{
-		KRef: k, Name: s.name, Kind: s.kind, Sub: s.sub, Config: s.config, State: s.state, Holds: s.holds, Ended: s.ended,
+		KRef: s.id, Name: s.name, Kind: s.kind, Sub: s.sub, Config: s.config, State: s.state, Holds: s.holds, Ended: s.ended,
 		Calls: s.calls, Queued: s.tail - s.head, Units: s.units,
 	}
 }
@@ -122,7 +122,7 @@ func (q *View) ServicesOf(id SubID) (out []Service, err error) {
 		}
 		after = key
 		k := KRef(key[len(prefixServicesOf(id)):])
-		out = append(out, t.services.look(t, k).export(k))
+		out = append(out, t.services.look(t, k).export())
 	}
 }
 

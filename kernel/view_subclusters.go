@@ -42,12 +42,12 @@ func (q *View) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 	if sub == nil {
 		return Subcluster{}, false, nil
 	}
-	return t.export(s, sub), true, nil
+	return t.export(sub), true, nil
 }
 
-func (t *tx) export(s SubID, sub *subcluster) Subcluster {
+func (t *tx) export(sub *subcluster) Subcluster {
 	out := Subcluster{
-		ID: s, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: t.resultOf(s, sub),
+		ID: sub.id, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: t.resultOf(sub),
 		State: sub.state, Why: sub.why,
 	}
 	for _, m := range sub.members {
@@ -87,7 +87,7 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 	if err := readable(func() {
 		var sub subcluster
 		sub.decode(t.dec, keySub(s), b)
-		out = t.export(s, &sub)
+		out = t.export(&sub)
 	}); err != nil {
 		return Subcluster{ID: s, Corrupt: err}
 	}
@@ -105,7 +105,7 @@ func (q *View) Systems() (out []Subcluster, err error) {
 		}
 		after = key
 		if sub := t.sub(SubID(b)); sub != nil {
-			out = append(out, t.export(SubID(b), sub))
+			out = append(out, t.export(sub))
 		}
 	}
 }
@@ -122,5 +122,5 @@ func (q *View) SystemNamed(name string) (out Subcluster, found bool, err error) 
 	if sub == nil {
 		return Subcluster{}, false, nil
 	}
-	return t.export(SubID(b), sub), true, nil
+	return t.export(sub), true, nil
 }

@@ -43,7 +43,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	var done bool
 	switch w.kind {
 	case workTell:
-		if done = t.tell(w.promise, t.promise(w.promise)); done {
+		if done = t.tell(t.promise(w.promise)); done {
 			t.release(w.promise)
 		}
 	case workFree:
@@ -62,7 +62,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	case workBegin:
 		if s := t.services.edit(t, w.promise); s != nil {
 			s.more, t.readBytes = false, 0 // its state, which may be large, does not end the slice: so each has progress
-			t.beginMore(w.promise, s)
+			t.beginMore(s)
 		}
 		t.release(w.promise)
 		done = true

@@ -11,21 +11,21 @@ import (
 func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	u := t.runs.edit(t, KRef(v))
+	u := t.runs.edit(t, v)
 	if u == nil || u.phase != live || u.reap != 0 {
 		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
 	}
 	if u.inc != u.deadInc {
-		return t.startFrame(v, u), Commit{}, nil
+		return t.startFrame(u), Commit{}, nil
 	}
 	u.inc++
-	start = t.startFrame(v, u)
+	start = t.startFrame(u)
 	return start, m.done(t), nil
 }
 
-func (t *tx) startFrame(v VatID, u *run) wire.Start {
+func (t *tx) startFrame(u *run) wire.Start {
 	return wire.Start{
-		Vat: string(v), Name: t.vat(v).name, Incarnation: u.inc,
+		Vat: string(u.id), Name: t.vat(u.id).name, Incarnation: u.inc,
 		HighObject: u.spanObject, HighPromise: u.spanPromise,
 	}
 }
