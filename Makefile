@@ -68,7 +68,7 @@ bench: build .bin/benchstat ## measurements beside their floors
 cover: ## coverage of the unit tests
 	$(GO) test -coverprofile .cover ./... && $(GO) tool cover -func .cover | tail -1
 
-rewrite: ## regenerate transcripts; read every diff
+rewrite: ## regenerate transcripts and the fields in docs/schema.md; read every diff
 	$(GO) test ./kernel -rewrite
 
 clean: ## remove what was built

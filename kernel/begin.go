@@ -43,23 +43,23 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 	if u == nil || u.phase == dead {
 		return Step{}, nil
 	}
-	if u.reap != 0 {
+	if u.memory.reap != 0 {
 		t.reap(v)
 		return step(m.done(t)), nil
 	}
-	if u.rejectAt < u.rejectUntil {
+	if u.queue.rejectAt < u.queue.rejectUntil {
 		t.rejectQueued(v)
 		return step(m.done(t)), nil
 	}
-	if u.phase == stopped || u.head == u.tail {
+	if u.phase == stopped || u.queue.head == u.queue.tail {
 		return Step{}, nil
 	}
-	if !t.isItem(v, u.head) {
+	if !t.isItem(v, u.queue.head) {
 		t.passHoles(t.run(v), sliceReads)
 		t.wakeMore(v)
 		return step(m.done(t)), nil
 	}
-	c := &Crank{Vat: v, Incarnation: u.inc}
+	c := &Crank{Vat: v, Incarnation: u.memory.inc}
 	if !hold {
 		c.item = t.headItem(u)
 	} else if it, ok := t.released(u); ok {
@@ -107,7 +107,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 			return value, found
 		})
 	}
-	if u.inc == u.deadInc {
+	if u.memory.inc == u.memory.deadInc {
 		return Step{NeedsWorker: true}, nil
 	}
 	c.names, c.imports = n.names, [2]uint64{n.objects, n.promises}

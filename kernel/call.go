@@ -50,7 +50,7 @@ func (t *tx) noteAsked(k KRef, m message) {
 }
 
 func (t *tx) queueCall(s *service, it item) {
-	t.create(keyServiceItem(s.id, s.tail), it.encode(t.enc))
+	t.create(keyServiceItem(s.id, s.tail), t.codec.encode(it.fields))
 	s.tail++
 	if it.kind == itemMessage {
 		s.queuedBytes += it.msg.size()
@@ -67,7 +67,7 @@ func (t *tx) beginCall(s *service, m message) {
 	s.calls++
 	s.callBytes += uint64(len(m.methArgs.Body))
 	c := serviceCall{at: t.now, msg: m}
-	t.create(keyServiceCall(s.id, n), c.encode(t.enc))
+	t.create(keyServiceCall(s.id, n), t.codec.encode(c.fields))
 	if m.result != "" {
 		if a := &t.promise(m.result).asked; a.vat != "" {
 			a.call = n
@@ -121,7 +121,7 @@ func (t *tx) beginMore(s *service) {
 // waiting returns the item at the head of a service object's queue.
 func (t *tx) waiting(s *service) (it item) {
 	key := keyServiceItem(s.id, s.head)
-	it.decode(t.dec, key, t.must(key))
+	t.codec.decode(key, t.must(key), it.fields)
 	return it
 }
 
@@ -156,7 +156,7 @@ func (t *tx) call(k KRef, n uint64) *serviceCall {
 		return nil
 	}
 	c := &serviceCall{}
-	c.decode(t.dec, key, b)
+	t.codec.decode(key, b, c.fields)
 	return c
 }
 

@@ -25,8 +25,7 @@ func (t *tx) vref(v VatID, k KRef) (ref wire.Ref, reachable, found bool) {
 		return "", false, false
 	}
 	if len(b) < 4 {
-		t.dec.key = key
-		t.dec.corrupt(errLength)
+		t.codec.corruptAt(key, errLength)
 	}
 	return wire.Ref(b[1:]), b[0] == 'r', true
 }
@@ -100,7 +99,7 @@ type namer struct {
 }
 
 func newNamer(t *tx, u *run) *namer {
-	return &namer{t: t, vat: u.id, objects: u.importObjects, promises: u.importPromises}
+	return &namer{t: t, vat: u.id, objects: u.names.importObjects, promises: u.names.importPromises}
 }
 
 func (n *namer) name(k KRef) wire.Ref {

@@ -46,7 +46,7 @@ func (t *tx) damages() (out []Damage) {
 		}
 		after = key
 		sub, id := &subcluster{}, SubID(key[len("u."):])
-		if err := readable(func() { sub.decode(t.dec, key, b) }); err != nil {
+		if err := readable(func() { t.codec.decode(key, b, sub.fields) }); err != nil {
 			unread[id] = len(out)
 			out = append(out, Damage{Sub: id, What: err.Error()})
 			continue
@@ -86,7 +86,7 @@ func (t *tx) damages() (out []Damage) {
 		after = key
 		v := VatID(key[len("v."):])
 		var row vatRow
-		if readable(func() { row.decode(t.dec, key, b) }) != nil {
+		if readable(func() { t.codec.decode(key, b, row.fields) }) != nil {
 			continue // its subcluster has it among its members
 		}
 		sub := subs[row.sub]
@@ -129,7 +129,7 @@ func (t *tx) damage(sub *subcluster) (out []string) {
 			continue
 		}
 		var row vatRow
-		row.decode(t.dec, keyVat(mb.vat), b)
+		t.codec.decode(keyVat(mb.vat), b, row.fields)
 		if row.sub != sub.id {
 			bad("%sub.id says that it is in %.20q", name, row.sub)
 		}

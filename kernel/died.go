@@ -54,10 +54,10 @@ func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 	v, inc, cause := d.Vat, d.Incarnation, d.Cause
 	t := m.begin(now)
 	u := t.runs.edit(t, v)
-	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
+	if u == nil || u.phase == dead || inc != u.memory.inc || inc <= u.memory.deadInc {
 		return Commit{}, nil
 	}
-	if u.lost {
+	if u.span.lost {
 		t.loseMemory(u, "the transcript was full")
 	}
 	t.effect(Wake{v})
@@ -112,7 +112,7 @@ func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error
 	defer caught(&err)
 	t := m.begin(0)
 	u := t.runs.edit(t, v)
-	if u == nil || u.phase == dead || inc != u.inc || inc <= u.deadInc {
+	if u == nil || u.phase == dead || inc != u.memory.inc || inc <= u.memory.deadInc {
 		return Commit{}, nil
 	}
 	u.restarts++
@@ -124,25 +124,25 @@ func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error
 func (t *tx) charge(d Death, u *run) {
 	why := d.public()
 	v, cause, delivering := d.Vat, d.Cause, d.Crank != nil
-	event := Died{v, u.inc, cause, 0}
+	event := Died{v, u.memory.inc, cause, 0}
 	code := capdata.Code("")
 	switch {
 	case cause == CauseKilled && d.Replaying:
 		// It may be the memory itself for which there is no room.
-		if u.replayKills++; u.replayKills >= maxKills {
+		if u.memory.replayKills++; u.memory.replayKills >= maxKills {
 			t.loseMemory(u, fmt.Sprintf("%d workers were killed in its replay, the last: %s", maxKills, why))
 		}
 	case cause == CauseStart, !delivering && cause == CauseKilled:
 	case cause == CauseKilled:
 		u.charge(d.Crank.item.at)
-		u.kills++
-		if u.kills >= maxKills && !d.Crank.item.isSubstitute() { // that is not given up because of signals from outside
+		u.charged.kills++
+		if u.charged.kills >= maxKills && !d.Crank.item.isSubstitute() { // that is not given up because of signals from outside
 			code = capdata.CodeDeliveryPoisoned
 		}
 	default:
 		u.deaths++
 		if d.Replaying {
-			if u.replays++; u.replays >= maxAttempts {
+			if u.memory.replays++; u.memory.replays >= maxAttempts {
 				t.loseMemory(u, fmt.Sprintf("its replay killed %d workers, the last: %s", maxAttempts, why))
 				u.deaths = 0
 			}
@@ -151,12 +151,12 @@ func (t *tx) charge(d Death, u *run) {
 			break
 		}
 		u.charge(d.Crank.item.at)
-		u.attempts++
-		event.Attempts = u.attempts
+		u.charged.attempts++
+		event.Attempts = u.charged.attempts
 		switch {
-		case cause == CauseDeadline && u.attempts >= maxDeadlines:
+		case cause == CauseDeadline && u.charged.attempts >= maxDeadlines:
 			code = capdata.CodeDeliveryTimeout
-		case u.attempts >= maxAttempts:
+		case u.charged.attempts >= maxAttempts:
 			code = capdata.CodeDeliveryPoisoned
 		}
 	}
@@ -167,11 +167,11 @@ func (t *tx) charge(d Death, u *run) {
 	}
 	switch {
 	case cause == CauseStart, u.phase != live:
-	case u.never && cause != CauseKilled:
+	case u.policy.never && cause != CauseKilled:
 		t.stop(u, "its worker died ("+why+") and its restart policy is never")
-	case u.stopOnFault && cause.fault():
+	case u.policy.stopOnFault && cause.fault():
 		t.stop(u, why)
-	case u.deaths > u.maxRestarts:
+	case u.deaths > u.policy.maxRestarts:
 		t.stop(u, fmt.Sprintf("%d deaths in a row without progress, the last: %s", u.deaths, why))
 	}
 }

@@ -32,7 +32,7 @@ func Learn(r storage.Reader, names map[KRef]string) {
 	})
 	d.each("p.", func(rest string, b []byte) {
 		var p promise
-		p.decode(d.t.dec, "p."+rest, b)
+		d.t.codec.decode("p."+rest, b, p.fields)
 		if names[KRef(rest)] == "" && p.ticket != "" {
 			names[KRef(rest)] = "call/" + p.ticket
 		}
@@ -188,8 +188,9 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		}
 		for n := p.head; n != p.tail; n++ {
 			b, _ := d.t.get(keyParked(k, n))
-			d.t.dec.open("", b, messageFields)
-			s += " parked " + d.message(d.t.dec.message())
+			var m message
+			d.t.codec.decode("", b, m.fields)
+			s += " parked " + d.message(m)
 		}
 		if p.state != unresolved {
 			s += " " + d.data(d.t.value(p))
@@ -206,19 +207,19 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	d.each("g.", func(name string, b []byte) { add("system %s is %s", name, b) })
 	d.each("h.", func(id string, b []byte) {
 		var c config
-		c.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, c.fields)
 		if c.reload {
 			add("reload %s %s", id, c.system)
 		}
 	})
 	d.each("t.", func(id string, b []byte) {
 		var tk ticket
-		tk.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, tk.fields)
 		add("%s %s %s", id, [...]string{"pending", "fulfilled", "rejected", "acknowledged"}[tk.state], d.data(tk.value))
 	})
 	d.each("x.", func(id string, b []byte) {
 		var p poisoned
-		p.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, p.fields)
 		v, n, _ := strings.Cut(id, ".")
 		if canonical {
 			n = ""
@@ -229,7 +230,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	for ; head != tail; head++ {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
-		w.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, w.fields)
 		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
@@ -241,7 +242,7 @@ func (d *dumper) service(k KRef, add func(string, ...any)) {
 	for n := s.head; n != s.tail; n++ {
 		b, _ := d.t.get(keyServiceItem(k, n))
 		var it item
-		it.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, it.fields)
 		if it.kind == itemDrain {
 			queue = append(queue, "drain "+d.name(it.promise))
 		} else {
@@ -251,12 +252,12 @@ func (d *dumper) service(k KRef, add func(string, ...any)) {
 	for _, id := range d.ids(prefixServiceCalls(k)) {
 		b, _ := d.t.get(prefixServiceCalls(k) + id)
 		var c serviceCall
-		c.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, c.fields)
 		calls = append(calls, id+": "+d.message(c.msg))
 	}
 	d.each(prefixUnits(k), func(id string, b []byte) {
 		var u unit
-		u.decode(d.t.dec, "", b)
+		d.t.codec.decode("", b, u.fields)
 		units = append(units, u.class+" "+d.data(u.value))
 	})
 	line := fmt.Sprintf("%s is the %s", d.name(k), strings.TrimSpace(s.kind+" "+s.name))
@@ -280,7 +281,7 @@ func (d *dumper) service(k KRef, add func(string, ...any)) {
 func (d *dumper) vat(v VatID, canonical bool, add func(string, ...any)) {
 	u := d.t.lookRun(v)
 	var items []string
-	for n := u.head; n != u.tail; n++ {
+	for n := u.queue.head; n != u.queue.tail; n++ {
 		it, found := d.t.itemAt(v, n)
 		if !found {
 			continue // taken out of turn
@@ -298,10 +299,10 @@ func (d *dumper) vat(v VatID, canonical bool, add func(string, ...any)) {
 	}
 	phase := [...]string{"live", "stopped", "dead"}[u.phase]
 	if canonical {
-		add("%s %s queue %d/%d [%s]", v, phase, u.messages, len(items), strings.Join(items, "; "))
+		add("%s %s queue %d/%d [%s]", v, phase, u.queue.messages, len(items), strings.Join(items, "; "))
 	} else {
-		add("%s %s incarnation %d (dead %d) deaths %d attempts %d kills %d queue %d/%d [%s]", v, phase, u.inc, u.deadInc,
-			u.deaths, u.attempts, u.kills, u.messages, len(items), strings.Join(items, "; "))
+		add("%s %s incarnation %d (dead %d) deaths %d attempts %d kills %d queue %d/%d [%s]", v, phase, u.memory.inc, u.memory.deadInc,
+			u.deaths, u.charged.attempts, u.charged.kills, u.queue.messages, len(items), strings.Join(items, "; "))
 	}
 	names := map[string]string{}
 	d.each(prefixCList(v)+"k", func(rest string, b []byte) {

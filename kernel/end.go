@@ -38,7 +38,7 @@ func (c *vatCall) watch(s wire.Watch) error {
 		t.settle(k, true, kernelError(capdata.CodeRevoked, "the object was revoked"))
 	case o.service:
 		t.settle(k, true, kernelError(capdata.CodeBadTarget, "the object is the kernel's, and belongs to no vat"))
-	case t.run(c.v).watches >= maxWatches:
+	case t.run(c.v).watches.count >= maxWatches:
 		t.settle(k, true, kernelError(capdata.CodeLimit, fmt.Sprintf("vat %s waits for %d ends of vats, the limit: ask once for each vat", c.v, maxWatches)))
 	case t.alive(o.owner):
 		t.countWatch(k, c.v)
@@ -62,7 +62,8 @@ func (t *tx) keepExit(v VatID, rejected bool, value Data) {
 		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a value of %d bytes, which is too large to be told", v, size))
 	}
 	t.holdData(value)
-	t.create(keyExit(v), t.enc.row(2, func() { t.enc.bool(rejected); t.enc.data(value) }))
+	e := exit{rejected, value}
+	t.create(keyExit(v), t.codec.encode(e.fields))
 }
 
 // exitOf returns how a dead vat has ended.
@@ -71,8 +72,9 @@ func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 	if !ok {
 		return true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", v))
 	}
-	t.dec.open(keyExit(v), b, 2)
-	return t.dec.bool(), t.dec.data()
+	var e exit
+	t.codec.decode(keyExit(v), b, e.fields)
+	return e.rejected, e.value
 }
 
 // settleEnd settles a promise of how a vat ends, which is dead.
@@ -86,12 +88,12 @@ func (t *tx) tellEnd(k KRef, v VatID) (size int) {
 	rejected, value := t.exitOf(v)
 	watcher := t.promise(k).watcher
 	u := t.lookRun(watcher)
-	if u != nil && u.endBytes+uint64(dataSize(value.Body, len(value.Slots))) > maxEndBytes {
+	if u != nil && u.watches.bytes+uint64(dataSize(value.Body, len(value.Slots))) > maxEndBytes {
 		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a value that is not told: vat %s, which has asked, is given %d bytes of such values at once", v, watcher, maxEndBytes))
 	}
 	size = dataSize(value.Body, len(value.Slots))
 	if u != nil {
-		t.run(watcher).endBytes += uint64(size)
+		t.run(watcher).watches.bytes += uint64(size)
 	}
 	t.settle(k, rejected, value)
 	return size
@@ -100,7 +102,7 @@ func (t *tx) tellEnd(k KRef, v VatID) (size int) {
 // countWatch counts a promise as a watch of the vat that has asked for it.
 func (t *tx) countWatch(k KRef, watcher VatID) {
 	t.promise(k).watcher = watcher
-	t.run(watcher).watches++
+	t.run(watcher).watches.count++
 }
 
 // unwatch counts a promise no more, which is removed.
@@ -109,8 +111,8 @@ func (t *tx) unwatch(p *promise) {
 		return // it is no watch, or nothing is left of the vat
 	}
 	u := t.run(p.watcher)
-	u.watches--
-	u.endBytes -= p.endSize()
+	u.watches.count--
+	u.watches.bytes -= p.endSize()
 }
 
 // endSize is what a watch counts for against the bytes of its vat.

@@ -21,14 +21,14 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 	t := m.begin(now)
 	t.actor = c.Vat
 	u := t.run(c.Vat)
-	if u.phase != live || u.inc != c.Incarnation || u.inc <= u.deadInc {
+	if u.phase != live || u.memory.inc != c.Incarnation || u.memory.inc <= u.memory.deadInc {
 		panic(fmt.Sprintf("kernel: crank of %s is finished after its incarnation ended", c.Vat))
 	}
 	if done.Outcome.Fault != "" {
 		return Commit{}, &Fault{c.Vat, CauseFault, done.Outcome.Fault}
 	}
 	t.consume(c, u)
-	call := vatCall{t: t, v: c.Vat, u: u, objects: u.highObject, promises: u.highPromise}
+	call := vatCall{t: t, v: c.Vat, u: u, objects: u.names.objects, promises: u.names.promises}
 	for i, s := range done.Syscalls {
 		if err := call.apply(s); err != nil {
 			return Commit{}, &Fault{c.Vat, CauseIllegal, fmt.Sprintf("syscall %d: %v", i, err)}
@@ -46,7 +46,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 	}
 	u.deliveries++
 	t.delivered = true
-	u.deaths, u.replays, u.replayKills = 0, 0, 0
+	u.deaths, u.memory.replays, u.memory.replayKills = 0, 0, 0
 	if call.exit == exitSuccess {
 		t.keepExit(c.Vat, false, call.info)
 		t.releaseData(call.info)
@@ -55,14 +55,14 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 		t.endCrank(c, u, done, frame, call.written)
 		t.wakeMore(c.Vat)
 	}
-	t.event(Delivered{c.Vat, u.deliveries, c.What, u.records})
+	t.event(Delivered{c.Vat, u.deliveries, c.What, u.span.records})
 	return m.done(t), nil
 }
 
 // consume applies what Begin did not: the names it gave, the end of the item and of its counts.
 func (t *tx) consume(c *Crank, u *run) {
 	t.applyNames(c.Vat, c.names)
-	u.importObjects, u.importPromises = c.imports[0], c.imports[1]
+	u.names.importObjects, u.names.importPromises = c.imports[0], c.imports[1]
 	t.pop(u, c.item)
 	switch c.item.kind {
 	case itemStart:
@@ -79,7 +79,7 @@ func (t *tx) consume(c *Crank, u *run) {
 			if p := t.promise(r); p.state != unresolved || p.decider != "" {
 				panic(fmt.Sprintf("kernel: result %s of a delivered message is %s, decided by %q", r, p.state, p.decider))
 			}
-			t.setDecider(r, c.Vat, u.inc)
+			t.setDecider(r, c.Vat, u.memory.inc)
 		}
 		t.releaseMessage(c.message)
 	}

@@ -10,7 +10,7 @@ import (
 // Downgrade rewrites the rows of a state as the first release wrote them, without the fields and rows that came later.
 func Downgrade(mem *storage.Mem) {
 	d := newDumper(mem)
-	enc := d.t.enc
+	codec := d.t.codec
 	var writes []storage.Write
 	// All later fields are at the end: one byte each, since they were set to zero, but for a name.
 	cut := func(key string, b []byte, fields, later int) {
@@ -26,25 +26,25 @@ func Downgrade(mem *storage.Mem) {
 		switch key := row.Key; {
 		case strings.HasPrefix(key, "p."):
 			var p promise
-			p.decode(d.t.dec, key, row.Value)
+			d.t.codec.decode(key, row.Value, p.fields)
 			if p.asked.unit == "" {
 				p.told = nil
 			}
 			p.size, p.slots, p.parkedBytes, p.watcher = 0, 0, 0, ""
-			cut(key, p.encode(enc), 18, 6+len(p.inStead))
+			cut(key, codec.encode(p.fields), 18, 6+len(p.inStead))
 		case strings.HasPrefix(key, "r."):
 			var u run
-			u.decode(d.t.dec, key, row.Value)
-			if u.reap == reapUnits {
-				u.reap = reapExports
+			d.t.codec.decode(key, row.Value, u.fields)
+			if u.memory.reap == reapUnits {
+				u.memory.reap = reapExports
 			}
-			u.reapAfter, u.queueBytes, u.poisonedBytes, u.watches, u.endBytes, u.replayKills, u.charged = "", 0, 0, 0, 0, 0, 0
-			cut(key, u.encode(enc), 38, 7)
+			u.memory.reapAfter, u.queue.bytes, u.poisoned.bytes, u.watches.count, u.watches.bytes, u.memory.replayKills, u.charged.at = "", 0, 0, 0, 0, 0, 0
+			cut(key, codec.encode(u.fields), 38, 7)
 		case strings.HasPrefix(key, "k."):
 			var s service
-			s.decode(d.t.dec, key, row.Value)
+			d.t.codec.decode(key, row.Value, s.fields)
 			s.queuedBytes = 0
-			cut(key, s.encode(enc), 15, 1)
+			cut(key, codec.encode(s.fields), 15, 1)
 		case strings.HasPrefix(key, "j."):
 			k, _, _ := strings.Cut(key[len("j."):], ".")
 			old := prefixUnits(KRef(k)) + key[len(key)-unitDigits:]
@@ -62,7 +62,7 @@ func Downgrade(mem *storage.Mem) {
 					return !there
 				})
 			}
-			cut(key, sub.encode(enc), 16, 1)
+			cut(key, codec.encode(sub.fields), 16, 1)
 		case strings.HasPrefix(key, "unstarted."), strings.HasPrefix(key, "left."), strings.HasPrefix(key, "result."):
 			writes = append(writes, storage.Write{Key: key})
 		case key == keyCount, key == keyExpired, strings.HasPrefix(key, "reload."):

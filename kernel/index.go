@@ -67,7 +67,7 @@ func (t *tx) reloads() (out []SubID) {
 
 // setConfig writes the configuration of a subcluster, and the index.
 func (t *tx) setConfig(s SubID, c *config) {
-	t.set(keyConfig(s), c.encode(t.enc))
+	t.set(keyConfig(s), t.codec.encode(c.fields))
 	if c.reload {
 		t.index()
 		t.set(keyReload(s), []byte{})

@@ -67,7 +67,7 @@ func (q *View) HoldersAfter(k KRef, after VatID) (out []Holder, next VatID, err 
 		var reachable, ok bool
 		if ref, reachable, ok = t.vref(v, k); ok {
 			var row vatRow
-			row.decode(q.dec, keyVat(v), b)
+			q.codec.decode(keyVat(v), b, row.fields)
 			out = append(out, Holder{v, row.name, ref, reachable})
 		}
 	})

@@ -82,25 +82,25 @@ func (c *checker) holdMessage(m message) {
 }
 
 func (c *checker) load() {
-	dec := c.t.dec
+	codec := c.t.codec
 	c.scan("o.", func(rest string, b []byte) {
 		var o object
-		o.decode(dec, "o."+rest, b)
+		codec.decode("o."+rest, b, o.fields)
 		c.objects[KRef(rest)] = o
 	})
 	c.scan("p.", func(rest string, b []byte) {
 		var p promise
-		p.decode(dec, "p."+rest, b)
+		codec.decode("p."+rest, b, p.fields)
 		c.promises[KRef(rest)] = p
 	})
 	c.scan("v.", func(rest string, b []byte) {
 		var v vatRow
-		v.decode(dec, "v."+rest, b)
+		codec.decode("v."+rest, b, v.fields)
 		c.vats[VatID(rest)] = v
 	})
 	c.scan("r.", func(rest string, b []byte) {
 		var u run
-		u.decode(dec, "r."+rest, b)
+		codec.decode("r."+rest, b, u.fields)
 		c.runs[VatID(rest)] = u
 		if _, ok := c.vats[VatID(rest)]; !ok {
 			c.bad("I1: vat %s runs and does not exist", rest)
@@ -110,13 +110,13 @@ func (c *checker) load() {
 
 // queues checks that each counted item exists and no other (I2), and counts what items hold.
 func (c *checker) queues() {
-	dec := c.t.dec
+	codec := c.t.codec
 	items := map[string]int{}
 	c.scan("q.", func(rest string, b []byte) {
 		v, _, _ := strings.Cut(rest, ".")
 		items[v]++
 		var it item
-		it.decode(dec, "q."+rest, b)
+		codec.decode("q."+rest, b, it.fields)
 		switch it.kind {
 		case itemMessage:
 			c.holdMessage(it.msg)
@@ -128,8 +128,8 @@ func (c *checker) queues() {
 		}
 	})
 	for v, u := range sorted(c.runs) {
-		if uint64(items[string(v)]) != u.items {
-			c.bad("I2: the queue of %s has %d items, its counter says %d", v, items[string(v)], u.items)
+		if uint64(items[string(v)]) != u.queue.items {
+			c.bad("I2: the queue of %s has %d items, its counter says %d", v, items[string(v)], u.queue.items)
 		}
 		delete(items, string(v))
 	}
@@ -140,8 +140,9 @@ func (c *checker) queues() {
 	c.scan("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
 		parked[KRef(k)]++
-		dec.open("m."+rest, b, messageFields)
-		c.holdMessage(dec.message())
+		var m message
+		codec.decode("m."+rest, b, m.fields)
+		c.holdMessage(m)
 	})
 	for k, p := range sorted(c.promises) {
 		if parked[k] != p.tail-p.head {
@@ -164,8 +165,9 @@ func (c *checker) queues() {
 	values := map[KRef]bool{}
 	c.scan("b.", func(rest string, b []byte) {
 		values[KRef(rest)] = true
-		dec.open("b."+rest, b, 2)
-		c.holdData(dec.data())
+		var a answer
+		codec.decode("b."+rest, b, a.fields)
+		c.holdData(a.value)
 	})
 	for k, p := range sorted(c.promises) {
 		if values[k] != (p.state != unresolved) {
@@ -226,7 +228,7 @@ func (c *checker) clists() {
 
 // others counts the holders beside queues, values and c-lists.
 func (c *checker) others() {
-	dec := c.t.dec
+	codec := c.t.codec
 	for v, row := range sorted(c.vats) {
 		if u, ok := c.runs[v]; !ok {
 			c.bad("I1: vat %s does not run", v)
@@ -249,16 +251,16 @@ func (c *checker) others() {
 		c.bad("I7: the index knows a decider of %s, which does not exist", k)
 	}
 	c.scan("exit.", func(rest string, b []byte) {
-		dec.open("exit."+rest, b, 2)
-		dec.bool()
-		c.holdData(dec.data())
+		var e exit
+		codec.decode("exit."+rest, b, e.fields)
+		c.holdData(e.value)
 		if c.runs[VatID(rest)].phase != dead {
 			c.bad("I7: how %s has ended is known, and it has not", rest)
 		}
 	})
 	c.scan("u.", func(rest string, b []byte) {
 		var s subcluster
-		s.decode(dec, "u."+rest, b)
+		codec.decode("u."+rest, b, s.fields)
 		if !s.apart {
 			c.holdData(s.result)
 		}
@@ -281,15 +283,16 @@ func (c *checker) others() {
 		}
 	})
 	c.scan("result.", func(rest string, b []byte) {
-		dec.open("result."+rest, b, 2)
-		c.holdData(dec.data())
+		var a answer
+		codec.decode("result."+rest, b, a.fields)
+		c.holdData(a.value)
 		if c.t.sub(SubID(rest)) == nil {
 			c.bad("I8: there is a result of %s, which does not exist", rest)
 		}
 	})
 	c.scan("t.", func(rest string, b []byte) {
 		var tk ticket
-		tk.decode(dec, "t."+rest, b)
+		codec.decode("t."+rest, b, tk.fields)
 		c.holdData(tk.value)
 		if tk.state == ticketPending && c.promises[tk.promise].ticket != rest {
 			c.bad("I9: ticket %s waits for %s, which does not know it", rest, tk.promise)
@@ -297,12 +300,12 @@ func (c *checker) others() {
 	})
 	c.scan("x.", func(rest string, b []byte) {
 		var p poisoned
-		p.decode(dec, "x."+rest, b)
+		codec.decode("x."+rest, b, p.fields)
 		c.holdMessage(p.msg)
 	})
 	c.scan("w.", func(rest string, b []byte) {
 		var w work
-		w.decode(dec, "w."+rest, b)
+		codec.decode("w."+rest, b, w.fields)
 		if w.promise != "" {
 			c.hold(w.promise)
 		}
@@ -314,12 +317,12 @@ func (c *checker) others() {
 func (c *checker) spans() {
 	decides, ephemerals := map[VatID]uint64{}, map[VatID]uint64{}
 	for _, p := range sorted(c.promises) {
-		if p.decider != "" && p.inc > c.runs[p.decider].deadInc {
+		if p.decider != "" && p.inc > c.runs[p.decider].memory.deadInc {
 			decides[p.decider]++
 		}
 	}
 	for _, o := range sorted(c.objects) {
-		if o.owner != "" && o.inc > c.runs[o.owner].deadInc && o.reachable > 0 {
+		if o.owner != "" && o.inc > c.runs[o.owner].memory.deadInc && o.reachable > 0 {
 			ephemerals[o.owner]++
 		}
 	}
@@ -327,13 +330,13 @@ func (c *checker) spans() {
 		if u.phase == dead {
 			continue
 		}
-		if u.decides != decides[v] || u.ephemerals != ephemerals[v] {
-			c.bad("I13: %s counts %d promises and %d objects in memory, there are %d and %d", v, u.decides, u.ephemerals, decides[v], ephemerals[v])
+		if u.memory.decides != decides[v] || u.memory.ephemerals != ephemerals[v] {
+			c.bad("I13: %s counts %d promises and %d objects in memory, there are %d and %d", v, u.memory.decides, u.memory.ephemerals, decides[v], ephemerals[v])
 		}
 		n := uint64(0)
-		c.scan(prefixRecord(v, u.span), func(string, []byte) { n++ })
-		if n != u.records {
-			c.bad("I14: the transcript of %s has %d records, its counter says %d", v, n, u.records)
+		c.scan(prefixRecord(v, u.span.number), func(string, []byte) { n++ })
+		if n != u.span.records {
+			c.bad("I14: the transcript of %s has %d records, its counter says %d", v, n, u.span.records)
 		}
 		c.transcript(v, u)
 	}
@@ -342,16 +345,16 @@ func (c *checker) spans() {
 // transcript decodes what makes a vat's memory again, as a replay would (I14). Each row is told for itself: what it
 // costs is the memory of that vat.
 func (c *checker) transcript(v VatID, u run) {
-	for n := range u.records {
+	for n := range u.span.records {
 		// That a record is missing was counted.
-		if _, found := c.t.get(keyRecord(v, u.span, n)); found {
-			if err := readable(func() { c.t.transcriptRecord(v, u.span, n) }); err != nil {
+		if _, found := c.t.get(keyRecord(v, u.span.number, n)); found {
+			if err := readable(func() { c.t.transcriptRecord(v, u.span.number, n) }); err != nil {
 				c.bad("I14: the memory of %s cannot be made again: %v", v, err)
 			}
 		}
 	}
 	past := &pastStore{base: c.t.base}
-	prefix := prefixFormer(v, u.span)
+	prefix := prefixFormer(v, u.span.number)
 	c.scan(prefix, func(rest string, b []byte) {
 		if err := readable(func() { past.existed(prefix+rest, b) }); err != nil {
 			c.bad("I14: the memory of %s cannot be made again: %v", v, err)
@@ -362,7 +365,7 @@ func (c *checker) transcript(v VatID, u run) {
 // services checks that the counters of service objects are right and their indexes whole (I15), and that
 // what a promise says about a call of one is (I16); it counts what they hold.
 func (c *checker) services() {
-	dec := c.t.dec
+	codec := c.t.codec
 	count := func(prefix string, each func(rest string, b []byte)) (n uint64) {
 		c.scan(prefix, func(rest string, b []byte) { n++; each(rest, b) })
 		return n
@@ -371,7 +374,7 @@ func (c *checker) services() {
 	services := map[KRef]service{}
 	c.scan("k.", func(rest string, b []byte) {
 		var s service
-		s.decode(dec, "k."+rest, b)
+		codec.decode("k."+rest, b, s.fields)
 		services[KRef(rest)] = s
 	})
 	for k, s := range sorted(services) {
@@ -391,7 +394,7 @@ func (c *checker) services() {
 		}
 		if n := count("i."+string(k)+".", func(rest string, b []byte) {
 			var it item
-			it.decode(dec, "i."+rest, b)
+			codec.decode("i."+rest, b, it.fields)
 			if it.kind == itemDrain {
 				c.hold(it.promise)
 			} else {
@@ -403,7 +406,7 @@ func (c *checker) services() {
 		bytes := uint64(0)
 		if n := count(prefixServiceCalls(k), func(rest string, b []byte) {
 			var call serviceCall
-			call.decode(dec, "a."+rest, b)
+			codec.decode("a."+rest, b, call.fields)
 			bytes += uint64(len(call.msg.methArgs.Body))
 			c.holdMessage(call.msg)
 			if r := call.msg.result; r != "" && c.promises[r].state != unresolved {
@@ -414,7 +417,7 @@ func (c *checker) services() {
 		}
 		if n := count(prefixUnits(k), func(rest string, b []byte) {
 			var u unit
-			u.decode(dec, "j."+rest, b)
+			codec.decode("j."+rest, b, u.fields)
 			if key := prefixUnits(k) + rest; key != keyUnit(k, u.class, unitNumber(key)) && len(rest) != unitDigits {
 				c.bad("I15: %s is a unit of class %q", key, u.class)
 			}
@@ -449,7 +452,7 @@ func (c *checker) services() {
 	})
 	c.scan("u.", func(rest string, b []byte) {
 		var s subcluster
-		s.decode(dec, "u."+rest, b)
+		codec.decode("u."+rest, b, s.fields)
 		if n := of[SubID(rest)]; n != s.services {
 			c.bad("I15: %s has %d service objects, its counter says %d", rest, n, s.services)
 		}
@@ -459,7 +462,7 @@ func (c *checker) services() {
 	})
 	c.scan("h.", func(rest string, b []byte) {
 		var cfg config
-		cfg.decode(dec, "h."+rest, b)
+		codec.decode("h."+rest, b, cfg.fields)
 		if _, ok := c.t.get(keySub(SubID(rest))); !ok && !cfg.reload {
 			c.bad("I15: there is a configuration of %s, which is gone", rest)
 		}

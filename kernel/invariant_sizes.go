@@ -6,11 +6,11 @@ import "strings"
 // the bytes of queues, the number of vats, which subclusters are to be launched again, in whose queues a notification
 // is. What an earlier version wrote was not counted, so that a counter of bytes may be too small.
 func (c *checker) sizes() {
-	dec := c.t.dec
+	codec := c.t.codec
 	messages := func(prefix string, of map[string]uint64) {
 		c.scan(prefix, func(rest string, b []byte) {
 			var it item
-			it.decode(dec, prefix+rest, b)
+			codec.decode(prefix+rest, b, it.fields)
 			id, _, _ := strings.Cut(rest, ".")
 			switch it.kind {
 			case itemMessage:
@@ -25,13 +25,14 @@ func (c *checker) sizes() {
 	messages("i.", held)
 	c.scan("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
-		dec.open("m."+rest, b, messageFields)
-		held[k] += dec.message().size()
+		var m message
+		codec.decode("m."+rest, b, m.fields)
+		held[k] += m.size()
 	})
 	c.scan("x.", func(rest string, b []byte) {
 		v, _, _ := strings.Cut(rest, ".")
 		var p poisoned
-		p.decode(dec, "x."+rest, b)
+		codec.decode("x."+rest, b, p.fields)
 		held["poisoned "+v] += p.msg.size()
 	})
 	most := func(name string, counted uint64) {
@@ -46,11 +47,11 @@ func (c *checker) sizes() {
 	}
 	for v, u := range sorted(c.runs) {
 		if u.phase != dead {
-			if u.watches != watches[v] || u.endBytes != endBytes[v] {
-				c.bad("I17: %s counts %d watches of %d bytes, there are %d of %d", v, u.watches, u.endBytes, watches[v], endBytes[v])
+			if u.watches.count != watches[v] || u.watches.bytes != endBytes[v] {
+				c.bad("I17: %s counts %d watches of %d bytes, there are %d of %d", v, u.watches.count, u.watches.bytes, watches[v], endBytes[v])
 			}
-			most(string(v), u.queueBytes)
-			most("poisoned "+string(v), u.poisonedBytes)
+			most(string(v), u.queue.bytes)
+			most("poisoned "+string(v), u.poisoned.bytes)
 		}
 	}
 	for k, p := range sorted(c.promises) {
@@ -68,7 +69,7 @@ func (c *checker) sizes() {
 	}
 	c.scan("k.", func(rest string, b []byte) {
 		var s service
-		s.decode(dec, "k."+rest, b)
+		codec.decode("k."+rest, b, s.fields)
 		most(rest, s.queuedBytes)
 	})
 	expired := c.t.expired()
@@ -87,7 +88,7 @@ func (c *checker) sizes() {
 	c.scan("reload.", func(rest string, _ []byte) { listed[rest] = true })
 	c.scan("h.", func(rest string, b []byte) {
 		var cfg config
-		cfg.decode(dec, "h."+rest, b)
+		codec.decode("h."+rest, b, cfg.fields)
 		if cfg.reload != listed[rest] {
 			c.bad("I17: %s is to be launched again: %t, the index says %t", rest, cfg.reload, listed[rest])
 		}

@@ -151,7 +151,7 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 	t.addEntry(v, root, wire.RootRef)
 	t.hold(root)
 	row := &vatRow{name: lv.Name, sub: s, root: root, config: lv.Config}
-	t.create(keyVat(v), row.encode(t.enc))
+	t.create(keyVat(v), t.codec.encode(row.fields))
 	u := t.runs.create(v, &run{id: v})
 	u.setPolicy(lv)
 	t.push(u, item{kind: itemStart})
@@ -159,7 +159,7 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 }
 
 func (u *run) setPolicy(lv LaunchVat) {
-	u.maxQueue, u.maxRestarts, u.maxRecords, u.never, u.stopOnFault = lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault
+	u.policy = policy{lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault}
 }
 
 // memberStarted notes that one more vat of a subcluster has started. The row of the subcluster, in which all its vats stand,

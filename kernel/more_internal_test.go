@@ -13,13 +13,13 @@ import (
 func CheckMore(r storage.Reader) (problems []string) {
 	d := newDumper(r)
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	dec := d.t.dec
+	codec := d.t.codec
 	messages, stands, told := map[string]uint64{}, map[KRef]int{}, map[string]bool{}
 	bytes := map[string]uint64{}
 	d.each("q.", func(rest string, b []byte) {
 		v, _, _ := strings.Cut(rest, ".")
 		var it item
-		it.decode(dec, "q."+rest, b)
+		codec.decode("q."+rest, b, it.fields)
 		switch it.kind {
 		case itemMessage:
 			messages[v]++
@@ -36,7 +36,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	})
 	d.each("i.", func(rest string, b []byte) {
 		var it item
-		it.decode(dec, "i."+rest, b)
+		codec.decode("i."+rest, b, it.fields)
 		if it.kind == itemDrain {
 			stands[it.promise]++
 		} else {
@@ -46,7 +46,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	})
 	d.each("k.", func(k string, b []byte) {
 		var s service
-		s.decode(dec, "k."+k, b)
+		codec.decode("k."+k, b, s.fields)
 		if s.queuedBytes != bytes[k] {
 			bad("%s counts %d bytes that wait, there are %d", k, s.queuedBytes, bytes[k])
 		}
@@ -54,7 +54,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	items := uint64(0)
 	d.each("w.", func(rest string, b []byte) {
 		var w work
-		w.decode(dec, "w."+rest, b)
+		codec.decode("w."+rest, b, w.fields)
 		items++
 		if w.kind == workDrain {
 			stands[w.promise]++
@@ -68,30 +68,30 @@ func CheckMore(r storage.Reader) (problems []string) {
 		v, _, _ := strings.Cut(rest, ".")
 		poisonedRows[v]++
 		var p poisoned
-		p.decode(dec, "x."+rest, b)
+		codec.decode("x."+rest, b, p.fields)
 		bytes["x "+v] += p.msg.size()
 	})
 	d.each("r.", func(v string, b []byte) {
 		var u run
-		u.decode(dec, "r."+v, b)
-		if u.phase != dead && u.messages != messages[v] {
-			bad("%s counts %d messages, there are %d", v, u.messages, messages[v])
+		codec.decode("r."+v, b, u.fields)
+		if u.phase != dead && u.queue.messages != messages[v] {
+			bad("%s counts %d messages, there are %d", v, u.queue.messages, messages[v])
 		}
-		if u.phase != dead && (u.queueBytes != bytes[v] || u.poisonedBytes != bytes["x "+v]) {
-			bad("%s counts %d and %d bytes of messages and poisoned ones, there are %d and %d", v, u.queueBytes, u.poisonedBytes, bytes[v], bytes["x "+v])
+		if u.phase != dead && (u.queue.bytes != bytes[v] || u.poisoned.bytes != bytes["x "+v]) {
+			bad("%s counts %d and %d bytes of messages and poisoned ones, there are %d and %d", v, u.queue.bytes, u.poisoned.bytes, bytes[v], bytes["x "+v])
 		}
-		if u.phase != dead && u.poisoned != poisonedRows[v] {
-			bad("%s counts %d poisoned messages, there are %d", v, u.poisoned, poisonedRows[v])
+		if u.phase != dead && u.poisoned.messages != poisonedRows[v] {
+			bad("%s counts %d poisoned messages, there are %d", v, u.poisoned.messages, poisonedRows[v])
 		}
-		if u.phase == stopped && u.inc != u.deadInc {
+		if u.phase == stopped && u.memory.inc != u.memory.deadInc {
 			bad("%s is stopped and has a live incarnation", v)
 		}
 	})
 	waits := map[KRef]KRef{}
 	d.each("m.", func(rest string, b []byte) {
 		k, _, _ := strings.Cut(rest, ".")
-		dec.open("m."+rest, b, messageFields)
-		m := dec.message()
+		var m message
+		codec.decode("m."+rest, b, m.fields)
 		bytes[k] += m.size()
 		if m.result != "" {
 			waits[m.result] = KRef(k)
@@ -103,7 +103,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	d.each("p.", func(rest string, b []byte) {
 		var p promise
 		k := KRef(rest)
-		p.decode(dec, "p."+rest, b)
+		codec.decode("p."+rest, b, p.fields)
 		if p.waitsFor != waits[k] {
 			bad("%s waits for %q, the message whose result it is is parked on %q", k, p.waitsFor, waits[k])
 		}
@@ -139,7 +139,7 @@ func CheckMore(r storage.Reader) (problems []string) {
 	d.each("e.", func(rest string, _ []byte) { expiries[rest[14:]]++ })
 	d.each("t.", func(id string, b []byte) {
 		var tk ticket
-		tk.decode(dec, "t."+id, b)
+		codec.decode("t."+id, b, tk.fields)
 		want := 1
 		if tk.state == ticketPending {
 			want = 0

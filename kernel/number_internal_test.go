@@ -22,12 +22,12 @@ func BuryByKey(mem *storage.Mem, n int) {
 	for at := head; at < tail; at++ {
 		b, _ := t.get(keyWorkItem(at))
 		var w work
-		w.decode(t.dec, keyWorkItem(at), b)
+		t.codec.decode(keyWorkItem(at), b, w.fields)
 		if w.kind != workBury || w.stage != buryPromises {
 			continue
 		}
 		w.after = fmt.Sprintf("%skp%d", prefixDecides(w.vat), n)
-		t.set(keyWorkItem(at), w.encode(t.enc))
+		t.set(keyWorkItem(at), t.codec.encode(w.fields))
 	}
 	if err := mem.Commit(m.done(t).Writes); err != nil {
 		panic(err)

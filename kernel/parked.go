@@ -16,7 +16,7 @@ func (t *tx) park(m message, p *promise, bounded bool) bool {
 		}
 		t.promise(m.result).waitsFor = m.target
 	}
-	t.create(keyParked(m.target, p.tail), t.enc.row(messageFields, func() { t.enc.message(m) }))
+	t.create(keyParked(m.target, p.tail), t.codec.encode(m.fields))
 	p.tail++
 	p.parkedBytes += m.size()
 	t.holdMessage(m)
@@ -60,7 +60,7 @@ func (t *tx) drain(p *promise) {
 				u := t.run(v)
 				t.push(u, item{kind: itemDrain, promise: p.id})
 				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
-					t.rejectFrom(u, u.tail-1)
+					t.rejectFrom(u, u.queue.tail-1)
 				}
 				return
 			}
@@ -88,10 +88,10 @@ func (t *tx) takeParked(p *promise) message {
 }
 
 // parked returns the first message parked on a promise.
-func (t *tx) parked(p *promise) message {
+func (t *tx) parked(p *promise) (m message) {
 	key := keyParked(p.id, p.head)
-	t.dec.open(key, t.must(key), messageFields)
-	return t.dec.message()
+	t.codec.decode(key, t.must(key), m.fields)
+	return m
 }
 
 // rejectParked sends the messages parked on a settled promise on their way, a slice at a time. While the promise has

@@ -93,16 +93,15 @@ func (p *pastStore) writtenBefore(key string, n uint64) (value []byte, known boo
 // existed decodes what a row was before the span first wrote it. Of a row that was absent the value is nil, as
 // everywhere: a frame cannot carry an absent row that has a value.
 func (p *pastStore) existed(key string, b []byte) (value []byte, existed bool) {
-	p.dec.open(key, b, 2)
-	existed = p.dec.bool()
-	value = p.dec.bytes()
+	var f former
+	p.codec.decode(key, b, f.fields)
 	switch {
-	case !existed:
+	case !f.existed:
 		return nil, false
-	case value == nil:
+	case f.value == nil:
 		return []byte{}, true
 	}
-	return value, true
+	return f.value, true
 }
 
 // next returns the row after `after` among those that begin with prefix, as it was before the n-th delivery; ready is

@@ -28,7 +28,7 @@ type Poison struct {
 // whose code ends its workers even at that is stopped, which settles what it would have settled.
 func (t *tx) poison(u *run, d Death, code capdata.Code) {
 	it, why := d.Crank.item, d.why()
-	attempts := u.attempts + u.kills
+	attempts := u.charged.attempts + u.charged.kills
 	event := Poisoned{Vat: u.id, Code: string(code)}
 	switch it.kind {
 	case itemStart:
@@ -39,14 +39,14 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 			return
 		}
 		// The vat was added to a subcluster that runs: it alone is stopped, and starts when it is restarted.
-		u.attempts, u.kills = 0, 0
+		u.charged.attempts, u.charged.kills = 0, 0
 		t.stop(u, "it did not start: "+why)
 		return
 	case itemNotify:
-		if u.records > 0 && !u.forgotten {
+		if u.span.records > 0 && !u.charged.forgotten {
 			// Perhaps it is the memory that cannot bear it: the vat starts from its durable state alone.
 			t.loseMemory(u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
-			u.attempts, u.kills, u.forgotten = 0, 0, true
+			u.charged.attempts, u.charged.kills, u.charged.forgotten = 0, 0, true
 			return
 		}
 		event.What = "notification of " + string(it.promise)
@@ -59,7 +59,7 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 		if slices.Contains(p.watched, u.id) {
 			t.gotUnit(it.promise)
 			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
-			t.set(keyQueue(u.id, it.at), it.encode(t.enc))
+			t.set(keyQueue(u.id, it.at), t.codec.encode(it.fields))
 			u.acquit()
 			break
 		}
@@ -77,12 +77,12 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 			t.release(msg.result)
 			msg.result = ""
 		}
-		if u.poisoned < maxPoisoned && u.poisonedBytes < t.queueBytes {
+		if u.poisoned.messages < maxPoisoned && u.poisoned.bytes < t.queueBytes {
 			n := t.allocate("x")
 			p := &poisoned{msg: msg, attempts: attempts, at: t.now, code: string(code), why: why}
-			t.create(keyPoisoned(u.id, n), p.encode(t.enc))
-			u.poisoned++
-			u.poisonedBytes += msg.size()
+			t.create(keyPoisoned(u.id, n), t.codec.encode(p.fields))
+			u.poisoned.messages++
+			u.poisoned.bytes += msg.size()
 			event.N = n
 		} else {
 			t.releaseMessage(msg)
@@ -105,11 +105,11 @@ func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) 
 		return Commit{}, refuse(CodeInvalid, "vat %s is stopped; restart it first", v)
 	}
 	var p poisoned
-	p.decode(m.dec, key, b)
+	m.codec.decode(key, b, p.fields)
 	t.delete(key)
 	run := t.run(v)
-	run.poisoned--
-	less(&run.poisonedBytes, p.msg.size())
+	run.poisoned.messages--
+	less(&run.poisoned.bytes, p.msg.size())
 	if retry {
 		t.route(p.msg, false)
 	}
@@ -181,7 +181,7 @@ func (q *View) poison(key string, b []byte) (Poison, error) {
 		return Poison{}, fmt.Errorf("key %.80q: %w", key, storage.ErrCorrupt)
 	}
 	var p poisoned
-	p.decode(q.dec, key, b)
+	q.codec.decode(key, b, p.fields)
 	return Poison{
 		N: numberIn(key[dot+1:]), Vat: VatID(key[len("x."):dot]), Target: p.msg.target, MethArgs: p.msg.methArgs,
 		Attempts: p.attempts, At: p.at, Code: p.code, Why: p.why,

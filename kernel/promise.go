@@ -30,7 +30,7 @@ func (t *tx) setDecider(k KRef, v VatID, inc uint64) {
 	p.decider, p.inc = v, inc
 	t.set(keyDecides(v, k), []byte(num(inc)))
 	if inc != 0 {
-		t.run(v).decides++
+		t.run(v).memory.decides++
 	}
 }
 
@@ -38,8 +38,8 @@ func (t *tx) clearDecider(k KRef) {
 	p := t.promise(k)
 	if p.decider != "" {
 		t.delete(keyDecides(p.decider, k))
-		if u := t.lookRun(p.decider); u != nil && u.phase != dead && p.inc > u.deadInc {
-			t.run(p.decider).decides--
+		if u := t.lookRun(p.decider); u != nil && u.phase != dead && p.inc > u.memory.deadInc {
+			t.run(p.decider).memory.decides--
 		}
 		p.decider, p.inc, p.awaitsEnd = "", 0, false
 	}
@@ -87,9 +87,9 @@ func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 		return "", "", false
 	case u == nil || u.phase == dead:
 		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true
-	case u.phase == stopped && p.inc <= u.deadInc:
+	case u.phase == stopped && p.inc <= u.memory.deadInc:
 		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
-	case p.inc == 0, p.inc > u.deadInc:
+	case p.inc == 0, p.inc > u.memory.deadInc:
 		return "", "", false
 	default:
 		return capdata.CodeVatRestarted, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
@@ -108,7 +108,8 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	t.holdData(value)
 	p.state, p.value, p.known = fulfilled, value, true
 	p.size, p.slots = 1+uint64(len(value.Body)), uint64(len(value.Slots))
-	t.create(keyValue(k), t.enc.row(2, func() { t.enc.data(value) }))
+	a := answer{value}
+	t.create(keyValue(k), t.codec.encode(a.fields))
 	if reject {
 		p.state = rejected
 	}

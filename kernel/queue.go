@@ -7,17 +7,17 @@ func (t *tx) push(u *run, it item) {
 	if it.from == "" {
 		it.from = t.actor
 	}
-	t.create(keyQueue(u.id, u.tail), it.encode(t.enc))
-	u.tail++
-	u.items++
+	t.create(keyQueue(u.id, u.queue.tail), t.codec.encode(it.fields))
+	u.queue.tail++
+	u.queue.items++
 	t.effect(Wake{u.id})
 }
 
 // headItem returns the item at the head of a vat's queue.
 func (t *tx) headItem(u *run) item {
-	it, ok := t.itemAt(u.id, u.head)
+	it, ok := t.itemAt(u.id, u.queue.head)
 	if !ok {
-		t.lacks(keyQueue(u.id, u.head))
+		t.lacks(keyQueue(u.id, u.queue.head))
 	}
 	return it
 }
@@ -28,7 +28,7 @@ func (t *tx) itemAt(v VatID, n uint64) (it item, found bool) {
 	if !ok {
 		return item{}, false
 	}
-	it.decode(t.dec, key, b)
+	t.codec.decode(key, b, it.fields)
 	it.at = n
 	return it, true
 }
@@ -47,7 +47,7 @@ const holdWindow = 256
 // what the vat that caused it has sent before.
 func (t *tx) released(u *run) (item, bool) {
 	first := map[VatID]item{} // that each vat has sent
-	for n := u.head; n < u.tail && n < u.head+holdWindow && t.readBytes < sliceBytes; n++ {
+	for n := u.queue.head; n < u.queue.tail && n < u.queue.head+holdWindow && t.readBytes < sliceBytes; n++ {
 		it, found := t.itemAt(u.id, n)
 		if !found {
 			continue
@@ -70,7 +70,7 @@ func (t *tx) released(u *run) (item, bool) {
 // removes that message, and the item only if none is left. The counts of what was removed pass to the
 // caller; those of the drain item itself are given back here.
 func (t *tx) pop(u *run, it item) {
-	if it.at == u.charged {
+	if it.at == u.charged.at {
 		u.acquit()
 	}
 	switch it.kind {
@@ -89,8 +89,8 @@ func (t *tx) pop(u *run, it item) {
 			p.told = slices.Delete(p.told, i, i+1)
 		}
 	case itemMessage:
-		u.messages--
-		less(&u.queueBytes, it.msg.size())
+		u.queue.messages--
+		less(&u.queue.bytes, it.msg.size())
 	}
 	t.removeItem(u, it.at)
 }
@@ -98,8 +98,8 @@ func (t *tx) pop(u *run, it item) {
 // removeItem takes an item out, and moves the head a bounded way towards the next one.
 func (t *tx) removeItem(u *run, at uint64) {
 	t.delete(keyQueue(u.id, at))
-	u.items--
-	if at == u.head || u.items == 0 {
+	u.queue.items--
+	if at == u.queue.head || u.queue.items == 0 {
 		t.passHoles(u, holdWindow)
 	}
 }
@@ -107,13 +107,13 @@ func (t *tx) removeItem(u *run, at uint64) {
 // passHoles moves the head to the first item, over at most so many positions whose items were taken out of turn. There may be
 // as many of them as messages were rejected behind an item that stays.
 func (t *tx) passHoles(u *run, most int) {
-	if u.items == 0 {
-		u.head = u.tail
+	if u.queue.items == 0 {
+		u.queue.head = u.queue.tail
 		return
 	}
-	for ; most > 0 && !t.isItem(u.id, u.head); most-- {
-		if u.head++; u.head == u.tail {
-			t.lacks(keyQueue(u.id, u.head))
+	for ; most > 0 && !t.isItem(u.id, u.queue.head); most-- {
+		if u.queue.head++; u.queue.head == u.queue.tail {
+			t.lacks(keyQueue(u.id, u.queue.head))
 		}
 	}
 }
@@ -140,7 +140,7 @@ func (t *tx) dropHead(u *run) {
 
 // wakeMore says that the vat may have more to do.
 func (t *tx) wakeMore(v VatID) {
-	if u := t.lookRun(v); u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail) {
+	if u := t.lookRun(v); u.memory.reap != 0 || u.queue.rejectAt < u.queue.rejectUntil || (u.phase == live && u.queue.head != u.queue.tail) {
 		t.effect(Wake{v})
 	}
 }

@@ -14,9 +14,9 @@ func (t *tx) loseMemory(u *run, why string) {
 // bury marks the vat's incarnation as dead, to be put away before its next crank. The next one begins a
 // span, from the durable state.
 func (t *tx) bury(u *run) {
-	u.deadInc = u.inc
-	u.reap, u.reapAfter = reapDecides, ""
-	u.decides, u.ephemerals, u.replays, u.replayKills = 0, 0, 0, 0
+	u.memory.deadInc = u.memory.inc
+	u.memory.reap, u.memory.reapAfter = reapDecides, ""
+	u.memory.decides, u.memory.ephemerals, u.memory.replays, u.memory.replayKills = 0, 0, 0, 0
 	t.nextSpan(u)
 	t.effect(Wake{u.id})
 }
@@ -34,19 +34,19 @@ const (
 func (t *tx) reap(v VatID) {
 	u := t.run(v)
 	defer t.wakeMore(v)
-	if u.reap == reapDecides {
-		if t.touchDecided(v, &u.reapAfter); t.spent() { // those that the store decides stay
+	if u.memory.reap == reapDecides {
+		if t.touchDecided(v, &u.memory.reapAfter); t.spent() { // those that the store decides stay
 			return
 		}
-		u.reap, u.reapAfter = reapExports, ""
+		u.memory.reap, u.memory.reapAfter = reapExports, ""
 	}
-	if u.reap == reapExports {
+	if u.memory.reap == reapExports {
 		// Ephemeral exports are o+1 and up. In the order of keys they lie between the root, o+0, and the durable
 		// ones, o+d…, which are not looked at.
 		prefix := prefixCList(v)
-		u.reapAfter = max(u.reapAfter, prefix+string(wire.RootRef))
+		u.memory.reapAfter = max(u.memory.reapAfter, prefix+string(wire.RootRef))
 		durable := false
-		for key, value := range t.scan(prefix+"o+", &u.reapAfter) {
+		for key, value := range t.scan(prefix+"o+", &u.memory.reapAfter) {
 			if durable = key[len(prefix+"o+")] > '9'; durable {
 				break
 			}
@@ -55,9 +55,9 @@ func (t *tx) reap(v VatID) {
 		if t.spent() && !durable {
 			return
 		}
-		u.reap, u.reapAfter = reapUnits, ""
+		u.memory.reap, u.memory.reapAfter = reapUnits, ""
 	}
-	if t.giveBack(v, capdata.CodeVatRestarted, &u.reapAfter) {
-		u.reap, u.reapAfter = reaped, ""
+	if t.giveBack(v, capdata.CodeVatRestarted, &u.memory.reapAfter) {
+		u.memory.reap, u.memory.reapAfter = reaped, ""
 	}
 }

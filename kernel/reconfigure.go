@@ -75,7 +75,7 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		}
 		row := t.vat(v)
 		row.config = lv.Config
-		t.set(keyVat(v), row.encode(t.enc))
+		t.set(keyVat(v), t.codec.encode(row.fields))
 		t.run(v).setPolicy(lv)
 	}
 	for _, ls := range r.Services {

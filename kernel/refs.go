@@ -73,8 +73,8 @@ func (t *tx) countEphemeral(o *object, n int) {
 	if o.inc == 0 || o.owner == "" {
 		return
 	}
-	if u := t.lookRun(o.owner); u != nil && u.phase != dead && o.inc > u.deadInc {
-		t.run(o.owner).ephemerals += uint64(n)
+	if u := t.lookRun(o.owner); u != nil && u.phase != dead && o.inc > u.memory.deadInc {
+		t.run(o.owner).memory.ephemerals += uint64(n)
 	}
 }
 
@@ -181,8 +181,9 @@ func (t *tx) slotsOf(p *promise) []KRef {
 		return nil
 	}
 	key := keyValue(p.id)
-	t.dec.open(key, t.must(key), 2)
-	return t.dec.slots()
+	var slots []KRef
+	t.codec.decode(key, t.must(key), func(c *codec) { c.slots(&slots) })
+	return slots
 }
 
 // owner returns the vat that answers for an object now: none if it is orphaned, its vat is dead, or it
@@ -192,7 +193,7 @@ func (t *tx) owner(o *object) VatID {
 		return ""
 	}
 	u := t.lookRun(o.owner)
-	if u == nil || u.phase == dead || (o.inc != 0 && o.inc <= u.deadInc) {
+	if u == nil || u.phase == dead || (o.inc != 0 && o.inc <= u.memory.deadInc) {
 		return ""
 	}
 	return o.owner

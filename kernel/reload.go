@@ -23,7 +23,7 @@ func (t *tx) config(s SubID) *config {
 		return nil
 	}
 	c := &config{}
-	c.decode(t.dec, keyConfig(s), b)
+	t.codec.decode(keyConfig(s), b, c.fields)
 	return c
 }
 

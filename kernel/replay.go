@@ -47,10 +47,10 @@ func (q *View) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
 func (q *View) Replay(v VatID) (r *Replay, err error) {
 	defer caught(&err)
 	u := q.begin(0).lookRun(v)
-	if u == nil || u.phase != live || u.inc == u.deadInc || u.records == 0 {
+	if u == nil || u.phase != live || u.memory.inc == u.memory.deadInc || u.span.records == 0 {
 		return nil, nil
 	}
-	return &Replay{view: q, v: v, span: u.span, records: u.records, store: newPastStore(q.base, v, u.span)}, nil
+	return &Replay{view: q, v: v, span: u.span.number, records: u.span.records, store: newPastStore(q.base, v, u.span.number)}, nil
 }
 
 // Records is the number of deliveries to replay.
@@ -86,14 +86,13 @@ func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 // transcriptRecord reads the n-th record of a span.
 func (t *tx) transcriptRecord(v VatID, span, n uint64) (rec transcriptRecord) {
 	key := keyRecord(v, span, n)
-	dec := t.dec
-	dec.open(key, t.must(key), 3)
-	down := dec.bytes()
-	rec.whole, rec.up = dec.bool(), dec.bytes()
-	f, err := wire.DecodeDown(down)
+	var e exchange
+	t.codec.decode(key, t.must(key), e.fields)
+	rec.whole, rec.up = e.whole, e.up
+	f, err := wire.DecodeDown(e.down)
 	deliver, ok := f.(wire.Deliver)
 	if err != nil || !ok {
-		dec.corrupt(errors.Join(err, errNoFrame))
+		t.codec.corrupt(errors.Join(err, errNoFrame))
 	}
 	rec.deliver = deliver
 	if !rec.whole {
@@ -102,7 +101,7 @@ func (t *tx) transcriptRecord(v VatID, span, n uint64) (rec transcriptRecord) {
 	up, err := wire.DecodeUp(rec.up, wire.Limits{})
 	done, ok := up.(wire.Done)
 	if err != nil || !ok {
-		dec.corrupt(errors.Join(err, errNoFrame))
+		t.codec.corrupt(errors.Join(err, errNoFrame))
 	}
 	rec.done = done
 	return rec

@@ -56,12 +56,12 @@ func (t *tx) route(m message, bounded bool) {
 		t.splat(m, capdata.CodeBadTarget, "bootstrap is for the kernel to call, once")
 	case u.phase == stopped:
 		t.splat(m, capdata.CodeVatTerminated, "the vat is stopped: "+u.why)
-	case bounded && (u.messages >= u.maxQueue || u.queueBytes >= t.queueBytes):
+	case bounded && (u.queue.messages >= u.policy.maxQueue || u.queue.bytes >= t.queueBytes):
 		t.full(m)
 	default:
 		t.holdMessage(m)
-		u.messages++
-		u.queueBytes += m.size()
+		u.queue.messages++
+		u.queue.bytes += m.size()
 		t.push(u, item{kind: itemMessage, msg: m})
 	}
 }

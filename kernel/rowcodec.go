@@ -3,163 +3,301 @@ package kernel
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"ocapkernel.dev/storage"
 )
 
-// rowEncoder writes rows. A machine has one and reuses it.
-type rowEncoder struct {
+// A codec writes and reads rows. Each row says once, in its method fields, which fields it has, in which order, and what
+// they are called: the codec goes through them to write the row, to read it, or to list their names for docs/schema.md.
+// A machine has one codec and reuses it.
+type codec struct {
+	task task
+
 	buf bytes.Buffer
 	e   *msgpack.Encoder
-}
 
-func newRowEncoder() *rowEncoder {
-	r := &rowEncoder{}
-	r.e = msgpack.NewEncoder(&r.buf)
-	r.e.UseCompactInts(true)
-	return r
-}
-
-// row encodes one row of n fields and returns its bytes, owned by the caller.
-func (r *rowEncoder) row(n int, fields func()) []byte {
-	r.buf.Reset()
-	r.arr(n)
-	fields()
-	return bytes.Clone(r.buf.Bytes())
-}
-
-// Writing to a buffer cannot fail, hence the ignored errors.
-func (r *rowEncoder) arr(n int)      { _ = r.e.EncodeArrayLen(n) }
-func (r *rowEncoder) uint(n uint64)  { _ = r.e.EncodeUint(n) }
-func (r *rowEncoder) str(s string)   { _ = r.e.EncodeString(s) }
-func (r *rowEncoder) bytes(b []byte) { _ = r.e.EncodeBytes(b) }
-func (r *rowEncoder) bool(b bool)    { _ = r.e.EncodeBool(b) }
-func (r *rowEncoder) data(d Data) {
-	r.str(d.Body)
-	r.arr(len(d.Slots))
-	for _, s := range d.Slots {
-		r.str(string(s))
-	}
-}
-
-func list[T ~string](r *rowEncoder, list []T) {
-	r.arr(len(list))
-	for _, s := range list {
-		r.str(string(s))
-	}
-}
-
-func (r *rowEncoder) message(m message) {
-	r.str(string(m.target))
-	r.data(m.methArgs)
-	r.str(string(m.result))
-	r.str(string(m.from))
-	r.uint(m.inc)
-}
-
-// rowDecoder reads rows. Bytes that are no row of ours are corruption, and stop the process.
-type rowDecoder struct {
 	rd  bytes.Reader
 	d   *msgpack.Decoder
 	key string
+	// ended says that the row that is read ends before the fields that follow: an earlier version wrote it.
+	ended bool
+
+	// n counts the fields written so far, or those that are left to be read.
+	n     int
+	names []string
 }
 
-func newRowDecoder() *rowDecoder {
-	r := &rowDecoder{}
-	r.d = msgpack.NewDecoder(&r.rd)
-	return r
+// task is what a codec goes through the fields of a row for.
+type task uint8
+
+const (
+	writing task = iota
+	reading
+	listing
+)
+
+func newCodec() *codec {
+	c := &codec{}
+	c.e = msgpack.NewEncoder(&c.buf)
+	c.e.UseCompactInts(true)
+	c.d = msgpack.NewDecoder(&c.rd)
+	return c
 }
 
-func (r *rowDecoder) open(key string, b []byte, n int) {
-	r.openGrown(key, b, n, n)
+// encode returns the bytes of a row with these fields, owned by the caller.
+func (c *codec) encode(fields func(*codec)) []byte {
+	c.beginRow()
+	fields(c)
+	return c.row()
 }
 
-// openGrown is open for a row that had fewer fields when an earlier version wrote it. It returns how many it has.
-func (r *rowDecoder) openGrown(key string, b []byte, was, now int) int {
-	r.key = key
-	r.rd.Reset(b)
-	r.d.ResetReader(&r.rd)
-	n := r.arr()
-	if n < was || n > now {
-		r.corrupt(fmt.Errorf("%d fields, want %d to %d", n, was, now))
+func (c *codec) beginRow() {
+	c.task, c.n = writing, 0
+	c.buf.Reset()
+}
+
+// row returns what was written since beginRow, behind the number of its fields.
+func (c *codec) row() []byte {
+	row := make([]byte, 0, 3+c.buf.Len())
+	if c.n < 16 {
+		row = append(row, 0x90|byte(c.n))
+	} else {
+		row = append(row, 0xdc, byte(c.n>>8), byte(c.n))
 	}
-	return n
+	return append(row, c.buf.Bytes()...)
 }
 
-func (r *rowDecoder) corrupt(err error) {
-	panic(failure{fmt.Errorf("row %s: %w: %w", r.key, err, storage.ErrCorrupt)})
+// decode reads a row into fields that are zero. Bytes that are no such row are corruption, and end the commit.
+func (c *codec) decode(key string, b []byte, fields func(*codec)) {
+	c.begin(key, b)
+	fields(c)
+	c.end()
 }
 
-func (r *rowDecoder) arr() int {
-	n, err := r.d.DecodeArrayLen()
-	if err != nil {
-		r.corrupt(err)
+func (c *codec) begin(key string, b []byte) {
+	c.task, c.key, c.ended = reading, key, false
+	c.rd.Reset(b)
+	c.d.ResetReader(&c.rd)
+	c.n = c.len()
+}
+
+func (c *codec) end() {
+	if c.n != 0 {
+		c.corrupt(fmt.Errorf("%d fields too many", c.n))
 	}
-	if n < 0 || n > r.rd.Len() {
-		r.corrupt(fmt.Errorf("list of %d", n))
-	}
-	return n
 }
 
-func (r *rowDecoder) uint() uint64 {
-	n, err := r.d.DecodeUint64()
-	if err != nil {
-		r.corrupt(err)
-	}
-	return n
+// describe returns the names of a row's fields, in a line.
+func (c *codec) describe(fields func(*codec)) string {
+	c.task, c.names = listing, nil
+	fields(c)
+	return strings.ReplaceAll(strings.Join(c.names, ", "), ", †, ", "; † ")
 }
 
-func (r *rowDecoder) str() string {
-	s, err := r.d.DecodeString()
-	if err != nil {
-		r.corrupt(err)
+// later says that the fields which follow came with a later version: a row of an earlier one may end here, and the fields
+// stay zero.
+func (c *codec) later() {
+	switch c.task {
+	case writing:
+	case reading:
+		c.ended = c.ended || c.n == 0
+	case listing:
+		c.names = append(c.names, "†")
 	}
-	return s
 }
 
-func (r *rowDecoder) bytes() []byte {
-	b, err := r.d.DecodeBytes()
-	if err != nil {
-		r.corrupt(err)
+// valid says whether what was read is possible.
+func (c *codec) valid(ok bool, format string, args ...any) {
+	if c.task == reading && !ok {
+		c.corrupt(fmt.Errorf(format, args...))
 	}
-	return b
 }
 
-func (r *rowDecoder) bool() bool {
-	b, err := r.d.DecodeBool()
-	if err != nil {
-		r.corrupt(err)
-	}
-	return b
+// corrupt ends the commit: the row that was read last is corrupt.
+func (c *codec) corrupt(err error) {
+	panic(failure{fmt.Errorf("row %s: %w: %w", c.key, err, storage.ErrCorrupt)})
 }
 
-func (r *rowDecoder) data() Data {
-	d := Data{Body: r.str()}
-	if n := r.arr(); n > 0 {
-		d.Slots = make([]KRef, n)
-		for i := range d.Slots {
-			d.Slots[i] = KRef(r.str())
+// corruptAt ends the commit: the row under key is corrupt.
+func (c *codec) corruptAt(key string, err error) {
+	c.key = key
+	c.corrupt(err)
+}
+
+// next turns to the next field and says what to do with it. Writing to a buffer cannot fail, hence the ignored errors of
+// those who write.
+func (c *codec) next(name string) (write, read bool) {
+	switch c.task {
+	case writing:
+		c.n++
+		return true, false
+	case reading:
+		if c.ended {
+			return false, false
+		}
+		if c.n--; c.n < 0 {
+			c.corrupt(fmt.Errorf("it ends before the field %q", name))
+		}
+		return false, true
+	case listing:
+		c.names = append(c.names, name)
+	}
+	return false, false
+}
+
+func (c *codec) uint(name string, n *uint64) {
+	switch write, read := c.next(name); {
+	case write:
+		_ = c.e.EncodeUint(*n)
+	case read:
+		*n = c.readUint()
+	}
+}
+
+// time is a time in milliseconds.
+func (c *codec) time(name string, at *int64) {
+	n := uint64(*at)
+	c.uint(name, &n)
+	*at = int64(n)
+}
+
+func (c *codec) bool(name string, b *bool) {
+	switch write, read := c.next(name); {
+	case write:
+		_ = c.e.EncodeBool(*b)
+	case read:
+		var err error
+		if *b, err = c.d.DecodeBool(); err != nil {
+			c.corrupt(err)
 		}
 	}
-	return d
 }
 
-// slots reads the slots of a value and passes over its body.
-func (r *rowDecoder) slots() (slots []KRef) {
-	if err := r.d.Skip(); err != nil {
-		r.corrupt(err)
+func (c *codec) bytes(name string, b *[]byte) {
+	switch write, read := c.next(name); {
+	case write:
+		_ = c.e.EncodeBytes(*b)
+	case read:
+		var err error
+		if *b, err = c.d.DecodeBytes(); err != nil {
+			c.corrupt(err)
+		}
 	}
-	return names[KRef](r)
 }
 
-func names[T ~string](r *rowDecoder) (out []T) {
-	for range r.arr() {
-		out = append(out, T(r.str()))
+// data is two fields, a body and the list of its slots.
+func (c *codec) data(name string, d *Data) {
+	if c.task == listing {
+		c.next(name + " (data)")
+		return
 	}
-	return out
+	text(c, name, &d.Body)
+	list(c, "its slots", &d.Slots)
 }
 
-func (r *rowDecoder) message() message {
-	return message{target: KRef(r.str()), methArgs: r.data(), result: KRef(r.str()), from: VatID(r.str()), inc: r.uint()}
+// slots is data of which only the slots are read: the body is passed over.
+func (c *codec) slots(slots *[]KRef) {
+	c.next("body")
+	if err := c.d.Skip(); err != nil {
+		c.corrupt(err)
+	}
+	list(c, "its slots", slots)
+}
+
+// message is the fields of a message.
+func (c *codec) message(name string, m *message) {
+	if c.task == listing {
+		c.next(name)
+		return
+	}
+	m.fields(c)
+}
+
+func (m *message) fields(c *codec) {
+	text(c, "target", &m.target)
+	c.data("method and arguments", &m.methArgs)
+	text(c, "result (or empty)", &m.result)
+	text(c, "the vat that sent it (empty: a host, or the kernel)", &m.from)
+	c.uint("which incarnation of it", &m.inc)
+}
+
+// text is a name, or any other string.
+func text[T ~string](c *codec, name string, s *T) {
+	switch write, read := c.next(name); {
+	case write:
+		_ = c.e.EncodeString(string(*s))
+	case read:
+		*s = T(c.readString())
+	}
+}
+
+// number is one of a closed set.
+func number[T ~uint8](c *codec, name string, most T, n *T) {
+	switch write, read := c.next(name); {
+	case write:
+		_ = c.e.EncodeUint(uint64(*n))
+	case read:
+		is := c.readUint()
+		if is > uint64(most) {
+			c.corrupt(fmt.Errorf("%s %d", name, is))
+		}
+		*n = T(is)
+	}
+}
+
+// id sets the id of a row, which its key holds.
+func id[T ~string](c *codec, id *T) {
+	if c.task == reading {
+		*id = T(idIn(c.key))
+	}
+}
+
+// list is a list of names.
+func list[T ~string](c *codec, name string, names *[]T) {
+	switch write, read := c.next(name); {
+	case write:
+		_ = c.e.EncodeArrayLen(len(*names))
+		for _, s := range *names {
+			_ = c.e.EncodeString(string(s))
+		}
+	case read:
+		n := c.len()
+		if n == 0 {
+			return
+		}
+		*names = make([]T, n)
+		for i := range *names {
+			(*names)[i] = T(c.readString())
+		}
+	}
+}
+
+// len reads the length of a list, each entry of which has at least a byte.
+func (c *codec) len() int {
+	n, err := c.d.DecodeArrayLen()
+	if err != nil {
+		c.corrupt(err)
+	}
+	if n < 0 || n > c.rd.Len() {
+		c.corrupt(fmt.Errorf("list of %d", n))
+	}
+	return n
+}
+
+func (c *codec) readUint() uint64 {
+	n, err := c.d.DecodeUint64()
+	if err != nil {
+		c.corrupt(err)
+	}
+	return n
+}
+
+func (c *codec) readString() string {
+	s, err := c.d.DecodeString()
+	if err != nil {
+		c.corrupt(err)
+	}
+	return s
 }

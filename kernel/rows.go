@@ -1,10 +1,6 @@
 package kernel
 
-import (
-	"fmt"
-
-	"ocapkernel.dev/capdata"
-)
+import "ocapkernel.dev/capdata"
 
 // Data is a marshalled value in kernel space.
 type Data = capdata.Data[KRef]
@@ -24,9 +20,6 @@ func (m message) size() uint64 { return uint64(dataSize(m.methArgs.Body, len(m.m
 // less takes n from a counter of bytes. What an earlier version queued was not counted, so that it may be short.
 func less(counter *uint64, n uint64) { *counter -= min(*counter, n) }
 
-// messageFields is the number of fields of a message in a row.
-const messageFields = 6
-
 // object is the row of an object.
 type object struct {
 	owner VatID // empty: orphaned
@@ -37,6 +30,15 @@ type object struct {
 	// service says that it is, or was, a service object: the kernel answers for it, and no vat.
 	service                 bool
 	reachable, recognizable uint64
+}
+
+func (o *object) fields(c *codec) {
+	text(c, "owner (empty: orphaned)", &o.owner)
+	c.uint("incarnation", &o.inc)
+	c.bool("revoked", &o.revoked)
+	c.bool("service (the kernel answers for it, or did)", &o.service)
+	c.uint("reachable", &o.reachable)
+	c.uint("recognizable", &o.recognizable)
 }
 
 type promiseState uint8
@@ -96,6 +98,41 @@ type promise struct {
 	parkedBytes uint64
 }
 
+func (p *promise) fields(c *codec) {
+	id(c, &p.id)
+	number(c, "state", rejected, &p.state)
+	text(c, "decider", &p.decider)
+	c.uint("incarnation", &p.inc)
+	c.uint("count", &p.refs)
+	list(c, "subscribers (list of vats)", &p.subscribers)
+	text(c, "ticket", &p.ticket)
+	text(c, "launch", &p.launch)
+	c.uint("head", &p.head)
+	c.uint("tail", &p.tail)
+	c.bool("drained", &p.drained)
+	text(c, "waits-for", &p.waitsFor)
+	inStead := p.inStead != ""
+	if c.bool("in-stead (the kernel rejected it for a vat whose store still knows it)", &inStead); inStead && p.inStead == "" {
+		p.inStead = anyVat
+	}
+	text(c, "service object of whose call it is the result", &p.asked.service)
+	text(c, "vat that called it", &p.asked.vat)
+	c.uint("number of the call (of the unit, once settled)", &p.asked.call)
+	text(c, "class of the unit", &p.asked.unit)
+	list(c, "vats in whose queues a notification is (list)", &p.told)
+	list(c, "vats whose store waits for it (list)", &p.watched)
+	c.later()
+	c.uint("1 + length of the value's body (0: unknown, or unresolved)", &p.size)
+	c.uint("number of its references", &p.slots)
+	c.uint("bytes of the messages parked on it", &p.parkedBytes)
+	c.later()
+	c.bool("whether the end of the decider settles it", &p.awaitsEnd)
+	c.later()
+	text(c, "the vat that has asked for it as a watch, and counts it", &p.watcher)
+	c.later()
+	text(c, "the vat for which the kernel rejected it (`?`: in-stead was set by a version that did not say which)", &p.inStead)
+}
+
 // anyVat stands for a vat of which an earlier version did not say which it was. It is no vat's name.
 const anyVat VatID = "?"
 
@@ -113,101 +150,6 @@ type asked struct {
 	// unit is the class of the unit; empty if the promise is unresolved.
 	unit string
 }
-
-// phase is the state of a vat as far as it is durable.
-type phase uint8
-
-const (
-	live phase = iota
-	stopped
-	dead
-)
-
-// vatRow is what a vat is.
-type vatRow struct {
-	name   string
-	sub    SubID
-	root   KRef
-	config []byte // cluster's stored form of the vat's configuration
-}
-
-// run is how a vat runs: the row that each of its cranks changes.
-type run struct {
-	id    VatID // in the key, not in the row
-	phase phase
-	// inc numbers the latest incarnation, deadInc the latest one known to be dead. They are equal when
-	// no worker holds memory of this vat.
-	inc, deadInc uint64
-	// The items of its queue lie between head and tail; items counts them, messages those that count
-	// against maxQueue. Some between may have been taken out of turn, and the one at head too, see passHoles.
-	head, tail, items, messages uint64
-	// queueBytes is the size of those messages.
-	queueBytes uint64
-	// From rejectAt to below rejectUntil the queue is still to be looked through for messages that were
-	// there when the vat was stopped.
-	rejectAt, rejectUntil uint64
-	// reap is the stage of putting the latest dead incarnation away: 0 when that is done. Until then
-	// the vat begins no crank.
-	reap uint64
-	// reapAfter is how far that stage has come.
-	reapAfter string
-	// deliveries counts the committed deliveries.
-	deliveries uint64
-	// importObjects and importPromises are the highest N of o-N and p-N.
-	importObjects, importPromises uint64
-	// highObject and highPromise are the highest N of o+N and p+N.
-	highObject, highPromise uint64
-	// attempts and kills count the deaths charged to the item at the position charged, which is the head unless messages
-	// were held back; deaths counts those in a row without progress, restarts all of them.
-	attempts, kills, charged, deaths, restarts uint64
-	// poisoned counts the kept poisoned messages, poisonedBytes is their size.
-	poisoned, poisonedBytes uint64
-	// Policy, copied from the configuration so that a crank need not read it.
-	maxQueue, maxRestarts, maxRecords uint64
-	never, stopOnFault                bool
-	// span numbers the spans: it advances whenever the vat is quiescent. records and recordBytes are the
-	// length of the present one's transcript; spanObject and spanPromise are highObject and highPromise
-	// as they were when it began.
-	span, records, recordBytes, spanObject, spanPromise uint64
-	// spanAt is when its first record was made, in milliseconds.
-	spanAt uint64
-	// decides counts the promises that the memory of the live incarnation decides, ephemerals the
-	// objects in it that somebody can reach.
-	decides, ephemerals uint64
-	// replays counts the deaths of workers that were replaying the transcript, replayKills those of them that a signal from
-	// outside ended, which replays does not count.
-	replays, replayKills uint64
-	// lost says that the transcript does not hold all of the span: the memory cannot be made again.
-	lost bool
-	// forgotten says that the vat was started from its durable state because of the item at the position charged.
-	forgotten bool
-	// started says that StartVat was delivered.
-	started bool
-	// why tells why the vat was stopped.
-	why string
-	// watches counts the promises of how vats end that exist and that this vat has asked for, endBytes the size of the
-	// values of those that are settled.
-	watches, endBytes uint64
-}
-
-// attemptsAt returns how many workers ended at the item at a position.
-func (u *run) attemptsAt(at uint64) uint64 {
-	if u.charged != at {
-		return 0
-	}
-	return u.attempts + u.kills
-}
-
-// charge turns to the item at a position. What another item was charged with is forgotten: there is one count.
-func (u *run) charge(at uint64) {
-	if u.charged != at {
-		u.acquit()
-		u.charged = at
-	}
-}
-
-// acquit sets back what the item at the position charged was charged with.
-func (u *run) acquit() { u.attempts, u.kills, u.forgotten = 0, 0, false }
 
 // member is a vat of a subcluster under its name.
 type member struct {
@@ -241,29 +183,46 @@ type subcluster struct {
 	byCall uint64
 }
 
-type itemKind uint8
-
-const (
-	itemMessage itemKind = iota
-	itemNotify           // tell the vat that promise is settled
-	itemDrain            // deliver the messages parked on promise
-	itemStart            // deliver StartVat
-)
-
-// item is an entry of a vat's queue.
-type item struct {
-	// at is its position; it is in the key, not in the row.
-	at      uint64
-	kind    itemKind
-	from    VatID // the vat whose crank queued it, if one did
-	promise KRef
-	// msg is the message. Of a notification it is empty, unless the value of the promise has killed the vat too often:
-	// then msg.methArgs is what the vat is told instead, as a rejection.
-	msg message
+func (s *subcluster) fields(c *codec) {
+	id(c, &s.id)
+	number(c, "state", SubTerminating, &s.state)
+	text(c, "bootstrap vat", &s.bootstrap)
+	text(c, "root", &s.root)
+	members(c, "members (list: name, vat, name, vat, …)", &s.members)
+	c.uint("vats not yet started", &s.unstarted)
+	c.bool("bootstrap settled", &s.settled)
+	text(c, "source", &s.source)
+	text(c, "hash", &s.hash)
+	text(c, "why", &s.why)
+	var result Data // stands in a row of its own
+	if !s.apart {
+		result = s.result
+	}
+	c.data("what bootstrap answered", &result)
+	c.uint("number of its service objects", &s.services)
+	text(c, "system name", &s.system)
+	text(c, "service object whose call waits for the launch", &s.by)
+	c.uint("number of that call", &s.byCall)
+	text(c, "subcluster that it replaces", &s.replaces)
+	c.later()
+	c.bool("whether `result.` exists", &s.apart)
+	if c.task == reading {
+		s.result, s.known = result, !s.apart
+	}
 }
 
-// isSubstitute reports whether a notification tells the vat something else than the value of the promise.
-func (i *item) isSubstitute() bool { return i.kind == itemNotify && i.msg.methArgs.Body != "" }
+func members(c *codec, name string, all *[]member) {
+	var flat []string
+	for _, m := range *all {
+		flat = append(flat, m.name, string(m.vat))
+	}
+	list(c, name, &flat)
+	if c.task == reading {
+		for ; len(flat) > 1; flat = flat[2:] {
+			*all = append(*all, member{flat[0], VatID(flat[1])})
+		}
+	}
+}
 
 type ticketState uint8
 
@@ -281,6 +240,14 @@ type ticket struct {
 	promise   KRef
 	value     Data
 	settledAt int64
+}
+
+func (t *ticket) fields(c *codec) {
+	number(c, "state", ticketAcknowledged, &t.state)
+	text(c, "hash", &t.hash)
+	text(c, "promise", &t.promise)
+	c.time("time (ms)", &t.settledAt)
+	c.data("answer", &t.value)
 }
 
 type workKind uint8
@@ -307,262 +274,25 @@ type work struct {
 	sub     SubID  // of workEndServices
 }
 
-func (o *object) encode(r *rowEncoder) []byte {
-	return r.row(6, func() {
-		r.str(string(o.owner))
-		r.uint(o.inc)
-		r.bool(o.revoked)
-		r.bool(o.service)
-		r.uint(o.reachable)
-		r.uint(o.recognizable)
-	})
+func (w *work) fields(c *codec) {
+	number(c, "kind", workBegin, &w.kind)
+	text(c, "promise (or service object)", &w.promise)
+	text(c, "vat", &w.vat)
+	number(c, "stage", 255, &w.stage)
+	text(c, "after", &w.after)
+	c.uint("span", &w.span)
+	text(c, "subcluster", &w.sub)
 }
 
-func (o *object) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 6)
-	*o = object{owner: VatID(r.str()), inc: r.uint(), revoked: r.bool(), service: r.bool(), reachable: r.uint(), recognizable: r.uint()}
-}
+// answer is a row that is a value and nothing else: of a promise, or of a bootstrap.
+type answer struct{ value Data }
 
-func (p *promise) encode(r *rowEncoder) []byte {
-	return r.row(24, func() {
-		r.uint(uint64(p.state))
-		r.str(string(p.decider))
-		r.uint(p.inc)
-		r.uint(p.refs)
-		list(r, p.subscribers)
-		r.str(p.ticket)
-		r.str(string(p.launch))
-		r.uint(p.head)
-		r.uint(p.tail)
-		r.bool(p.drained)
-		r.str(string(p.waitsFor))
-		r.bool(p.inStead != "")
-		r.str(string(p.asked.service))
-		r.str(string(p.asked.vat))
-		r.uint(p.asked.call)
-		r.str(p.asked.unit)
-		list(r, p.told)
-		list(r, p.watched)
-		r.uint(p.size)
-		r.uint(p.slots)
-		r.uint(p.parkedBytes)
-		r.bool(p.awaitsEnd)
-		r.str(string(p.watcher))
-		r.str(string(p.inStead))
-	})
-}
+func (a *answer) fields(c *codec) { c.data("value", &a.value) }
 
-func (p *promise) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 18, 24)
-	*p = promise{id: KRef(idIn(key)), state: promiseState(r.uint()), decider: VatID(r.str()), inc: r.uint(), refs: r.uint()}
-	p.subscribers = names[VatID](r)
-	p.ticket, p.launch = r.str(), SubID(r.str())
-	p.head, p.tail, p.drained, p.waitsFor = r.uint(), r.uint(), r.bool(), KRef(r.str())
-	if r.bool() {
-		p.inStead = anyVat
-	}
-	p.asked = asked{service: KRef(r.str()), vat: VatID(r.str()), call: r.uint(), unit: r.str()}
-	p.told, p.watched = names[VatID](r), names[VatID](r)
-	if n > 18 {
-		p.size, p.slots, p.parkedBytes = r.uint(), r.uint(), r.uint()
-	}
-	if n > 21 {
-		p.awaitsEnd = r.bool()
-	}
-	if n > 22 {
-		p.watcher = VatID(r.str())
-	}
-	if n > 23 {
-		p.inStead = VatID(r.str())
-	}
-	if p.state > rejected {
-		r.corrupt(fmt.Errorf("state %d", p.state))
-	}
-}
+// workRange is where the items of the kernel's own work lie.
+type workRange struct{ head, tail uint64 }
 
-func (v *vatRow) encode(r *rowEncoder) []byte {
-	return r.row(4, func() { r.str(v.name); r.str(string(v.sub)); r.str(string(v.root)); r.bytes(v.config) })
-}
-
-func (v *vatRow) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 4)
-	*v = vatRow{name: r.str(), sub: SubID(r.str()), root: KRef(r.str()), config: r.bytes()}
-}
-
-// counters lists the numbers of a run in the order of its row.
-func (u *run) counters() [31]*uint64 {
-	return [...]*uint64{
-		&u.inc, &u.deadInc, &u.head, &u.tail, &u.items, &u.messages, &u.rejectAt, &u.rejectUntil, &u.deliveries,
-		&u.importObjects, &u.importPromises, &u.highObject, &u.highPromise,
-		&u.attempts, &u.kills, &u.deaths, &u.restarts, &u.poisoned, &u.maxQueue, &u.maxRestarts, &u.reap,
-		&u.span, &u.records, &u.recordBytes, &u.spanObject, &u.spanPromise, &u.decides, &u.ephemerals, &u.replays,
-		&u.maxRecords, &u.spanAt,
-	}
-}
-
-func (u *run) encode(r *rowEncoder) []byte {
-	return r.row(45, func() {
-		r.uint(uint64(u.phase))
-		for _, c := range u.counters() {
-			r.uint(*c)
-		}
-		r.bool(u.never)
-		r.bool(u.stopOnFault)
-		r.bool(u.started)
-		r.bool(u.lost)
-		r.bool(u.forgotten)
-		r.str(u.why)
-		r.str(u.reapAfter)
-		r.uint(u.queueBytes)
-		r.uint(u.poisonedBytes)
-		r.uint(u.watches)
-		r.uint(u.endBytes)
-		r.uint(u.replayKills)
-		r.uint(u.charged)
-	})
-}
-
-func (u *run) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 38, 45)
-	*u = run{id: VatID(idIn(key)), phase: phase(r.uint())}
-	for _, c := range u.counters() {
-		*c = r.uint()
-	}
-	u.never, u.stopOnFault, u.started, u.lost, u.forgotten = r.bool(), r.bool(), r.bool(), r.bool(), r.bool()
-	u.why = r.str()
-	if n > 38 {
-		u.reapAfter, u.queueBytes, u.poisonedBytes = r.str(), r.uint(), r.uint()
-	}
-	if n > 41 {
-		u.watches, u.endBytes = r.uint(), r.uint()
-	}
-	if n > 43 {
-		u.replayKills = r.uint()
-	}
-	if u.charged = u.head; n > 44 {
-		u.charged = r.uint()
-	}
-	if u.phase > dead || u.head > u.tail || u.items > u.tail-u.head || (u.items == 0) != (u.head == u.tail) || u.deadInc > u.inc {
-		r.corrupt(fmt.Errorf("impossible state"))
-	}
-}
-
-func (s *subcluster) encode(r *rowEncoder) []byte {
-	return r.row(17, func() {
-		r.uint(uint64(s.state))
-		r.str(string(s.bootstrap))
-		r.str(string(s.root))
-		r.arr(2 * len(s.members))
-		for _, m := range s.members {
-			r.str(m.name)
-			r.str(string(m.vat))
-		}
-		r.uint(s.unstarted)
-		r.bool(s.settled)
-		r.str(s.source)
-		r.str(s.hash)
-		r.str(s.why)
-		if s.apart {
-			r.data(Data{})
-		} else {
-			r.data(s.result)
-		}
-		r.uint(s.services)
-		r.str(s.system)
-		r.str(string(s.by))
-		r.uint(s.byCall)
-		r.str(string(s.replaces))
-		r.bool(s.apart)
-	})
-}
-
-func (s *subcluster) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 16, 17)
-	*s = subcluster{id: SubID(idIn(key)), state: SubState(r.uint()), bootstrap: VatID(r.str()), root: KRef(r.str())}
-	if s.state > SubTerminating {
-		r.corrupt(fmt.Errorf("state %d", s.state))
-	}
-	for range r.arr() / 2 {
-		s.members = append(s.members, member{name: r.str(), vat: VatID(r.str())})
-	}
-	s.unstarted, s.settled = r.uint(), r.bool()
-	s.source, s.hash, s.why = r.str(), r.str(), r.str()
-	s.result = r.data()
-	s.services, s.system, s.by, s.byCall = r.uint(), r.str(), KRef(r.str()), r.uint()
-	s.replaces = SubID(r.str())
-	s.apart = n > 16 && r.bool()
-	s.known = !s.apart
-}
-
-func (i *item) encode(r *rowEncoder) []byte {
-	return r.row(3+messageFields, func() {
-		r.uint(uint64(i.kind))
-		r.str(string(i.from))
-		r.str(string(i.promise))
-		r.message(i.msg)
-	})
-}
-
-func (i *item) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 3+messageFields)
-	*i = item{kind: itemKind(r.uint()), from: VatID(r.str()), promise: KRef(r.str()), msg: r.message()}
-	if i.kind > itemStart {
-		r.corrupt(fmt.Errorf("item of kind %d", i.kind))
-	}
-}
-
-func (t *ticket) encode(r *rowEncoder) []byte {
-	return r.row(6, func() {
-		r.uint(uint64(t.state))
-		r.str(t.hash)
-		r.str(string(t.promise))
-		r.uint(uint64(t.settledAt))
-		r.data(t.value)
-	})
-}
-
-func (t *ticket) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 6)
-	*t = ticket{state: ticketState(r.uint()), hash: r.str(), promise: KRef(r.str()), settledAt: int64(r.uint()), value: r.data()}
-}
-
-func (w *work) encode(r *rowEncoder) []byte {
-	return r.row(7, func() {
-		r.uint(uint64(w.kind))
-		r.str(string(w.promise))
-		r.str(string(w.vat))
-		r.uint(uint64(w.stage))
-		r.str(w.after)
-		r.uint(w.span)
-		r.str(string(w.sub))
-	})
-}
-
-func (w *work) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 7)
-	*w = work{kind: workKind(r.uint()), promise: KRef(r.str()), vat: VatID(r.str()), stage: uint8(r.uint()), after: r.str(), span: r.uint(), sub: SubID(r.str())}
-}
-
-// poisoned is a message that killed its vat too often, or would not end. It holds its references.
-type poisoned struct {
-	msg      message // without a result
-	attempts uint64
-	at       int64
-	code     string
-	why      string
-}
-
-func (p *poisoned) encode(r *rowEncoder) []byte {
-	return r.row(4+messageFields, func() {
-		r.message(p.msg)
-		r.uint(p.attempts)
-		r.uint(uint64(p.at))
-		r.str(p.code)
-		r.str(p.why)
-	})
-}
-
-func (p *poisoned) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 4+messageFields)
-	*p = poisoned{msg: r.message(), attempts: r.uint(), at: int64(r.uint()), code: r.str(), why: r.str()}
+func (w *workRange) fields(c *codec) {
+	c.uint("head", &w.head)
+	c.uint("tail", &w.tail)
 }

@@ -1,7 +1,5 @@
 package kernel
 
-import "fmt"
-
 // service is the row of a service object.
 type service struct {
 	id            KRef // in the key, not in the row
@@ -23,34 +21,26 @@ type service struct {
 	units, nextUnit uint64
 }
 
-func (s *service) encode(r *rowEncoder) []byte {
-	return r.row(16, func() {
-		r.str(s.name)
-		r.str(s.kind)
-		r.str(string(s.sub))
-		r.bytes(s.config)
-		r.bytes(s.state)
-		list(r, s.holds)
-		r.bool(s.ended)
-		r.bool(s.more)
-		for _, n := range []uint64{s.head, s.tail, s.calls, s.next, s.callBytes, s.units, s.nextUnit, s.queuedBytes} {
-			r.uint(n)
-		}
-	})
-}
-
-func (s *service) decode(r *rowDecoder, key string, b []byte) {
-	n := r.openGrown(key, b, 15, 16)
-	*s = service{id: KRef(idIn(key)), name: r.str(), kind: r.str(), sub: SubID(r.str()), config: r.bytes(), state: r.bytes(), holds: names[KRef](r), ended: r.bool(), more: r.bool()}
-	for _, n := range []*uint64{&s.head, &s.tail, &s.calls, &s.next, &s.callBytes, &s.units, &s.nextUnit} {
-		*n = r.uint()
-	}
-	if n > 15 {
-		s.queuedBytes = r.uint()
-	}
-	if s.head > s.tail {
-		r.corrupt(fmt.Errorf("impossible state"))
-	}
+func (s *service) fields(c *codec) {
+	id(c, &s.id)
+	text(c, "name", &s.name)
+	text(c, "kind", &s.kind)
+	text(c, "subcluster (empty: the kernel's own)", &s.sub)
+	c.bytes("configuration (bytes)", &s.config)
+	c.bytes("state (bytes)", &s.state)
+	list(c, "holds (list of krefs)", &s.holds)
+	c.bool("ended", &s.ended)
+	c.bool("more (an item of the kernel's work begins calls)", &s.more)
+	c.uint("head", &s.head)
+	c.uint("tail", &s.tail)
+	c.uint("calls begun and not done", &s.calls)
+	c.uint("number of the next call", &s.next)
+	c.uint("bytes of the calls begun", &s.callBytes)
+	c.uint("units that go back", &s.units)
+	c.uint("number of the last unit", &s.nextUnit)
+	c.later()
+	c.uint("bytes of the messages that wait", &s.queuedBytes)
+	c.valid(s.head <= s.tail, "impossible state")
 }
 
 // serviceCall is a call of a service object that was begun.
@@ -59,13 +49,9 @@ type serviceCall struct {
 	msg message
 }
 
-func (c *serviceCall) encode(r *rowEncoder) []byte {
-	return r.row(1+messageFields, func() { r.uint(uint64(c.at)); r.message(c.msg) })
-}
-
-func (c *serviceCall) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 1+messageFields)
-	*c = serviceCall{at: int64(r.uint()), msg: r.message()}
+func (s *serviceCall) fields(c *codec) {
+	c.time("time (ms)", &s.at)
+	c.message("message", &s.msg)
 }
 
 // unit is a unit of input that goes back to the head of its channel.
@@ -74,13 +60,9 @@ type unit struct {
 	value Data
 }
 
-func (u *unit) encode(r *rowEncoder) []byte {
-	return r.row(3, func() { r.str(u.class); r.data(u.value) })
-}
-
-func (u *unit) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 3)
-	*u = unit{class: r.str(), value: r.data()}
+func (u *unit) fields(c *codec) {
+	text(c, "class", &u.class)
+	c.data("value", &u.value)
 }
 
 // config is the row of a subcluster's configuration.
@@ -94,17 +76,10 @@ type config struct {
 	byCall uint64
 }
 
-func (c *config) encode(r *rowEncoder) []byte {
-	return r.row(5, func() {
-		r.bytes(c.config)
-		r.str(c.system)
-		r.bool(c.reload)
-		r.str(string(c.by))
-		r.uint(c.byCall)
-	})
-}
-
-func (c *config) decode(r *rowDecoder, key string, b []byte) {
-	r.open(key, b, 5)
-	*c = config{config: r.bytes(), system: r.str(), reload: r.bool(), by: KRef(r.str()), byCall: r.uint()}
+func (f *config) fields(c *codec) {
+	c.bytes("configuration (bytes)", &f.config)
+	text(c, "system name", &f.system)
+	c.bool("reload", &f.reload)
+	text(c, "service object whose call waits for the reload", &f.by)
+	c.uint("number of that call", &f.byCall)
 }

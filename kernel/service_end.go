@@ -73,7 +73,7 @@ func (t *tx) removeService(w *work) (done bool) {
 		case endUnits:
 			for key, b := range t.scan(prefixUnits(k), &w.after) {
 				var u unit
-				u.decode(t.dec, key, b)
+				t.codec.decode(key, b, u.fields)
 				t.releaseData(u.value)
 				t.delete(key)
 				s.units--

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
 )
 
@@ -31,36 +32,36 @@ const (
 // endCrank ends the span if the vat is quiescent now, and records the crank if it is not.
 func (t *tx) endCrank(c *Crank, u *run, done wire.Done, frame []byte, written []string) {
 	switch {
-	case done.Outcome.Parked == 0 && u.decides == 0 && u.ephemerals == 0:
+	case done.Outcome.Parked == 0 && u.memory.decides == 0 && u.memory.ephemerals == 0:
 		t.nextSpan(u)
-	case !u.lost:
+	case !u.span.lost:
 		t.record(c, u, done, frame, written)
 	}
 }
 
 // nextSpan begins a span, from the vat's durable state as it is now.
 func (t *tx) nextSpan(u *run) {
-	u.spanObject, u.spanPromise = u.highObject, u.highPromise
-	if u.records == 0 && !u.lost {
+	u.span.objects, u.span.promises = u.names.objects, u.names.promises
+	if u.span.records == 0 && !u.span.lost {
 		return // the span was empty, and goes on as the new one
 	}
 	t.forgetSpan(u)
-	u.span++
-	u.records, u.recordBytes, u.lost = 0, 0, false
+	u.span.number++
+	u.span.records, u.span.bytes, u.span.lost = 0, 0, false
 }
 
 // forgetSpan removes the transcript of the present span, at once if it is short.
 func (t *tx) forgetSpan(u *run) {
-	if u.records == 0 {
+	if u.span.records == 0 {
 		return
 	}
 	left := uint64(forgetAtOnce)
-	if u.records <= left && !u.lost {
-		for n := range u.records {
-			t.delete(keyRecord(u.id, u.span, n))
+	if u.span.records <= left && !u.span.lost {
+		for n := range u.span.records {
+			t.delete(keyRecord(u.id, u.span.number, n))
 		}
 		for after := ""; ; left-- {
-			key, _ := t.next(prefixFormer(u.id, u.span), after)
+			key, _ := t.next(prefixFormer(u.id, u.span.number), after)
 			if key == "" {
 				return
 			}
@@ -71,7 +72,7 @@ func (t *tx) forgetSpan(u *run) {
 			after = key
 		}
 	}
-	t.addWork(work{kind: workForget, vat: u.id, span: u.span})
+	t.addWork(work{kind: workForget, vat: u.id, span: u.span.number})
 }
 
 // sweepSpan removes the transcript of a span that is over, a slice at a time.
@@ -104,19 +105,12 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 		sum := sha256.Sum256(frame)
 		up = sum[:]
 	}
-	row := t.enc.row(3, func() {
-		t.enc.bytes(down[wire.HeaderBytes:])
-		t.enc.bool(whole)
-		t.enc.bytes(up)
-	})
+	e := exchange{down[wire.HeaderBytes:], whole, up}
+	row := t.codec.encode(e.fields)
 	size, held := len(row), 0
-	type former struct {
-		key   string
-		value []byte
-	}
-	var formers []former
+	var formers []storage.Write
 	for _, key := range written {
-		at := prefixFormer(c.Vat, u.span) + key
+		at := prefixFormer(c.Vat, u.span.number) + key
 		value, found, err := t.reader.Get(keyStore(c.Vat, key)) // as it was before this crank
 		if err != nil {
 			panic(failure{err})
@@ -128,29 +122,30 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 			continue
 		}
 		held += len(key) + rowBytes
-		b := t.enc.row(2, func() { t.enc.bool(found); t.enc.bytes(value) })
+		f := former{found, value}
+		b := t.codec.encode(f.fields)
 		size += len(at) + len(b)
-		formers = append(formers, former{at, b})
+		formers = append(formers, storage.Write{Key: at, Value: b})
 		if t.ownBytes+size > t.limits.Bytes/2 {
 			break // it cannot be recorded: the other rows, which may be as large, are not read
 		}
 	}
-	bytes := max(int64(u.recordBytes)+int64(size+held), 0)
-	if u.records >= min(u.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.ownBytes+size > t.limits.Bytes/2 ||
+	bytes := max(int64(u.span.bytes)+int64(size+held), 0)
+	if u.span.records >= min(u.policy.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.ownBytes+size > t.limits.Bytes/2 ||
 		t.ownRows+len(formers) > t.limits.Rows/2 {
-		u.lost = true
-		if u.maxRecords > 0 { // else nothing was to be recorded
-			t.event(TranscriptFull{c.Vat, u.records, u.recordBytes})
+		u.span.lost = true
+		if u.policy.maxRecords > 0 { // else nothing was to be recorded
+			t.event(TranscriptFull{c.Vat, u.span.records, u.span.bytes})
 		}
 		return
 	}
-	t.create(keyRecord(c.Vat, u.span, u.records), row)
+	t.create(keyRecord(c.Vat, u.span.number, u.span.records), row)
 	for _, f := range formers {
-		t.set(f.key, f.value)
+		t.set(f.Key, f.Value)
 	}
-	if u.records == 0 {
-		u.spanAt = uint64(t.now)
+	if u.span.records == 0 {
+		u.span.at = uint64(t.now)
 	}
-	u.records++
-	u.recordBytes = uint64(bytes)
+	u.span.records++
+	u.span.bytes = uint64(bytes)
 }

@@ -11,7 +11,7 @@ import (
 func (t *tx) stop(u *run, why string) {
 	u.phase, u.why = stopped, why
 	t.bury(u)
-	t.rejectFrom(u, u.head)
+	t.rejectFrom(u, u.queue.head)
 	t.effect(StopWorker{u.id})
 	t.event(VatStopped{u.id, why})
 	if sub := t.vat(u.id).sub; t.launching(sub) {
@@ -31,38 +31,38 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	if t.launching(t.vat(v).sub) {
 		return Commit{}, refuse(CodeInvalid, "vat %s is being launched", v)
 	}
-	if u.inc != u.deadInc {
-		t.event(Died{v, u.inc, CauseStopped, 0})
+	if u.memory.inc != u.memory.deadInc {
+		t.event(Died{v, u.memory.inc, CauseStopped, 0})
 		switch {
 		case forget:
 			t.loseMemory(u, "a person said so")
-		case u.lost:
+		case u.span.lost:
 			t.loseMemory(u, "the transcript was full")
 		}
 		t.effect(StopWorker{v})
 	}
 	u.phase = live // why stays: what was queued before is still to be rejected for it
-	u.deaths, u.attempts, u.kills = 0, 0, 0
+	u.deaths, u.charged.attempts, u.charged.kills = 0, 0, 0
 	t.effect(Wake{v})
 	return m.done(t), nil
 }
 
 // rejectFrom has the messages from a position on looked for, to be rejected, up to the present tail.
 func (t *tx) rejectFrom(u *run, n uint64) {
-	if u.rejectAt >= u.rejectUntil {
-		u.rejectAt = n
+	if u.queue.rejectAt >= u.queue.rejectUntil {
+		u.queue.rejectAt = n
 	}
-	u.rejectUntil = u.tail
+	u.queue.rejectUntil = u.queue.tail
 }
 
 // rejectQueued rejects, a slice at a time, the messages that were queued for a vat when it was stopped.
 // Notifications stay where they are, since what is durable in the vat may still wait for them.
 func (t *tx) rejectQueued(v VatID) {
 	u := t.run(v)
-	for u.rejectAt < u.rejectUntil && !t.spent() {
-		it, found := t.itemAt(v, u.rejectAt)
+	for u.queue.rejectAt < u.queue.rejectUntil && !t.spent() {
+		it, found := t.itemAt(v, u.queue.rejectAt)
 		if !found || it.kind == itemStart || it.kind == itemNotify {
-			u.rejectAt++
+			u.queue.rejectAt++
 			continue
 		}
 		c := &Crank{item: it}

@@ -35,7 +35,8 @@ func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, s) }
 func (t *tx) setSub(sub *subcluster) {
 	if sub.settled && !sub.apart {
 		sub.apart, sub.known = true, true
-		t.set(keyResult(sub.id), t.enc.row(2, func() { t.enc.data(sub.result) }))
+		a := answer{sub.result}
+		t.set(keyResult(sub.id), t.codec.encode(a.fields))
 	}
 	if t.subs.look(t, sub.id) == nil {
 		t.subs.create(sub.id, sub)

@@ -116,18 +116,18 @@ func (c *vatCall) write(key string, value []byte) {
 	c.t.set(keyStore(c.v, key), value)
 }
 
-// flag is the state in which a syscall wants the reachable flag of a reference.
-type flag uint8
+// flagState is the state in which a syscall wants the reachable flag of a reference.
+type flagState uint8
 
 const (
-	flagAny flag = iota
+	flagAny flagState = iota
 	flagSet
 	flagClear
 )
 
 // refs checks and applies a syscall of garbage collection: each reference must be an existing object,
 // an export or an import, its flag set or clear, as said.
-func (c *vatCall) refs(what string, refs []wire.Ref, export bool, want flag, do func(KRef, wire.Ref)) error {
+func (c *vatCall) refs(what string, refs []wire.Ref, export bool, want flagState, do func(KRef, wire.Ref)) error {
 	if len(refs) > MaxSlots {
 		return fmt.Errorf("%s: %d references, the limit is %d", what, len(refs), MaxSlots)
 	}
@@ -223,10 +223,10 @@ func (c *vatCall) use(ref wire.Ref) (KRef, error) {
 	if parts.Promise {
 		return c.newPromise(ref, parts)
 	}
-	inc := c.u.inc
+	inc := c.u.memory.inc
 	if parts.Durable {
 		inc = 0
-	} else if err := c.fresh(ref, parts.Number, c.objects, &c.u.highObject); err != nil {
+	} else if err := c.fresh(ref, parts.Number, c.objects, &c.u.names.objects); err != nil {
 		return "", err
 	}
 	k := t.newObject(c.v, inc)
@@ -235,10 +235,10 @@ func (c *vatCall) use(ref wire.Ref) (KRef, error) {
 }
 
 func (c *vatCall) newPromise(ref wire.Ref, parts wire.RefParts) (KRef, error) {
-	if err := c.fresh(ref, parts.Number, c.promises, &c.u.highPromise); err != nil {
+	if err := c.fresh(ref, parts.Number, c.promises, &c.u.names.promises); err != nil {
 		return "", err
 	}
-	k := c.t.newPromise(c.v, c.u.inc)
+	k := c.t.newPromise(c.v, c.u.memory.inc)
 	c.t.addEntry(c.v, k, ref)
 	if c.made == nil {
 		c.made = make(map[KRef]bool, 4)
@@ -286,7 +286,7 @@ func (c *vatCall) send(s wire.Send) error {
 	if err != nil {
 		return fmt.Errorf("send: target: %w", err)
 	}
-	m := message{target: target, from: c.v, inc: c.u.inc}
+	m := message{target: target, from: c.v, inc: c.u.memory.inc}
 	if m.methArgs, err = c.data(s.Message.MethArgs); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
@@ -365,7 +365,7 @@ func (c *vatCall) keep(s wire.Keep) error {
 	if !c.decides(p) {
 		return fmt.Errorf("keep: %s is not this vat's to keep", s.Promise)
 	}
-	inc := c.u.inc
+	inc := c.u.memory.inc
 	if s.Stored {
 		inc = 0
 	}

@@ -69,7 +69,7 @@ func (t *tx) killMember(v VatID, why string) bool {
 	if u.phase == dead {
 		return false
 	}
-	u.phase, u.deadInc = dead, u.inc
+	u.phase, u.memory.deadInc = dead, u.memory.inc
 	t.release(t.vat(v).root)
 	t.addWork(work{kind: workBury, vat: v})
 	t.effect(StopWorker{v})
@@ -109,8 +109,8 @@ func (t *tx) buryVat(w *work) (done bool) {
 		case buryPromises:
 			t.touchDecided(v, &w.after)
 		case buryQueue:
-			for u := t.run(v); u.head != u.tail && !t.spent(); {
-				if !t.isItem(v, u.head) {
+			for u := t.run(v); u.queue.head != u.queue.tail && !t.spent(); {
+				if !t.isItem(v, u.queue.head) {
 					t.passHoles(u, holdWindow)
 					continue
 				}
@@ -135,7 +135,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 		case buryPoisoned:
 			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
 				var p poisoned
-				p.decode(t.dec, key, value)
+				t.codec.decode(key, value, p.fields)
 				t.releaseMessage(p.msg)
 				t.delete(key)
 			}

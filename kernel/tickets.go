@@ -108,11 +108,11 @@ func (t *tx) ticket(id string) *ticket {
 		return nil
 	}
 	tk := &ticket{}
-	tk.decode(t.dec, keyTicket(id), b)
+	t.codec.decode(keyTicket(id), b, tk.fields)
 	return tk
 }
 
-func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), tk.encode(t.enc)) }
+func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), t.codec.encode(tk.fields)) }
 
 func (tk *ticket) export() TicketState {
 	return TicketState{

@@ -51,8 +51,7 @@ type row struct {
 // base is what transactions are made over.
 type base struct {
 	reader storage.Reader
-	enc    *rowEncoder
-	dec    *rowDecoder
+	codec  *codec
 	// limits bound a commit. They are 0, as is queueBytes, for questions.
 	limits storage.Limits
 	// queueBytes is maxQueueBytes, or less in tests.
@@ -172,14 +171,14 @@ func (t *tx) must(key string) []byte {
 
 // lacks ends the commit: the state is corrupt, since it has no row under key.
 func (t *tx) lacks(key string) {
-	t.dec.key = key
-	t.dec.corrupt(errMissing)
+	t.codec.corruptAt(key, errMissing)
 }
 
 // dataAt returns the data that is all of a row.
 func (t *tx) dataAt(key string) Data {
-	t.dec.open(key, t.must(key), 2)
-	return t.dec.data()
+	var a answer
+	t.codec.decode(key, t.must(key), a.fields)
+	return a.value
 }
 
 // set writes a row; nil deletes it.
@@ -267,8 +266,7 @@ func (t *tx) uintRow(key string) (uint64, bool) {
 		return 0, false
 	}
 	if len(b) != 8 {
-		t.dec.key = key
-		t.dec.corrupt(errLength)
+		t.codec.corruptAt(key, errLength)
 	}
 	return binary.BigEndian.Uint64(b), true
 }
@@ -288,8 +286,7 @@ func (t *tx) allocate(x string) uint64 {
 // rowOf is a decoded row.
 type rowOf[T any] interface {
 	*T
-	encode(*rowEncoder) []byte
-	decode(*rowDecoder, string, []byte)
+	fields(*codec)
 }
 
 // cache holds decoded rows of one kind within a transaction. A row handed out by edit is written back.
@@ -327,7 +324,9 @@ func (c *cache[K, T, P]) entry(t *tx, id K) *cached[K, T] {
 		key := c.key(id)
 		if b, ok := t.get(key); ok {
 			e.val = &e.space
-			P(e.val).decode(t.dec, key, b)
+			t.codec.begin(key, b)
+			P(e.val).fields(t.codec)
+			t.codec.end()
 		}
 		c.m[id] = e
 	}
@@ -372,7 +371,9 @@ func (c *cache[K, T, P]) flush(t *tx) {
 		key := c.key(e.id)
 		var b []byte
 		if e.val != nil {
-			b = P(e.val).encode(t.enc)
+			t.codec.beginRow()
+			P(e.val).fields(t.codec)
+			b = t.codec.row()
 		}
 		switch {
 		case e.created:

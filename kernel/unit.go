@@ -16,7 +16,7 @@ func (t *tx) keepUnit(s *service, number uint64, class string, value Data) {
 	u := unit{class, value}
 	t.holdData(value)
 	t.moved += len(value.Body)
-	t.set(keyUnit(s.id, class, number), u.encode(t.enc))
+	t.set(keyUnit(s.id, class, number), t.codec.encode(u.fields))
 	s.units++
 	t.effect(UnitBack{s.id})
 }
@@ -27,7 +27,7 @@ func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, foun
 	var got unit
 	look := func(key string, b []byte) (found bool) {
 		var u unit
-		u.decode(t.dec, key, b)
+		t.codec.decode(key, b, u.fields)
 		if u.class != class || first != "" && unitNumber(first) < unitNumber(key) {
 			return false
 		}
@@ -154,7 +154,7 @@ func (t *tx) unheard(m message) bool {
 		return p.refs == 1
 	}
 	u := t.lookRun(m.from)
-	return (u == nil || m.inc <= u.deadInc) && t.onlyFor(m.from, p)
+	return (u == nil || m.inc <= u.memory.deadInc) && t.onlyFor(m.from, p)
 }
 
 // onlyFor says that nobody but the memory of a vat knows of the result of its call, and perhaps messages that

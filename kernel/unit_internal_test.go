@@ -30,7 +30,7 @@ func UnitPlaces(r storage.Reader) map[string][]UnitPlace {
 	}
 	d.each("j.", func(rest string, b []byte) {
 		var u unit
-		u.decode(d.t.dec, "j."+rest, b)
+		d.t.codec.decode("j."+rest, b, u.fields)
 		k, _, _ := strings.Cut(rest, ".")
 		note(u.value, UnitPlace{Service: KRef(k), Asked: KRef(k)})
 	})

@@ -24,7 +24,7 @@ type View struct {
 
 // NewView returns a View of the state that r reads.
 func NewView(r storage.Reader) *View {
-	return &View{base: &base{reader: r, enc: newRowEncoder(), dec: newRowDecoder()}}
+	return &View{base: &base{reader: r, codec: newCodec()}}
 }
 
 // pageReads bounds the rows that are read for one page.
@@ -136,16 +136,16 @@ func (t *tx) exportVat(v VatID) Vat {
 	u, row := t.lookRun(v), t.vat(v)
 	out := Vat{
 		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
-		Terminated: u.phase == dead, Incarnation: u.inc, Live: u.inc != u.deadInc, Started: u.started,
-		Queue: u.items, Restarts: u.restarts, Deliveries: u.deliveries,
-		Records: u.records, Lost: u.lost,
-		HasWork: u.phase != dead && (u.reap != 0 || u.rejectAt < u.rejectUntil || (u.phase == live && u.head != u.tail)),
+		Terminated: u.phase == dead, Incarnation: u.memory.inc, Live: u.memory.inc != u.memory.deadInc, Started: u.started,
+		Queue: u.queue.items, Restarts: u.restarts, Deliveries: u.deliveries,
+		Records: u.span.records, Lost: u.span.lost,
+		HasWork: u.phase != dead && (u.memory.reap != 0 || u.queue.rejectAt < u.queue.rejectUntil || (u.phase == live && u.queue.head != u.queue.tail)),
 	}
 	if u.phase == stopped {
 		out.Stopped = u.why
 	}
-	if u.records > 0 {
-		out.SpanAt = int64(u.spanAt)
+	if u.span.records > 0 {
+		out.SpanAt = int64(u.span.at)
 	}
 	return out
 }
@@ -153,7 +153,7 @@ func (t *tx) exportVat(v VatID) Vat {
 func (t *tx) vat(v VatID) *vatRow {
 	key := keyVat(v)
 	r := &vatRow{}
-	r.decode(t.dec, key, t.must(key))
+	t.codec.decode(key, t.must(key), r.fields)
 	return r
 }
 

@@ -78,7 +78,7 @@ func (q *View) ServicesAfter(after KRef) (out []Service, next KRef, err error) {
 // listedService is a service object in a list.
 func (t *tx) listedService(k KRef, b []byte) Service {
 	var s service
-	if err := readable(func() { s.decode(t.dec, keyService(k), b) }); err != nil {
+	if err := readable(func() { t.codec.decode(keyService(k), b, s.fields) }); err != nil {
 		return Service{KRef: k, Sub: t.ownerOf(k), Corrupt: err}
 	}
 	return s.export()
@@ -161,7 +161,7 @@ func (q *View) Outstanding(k KRef) (out []Outstanding, err error) {
 		n := numberIn(key[len(prefixServiceCalls(k)):])
 		if err := readable(func() {
 			var c serviceCall
-			c.decode(q.dec, key, b)
+			q.codec.decode(key, b, c.fields)
 			o = t.outstanding(k, n, &c)
 		}); err != nil {
 			o = Outstanding{Service: k, Call: n, Corrupt: err}

@@ -86,7 +86,7 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 	var out Subcluster
 	if err := readable(func() {
 		var sub subcluster
-		sub.decode(t.dec, keySub(s), b)
+		t.codec.decode(keySub(s), b, sub.fields)
 		out = t.export(&sub)
 	}); err != nil {
 		return Subcluster{ID: s, Corrupt: err}

@@ -5,7 +5,7 @@ import "fmt"
 // addWork leaves something to be done in slices.
 func (t *tx) addWork(w work) {
 	head, tail := t.workRange()
-	t.create(keyWorkItem(tail), w.encode(t.enc))
+	t.create(keyWorkItem(tail), t.codec.encode(w.fields))
 	t.setWorkRange(head, tail+1)
 }
 
@@ -14,12 +14,14 @@ func (t *tx) workRange() (head, tail uint64) {
 	if !ok {
 		return 0, 0
 	}
-	t.dec.open(keyWork, b, 2)
-	return t.dec.uint(), t.dec.uint()
+	var w workRange
+	t.codec.decode(keyWork, b, w.fields)
+	return w.head, w.tail
 }
 
 func (t *tx) setWorkRange(head, tail uint64) {
-	t.set(keyWork, t.enc.row(2, func() { t.enc.uint(head); t.enc.uint(tail) }))
+	w := workRange{head, tail}
+	t.set(keyWork, t.codec.encode(w.fields))
 }
 
 // Work does one slice of what earlier commits left to be done. more says that there is more; a commit
@@ -37,7 +39,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	}
 	key := keyWorkItem(head)
 	var w work
-	w.decode(m.dec, key, t.must(key))
+	m.codec.decode(key, t.must(key), w.fields)
 	t.delete(key)
 	t.setWorkRange(head+1, tail)
 	var done bool
@@ -67,7 +69,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		t.release(w.promise)
 		done = true
 	default:
-		m.dec.corrupt(fmt.Errorf("work of kind %d", w.kind))
+		m.codec.corrupt(fmt.Errorf("work of kind %d", w.kind))
 	}
 	switch {
 	case done:
@@ -75,7 +77,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		// It stays first, so that promises are told of in the order in which they were settled, and what is rejected
 		// because of this one comes later. That holds up the others for a few slices: there are MaxVats subscribers at most.
 		_, tail = t.workRange()
-		t.set(key, w.encode(t.enc))
+		t.set(key, t.codec.encode(w.fields))
 		t.setWorkRange(head, tail)
 	default: // at the end of the line, so that a long one does not hold up the others
 		t.addWork(w)

@@ -12,21 +12,21 @@ func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	u := t.runs.edit(t, v)
-	if u == nil || u.phase != live || u.reap != 0 {
+	if u == nil || u.phase != live || u.memory.reap != 0 {
 		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
 	}
-	if u.inc != u.deadInc {
+	if u.memory.inc != u.memory.deadInc {
 		return t.startFrame(u), Commit{}, nil
 	}
-	u.inc++
+	u.memory.inc++
 	start = t.startFrame(u)
 	return start, m.done(t), nil
 }
 
 func (t *tx) startFrame(u *run) wire.Start {
 	return wire.Start{
-		Vat: string(u.id), Name: t.vat(u.id).name, Incarnation: u.inc,
-		HighObject: u.spanObject, HighPromise: u.spanPromise,
+		Vat: string(u.id), Name: t.vat(u.id).name, Incarnation: u.memory.inc,
+		HighObject: u.span.objects, HighPromise: u.span.promises,
 	}
 }
 
