@@ -18,10 +18,10 @@ import (
 	"ocapkernel.dev/internal/programs"
 )
 
-// told is a site whose kernel takes the messages of programs. It is a [programs.Kernel].
+// told is a site whose kernel takes the messages of programs. It is a [programs.Cluster].
 type told struct{ *site }
 
-// Send is part of being a [programs.Kernel].
+// Send is part of being a [programs.Cluster].
 func (s told) Send(ctx context.Context, id, vat, method string, args ...json.RawMessage) error {
 	return retry(func() error {
 		_, err := sendOnce(ctx, s.state, control.SendRequest{Ticket: control.Ticket{ID: id}, Target: "s1/" + vat, Method: method, Args: args})
@@ -29,7 +29,7 @@ func (s told) Send(ctx context.Context, id, vat, method string, args ...json.Raw
 	})
 }
 
-// Ask is part of being a [programs.Kernel].
+// Ask is part of being a [programs.Cluster].
 func (s told) Ask(ctx context.Context, id, vat, method string, args ...json.RawMessage) (programs.Answer, error) {
 	texts := make([]string, len(args))
 	for i, a := range args {

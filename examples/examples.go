@@ -1,4 +1,4 @@
-// Package examples collects the example vats into what the stock worker program runs.
+// Package examples collects the modules of the example vats for the stock worker program.
 package examples
 
 import (

@@ -154,19 +154,19 @@ func TestWorldsOfRandomPrograms(t *testing.T) {
 	})
 }
 
-// teller tells the vats of a world their programs. It is a [programs.Kernel].
+// teller tells the vats of a world their programs. It is a [programs.Cluster].
 type teller struct {
 	*world
 	sub kernel.SubID
 }
 
-// Send is part of being a [programs.Kernel].
+// Send is part of being a [programs.Cluster].
 func (w teller) Send(_ context.Context, id, to, method string, args ...json.RawMessage) error {
 	_, err := w.say(id, to, method, false, args)
 	return err
 }
 
-// Ask is part of being a [programs.Kernel].
+// Ask is part of being a [programs.Cluster].
 func (w teller) Ask(_ context.Context, id, to, method string, args ...json.RawMessage) (programs.Answer, error) {
 	a, err := w.say(id, to, method, true, args)
 	var refusal *kernel.Refusal

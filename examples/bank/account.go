@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Terms say whose account it is, and what it begins with. They are the parameters of the account's vat.
+// Terms are the owner of an account and its first balance. They are the parameters of the account's vat.
 type Terms struct {
 	Owner  string
 	Amount int64
@@ -40,12 +40,12 @@ func (a *Account) Open(purse vat.Ref) error {
 	return nil
 }
 
-// Balance returns what the account holds. The answer of the mint becomes the answer of this call.
+// Balance returns the money of the account. The answer of the mint becomes the answer of this call.
 func (a *Account) Balance(ctx context.Context) vat.Promise {
 	return vat.Send(ctx, a.Purse, "balance")
 }
 
-// Address returns where to pay into the account.
+// Address returns the slot through which to pay into the account.
 func (a *Account) Address(ctx context.Context) vat.Promise {
 	return vat.Send(ctx, a.Purse, "address")
 }

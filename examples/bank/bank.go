@@ -4,12 +4,12 @@
 //
 //	bank.mint     keeps all purses, and moves money between them
 //	bank.account  keeps the reference to one purse
-//	bank.teller   knows the accounts, and is what a customer talks to
+//	bank.teller   knows the accounts, and serves the customers
 //
-// cluster.json launches a mint, a teller, and the accounts of alice, bob and carol with 1000 each.
-// Authority is what is handed out: only the teller can issue money, because only it has the mint; only
-// an account can spend its money, because only it has its purse; and anybody may have the [Slot] of a
-// purse, through which money only goes in.
+// cluster.json launches a mint, a teller, and the accounts of alice, bob and carol with 1000 each. A vat can do
+// what its references allow: only the teller can issue money, because only it has the mint; only an account can
+// spend its money, because only it has its purse; and every vat may have the [Slot] of a purse, through which
+// money only goes in.
 package bank
 
 import "ocapkernel.dev/vat"

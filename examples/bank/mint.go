@@ -8,11 +8,11 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Mint issues a currency and keeps every purse of it. All money lies in the mint's own store, and a
-// crank is committed whole or not at all: whatever is killed, and whenever, no money appears or is lost.
+// Mint issues a currency and keeps every purse of it. All money lies in the mint's own store, and a crank is
+// committed whole or not at all: whichever process is killed, and whenever, no money appears or is lost.
 type Mint struct {
 	vat.Durable
-	// Issued is what all purses together must hold.
+	// Issued is the sum that all purses together must hold.
 	Issued int64
 	Purses vat.Map[string, *Purse]
 }
@@ -20,8 +20,8 @@ type Mint struct {
 // NewMint makes the mint, once in the life of its vat.
 func NewMint() *Mint { return &Mint{} }
 
-// Issue makes a purse with newly issued money. Whoever may call this can make money: the teller keeps
-// the reference to the mint to itself.
+// Issue makes a purse with newly issued money. Every vat that has the mint can make money: the teller keeps the
+// reference to the mint to itself.
 func (m *Mint) Issue(ctx context.Context, owner string, amount int64) (*Purse, error) {
 	if amount < 0 || amount > math.MaxInt64-m.Issued {
 		return nil, fmt.Errorf("cannot issue %d", amount)
@@ -38,7 +38,7 @@ func (m *Mint) Issue(ctx context.Context, owner string, amount int64) (*Purse, e
 	return p, nil
 }
 
-// Audit adds up what all purses hold, in one crank, and fails if that is not what was issued.
+// Audit returns the sum of all purses, in one crank, and fails if another sum was issued.
 func (m *Mint) Audit(ctx context.Context) (int64, error) {
 	var sum int64
 	for _, p := range m.Purses.All(ctx) {
@@ -50,7 +50,7 @@ func (m *Mint) Audit(ctx context.Context) (int64, error) {
 	return sum, nil
 }
 
-// Purse holds money. Whoever has a reference to it can spend that money.
+// Purse holds money. Every vat that has a reference to the purse can spend its money.
 type Purse struct {
 	vat.Durable
 	Owner string
@@ -58,14 +58,14 @@ type Purse struct {
 	Slot  *Slot
 }
 
-// Balance returns what the purse holds.
+// Balance returns the money in the purse.
 func (p *Purse) Balance() int64 { return p.Coins }
 
-// Address returns where to pay into the purse.
+// Address returns the slot through which to pay into the purse.
 func (p *Purse) Address() *Slot { return p.Slot }
 
-// Pay moves money from this purse to another. The type of the parameter sees to it that the other is a
-// purse of the same mint.
+// Pay moves money from this purse to another. The type of the parameter makes sure that the other is a purse of
+// the same mint.
 func (p *Purse) Pay(amount int64, to *Slot) error {
 	if to == nil {
 		return fmt.Errorf("payment to nobody")
@@ -81,7 +81,7 @@ func (p *Purse) Pay(amount int64, to *Slot) error {
 	return nil
 }
 
-// Slot is the slot through which coins go into a purse, and do not come out: it can be given to anybody.
+// Slot is the slot through which coins go into a purse, and do not come out: any vat may have it.
 type Slot struct {
 	vat.Durable
 	Purse *Purse

@@ -43,9 +43,9 @@ func (t *Teller) Bootstrap(ctx context.Context, vats map[string]vat.Ref) error {
 	return nil
 }
 
-// Transfer moves money between two accounts. If it is answered, it happened; if it is refused, it did
-// not. It waits across vats in straight-line code: whatever is killed meanwhile, it goes on at the same
-// line, and happens once.
+// Transfer moves money between two accounts. If it is answered, it happened; if it is refused, it did not. It
+// waits across vats in straight-line code: if a worker or the kernel is killed meanwhile, it goes on at the
+// same line, and happens once.
 func (t *Teller) Transfer(ctx context.Context, from, to string, amount int64) error {
 	payer, err := t.account(from)
 	if err != nil {
@@ -60,7 +60,7 @@ func (t *Teller) Transfer(ctx context.Context, from, to string, amount int64) er
 	return err
 }
 
-// Balance returns what an account holds.
+// Balance returns the money of an account.
 func (t *Teller) Balance(ctx context.Context, name string) (int64, error) {
 	account, err := t.account(name)
 	if err != nil {
@@ -69,7 +69,7 @@ func (t *Teller) Balance(ctx context.Context, name string) (int64, error) {
 	return vat.Call[int64](ctx, account, "balance")
 }
 
-// Audit returns the sum of all purses, and fails if that is not what the mint issued.
+// Audit returns the sum of all purses, and fails if the mint has issued another sum.
 func (t *Teller) Audit(ctx context.Context) (int64, error) {
 	return vat.Call[int64](ctx, t.Mint, "audit")
 }

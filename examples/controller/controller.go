@@ -1,8 +1,8 @@
-// Package controller is a vat that launches other subclusters, watches them and ends them, by means of the kernel's
-// own service: docs/system.md describes that.
+// Package controller is a vat that launches other subclusters, watches them and ends them, by means of the
+// kernel's own service, which docs/system.md describes.
 //
-// It waits for the kernel with [vat.When], so that nothing of it lives in memory while a launch goes on. Its worker,
-// or the kernel, can be killed at any time: what it has begun is done once, and it hears how that came out.
+// It waits for the kernel with [vat.When], so that nothing of it lives in memory while a launch goes on. Its
+// worker, or the kernel, can be killed at any time: a launch happens once, and the controller gets its result.
 package controller
 
 import (
@@ -13,10 +13,10 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Modules is what a worker program needs to run it.
+// Modules returns the modules of this package, for a worker program.
 func Modules() vat.Modules { return vat.Modules{"controller": New} }
 
-// Controller keeps what it has launched under names of its own.
+// Controller keeps the subclusters that it has launched, under names of its own.
 type Controller struct {
 	vat.Durable
 	// Kernel is the kernel's facet, Timer its timer.
@@ -26,23 +26,23 @@ type Controller struct {
 	Watching vat.Ref
 }
 
-// Child is a subcluster that was launched here.
+// Child is a subcluster that the controller has launched.
 type Child struct {
 	Subcluster string
 	// Root is the root object of its bootstrap vat.
 	Root vat.Ref
 	// Vats are the ids of its vats, by their names.
 	Vats map[string]string
-	// State is launching, running, reloading, terminating, or gone: somebody else has ended it.
+	// State is launching, running, reloading, terminating, or gone: ended by another.
 	State string
 }
 
-// launched is what the kernel answers to a launch.
+// launched is the kernel's answer to a launch.
 type launched struct {
 	Subcluster string
 	Root       vat.Ref
 	Vats       map[string]string
-	// BootstrapResult is what the bootstrap method has answered.
+	// BootstrapResult is the answer of the bootstrap method.
 	BootstrapResult any
 }
 
@@ -69,15 +69,16 @@ func (c *Controller) Launch(ctx context.Context, name string, config any) (vat.P
 	return vat.When(ctx, vat.Send(ctx, c.Kernel, "launchSubcluster", config), c, "Launched", name), nil
 }
 
-// Launched keeps what a launch, or a reload, has made, and returns its root. A launch that failed has left nothing: the
-// name is free again. After a reload that failed the old one may still be there.
+// Launched keeps the subcluster that a launch, or a reload, has made, and returns its root. A launch that
+// failed has left nothing: the name is free again. After a reload that failed the old subcluster may still be
+// there.
 func (c *Controller) Launched(ctx context.Context, o vat.Outcome[launched], name string) (any, error) {
 	l, err := o.Get()
 	if err == nil {
 		return l.Root, c.Children.Set(ctx, name, Child{l.Subcluster, l.Root, l.Vats, "running"})
 	}
 	if child, _ := c.Children.Get(ctx, name); child.Subcluster != "" {
-		return c.look(ctx, child, name, err), nil
+		return c.inspect(ctx, child, name, err), nil
 	}
 	c.Children.Delete(ctx, name)
 	return nil, err
@@ -101,22 +102,23 @@ func (c *Controller) Terminate(ctx context.Context, name string) (vat.Promise, e
 	return vat.When(ctx, vat.Send(ctx, c.Kernel, "terminateSubcluster", child.Subcluster), c, "Terminated", name), nil
 }
 
-// Terminated forgets a subcluster that was ended. An error does not say that there is none.
+// Terminated forgets a subcluster that was ended. An error does not mean that the subcluster is gone.
 func (c *Controller) Terminated(ctx context.Context, o vat.Outcome[vat.None], name string) (any, error) {
 	child, found := c.Children.Get(ctx, name)
 	if o.Err != nil && found {
-		return c.look(ctx, child, name, o.Err), nil
+		return c.inspect(ctx, child, name, o.Err), nil
 	}
 	c.Children.Delete(ctx, name)
 	return nil, o.Err
 }
 
-// look asks the kernel what is left of a subcluster that it failed to change. The promise is rejected, as the change was.
-func (c *Controller) look(ctx context.Context, child Child, name string, failure error) vat.Promise {
+// inspect asks the kernel about a subcluster that it failed to change. The promise is rejected, as the change
+// was.
+func (c *Controller) inspect(ctx context.Context, child Child, name string, failure error) vat.Promise {
 	return vat.When(ctx, vat.Send(ctx, c.Kernel, "getSubcluster", child.Subcluster), c, "Looked", name, failure.Error())
 }
 
-// Looked forgets a subcluster that the kernel does not know, and only that.
+// Looked forgets a subcluster if, and only if, the kernel does not know it.
 func (c *Controller) Looked(ctx context.Context, o vat.Outcome[any], name, failure string) error {
 	found, err := o.Get()
 	if err == nil && found == nil {
@@ -125,7 +127,7 @@ func (c *Controller) Looked(ctx context.Context, o vat.Outcome[any], name, failu
 	}
 	child, ok := c.Children.Get(ctx, name)
 	if ok {
-		child.State = "running" // or gone: Watch finds out, and either can be tried again
+		child.State = "running" // or gone: Watch finds out, and a change can be tried again
 		if err := c.Children.Set(ctx, name, child); err != nil {
 			return err
 		}
@@ -133,7 +135,7 @@ func (c *Controller) Looked(ctx context.Context, o vat.Outcome[any], name, failu
 	return errors.New(failure)
 }
 
-// change begins something with a child that runs.
+// change marks a child that runs with the state of a change.
 func (c *Controller) change(ctx context.Context, name, state string) (Child, error) {
 	child, err := c.child(ctx, name)
 	if err == nil && child.State != "running" && child.State != "gone" {
@@ -192,12 +194,12 @@ func (c *Controller) Ping(ctx context.Context, name, member string) (vat.Promise
 	return vat.Send(ctx, c.Kernel, "pingVat", id), nil
 }
 
-// Status is what the kernel says of itself.
+// Status returns the kernel's status of itself.
 func (c *Controller) Status(ctx context.Context) vat.Promise {
 	return vat.Send(ctx, c.Kernel, "getStatus")
 }
 
-// List returns what was launched, by name.
+// List returns the launched subclusters, by name.
 func (c *Controller) List(ctx context.Context) map[string]Child {
 	list := map[string]Child{}
 	for name, child := range c.Children.All(ctx) {

@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Watch looks each so many milliseconds whether what was launched is still there, until Unwatch.
+// Watch checks every ms milliseconds whether the launched subclusters are still there, until Unwatch.
 func (c *Controller) Watch(ctx context.Context, ms int) (vat.Promise, error) {
 	if !c.Watching.IsZero() {
 		return vat.Promise{}, errors.New("it watches already")
@@ -31,13 +31,13 @@ func (c *Controller) Tick(ctx context.Context, _ int64) {
 	vat.When(ctx, vat.Send(ctx, c.Kernel, "getSubclusters"), c, "Seen")
 }
 
-// subcluster is what the kernel says of one.
+// subcluster is the kernel's description of a subcluster.
 type subcluster struct {
 	Subcluster, Root, State, System string
 	Vats                            map[string]string
 }
 
-// Seen compares what there is with what was launched.
+// Seen compares the existing subclusters with the launched ones.
 func (c *Controller) Seen(ctx context.Context, o vat.Outcome[[]subcluster]) error {
 	list, err := o.Get()
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *Controller) Seen(ctx context.Context, o vat.Outcome[[]subcluster]) erro
 		}
 	}
 	for _, name := range gone {
-		child, _ := c.Children.Get(ctx, name) // it is there: see above
+		child, _ := c.Children.Get(ctx, name) // it exists: see above
 		child.State = "gone"
 		vat.Log(ctx).Warn("a subcluster is gone", "name", name, "subcluster", child.Subcluster)
 		if err := c.Children.Set(ctx, name, child); err != nil {

@@ -23,7 +23,7 @@ type Clock struct{}
 // Now tells the time.
 func (Clock) Now() string { return time.Now().Format(time.RFC3339) }
 
-// Stopwatch makes a further object, for as long as this process lives.
+// Stopwatch makes another object, for as long as this process lives.
 func (Clock) Stopwatch(ctx context.Context) (service.Ref, error) {
 	return service.ExportObject(ctx, &Stopwatch{time.Now()})
 }
@@ -31,7 +31,7 @@ func (Clock) Stopwatch(ctx context.Context) (service.Ref, error) {
 // Stopwatch measures the time since it was made.
 type Stopwatch struct{ start time.Time }
 
-// Elapsed is in milliseconds.
+// Elapsed returns the time in milliseconds.
 func (s *Stopwatch) Elapsed() float64 { return float64(time.Since(s.start).Microseconds()) / 1000 }
 
 // Book is the root of the vat. Its fields survive.
@@ -42,12 +42,12 @@ type Book struct {
 	Last   string
 }
 
-// Bootstrap takes what the cluster's configuration gives the vat.
+// Bootstrap takes the service that the cluster's configuration gives the vat.
 func (b *Book) Bootstrap(_ map[string]vat.Ref, services struct{ Clock vat.Ref }) {
 	b.Clock = services.Clock
 }
 
-// Sign counts a visit, and says when the last one was.
+// Sign counts a visit, and returns the time of the last one.
 func (b *Book) Sign(ctx context.Context) (string, error) {
 	watch := vat.Send(ctx, b.Clock, "stopwatch") // a promise, to which messages can be sent at once
 	now, err := vat.Call[string](ctx, b.Clock, "now")

@@ -1,4 +1,4 @@
-// Package hello is the smallest vat worth having: it greets, and remembers how often.
+// Package hello is the smallest useful vat: it greets, and counts its greetings.
 package hello
 
 import (
@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Modules is what a worker program needs to run it.
+// Modules returns the modules of this package, for a worker program.
 func Modules() vat.Modules { return vat.Modules{"hello": New} }
 
 // Greeter is the root of the vat. Its exported fields survive restarts; its exported methods can be

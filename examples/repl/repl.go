@@ -1,8 +1,8 @@
 // Package repl is a vat that talks to people: it reads lines from an IO channel and answers each.
 //
 // It waits for its lines with [vat.When], so that between two lines nothing of it lives in memory. Its worker,
-// or the kernel, can be killed at any time: a line that was sent to it is answered, and what it was told to
-// remember it still knows.
+// or the kernel, can be killed at any time: a line that was sent is answered, and the values that were set are
+// still there.
 package repl
 
 import (
@@ -15,7 +15,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Modules is what a worker program needs to run it.
+// Modules returns the modules of this package, for a worker program.
 func Modules() vat.Modules { return vat.Modules{"repl": New} }
 
 // Repl reads, evaluates and prints.
@@ -25,7 +25,7 @@ type Repl struct {
 	Console vat.Ref
 	// Lines counts the lines that were answered.
 	Lines int
-	// Values are what people had it remember.
+	// Values are the values that people have set.
 	Values vat.Map[string, int64]
 }
 
@@ -47,8 +47,8 @@ func (r *Repl) read(ctx context.Context) {
 	vat.When(ctx, vat.Send(ctx, r.Console, "read"), r, "Answer")
 }
 
-// Answer answers a line. It is called with null when a client has gone, and with an error when a line was no
-// text, or the kernel that had the connection is gone: then it waits for the next one all the same.
+// Answer answers a line. The line is null when a client has gone, and an error when the line was no text, or
+// when the kernel that had the connection is gone; then Answer waits for the next line all the same.
 func (r *Repl) Answer(ctx context.Context, line vat.Outcome[*string]) {
 	text, err := line.Get()
 	if errors.Is(err, vat.ErrServiceGone) {
@@ -67,12 +67,13 @@ func (r *Repl) Answer(ctx context.Context, line vat.Outcome[*string]) {
 	r.read(ctx)
 }
 
-// write says something, and reads on when it was taken: so somebody who does not listen is not read either.
+// write writes a text, and reads on when it was taken: the lines of a client that does not read its answers are
+// not read either.
 func (r *Repl) write(ctx context.Context, text string) {
 	vat.When(ctx, vat.Send(ctx, r.Console, "write", text), r, "Written")
 }
 
-// Written reads on. If nobody was there to hear what was written, it is lost.
+// Written reads on. A text that no client took is lost.
 func (r *Repl) Written(ctx context.Context, _ vat.Outcome[vat.None]) { r.read(ctx) }
 
 func (r *Repl) evaluate(ctx context.Context, line string) string {

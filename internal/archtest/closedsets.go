@@ -9,11 +9,12 @@ import (
 )
 
 // ClosedSets checks every type switch outside of tests over a closed set: an interface of this module with an
-// unexported method, which only types of its own package can have. The switch names each of them, or has
-// a default that panics or refuses with an error. So whoever adds a type is told all the places that would
-// pass over it in silence.
+// unexported method, which only types of its own package can have. The switch names each of the types, or has a
+// default that panics or returns an error. So the author of a new type learns of all switches that would pass
+// over it in silence.
 //
-// The names are those that must be closed sets, so that the rule does not vanish with a change of theirs.
+// names are the interfaces that must be closed sets, so that the rule does not vanish with a change of one of
+// them.
 func (m *Module) ClosedSets(names ...string) (problems []Problem) {
 	sets := m.closedSets()
 	for _, name := range names {
@@ -75,7 +76,7 @@ func (m *Module) closedSets() map[*types.TypeName][]types.Type {
 	return sets
 }
 
-// closed says whether an interface has an unexported method.
+// closed reports whether an interface has an unexported method.
 func closed(iface *types.Interface) bool {
 	for method := range iface.Methods() {
 		if !method.Exported() {
@@ -106,7 +107,7 @@ func (m *Module) typeSwitch(p *Package, s *ast.TypeSwitchStmt, sets map[*types.T
 		for _, expr := range clause.List {
 			t := p.info.TypeOf(expr)
 			delete(missing, types.TypeString(t, types.RelativeTo(p.types)))
-			// A case of an interface stands for all that have it.
+			// A case of an interface stands for all types that implement it.
 			if iface, ok := t.Underlying().(*types.Interface); ok {
 				for _, member := range members {
 					if types.Implements(member, iface) {
@@ -127,7 +128,7 @@ func (m *Module) typeSwitch(p *Package, s *ast.TypeSwitchStmt, sets map[*types.T
 		m.nameOf(named.Obj()), strings.Join(list, ", "))}
 }
 
-// switched is the expression whose type is switched over.
+// switched returns the expression whose type is switched over.
 func switched(s *ast.TypeSwitchStmt) ast.Expr {
 	var x ast.Expr
 	switch a := s.Assign.(type) {
@@ -139,7 +140,7 @@ func switched(s *ast.TypeSwitchStmt) ast.Expr {
 	return ast.Unparen(x).(*ast.TypeAssertExpr).X
 }
 
-// refuses says whether the last statement of a body is a panic, or the return of an error.
+// refuses reports whether the last statement of a body is a panic, or the return of an error.
 func (p *Package) refuses(body []ast.Stmt) bool {
 	if len(body) == 0 {
 		return false

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Determinism checks the packages that the table calls pure. What they do must follow from their inputs
-// alone: they start nothing, wait for nothing, and read no clock, dice, file or log; and since the order
-// of a map is random, they never range over one, be it through package maps.
+// Determinism checks the packages that the table calls pure. Their behaviour must follow from their inputs
+// alone: they start no goroutine, wait for nothing, and read no clock, dice, file or log; and since the order
+// of a map is random, they never range over one, also not by way of package maps.
 func (m *Module) Determinism(table []Row) (problems []Problem) {
 	for _, p := range m.Packages {
 		if row, ok := rowOf(table, p.Path); !ok || !row.Pure {
@@ -28,7 +28,8 @@ func (m *Module) Determinism(table []Row) (problems []Problem) {
 	return problems
 }
 
-// impure says whether a package of std, or hclog, gives what a deterministic one must not have.
+// impure reports whether a package of std, or hclog, provides something that a deterministic package must not
+// have.
 func impure(path string) bool {
 	for _, tree := range []string{
 		"context", "crypto/rand", "io/ioutil", hclog, "log", "math/rand", "net", "os", "runtime", "sync", "syscall",
@@ -42,7 +43,7 @@ func impure(path string) bool {
 }
 
 func (m *Module) impurities(p *Package, f *ast.File) (problems []Problem) {
-	// sorted are the uses of package maps whose order is made good at once.
+	// sorted are the uses of package maps whose result is sorted at once.
 	sorted := map[ast.Expr]bool{}
 	ast.Inspect(f, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -71,8 +72,8 @@ func (m *Module) impurities(p *Package, f *ast.File) (problems []Problem) {
 	return problems
 }
 
-// callee returns the package and name of the package-level function that a call names; both are empty if
-// it calls something else.
+// callee returns the package and name of the package-level function that a call names; both are empty if it
+// calls something else.
 func (p *Package) callee(call *ast.CallExpr) (pkg, name string) {
 	fun := ast.Unparen(call.Fun)
 	if x, ok := fun.(*ast.IndexExpr); ok {
@@ -94,8 +95,8 @@ func (p *Package) callee(call *ast.CallExpr) (pkg, name string) {
 	return f.Pkg().Path(), f.Name()
 }
 
-// core is the type that decides how a value of t is ranged over: of a type parameter, what all types of
-// its constraint have in common.
+// core returns the type that decides how a value of t is ranged over: for a type parameter, the underlying type
+// of its constraint.
 func core(t types.Type) types.Type {
 	if t == nil {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"go/types"
 )
 
-// Globals finds assignments to variables of packages: they are set where they are declared, and never
-// again. What changes has an owner, and is passed to whoever needs it.
+// Globals finds assignments to variables of packages: such a variable is set where it is declared, and never
+// again. State that changes has an owner, and is passed to the functions that need it.
 func (m *Module) Globals() (problems []Problem) {
 	for _, p := range m.Packages {
 		for _, f := range p.files {
@@ -33,13 +33,13 @@ func (m *Module) Globals() (problems []Problem) {
 	return problems
 }
 
-// replaced reports whether a package may set a variable of somebody else's, once, because there is no other way to hear of
-// what that is for: Badger renders one error where a block is not what was written, and tells nobody.
+// replaced reports whether a package may set a variable of a foreign package, once, because there is no other
+// way. The one case: Badger renders one error where a block is damaged, and reports the damage nowhere else.
 func replaced(p *Package, v *types.Var) bool {
 	return p.Path == "storage/badgerstore" && v.Pkg().Path() == "github.com/dgraph-io/badger/v4/y" && v.Name() == "ErrChecksumMismatch"
 }
 
-// global returns the package's variable that an assignment to x changes, if it is one.
+// global returns the package's variable that an assignment to x changes, or nil.
 func (p *Package) global(x ast.Expr) *types.Var {
 	for {
 		switch e := ast.Unparen(x).(type) {

@@ -14,8 +14,8 @@ import (
 // MaxLines is the length above which a file has a second idea.
 const MaxLines = 600
 
-// Habits checks how packages and files are kept: names that say something, a comment on each package, no
-// work at start-up, tests that do not sleep and look from outside, and files that one can read.
+// Habits checks how packages and files are kept: names with a meaning, a comment on each package, no work at
+// start-up, tests that do not sleep and test from outside, and files of a readable length.
 func (m *Module) Habits() (problems []Problem) {
 	for _, p := range m.Packages {
 		for _, name := range []string{p.Name, filepath.Base(p.dir)} {
@@ -45,7 +45,7 @@ func (m *Module) Habits() (problems []Problem) {
 	return append(problems, m.longFiles()...)
 }
 
-// startUp finds what runs by itself when the program starts.
+// startUp finds code that runs by itself when the program starts.
 func (m *Module) startUp(f *ast.File) (problems []Problem) {
 	for _, d := range f.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
@@ -53,7 +53,7 @@ func (m *Module) startUp(f *ast.File) (problems []Problem) {
 		}
 	}
 	for _, spec := range f.Imports {
-		// embed registers nothing: the import is what go:embed asks for.
+		// embed registers nothing: go:embed needs the import.
 		if spec.Name != nil && spec.Name.Name == "_" && spec.Path.Value != `"embed"` {
 			problems = append(problems, m.problem(spec.Pos(), "no import for its side effects: pass what it registers to whoever needs it"))
 		}
@@ -89,7 +89,7 @@ func (m *Module) sleeps(f *ast.File) (problems []Problem) {
 	return problems
 }
 
-// longFiles looks at files itself, not through the go command: with that, and with the directories it reads,
+// longFiles reads the files itself, not through the go command: with these files and the directories it reads,
 // go test knows when a cached result is stale.
 func (m *Module) longFiles() (problems []Problem) {
 	err := filepath.WalkDir(m.Dir, func(path string, d fs.DirEntry, err error) error {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Imports checks the module against the table: every package has a row, imports what its row allows and
-// links nothing that its row forbids, and every row has a package. Tests may import what they like.
+// Imports checks the module against the table: every package has a row, imports only packages that its row
+// allows and links none that its row forbids, and every row has a package. Tests may import any package.
 func (m *Module) Imports(table []Row) (problems []Problem) {
 	used := map[string]bool{}
 	for _, p := range m.Packages {
@@ -43,7 +43,7 @@ func (m *Module) Imports(table []Row) (problems []Problem) {
 	return problems
 }
 
-// rowOf finds the row of a package: its own, else the longest pattern.
+// rowOf returns the row of a package: its own, else the longest pattern that matches.
 func rowOf(table []Row, path string) (best Row, ok bool) {
 	for _, row := range table {
 		if row.Package == path {
@@ -94,7 +94,7 @@ func (m *Module) link(from, module string) []string {
 	return nil
 }
 
-// Markdown is the table as ARCHITECTURE.md shows it.
+// Markdown returns the table in the form of ARCHITECTURE.md.
 func Markdown(table []Row) string {
 	var b strings.Builder
 	b.WriteString("| Package | Is | Imports of ours |\n|---|---|---|\n")

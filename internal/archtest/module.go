@@ -20,12 +20,12 @@ import (
 // Module is a Go module, parsed and type-checked.
 type Module struct {
 	Dir string
-	// Packages are the module's own, each after what it imports.
+	// Packages are the module's own packages, each after its imports.
 	Packages []*Package
 
 	fset *token.FileSet
 	path string
-	// imports are the direct imports of every package that is linked into one of ours, without tests.
+	// imports are the direct imports of every package that is linked into one of the module's, without tests.
 	imports map[string][]string
 }
 
@@ -43,7 +43,7 @@ type Package struct {
 	info  *types.Info
 }
 
-// A Problem is a breach of a rule, and what to do about it.
+// A Problem is a breach of a rule, and the way to mend it.
 type Problem struct {
 	// File is relative to the module's directory; Line is 0 if the problem has no line.
 	File string
@@ -58,7 +58,7 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
 }
 
-// listed is what `go list` says of a package.
+// listed is the output of `go list` for a package.
 type listed struct {
 	Dir, ImportPath, Name, Export      string
 	GoFiles, TestGoFiles, XTestGoFiles []string
@@ -155,7 +155,7 @@ func (m *Module) load(l listed, imports types.Importer) (*Package, error) {
 	return p, nil
 }
 
-// short is an import path below the module's path. It returns other paths as they are.
+// short returns an import path below the module's path. It returns other paths as they are.
 func (m *Module) short(path string) string {
 	if path == m.path {
 		return "."
@@ -163,7 +163,7 @@ func (m *Module) short(path string) string {
 	return strings.TrimPrefix(path, m.path+"/")
 }
 
-// own says whether an import path is of this module.
+// own reports whether an import path is of this module.
 func (m *Module) own(path string) bool { return path == m.path || strings.HasPrefix(path, m.path+"/") }
 
 func (m *Module) problem(pos token.Pos, format string, args ...any) Problem {

@@ -1,6 +1,6 @@
 package archtest
 
-// Row says what a package is, and what it may import.
+// Row describes a package, and the packages that it may import.
 type Row struct {
 	// Package is the path of the package below the module's; a path that ends in /... stands for all
 	// packages below, but those that have a row of their own.
@@ -9,14 +9,14 @@ type Row struct {
 	About string
 	// Imports are the packages of this module that it may import, tests aside; "..." allows all.
 	Imports []string
-	// Pure says that it is part of a deterministic state machine: see [Determinism].
+	// Pure is set for a part of a deterministic state machine: see [Determinism].
 	Pure bool
-	// NoLink are modules that must not be linked into it, through whatever it imports.
+	// NoLink are modules that must not be linked into the package, also not through its imports.
 	NoLink []string
 }
 
-// What stays out of where it has no business: the state machine knows no disk, process or log; a worker
-// has no database, and neither has a client.
+// The modules that some packages must not link: the state machine knows no disk, process or log; a worker has
+// no database, and neither has a client.
 const (
 	badger = "github.com/dgraph-io/badger/v4"
 	plugin = "github.com/hashicorp/go-plugin"

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// A message is a program that one vat gets from outside. Of an aside message the answer is awaited only at the end:
-// its turn waits for a promise that a later message settles.
+// A message is a program that one vat gets from outside. The answer of an aside message is awaited only at the
+// end: its turn waits for a promise that a later message settles.
 type message struct {
 	to    string
 	steps []step
 	aside bool
 }
 
-// A Script is what a run consists of.
+// A Script is a run of random programs: the messages that vats get.
 type Script struct {
 	messages []message
-	// heard counts, for each vat, the continuations that it will have been called with at the end.
+	// heard counts, for each vat, the continuations that will have been called at the end.
 	heard map[string]int
 }
 
@@ -29,11 +29,11 @@ type generator struct {
 	*rand.Rand
 	Script
 	keys int
-	// open are promises that wait to be settled, of each vat.
+	// open are, by vat, the promises that wait to be settled.
 	open map[string][]string
 }
 
-// Draw draws a script of n messages.
+// Draw returns a random script of n messages.
 func Draw(r *rand.Rand, n int) Script {
 	g := &generator{Rand: r, Script: Script{heard: map[string]int{}}, open: map[string][]string{}}
 	leaver := Vats[3]
@@ -47,7 +47,7 @@ func Draw(r *rand.Rand, n int) Script {
 		case g.IntN(16) == 0:
 			g.messages = append(g.messages, message{to: leaver, steps: g.local(g.shared)})
 			continue
-		case i < leaves && g.IntN(10) == 0: // afterwards it depends on the moment what can be told
+		case i < leaves && g.IntN(10) == 0: // after it, the answer depends on the moment
 			key := g.fresh("end")
 			g.heard[to]++
 			g.messages = append(g.messages, message{to: to, steps: []step{{Do: "mourn", Key: key, Peer: leaver}}})
@@ -87,7 +87,7 @@ func (g *generator) fresh(what string) string {
 	return fmt.Sprint(what, g.keys)
 }
 
-// shared names a row that other messages use, too.
+// shared returns the name of a row that other messages use, too.
 func (g *generator) shared() string { return []string{"s1", "s2", "s3"}[g.IntN(3)] }
 
 // local draws steps that concern the vat alone.
@@ -101,7 +101,7 @@ func (g *generator) local(key func() string) (steps []step) {
 	return append(steps, step{Do: "list", Key: "s"})
 }
 
-// steps draws a program for a vat. Programs that run beside others use rows of their own, that key names.
+// steps draws a program for a vat. Programs that run beside others use rows of their own, which key names.
 func (g *generator) steps(to string, depth int, key func() string) (steps []step) {
 	kinds := []string{"local", "local", "lend", "spark", "pipe", "circle", "row", "chain", "both", "dice", "keepSpark"}
 	if depth > 0 {

@@ -1,9 +1,9 @@
-// Package programs makes random programs of Go vats, for tests that disturb them: with kills of workers and of the
-// kernel, orderly stops and replays. The vats read and write rows that are there, are not and were there, wait in each
-// way, settle promises in circles and rows, keep objects in memory and leave.
+// Package programs makes random programs of Go vats, for tests that disturb them: with kills of workers and of
+// the kernel, orderly stops and replays. The vats read and write rows that exist, do not exist and existed
+// once, wait in each way, settle promises in circles and rows, keep objects in memory and leave.
 //
-// [Draw] draws a [Script], the messages that vats get; [Script.Run] has a kernel run it, and returns all that it has left.
-// What a script leaves is the same however it was disturbed.
+// [Draw] draws a [Script], the messages that vats get; [Script.Run] has a kernel run it, and returns all that
+// it has left. A script leaves the same answers and rows however it was disturbed.
 package programs
 
 import (
@@ -16,9 +16,9 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// A step is one instruction of a random program. What it does follows from the step and from what earlier steps of
-// the same program did, and never from the moment or from the life of a process: so a program that is disturbed by
-// kills leaves the same answers and the same rows as one that is not.
+// A step is one instruction of a random program. Its effect follows from the step and from the effects of
+// earlier steps of the same program, and never from the moment or from the life of a process: so a program that
+// is disturbed by kills leaves the same answers and the same rows as one that is not.
 type step struct {
 	// Do names the instruction: a method of program.
 	Do string `json:"do"`
@@ -39,9 +39,9 @@ type program struct {
 	Rows  vat.Map[string, int]
 	Texts vat.Map[int, text]
 	Items vat.Map[string, *item]
-	// Heard is what continuations were called with, by the keys of their steps.
+	// Heard are the outcomes with which continuations were called, by the keys of their steps.
 	Heard vat.Map[string, string]
-	// Runs counts the programs that were begun.
+	// Runs counts the programs that have started.
 	Runs int
 
 	resolvers map[string]vat.Resolver `vat:"-"`
@@ -108,7 +108,7 @@ func (p *program) Meet(ctx context.Context, name string, peer vat.Ref) error {
 	return p.Peers.Set(ctx, name, peer)
 }
 
-// Run runs a program and answers what each step saw.
+// Run runs a program and returns the result of each step.
 func (p *program) Run(ctx context.Context, steps []step) ([]string, error) {
 	p.Runs++
 	var saw []string
@@ -126,7 +126,7 @@ func (p *program) Run(ctx context.Context, steps []step) ([]string, error) {
 	return saw, nil
 }
 
-// told is what of an error is the same however often a vat was killed.
+// told returns the text of an error that is the same however often a vat was killed.
 func told(err error) string {
 	for _, e := range []error{vat.ErrVatTerminated, vat.ErrVatRestarted, vat.ErrObjectDeleted, vat.ErrRevoked} {
 		if errors.Is(err, e) {
@@ -138,7 +138,7 @@ func told(err error) string {
 
 type instruction = func(p *program, ctx context.Context, s step) (string, error)
 
-// instructions are what a step can do.
+// instructions are the instructions of a step, by name.
 var instructions = map[string]instruction{
 	"get": (*program).get, "ensure": (*program).ensure, "set": (*program).set, "delete": (*program).delete,
 	"has": (*program).has, "list": (*program).list, "write": (*program).write, "read": (*program).read,
@@ -154,7 +154,7 @@ func (p *program) get(ctx context.Context, s step) (string, error) {
 	return fmt.Sprint(n, ok), nil
 }
 
-// ensure reads a row that may not be there, and writes it then.
+// ensure reads a row, and writes it if there is none.
 func (p *program) ensure(ctx context.Context, s step) (string, error) {
 	n, ok := p.Rows.Get(ctx, s.Key)
 	if !ok {
@@ -179,7 +179,7 @@ func (p *program) has(ctx context.Context, s step) (string, error) {
 	return fmt.Sprint(p.Rows.Has(ctx, s.Key), p.Items.Has(ctx, s.Key), p.Texts.Has(ctx, s.N)), nil
 }
 
-// list goes over the rows that begin with the key.
+// list returns the rows that begin with the key.
 func (p *program) list(ctx context.Context, s step) (string, error) {
 	var out []string
 	for k, n := range p.Rows.All(ctx) {
@@ -244,7 +244,7 @@ func (p *program) lend(ctx context.Context, s step) (string, error) {
 	return fmt.Sprint(before, n, it.N), err
 }
 
-// Use bumps an item of somebody else.
+// Use bumps an item of another vat.
 func (p *program) Use(ctx context.Context, r vat.Ref, by int) (int, error) {
 	return vat.Call[int](ctx, r, "bump", by)
 }
@@ -265,14 +265,14 @@ func (p *program) PokeTwice(ctx context.Context, r vat.Ref) (int, error) {
 	return vat.Await[int](ctx, first)
 }
 
-// keepSpark has a peer keep an object that lives in memory, so that this vat does not come to rest again; what it
-// kept before under the same name is poked.
+// keepSpark has a peer keep an object that lives in memory, so that this vat does not come to rest again. The
+// peer pokes the object that it kept before under the same name.
 func (p *program) keepSpark(ctx context.Context, s step) (string, error) {
 	n, err := vat.Await[int](ctx, p.to(ctx, s, "keep", s.Key, &spark{n: s.N}))
 	return fmt.Sprint(n), err
 }
 
-// Keep pokes what it kept under a name before, and keeps another object.
+// Keep pokes the object that it kept under a name before, and keeps another one.
 func (p *program) Keep(ctx context.Context, name string, r vat.Ref) (int, error) {
 	old, ok := p.Peers.Get(ctx, "spark "+name)
 	if err := p.Peers.Set(ctx, "spark "+name, r); err != nil || !ok {
@@ -302,7 +302,7 @@ func (p *program) watch(ctx context.Context, s step) (string, error) {
 	return "", nil
 }
 
-// Ran keeps what a watched program saw.
+// Ran keeps the results of a watched program.
 func (p *program) Ran(ctx context.Context, o vat.Outcome[[]string], key string) (int, error) {
 	saw, err := o.Get()
 	if err != nil {
@@ -381,7 +381,7 @@ func (p *program) park(ctx context.Context, s step) (string, error) {
 	return fmt.Sprint(n, m), errors.Join(err, far2)
 }
 
-// Wait waits for a promise of somebody else.
+// Wait waits for a promise of another vat.
 func (p *program) Wait(ctx context.Context, ps []vat.Promise) (int, error) {
 	return vat.Await[int](ctx, ps[0])
 }
@@ -448,7 +448,7 @@ func (p *program) both(ctx context.Context, s step) (string, error) {
 	return fmt.Sprint(saw), err
 }
 
-// dice has time and dice be the same after a wait.
+// dice checks that time and dice are the same after a wait.
 func (p *program) dice(ctx context.Context, s step) (string, error) {
 	now, die := vat.Now(ctx), vat.Rand(ctx).IntN(1_000_000)
 	if err := p.Rows.Set(ctx, "~"+s.Key, die); err != nil {
@@ -481,7 +481,7 @@ func (p *program) mourn(ctx context.Context, s step) (string, error) {
 	return "", nil
 }
 
-// Mourned keeps with what a peer has ended.
+// Mourned keeps the value with which a peer has ended.
 func (p *program) Mourned(ctx context.Context, o vat.Outcome[string], key string) error {
 	value, err := o.Get()
 	if err != nil {
@@ -490,7 +490,7 @@ func (p *program) Mourned(ctx context.Context, o vat.Outcome[string], key string
 	return p.Heard.Set(ctx, key, value)
 }
 
-// Dump is all that the vat has stored.
+// Dump returns all that the vat has stored.
 func (p *program) Dump(ctx context.Context) []string {
 	out := []string{fmt.Sprint("runs ", p.Runs)}
 	for k, n := range p.Rows.All(ctx) {

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// A Kernel takes messages for the vats of a cluster whose vats are [Vats], with the module [Module]. It goes on trying
-// until it has what it was asked for, whatever dies meanwhile, or until ctx ends.
-type Kernel interface {
-	// Send has a message accepted under an id: a message with an id that is known is not another one.
+// A Cluster takes messages for the vats of a cluster whose vats are [Vats], with the module [Module]. It
+// retries each call until the call succeeds, whatever dies meanwhile, or until ctx ends.
+type Cluster interface {
+	// Send has a message accepted under an id: a message with a known id is not sent again.
 	Send(ctx context.Context, id, vat, method string, args ...json.RawMessage) error
-	// Ask does the same, and returns what the message was answered.
+	// Ask does the same, and returns the answer of the message.
 	Ask(ctx context.Context, id, vat, method string, args ...json.RawMessage) (Answer, error)
 }
 
-// Answer is what a message was answered: a value as JSON, a rejection in words, or that the vat has left.
+// Answer is the answer of a message: a value as JSON, a rejection in words, or that the vat has left.
 type Answer struct {
 	Value    json.RawMessage
 	Rejected string
 	Left     bool
 }
 
-// Run has a kernel run a script, and returns, sorted, all that it leaves: the answers, and what the vats have stored. told
-// is called after each answer, from one goroutine.
-func (sc Script) Run(ctx context.Context, k Kernel, told func()) ([]string, error) {
-	r := &run{Script: sc, k: k, told: told}
+// Run has a cluster run a script, and returns, sorted, all that the script leaves: the answers, and the stored
+// rows of the vats. told is called after each answer, from one goroutine.
+func (sc Script) Run(ctx context.Context, c Cluster, told func()) ([]string, error) {
+	r := &run{Script: sc, cluster: c, told: told}
 	asides := make([]chan result, len(sc.messages))
 	for i, m := range sc.messages {
 		id := fmt.Sprintf("m%03d-%s", i, m.to)
@@ -42,8 +42,8 @@ func (sc Script) Run(ctx context.Context, k Kernel, told func()) ([]string, erro
 			}
 			continue
 		}
-		// It is accepted before the next message is sent, and so arrives before that.
-		if err := k.Send(ctx, id, m.to, "run", steps); err != nil {
+		// The message is accepted before the next one is sent, and so arrives before it.
+		if err := c.Send(ctx, id, m.to, "run", steps); err != nil {
 			return nil, fmt.Errorf("%s: %w", id, err)
 		}
 		asides[i] = make(chan result, 1)
@@ -57,7 +57,8 @@ func (sc Script) Run(ctx context.Context, k Kernel, told func()) ([]string, erro
 			return nil, err
 		}
 	}
-	// What one vat watches runs in another, so that all of them have to be through before one is looked at.
+	// A program that one vat watches runs in another, so that all programs have to end before a vat is
+	// inspected.
 	for _, round := range []string{"wait", "look"} {
 		for _, name := range Vats {
 			rows, err := r.dump(ctx, round+"-"+name, name)
@@ -78,12 +79,12 @@ func (sc Script) Run(ctx context.Context, k Kernel, told func()) ([]string, erro
 // run is a script that runs.
 type run struct {
 	Script
-	k    Kernel
-	told func()
-	left []string
+	cluster Cluster
+	told    func()
+	left    []string
 }
 
-// result is what became of a message.
+// result is the outcome of a message, in words.
 type result struct {
 	text string
 	err  error
@@ -98,7 +99,7 @@ func (r *run) note(got result) error {
 }
 
 func (r *run) ask(ctx context.Context, id, to string, steps json.RawMessage) result {
-	a, err := r.k.Ask(ctx, id, to, "run", steps)
+	a, err := r.cluster.Ask(ctx, id, to, "run", steps)
 	switch {
 	case err != nil:
 		return result{err: err}
@@ -110,10 +111,10 @@ func (r *run) ask(ctx context.Context, id, to string, steps json.RawMessage) res
 	return result{text: fmt.Sprintf("%s: %s", id, a.Value)}
 }
 
-// dump waits until all continuations of a vat were called, and returns what the vat has stored.
+// dump waits until all continuations of a vat were called, and returns the stored rows of the vat.
 func (r *run) dump(ctx context.Context, id, name string) ([]string, error) {
 	for n := 0; ; n++ {
-		a, err := r.k.Ask(ctx, fmt.Sprintf("%s-%d", id, n), name, "dump")
+		a, err := r.cluster.Ask(ctx, fmt.Sprintf("%s-%d", id, n), name, "dump")
 		switch {
 		case err != nil:
 			return nil, err

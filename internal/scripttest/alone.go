@@ -8,8 +8,9 @@ import (
 
 const aloneVariable = "OCAPKERNEL_TEST_ALONE"
 
-// Alone has a test run in a process of its own, for what changes the whole process, such as a limit of the system: Go's test
-// runner writes files of its own in this one. It reports whether this is that process; otherwise the test has been run.
+// Alone runs a test in a process of its own. It is for a test that changes the whole process, such as a limit
+// of the system: Go's test runner writes files of its own in this process. It reports whether this is that
+// process; otherwise the test has been run.
 func Alone(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(aloneVariable) == t.Name() {

@@ -15,7 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// patience is how long a script waits for what must come true, on a machine that is busy.
+// patience is how long a script waits for a condition, on a machine that is busy.
 const patience = 30 * time.Second
 
 // Exits runs a command and compares its exit status: exits STATUS COMMAND….
@@ -54,7 +54,7 @@ func Until(ts *testscript.TestScript, neg bool, args []string) {
 	Usage(ts, neg || len(args) < 2, "until PATTERN COMMAND…")
 	re := Pattern(ts, args[0])
 	ts.Check(Within(patience, func() error {
-		_ = ts.Exec(args[1], args[2:]...) // its output tells
+		_ = ts.Exec(args[1], args[2:]...) // its output shows the failure
 		if out := ts.ReadFile("stdout"); !re.MatchString(out) {
 			return fmt.Errorf("output does not match %s:\n%s", args[0], out)
 		}
@@ -76,7 +76,8 @@ func Pattern(ts *testscript.TestScript, text string) *regexp.Regexp {
 	return re
 }
 
-// Within asks again and again until ask returns nil, or returns its last error when the limit has passed.
+// Within calls ask again and again until it returns nil. When the limit has passed, it returns the last error
+// of ask.
 func Within(limit time.Duration, ask func() error) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
@@ -95,9 +96,9 @@ func Within(limit time.Duration, ask func() error) error {
 	}
 }
 
-// HearSignals has the programs that a test starts be ended by SIGHUP and SIGINT also where the test itself was told to
-// ignore them, as nohup does with the one, and a script for what it starts with "&" with the other. A program inherits
-// what is ignored, and not what is caught.
+// HearSignals makes SIGHUP and SIGINT end the programs that a test starts, also if the test itself was started
+// with the signals ignored: nohup ignores the one, and a script ignores the other for commands that it starts
+// with "&". A program inherits signals that are ignored, and not signals that are caught.
 func HearSignals() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
 		if signal.Ignored(s) {

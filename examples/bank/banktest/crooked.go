@@ -1,4 +1,4 @@
-// Package banktest has what tests need to see that the bank's audit finds something.
+// Package banktest has a mint with a fault, for tests of the bank's audit.
 package banktest
 
 import (
