@@ -1,6 +1,7 @@
 package archtest_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,55 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 		}
 		for _, m := range source.FindAllSubmatch(text, -1) {
 			check(root, string(m[1]))
+		}
+	}
+}
+
+// The glossary is short enough to be read, explains each word once, and only words that are in use.
+func TestGlossaryIsOneWordAThing(t *testing.T) {
+	glossary := filepath.Join(root, "docs", "glossary.md")
+	text, err := os.ReadFile(glossary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows int
+	words := map[string]bool{}
+	for row := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(row, "| **") {
+			continue
+		}
+		rows++
+		for _, m := range regexp.MustCompile(`\*\*([^*]+)\*\*`).FindAllStringSubmatch(row, -1) {
+			if words[m[1]] {
+				t.Errorf("docs/glossary.md explains %q twice", m[1])
+			}
+			words[m[1]] = true
+		}
+	}
+	if rows == 0 || rows >= 60 {
+		t.Errorf("docs/glossary.md has %d rows, want fewer than 60", rows)
+	}
+	var elsewhere strings.Builder
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")):
+			return fs.SkipDir
+		case path == glossary || filepath.Ext(path) != ".go" && filepath.Ext(path) != ".md":
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		elsewhere.Write(source)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := strings.ToLower(elsewhere.String())
+	for word := range words {
+		if !strings.Contains(used, word) {
+			t.Errorf("docs/glossary.md explains %q, which is used nowhere else", word)
 		}
 	}
 }
