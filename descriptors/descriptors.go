@@ -1,5 +1,6 @@
-// Package descriptors keeps some of a process's file descriptors back for what it needs to go on, by refusing them to
-// those who can take many: the clients of channels first, then workers, then the clients of the control socket.
+// Package descriptors keeps some of a process's file descriptors back, so that the process can go on. It
+// refuses them to the users that can take many: first to the clients of channels, then to workers, then to the
+// clients of the control socket.
 //
 // # Concurrency
 //
@@ -17,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// User is somebody who takes descriptors. The values are ordered: a later one may take what is kept back from the
-// ones before.
+// User is a user of descriptors. The values are ordered: a later user may take descriptors that are kept back
+// from the earlier ones.
 type User int
 
 // The users of descriptors.
@@ -27,7 +28,7 @@ const (
 	Channels User = iota
 	// Workers are the worker processes, with a few descriptors each.
 	Workers
-	// Control is the control socket, over which a person would find out about all of this.
+	// Control is the control socket, over which an operator would find out about the lack.
 	Control
 )
 
@@ -36,7 +37,7 @@ type Budget struct {
 	limit int
 	mu    struct {
 		sync.Mutex
-		open    int // as counted last, and what was allowed since
+		open    int // as counted last, plus the descriptors allowed since
 		counted time.Time
 	}
 }
@@ -50,7 +51,7 @@ func New() *Budget {
 	return &Budget{limit: int(limit.Cur)}
 }
 
-// keeps is how many descriptors a user leaves to others.
+// keeps returns how many descriptors a user leaves to the others.
 func (b *Budget) keeps(u User) int {
 	switch u {
 	case Channels:

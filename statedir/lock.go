@@ -20,34 +20,34 @@ import (
 
 const (
 	lockName = "kernel.lock"
-	// lockMagic is the first line of the lock file, by which a state directory is known. The second is
-	// the process id of the last kernel that ran here, which means something only while the lock is held.
+	// lockMagic is the first line of the lock file, and the mark of a state directory. The second line is the
+	// process id of the last kernel that ran here; it has a meaning only while the lock is held.
 	lockMagic = "ocapkernel state\n"
 )
 
 // ErrNotOurs is returned, wrapped, by [Lock.Owned] when the state at the path is not the one that was locked.
 var ErrNotOurs = errors.New("the state directory is not this kernel's any more")
 
-// LockFile is the path of the lock of a state directory.
+// LockFile returns the path of the lock of a state directory.
 func LockFile(dir string) string { return filepath.Join(dir, lockName) }
 
 // Lock is held by the kernel that runs on a state.
 type Lock struct {
 	dir  string
 	file *os.File
-	// open is a descriptor of the directory itself, whatever its path leads to meanwhile, or -1. It is no *os.File, which
-	// would be closed when nobody refers to it any more.
+	// open is a descriptor of the directory itself, also if another directory takes its path, or -1. It is no
+	// *os.File, which the garbage collector could close.
 	open int
-	// lost is set when Owned has found that the state is not ours any more.
+	// lost is set when Owned has found that the state is no longer this kernel's.
 	lost atomic.Bool
 }
 
-// LockState locks a state directory. If a kernel holds it, the error is CodeAlreadyRunning and says which; if somebody
-// reads it, the error is [BeingRead].
+// LockState locks a state directory. If a kernel holds the lock, the error is CodeAlreadyRunning and names its
+// process; if the state is being read, the error is [BeingRead].
 //
-// The lock is on an open file description, so that it can be asked about without being taken for a
-// moment: a question must never make a kernel fail that starts meanwhile. The system drops it with the
-// last descriptor, after SIGKILL too; the file is not inherited.
+// The lock is on an open file description, so that a process can ask for its holder without taking it for a
+// moment: such a question must never make a kernel fail that starts meanwhile. The system drops the lock with
+// the last descriptor, after SIGKILL too; the file is not inherited.
 func LockState(dir string) (*Lock, error) {
 	l, err := lock(dir, os.O_RDWR|os.O_CREATE, unix.F_WRLCK)
 	if err != nil {
@@ -58,14 +58,14 @@ func LockState(dir string) (*Lock, error) {
 		err = errors.Join(l.file.Sync(), syncDir(dir))
 	}
 	if err != nil {
-		_ = l.Close() // the first error says more
+		_ = l.Close() // the first error is the better one
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return l, nil
 }
 
-// LockForReading keeps kernels from running on a state while it is read, and changes nothing. Others may read it, too. What an
-// interrupted reset has left is refused, with [CheckWhole].
+// LockForReading keeps kernels from running on a state while it is read, and changes nothing. Several processes
+// may read at once. It returns the error of [CheckWhole] for a state that an interrupted reset has left.
 func LockForReading(dir string) (*Lock, error) {
 	l, err := lock(dir, os.O_RDONLY, unix.F_RDLCK)
 	if err != nil {
@@ -105,9 +105,10 @@ func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
 	return l, l.owned()
 }
 
-// A lock is tried again while whoever holds it gives no answer: a kernel that was killed holds it until the last of its
-// threads is gone, which takes milliseconds, or a second if it was large. Its socket takes connections until then. A
-// kernel that lives answers; one that is about to start or stop is waited for no longer than quietTime.
+// A lock is tried again while its holder does not answer. A kernel that was killed holds it until the last of
+// its threads is gone, which takes milliseconds, or a second if it was large; its socket takes connections
+// until then. A living kernel answers. A kernel that is about to start or stop is waited for no longer than
+// quietTime.
 const (
 	dyingTime = 10 * time.Second
 	quietTime = time.Second
@@ -115,7 +116,7 @@ const (
 	askTime   = 300 * time.Millisecond
 )
 
-// take locks the file, if need be when its dying holder is gone.
+// take locks the file. If the holder of the lock is dying, it waits until the holder is gone.
 func (l *Lock) take(kind int16) error {
 	began := time.Now()
 	for {
@@ -125,7 +126,7 @@ func (l *Lock) take(kind int16) error {
 		}
 		limit := quietTime
 		switch h := conflict(l.file, kind); {
-		case h != nil && h.Type == unix.F_RDLCK: // by somebody who reads the state, and left no name
+		case h != nil && h.Type == unix.F_RDLCK: // held by a reader, which leaves no name
 		case isDying(readPID(l.file)):
 			limit = dyingTime
 		case answers(l.dir):
@@ -140,13 +141,13 @@ func (l *Lock) take(kind int16) error {
 
 func isHeld(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) }
 
-// isDying reports whether a process is gone, or has begun to end and will not do anything any more.
+// isDying reports whether a process is gone, or has begun to end and runs no more code.
 func isDying(pid string) bool {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return pid != unknownPID
 	}
-	// pid (name) state ppid pgrp session tty tpgid flags: the name may hold anything.
+	// pid (name) state ppid pgrp session tty tpgid flags: the name may have any characters.
 	_, rest, found := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
 	fields := strings.Fields(rest)
 	if err != nil || !found || len(fields) < 7 {
@@ -157,7 +158,8 @@ func isDying(pid string) bool {
 	return fields[0] == "Z" || fields[0] == "X" || flags&exiting != 0
 }
 
-// answers says whether a kernel answers at dir. That it takes a connection means nothing: so does one that is dying.
+// answers reports whether a kernel answers at dir. A connection that is taken is no answer: a dying kernel
+// takes it too.
 func answers(dir string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
@@ -170,8 +172,8 @@ func answers(dir string) bool {
 	return err == nil
 }
 
-// Owned returns [ErrNotOurs], wrapped, if the lock file at the path is not the one that is held: somebody has removed
-// or replaced the directory. Another kernel may run there now.
+// Owned returns [ErrNotOurs], wrapped, if the lock file at the path is not the one that is held, because the
+// directory was removed or replaced. Another kernel may run there now.
 func (l *Lock) Owned() error {
 	err := l.owned()
 	if err != nil {
@@ -187,7 +189,7 @@ func (l *Lock) owned() error {
 		return fmt.Errorf("%w: %s is gone", ErrNotOurs, path)
 	}
 	if err != nil {
-		return nil // could not look is not: is not there
+		return nil // "could not be read" is not "does not exist"
 	}
 	held, err := l.file.Stat()
 	if err == nil && !os.SameFile(there, held) {
@@ -196,8 +198,8 @@ func (l *Lock) owned() error {
 	return nil
 }
 
-// Path returns a path to a file of the directory that was locked, even if another directory has its name by now. It can
-// be used until the lock is closed, and for good if the state was lost.
+// Path returns a path to a file of the directory that was locked, also if another directory has its name by
+// now. The path can be used until the lock is closed, and for good if the state was lost.
 func (l *Lock) Path(name string) string {
 	dir := "/proc/self/fd/" + strconv.Itoa(l.open)
 	if _, err := os.Stat(dir); err != nil {
@@ -228,9 +230,10 @@ func (e *explained) Unwrap() error { return e.error }
 
 // Close gives the lock back.
 //
-// If [Lock.Owned] has said that the state is lost, the descriptor of the directory stays open until the process ends. What
-// was opened by [Lock.Path] is then left as it is, a database above all, and may open more there: the descriptor's number
-// must not come to mean another directory, which might be the one of the next kernel of this process.
+// If [Lock.Owned] has found that the state is lost, the descriptor of the directory stays open until the
+// process ends. Files that were opened by [Lock.Path], a database above all, then stay as they are, and the
+// database may open more files there: the descriptor's number must not come to mean another directory, perhaps
+// that of the next kernel of this process.
 func (l *Lock) Close() error {
 	err := l.file.Close()
 	if l.open >= 0 && !l.lost.Load() {
@@ -239,21 +242,22 @@ func (l *Lock) Close() error {
 	return err
 }
 
-// A Held lock of a state directory is held by a kernel, or by those who read the state, or by nobody.
+// Held describes the holders of the lock of a state directory: a kernel, processes that read the state, or
+// none.
 type Held struct {
-	// Kernel is whether a kernel holds it, or a command that starts one. PID is the process, as text.
+	// Kernel is set if a kernel holds the lock, or a command that starts one. PID is the process, as text.
 	Kernel bool
 	PID    string
-	// Read is whether somebody reads the state. Who does leaves no name.
+	// Read is set if the state is being read. Readers leave no name.
 	Read bool
 }
 
-// BeingRead is the error, CodeConflict, that somebody reads the state in dir.
+// BeingRead returns the error, CodeConflict, of a state that is being read.
 func BeingRead(dir string) error {
 	return control.Errorf(control.CodeConflict, "the state %s is being read, by kernel check, kernel replay or kernel state", dir)
 }
 
-// Holder returns who holds the lock of a state directory. An error says why that cannot be known.
+// Holder returns the holders of the lock of a state directory, or the reason why they cannot be known.
 func Holder(dir string) (Held, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -276,7 +280,7 @@ func Holder(dir string) (Held, error) {
 	return Held{Kernel: true, PID: readPID(f)}, nil
 }
 
-// conflict returns the lock that is in the way of one of that kind, nil if none is.
+// conflict returns a lock that conflicts with a lock of that kind, or nil.
 func conflict(f *os.File, kind int16) *unix.Flock_t {
 	lk := wholeFile(kind)
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, lk); err != nil || lk.Type == unix.F_UNLCK {
@@ -289,7 +293,7 @@ func wholeFile(kind int16) *unix.Flock_t { return &unix.Flock_t{Type: kind, When
 
 const unknownPID = "unknown"
 
-// readPID reads the process id, which may be being written this moment.
+// readPID reads the process id. The file may be written at the same moment.
 func readPID(f *os.File) string {
 	text := make([]byte, len(lockMagic)+16)
 	n, _ := f.ReadAt(text, 0) // short reads are expected

@@ -16,35 +16,36 @@ import (
 const (
 	// DefaultReserve is the free space, in bytes, below which a kernel accepts nothing new.
 	DefaultReserve = 256 << 20
-	// LeastReserve is the smallest reserve that can be asked for: what a kernel may write between two looks.
+	// LeastReserve is the smallest reserve that an operator can choose: a kernel may write as much between two
+	// checks.
 	LeastReserve = 32 << 20
-	// inodeReserve is how many files must be left to be made: the database makes some now and then.
+	// inodeReserve is the number of free inodes that are kept back: the database makes some files now and then.
 	inodeReserve = 64
 	// openReserve is how many files a commit may open.
 	openReserve = 4
 )
 
-// Room tells whether there is room for a kernel to go on, on the disk of a directory and in its own table of files.
+// Room checks whether a kernel has room to go on, on the disk of a directory and in its own table of files.
 type Room struct {
-	// Dir is the directory, by the name that a person knows.
+	// Dir is the directory, by its name for a person.
 	Dir string
-	// At is a path to it that stays right.
+	// At is a path to the directory that stays right.
 	At string
 	// Reserve is the free space that is kept back, in bytes.
 	Reserve uint64
-	// Descriptors are those of the process.
+	// Descriptors is the budget of the process.
 	Descriptors *descriptors.Budget
 }
 
-// Lacks says what is short, in a few words for a person, and whether it is room on the disk; it is empty if nothing is.
-// That the disk cannot be asked is no reason to stop.
+// Lacks names the resource that is short, in a few words for a person, or returns ""; full reports whether it
+// is room on the disk. An error of the disk's own information is no lack.
 func (r *Room) Lacks() (what string, full bool) { return r.lacks(content{}) }
 
-// lacks is Lacks for when some files will be gone.
+// lacks is Lacks for a disk on which the files of gone will be deleted.
 func (r *Room) lacks(gone content) (what string, full bool) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(r.At, &st); err == nil {
-		// A file system that makes inodes as it needs them says that it has none.
+		// A file system that makes inodes as it needs them reports that it has none.
 		if free := st.Bavail*uint64(st.Bsize) + gone.bytes; free < r.Reserve {
 			return fmt.Sprintf("the disk of %s has %d MiB free, and %d MiB are kept back", r.Dir, free>>20, r.Reserve>>20), true
 		} else if st.Files > 0 && st.Ffree+gone.files < inodeReserve {
@@ -63,8 +64,8 @@ func (r *Room) Ready() error { return r.Descriptors.Probe(openReserve) }
 // Check returns an error with the code DISK_FULL if there is too little room to begin.
 func (r *Room) Check() error { return isFull(r.lacks(content{})) }
 
-// CheckReset is Check for a kernel that begins by wiping the state, because it was told to or a reset was interrupted: a
-// disk that the state has filled is no reason not to.
+// CheckReset is Check for a kernel that begins by wiping the state, because of a flag or an interrupted reset:
+// a disk that the state has filled is no reason to refuse.
 func (r *Room) CheckReset(keep func(name string) bool) error {
 	return isFull(r.lacks(deleted(r.At, keep)))
 }
@@ -76,10 +77,10 @@ func isFull(what string, full bool) error {
 	return nil
 }
 
-// content is what files take of a disk.
+// content is the room that files take of a disk.
 type content struct{ bytes, files uint64 }
 
-// deleted returns what a reset of the state in dir frees. What cannot be looked at does not count.
+// deleted returns the room that a reset of the state in dir frees. Files that cannot be read do not count.
 func deleted(dir string, keep func(name string) bool) (sum content) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {

@@ -1,5 +1,5 @@
-// Package statedir keeps the directory in which a kernel has its state: who may use it, that one kernel at a
-// time does, and how it is wiped.
+// Package statedir keeps the directory in which a kernel has its state: it checks the owner of the directory,
+// lets one kernel at a time run, and wipes the state.
 package statedir
 
 import (
@@ -21,19 +21,19 @@ const (
 	// DeclarationName is the file that declares the system subclusters. It may be put into the directory
 	// before the first kernel runs.
 	DeclarationName = "kernel.json"
-	// resetName exists while a reset is under way, so that one that was interrupted is finished.
+	// resetName exists while a reset is under way, so that an interrupted reset is finished.
 	resetName = "kernel.reset"
 	// witnessName is the witness of the database.
 	witnessName = "witness"
 )
 
-// UseError says why a directory cannot be used, and what to do.
+// UseError is the reason why a directory cannot be used, and the way to mend it.
 type UseError struct{ Problem, Mend string }
 
 func (e *UseError) Error() string { return e.Problem }
 
-// Open makes the state directory usable for a kernel, and locks it. A directory that holds something
-// else is refused. The lock is held until it is closed, or the process ends however it ends.
+// Open makes the state directory usable for a kernel, and locks it. A directory that holds other files is
+// refused. The lock is held until it is closed, or the process ends in any way.
 func Open(dir string) (*Lock, error) {
 	if err := CheckPath(dir); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func Open(dir string) (*Lock, error) {
 	if err := checkLinks(dir); err != nil {
 		return nil, err
 	}
-	// It is empty or ours, so nobody else can have a use for it.
+	// The directory is empty or a kernel's own, so no other user needs it.
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func CheckPath(dir string) error {
 	return &UseError{fmt.Sprintf("the path of the state directory, %q, is not UTF-8", dir), "rename the directory, or name another one: --state DIR"}
 }
 
-// checkLinks refuses links in the directory: what is written to one lands elsewhere. A declaration is only read.
+// checkLinks refuses links in the directory: a write to a link lands elsewhere. A declaration is only read.
 func checkLinks(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -93,7 +93,7 @@ func checkLinks(dir string) error {
 	return nil
 }
 
-// IsState says whether dir is empty or holds a kernel's state, which shows by its lock file.
+// IsState reports whether dir is empty or holds a kernel's state, which shows by its lock file.
 func IsState(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -115,10 +115,11 @@ func IsState(dir string) (bool, error) {
 	return strings.HasPrefix(string(text), lockMagic) || len(text) == 0 && len(entries) == 1, nil
 }
 
-// Reset wipes the state in dir, all but the lock, the declaration, and what keep says. The caller holds the lock.
+// Reset wipes the state in dir, all but the lock, the declaration, and the files for which keep returns true.
+// The caller holds the lock.
 //
-// A mark is durable before anything goes, so that a reset which is interrupted is finished at the next
-// start, instead of leaving half a state.
+// A mark is durable before any file goes, so that a reset which is interrupted is finished at the next start,
+// instead of leaving half a state.
 func Reset(dir string, keep func(name string) bool) error {
 	if err := markReset(filepath.Join(dir, resetName), filepath.Join(dir, witnessName)); err != nil {
 		return err
@@ -129,7 +130,8 @@ func Reset(dir string, keep func(name string) bool) error {
 	return FinishReset(dir, keep)
 }
 
-// markReset makes the mark. Where the file system has no room for another file, one that goes anyway becomes it.
+// markReset makes the mark. If the file system has no room for another file, the file goes, which the reset
+// deletes anyway, becomes the mark.
 func markReset(name, goes string) error {
 	mark, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -143,15 +145,15 @@ func markReset(name, goes string) error {
 	return errors.Join(mark.Sync(), mark.Close())
 }
 
-// ResetBegun reports whether a reset of the state in dir has begun and was interrupted: what is left is no state, and
-// [FinishReset] wipes it.
+// ResetBegun reports whether a reset of the state in dir has begun and was interrupted: the rest is no state,
+// and [FinishReset] wipes it.
 func ResetBegun(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, resetName))
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// CheckWhole returns an error, CodeConflict, if a reset of the state in dir was interrupted: what would look like damage is
-// what it has left.
+// CheckWhole returns an error, CodeConflict, if a reset of the state in dir was interrupted: the rest would
+// look like damage.
 func CheckWhole(dir string) error {
 	if !ResetBegun(dir) {
 		return nil
@@ -182,12 +184,13 @@ func FinishReset(dir string, keep func(name string) bool) error {
 	return os.Remove(filepath.Join(dir, resetName))
 }
 
-// outlives says whether a file of the directory outlives a reset; keep says so of those that the caller has made.
+// outlives reports whether a file of the directory outlives a reset; keep decides for the files that the caller
+// has made.
 func outlives(name string, keep func(name string) bool) bool {
 	return name == lockName || name == resetName || name == control.SocketName || name == DeclarationName || keep(name)
 }
 
-// Written says whether there is anything in the directory that a reset would delete.
+// Written reports whether the directory has a file that a reset would delete.
 func Written(dir string, keep func(name string) bool) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !outlives(e.Name(), keep) }), err

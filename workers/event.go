@@ -7,47 +7,47 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// An Event is something that a worker said or that became of it: [Ready], [Read], [Done], [Exited].
+// An Event is a message or the end of a worker: [Ready], [Read], [Done], [Exited].
 type Event interface {
 	// Source is the worker that the event is about.
 	Source() Worker
 	isEvent()
 }
 
-// Ready says that the worker is its vat and waits for deliveries.
+// Ready means that the worker is its vat and waits for deliveries.
 type Ready struct {
 	Worker Worker
 	Pid    int
 }
 
-// Read asks for a row of the vat's store, and is answered by [Worker.Reply].
+// Read asks for a row of the vat's store; [Worker.Reply] answers it.
 type Read struct {
 	Worker Worker
 	// Frame is a wire.Get or a wire.Next.
 	Frame wire.UpFrame
 }
 
-// Done says how a delivery ended. Its number is that of the delivery.
+// Done is the end of a delivery, with the delivery's number.
 type Done struct {
 	Worker Worker
 	Done   wire.Done
-	// Frame is the frame as it came, without its header; the receiver owns it. Equal values have equal
-	// frames.
+	// Frame is the frame as it came, without its header; the receiver owns it. Equal values have equal frames.
 	Frame []byte
 }
 
-// Exited is the last event of a worker. The process may still be about to die, by SIGKILL; nothing of
-// what it does can be heard any more.
+// Exited is the last event of a worker. The process may still be about to die, by SIGKILL; its output is no
+// longer read.
 type Exited struct {
 	Worker Worker
 	Cause  Cause
-	// Detail is one line for people; it may contain what the worker logged, without control characters.
+	// Detail is one line for people; it may quote the worker's log, without control characters.
 	Detail string
 	// Pid is 0 if there never was a process.
 	Pid int
-	// ExitCode is the process's exit status, or -1 if it was ended by Signal, or that is not known (yet).
+	// ExitCode is the process's exit status, or -1 if Signal ended the process, or if the status is not known
+	// (yet).
 	ExitCode int
-	// Signal is what ended the process, if that is known.
+	// Signal is the signal that ended the process, if that is known.
 	Signal syscall.Signal
 }
 
@@ -68,16 +68,17 @@ func (Read) isEvent()   {}
 func (Done) isEvent()   {}
 func (Exited) isEvent() {}
 
-// Cause says why a worker ended. The set is closed.
+// Cause is the reason why a worker ended. The set is closed.
 type Cause int
 
 const (
-	// CauseStart: it never said hello. The program is missing or has the wrong hash, the handshake
-	// failed, it cannot be this vat, it took too long, or it died by itself.
+	// CauseStart: it never sent its hello. The program is missing or has the wrong hash, the handshake failed,
+	// it cannot be this vat, it took too long, or it died by itself.
 	CauseStart Cause = iota + 1
 	// CauseCrash: it died, or closed its stream, by itself.
 	CauseCrash
-	// CauseKilled: a signal ended it that did not come from here, nor of what it did itself, also before its hello.
+	// CauseKilled: a signal ended it that neither its Starter sent nor its own fault caused, also before its
+	// hello.
 	CauseKilled
 	// CauseDeadline: a delivery took longer than Spec.DeliveryTime.
 	CauseDeadline
@@ -89,7 +90,7 @@ const (
 	CauseStopped
 )
 
-// String is the word for logs.
+// String returns the word for logs.
 func (c Cause) String() string {
 	switch c {
 	case CauseStart:

@@ -1,9 +1,9 @@
-// Package workers is what the shell needs of workers, whatever they are: processes of the operating system, by
-// package supervisor, or vats in this one's memory, by package inproc.
+// Package workers declares the shell's view of workers: processes of the operating system, by package
+// supervisor, or vats in this process's memory, by package inproc.
 //
-// A worker hosts one vat for one life. It is given deliveries, reads the vat's store while it does one, answers each
-// delivery, and ends once. All that a worker says has been checked against the protocol and against the limits of its
-// [Spec]; what a vat asks for in it has not.
+// A worker hosts one vat for one life. It is given deliveries, reads the vat's store while it does one, answers
+// each delivery, and ends once. All frames of a worker have been checked against the protocol and against the
+// limits of its [Spec]; the requests of the vat in them have not.
 package workers
 
 import (
@@ -15,17 +15,19 @@ import (
 
 // A Starter starts workers until it is closed.
 type Starter interface {
-	// Start starts a worker and returns at once. What becomes of the worker arrives on events, in order: Ready, if
-	// it gets so far, what it says, and at last, exactly once, Exited. The channel may be shared by all workers.
-	// After Close or Abandon has been called nothing more is sent.
+	// Start starts a worker and returns at once. The worker's events arrive on events, in order: Ready, if it
+	// gets so far, its messages, and at last, exactly once, Exited. The channel may be shared by all workers.
+	// No event is sent after a call of Close or Abandon.
 	Start(spec Spec, events chan<- Event) Worker
-	// AfterRunning calls f, on a goroutine of its own, when this process has run for d: time in which it was stopped
-	// does not count, as it does not for a worker's deadlines. Who does not need it any more calls stop, which does not wait
-	// for f; also after Close f is called.
+	// AfterRunning calls f, on a goroutine of its own, when this process has run for d: time in which the
+	// process was stopped does not count, as it does not for a worker's deadlines. A caller that no longer
+	// needs f calls stop, which does not wait for f; f is called also after Close.
 	AfterRunning(d time.Duration, f func()) (stop func())
-	// Abandon kills all workers and returns. It touches nothing outside of this process's memory but the workers.
+	// Abandon kills all workers and returns. It changes nothing outside of this process's memory but the
+	// workers.
 	Abandon()
-	// Close stops all workers and returns when they are gone, or an error that says what is left when ctx ends.
+	// Close stops all workers and returns when they are gone. If ctx ends before, it returns an error that
+	// names the rest.
 	Close(ctx context.Context) error
 }
 
@@ -35,43 +37,43 @@ type Worker interface {
 	Vat() string
 	// Pid is the id of the worker's process, or 0 if there is none (yet).
 	Pid() int
-	// RSSBytes is the resident memory of the worker's process, in bytes, or 0 if nobody knows.
+	// RSSBytes is the resident memory of the worker's process, in bytes, or 0 if it is not known.
 	RSSBytes() int64
-	// Deliver hands a delivery to the worker, whose time begins when those before it are done. Each delivery is
-	// answered by a Done, in order, or all by Exited. If the worker is on its way out already, nothing happens:
-	// Exited follows.
+	// Deliver hands a delivery to the worker. Its time begins when the deliveries before it are done. Each
+	// delivery is answered by a Done, in order, or all by Exited. If the worker is about to end, Deliver does
+	// nothing: Exited follows.
 	//
-	// More than one delivery at a time is for a replay, where the next one does not depend on the answer to this one:
-	// neither side waits for the other then. How many is for the caller to bound.
+	// More than one delivery at a time is for a replay, where the next one does not depend on the answer to
+	// this one: neither side waits for the other then. The caller bounds their number.
 	//
-	// An error says that no frame can hold d. Nothing was sent then, and the caller ends the worker.
+	// An error means that no frame can hold d. Nothing was sent then, and the caller ends the worker.
 	//
 	// Preconditions: the worker is ready. Else Deliver panics.
 	Deliver(d wire.Deliver) error
-	// Reply answers the last Read. An error says that no frame can hold r. Nothing was sent then, and the caller
-	// ends the worker.
+	// Reply answers the last Read. An error means that no frame can hold r. Nothing was sent then, and the
+	// caller ends the worker.
 	//
 	// Preconditions: there is a Read that was not answered. Else Reply panics.
 	Reply(r wire.Row) error
-	// Ping asks the worker's process whether it is well, and waits for the answer until ctx ends, or a second. It
-	// says nothing about the vat: a vat that loops is well. An error is no reason to kill a worker, only its
-	// deadlines are.
+	// Ping asks the worker's process whether it is well, and waits for the answer until ctx ends, or a second.
+	// The answer is the process's and not the vat's: a vat that loops is well. An error is no reason to kill a
+	// worker, only its deadlines are.
 	Ping(ctx context.Context) error
-	// Stop asks the worker to leave, and kills it if it has not after a time that its Starter knows. What the worker
-	// says meanwhile is not heard. Exited follows.
+	// Stop asks the worker to leave, and kills it if it has not left after a time that its Starter knows. The
+	// worker's messages are no longer read. Exited follows.
 	Stop()
 	// Kill ends the worker at once. Exited follows.
 	Kill()
 }
 
-// Spec says what a worker is.
+// Spec describes a worker.
 type Spec struct {
 	// Program is the path of the worker program; empty for the stock one.
 	Program string
-	// SHA256 is the hash that the program must have, in hex; empty if any will do.
+	// SHA256 is the hash that the program must have, in hex; empty for any program.
 	SHA256 string
 	// Start is the first frame. Its MaxFrameBytes and MaxSyscalls, if not 0, are enforced by the Starter.
 	Start wire.Start
-	// DeliveryTime is how long a delivery may take; 10 s if zero.
+	// DeliveryTime bounds a delivery; 10 s if zero.
 	DeliveryTime time.Duration
 }

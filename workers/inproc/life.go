@@ -13,8 +13,9 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// life is a worker: one life of one vat. It has two goroutines. serve runs the vat's code, and says what the vat says;
-// run hears that, and tells it to whoever listens, until the life is over: so the end of a life never waits for code.
+// life is a worker: one life of one vat. It has two goroutines. serve runs the vat's code, and hands its
+// messages to run; run sends them as events, until the life is over: so the end of a life never waits for the
+// vat's code.
 type life struct {
 	s      *Starter
 	spec   workers.Spec
@@ -23,13 +24,15 @@ type life struct {
 	over   chan struct{}      // closed with the verdict
 	more   chan struct{}      // has a value when there may be something in mu.deliveries
 	rows   chan wire.Row      // answers to reads
-	// clock ends the delivery that takes too long, at deadline. Both are of the goroutine that runs the vat's code.
+	// clock ends the delivery that takes too long, at deadline. Both belong to the goroutine that runs the
+	// vat's code.
 	clock    *time.Timer
 	deadline time.Time
 
 	mu struct {
 		sync.Mutex
-		// ready says that the vat has said hello, busy that it does a delivery, reading that it waits for Reply.
+		// ready is set once the vat has sent its hello, busy while it does a delivery, reading while it waits
+		// for Reply.
 		ready, busy, reading bool
 		deliveries           []wire.Deliver
 		cause                workers.Cause // 0 while the life goes on
@@ -55,7 +58,7 @@ func (l *life) Vat() string { return l.spec.Start.Vat }
 // Pid is part of being a [workers.Worker]. There is no process.
 func (l *life) Pid() int { return 0 }
 
-// RSSBytes is part of being a [workers.Worker]. Nobody knows.
+// RSSBytes is part of being a [workers.Worker]. It is not known.
 func (l *life) RSSBytes() int64 { return 0 }
 
 // Ping is part of being a [workers.Worker]. A worker whose life goes on is well.
@@ -107,7 +110,7 @@ func send[F wire.DownFrame](l *life, f F, take func(F)) error {
 	return nil
 }
 
-// Stop is part of being a [workers.Worker]. It does not ask: the vat could not say anything that is heard.
+// Stop is part of being a [workers.Worker]. It does not ask the vat, whose answer would not be read.
 func (l *life) Stop() { l.condemn(workers.CauseStopped, "stopped") }
 
 // Kill is part of being a [workers.Worker].
@@ -123,7 +126,7 @@ func (l *life) condemn(cause workers.Cause, detail string) {
 	}
 }
 
-// run tells what the vat says, and at last that the life is over.
+// run sends the vat's messages as events, and at last the end of the life.
 func (l *life) run() {
 	for {
 		select {
@@ -146,7 +149,7 @@ func (l *life) tell(e workers.Event) {
 	}
 }
 
-// say hands over what the vat says, and reports whether somebody hears it.
+// say hands a message of the vat to run, and reports whether run takes it.
 func (l *life) say(e workers.Event) bool {
 	if l.s.cfg.Delay != nil {
 		select {
@@ -220,7 +223,7 @@ func (l *life) next() (d wire.Deliver, ok bool) {
 	}
 }
 
-// deliver has the vat do a delivery, and reports whether its answer is heard.
+// deliver has the vat do a delivery, and reports whether the life still goes on.
 func (l *life) deliver(vat worker.Vat, d wire.Deliver) bool {
 	l.deadline = time.Now().Add(l.spec.DeliveryTime)
 	l.clock.Reset(l.spec.DeliveryTime)
@@ -248,7 +251,7 @@ func (l *life) limits() wire.Limits {
 	return wire.Limits{FrameBytes: l.spec.Start.MaxFrameBytes, Syscalls: l.spec.Start.MaxSyscalls}
 }
 
-// refused ends the life for what the vat sent.
+// refused ends the life for a frame that the vat sent.
 func (l *life) refused(err error) {
 	cause := workers.CauseMalformed
 	if errors.Is(err, wire.ErrLimit) {
@@ -272,7 +275,7 @@ func (s *store) Next(prefix, after string) (string, []byte, bool, error) {
 	return row.Key, row.Value, row.Found, err
 }
 
-// ask asks for a row. The wait for the answer is not the time of the vat.
+// ask asks for a row. The time of the vat does not pass while it waits.
 func (s *store) ask(f wire.UpFrame) (wire.Row, error) {
 	l := (*life)(s)
 	f, _, err := wiretest.Up(f, wire.Limits{})
