@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// FuzzDecode: no text makes Decode panic, and whatever it accepts has one canonical body.
+// FuzzDecode: no text makes Decode panic, and each accepted text has one canonical body.
 func FuzzDecode(f *testing.F) {
 	for _, l := range endoLines(f) {
 		f.Add(l.Body)
@@ -53,7 +53,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzFromJSON: no text makes FromJSON panic, what it accepts is JSON, and it comes back the same.
+// FuzzFromJSON: no text makes FromJSON panic, an accepted text is JSON, and comes back the same.
 func FuzzFromJSON(f *testing.F) {
 	for _, l := range endoLines(f) {
 		f.Add([]byte(l.JSON))

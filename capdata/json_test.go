@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// TestJSONForms pins the form of everything: both ways, and what the command line's user relies on.
+// TestJSONForms pins the form of each kind of value, both ways: users of the command line rely on it.
 func TestJSONForms(t *testing.T) {
 	for _, c := range []struct {
 		body string

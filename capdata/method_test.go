@@ -6,7 +6,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// The name is what DecodeCall says, however it is written.
+// The name is that of DecodeCall, in any spelling.
 func TestMethodOf(t *testing.T) {
 	for body, want := range map[string]string{
 		`#["bootstrap",[]]`:            "bootstrap",
@@ -15,7 +15,7 @@ func TestMethodOf(t *testing.T) {
 		`#["!bootstrap",[]]`:           "bootstrap",
 		`#["%bootstrap",[]]`:           "",
 		`#["bootstraps",[]]`:           "bootstraps",
-		`#["bootstrap"`:                "bootstrap", // what follows is not read
+		`#["bootstrap"`:                "bootstrap", // the rest is not read
 		`#["boot`:                      "",
 		`#"bootstrap"`:                 "",
 		`["bootstrap",[]]`:             "",

@@ -15,8 +15,8 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// diffValues compares two values by what they print: go-cmp itself takes exponential time on deep slices
-// of interfaces.
+// diffValues compares two values by their printed form: go-cmp itself takes exponential time on deep slices of
+// interfaces.
 func diffValues(want, got any) string { return cmp.Diff(dump(want), dump(got)) }
 
 // dump prints every bit of a value, the order of fields included.

@@ -129,7 +129,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Each transcript is a file with its mistakes, and what the user reads.
+// Each transcript is a file with its mistakes, and the text that the user reads.
 func TestProblems(t *testing.T) {
 	datadriven.RunTest(t, "testdata/problems", func(t *testing.T, d *datadriven.TestData) string {
 		path := write(t, d.Input)
@@ -144,7 +144,7 @@ func TestProblems(t *testing.T) {
 	})
 }
 
-// What cannot stand in a transcript.
+// Configurations that cannot stand in a transcript.
 func TestUnusualFiles(t *testing.T) {
 	nested := strings.Repeat("[", 65) + strings.Repeat("]", 65)
 	const head = `{"bootstrap": "a", "vats": {"a": {"module": "m", "parameters": {"x": `

@@ -16,8 +16,7 @@ import (
 
 const fuzzFile = "testdata/fuzz.json"
 
-// Whatever the bytes are, there is a configuration that keeps its promises, or a list of problems that
-// can be printed.
+// Any bytes give a configuration that keeps its promises, or a list of problems that can be printed.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"bootstrap": "a", "vats": {"a": {"module": "m", "parameters": {"x": [1, "\u2028<"],}}}, /**/}`))
 	f.Add([]byte(`{"bootstrap": "a", "vats": {"a": {"module": "m", "limits": {"frameBytes": "4MiB", "delivery": "1s"}}}}`))
@@ -67,7 +66,7 @@ func FuzzParseSystem(f *testing.F) {
 				t.Errorf("names come twice among %v", sys.Subclusters)
 			}
 		}
-		// No module is known: whatever there is, there are mistakes, and at least those of before.
+		// No module is known: so there are mistakes, and at least those of before.
 		found := count(err)
 		err = cluster.CheckSystem(sys, err, func(cfg *cluster.Config, err error) error {
 			return cluster.CheckModules(cfg, err, func(string, string) ([]string, error) { return nil, nil })

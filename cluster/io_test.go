@@ -127,7 +127,7 @@ cluster.json:1:124: unknown field "colour": expected one of "bootstrap", "vats",
 	}
 }
 
-// Whichever check comes first, the other adds to what it found, also in a file that had no mistakes before.
+// Whichever check comes first, the other adds to its mistakes, also in a file that had no mistakes before.
 func TestServicesAndModulesAreCheckedTogether(t *testing.T) {
 	const want = `cluster.json:1:45: vats.a.module: unknown module "m": there is none
 cluster.json:1:65: services[0]: unknown service "clock": there is none`

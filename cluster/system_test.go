@@ -88,7 +88,8 @@ func TestSystemWithoutSubclusters(t *testing.T) {
 	}
 }
 
-// Each transcript is a declaration with its mistakes, beside some cluster files, and what the user reads.
+// Each transcript is a declaration with its mistakes, beside some cluster files, and the text that the user
+// reads.
 func TestSystemProblems(t *testing.T) {
 	datadriven.RunTest(t, "testdata/system", func(t *testing.T, d *datadriven.TestData) string {
 		path := writeSystem(t, d.Input, map[string]string{

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Of few descriptors each user leaves some to those after it, and what is left when nobody gets any more is enough to
+// Of few descriptors each user leaves some to those after it, and the rest when no user gets more is enough to
 // open files.
 func TestSomeAreKeptBack(t *testing.T) {
 	cmd := exec.Command(os.Args[0])

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for a result that must come.
 const patience = 20 * time.Second
 
 // A kernel stores the state of one channel, as the kernel does, and opens it again after a death.
@@ -102,7 +102,7 @@ type outcome struct {
 	err  error
 }
 
-// pending is what was asked for, and comes some time.
+// pending is a result that was asked for, and comes some time.
 type pending struct {
 	t      *testing.T
 	ch     chan outcome

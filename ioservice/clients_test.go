@@ -47,7 +47,7 @@ func TestWriteWithoutClientFailsAtOnce(t *testing.T) {
 	})
 }
 
-// What a client sent is read, then its end, once; then what the next one sends.
+// The input of a client is read, then its end, once; then the input of the next one.
 func TestReadsGoOnWithTheNextClient(t *testing.T) {
 	served(t, func(t *testing.T, cfg ioservice.Config) {
 		v := openChannel(t, cfg)
@@ -358,7 +358,7 @@ func TestAcceptedStreamEndsForEver(t *testing.T) {
 		s.read().want("x")
 		s.read().wantEnd()
 		s.read().wantEnd()
-		for { // TCP takes some before it hears that nobody is there
+		for { // TCP takes some before it hears that the peer is gone
 			if err := receive(t, s.write("y")); err != nil {
 				wantKind(t, err, ioservice.ErrConnectionLost)
 				break
@@ -405,7 +405,7 @@ func TestClientThatResetsEndsLikeAnyOther(t *testing.T) {
 		v, c := pair(t, cfg)
 		v.wrote("nobody reads this")
 		c.say("last")
-		v.read().cancel() // whatever it gets
+		v.read().cancel() // the error does not matter
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
@@ -553,7 +553,7 @@ func TestTheNextClientOfOneThatHasGoneIsNeverRefused(t *testing.T) {
 	})
 }
 
-// Whoever reaches a port can connect as often as they like, and does not decide how long the log is.
+// A stranger can connect to a port at any rate, and does not decide the length of the log.
 func TestRefusedClientsAreLoggedOnceASecond(t *testing.T) {
 	served(t, func(t *testing.T, cfg ioservice.Config) {
 		const n = 300

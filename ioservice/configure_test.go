@@ -27,7 +27,7 @@ func TestAConfiguredChannelReadsByItsNewBound(t *testing.T) {
 		}
 		c.say(long + "\n")
 		v.read().want(long)
-		// A read that waits is a later operation, too: what decides is when the unit comes.
+		// A read that waits is a later operation, too: the time of the unit decides.
 		waits := v.read()
 		if err := v.configured(func(cfg *ioservice.Config) { cfg.MaxUnitBytes = 15 }); err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ func TestConsoleDoesNotHoldTheProcess(t *testing.T) {
 	wantKind(t, receive(t, write), ioservice.ErrClosed)
 }
 
-// What is not read through the channel stays for others.
+// Input that is not read through the channel stays for other readers.
 func TestConsoleReadsOnlyWhenAsked(t *testing.T) {
 	stdin, in := pipe(t)
 	k := newKernel(t, ioservice.Config{Type: ioservice.Console, Direction: ioservice.In})
@@ -122,7 +122,7 @@ func TestConsoleOfAFileThatIsFull(t *testing.T) {
 	}
 }
 
-// Whoever reads the console may pause: a write rejects, and what is written when it reads on arrives. After a part of a
+// The reader of the console may pause: a write rejects, and writes arrive when it reads on. After a part of a
 // line, it is a line of its own.
 func TestConsoleWhoseReaderPausesIsWrittenAfterThat(t *testing.T) {
 	long := strings.Repeat("x", 1<<19) // more than a pipe holds
@@ -134,7 +134,7 @@ func TestConsoleWhoseReaderPausesIsWrittenAfterThat(t *testing.T) {
 			v := k.open()
 			v.wantWriteError(long, ioservice.ErrTimeout)
 			v.wantWriteError("full", ioservice.ErrTimeout)
-			// It reads on: first what was taken of the long one, which is no whole one.
+			// It reads on: first the part of the long line that was taken.
 			done := make(chan string)
 			go func() {
 				all, err := io.ReadAll(out)
@@ -173,7 +173,7 @@ func (s stuck) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// A writer that is no file, and a reader that is none, cannot be interrupted, and hold nobody.
+// A writer that is no file, and a reader that is none, cannot be interrupted, and hold up no caller.
 func TestConsoleThatIsNoFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(stuck)
@@ -197,7 +197,7 @@ func TestConsoleThatIsNoFile(t *testing.T) {
 				t.Errorf("write %d ended after %v, want %v", i, got, want)
 			}
 		}
-		third := write() // waits for what the writer still has of the first
+		third := write() // waits for the rest of the first, which the writer still has
 		synctest.Wait()
 		release <- struct{}{}
 		release <- struct{}{}

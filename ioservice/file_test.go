@@ -30,7 +30,7 @@ func (k *kernel) put(text string) {
 	}
 }
 
-// places are the states that were stored, without what they say of the file itself.
+// places are the states that were stored, without their mark of the file itself.
 func (k *kernel) places() (places []string) {
 	for _, state := range k.stored() {
 		at, _, _ := strings.Cut(state, " of ")

@@ -96,7 +96,7 @@ func TestPeerWaitsUntilItIsRead(t *testing.T) {
 	served(t, func(t *testing.T, cfg ioservice.Config) {
 		cfg.MaxUnitBytes = 1000
 		v, c := pair(t, cfg)
-		// Until the peer cannot write any more, which is soon if nobody reads.
+		// Until the peer cannot write any more, which is soon if the vat does not read.
 		chunk := strings.Repeat(strings.Repeat("x", 999)+"\n", 100)
 		sent := 0
 		for {
@@ -230,7 +230,7 @@ func TestWriteThatNeverBeganBreaksNothing(t *testing.T) {
 	c.hear("goes on\n")
 }
 
-// What was received before a connection broke is still read.
+// Input that was received before a connection broke is still read.
 func TestBrokenConnectionIsReadAsFarAsItWasReceived(t *testing.T) {
 	v := openChannel(t, ioservice.Config{Type: ioservice.Socket, Unit: ioservice.String, WriteTime: 50 * time.Millisecond})
 	c := v.dial()

@@ -54,7 +54,7 @@ func appendTo(t *testing.T, path, text string) {
 func TestAnotherFileIsToldOnceAndReadFromItsStart(t *testing.T) {
 	for how, replace := range replacements {
 		for _, running := range []bool{false, true} {
-			// The new content is shorter than what was read, as long, and longer.
+			// The new content is shorter than the part that was read, as long, and longer.
 			for _, text := range []string{"1\n2\n", "first\nsecond\n", strings.Repeat("first line of the new file\n", 200)} {
 				name := how + " while the kernel is stopped"
 				if running {
@@ -220,7 +220,7 @@ func (v *vat) readUntilOther() {
 	}
 }
 
-// Nothing is written to a file that nobody finds under its path any more.
+// Nothing is written to a file that no longer has its path.
 func TestAFileThatCannotFollowItsPathRejectsItsWrites(t *testing.T) {
 	ways := map[string]func(dir, path string) error{
 		"its directory is gone": func(dir, _ string) error { return os.Rename(dir, dir+".old") },
@@ -272,7 +272,7 @@ func TestANextFileThatCannotBeReadIsTold(t *testing.T) {
 		"a pipe":         func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"not searchable": nil, // the directory is a file
 	}
-	if os.Getuid() != 0 { // who may read everything
+	if os.Getuid() != 0 { // root may read everything
 		ways["unreadable"] = func(path string) error { return os.WriteFile(path, []byte("secret\n"), 0) }
 	}
 	for how, make := range ways {
@@ -347,7 +347,7 @@ func TestAFileOfProcIsReadThoughItsSizeIsNothing(t *testing.T) {
 	v.read().wantEnd()
 }
 
-// Whatever is read of such a file is another content at once.
+// Each read of such a file finds another content.
 func TestAFileThatIsAlwaysAnotherOneIsToldSoOnceASecond(t *testing.T) {
 	count := func(t *testing.T, k *kernel) {
 		v := k.open()

@@ -10,8 +10,8 @@ import (
 	"ocapkernel.dev/ioservice"
 )
 
-// A channel whose path is taken is refused, by whatever name the path is given, and whoever listens there sees no
-// connection. What a dead process left is replaced.
+// A channel whose path is taken is refused, under any name of the path, and the process that listens there sees
+// no connection. The socket of a dead process is replaced.
 func TestATakenSocketIsRefusedWithoutAConnection(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a b.sock")

@@ -12,9 +12,9 @@ import (
 	"ocapkernel.dev/ioservice"
 )
 
-// Many clients come at once, send lines, and go in all manners. The vat sees one after the other: the lines
-// of a client, in order and without those of another among them, and then its end; and whoever waits for
-// answers gets its own, or is told that another is served.
+// Many clients come at once, send lines, and go in all manners. The vat sees one after the other: the lines of
+// a client, in order and without those of another among them, and then its end; and each client that waits for
+// answers gets its own, or the line that another client is served.
 func TestClientsNeverMix(t *testing.T) {
 	served(t, func(t *testing.T, cfg ioservice.Config) {
 		v := openChannel(t, cfg)
@@ -86,7 +86,7 @@ func comeAndGo(t *testing.T, c *client, who string, dice *rand.Rand) {
 			return
 		}
 		if want := fmt.Sprintf("echo %s %d\n", who, i); line != want {
-			// A refusal may be lost if it crosses what the client sends.
+			// A refusal may be lost if it crosses the client's input.
 			if i > 0 || err == nil {
 				t.Errorf("client %s got %q, %v, want %q", who, line, err, want)
 			}

@@ -13,7 +13,7 @@ import (
 	"ocapkernel.dev/ioservice"
 )
 
-// deadSocket leaves a socket at the path that nobody listens on.
+// deadSocket leaves a socket at the path on which no process listens.
 func deadSocket(t *testing.T, path string) {
 	t.Helper()
 	l := liveSocket(t, path)

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzUnits sends bytes in pieces through each kind of unit: what comes out is what went in, but for what
+// FuzzUnits sends bytes in pieces through each kind of unit: the output is the input, but for the bytes that
 // the rules drop, and does not depend on the pieces where units do not.
 func FuzzUnits(f *testing.F) {
 	for _, seed := range []string{"", "a\r\nb\n", "\xe2\x82\xac\n\xe2\x82", "\xff\xfe\n\r\r\n", "abcdefghijklmnop\nq"} {
@@ -111,7 +111,7 @@ func checkUnits(t *testing.T, cfg Config, data, cuts []byte) {
 	}
 }
 
-// plainLines says what the lines of a text are, in the simplest way.
+// plainLines returns the lines of a text, in the simplest way.
 func plainLines(cfg Config, text string) (lines []string) {
 	for text != "" {
 		line, rest, whole := strings.Cut(text, "\n")

@@ -191,8 +191,7 @@ func TestWritesOfEachUnit(t *testing.T) {
 	}
 }
 
-// Each type in each direction with each unit: what may be read is read, what may be written arrives, and
-// the rest is refused.
+// Each type in each direction with each unit: allowed reads and writes work, and the rest is refused.
 func TestEveryTypeDirectionAndUnit(t *testing.T) {
 	for _, unit := range []ioservice.UnitKind{ioservice.Line, ioservice.String, ioservice.Chars, ioservice.Bytes} {
 		for _, direction := range []ioservice.Direction{ioservice.In, ioservice.Out, ioservice.InOut} {

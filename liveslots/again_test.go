@@ -91,7 +91,7 @@ func (f *fragile) fresh() {
 	f.v = newVat(f.t, m, wire.Start{HighPromise: f.high}, f.store, nil)
 }
 
-// try delivers once, and says what came of it.
+// try delivers once, and returns the outcome.
 func (f *fragile) try(d wire.Delivery, attempt uint64) wire.Done {
 	f.t.Helper()
 	done := f.v.Deliver(wire.Deliver{Number: f.n + 1, Attempt: attempt, Delivery: d})
@@ -181,7 +181,7 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 			if !ok || r.Resolutions[0].Promise != "p-2" || !strings.Contains(r.Resolutions[0].Value.Body, "[KERNEL:DELIVERY_POISONED] fault: panic") {
 				t.Errorf("got %+v", done)
 			}
-			for n := 0; len(sentToItself(done)) > 0; n++ { // what else is due
+			for n := 0; len(sentToItself(done)) > 0; n++ { // the other calls that are due
 				s := sentToItself(done)[0]
 				done = f.must(wire.Call(s))
 			}
@@ -198,7 +198,7 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 					t.Errorf("left in the store: %s", key)
 				}
 			}
-			// A person has it delivered again. The kernel has new names for what was promises.
+			// A person has it delivered again. The kernel has new names for things that were promises.
 			call.Message.Result = ""
 			for i, s := range call.Message.MethArgs.Slots {
 				if s[0] == 'p' {
@@ -224,7 +224,7 @@ func TestCallThatFailsIsInAMessage(t *testing.T) {
 	}
 }
 
-// What the store holds for a person is bounded, since the vat does not hear that a person has dropped a message.
+// The calls that are set aside are bounded, since the vat does not hear when the operator drops a message.
 func TestHeldCallsAreBounded(t *testing.T) {
 	f := startFragile(t)
 	for i := range 12 {

@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Author makes the mistakes of authors, and uses what they like to use.
+// Author makes the mistakes of authors, and uses their favourite Go.
 type Author struct {
 	vat.Durable
 	B     vat.Ref
@@ -55,7 +55,7 @@ func (a *Author) RejectNil(ctx context.Context) vat.Promise {
 	return p
 }
 
-// Print prints what has an address in it.
+// Print prints values with addresses in them.
 func (a *Author) Print(ctx context.Context, p vat.Promise) []string {
 	q, r := vat.NewPromise(ctx)
 	sent := vat.Send(ctx, a.B, "echo", q)
@@ -72,7 +72,7 @@ func (a *Author) Print(ctx context.Context, p vat.Promise) []string {
 	return list
 }
 
-// Refusal is what others reject with.
+// Refusal is the reason of another vat's rejection.
 type Refusal struct {
 	Code int
 	Of   vat.Ref
@@ -123,7 +123,7 @@ func (a *Author) Refused(ctx context.Context) (string, error) {
 
 func (a *Author) OnRefuse(vat.Outcome[int]) error { return vat.Reject([]int{3, 4}) }
 
-// Pass rejects with what it was rejected with.
+// Pass rejects with the rejection that it got.
 func (a *Author) Pass(ctx context.Context) error {
 	_, err := vat.Call[vat.None](ctx, a, "refuse", 9)
 	return err
@@ -181,7 +181,7 @@ func TestWhatAnAuthorIsTold(t *testing.T) {
 	}
 }
 
-// What references and promises print follows from the deliveries alone, with any verb.
+// The printed form of references and promises follows from the deliveries alone, with any verb.
 func TestReferencesPrintTheSame(t *testing.T) {
 	const line = `"reference o-1 \"Alleged: vatRoot\"; reference to a new liveslots_test.Item; reference o+0 \"Alleged: Author\"; no reference; ` +
 		`promise (fulfilled); promise (fulfilled); resolver of promise (fulfilled); promise p+2; no promise; "`

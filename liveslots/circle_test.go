@@ -144,7 +144,7 @@ func (h *Helper) Size(ctx context.Context, p vat.Promise) (int, error) {
 	}
 }
 
-// Held does not look at what it is given.
+// Held does not look at its argument.
 func (h *Helper) Held(p vat.Promise) string { return "held" }
 
 func TestCircles(t *testing.T) {
@@ -214,7 +214,7 @@ func TestCircleOverCranks(t *testing.T) {
 	}
 }
 
-// What does not fit one crank is refused to whoever passed it, and nobody loses anything.
+// A value that does not fit one crank is refused to the vat that passed it, and no vat loses its memory.
 func TestMorePromisesThanACrankCanPassOn(t *testing.T) {
 	k := launch(t, NewCircler)
 	limit := "error: [KERNEL:LIMIT] the value leads to more settled promises than one crank can pass on: the limit is 10000, of 2097152 bytes"
@@ -224,8 +224,8 @@ func TestMorePromisesThanACrankCanPassOn(t *testing.T) {
 	want(t, k, "3", "lab", "circle", "2", "false")
 }
 
-// A notification is cut where it gets too large. A vat that is given a circle which is cut is told of what it
-// asks for, and not of more and more for ever.
+// A notification is cut where it gets too large. A vat that is given a circle which is cut is notified of the
+// promises that it asks for, and not of more and more for ever.
 func TestCircleThatNotificationsCut(t *testing.T) {
 	for _, c := range []struct{ n, size string }{{"2", "200000"}, {"3", "150000"}, {"2500", "10"}} {
 		t.Run(c.n, func(t *testing.T) {

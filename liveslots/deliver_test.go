@@ -66,7 +66,7 @@ func deliverAll(t *testing.T, v *wired, store testStore, first uint64, todo []wi
 	}
 }
 
-// started returns a vat after its first delivery. What it stores is forgotten but by the vat.
+// started returns a vat after its first delivery. The test forgets its stored rows; the vat's cache has them.
 func started(t testing.TB, constructor any, start wire.Start) *wired {
 	t.Helper()
 	return startWith(t, constructor, start, testStore{})
@@ -159,7 +159,7 @@ func TestUnreadableMessageIsRejected(t *testing.T) {
 	}
 }
 
-// New names are above those of earlier incarnations, and none is spent on what is not sent.
+// New names are above those of earlier incarnations, and none is spent on a value that is not sent.
 func TestNames(t *testing.T) {
 	v := started(t, NewHelper, wire.Start{HighObject: 40, HighPromise: 70})
 	d := v.Deliver(wire.Deliver{Number: 2, Delivery: message(t, "p-1", "weak", "w")})

@@ -27,7 +27,7 @@ func (k *Burdened) Take(a, b any) {}
 
 func (k *Burdened) Noted() []string { return k.Log }
 
-// Await waits with When for a value that may hold what is not there yet.
+// Await waits with When for a value that may hold promises.
 func (k *Burdened) Await(ctx context.Context, p vat.Promise) { vat.When(ctx, p, k, "taken") }
 
 func (k *Burdened) Taken(out vat.Outcome[Pair]) { k.Log = append(k.Log, fmt.Sprint(out.Err)) }
@@ -56,7 +56,7 @@ func (k *Burdened) Make(ctx context.Context, _ string, weak bool) Made {
 	return Made{Gate: p}
 }
 
-// Use counts what it has got.
+// Use counts its arguments.
 func (k *Burdened) Use(ctx context.Context, m Made, i int) {
 	k.Log = append(k.Log, fmt.Sprint(i))
 	if m.Weak != nil {
@@ -64,7 +64,7 @@ func (k *Burdened) Use(ctx context.Context, m Made, i int) {
 	}
 }
 
-// What waits for one promise is more than a crank tries, and the value of the promise leads to what memory has.
+// More calls wait for one promise than a crank tries, and the value of the promise leads to objects in memory.
 func TestDueCallsGetValuesThatLeadToMemory(t *testing.T) {
 	for _, weak := range []bool{false, true} {
 		t.Run(fmt.Sprint(weak), func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestDueCallsGetValuesThatLeadToMemory(t *testing.T) {
 	}
 }
 
-// A crank that would store, for a call that waits, what is larger than the vat's own frame is none: the call is rejected, or
-// its continuation told.
+// A crank does not store more for a waiting call than the vat's own frame holds: the call is rejected, or its
+// continuation gets the error.
 func TestCallsWithTooLargeArgumentsDoNotWait(t *testing.T) {
 	const frame = 1 << 18
 	large := func(bytes int) wire.CapData { return wire.CapData{Body: `#"` + strings.Repeat("x", bytes) + `"`} }

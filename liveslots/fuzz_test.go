@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// FuzzCall delivers whatever another vat may have sent. The vat answers, or waits for a promise; it is
+// FuzzCall delivers any message that another vat may have sent. The vat answers, or waits for a promise; it is
 // never at fault.
 func FuzzCall(f *testing.F) {
 	for _, body := range []string{

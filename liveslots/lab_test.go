@@ -10,8 +10,7 @@ import (
 	"ocapkernel.dev/vat/vattest"
 )
 
-// The tests run vats of two kinds: a Lab, which does what a test asks for, and a Helper, which others
-// talk to.
+// The tests run vats of two kinds: a Lab, which does the work of a test, and a Helper, to which others talk.
 
 type Helper struct {
 	vat.Durable
@@ -60,7 +59,7 @@ func (h *Helper) OpenIfThere(ctx context.Context, name string, x any) { _ = h.Op
 func (h *Helper) Keep(p vat.Promise)                       { h.kept = p }
 func (h *Helper) PassBack(ctx context.Context, to vat.Ref) { vat.Send(ctx, to, "take", h.kept) }
 
-// Shut rejects what Gate returned.
+// Shut rejects the promise that Gate returned.
 func (h *Helper) Shut(ctx context.Context, name, why string) error {
 	r, ok := h.waiting[name]
 	if !ok {
@@ -101,7 +100,7 @@ func modules(lab any) vat.Modules { return vat.Modules{"lab": lab, "helper": New
 func launch(t testing.TB, lab any) *vattest.Kernel {
 	t.Helper()
 	k := vattest.New(t, modules(lab))
-	k.OnComplaint = func(_, text string) { t.Log(text) } // the lab does on purpose what authors should not
+	k.OnComplaint = func(_, text string) { t.Log(text) } // the lab makes the mistakes of authors on purpose
 	err := k.Launch("lab", vattest.Vat{Name: "lab", Module: "lab"}, vattest.Vat{Name: "b", Module: "helper"}, vattest.Vat{Name: "c", Module: "helper"})
 	if err != nil {
 		t.Fatal(err)

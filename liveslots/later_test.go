@@ -74,7 +74,7 @@ func (c *Crowd) Save(ctx context.Context, bytes int) (string, error) {
 	return "x", nil
 }
 
-// Document is made when it is first asked for, and all who ask meanwhile wait for the one promise.
+// Document is made at the first call, and all later callers wait for the one promise.
 func (c *Crowd) Document(ctx context.Context, bytes int) vat.Promise {
 	if c.doc == (vat.Promise{}) {
 		c.doc = vat.When(ctx, c.theGate(ctx), c, "make", bytes)
@@ -113,7 +113,7 @@ func (c *Crowd) Nth(ctx context.Context, n, panics int) (int, error) {
 func (c *Crowd) Count() int   { return c.Done }
 func (c *Crowd) Noted() []int { return c.Log }
 
-// Note is what the messages to a promise of an object call.
+// Note is the method of the messages to a promise of an object.
 func (c *Crowd) Note(n int, _ string) { c.Log = append(c.Log, n) }
 
 // Own has messages wait for a promise of this vat, which the kernel does not know.
@@ -151,8 +151,8 @@ func (c *Crowd) TellLater(ctx context.Context, _ string, n, bytes int) {
 	vat.Send(ctx, c.B, "echo", strings.Repeat("x", bytes))
 }
 
-// What clients can have a vat wake at once may be more than a crank can do, and the vat is as honest as any: nobody
-// loses an answer by that, nor the vat its memory.
+// Clients can make a vat wake more turns at once than a crank can run, and the vat is as honest as any: no
+// client loses an answer by that, nor the vat its memory.
 func TestManyTurnsWaitForOnePromise(t *testing.T) {
 	for _, c := range []struct {
 		name, method string
@@ -234,7 +234,7 @@ func TestContinuationsThatAreLeftAreStored(t *testing.T) {
 	wantNothingStored(t, k, "lab")
 }
 
-// A turn that panics takes no other with it, and not the vat's memory. What it holds is let go.
+// A turn that panics takes no other with it, and not the vat's memory. Its references are let go.
 func TestTurnThatPanicsAmongMany(t *testing.T) {
 	for _, method := range []string{"nth", "locked"} {
 		t.Run(method, func(t *testing.T) {

@@ -82,7 +82,7 @@ func TestTypesThatOnlyMemoryHoldsAreFound(t *testing.T) {
 	}
 }
 
-// An object type that the module does not know fails the test, and the error says what to write.
+// An object type that the module does not know fails the test, and the error has the line to write.
 func TestUnknownTypeIsComplainedOf(t *testing.T) {
 	const write = "*liveslots_test.Nowhere is an object type that module lab does not know, since no field and no method of its objects has it: " +
 		"name it where the module is registered, as in vat.Module(New, (*liveslots_test.Nowhere)(nil))"

@@ -14,7 +14,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Proxy forwards what it has no method for to the vat b.
+// Proxy forwards messages for which it has no method to the vat b.
 type Proxy struct {
 	vat.Durable
 	B    vat.Ref
@@ -44,7 +44,7 @@ func (p *Proxy) Rest(ctx context.Context, m vat.Message) (vat.Promise, error) {
 	return vat.Forward(ctx, p.B, m), nil
 }
 
-// Again forwards what another turn was given.
+// Again forwards the message of another turn.
 func (p *Proxy) Again(ctx context.Context) vat.Promise { return vat.Forward(ctx, p.B, p.last) }
 
 // Hold keeps the vat from rest, so that it has its memory.
@@ -91,7 +91,7 @@ func TestMessagesWithoutAMethodGoToTheOneForThem(t *testing.T) {
 	}
 }
 
-// What awaits the answer to a forwarded message waits in no turn, and is there after any loss of memory.
+// The answer to a forwarded message is awaited in no turn, and comes after any loss of memory.
 func TestForwardedMessageLeavesTheVatAtRest(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestForwardedArguments(t *testing.T) {
 
 func TestMessageBelongsToItsTurn(t *testing.T) {
 	k := launch(t, NewProxy)
-	k.Send("lab", "hold") // the vat does not rest: it has what it kept
+	k.Send("lab", "hold") // the vat does not rest: it holds the message that it kept
 	want(t, k, "3", "lab", "add", "1", "2")
 	want(t, k, "error: forward: the message came to another turn: it can be forwarded only by the turn that got it", "lab", "again")
 	k.Restart("lab")
@@ -210,7 +210,7 @@ func TestWhenDoesNotCallTheMethodForMessages(t *testing.T) {
 	want(t, k, `error: when Rest: liveslots_test.Proxy has no method "rest"; it has again, bootstrap, getItem, hold, own, watch`, "lab", "watch")
 }
 
-// What has a method for all messages can be ephemeral as well.
+// An object with a method for all messages can be ephemeral as well.
 type Fleeting struct{ vat.Ephemeral }
 
 func (f *Fleeting) All(ctx context.Context, m vat.Message) string { return "got " + m.Method() }
@@ -225,7 +225,7 @@ func TestEphemeralObjectGetsMessages(t *testing.T) {
 	want(t, k, `"got anything"`, ref, "anything", "1")
 }
 
-// A vat's error that wraps one of the kernel's is one to whoever gets it.
+// A vat's error that wraps one of the kernel's has the kernel's code for the receiver.
 type Refuser struct {
 	vat.Durable
 	B vat.Ref

@@ -186,7 +186,7 @@ func (l *Peers) Zero(ctx context.Context) error {
 	return errors.Join(err1, err2, err3)
 }
 
-// Take gets a promise as it is; Value gets what it settles to.
+// Take gets a promise as it is; Value gets the value that it settles to.
 func (l *Peers) Take(ctx context.Context, p vat.Promise) (string, error) {
 	l.Log = append(l.Log, "take")
 	s, err := vat.Await[string](ctx, p)
@@ -272,7 +272,7 @@ func TestMutexKeepsTurnsOut(t *testing.T) {
 	want(t, k, `["a in","a out","b in","b out","c in","c out"]`, "lab", "getLog")
 }
 
-// Whoever waited for a vat that lost its memory is told; the vat goes on from its store.
+// Callers of a vat that lost its memory get a rejection; the vat goes on from its store.
 func TestRestartWhileTurnsWait(t *testing.T) {
 	k := launch(t, NewPeers)
 	a := k.Send("lab", "sum", "100")

@@ -97,8 +97,8 @@ func (c *counted) Next(prefix, after string) (string, []byte, bool, error) {
 	return c.sorted[i], nil, true, nil
 }
 
-// What a loop over rows costs is in proportion to the rows, whatever the loop writes. The steps are counted: one read
-// below for each row, and no sort after the first.
+// The cost of a loop over rows is in proportion to the rows, also if the loop writes. The steps are counted:
+// one read below for each row, and no sort after the first.
 func TestLoopThatWritesIsLinear(t *testing.T) {
 	const n = 2000
 	key := func(prefix string, i int) string { return fmt.Sprintf("%s.%06d", prefix, i) }

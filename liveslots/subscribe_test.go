@@ -66,7 +66,7 @@ func TestSubscribeSaysWhatIsStored(t *testing.T) {
 	root := func(body string, slots ...wire.Ref) wire.Delivery { return call(wire.RootRef, body, slots...) }
 	memory := func(ref wire.Ref) wire.Subscribe { return wire.Subscribe{Promise: ref} }
 	stored := func(ref wire.Ref) wire.Subscribe { return wire.Subscribe{Promise: ref, Stored: true} }
-	// awaiting keeps the vat from rest, so that it remembers what it has subscribed to.
+	// awaiting keeps the vat from rest, so that it remembers its subscriptions.
 	awaiting := call(wire.RootRef, `#["await",["&0"]]`, "p-99")
 	for _, c := range []struct {
 		name  string

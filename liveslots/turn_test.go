@@ -39,7 +39,7 @@ func (l *Turns) PanicLater(ctx context.Context) error {
 
 func (l *Turns) GetCount() int { return l.Count }
 
-// Keep and then Use do what one must not do.
+// Keep and then Use break a rule.
 func (l *Turns) Keep(ctx context.Context) vat.Promise {
 	l.kept = ctx
 	p, _ := vat.NewPromise(ctx)
@@ -130,7 +130,7 @@ func TestExit(t *testing.T) {
 	}
 }
 
-// What is not saved is lost as soon as the vat is at rest, and not only when something dies.
+// A field that is not saved is lost as soon as the vat is at rest, and not only at a death.
 func TestTransientFieldsAreTransient(t *testing.T) {
 	k := launch(t, NewTurns)
 	want(t, k, "1", "lab", "cached")

@@ -76,7 +76,7 @@ func (w *Waiter) Chain(ctx context.Context) vat.Promise {
 	return p
 }
 
-// Combined awaits nothing itself: what others combine is awaited in the store.
+// Combined awaits nothing itself: combined promises are awaited in the store.
 func (w *Waiter) Combined(ctx context.Context) vat.Promise {
 	all := vat.All(ctx, w.gate(ctx, "a"), w.gate(ctx, "b"), w.gate(ctx, "a2"))
 	return vat.When(ctx, all, w, "OnAll")
@@ -88,7 +88,7 @@ func (w *Waiter) Raced(ctx context.Context) vat.Promise {
 	return vat.Race(ctx, w.gate(ctx, "never"), w.gate(ctx, "a"))
 }
 
-// SentOn sends to what another call's continuation will return.
+// SentOn sends to the result of another call's continuation.
 func (w *Waiter) SentOn(ctx context.Context) vat.Promise {
 	return vat.Send(ctx, vat.When(ctx, w.gate(ctx, "a"), w, "helper"), "echo", "hello")
 }
@@ -171,7 +171,7 @@ func TestPromiseArgumentsAreStored(t *testing.T) {
 	}
 }
 
-// Arguments come from others, who can promise values that hold promises, and settle them as they like.
+// Arguments come from other vats, which can promise values that hold promises, and settle them in any order.
 func TestStoredValuesHoldPromises(t *testing.T) {
 	store := testStore{}
 	v := startedOn(t, NewWaiter, store)
@@ -295,7 +295,7 @@ func TestBytesOfWaitingCallsAreBounded(t *testing.T) {
 	}
 }
 
-// What a vat logs while its past is replayed is marked, since it was logged before.
+// A vat's log of a replay is marked, since the lines were logged before.
 func TestLogsOfReplayAreMarked(t *testing.T) {
 	var out bytes.Buffer
 	m, err := liveslots.Compile("m", func(ctx context.Context) *Logging {
@@ -378,7 +378,7 @@ func TestManyCallsWaitForOnePromise(t *testing.T) {
 	}
 }
 
-// Rester comes to rest while others know what it knew.
+// Rester comes to rest while other vats hold its references.
 type Rester struct {
 	vat.Durable
 	B vat.Ref
@@ -396,8 +396,8 @@ func (r *Rester) Take(x vat.Promise) {}
 
 func (r *Rester) Echo(x any) any { return x }
 
-// A vat at rest knows nothing but its store, so that it makes no difference whether its worker lives. (That
-// is what vattest checks when a test is over.)
+// A vat at rest knows nothing but its store, so that it makes no difference whether its worker lives. (vattest
+// checks that when a test is over.)
 func TestRestForgets(t *testing.T) {
 	k := launch(t, func() *Rester { return &Rester{} })
 	call(t, k, "lab", "fire")
@@ -405,7 +405,7 @@ func TestRestForgets(t *testing.T) {
 	call(t, k, "b", "passBack", "{\"$ref\":\""+k.Root("lab")+"\"}")
 }
 
-// What an object is called by whoever passes it counts anew after a rest.
+// After a rest, the first interface name of an object counts anew.
 func TestRestForgetsInterfaceNames(t *testing.T) {
 	v := startedOn(t, func() *Rester { return &Rester{} }, testStore{})
 	echo := func(n uint64, name string) string {

@@ -9,8 +9,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// The kernel gives up a notification that kills a vat again and again, and settles its promise for that vat alone, as
-// rejected. By then memory is lost, and the store has what waits.
+// The kernel gives up a notification that kills a vat again and again, and settles its promise for that vat
+// alone, as rejected. By then memory is lost, and the store has the calls that wait.
 func TestNotificationThatWasGivenUpIsARejection(t *testing.T) {
 	poison := rejection("[KERNEL:DELIVERY_POISONED] the worker of v1 died")
 	for _, c := range []struct {

@@ -17,7 +17,7 @@ func (w *Watcher) own(ctx context.Context) vat.Promise {
 	return p
 }
 
-// LocalNobody is as Local, and nobody waits for the result.
+// LocalNobody is as Local, and its result is not used.
 func (w *Watcher) LocalNobody(ctx context.Context) { vat.When(ctx, w.own(ctx), w, "On", "own") }
 
 func (w *Watcher) LocalValue(ctx context.Context) vat.Promise {
@@ -67,7 +67,7 @@ func (w *Watcher) AsArgument(ctx context.Context) {
 	vat.When(ctx, vat.Send(ctx, w, "value", w.own(ctx), "arg"), w, "On", "own")
 }
 
-// TurnThatWaits waits for what a continuation returns that waits for another in a turn.
+// TurnThatWaits waits for the result of a continuation that waits for another in a turn.
 func (w *Watcher) TurnThatWaits(ctx context.Context) {
 	vat.When(ctx, vat.When(ctx, vat.Send(ctx, w.C, "echo", "x"), w, "OnOwn"), w, "On", "own")
 }
@@ -91,7 +91,7 @@ func (w *Watcher) OnLists(ctx context.Context, x vat.Outcome[[][]string], tag st
 	w.On(ctx, vat.Outcome[string]{Value: fmt.Sprint(x.Value), Err: x.Err}, tag)
 }
 
-// What When was to do for a promise that memory was to settle is done, whatever becomes of the memory.
+// A call that waits with When for a promise of memory is made, also if the memory is lost.
 func TestWhenOfOwnPromise(t *testing.T) {
 	for _, c := range []struct{ method, settled string }{
 		{"local", "local: v"},

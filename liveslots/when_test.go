@@ -135,7 +135,7 @@ func (w *Watcher) Both(ctx context.Context, name string) (string, error) {
 	return a + " " + b, err
 }
 
-// Settled watches what is settled already.
+// Settled watches a promise that is settled already.
 func (w *Watcher) Settled(ctx context.Context, fail bool) vat.Promise {
 	p, r := vat.NewPromise(ctx)
 	if fail {
@@ -422,7 +422,8 @@ func TestWhenOfSettledPromise(t *testing.T) {
 	}
 }
 
-// A promise that only memory will settle keeps the vat from rest, and not what waits for it from the store.
+// A promise that only memory will settle keeps the vat from rest, and does not keep the store's calls from
+// waiting for it.
 func TestWhenOfLocalPromise(t *testing.T) {
 	for _, m := range modes[:2] {
 		t.Run(m.name, func(t *testing.T) {
@@ -454,7 +455,7 @@ func TestWhenOfLocalPromise(t *testing.T) {
 	}
 }
 
-// What memory was to settle is rejected when memory is lost, and the store hears of that.
+// A promise of memory is rejected when memory is lost, and the store's calls get the rejection.
 func TestWhenOfPromiseThatIsLost(t *testing.T) {
 	for _, m := range modes[:2] {
 		t.Run(m.name, func(t *testing.T) {
@@ -527,7 +528,7 @@ func TestWhenIsRefused(t *testing.T) {
 	}
 }
 
-// Nobody can pretend that something has settled.
+// No vat can pretend that a promise has settled.
 func TestContinuationIsNoMethodForMessages(t *testing.T) {
 	k := launch(t, NewWatcher)
 	got := result(k.Call("lab", "on", `"forged"`, `"x"`))
@@ -536,7 +537,7 @@ func TestContinuationIsNoMethodForMessages(t *testing.T) {
 	}
 }
 
-// A program that has changed meanwhile may not be able to make the call, and says so to whoever waits.
+// A program that has changed meanwhile may not be able to make the call, and rejects its result.
 func TestContinuationIsGone(t *testing.T) {
 	for _, c := range []struct{ method, want string }{
 		{"watch", `error: [KERNEL:DELIVERY_POISONED] fault: shop.Stock has no method "onGate"; it has show`},

@@ -10,8 +10,8 @@ import (
 	"ocapkernel.dev/wire/wiretest"
 )
 
-// wired is a vat behind the wire: what it is given, answers and reads has been encoded and decoded, as between two
-// processes. Only benchmarks go without.
+// wired is a vat behind the wire: its deliveries, answers and reads have been encoded and decoded, as between
+// two processes. Only benchmarks go without.
 type wired struct {
 	*liveslots.Vat
 	t testing.TB

@@ -251,7 +251,7 @@ func TestMethodsLimitsWhatCanBeCalled(t *testing.T) {
 	}
 }
 
-// gate lets calls wait, and writes down what happens.
+// gate lets calls wait, and notes their order.
 type gate struct {
 	open chan struct{}
 	seen chan string
@@ -371,7 +371,7 @@ func FuzzBegin(f *testing.F) {
 		if _, err := capdata.Decode(r.Value.Body, len(r.Value.Slots)); err != nil {
 			t.Errorf("the reply %q cannot be read: %v", r.Value.Body, err)
 		}
-		// Nobody gets a reference from zoo that he did not pass (many, which makes some up, aside).
+		// No caller gets a reference from zoo that it did not pass (many, which makes some up, aside).
 		if strings.Contains(body, "many") {
 			return
 		}

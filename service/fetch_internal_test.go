@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What is no other server on loopback: a name below, another scheme.
+// Cases for which loopback has no other server: a name below, another scheme.
 func TestCredentialsDoNotGoToNamesBelowNorInTheClear(t *testing.T) {
 	request := func(link string) *http.Request {
 		u, err := url.Parse(link)

@@ -20,7 +20,7 @@ func site(t *testing.T) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // a fault shows in what is echoed
+		body, _ := io.ReadAll(r.Body) // a fault shows in the echo
 		w.Header().Set("X-Two", "a")
 		w.Header().Add("X-Two", "b")
 		w.Header().Add("Set-Cookie", "a=1, 2")

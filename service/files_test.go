@@ -16,7 +16,7 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// openFiles opens dir/root as a service; beside it, in dir, is what must not be reached.
+// openFiles opens dir/root as a service; the files beside it, in dir, must not be reached.
 func openFiles(t *testing.T, readOnly bool) (o *service.Files, root string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +44,7 @@ func put(t *testing.T, name, text string) {
 	}
 }
 
-// A step is a call, and what its result begins with.
+// A step is a call, and the beginning of its result.
 type step struct{ method, args, want string }
 
 func steps(t *testing.T, o service.Object, steps []step) {
@@ -147,7 +147,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	steps(t, o, []step{{"list", `["."]`, `rejected Error: [KERNEL:LIMIT] list ".": more than 1000 entries`}})
 }
 
-// Whatever the path, and wherever links lead: nothing outside of the root is read or written.
+// For any path, and any links: nothing outside of the root is read or written.
 func TestFilesStayBelowTheRoot(t *testing.T) {
 	o, root := openFiles(t, false)
 	put(t, filepath.Join(root, "inside"), "inside")
@@ -217,7 +217,7 @@ func TestReadOnlyFiles(t *testing.T) {
 	})
 }
 
-// What is written keeps the permissions of what was there, and calls that are sent one after the other are done so.
+// A written file keeps the permissions of the old one, and calls that are sent one after the other are done so.
 func TestWriteFileReplaces(t *testing.T) {
 	o, root := openFiles(t, false)
 	name := filepath.Join(root, "a")
@@ -241,14 +241,14 @@ func TestWriteFileReplaces(t *testing.T) {
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("the file has mode %v, error %v; want 0640", info.Mode(), err)
 	}
-	// Whoever had the old file open still reads it whole.
+	// A reader that had the old file open still reads it whole.
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(old); err != nil || b.String() != "old" {
 		t.Errorf("the old file has %q, error %v", b.String(), err)
 	}
 }
 
-// A call that takes descriptors is refused while the process can spare none, with what to do, and has done nothing.
+// A call that takes descriptors is refused while the process can spare none, with a hint, and has done nothing.
 func TestCallsThatTheProcessCannotSpareDescriptorsFor(t *testing.T) {
 	var spare atomic.Bool
 	dir := t.TempDir()

@@ -32,7 +32,7 @@ func withSmallFiles(t *testing.T, bytes uint64, f func()) {
 	f()
 }
 
-// tree lists what is below a directory, with the content of files.
+// tree lists the entries below a directory, with the content of files.
 func tree(t *testing.T, root string) (out []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
@@ -90,7 +90,8 @@ func TestAWriteThatFailsLeavesNothingOfItself(t *testing.T) {
 	}
 }
 
-// Wherever the process runs out of descriptors, a call has done what it says, or nothing and says why.
+// Wherever the process runs out of descriptors, a call has been done, or changes nothing and returns the
+// reason.
 func TestACallThatLacksDescriptorsIsDoneOrNotDone(t *testing.T) {
 	if !scripttest.Alone(t) {
 		return

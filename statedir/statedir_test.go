@@ -87,7 +87,7 @@ func TestHolderTellsKernelsFromReaders(t *testing.T) {
 		defer reader.Close()
 		check("a state that is read", dir, statedir.Held{Read: true})
 	}
-	// What cannot be looked at: a file in the place of the directory, and a link in that of the lock.
+	// Files that cannot be read: a file in the place of the directory, and a link in that of the lock.
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -188,8 +188,8 @@ func TestLockForReading(t *testing.T) {
 	}
 }
 
-// However the directory at the path comes to be another one, the lock tells, and what is opened by its path is still in
-// the one that was locked.
+// However the directory at the path comes to be another one, the lock tells, and files that are opened by its
+// path are still in the one that was locked.
 func TestAReplacedDirectoryIsNotOurs(t *testing.T) {
 	for name, replace := range map[string]func(dir string) error{
 		"removed":      os.RemoveAll,
@@ -230,8 +230,8 @@ func TestErrorsNameTheDirectoryByItsPath(t *testing.T) {
 	}
 }
 
-// What was opened below a directory that is lost goes on there: its path comes to mean no other directory, as long as the
-// process lives.
+// Files that were opened below a lost directory go on there: its path comes to mean no other directory, as long
+// as the process lives.
 func TestPathOfALostStateMeansNoOther(t *testing.T) {
 	for _, lose := range []func(dir string) error{
 		os.RemoveAll,
@@ -256,7 +256,7 @@ func TestPathOfALostStateMeansNoOther(t *testing.T) {
 		if err := lock.Close(); err != nil {
 			t.Fatal(err)
 		}
-		runtime.GC() // closes the files that nobody refers to
+		runtime.GC() // closes the files without references
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}

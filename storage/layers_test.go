@@ -14,7 +14,7 @@ import (
 	"ocapkernel.dev/storage/storagetest"
 )
 
-// What each crank of one group does, what is in the store before it, and what the group is then.
+// The writes of each crank of one group, the store before it, and the group after it.
 func TestLayersApply(t *testing.T) {
 	set := func(key, value string) storage.Write { return storage.Write{Key: key, Value: []byte(value)} }
 	fresh := func(key, value string) storage.Write {
@@ -108,14 +108,14 @@ func TestLayersApply(t *testing.T) {
 	}
 }
 
-// The layers, in whatever state, are one map.
+// The layers, in any state, are one map.
 func TestLayersModel(t *testing.T) {
 	key := rapid.StringMatching(`[ab.]{1,3}`)
 	word := rapid.StringMatching(`[ab.]{0,3}`)
 	rapid.Check(t, func(t *rapid.T) {
 		mem := storage.NewMem()
 		cacheBytes := rapid.SampledFrom([]int{0, 300, 2000, 1 << 20}).Draw(t, "cache")
-		// Exact cranks say Fresh wherever it is true, and delete only what exists.
+		// Exact cranks set Fresh wherever it is true, and delete only rows that exist.
 		exact := rapid.Bool().Draw(t, "exact")
 		l := storage.NewLayers(mem, cacheBytes)
 		state, stored := map[string]string{}, map[string]string{}
@@ -225,7 +225,7 @@ func TestLayersPassOnErrors(t *testing.T) {
 	}
 }
 
-// What was read once, present or absent, is read from the store once.
+// A row that was read once, present or absent, is read from the store once.
 func TestLayersCache(t *testing.T) {
 	mem := storage.NewMem()
 	if err := mem.Commit([]storage.Write{{Key: "a", Value: []byte("1")}}); err != nil {
@@ -268,7 +268,7 @@ func TestLayersMisuse(t *testing.T) {
 	}
 }
 
-// A group that goes by: what a crank costs beside the machine and the store.
+// A group that goes by: the cost of a crank beside the machine and the store.
 func BenchmarkLayersCrank(b *testing.B) {
 	mem := storage.NewMem()
 	l := storage.NewLayers(mem, 64<<20)

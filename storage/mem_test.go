@@ -53,8 +53,8 @@ func TestMemSnapshotIsSorted(t *testing.T) {
 	}
 }
 
-// The sweep that Faulty is made for: each commit fails once, whole or torn, and the store under it is
-// then what it was before, or after.
+// The sweep that Faulty is made for: each commit fails once, whole or torn, and the store under it is then in
+// the state before, or after.
 func TestFaultySweep(t *testing.T) {
 	const commits = 5
 	for _, torn := range []bool{false, true} {

@@ -59,7 +59,7 @@ func TestWitness(t *testing.T) {
 	}
 }
 
-// What an earlier kernel wrote is read, and becomes two slots before anything is recorded.
+// The file of an earlier kernel is read, and becomes two slots before anything is recorded.
 func TestWitnessOfOneLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness")
 	if err := os.WriteFile(path, []byte("kernel witness 1 commit 4 crc 8b64ed2f\n"), 0o600); err != nil {
@@ -109,7 +109,7 @@ func TestWitnessIsRewrittenInPlace(t *testing.T) {
 	}
 }
 
-// Whatever becomes of one slot, the other one knows what was synced.
+// With any damage to one slot, the other one has the synced commit.
 func TestWitnessLosesASlot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness")
 	w := storage.NewWitness(path)
@@ -173,7 +173,7 @@ func TestWitnessIsNotWrittenThroughALink(t *testing.T) {
 	}
 }
 
-// Whatever else is in the file, it is not taken for a number.
+// No other content of the file is taken for a number.
 func TestWitnessDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness")
 	w := storage.NewWitness(path)

@@ -34,7 +34,7 @@ type Boss struct {
 // Bootstrap is called once, when the cluster is launched.
 func (b *Boss) Bootstrap(vats map[string]vat.Ref) { b.Counter = vats["counter"] }
 
-// Work counts three times and returns the sum of what the counter said.
+// Work counts three times and returns the sum of the counter's answers.
 func (b *Boss) Work(ctx context.Context) (int, error) {
 	sum := 0
 	for i := range 3 {

@@ -51,7 +51,7 @@ func seeds(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0x91}, 100))
 }
 
-// Whatever decodes is the encoding of what it decodes to: no two frames say the same.
+// A frame that decodes is the encoding of the decoded value: no two frames say the same.
 func FuzzDecodeUp(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, frame []byte) {

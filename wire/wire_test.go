@@ -225,7 +225,7 @@ func roundTrip[F any](t *rapid.T, f F, app func([]byte, F) ([]byte, error), deco
 	}
 }
 
-// What is not in a frame is refused by the encoder, and leaves the buffer alone.
+// The encoder refuses a value that no frame can hold, and leaves the buffer alone.
 func TestEncodeRefuses(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	up := map[string]wire.UpFrame{

@@ -69,7 +69,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// The money of the bank survives whatever dies, at whatever moment.
+// The money of the bank survives any death, at any moment.
 func TestRestartsAtEveryMoment(t *testing.T) {
 	names := []string{"teller", "mint", "alice", "bob", "carol"}
 	seed := rand.Uint64()

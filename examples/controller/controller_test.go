@@ -8,8 +8,8 @@ import (
 	"ocapkernel.dev/vat/vattest"
 )
 
-// TestAFailureIsNotTheEndOfASubcluster has the kernel fail to end, or to reload, what runs, for whatever reason: the
-// controller asks what is left, and forgets only what the kernel does not know.
+// TestAFailureIsNotTheEndOfASubcluster has the kernel fail to end, or to reload, a subcluster, for any reason:
+// the controller asks for the subcluster, and forgets it only if the kernel does not know it.
 func TestAFailureIsNotTheEndOfASubcluster(t *testing.T) {
 	k := vattest.New(t, controller.Modules())
 	k.KillAlways = true

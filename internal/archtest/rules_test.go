@@ -43,7 +43,7 @@ func TestRules(t *testing.T) {
 		text := p.String()
 		for _, w := range want {
 			if where, what, _ := strings.Cut(w, ": "); strings.HasPrefix(text, where+": ") && strings.Contains(text, what) {
-				text = w // a comment quotes what matters of a message
+				text = w // a comment quotes the part of a message that matters
 			}
 		}
 		got = append(got, text)

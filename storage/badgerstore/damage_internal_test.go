@@ -141,7 +141,7 @@ func TestACompactionThatMeetsABadBlock(t *testing.T) {
 	dir := t.TempDir()
 	s := openTables(t, dir, 1) // a single table, which Badger leaves alone
 	spoil(t, dir)
-	go func() { _ = s.db.DropPrefix([]byte(damagedKey(0))) }() // it compacts what there is, and does not end
+	go func() { _ = s.db.DropPrefix([]byte(damagedKey(0))) }() // it compacts the tables, and does not end
 	deadline := time.Now().Add(time.Minute)
 	var err error
 	for err == nil && time.Now().Before(deadline) {

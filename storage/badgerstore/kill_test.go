@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// commitForEver commits 1, 2, … after what the store holds, each in all its rows, and prints each number
+// commitForEver commits 1, 2, … after the number in the store, each in all its rows, and prints each number
 // when it is durable.
 func commitForEver(dir string) error {
 	s, err := badgerstore.Open(dir, badgerstore.Options{Durability: durabilityOf(dir)})
@@ -121,7 +121,7 @@ func commitAndKill(t *testing.T, dir string, n int) (acknowledged int) {
 		if acknowledged, err = strconv.Atoi(lines.Text()); err != nil {
 			t.Fatal(err)
 		}
-		// The child has gone on meanwhile; what it says until it is dead counts too.
+		// The child has gone on meanwhile; its lines until it is dead count too.
 		if i == n {
 			if err := child.Process.Kill(); err != nil {
 				t.Fatal(err)

@@ -94,9 +94,9 @@ func blocks(t *testing.T, path string) int64 {
 	return st.Blocks * 512
 }
 
-// Whatever the rows are, and through each change of logs, the log of the memory table has its blocks before it is
-// written: what is written never reaches what is allocated. A log that has none is written all the same, so only the
-// bound that is held against Badger's own count tells.
+// For any rows, and through each change of logs, the log of the memory table has its blocks before it is
+// written: the writes never reach the end of the blocks. A log that has none is written all the same, so only
+// the bound that is held against Badger's own count tells.
 func TestLogsHaveTheirBlocksBeforeTheyAreWritten(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 250 MB")
@@ -166,7 +166,7 @@ func TestLogsHaveTheirBlocksBeforeTheyAreWritten(t *testing.T) {
 	}
 }
 
-// What a small state takes on the disk beside what is in it.
+// The room that a small state takes on the disk beside its content.
 func TestASmallStateReservesLittle(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, Options{})
@@ -264,7 +264,8 @@ func mounted(t *testing.T, args ...string) string {
 	return dir
 }
 
-// fill takes what is left of the file system of dir, as another program would, and returns how to give it back.
+// fill takes the free space of the file system of dir, as another program would, and returns how to give it
+// back.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	path := filepath.Join(dir, "another program's")

@@ -19,7 +19,7 @@ import (
 	"ocapkernel.dev/storage/badgerstore"
 )
 
-// files returns what is in the files of a directory.
+// files returns the content of the files of a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -63,8 +63,8 @@ func readRows(r storage.Reader) (map[string]string, error) {
 	}
 }
 
-// written makes a database with tables on several levels, a log that was not closed, and values in value logs, and
-// returns what is in it. The number of its last commit is in the row "commit".
+// written makes a database with tables on several levels, a log that was not closed, and values in value logs,
+// and returns its rows. The number of its last commit is in the row "commit".
 func written(t *testing.T, dir string, rounds int) map[string]string {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -116,8 +116,8 @@ func written(t *testing.T, dir string, rounds int) map[string]string {
 	return want
 }
 
-// copyTo copies the files of a database. A copy of one that is open is what a kill would leave, if no compaction comes
-// between.
+// copyTo copies the files of a database. A copy of one that is open equals the remains of a kill, if no
+// compaction comes between.
 func copyTo(t *testing.T, from, to string) {
 	t.Helper()
 	for {
@@ -170,7 +170,7 @@ func copyOnce(t *testing.T, from, to string) {
 	}
 }
 
-// What the examination sees is what Badger sees, after a close and after a kill, and it changes nothing.
+// The examination sees the same rows as Badger, after a close and after a kill, and it changes nothing.
 func TestExamineSeesWhatOpenSees(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	want := written(t, dir, 8)
@@ -208,7 +208,7 @@ func TestExamineSeesWhatOpenSees(t *testing.T) {
 	}
 }
 
-// damages are what is done to each file.
+// damages are the changes made to each file.
 var damages = []struct {
 	name string
 	do   func(path string, size int64, used int) error
@@ -238,8 +238,8 @@ func flip(path string, at int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// Whatever happens to a file: the database is refused with every byte as it was, or it is whole. Only where a log has
-// lost its end does the number of the last commit tell.
+// After any change of a file, the database is refused with every byte as it was, or it is whole. Only where a
+// log has lost its end does the number of the last commit tell.
 func TestDamageIsRefusedOrHarmless(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "db")
@@ -305,7 +305,7 @@ func TestDamageIsRefusedOrHarmless(t *testing.T) {
 	}
 }
 
-// A MANIFEST that has lost its last lines is in itself whole. That it has is seen by what is missing.
+// A MANIFEST that has lost its last lines is in itself whole. The missing rows show that it has.
 func TestManifestWithoutItsLastTable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	s, err := badgerstore.Open(dir, badgerstore.Options{})
@@ -362,7 +362,7 @@ func TestOpenAfterAKillDuringTheFirstOpen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// In the order of their making, the empty ones are followed by what fills them.
+	// In the order of their making, the empty ones are followed by the steps that fill them.
 	steps := []struct{ name, from string }{
 		{"LOCK", ""},
 		{"MANIFEST-REWRITE", "MANIFEST"},
@@ -423,7 +423,8 @@ func TestLinksInTheDatabaseAreRefused(t *testing.T) {
 	}
 }
 
-// A log whose end was torn by a power loss may hold anything there, also what would have Badger ask for all memory.
+// A log whose end was torn by a power loss may hold any bytes there, also a length for which Badger would ask
+// for all memory.
 func TestATornEndIsCut(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "db")

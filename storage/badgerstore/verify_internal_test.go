@@ -10,7 +10,8 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// What verifying each block costs a read that is in no cache, and what reading everything costs a start.
+// The cost of verifying each block for a read that is in no cache, and the cost of reading everything for a
+// start.
 func BenchmarkRead(b *testing.B) {
 	dir := b.TempDir()
 	const rows = 50_000

@@ -13,7 +13,8 @@ import (
 	"ocapkernel.dev/vat/vattest"
 )
 
-// Box is what is attenuated: an object of the vat that makes the attenuators, or the root of another vat.
+// Box is the target of the attenuators: an object of the vat that makes the attenuators, or the root of another
+// vat.
 type Box struct {
 	vat.Durable
 	Value int
@@ -92,7 +93,7 @@ func (o *Owner) Both(ctx context.Context, which string, n int, methods []string)
 
 func (o *Owner) BoxOf() *Box { return o.Box }
 
-// Client is somebody else, who has a reference and nothing more.
+// Client is another vat, which has a reference and nothing more.
 type Client struct {
 	vat.Durable
 	Box vat.Ref
@@ -103,20 +104,20 @@ func NewClient() *Client { return &Client{} }
 func (c *Client) Bootstrap(vats map[string]vat.Ref) {}
 func (c *Client) Meet(box vat.Ref)                  { c.Box = box }
 
-// Try says what a call comes to.
+// Try returns the outcome of a call.
 func (c *Client) Try(ctx context.Context, target vat.Ref, method string) string {
 	n, err := vat.Call[int](ctx, target, method)
 	return fmt.Sprintf("%d %v, revoked: %t", n, err, errors.Is(err, vat.ErrRevoked))
 }
 
-// Pipeline sends to what the target has not answered yet.
+// Pipeline sends to an answer that the target has not given yet.
 func (c *Client) Pipeline(ctx context.Context, target vat.Ref) vat.Promise {
 	self := vat.Send(ctx, target, "self")
 	vat.Send(ctx, self, "put", 5)
 	return vat.Send(ctx, self, "get")
 }
 
-// Order sends many messages at once, and nobody waits for their answers.
+// Order sends many messages at once, and does not wait for their answers.
 func (c *Client) Order(ctx context.Context, target vat.Ref, n int) vat.Promise {
 	for i := range n {
 		vat.Send(ctx, target, "note", fmt.Sprint(i))
@@ -124,7 +125,7 @@ func (c *Client) Order(ctx context.Context, target vat.Ref, n int) vat.Promise {
 	return vat.Send(ctx, target, "notes")
 }
 
-// Promised sends a promise that box opens, and returns what became of the message.
+// Promised sends a promise that box opens, and returns the outcome of the message.
 func (c *Client) Promised(ctx context.Context, target vat.Ref, method string) vat.Promise {
 	return vat.Send(ctx, target, method, vat.Send(ctx, c.Box, "later"))
 }
@@ -243,7 +244,7 @@ func TestCaretaker(t *testing.T) {
 			w.want(`error: [KERNEL:REVOKED] "get" was refused by Caretaker of vat "owner": it was revoked`, f, "get")
 		}
 		w.want(`"0 [KERNEL:REVOKED] \"get\" was refused by Caretaker of vat \"owner\": it was revoked, revoked: true"`, "client", "try", ref(f), `"get"`)
-		// What was forwarded goes on.
+		// A forwarded message goes on.
 		w.want(done, "box", "open")
 		if got := text(later); got != done {
 			t.Errorf("the message from before: got %s", got)
@@ -287,10 +288,10 @@ func TestTimes(t *testing.T) {
 	})
 }
 
-// However many messages come at once, and whatever dies meanwhile: so many get through and no more.
+// Of any number of messages at once, and through any deaths, n get through and no more.
 func TestTimesCountsInABurst(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *world, which string) {
-		w.OnComplaint = func(vat, text string) { // of ten notes six are refused, of which nobody hears
+		w.OnComplaint = func(vat, text string) { // of ten notes six are refused, and their results are not used
 			if vat != "client" || text != "note was rejected, and nothing uses the answer" {
 				t.Errorf("vat %s: %s", vat, text)
 			}
@@ -365,7 +366,7 @@ func TestOrderIsKept(t *testing.T) {
 	})
 }
 
-// Nobody waits for an argument on its way: it gets to the target as a promise, which the target awaits.
+// An argument is not awaited on its way: it gets to the target as a promise, which the target awaits.
 func TestPromisesAreForwarded(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *world, which string) {
 		f := w.refs("owner", "caretaker", `"`+which+`"`)[0]
@@ -382,7 +383,7 @@ func TestPromisesAreForwarded(t *testing.T) {
 	})
 }
 
-// References to objects of the attenuator's vat, and to others, arrive as what they are.
+// References to objects of the attenuator's vat, and to others, arrive as the same references.
 func TestReferencesAreForwarded(t *testing.T) {
 	w := newWorld(t, "killed")
 	f := w.refs("owner", "caretaker", `"own"`)[0]

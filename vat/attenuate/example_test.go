@@ -29,8 +29,8 @@ type Holder struct {
 	Gate  *attenuate.Gate
 }
 
-// Bootstrap lets the guest look at the balance: five times, for a day, and as long as the holder likes. What
-// is refused by ReadOnly, which comes first, does not count.
+// Bootstrap lets the guest look at the balance: five times, for a day, and as long as the holder likes. A
+// message that ReadOnly refuses, which comes first, does not count.
 func (h *Holder) Bootstrap(ctx context.Context, vats map[string]vat.Ref) {
 	day := attenuate.Until(ctx, h.Purse, vat.Now(ctx).Add(24*time.Hour))
 	look := attenuate.ReadOnly(ctx, attenuate.Times(ctx, day, 5), "balance")

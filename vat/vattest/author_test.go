@@ -48,7 +48,7 @@ func (a *author) Late(ctx context.Context) {
 	_, _ = vat.Await[vat.None](ctx, p)
 }
 
-// Watched has its store wait for a rejection, Passed hands one on to somebody who waits for it.
+// Watched has its store wait for a rejection, Passed hands one on to a vat that waits for it.
 func (a *author) Watched(ctx context.Context) {
 	vat.When(ctx, vat.Send(ctx, a.Peer, "fail"), a, "OnWatched")
 }
@@ -59,7 +59,7 @@ func (a *author) Passed(ctx context.Context) {
 	vat.Send(ctx, a.Peer, "swallow", []vat.Promise{vat.Send(ctx, a.Peer, "fail")})
 }
 
-// Fails has a continuation fail, of which nobody hears.
+// Fails has a continuation fail whose result is not used.
 func (a *author) Fails(ctx context.Context) {
 	vat.When(ctx, vat.Send(ctx, a.Peer, "add", 1), a, "OnFails")
 }
@@ -144,7 +144,7 @@ func launchAuthor(t *testing.T) (k *vattest.Kernel, port *vattest.Service) {
 	return k, port
 }
 
-// What goes wrong in a vat and nobody in it hears of is told to the author; what somebody hears of is not.
+// An error in a vat that no caller gets is told to the author; one that a caller gets is not.
 func TestWhatNobodyHearsOfIsTold(t *testing.T) {
 	for _, c := range []struct{ method, want string }{
 		{"refused", "noSuchMethod"},

@@ -40,7 +40,7 @@ func (g *Guard) Await(ctx context.Context) (string, error) {
 	return vat.Await[string](ctx, vat.Done(ctx, g.Ward))
 }
 
-// All is what was heard.
+// All are the ends that were notified.
 func (g *Guard) All() []string { return g.Heard }
 
 // Ward ends.
@@ -52,7 +52,7 @@ func (w *Ward) Leave(ctx context.Context) { vat.Exit(ctx, "so long") }
 // Break fails.
 func (w *Ward) Break(ctx context.Context) { vat.Fail(ctx, errors.New("broken")) }
 
-// A vat hears how another one ends, whether it waits in memory or by its store, and whatever is killed meanwhile.
+// A vat gets the end of another one, whether it waits in memory or by its store, and through any kills.
 func TestEndOfAVatIsHeardOf(t *testing.T) {
 	for name, test := range map[string]struct {
 		end           func(k *vattest.Kernel)

@@ -168,7 +168,7 @@ func drawOps(t *rapid.T, depth int) []Op {
 		op := Op{Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), N: rapid.IntRange(1, 9).Draw(t, "n"), Peer: rapid.IntRange(0, actors-1).Draw(t, "peer")}
 		switch op.Kind {
 		case "add":
-		case "lock": // whoever holds a lock waits for nobody who wants one
+		case "lock": // a vat that holds a lock waits for no vat that wants one
 			op.Sub = drawOps(t, 0)
 		default:
 			op.Sub = drawOps(t, depth-1)
@@ -178,7 +178,7 @@ func drawOps(t *rapid.T, depth int) []Op {
 	return ops
 }
 
-// Whatever programs do, and wherever workers are killed, the outcome is as if nothing had been.
+// For any programs and any kills of workers, the outcome is as if there had been no kill.
 func TestProgramsUnderKills(t *testing.T) {
 	modules := vat.Modules{"actor": func() *Actor { return &Actor{} }}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -230,7 +230,7 @@ func TestProgramsUnderKills(t *testing.T) {
 				rt.Errorf("actor %d: %d records are left", i, n)
 			}
 		}
-		if t.Failed() { // for what vattest itself found
+		if t.Failed() { // for mistakes that vattest itself found
 			rt.FailNow()
 		}
 	})

@@ -13,7 +13,7 @@ import (
 	"ocapkernel.dev/vat/vattest"
 )
 
-// Peer answers, and counts what it was asked.
+// Peer answers, and counts its calls.
 type Peer struct {
 	vat.Durable
 	Asked int
@@ -27,7 +27,7 @@ func (p *Peer) Echo(text string) string { p.Texts = append(p.Texts, text); retur
 func (p *Peer) GetAsked() int           { return p.Asked }
 func (p *Peer) GetTexts() []string      { return p.Texts }
 
-// Summer adds up in a local variable what it is told in many answers.
+// Summer adds up many answers in a local variable.
 type Summer struct {
 	vat.Durable
 	Peer vat.Ref
@@ -118,7 +118,7 @@ func TestThirtyAwaits(t *testing.T) {
 	})
 }
 
-// Odd has methods that do not follow from what was delivered.
+// Odd has methods whose behaviour does not follow from the deliveries.
 type Odd struct {
 	vat.Durable
 	Peer vat.Ref
@@ -204,8 +204,8 @@ func odds(t testing.TB) (*vattest.Kernel, *[]string) {
 	return k, &divergences
 }
 
-// What a vat must not depend on is found as soon as its worker dies. Its author is told what it was, its
-// callers that they do not know what happened, and the vat goes on from its store.
+// A forbidden dependency of a vat is found as soon as its worker dies. Its author gets the difference, its
+// callers VAT_RESTARTED, and the vat goes on from its store.
 func TestDivergence(t *testing.T) {
 	for _, c := range []struct{ method, text string }{
 		{"map", "key "}, {"clock", "at 20"}, {"dice", "dice "}, {"goroutine", "goroutine "}, {"variable", "call "},
@@ -216,8 +216,8 @@ func TestDivergence(t *testing.T) {
 			call(t, k, "1", "odd", "sound")
 			call(t, k, "error: [KERNEL:VAT_RESTARTED] vat v1 was restarted and has lost what would have answered", "odd", c.method)
 			wantDivergence(t, *divergences, c.text, c.text)
-			// What was committed stays: the Thing, and the numbers that were used. (A number that is used
-			// twice is a fault.)
+			// Committed state stays: the Thing, and the numbers that were used. (A number that is used twice is
+			// a fault.)
 			call(t, k, "3", "odd", "sound")
 			if n := len(*divergences); n != 1 {
 				t.Errorf("%d divergences", n)

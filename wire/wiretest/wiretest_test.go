@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/wire/wiretest"
 )
 
-// The other process has neither the sender's memory nor what no frame can say.
+// The other process has neither the sender's memory nor a value that no frame can hold.
 func TestFramesArriveAsInAnotherProcess(t *testing.T) {
 	value := []byte("old")
 	got, err := wiretest.Down(wire.Row{Key: "k", Value: value, Found: true})

@@ -16,7 +16,7 @@ import (
 	"ocapkernel.dev/workers/inproc"
 )
 
-// script is a vat that does what its module's name says.
+// script is a vat whose behaviour is named by its module.
 type script struct {
 	do    string
 	store worker.Store
@@ -43,7 +43,7 @@ func (s *script) Deliver(d wire.Deliver) wire.Done {
 
 func (s *script) Close() { *s.heard = append(*s.heard, "closed") }
 
-// house starts one worker that does something, and returns what it says.
+// house starts one worker that does something, and returns its events.
 func house(t *testing.T, do string, heard *[]string) (workers.Worker, chan workers.Event, *inproc.Starter) {
 	t.Helper()
 	s := inproc.New(inproc.Config{Program: worker.Program{
