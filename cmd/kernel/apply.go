@@ -45,7 +45,7 @@ Bootstrap is not called again: send the references of what was added to whoever 
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			// Which services and modules there are the kernel knows.
+			// The kernel knows which services and modules there are.
 			cfg, err := readConfig(args[0], nil)
 			if err != nil {
 				return err

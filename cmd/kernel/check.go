@@ -49,7 +49,7 @@ func (a *app) checkState() (err error) {
 	return e
 }
 
-// checkFiles checks the files in a state directory, and what is in them.
+// checkFiles checks the files in a state directory, and their rows.
 func checkFiles(dir string) (problems []string, err error) {
 	snapshot, err := badgerstore.Examine(filepath.Join(dir, "db"))
 	if err != nil {
@@ -60,19 +60,19 @@ func checkFiles(dir string) (problems []string, err error) {
 		return nil, damagedHint(err)
 	}
 	if _, _, any, err := snapshot.Next("", ""); err != nil || !any {
-		return nil, err // a kernel that was killed before its first commit
+		return nil, err // empty, after a kill before the first commit
 	}
 	return host.CheckRows(snapshot)
 }
 
 const (
-	// waysOut is what helps against a damage of the database, the best first.
+	// waysOut are the ways to mend a damage of the database, the best first.
 	waysOut = "put back the file from a copy of the state, or the whole copy; kernel check says whether that helped; " + lastResort
-	// lastResort ends in a state without the damage, and without everything else.
+	// lastResort ends in a state without the damage, and without any other content.
 	lastResort = "if there is no copy, kernel start --reset deletes everything and begins anew"
 )
 
-// damagedHint says what helps against a damage of the state.
+// damagedHint adds the ways to mend a damage of the state to an error.
 func damagedHint(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrRolledBack):

@@ -10,14 +10,14 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// completionPatience is how long a shell waits for suggestions at most: a person who presses a key.
+// completionPatience bounds the wait of a shell for suggestions: a person has pressed a key.
 const completionPatience = 500 * time.Millisecond
 
-// suggest asks the running kernel for words, each with a tab and a description if it has one. Where no kernel
-// answers there are none: a shell has no place for an error.
+// suggest asks the running kernel for words, each with a tab and a description if it has one. Without a running
+// kernel there are none: a shell has no place for an error.
 type suggest func(context.Context, *control.Client) ([]string, error)
 
-// suggestions performs those that are given, one after the other.
+// suggestions calls the given functions, one after the other, and returns their words.
 func (a *app) suggestions(ctx context.Context, prefix string, from ...suggest) (words []string) {
 	dir, err := a.stateDir()
 	if err != nil {
@@ -87,14 +87,14 @@ func completeFlagWith(cmd *cobra.Command, flag string, words ...string) {
 	registered(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
 }
 
-// registered sees to it that a flag was registered before something was said about it.
+// registered panics if a flag was completed before it was registered.
 func registered(err error) {
 	if err != nil {
 		panic("kernel: " + err.Error())
 	}
 }
 
-// vatNames gives each vat's id, and the name under which nobody else is meant.
+// vatNames returns each vat's id, and each name that belongs to one vat only.
 func vatNames(ctx context.Context, client *control.Client) ([]string, error) {
 	vats, err := client.PS(ctx)
 	var words []string

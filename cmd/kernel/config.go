@@ -15,10 +15,10 @@ import (
 	"ocapkernel.dev/internal/backend"
 )
 
-// configFile is a configuration that was read and found without mistakes.
+// configFile is a configuration that was read and has no mistakes.
 type configFile struct {
 	*cluster.Config
-	// text is what a kernel is sent.
+	// text is the text that a kernel is sent.
 	text []byte
 }
 
@@ -32,7 +32,7 @@ func (a *app) loadConfig(ctx context.Context, path string) (*configFile, error) 
 	})
 }
 
-// readConfig reads a configuration, and checks what can be known without a kernel and its worker programs; check
+// readConfig reads a configuration, and checks the parts that need no kernel and no worker programs; check
 // completes that.
 func readConfig(path string, check func(*cluster.Config, error) error) (*configFile, error) {
 	cfg, err := cluster.Load(path)
@@ -49,8 +49,8 @@ func readConfig(path string, check func(*cluster.Config, error) error) (*configF
 	return &configFile{cfg, text}, nil
 }
 
-// checkConfig checks a configuration by the kernel that runs, which knows its services and worker program, or, if none
-// does, by what every kernel has.
+// checkConfig checks a configuration by the running kernel, which knows its services and worker program. If no
+// kernel runs, it checks against the services that every kernel has.
 func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error) {
 	client, err := a.dial(ctx)
 	if err != nil {
@@ -67,8 +67,8 @@ func (a *app) checkConfig(ctx context.Context, path string) (*configFile, error)
 	return cfg, asTyped(client.CheckConfig(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text}), cfg.Source, path)
 }
 
-// dial connects to the kernel of this state. It returns nil if none can be asked, and an error if one runs that does not
-// answer: what it would say is not known.
+// dial connects to the kernel of this state. It returns nil if no kernel runs, and an error if one runs that
+// does not answer: its services are not known.
 func (a *app) dial(ctx context.Context) (*control.Client, error) {
 	dir, err := a.stateDir()
 	if err != nil {
@@ -81,7 +81,7 @@ func (a *app) dial(ctx context.Context) (*control.Client, error) {
 	return client, nil
 }
 
-// asTyped gives the mistakes that a kernel found in a file the name by which the file was given.
+// asTyped gives the mistakes that a kernel found in a file the name under which the file was given.
 func asTyped(err error, source, typed string) error {
 	var e *control.Error
 	if !errors.As(err, &e) || e.Code != control.CodeInvalid {
@@ -99,8 +99,8 @@ func asTyped(err error, source, typed string) error {
 	return &out
 }
 
-// preface returns the comment at the very top of a configuration, where its author says what to type:
-// lines that begin with //, without that.
+// preface returns the comment at the very top of a configuration, in which its author tells a person the next
+// commands: lines that begin with //, without the slashes.
 func preface(text []byte) []string {
 	const most = 40
 	var lines []string
@@ -143,7 +143,7 @@ func (a *app) configCommand() *cobra.Command {
 	return config
 }
 
-// checkDeclaration says what is wrong with a declaration of system subclusters, as checkConfig does.
+// checkDeclaration returns the mistakes in a declaration of system subclusters, as checkConfig does.
 func (a *app) checkDeclaration(ctx context.Context, path string) error {
 	client, err := a.dial(ctx)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"ocapkernel.dev/statedir"
 )
 
-// confirm asks a person whether what a command is about to do is meant. Where nobody can be asked, the flag --yes has to
-// say so: a script that was written for another version, or with an empty variable, deletes nothing.
+// confirm asks a person for confirmation of the command. Without a terminal the flag --yes has to be given: a
+// script that was written for another version, or with an empty variable, deletes nothing.
 func (a *app) confirm(yes bool, what, command string) error {
 	if yes {
 		return nil
@@ -24,8 +24,8 @@ func (a *app) confirm(yes bool, what, command string) error {
 	return a.askPerson(what)
 }
 
-// confirmAtTerminal is confirm for a command that can mean nothing else, of one thing that it names: only a person is
-// asked.
+// confirmAtTerminal is confirm for a command that can have no other meaning, and concerns one thing that it
+// names: it asks only at a terminal.
 func (a *app) confirmAtTerminal(yes bool, what string) error {
 	if yes || !a.terminal() {
 		return nil
@@ -33,7 +33,8 @@ func (a *app) confirmAtTerminal(yes bool, what string) error {
 	return a.askPerson(what)
 }
 
-// confirmReset is confirm for run and start --reset, which delete nothing of a state that no kernel has written to yet.
+// confirmReset is confirm for run and start --reset. They need no confirmation for a state that no kernel has
+// written to.
 func (a *app) confirmReset(f *runFlags, dir, command string, args []string) error {
 	if !f.reset {
 		return nil
@@ -61,7 +62,7 @@ func (a *app) askPerson(what string) error {
 	return errors.New("not confirmed: nothing is done")
 }
 
-// readLine reads a line and nothing behind it: what follows is for the kernel's console.
+// readLine reads a line and no byte behind it: the rest is for the kernel's console.
 func readLine(r io.Reader) (string, error) {
 	var line strings.Builder
 	for one := make([]byte, 1); ; {
@@ -76,7 +77,7 @@ func readLine(r io.Reader) (string, error) {
 	}
 }
 
-// terminal says whether there is a person to ask.
+// terminal reports whether there is a person to ask.
 func (a *app) terminal() bool {
 	for _, end := range []any{a.stdin, a.stderr} {
 		f, ok := end.(*os.File)

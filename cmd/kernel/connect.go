@@ -11,15 +11,15 @@ import (
 	"ocapkernel.dev/statedir"
 )
 
-// patience is how long a kernel may take for an answer that needs no vat. One that is held by a debugger,
-// say, must not hang those who ask.
+// patience bounds the wait for an answer that needs no vat. A kernel that is held by a debugger, say, must not
+// hang its clients.
 const patience = 10 * time.Second
 
 // noLimit lets a command wait for the kernel as long as it takes.
 const noLimit time.Duration = -1
 
-// ask connects to the kernel of this state and does something with it, which may take as long as limit
-// and the patience that this side adds.
+// ask connects to the kernel of this state and calls do, which may take as long as limit and the patience that
+// this side adds.
 func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Context, *control.Client) error) error {
 	dir, err := a.stateDir()
 	if err != nil {
@@ -35,7 +35,7 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 		held, lookErr := statedir.Holder(dir)
 		switch {
 		case lookErr != nil:
-			return lookErr // it may well run
+			return lookErr // a kernel may well run
 		case held.Kernel:
 			return &hinted{err, fmt.Sprintf("its process (pid %s) is there, though: it starts, or stops, or its socket was removed", held.PID)}
 		case held.Read:
@@ -50,9 +50,9 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 	return orSilent(dir, do(ctx, client))
 }
 
-// reach connects to the kernel that runs at dir, and has it answer something, which takes no vat. A kernel that is held by a
-// signal or a debugger takes connections and answers nothing: it is given up after patience, however long the command
-// would wait. The error is CodeNotRunning if none runs. The caller closes the client.
+// reach connects to the kernel that runs at dir, and has it answer a request that needs no vat. A kernel that
+// is held by a signal or a debugger takes connections and answers nothing: it is given up after patience,
+// however long the command would wait. The error is CodeNotRunning if none runs. The caller closes the client.
 func (a *app) reach(ctx context.Context, dir string) (*control.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
@@ -66,7 +66,7 @@ func (a *app) reach(ctx context.Context, dir string) (*control.Client, error) {
 	return client, nil
 }
 
-// orSilent says of the kernel at dir that it does not answer, where err is that the time was up.
+// orSilent returns the error that the kernel at dir does not answer, if err is that the time was up, else err.
 func orSilent(dir string, err error) error {
 	if !timedOut(err) {
 		return err
@@ -84,7 +84,7 @@ func orSilent(dir string, err error) error {
 	}
 }
 
-// timedOut reports whether err is that the time was up, that of a context or that of a connection.
+// timedOut reports whether err is that the time was up, of a context or of a connection.
 func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Bounds of what waits to be printed.
+// Bounds of the lines that wait to be printed.
 const (
 	maxCourtesyLines = 1000
 	maxCourtesyBytes = 1 << 20
 )
 
-// courtesy prints on an output that may block for ever, or that nobody reads any more, such as a terminal. A write to
-// it never waits and never fails: a goroutine does the printing, and what does not fit its queue is dropped. How
-// much was dropped is printed in its place as soon as something can be.
+// courtesy prints on an output that may block for ever, or that has no reader any more, such as a terminal. A
+// write to it never waits and never fails: a goroutine prints the lines, and lines that do not fit its queue
+// are dropped. The number of dropped lines is printed in their place as soon as the output takes a line.
 type courtesy struct {
 	out   io.Writer
 	lines chan []byte
@@ -63,13 +63,13 @@ func (c *courtesy) run() {
 	defer close(c.done)
 	for line := range c.lines {
 		c.notice(len(line))
-		// Nobody can be told of an error, here or in notice: this is where one would be told.
+		// An error cannot be reported, here or in notice: this is the output for errors.
 		_, _ = c.out.Write(line)
 	}
 	c.notice(0)
 }
 
-// notice prints how much is missing, if anything is, before a line of that many bytes.
+// notice prints how many lines are missing, if any are, before a line of that many bytes.
 func (c *courtesy) notice(bytes int) {
 	c.mu.Lock()
 	c.mu.bytes -= bytes
@@ -88,7 +88,7 @@ func (c *courtesy) dropped() int {
 	return c.mu.total
 }
 
-// close takes nothing more and waits until the rest is printed, at most that long.
+// close takes no more lines and waits until the rest is printed, at most that long.
 func (c *courtesy) close(wait time.Duration) {
 	c.mu.Lock()
 	if !c.mu.closed {
@@ -100,6 +100,6 @@ func (c *courtesy) close(wait time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-c.done:
-	case <-timer.C: // whoever does not read is left behind
+	case <-timer.C: // an output without a reader is left behind
 	}
 }

@@ -44,7 +44,7 @@ its log and fails. The log is ` + logName + ` in the state directory, rotated at
 	return completeFile(cmd)
 }
 
-// start runs this program again, detached, and waits for what it says over a pipe.
+// start runs this program again, detached, and waits for its message over a pipe.
 func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	var words []string
 	var pre []string
@@ -60,7 +60,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	// The lock also makes the directory, and refuses a foreign one. It is let go for the child.
+	// The lock also makes the directory, and refuses a foreign one. It is released for the child.
 	lock, err := openState(dir)
 	if control.CodeOf(err) == control.CodeAlreadyRunning {
 		return &hinted{err, fmt.Sprintf("add a cluster with: %[1]s launch CONFIG, stop it with: %[1]s stop", a.typed())}
@@ -69,13 +69,13 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		return err
 	}
 	err = f.checkRoom(dir)
-	if err == nil { // nobody is asked in vain
+	if err == nil { // a person is asked only if the kernel could start
 		err = a.confirmReset(f, dir, "start", args)
 	}
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
-	// What is printed outside of the log, a panic above all, goes to a file of its own, which is not rotated away.
+	// Output outside of the log, a panic above all, goes to a file of its own, which is not rotated away.
 	logPath := filepath.Join(dir, logName)
 	out, err := openCrashFile(dir)
 	if err = errors.Join(err, lock.Close()); err != nil {
@@ -92,14 +92,14 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		return err
 	}
 	defer hear.Close()
-	// Whatever this process has inherited from its caller (the write end of a pipeline's pipe, a lock, a terminal) would
-	// be held by the kernel for as long as it runs.
+	// A descriptor that this process has inherited from its caller (the write end of a pipeline's pipe, a lock,
+	// a terminal) would be held by the kernel for as long as it runs.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close descriptors on exec (Linux 5.11 or later is needed): %w", err)
 	}
 	child := exec.Command(exe) // not CommandContext: it outlives this
 	child.Args = append([]string{os.Args[0], "run", "--state", dir, "--background", "--ready-fd", "3"}, append(f.args(), words...)...)
-	child.Dir = dir // it keeps nobody else's directory busy
+	child.Dir = dir // the kernel keeps no other directory busy
 	child.Stdout, child.Stderr = out, out
 	child.ExtraFiles = []*os.File{say}
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -122,7 +122,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	case r, ok := <-heard:
 		stopTelling()
 		if !ok {
-			_ = child.Wait() // how it ended is in the log
+			_ = child.Wait() // the log has the end
 			return a.startFailed(dir, before)
 		}
 		r.Preface = pre
@@ -138,8 +138,8 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	}
 }
 
-// startMarks are a state's log as it was before a kernel was started on it, which is nil if there was none, and what its
-// crash file held.
+// startMarks are the log of a state before a kernel was started on it, or nil if there was none, and the
+// content of its crash file.
 type startMarks struct {
 	log   os.FileInfo
 	crash string
@@ -148,13 +148,13 @@ type startMarks struct {
 func markStart(dir string) startMarks {
 	info, err := os.Stat(filepath.Join(dir, logName))
 	if err != nil {
-		info = nil // it is not there yet
+		info = nil // it does not exist yet
 	}
 	return startMarks{log: info, crash: readCrash(dir)}
 }
 
-// loggedSince returns the last lines that were logged since, at most that many. The log may have been rotated meanwhile. What
-// cannot be read is left out.
+// loggedSince returns the last lines that were logged since, at most that many. The log may have been rotated
+// meanwhile. Files that cannot be read are left out.
 func (m startMarks) loggedSince(dir string, most int) (lines []string) {
 	files, _ := openLogs(dir)
 	defer closeLogs(files)
@@ -185,12 +185,12 @@ func (m startMarks) loggedSince(dir string, most int) (lines []string) {
 	return lines
 }
 
-// startFailed shows what a kernel that could not start has said: of a panic the beginning, else the end of its log
-// and its error.
+// startFailed shows the output of a kernel that could not start: of a panic the beginning, else the end of its
+// log and its error.
 func (a *app) startFailed(dir string, before startMarks) error {
 	const mostLines = 20
 	lines := before.loggedSince(dir, mostLines)
-	// A kernel that came far enough has moved what was there into its log.
+	// A kernel that came far enough has moved the old content into its log.
 	printed := crashLines(dir, strings.TrimPrefix(readCrash(dir), before.crash), -1)
 	panicked := slices.IndexFunc(printed, beginsCrash)
 	if panicked >= 0 {

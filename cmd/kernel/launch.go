@@ -19,7 +19,7 @@ also of a configuration that runs already.`,
 		Args: exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			// Which services and modules there are the kernel knows.
+			// The kernel knows which services and modules there are.
 			cfg, err := readConfig(args[0], nil)
 			if err != nil {
 				return err
@@ -71,9 +71,9 @@ func checkTerminable(s string) error {
 	return control.Errorf(control.CodeInvalid, "%q is neither a subcluster, such as s1, nor a vat, such as v3 or s1/mint", s)
 }
 
-// terminate deletes what a name stands for, and says what that was. A vat is named by its id or with its subcluster: a
-// name alone that was a system subcluster's may be that of another's vat as soon as the first is gone, and a script that
-// is run twice must not delete the other one.
+// terminate deletes the subcluster or vat of a name, and returns the word for it. A vat is named by its id or
+// with its subcluster: a name alone that was a system subcluster's may become a vat's as soon as the subcluster
+// is gone, and a script that is run twice must not delete that vat.
 func (a *app) terminate(ctx context.Context, client *control.Client, name string) (what string, err error) {
 	if isVatID(name) || control.CheckSubcluster(name) != nil {
 		return "vat", client.TerminateVat(ctx, name)

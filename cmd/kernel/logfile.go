@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// maxLogLine is where a line of the log is cut for showing it.
+// maxLogLine is the length at which a line of the log is cut when it is shown.
 const maxLogLine = 1 << 20
 
 // logFile reads one file of a kernel's log, which may grow meanwhile and be renamed.
@@ -20,7 +20,7 @@ type logFile struct {
 	in   *bufio.Reader
 	// line is the beginning of a line whose end was not written yet.
 	line []byte
-	// after is the path of a rotated file: those with later names were begun after this one.
+	// after is the path of a rotated file: the files with later names were begun after this one.
 	after string
 }
 
@@ -28,8 +28,8 @@ func newLogFile(f *os.File) *logFile { return &logFile{file: f, in: bufio.NewRea
 
 func (l *logFile) Close() error { return l.file.Close() }
 
-// next returns the next line without its newline, cut if it is very long, and io.EOF if none is complete. More
-// may have been written when it is called again.
+// next returns the next line without its newline, cut if it is very long, and io.EOF if none is complete. A
+// later call may find more.
 func (l *logFile) next() (string, error) {
 	for {
 		part, err := l.in.ReadSlice('\n')
@@ -45,7 +45,7 @@ func (l *logFile) next() (string, error) {
 	}
 }
 
-// rest returns what is left when nothing more will be written: a line without its end, or "".
+// rest returns a last line without its end, or "", once no more will be written.
 func (l *logFile) rest() string {
 	line := string(l.line)
 	l.line = nil
@@ -59,8 +59,8 @@ func (l *logFile) rewind() error {
 	return err
 }
 
-// rewindIfCut begins anew in a file that has become shorter than what was read of it: somebody has emptied it, and
-// what it holds now is new.
+// rewindIfCut begins anew in a file that has become shorter than the part that was read: the file was emptied,
+// and its content is new.
 func (l *logFile) rewindIfCut() error {
 	at, err := l.file.Seek(0, io.SeekCurrent)
 	if err != nil {
@@ -100,7 +100,7 @@ func openLogs(dir string) (files []*logFile, err error) {
 			files = nil
 		}
 	}()
-	// The newest first: should it be rotated in this moment, it is met again under its new name, and known.
+	// The newest first: if it is rotated in this moment, it is met again under its new name, and known.
 	newest, err := os.Open(filepath.Join(dir, logName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -123,7 +123,7 @@ func openLogs(dir string) (files []*logFile, err error) {
 	for _, name := range names {
 		f, err := os.Open(name)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // it became one too many
+			continue // it was deleted as the oldest
 		}
 		if err != nil {
 			return files, err
@@ -154,7 +154,7 @@ func last(names []string) string {
 }
 
 // successor opens the file that was begun when this one was full; nil if this one is still written to, or the
-// next one is not there yet. It does not compare times, because the clock may have been set back.
+// next one does not exist yet. It does not compare times, because the clock may have been set back.
 func (l *logFile) successor(dir string) (*logFile, error) {
 	current := filepath.Join(dir, logName)
 	own, err := l.file.Stat()
@@ -166,10 +166,10 @@ func (l *logFile) successor(dir string) (*logFile, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(current); err == nil && os.SameFile(info, own) {
-		l.after = last(names) // they were there while this one was written to
+		l.after = last(names) // they existed while this one was written to
 		return nil, nil
 	}
-	// It was renamed or removed before we asked. If it was renamed it is listed now, unless it was deleted since.
+	// The file was renamed or removed before. If it was renamed it is listed now, unless it was deleted since.
 	if names, err = logNames(dir); err != nil {
 		return nil, err
 	}
@@ -185,9 +185,9 @@ func (l *logFile) successor(dir string) (*logFile, error) {
 		f, err := os.Open(name)
 		if errors.Is(err, os.ErrNotExist) {
 			if name == current {
-				return nil, nil // renamed in this moment, or not begun yet: the next time tells
+				return nil, nil // renamed in this moment, or not begun yet: the next call finds out
 			}
-			continue // it became one too many
+			continue // it was deleted as the oldest
 		}
 		if err != nil {
 			return nil, err
@@ -195,7 +195,7 @@ func (l *logFile) successor(dir string) (*logFile, error) {
 		next := newLogFile(f)
 		if next.after = name; name == current {
 			next.after = last(names)
-			// What was opened may be the next but one, if it was rotated since the names were listed.
+			// The opened file may be the next but one, if it was rotated since the names were listed.
 			if now, err := logNames(dir); err != nil || last(now) != next.after {
 				return nil, errors.Join(err, f.Close())
 			}

@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// defaultLogLines is how many lines logs shows unless told otherwise, allLogLines stands for all.
+	// defaultLogLines is how many lines logs shows by default, allLogLines stands for all.
 	defaultLogLines = "100"
 	allLogLines     = -1
-	// logPoll is how often logs -f looks whether there is more.
+	// logPoll is the interval at which logs -f reads the log for more.
 	logPoll = 200 * time.Millisecond
 )
 
@@ -62,7 +62,7 @@ the kernel has printed past its log, such as the reason of a crash.`,
 	return cmd
 }
 
-// logs shows the last lines of the log, and with follow what comes.
+// logs shows the last lines of the log, and with follow also later ones.
 func (a *app) logs(ctx context.Context, lines int, vat string, follow bool) (err error) {
 	dir, err := a.stateDir()
 	if err != nil {
@@ -119,15 +119,15 @@ func (a *app) logs(ctx context.Context, lines int, vat string, follow bool) (err
 	return out.follow(ctx, last)
 }
 
-// logsUnknown looks, where the log has nothing about a vat, whether there can be: it is an error if a kernel runs that
-// has no such vat. A vat that is gone is in the log, unless that is long ago.
+// logsUnknown checks a vat of which the log has no entry: it is an error if a kernel runs that has no such vat.
+// A vat that has ended is in the log, unless that is long ago.
 func (a *app) logsUnknown(ctx context.Context, dir string, files []*logFile, vat string) error {
 	found := false
 	for _, f := range files {
 		for !found {
 			line, err := f.next()
 			if err != nil {
-				break // what cannot be read is told when it is to be shown
+				break // the error is reported when the file is to be shown
 			}
 			found = keeps(line, vat)
 		}
@@ -142,7 +142,7 @@ func (a *app) logsUnknown(ctx context.Context, dir string, files []*logFile, vat
 	defer cancel()
 	client, err := control.Dial(ctx, dir)
 	if err != nil {
-		return nil // nobody is there who knows
+		return nil // no kernel runs that would know
 	}
 	defer client.Close()
 	vats, err := client.PS(ctx)
@@ -184,7 +184,7 @@ func whereLast(files []*logFile, lines int, vat string) (first, skip int, err er
 		}
 	}
 	if lines == 0 && len(files) > 0 {
-		// What is in the newest file is past.
+		// The content of the newest file is past.
 		first = len(files) - 1
 		_, err := files[first].file.Seek(0, io.SeekEnd)
 		return first, 0, err
@@ -198,7 +198,7 @@ type logWriter struct {
 	vat  string
 	json bool
 	skip int
-	// dir is the state directory, crash how much of its crash file was shown.
+	// dir is the state directory, crash the length of the part of its crash file that was shown.
 	dir   string
 	crash int
 }
@@ -219,8 +219,8 @@ func (w *logWriter) line(text string) error {
 	return err
 }
 
-// printed shows what a kernel has printed past its log since it was last shown, at most that many lines: it is newer
-// than all entries. It is about no vat.
+// printed shows the output of a kernel beside its log since the last call, at most that many lines: it is newer
+// than all entries, and about no vat.
 func (w *logWriter) printed(most int) error {
 	text := readCrash(w.dir)
 	if len(text) < w.crash {
@@ -240,7 +240,7 @@ func (w *logWriter) printed(most int) error {
 	return nil
 }
 
-// copy shows what is in a file, and if it is complete also a last line without an end.
+// copy shows the content of a file, and if the file is complete also a last line without an end.
 func (w *logWriter) copy(f *logFile, complete bool) error {
 	for {
 		text, err := f.next()
@@ -262,7 +262,7 @@ func (w *logWriter) copy(f *logFile, complete bool) error {
 	return nil
 }
 
-// follow shows what is written to a file, and to those after it, until ctx ends. Without a file it waits for
+// follow shows later lines of a file, and of the files after it, until ctx ends. Without a file it waits for
 // one. It closes the file.
 func (w *logWriter) follow(ctx context.Context, f *logFile) (err error) {
 	defer func() {
@@ -287,7 +287,7 @@ func (w *logWriter) follow(ctx context.Context, f *logFile) (err error) {
 		} else if next, err = f.successor(w.dir); err != nil {
 			return err
 		}
-		if f != nil { // read after the successor was looked for: what is there is all, if there is one
+		if f != nil { // read after the successor was found: then the content is complete
 			err := f.rewindIfCut()
 			if err == nil {
 				err = w.copy(f, next != nil)
@@ -322,8 +322,9 @@ func closeIf(f *logFile) error {
 	return f.Close()
 }
 
-// keeps says whether a line of the log is about a vat; no vat stands for all lines. Only entries are about one: a line
-// that is none was printed by the kernel itself, past its log, or logged by an earlier version.
+// keeps reports whether a line of the log is about a vat; no vat stands for all lines. Only entries are about a
+// vat: a line that is no entry was printed by the kernel itself, beside its log, or logged by an earlier
+// version.
 func keeps(line, vat string) bool {
 	if vat == "" {
 		return true
@@ -332,7 +333,7 @@ func keeps(line, vat string) bool {
 	return ok && e.Vat == vat
 }
 
-// shownEntry is how a line of the log is shown to people.
+// shownEntry returns a line of the log for people.
 func shownEntry(line string) string {
 	if e, ok := parseEntry(line); ok {
 		line = e.String()
@@ -340,7 +341,8 @@ func shownEntry(line string) string {
 	return printableLines(line)
 }
 
-// shownJSON is how a line of the log is shown to programs: an entry as it is, anything else as the message of one.
+// shownJSON returns a line of the log for programs: an entry as it is, any other line as the message of an
+// entry.
 func shownJSON(line string) string {
 	if _, ok := parseEntry(line); ok {
 		return line

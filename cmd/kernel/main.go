@@ -29,7 +29,8 @@ const (
 )
 
 func main() {
-	// Its children are worker programs, and whatever those leave behind. Where that cannot be, it goes on without.
+	// Its children are worker programs, and processes that those leave behind. If it cannot adopt these, it
+	// goes on.
 	_ = supervisor.AdoptOrphans()
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -57,17 +58,17 @@ func newKernel(o backend.Options) (openKernel, error) {
 	return backend.New(o)
 }
 
-// leaveProcessors leaves half of the processors to the workers, which do the work. The loop is one
-// goroutine; with two processors of two the kernel spends a third more CPU time, most of it on waking the
-// other thread.
+// leaveProcessors leaves half of the processors to the workers, which do the work. The kernel's loop is one
+// goroutine; with two processors of two the kernel spends a third more CPU time, most of it on waking the other
+// thread.
 func leaveProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
 	}
 }
 
-// programName is what a person typed to run this program: bin/kernel, or kernel if it was found on the
-// path.
+// programName returns the name that a person typed to run this program: bin/kernel, or kernel if it was found
+// on the path.
 func programName(arg0 string) string {
 	if strings.ContainsRune(arg0, '/') && !filepath.IsAbs(arg0) {
 		return arg0
@@ -75,7 +76,7 @@ func programName(arg0 string) string {
 	return "kernel"
 }
 
-// app is what the commands share.
+// app is the part that the commands share.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -92,11 +93,11 @@ type app struct {
 	json  bool
 	// patience is the constant of that name, but in tests.
 	patience time.Duration
-	// courtesy is stderr, once that delays nobody any more.
+	// courtesy is stderr, behind a queue so that it delays no caller.
 	courtesy *courtesy
 	// started is set when a command's own code begins: an error before is one of usage.
 	started bool
-	// helped is the command that kernel help was asked about, helpErr what was wrong with a request for help.
+	// helped is the command of which kernel help was asked, helpErr the fault of a request for help.
 	helped  *cobra.Command
 	helpErr error
 }
@@ -180,7 +181,8 @@ func (a *app) withJSON(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// version is the module's version and the commit that the program was built from, as far as they are known.
+// version returns the module's version and the commit that the program was built from, as far as they are
+// known.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -207,8 +209,8 @@ func version() string {
 	return v
 }
 
-// complain prints an error: its details, then one line, then what to do about it. With --json a failure
-// that has a code goes to stdout as well, where the program that asked reads.
+// complain prints an error: its details, then one line, then a hint. With --json a failure that has a code goes
+// to stdout as well, where the calling program reads.
 func (a *app) complain(err error) {
 	if errors.Is(err, errReported) {
 		return
@@ -232,7 +234,7 @@ func (a *app) complain(err error) {
 	}
 }
 
-// errReported stands for a failure that the command has told already.
+// errReported stands for a failure that the command has reported already.
 var errReported = errors.New("reported")
 
 func hintFor(err error) string {

@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// isVatID says whether s is an id, and no name that the kernel would have to look up.
+// isVatID reports whether s is an id, and no name that the kernel would have to look up.
 func isVatID(s string) bool {
 	digits, ok := strings.CutPrefix(s, "v")
 	n, err := strconv.ParseUint(digits, 10, 64)

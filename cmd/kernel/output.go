@@ -25,7 +25,8 @@ func (a *app) printJSON(v any) error {
 	return err
 }
 
-// printableJSON writes what printable would escape as escapes of JSON: the value stays the same. text is JSON.
+// printableJSON writes the characters that printable would escape as escapes of JSON: the value stays the same.
+// text is JSON.
 func printableJSON(text []byte) []byte {
 	steers := func(r rune) bool { return r > '~' && !unicode.IsPrint(r) }
 	if bytes.IndexFunc(text, steers) < 0 {
@@ -69,8 +70,7 @@ func table(w io.Writer, rows [][]string) {
 	_ = t.Flush() // w is in memory
 }
 
-// human is how a value is shown to people: as JSON, but for the answer of a method that has none, which
-// is no sight for them.
+// human returns a value for people: as JSON, but for the answer of a method that has none.
 func human(value json.RawMessage) string {
 	if string(value) == `{"$undefined":true}` {
 		return "undefined"
@@ -78,9 +78,9 @@ func human(value json.RawMessage) string {
 	return string(printableJSON(value))
 }
 
-// printable makes text from elsewhere (a vat's error, a file's name) safe to show on a terminal: whatever
-// could move the cursor, change colours or the direction of text becomes an escape, and so do a newline and a byte that is
-// not UTF-8.
+// printable makes foreign text (a vat's error, a file's name) safe to show on a terminal: a character that
+// could move the cursor, change colours or the direction of text becomes an escape, and so do a newline and a
+// byte that is not UTF-8.
 func printable(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -99,8 +99,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printableError is printable for an error, which may have several lines: those after the first are indented, so that none
-// of them looks like a line of ours.
+// printableError is printable for an error, which may have several lines: those after the first are indented,
+// so that none of them looks like a line of this program.
 func printableError(s string) string {
 	return strings.ReplaceAll(printableLines(strings.TrimRight(s, "\n")), "\n", "\n  ")
 }
@@ -114,7 +114,7 @@ func printableLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// size prints bytes as people read them.
+// size returns bytes in the spelling of people.
 func size(n int64) string {
 	switch {
 	case n <= 0:
@@ -135,7 +135,7 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// dash stands for what is not there.
+// dash stands for an empty cell.
 func dash(s string) string {
 	if s == "" {
 		return "-"

@@ -88,7 +88,7 @@ func (a *app) poisonedDropCommand() *cobra.Command {
 	return cmd
 }
 
-// onPoisoned makes a command that does one thing with one message, if confirm, which may be nil, does not fail.
+// onPoisoned makes a command that does one thing with one message, unless confirm, which may be nil, fails.
 func (a *app) onPoisoned(
 	verb, short, done string, do func(*control.Client, context.Context, string) error, confirm func(id string) error,
 ) *cobra.Command {

@@ -52,7 +52,7 @@ func (a *app) describeVats(w io.Writer, vats []control.Vat) {
 	}
 }
 
-// transcript is the length of a vat's transcript, for people.
+// transcript returns the length of a vat's transcript, for people.
 func transcript(v control.Vat) string {
 	switch v.Transcript {
 	case 0:

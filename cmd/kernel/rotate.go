@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// maxLogFile is the size at which the log is renamed and a new one begun; keptLogs is how many of the renamed
-	// ones are kept.
+	// maxLogFile is the size at which the log is renamed and a new one begun; keptLogs is how many renamed
+	// files are kept.
 	maxLogFile = 10 << 20
 	keptLogs   = 5
 )
 
-// rotatingFile is the log file that a kernel writes to. It is kept by the directory that was there when it was
-// opened: should the path lead elsewhere meanwhile, nothing there is written to, renamed or removed. Only regular
+// rotatingFile is the log file that a kernel writes to. It keeps the directory that it was opened in: if the
+// path leads to another directory meanwhile, no file there is written to, renamed or removed. Only regular
 // files are written to.
 type rotatingFile struct {
 	dir   *os.Root
@@ -29,11 +29,11 @@ type rotatingFile struct {
 	mu     sync.Mutex
 	file   *os.File // nil: it could not be opened, which is tried again
 	size   int64
-	looked time.Time // when it was last seen that file is the one under its name
+	looked time.Time // when file was last found under its name
 }
 
-// openRotating opens the log in a directory. The directory must be there; whatever else is wrong is an error of
-// Write, which tries again.
+// openRotating opens the log in a directory. The directory must exist; any other fault is an error of Write,
+// which tries again.
 func openRotating(dir string) (*rotatingFile, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -65,8 +65,8 @@ func (r *rotatingFile) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// refresh looks what has become of the file: one that somebody has removed or renamed is given up, and of one that
-// somebody has cut the size is noted.
+// refresh checks the file under the log's name: a file that was removed or renamed by others is given up, and
+// the size of a file that was cut is noted.
 func (r *rotatingFile) refresh() {
 	if r.file == nil {
 		return
@@ -100,16 +100,16 @@ func (r *rotatingFile) open() error {
 		return errors.Join(err, f.Close())
 	}
 	if r.file != nil {
-		_ = r.file.Close() // written already
+		_ = r.file.Close() // it is written already
 	}
 	r.file, r.size = f, info.Size()
 	return nil
 }
 
-// rotatedTime is how the name of a rotated log file holds the time, in UTC.
+// rotatedTime is the form of the time in the name of a rotated log file, in UTC.
 const rotatedTime = "2006-01-02T15-04-05.000"
 
-// rotatedAt returns the time in the name of a rotated log file. Files that no kernel has named so have none.
+// rotatedAt returns the time in the name of a rotated log file; ok is false for files that no kernel has named.
 func rotatedAt(name string) (at time.Time, ok bool) {
 	text, ok := strings.CutPrefix(name, logPrefix)
 	if !ok {
@@ -132,8 +132,8 @@ func (r *rotatingFile) rotated() ([]string, error) {
 
 // rotate renames the file after the time, begins a new one and removes the oldest.
 //
-// The order of the names is the order in which the files were written, whatever becomes of the clock: while the clock is
-// behind the newest of the names, because it was set back, a file is named a millisecond after that one. Else the new file
+// The order of the names is the order in which the files were written, also if the clock was set back: while
+// the clock is behind the newest of the names, a file is named a millisecond after that one. Else the new file
 // would be taken for the oldest, and be removed at once.
 func (r *rotatingFile) rotate() error {
 	r.refresh()
@@ -155,7 +155,7 @@ func (r *rotatingFile) rotate() error {
 		return err
 	}
 	for _, old := range names[:max(0, len(names)+1-keptLogs)] {
-		_ = r.dir.Remove(old) // one too many is no harm
+		_ = r.dir.Remove(old) // one file too many does no harm
 	}
 	return r.open()
 }

@@ -68,7 +68,7 @@ func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
 		return err
 	}
 	if _, err := control.NewCall(request.Target, request.Method, request.Args); err != nil {
-		return usagef("%w", err) // the kernel would say the same
+		return usagef("%w", err) // the kernel would return the same error
 	}
 	ticket := control.Ticket{ID: control.NewID()}
 	if f.id != "" {
@@ -102,14 +102,14 @@ func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
 		}
 		answered, err := a.printOutcome(outcome, f.timeout)
 		if answered && f.id == "" && !givesReferences(outcome) {
-			_ = client.Acknowledge(ctx, ticket) // the kernel also lets it go by itself, after a day
+			_ = client.Acknowledge(ctx, ticket) // the kernel also lets the answer go by itself, after a day
 		}
 		return err
 	})
 }
 
-// printOutcome prints an answer. answered is whether there was one and it was printed; the error says how
-// the command ends.
+// printOutcome prints an answer. answered reports whether there was one and it was printed; the error is that
+// of the command.
 func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered bool, err error) {
 	err = a.print(o, func(w io.Writer) {
 		switch {
@@ -146,8 +146,9 @@ func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered b
 	}
 }
 
-// givesReferences says whether there are references in an answer. While the answer is kept, so is what they
-// refer to, and the person who sees them can use them: so such an answer is not let go.
+// givesReferences reports whether there are references in an answer. While the answer is kept, so are the
+// objects to which it refers, and a person who sees the references can use them: so such an answer is not
+// acknowledged.
 func givesReferences(o control.Outcome) bool {
 	return o.CapData != nil && len(o.CapData.Slots) > 0 || strings.Contains(string(o.Value), `{"$ref":`)
 }

@@ -13,8 +13,8 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// sendArgs reads the arguments of a call: JSON, @FILE for the JSON in a file, and - for the JSON on stdin, which goes
-// beyond what the system allows in one word of a command line (128 KiB).
+// sendArgs reads the arguments of a call: JSON, @FILE for the JSON in a file, and - for the JSON on stdin,
+// which may be longer than the system allows in one word of a command line (128 KiB).
 func (a *app) sendArgs(words []string) ([]json.RawMessage, error) {
 	var args []json.RawMessage
 	if first := slices.Index(words, "-"); first >= 0 {
@@ -71,7 +71,7 @@ func readArg(r io.Reader) ([]byte, error) {
 	return text, err
 }
 
-// quoteJSON makes a JSON string of what was probably meant as one.
+// quoteJSON returns a JSON string of a word that was probably meant as one.
 func quoteJSON(word string) string {
 	text, err := json.Marshal(word)
 	if err != nil {

@@ -19,8 +19,8 @@ const (
 	logPrefix = "kernel-"
 )
 
-// stateDir returns the state directory, as an absolute path: --state, else $OCAPKERNEL_STATE, else a
-// directory under $XDG_STATE_HOME. One that no kernel can have is refused.
+// stateDir returns the state directory, as an absolute path: --state, else $OCAPKERNEL_STATE, else a directory
+// under $XDG_STATE_HOME. A path that no kernel can have is refused.
 func (a *app) stateDir() (string, error) {
 	dir := a.state
 	if dir == "" {
@@ -28,7 +28,7 @@ func (a *app) stateDir() (string, error) {
 	}
 	if dir == "" {
 		base := a.getenv("XDG_STATE_HOME")
-		if !filepath.IsAbs(base) { // unset; a relative one is to be ignored, says the specification
+		if !filepath.IsAbs(base) { // unset; the specification has a relative one ignored
 			home := a.getenv("HOME")
 			if home == "" {
 				return "", &hinted{errors.New("there is no home directory to keep state in"), "name one: --state DIR"}
@@ -44,7 +44,8 @@ func (a *app) stateDir() (string, error) {
 	return dir, useHint(statedir.CheckPath(dir))
 }
 
-// typed returns the program, with the flags that make a command reach this state: what a person types next.
+// typed returns the program, with the flags that make a command reach this state, for hints on what to type
+// next.
 func (a *app) typed() string {
 	if a.state == "" {
 		return a.program
@@ -68,7 +69,7 @@ func openState(dir string) (*statedir.Lock, error) {
 	return lock, useHint(err)
 }
 
-// useHint says what helps against a directory that cannot be used.
+// useHint adds the way to mend a directory that cannot be used to an error.
 func useHint(err error) error {
 	if use := (*statedir.UseError)(nil); errors.As(err, &use) {
 		return &hinted{err, use.Mend}
@@ -76,8 +77,8 @@ func useHint(err error) error {
 	return err
 }
 
-// checkRoom says DISK_FULL before a kernel writes anything, its log above all. What a reset is going to delete counts as
-// free.
+// checkRoom returns DISK_FULL before a kernel writes any file, its log above all. The files that a reset is
+// going to delete count as free.
 func (f *runFlags) checkRoom(dir string) error {
 	room := &statedir.Room{Dir: dir, At: dir, Reserve: uint64(f.diskReserve) << 20, Descriptors: descriptors.New()}
 	if f.reset || statedir.ResetBegun(dir) {
@@ -86,7 +87,7 @@ func (f *runFlags) checkRoom(dir string) error {
 	return diskHint(room.Check())
 }
 
-// diskHint says what helps a kernel that does not start for lack of room on the disk.
+// diskHint adds a hint to the error of a kernel that does not start for lack of room on the disk.
 func diskHint(err error) error {
 	if control.CodeOf(err) != control.CodeDiskFull {
 		return err
@@ -94,7 +95,7 @@ func diskHint(err error) error {
 	return &hinted{err, "free some space, or keep back less: --disk-reserve MIB"}
 }
 
-// isLog says whether a file of a state directory is a log, which outlives a reset.
+// isLog reports whether a file of a state directory is a log, which outlives a reset.
 func isLog(name string) bool {
 	return slices.Contains([]string{logName, crashName, lastCrashName, unjudgedName}, name) || isRotatedLog(name)
 }

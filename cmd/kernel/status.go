@@ -36,7 +36,7 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 	if s.State == control.DiskFull {
 		state += " (new work waits until there is space)"
 	}
-	dir, _ := a.stateDir() // it was found when we asked
+	dir, _ := a.stateDir() // it was found before
 	rows := [][]string{
 		{"state", state},
 		{"pid", strconv.Itoa(s.PID)},
@@ -76,7 +76,7 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 	table(w, rows)
 }
 
-// describeHeld tells a person which vats are held back, and what can be done about each.
+// describeHeld tells a person which vats are held back, and the commands for each.
 func (a *app) describeHeld(w io.Writer, held map[string]string) {
 	for _, v := range slices.Sorted(maps.Keys(held)) {
 		fmt.Fprintf(w, "%s is held back: %s\n", v, printable(held[v]))
@@ -84,7 +84,7 @@ func (a *app) describeHeld(w io.Writer, held map[string]string) {
 	}
 }
 
-// letGo is the line that says what can be done about a vat that is held back.
+// letGo returns the line with the commands for a vat that is held back.
 func (a *app) letGo(vat string) string {
 	return fmt.Sprintf("  try again: %[1]s restart %[2]s; start it from its store alone: %[1]s restart --forget %[2]s; remove it: %[1]s terminate %[2]s", a.typed(), vat)
 }

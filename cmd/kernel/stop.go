@@ -35,7 +35,7 @@ gets SIGTERM.`,
 	return cmd
 }
 
-// signalAfter is how long a kernel may be there without a control socket before it is sent SIGTERM: it may start.
+// signalAfter is how long a kernel may be without a control socket before it is sent SIGTERM: it may start.
 const signalAfter = time.Second
 
 func (a *app) stop(ctx context.Context, timeout time.Duration) error {
@@ -51,7 +51,7 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 		return a.print(map[string]any{"stopped": false}, func(w io.Writer) { fmt.Fprintf(w, "no kernel runs at %s\n", printable(dir)) })
 	}
 	s := stopping{dir: dir, pid: held.PID, since: time.Now()}
-	// The system drops the lock when the process is gone, and tells nobody.
+	// The system drops the lock when the process is gone, and reports that to no one.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -63,8 +63,8 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 		if err != nil {
 			return err
 		}
-		// If another one has the lock, whoever was asked is gone. Who was not asked yet may have been a start, which
-		// hands the lock on to its kernel.
+		// If another process has the lock, the one that was told to stop is gone. One that was not told yet may
+		// have been a start, which hands the lock on to its kernel.
 		if !now.Kernel || now.PID != s.pid && s.asked {
 			return a.print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "kernel stopped (pid %s)\n", s.pid) })
 		}
@@ -82,14 +82,14 @@ func (a *app) stop(ctx context.Context, timeout time.Duration) error {
 // stopping is a kernel that is to stop.
 type stopping struct {
 	dir   string
-	pid   string // of whoever holds the lock
+	pid   string // the process that holds the lock
 	since time.Time
-	// asked says that it was told to stop.
+	// asked is set once the kernel was told to stop.
 	asked bool
 }
 
-// ask tells the kernel to stop, if it was not told before: over its control socket, or, if there has been none for a
-// while, by a signal.
+// ask tells the kernel to stop, unless it was told before: over its control socket, or, if there has been none
+// for a while, by a signal.
 func (s *stopping) ask(ctx context.Context) error {
 	if s.asked {
 		return nil
@@ -112,20 +112,21 @@ func (s *stopping) ask(ctx context.Context) error {
 		return err
 	}
 	s.asked = true
-	// Between the look and the question, a start may have handed on the lock.
+	// Between the look-up and the request, a start may have handed on the lock.
 	if now, err := statedir.Holder(s.dir); err == nil && now.Kernel {
 		s.pid = now.PID
 	}
 	return nil
 }
 
-// signalHolder sends SIGTERM to a process if it has the lock file of the state open, and says whether it has.
+// signalHolder sends SIGTERM to a process if it has the lock file of the state open, and reports whether it
+// has.
 func signalHolder(dir, pid string) bool {
 	n, err := strconv.Atoi(pid)
 	if err != nil {
 		return false
 	}
-	fd, err := unix.PidfdOpen(n, 0) // which keeps the id from being another's, from here on
+	fd, err := unix.PidfdOpen(n, 0) // keeps the id from being another process's, from here on
 	if err != nil {
 		return false
 	}
@@ -143,7 +144,7 @@ func hasOpen(pid, path string) bool {
 		return false
 	}
 	fds := filepath.Join("/proc", pid, "fd")
-	entries, _ := os.ReadDir(fds) // what cannot be seen is not ours
+	entries, _ := os.ReadDir(fds) // a process whose files cannot be seen is not ours
 	for _, e := range entries {
 		if info, err := os.Stat(filepath.Join(fds, e.Name())); err == nil && os.SameFile(want, info) {
 			return true
@@ -152,7 +153,7 @@ func hasOpen(pid, path string) bool {
 	return false
 }
 
-// stuck is the error when the time is up.
+// stuck returns the error when the time is up.
 func (s *stopping) stuck(timeout time.Duration) error {
 	err := fmt.Errorf("the kernel (pid %s) still runs after %v", s.pid, timeout)
 	if !s.asked {

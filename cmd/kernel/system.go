@@ -14,8 +14,8 @@ import (
 	"ocapkernel.dev/statedir"
 )
 
-// declaration returns the path of the declaration of system subclusters: the one that is named, else the one in
-// the state directory, else none.
+// declaration returns the path of the declaration of system subclusters: the given one, else the one in the
+// state directory, else none.
 func (f *runFlags) declaration(dir string) (string, error) {
 	if f.system != "" {
 		return f.system, nil
@@ -37,7 +37,7 @@ func (f *runFlags) declaration(dir string) (string, error) {
 	return "", nil
 }
 
-// findSystem makes the path that was given absolute, and sees whether there is a file.
+// findSystem makes the given path absolute, and checks that there is a file.
 func (f *runFlags) findSystem() error {
 	if f.system == "" {
 		return nil
@@ -106,7 +106,7 @@ func (a *app) describeSystems(w io.Writer, list []control.System) {
 	}
 }
 
-// describeRefusedUpgrade says why a system subcluster was not upgraded, and what to write.
+// describeRefusedUpgrade shows why a system subcluster was not upgraded, and the command to write.
 func (a *app) describeRefusedUpgrade(w io.Writer, s control.System) {
 	fmt.Fprintf(w, "%s was not upgraded: %s\n", printable(s.Name), printable(s.Why))
 	if s.Deletes {
@@ -116,7 +116,7 @@ func (a *app) describeRefusedUpgrade(w io.Writer, s control.System) {
 	}
 }
 
-// complainOfUpgrades tells whoever has asked for an upgrade which ones were refused. It is no failure: they go on as they were.
+// complainOfUpgrades shows which upgrades were refused. That is no failure: the subclusters go on as they were.
 func (a *app) complainOfUpgrades(r *ready) {
 	for _, s := range r.NotUpgraded {
 		a.describeRefusedUpgrade(a.stderr, s)
@@ -198,7 +198,7 @@ func describeReloaded(w io.Writer, now []control.Subcluster) {
 	table(w, rows)
 }
 
-// origin says in few words where a subcluster comes from.
+// origin returns in few words where a subcluster comes from.
 func origin(s control.Subcluster) string {
 	switch {
 	case s.System != "":

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// usageError is a command line that makes no sense. It is found without asking a kernel, so that the exit status of a
-// mistake does not depend on whether one runs.
+// usageError is a command line that makes no sense. It is found without asking a kernel, so that the exit
+// status of a mistake does not depend on whether one runs.
 type usageError struct {
 	message, hint string
 	// cause, if it is not nil, is the error with the code that a kernel would have answered with.
@@ -28,7 +28,7 @@ func usagef(format string, args ...any) error {
 	return &usageError{message: err.Error(), cause: errors.Unwrap(err)}
 }
 
-// hinted is an error with the next thing to type.
+// hinted is an error with the next command to type.
 type hinted struct {
 	error
 	hint string
@@ -36,7 +36,7 @@ type hinted struct {
 
 func (e *hinted) Unwrap() error { return e.error }
 
-// exactly demands the arguments that are named.
+// exactly demands the named arguments.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == len(names) {
@@ -137,7 +137,7 @@ func (a *app) setHelp(root *cobra.Command) {
 	})
 }
 
-// checkTimeout refuses a time to wait that is none, for all commands alike.
+// checkTimeout refuses a time to wait that is no positive duration, for all commands alike.
 func checkTimeout(cmd *cobra.Command) error {
 	f := cmd.Flags().Lookup("timeout")
 	if f == nil || f.Value.Type() != "duration" {

@@ -11,15 +11,15 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// A person who waits for longer than firstTold hears what for, and each tellEvery what has come to it since.
+// A person who waits for longer than firstTold gets the reason, and each tellEvery the new ones.
 const (
 	firstTold = 2 * time.Second
 	tellEvery = 2 * time.Second
 	mostTold  = 12 // lines, in one wait
 )
 
-// tellWaits says on stderr what a command waits for that needs the kernel, until stop is called: each thing once.
-// Target is what is called, empty if nothing is. Stop returns when nothing more will be printed.
+// tellWaits prints the reasons for which a command waits for the kernel on stderr, each once, until stop is
+// called. target is the target of a call, or "". stop returns when nothing more will be printed.
 func (a *app) tellWaits(ctx context.Context, target string) (stop func()) {
 	dir, err := a.stateDir()
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *app) tellWaits(ctx context.Context, target string) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// waits asks the kernel of dir what keeps it from launching, or from answering a call of target.
+// waits asks the kernel of dir for the reasons that keep it from launching, or from answering a call of target.
 func (a *app) waits(ctx context.Context, dir, target string) []string {
 	ctx, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
@@ -60,9 +60,9 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 	defer client.Close()
 	status, err := client.Status(ctx)
 	if err != nil {
-		return nil // whoever waits hears of it
+		return nil // the command itself reports it
 	}
-	systems, _ := client.System(ctx) // what is known is told
+	systems, _ := client.System(ctx) // known reasons are shown all the same
 	vats, _ := client.PS(ctx)
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -96,8 +96,8 @@ func (a *app) waits(ctx context.Context, dir, target string) []string {
 	return lines
 }
 
-// vatWaits says what keeps a vat from its work; empty if nothing does that concerns whoever waits. A vat that cannot be started
-// does, also if another one was called.
+// vatWaits returns the reason that keeps a vat from its work; "" if there is none that concerns the waiting
+// command. A vat that cannot be started concerns it, also if another one was called.
 func (a *app) vatWaits(v control.Vat, called bool) string {
 	name := fmt.Sprintf("vat %s (%s) of %s", v.ID, v.Name, v.Subcluster)
 	queue := plural(v.Queue, "message")
@@ -123,7 +123,7 @@ func (a *app) vatWaits(v control.Vat, called bool) string {
 	return ""
 }
 
-// calleeOf finds the vat that a call of target is for, as far as that can be told.
+// calleeOf finds the vat that a call of target is for, as far as that can be found out.
 func calleeOf(ctx context.Context, client *control.Client, status control.Status, target string) (vat string) {
 	if i := slices.IndexFunc(status.Clusters, func(c control.Subcluster) bool {
 		return target != "" && (c.ID == target || c.System == target)
@@ -134,7 +134,7 @@ func calleeOf(ctx context.Context, client *control.Client, status control.Status
 	case target == "":
 		return ""
 	case control.CheckKRef(target) == nil:
-		in, _ := client.Inspect(ctx, target) // without an answer, nothing is told
+		in, _ := client.Inspect(ctx, target) // without an answer, nothing is shown
 		return in.Owner
 	}
 	found, _ := client.FindVat(ctx, target) // likewise
