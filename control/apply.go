@@ -8,31 +8,32 @@ type ApplyRequest struct {
 	Path string
 	// Config is the text of the configuration.
 	Config []byte
-	// DryRun asks what would be changed, and changes nothing.
+	// DryRun asks for the changes without making them.
 	DryRun bool
-	// Replace is the id of the subcluster if it may be deleted, with all that it has stored, and launched anew, where
-	// changes cannot be made to what runs. Otherwise such changes are refused.
+	// Replace is the id of the subcluster if it may be deleted, with its stored state, and launched anew, where
+	// changes cannot be made to the running one. Otherwise such changes are refused.
 	Replace string
 }
 
-// Applied is what was changed, or would be.
+// Applied are the changes that were made, or would be.
 type Applied struct {
 	// Subcluster runs the configuration.
 	Subcluster string `json:"subcluster"`
 	DryRun     bool   `json:"dryRun,omitempty"`
-	// Replaced, if it is not empty, was deleted, with what its vats had stored, and Subcluster launched in its place; Deleted
-	// are its vats. After a dry run that is what would happen.
+	// Replaced, if it is not empty, was deleted, with the stored state of its vats, and Subcluster launched in
+	// its place; Deleted are its vats. After a dry run that is the effect that it would have.
 	Replaced string       `json:"replaced,omitempty"`
 	Deleted  []DeletedVat `json:"deleted,omitempty"`
 	Changes  []Change     `json:"changes"`
-	// Vats and Services, which include channels, were added. Nobody in the subcluster has a reference to them yet.
+	// Vats and Services, which include channels, were added. No vat of the subcluster has a reference to them
+	// yet.
 	Vats     []AddedVat     `json:"vats"`
 	Services []AddedService `json:"services"`
 }
 
-// Change is one difference between the configuration that runs and the one that is applied.
+// Change is one difference between the running configuration and the applied one.
 type Change struct {
-	// Field is the path of what differs, such as vats.mint.limits.queue.
+	// Field is the path of the field that differs, such as vats.mint.limits.queue.
 	Field string `json:"field"`
 	// Kind is added or changed, or removed where the subcluster is replaced.
 	Kind string `json:"kind"`
@@ -43,13 +44,13 @@ type Change struct {
 	New string `json:"new,omitempty"`
 }
 
-// When a change has its effect: a closed set.
+// The times at which a change has its effect: a closed set.
 const (
 	// AppliesLive: at once.
 	AppliesLive = "live"
 	// AppliesStart: when the vat's process is started the next time; of a channel or service, the kernel.
 	AppliesStart = "start"
-	// AppliesNew: for what is made later; vats that are there were made and go on.
+	// AppliesNew: for vats that are made later; existing vats go on.
 	AppliesNew = "new"
 	// AppliesReplace: only in a subcluster that is launched anew.
 	AppliesReplace = "replace"
@@ -73,6 +74,7 @@ type AddedVat struct {
 type AddedService struct {
 	Name string `json:"name"`
 	KRef string `json:"ref"`
-	// Problem says why it could not be opened yet. It is tried again when it is called, and at the next start.
+	// Problem is the reason why it could not be opened yet. It is tried again when it is called, and at the
+	// next start.
 	Problem string `json:"problem,omitempty"`
 }

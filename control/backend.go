@@ -11,15 +11,15 @@ type Data = capdata.Data[string]
 
 // Backend is the kernel, as the server sees it.
 //
-// A vat and a subcluster are named in the forms that [CheckVat] and [CheckSubcluster] accept; a name of which nothing
-// is known is CodeNotFound, and one that several vats have is CodeConflict.
+// A vat and a subcluster are named in the forms that [CheckVat] and [CheckSubcluster] accept; an unknown name
+// is CodeNotFound, and a name that several vats have is CodeConflict.
 //
-// Methods may be called by many goroutines at a time, with whatever a client sent: only what the comments
-// below promise has been checked. An error that is an [*Error], or wraps one, goes to the client as it
-// is; any other reaches the client as CodeInternal with its text.
+// Methods may be called by many goroutines at a time, with the arguments of a client: only the properties that
+// the comments below promise have been checked. An error that is an [*Error], or wraps one, goes to the client
+// as it is; any other reaches the client as CodeInternal with its text.
 //
-// A context ends waiting, nothing else: what a method has begun goes on. Every method returns soon after
-// its context ends.
+// A context ends waiting, nothing else: the work that a method has begun goes on. Every method returns soon
+// after its context ends.
 type Backend interface {
 	// Status describes the kernel. It works in every state.
 	Status(ctx context.Context) (Status, error)
@@ -28,25 +28,26 @@ type Backend interface {
 	// Launch makes a subcluster, and returns it when its bootstrap method has answered, with that
 	// answer. A configuration with mistakes is CodeInvalid, the mistakes in Details.
 	Launch(ctx context.Context, r LaunchRequest) (Subcluster, Data, error)
-	// Apply changes a running subcluster to another configuration, and keeps what it has stored: all of the changes
-	// are made, or none. A configuration with mistakes is CodeInvalid, one that cannot be applied CodeConflict, both
-	// with Details. With r.Replace the subcluster of that id is deleted and launched anew where the changes demand it.
+	// Apply changes a running subcluster to another configuration, and keeps its stored state: all of the
+	// changes are made, or none. A configuration with mistakes is CodeInvalid, one that cannot be applied
+	// CodeConflict, both with Details. With r.Replace the subcluster of that id is deleted and launched anew
+	// where the changes demand it.
 	Apply(ctx context.Context, r ApplyRequest) (Applied, error)
 	// CheckConfig checks a configuration as Launch does, and launches nothing.
 	CheckConfig(ctx context.Context, r LaunchRequest) error
 	// CheckSystem checks a declaration of system subclusters as a start with it would, and launches nothing.
 	CheckSystem(ctx context.Context, r LaunchRequest) error
-	// Terminate deletes a subcluster and its vats. It returns when nothing can reach them any more.
+	// Terminate deletes a subcluster and its vats. It returns when they can no longer be reached.
 	Terminate(ctx context.Context, subcluster string) error
-	// FindVat says which vat a name stands for.
+	// FindVat returns the vat of a name.
 	FindVat(ctx context.Context, vat string) (FoundVat, error)
-	// Stored reads a page of what a vat has stored.
+	// Stored returns a page of a vat's store.
 	Stored(ctx context.Context, q StoredRows) (StoredPage, error)
 	// RestartVat gives a vat a fresh worker, and a stopped one its life back. With forget the vat
 	// starts from its durable state alone.
 	RestartVat(ctx context.Context, vat string, forget bool) error
-	// ReplayVat gives the past of a vat to a worker that is not to become the vat's, and returns what that
-	// does, a line for each delivery and syscall. It changes nothing.
+	// ReplayVat gives the past of a vat to a worker that is not to become the vat's, and returns a line for
+	// each delivery and syscall of that worker. It changes nothing.
 	ReplayVat(ctx context.Context, vat string) ([]string, error)
 	// Send accepts a call. It returns when the call is durable, or c.Wait is set and it is settled; a
 	// call that is not settled is answered Pending. If the context ends while a call that was accepted
@@ -58,11 +59,12 @@ type Backend interface {
 	// Await waits for the answer of an earlier call. If the context ends first, the answer is Pending.
 	// A ticket that is not known is UNKNOWN.
 	Await(ctx context.Context, t Ticket) (Answer, error)
-	// Acknowledge lets an answer go. The ticket stays used. Done twice it has no further effect; a call
-	// that is not settled is CodeConflict.
+	// Acknowledge lets an answer go. The ticket stays used. A second call has no further effect; a call that is
+	// not settled is CodeConflict.
 	Acknowledge(ctx context.Context, t Ticket) error
-	// PoisonedList lists the oldest poisoned messages behind the one with the id after, at most limit of them,
-	// oldest first, and says whether there are more. With an empty after it begins with the oldest.
+	// PoisonedList returns the oldest poisoned messages behind the one with the id after, at most limit of
+	// them, oldest first; more reports whether there are younger ones. With an empty after it begins with the
+	// oldest.
 	PoisonedList(ctx context.Context, after string, limit int) (list []Poisoned, more bool, err error)
 	// PoisonedRetry delivers a poisoned message again, without a result.
 	PoisonedRetry(ctx context.Context, id string) error
@@ -74,28 +76,28 @@ type Backend interface {
 	Services(ctx context.Context) ([]Service, error)
 	// System lists the system subclusters, in the order of their declaration, those that are not declared last.
 	System(ctx context.Context) ([]System, error)
-	// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is
-	// a system subcluster, and returns what runs now when its bootstrap method has answered. The argument is
+	// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is a
+	// system subcluster, and returns the new subcluster when its bootstrap method has answered. The argument is
 	// an id, or a system subcluster's name.
 	Reload(ctx context.Context, subcluster string) ([]Subcluster, error)
-	// ReloadAll does to all subclusters that run what Reload does to one.
+	// ReloadAll reloads all running subclusters.
 	ReloadAll(ctx context.Context) ([]Subcluster, error)
 	// PingVat asks a vat for a sign of life, and returns "pong": its process is well, if it has one, and it is not in
 	// the middle of one delivery until ctx ends. Otherwise the error is CodeTimeout.
 	PingVat(ctx context.Context, vat string) (string, error)
-	// TerminateVat deletes one vat, and returns when nothing can reach it any more. Its subcluster stays, without it,
-	// and ends with its last vat. TerminateAllVats terminates every subcluster, with all of its vats, and returns when
-	// nothing is left of them.
+	// TerminateVat deletes one vat, and returns when it can no longer be reached. Its subcluster stays, without
+	// it, and ends with its last vat. TerminateAllVats terminates every subcluster, with all of its vats, and
+	// returns when no row of them is left.
 	TerminateVat(ctx context.Context, vat string) error
 	TerminateAllVats(ctx context.Context) error
 	// Revoke makes every call of an object be rejected with REVOKED, for good. Done twice it has no further
 	// effect. The kref is an object's.
 	Revoke(ctx context.Context, kref string) error
-	// IsRevoked says whether an object was revoked. One that is not there is CodeNotFound.
+	// IsRevoked reports whether an object was revoked. An object that does not exist is CodeNotFound.
 	IsRevoked(ctx context.Context, kref string) (bool, error)
 	// Inspect describes an object or a promise. One that does not exist is CodeNotFound.
 	Inspect(ctx context.Context, kref string) (Inspection, error)
-	// CollectGarbage removes what is left of what was deleted, and returns when nothing is.
+	// CollectGarbage removes the rows that are left of deleted things, and returns when none is left.
 	CollectGarbage(ctx context.Context) error
 	// ClearState deletes all subclusters, and begins a new epoch: tickets of earlier calls are UNKNOWN.
 	ClearState(ctx context.Context) error
@@ -112,11 +114,11 @@ type Call struct {
 	// MethArgs is the marshalled [method, [arguments]]. The slots have the form of krefs, each occurs
 	// once. Equal calls have equal MethArgs, however their JSON was written.
 	MethArgs Data
-	// Wait is whether the caller wants the answer.
+	// Wait is set if the caller wants the answer.
 	Wait bool
 }
 
-// Answer is where a call stands.
+// Answer is the present state of a call.
 type Answer struct {
 	// Ticket is the call's, with its epoch.
 	Ticket Ticket

@@ -34,9 +34,10 @@ func (c *Client) Launch(ctx context.Context, r LaunchRequest) (Launched, error) 
 	return out, err
 }
 
-// Apply changes a running subcluster to another configuration, and keeps what it has stored. All of the changes are made, or
-// none; applied twice, it changes nothing more. What would delete something is refused with CodeConflict, and Details that
-// name the fields, unless r.Replace names the subcluster: then it is deleted and launched anew.
+// Apply changes a running subcluster to another configuration, and keeps its stored state. All of the changes
+// are made, or none; applied twice, it changes nothing more. A change that would delete stored state is refused
+// with CodeConflict, and Details that name the fields, unless r.Replace names the subcluster: then it is
+// deleted and launched anew.
 func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 	text, err := json.Marshal(string(r.Config))
 	if err != nil {
@@ -47,12 +48,13 @@ func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 	return out, err
 }
 
-// CheckConfig says what is wrong with a configuration, as a launch of it would, and launches nothing.
+// CheckConfig returns the mistakes in a configuration, as a launch of it would, and launches nothing.
 func (c *Client) CheckConfig(ctx context.Context, r LaunchRequest) error {
 	return c.check(ctx, methodCheckConfig, r)
 }
 
-// CheckSystem says what is wrong with a declaration of system subclusters, as a start with it would, and launches nothing.
+// CheckSystem returns the mistakes in a declaration of system subclusters, as a start with it would, and
+// launches nothing.
 func (c *Client) CheckSystem(ctx context.Context, r LaunchRequest) error {
 	return c.check(ctx, methodCheckSystem, r)
 }
@@ -77,15 +79,15 @@ func (c *Client) RestartVat(ctx context.Context, vat string, forget bool) error 
 }
 
 // ReplayVat gives the past of a vat, since it was last at rest, to a fresh worker and returns a line for each
-// delivery and syscall, and one for where it diverges. The vat waits meanwhile; nothing changes.
+// delivery and syscall, and one for the place where it diverges. The vat waits meanwhile; nothing changes.
 func (c *Client) ReplayVat(ctx context.Context, vat string) ([]string, error) {
 	var r replayed
 	err := c.Call(ctx, methodReplay, idParams{ID: vat}, &r)
 	return r.Lines, err
 }
 
-// Send calls a method. A rejection is no error: it is an [Outcome]. If r.Ticket has no id, Send makes one;
-// a caller who wants to know the answer whatever happens chooses it before, with [NewID].
+// Send calls a method. A rejection is no error: it is an [Outcome]. If r.Ticket has no id, Send makes one; a
+// caller that must get the answer also after a crash chooses the id before, with [NewID].
 func (c *Client) Send(ctx context.Context, r SendRequest) (Outcome, error) {
 	if r.Ticket.ID == "" {
 		r.Ticket.ID = NewID()
@@ -111,9 +113,9 @@ func (c *Client) Acknowledge(ctx context.Context, t Ticket) error {
 	return c.Call(ctx, methodAcknowledge, ticketParams{Ticket: t}, nil)
 }
 
-// PoisonedList lists the oldest poisoned messages behind the one with the id after, at most limit of them, oldest
-// first, and says whether there are more. An empty after means from the beginning; a limit of 0 means 1,000, and
-// no page is longer.
+// PoisonedList returns the oldest poisoned messages behind the one with the id after, at most limit of them,
+// oldest first; more reports whether there are younger ones. An empty after means from the beginning; a limit
+// of 0 means 1,000, and no page is longer.
 func (c *Client) PoisonedList(ctx context.Context, after string, limit int) (list []Poisoned, more bool, err error) {
 	var out poisonedPage
 	err = c.Call(ctx, methodPoisonedList, pageParams{After: after, Limit: limit}, &out)
@@ -157,14 +159,14 @@ func (c *Client) System(ctx context.Context) ([]System, error) {
 	return out.Systems, err
 }
 
-// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is a
-// system subcluster, and returns what runs now. The argument is an id such as s1, or a system subcluster's
-// name. What the replaced vats had stored is gone.
+// Reload replaces a subcluster by a new one of the same configuration, or of the declared one if it is a system
+// subcluster, and returns the new subcluster. The argument is an id such as s1, or a system subcluster's name.
+// The stored state of the replaced vats is gone.
 func (c *Client) Reload(ctx context.Context, subcluster string) ([]Subcluster, error) {
 	return c.reload(ctx, reloadParams{ID: subcluster})
 }
 
-// ReloadAll does to all subclusters that run what Reload does to one.
+// ReloadAll reloads all running subclusters.
 func (c *Client) ReloadAll(ctx context.Context) ([]Subcluster, error) {
 	return c.reload(ctx, reloadParams{All: true})
 }
@@ -177,9 +179,9 @@ func (c *Client) reload(ctx context.Context, p reloadParams) ([]Subcluster, erro
 	return out.Subclusters, err
 }
 
-// PingVat asks a vat for a sign of life, and returns "pong": its process is well, and it is not in the middle of one
-// delivery for as long as ctx lasts, or for 10 seconds if ctx has no deadline. Otherwise the error is CodeTimeout,
-// and says which of the two it is.
+// PingVat asks a vat for a sign of life, and returns "pong": its process is well, and it is not in the middle
+// of one delivery for as long as ctx lasts, or for 10 seconds if ctx has no deadline. Otherwise the error is
+// CodeTimeout, and names the failed condition.
 func (c *Client) PingVat(ctx context.Context, vat string) (string, error) {
 	p := pingParams{ID: vat}
 	if deadline, ok := ctx.Deadline(); ok { // the kernel is to answer a little before
@@ -200,13 +202,13 @@ func (c *Client) TerminateAllVats(ctx context.Context) error {
 	return c.Call(ctx, methodTerminateAllVats, nil, nil)
 }
 
-// Revoke makes every call of an object be rejected with REVOKED, whoever makes it, for good. Done twice it
-// has no further effect.
+// Revoke makes every call of an object be rejected with REVOKED, for every caller, for good. A second call has
+// no further effect.
 func (c *Client) Revoke(ctx context.Context, kref string) error {
 	return c.Call(ctx, methodRevoke, krefParams{KRef: kref}, nil)
 }
 
-// IsRevoked says whether an object was revoked; one that is not there is CodeNotFound.
+// IsRevoked reports whether an object was revoked; an object that does not exist is CodeNotFound.
 func (c *Client) IsRevoked(ctx context.Context, kref string) (bool, error) {
 	var out bool
 	err := c.Call(ctx, methodIsRevoked, krefParams{KRef: kref}, &out)
@@ -220,7 +222,7 @@ func (c *Client) Inspect(ctx context.Context, kref string) (Inspection, error) {
 	return out, err
 }
 
-// CollectGarbage returns when nothing is left to be removed of what was deleted.
+// CollectGarbage returns when no row of deleted things is left.
 func (c *Client) CollectGarbage(ctx context.Context) error {
 	return c.Call(ctx, methodCollect, nil, nil)
 }
@@ -243,7 +245,7 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 	return out, err
 }
 
-// millis rounds up, so that a short timeout does not become the zero that means none. A negative one goes
+// millis rounds up, so that a short timeout does not become the zero that means none. A negative timeout goes
 // out as it is, and is refused.
 func millis(d time.Duration) int64 {
 	if d > 0 {

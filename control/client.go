@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Client speaks to the kernel of one state directory. Its methods may be used by many goroutines, and
-// block until the kernel answers or their context ends; a context that ends takes nothing back that was
+// Client speaks to the kernel of one state directory. Its methods may be used by many goroutines, and block
+// until the kernel answers or their context ends; a context that ends does not take a request back that was
 // sent. Their errors are [*Error], or the context's.
 type Client struct {
 	conn net.Conn
@@ -25,7 +25,7 @@ type Client struct {
 		sync.Mutex
 		next    uint64
 		waiting map[uint64]chan<- reply
-		// last is what the kernel said about the connection as a whole, usually before it hung up.
+		// last is the kernel's message about the connection as a whole, usually before it hung up.
 		last *rpcError
 	}
 }
@@ -49,7 +49,7 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection; what waits for an answer fails with CodeNotRunning.
+// Close ends the connection; requests that wait for an answer fail with CodeNotRunning.
 func (c *Client) Close() error {
 	err := c.conn.Close()
 	<-c.done
@@ -143,7 +143,7 @@ func (c *Client) write(ctx context.Context, line []byte) error {
 	_, err := c.conn.Write(line)
 	if !stop() {
 		<-expired
-		_ = c.conn.SetWriteDeadline(time.Time{}) // or it would hit the next line
+		_ = c.conn.SetWriteDeadline(time.Time{}) // or it would apply to the next line
 	}
 	switch {
 	case err == nil:
@@ -152,12 +152,12 @@ func (c *Client) write(ctx context.Context, line []byte) error {
 		_ = c.conn.Close()
 		return ctx.Err()
 	default:
-		<-c.done // the kernel may have said why before it hung up
+		<-c.done // the kernel may have sent the reason before it hung up
 		return c.lost()
 	}
 }
 
-// read hands answers to those who wait for them.
+// read hands answers to the callers that wait for them.
 func (c *Client) read() {
 	defer close(c.done)
 	in := bufio.NewReaderSize(c.conn, 16<<10)
@@ -172,7 +172,7 @@ func (c *Client) read() {
 			Error  *rpcError       `json:"error"`
 		}
 		if json.Unmarshal(line, &a) != nil {
-			break // whatever this is, it is not our protocol
+			break // this is not our protocol
 		}
 		id, err := strconv.ParseUint(string(a.ID), 10, 64)
 		c.mu.Lock()

@@ -44,9 +44,9 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	<-written
 }
 
-// linger waits until the workers have finished, after the last request was read. A peer that only said
-// that it will write no more still gets its answers; one that is gone needs none, so that nothing has to
-// wait for them. No event tells the two apart once reading has ended, hence the question each second.
+// linger waits until the workers have finished, after the last request was read. A peer that has only shut down
+// its sending side still gets its answers; a peer that is gone needs none, so that the workers need not wait
+// for it. No event tells the two apart once reading has ended, hence the check each second.
 func (s *Server) linger(conn *net.UnixConn, finished <-chan struct{}, cancel context.CancelFunc) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -64,8 +64,8 @@ func (s *Server) linger(conn *net.UnixConn, finished <-chan struct{}, cancel con
 	}
 }
 
-// write sends answers until there are no more. After a write that failed it takes them and drops them, so
-// that nobody waits for it.
+// write sends answers until there are no more. After a write that failed it takes them and drops them, so that
+// no worker waits for it.
 func (s *Server) write(ctx context.Context, conn *net.UnixConn, answers <-chan []byte) {
 	for line := range answers {
 		if ctx.Err() == nil { // else the deadline for the rest is set
@@ -89,7 +89,7 @@ func (s *Server) read(ctx context.Context, conn *net.UnixConn, answers chan<- []
 		line, err := readLine(in, s.options.MaxLineBytes)
 		if err != nil {
 			if errors.Is(err, errLineTooLong) {
-				// Where the next request begins is anyone's guess.
+				// The beginning of the next request is not known.
 				answers <- appendError(nil, nil, newRPCError(rpcRequest, CodeInvalid, "a request is longer than %d bytes", s.options.MaxLineBytes))
 			}
 			return

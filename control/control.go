@@ -1,31 +1,31 @@
-// Package control is the admin protocol of a kernel, both ends: newline-delimited JSON-RPC 2.0 over a
-// Unix socket in the kernel's state directory.
+// Package control is the admin protocol of a kernel, both ends: newline-delimited JSON-RPC 2.0 over a Unix
+// socket in the kernel's state directory.
 //
-// A program that steers a kernel uses [Dial] and the methods of [Client]. A program that hosts one
-// implements [Backend] and serves it with [Listen] and [NewServer]. docs/control.md describes the
-// protocol byte by byte, for programs in other languages.
+// A program that steers a kernel uses [Dial] and the methods of [Client]. A program that hosts one implements
+// [Backend] and serves it with [Listen] and [NewServer]. docs/control.md describes the protocol byte by byte,
+// for programs in other languages.
 //
 // # Values
 //
-// Arguments and answers are ordinary JSON; a capability is {"$ref":"ko4"}, and the other values that
-// JSON has no word for follow the same scheme (package capdata, FromJSON and ToJSON).
+// Arguments and answers are ordinary JSON; a capability is {"$ref":"ko4"}, and the other values that JSON has
+// no form for follow the same scheme (package capdata, FromJSON and ToJSON).
 //
 // # Calls that happen once
 //
-// Every [Client.Send] has a [Ticket]. The caller chooses its id and may send the same call under the
-// same ticket as often as it likes, over any number of connections and kernel crashes: it has one effect
-// and one answer. The answer is kept until [Client.Acknowledge], or for a time that the kernel sets.
+// Every [Client.Send] has a [Ticket]. The caller chooses its id and may send the same call under the same
+// ticket as often as it likes, over any number of connections and kernel crashes: it has one effect and one
+// answer. The answer is kept until [Client.Acknowledge], or for a time that the kernel sets.
 //
 // # Who may call
 //
-// Whoever speaks to the socket has every power over the kernel. It lies in a directory of mode 0700, has
-// mode 0600, and the server looks at the credentials of each peer: only the user who runs the kernel, and
-// root, are answered.
+// A client of the socket has every power over the kernel. It lies in a directory of mode 0700, has mode 0600,
+// and the server looks at the credentials of each peer: only the user who runs the kernel, and root, are
+// answered.
 //
 // # Concurrency
 //
-// [Client] may be used by many goroutines. The server answers requests in the order they finish, not in
-// the order they came.
+// [Client] may be used by many goroutines. The server answers requests in the order they finish, not in the
+// order they came.
 package control
 
 import "time"
@@ -54,7 +54,7 @@ const (
 	MaxWait = 24 * time.Hour
 )
 
-// maxAnswerBytes is what a client accepts as one line. The kernel bounds a value's body; as JSON, a
+// maxAnswerBytes bounds a line that a client accepts. The kernel bounds a value's body; as JSON, a
 // value full of references is several times longer.
 const maxAnswerBytes = 64 << 20
 

@@ -70,7 +70,7 @@ func makeCall(p sendParams) (Call, error) {
 	return call, nil
 }
 
-// makeOutcome gives an answer the form that the client asked for.
+// makeOutcome gives an answer the form that the client wants.
 func makeOutcome(a Answer, raw bool) (Outcome, error) {
 	o := Outcome{Ticket: a.Ticket, Status: a.Status}
 	if a.Status == Pending {
@@ -89,15 +89,15 @@ func makeOutcome(a Answer, raw bool) (Outcome, error) {
 	}
 	value, err := ToJSON(a.Value)
 	if err != nil {
-		// The vat's doing, and no reason to withhold it: --raw shows the body.
+		// The vat caused it, and that is no reason to withhold the answer: --raw shows the body.
 		return o, Errorf(CodeInvalid, "%v (ask for the raw form)", err)
 	}
 	o.Value = value
 	return o, nil
 }
 
-// rejection describes the reason of a rejected call. It says something about any reason at all: a vat may
-// reject with a value that is no error, or with a body that is no value.
+// rejection describes the reason of a rejected call. It describes any reason: a vat may reject with a value
+// that is no error, or with a body that is no value.
 func rejection(d Data) *Error {
 	v, err := capdata.Decode(d.Body, len(d.Slots))
 	if err != nil {
@@ -120,7 +120,7 @@ func rejection(d Data) *Error {
 	return Errorf(CodeRejected, "%s: %s", e.Name, e.Message)
 }
 
-// ToJSON shows a value as JSON.
+// ToJSON returns a value as JSON.
 func ToJSON(d Data) (json.RawMessage, error) {
 	v, err := capdata.Decode(d.Body, len(d.Slots))
 	if err != nil {
@@ -131,7 +131,7 @@ func ToJSON(d Data) (json.RawMessage, error) {
 
 func nameSlot(d Data) func(int) string { return func(slot int) string { return d.Slots[slot] } }
 
-// validRef says whether s is prefix and a decimal without leading zeros, as the kernel makes ids.
+// validRef reports whether s is prefix and a decimal without leading zeros, the form of the kernel's ids.
 func validRef(prefix, s string) bool {
 	digits, ok := strings.CutPrefix(s, prefix)
 	if !ok || digits == "" || len(digits) > 20 || digits[0] == '0' {

@@ -43,7 +43,7 @@ const (
 	methodVersion          = "version"
 )
 
-// dispatch performs one request. The result is what the answer carries.
+// dispatch performs one request, and returns the result for the answer.
 func (s *Server) dispatch(ctx context.Context, method string, params json.RawMessage) (any, error) {
 	b := s.backend
 	switch method {
@@ -279,7 +279,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 	return nil, newRPCError(rpcMethod, CodeUnsupported, "there is no method %s", quoteShort(method))
 }
 
-// listed performs a method without params that lists things under a name.
+// listed performs a method without params that returns a list under a name.
 func listed[T any](ctx context.Context, params json.RawMessage, name string, list func(context.Context) ([]T, error)) (any, error) {
 	if err := noParams(params); err != nil {
 		return nil, err
@@ -296,7 +296,7 @@ func done(ctx context.Context, params json.RawMessage, do func(context.Context) 
 	return nil, do(ctx)
 }
 
-// onID performs a method without a result on what an id names.
+// onID performs a method without a result on the thing of an id.
 func onID(ctx context.Context, params json.RawMessage, check func(string) error, do func(context.Context, string) error) (any, error) {
 	id, err := parseID(params, check)
 	if err != nil {
@@ -305,7 +305,7 @@ func onID(ctx context.Context, params json.RawMessage, check func(string) error,
 	return nil, do(ctx, id)
 }
 
-// notNull makes a list that is missing an empty one: in JSON they differ.
+// notNull returns an empty list in place of nil: in JSON they differ.
 func notNull[T any](list []T) []T {
 	if list == nil {
 		return []T{}
@@ -313,7 +313,7 @@ func notNull[T any](list []T) []T {
 	return list
 }
 
-// settle gets an answer within the client's time, and gives it the form that the client asked for.
+// settle gets an answer within the client's time, and gives it the form that the client wants.
 func settle(ctx context.Context, wait bool, timeoutMS int64, raw bool, get func(context.Context) (Answer, error)) (any, error) {
 	timeout := MaxWait
 	if timeoutMS < 0 || timeoutMS > MaxWait.Milliseconds() {
@@ -331,7 +331,7 @@ func settle(ctx context.Context, wait bool, timeoutMS int64, raw bool, get func(
 	case err != nil:
 		return nil, err
 	case wait && answer.Status == Pending && ctx.Err() != nil:
-		return nil, ctx.Err() // cut short by us: not the pending that the client asked about
+		return nil, ctx.Err() // cut short by the server: not the pending that the client waits for
 	}
 	return makeOutcome(answer, raw)
 }

@@ -8,21 +8,21 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Code says what kind of failure an [Error] is. Codes are stable: a program may branch on them. Those
-// that the kernel rejects promises with are in package capdata; below are those of the protocol itself.
+// Code is the kind of failure of an [Error]. Codes are stable: a program may branch on them. The codes with
+// which the kernel rejects promises are in package capdata; below are those of the protocol itself.
 type Code = capdata.Code
 
 const (
 	// CodeInvalid: the request itself is wrong, and would be wrong again.
 	CodeInvalid Code = "INVALID"
-	// CodeNotFound: the vat, subcluster, object or poisoned message that is named does not exist.
+	// CodeNotFound: the named vat, subcluster, object or poisoned message does not exist.
 	CodeNotFound Code = "NOT_FOUND"
-	// CodeConflict: the request contradicts what is there; a ticket, say, that was used for another call.
+	// CodeConflict: the request contradicts the state; a ticket, say, that was used for another call.
 	CodeConflict Code = "CONFLICT"
 	// CodeAlreadyRunning: a live kernel holds this state.
 	CodeAlreadyRunning Code = "ALREADY_RUNNING"
-	// CodeNotRunning: no kernel answers at this state, or it went away before it answered. Only clients
-	// make it.
+	// CodeNotRunning: no kernel answers at this state, or it went away before it answered. Only clients make
+	// it.
 	CodeNotRunning Code = "NOT_RUNNING"
 	// CodeDiskFull: the kernel accepts no new work until there is space on its disk.
 	CodeDiskFull Code = "DISK_FULL"
@@ -39,8 +39,8 @@ const (
 	CodeInternal Code = "INTERNAL"
 )
 
-// Error is a failure with a stable code. It crosses the protocol whole: what a [Backend] returns
-// (wrapped or not) is what the client's errors.As finds.
+// Error is a failure with a stable code. It crosses the protocol whole: errors.As at the client finds the Error
+// that a [Backend] returned, wrapped or not.
 type Error struct {
 	Code Code `json:"code"`
 	// Message is one line for people.
@@ -57,13 +57,13 @@ func (e *Error) Error() string {
 	return e.Message + "\n" + strings.Join(e.Details, "\n")
 }
 
-// Is makes [errors.Is] find, for a target that is an Error with nothing but a code, all errors of that code.
+// Is reports whether target is an Error with nothing but the code of e, for [errors.Is].
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Message == "" && t.Details == nil && t.Code == e.Code
 }
 
-// Errorf makes an Error. It does not wrap: what crosses the protocol is text.
+// Errorf returns an Error. It wraps no error: only text crosses the protocol.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }

@@ -2,7 +2,7 @@ package control
 
 import "encoding/json"
 
-// The kinds of what a kref names: a closed set.
+// The kinds of things that a kref names: a closed set.
 const (
 	KindObject  = "object"
 	KindPromise = "promise"
@@ -17,7 +17,7 @@ const (
 	PromiseRejected   = "rejected"
 )
 
-// Inspection is what the kernel knows about one object or promise.
+// Inspection is the kernel's knowledge of one object or promise.
 type Inspection struct {
 	// Ref is the kref, Kind one of the kinds above.
 	Ref  string `json:"ref"`
@@ -26,12 +26,13 @@ type Inspection struct {
 	// vat's name. Both are empty for a promise.
 	Owner     string `json:"owner,omitempty"`
 	OwnerName string `json:"ownerName,omitempty"`
-	// State is one of the states above, for a promise; Decider says who settles it, while nobody has.
+	// State is one of the states above, for a promise; Decider is the vat that settles it, while it is
+	// unresolved.
 	State   string `json:"state,omitempty"`
 	Decider string `json:"decider,omitempty"`
 	// Revoked is whether calls of an object are rejected with REVOKED.
 	Revoked bool `json:"revoked"`
-	// Reachable and Recognizable are the counts that garbage collection goes by.
+	// Reachable and Recognizable are the counts that garbage collection uses.
 	Reachable    int `json:"reachable"`
 	Recognizable int `json:"recognizable"`
 	// Holders are the vats that have a name for it, in the order of their ids.
@@ -40,16 +41,16 @@ type Inspection struct {
 	Subscribers []string `json:"subscribers"`
 	// Parked is the number of messages that wait for a promise to be settled.
 	Parked int `json:"parked"`
-	// Value is what a promise was settled with, as JSON.
+	// Value is the value or reason with which a promise was settled, as JSON.
 	Value json.RawMessage `json:"value,omitempty"`
 }
 
 // Holder is a vat that has a name for an object or a promise.
 type Holder struct {
-	// Vat is its id, Name its name, and VRef its name for what is inspected.
+	// Vat is its id, Name its name, and VRef its name for the inspected thing.
 	Vat  string `json:"vat"`
 	Name string `json:"name"`
 	VRef string `json:"vref"`
-	// Reachable is whether it can use the reference; otherwise it only knows it again.
+	// Reachable is set if it can use the reference; otherwise it only recognizes it.
 	Reachable bool `json:"reachable"`
 }

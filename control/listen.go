@@ -42,8 +42,9 @@ type Listener struct {
 
 // Listen makes the socket in dir, with mode 0600. The directory must exist and should be closed to others.
 //
-// A socket that nobody listens on, left behind by a kernel that was killed, is replaced. One that somebody
-// listens on is left alone, and the error is CodeAlreadyRunning. Anything else of that name is an error.
+// A socket on which no process listens, left behind by a kernel that was killed, is replaced. If a process
+// listens on it, it is left alone, and the error is CodeAlreadyRunning. Any other file of that name is an
+// error.
 func Listen(dir string) (*Listener, error) {
 	path, release, err := socketPath(dir)
 	if err != nil {
@@ -64,14 +65,14 @@ func Listen(dir string) (*Listener, error) {
 		err = os.Chmod(path, 0o600)
 	}
 	if err != nil {
-		_ = l.Close() // the chmod error says more
+		_ = l.Close() // the chmod error is the better one
 		return nil, err
 	}
 	return l, nil
 }
 
-// CheckSocket returns the error with which [Listen] would refuse dir, as far as that can be known beforehand. It removes a
-// socket that nobody listens on.
+// CheckSocket returns the error with which [Listen] would refuse dir, as far as that can be known beforehand.
+// It removes a socket on which no process listens.
 func CheckSocket(dir string) error {
 	path, release, err := socketPath(dir)
 	if err != nil {
@@ -81,7 +82,7 @@ func CheckSocket(dir string) error {
 	return removeStale(path)
 }
 
-// removeStale removes a socket that nobody listens on.
+// removeStale removes a socket on which no process listens.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -95,10 +96,10 @@ func removeStale(path string) error {
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err == nil {
-		_ = conn.Close() // it was only a question
+		_ = conn.Close() // the connection was only a test
 		return Errorf(CodeAlreadyRunning, "another process listens on %s", path)
 	}
-	// Only a refusal means that nobody is there: a full backlog, say, means the opposite.
+	// Only a refusal means that no process listens; a full backlog, say, means the opposite.
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		return fmt.Errorf("ask who listens: %w", err)
 	}
@@ -115,7 +116,7 @@ func (l *Listener) Close() error {
 	var err error
 	if there, lookErr := os.Lstat(l.path); lookErr == nil && l.made != nil && os.SameFile(there, l.made) {
 		if err = os.Remove(l.path); errors.Is(err, os.ErrNotExist) {
-			err = nil // somebody else has removed it
+			err = nil // another process has removed it
 		}
 	}
 	err = errors.Join(err, l.ln.Close())
@@ -123,7 +124,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// dial connects to the socket in dir. The error is CodeNotRunning if nobody is there.
+// dial connects to the socket in dir. The error is CodeNotRunning if no kernel listens.
 func dial(ctx context.Context, dir string) (net.Conn, error) {
 	path, release, err := socketPath(dir)
 	if err == nil {
@@ -139,7 +140,7 @@ func dial(ctx context.Context, dir string) (net.Conn, error) {
 	return nil, fmt.Errorf("connect to the kernel at %s: %w", dir, err)
 }
 
-// peerUID returns the user who made the other end of a connection.
+// peerUID returns the user id of the other end of a connection.
 func peerUID(conn *net.UnixConn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -158,7 +159,7 @@ func peerUID(conn *net.UnixConn) (int, error) {
 	return int(cred.Uid), nil
 }
 
-// gone says whether the peer has closed its end altogether, and not only said that it will write no more.
+// gone reports whether the peer has closed its end altogether, and has not only shut down its sending side.
 func gone(conn *net.UnixConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -173,7 +174,7 @@ func gone(conn *net.UnixConn) bool {
 	return err != nil || hup
 }
 
-// isTransient says whether accepting may work again later.
+// isTransient reports whether accepting may work again later.
 func isTransient(err error) bool {
 	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED} {
 		if errors.Is(err, errno) {

@@ -11,10 +11,10 @@ import (
 //	subcluster  s1, or the NAME of a system subcluster
 //	target      ko4, kp7, a subcluster (the root of its bootstrap vat), or a vat (its root)
 //
-// The checks below look at the form alone; what a name stands for, the kernel says. Their errors are [*Error]s with
+// The checks below look at the form alone; the kernel looks up the names. Their errors are [*Error]s with
 // CodeInvalid.
 
-// CheckVat refuses what cannot name a vat.
+// CheckVat refuses a text that cannot name a vat.
 func CheckVat(s string) error {
 	if !validRef("v", s) && (!isName(s) || looksLikeID(s)) && !isMember(s) {
 		return Errorf(CodeInvalid, "%s is no vat: want an id such as v1, or a name such as mint or s1/mint", quoteShort(s))
@@ -22,7 +22,7 @@ func CheckVat(s string) error {
 	return nil
 }
 
-// CheckSubcluster refuses what cannot name a subcluster.
+// CheckSubcluster refuses a text that cannot name a subcluster.
 func CheckSubcluster(s string) error {
 	if !validRef("s", s) && !isName(s) {
 		return Errorf(CodeInvalid, "%s is no subcluster: want an id such as s1, or the name of a system subcluster", quoteShort(s))
@@ -30,7 +30,7 @@ func CheckSubcluster(s string) error {
 	return nil
 }
 
-// CheckTarget refuses what cannot name the target of a call.
+// CheckTarget refuses a text that cannot name the target of a call.
 func CheckTarget(s string) error {
 	if CheckKRef(s) != nil && (CheckSubcluster(s) != nil || looksLikeID(s) && !validRef("s", s) && !validRef("v", s)) && CheckVat(s) != nil {
 		return Errorf(CodeInvalid, "%s is no target: want an object such as ko4, a promise such as kp7, a subcluster such as s1, or a vat such as s1/mint", quoteShort(s))
@@ -38,7 +38,7 @@ func CheckTarget(s string) error {
 	return nil
 }
 
-// CheckKRef refuses what cannot name an object or a promise.
+// CheckKRef refuses a text that cannot name an object or a promise.
 func CheckKRef(s string) error {
 	if !validRef("ko", s) && !validRef("kp", s) {
 		return Errorf(CodeInvalid, "%s is not an object, such as ko4, or a promise, such as kp7", quoteShort(s))
@@ -46,7 +46,7 @@ func CheckKRef(s string) error {
 	return nil
 }
 
-// CheckObject refuses what cannot be revoked.
+// CheckObject refuses a text that cannot name an object. A promise cannot be revoked.
 func CheckObject(s string) error {
 	if err := CheckKRef(s); err != nil {
 		return err
@@ -57,7 +57,7 @@ func CheckObject(s string) error {
 	return nil
 }
 
-// CheckPoisoned refuses what cannot be the id of a poisoned message.
+// CheckPoisoned refuses a text that cannot be the id of a poisoned message.
 func CheckPoisoned(s string) error {
 	if !validID(s) {
 		return Errorf(CodeInvalid, "%s is not the id of a poisoned message", quoteShort(s))
@@ -65,8 +65,8 @@ func CheckPoisoned(s string) error {
 	return nil
 }
 
-// looksLikeID says whether s was meant as an id, such as ko0 or v01, rather than as the name of a vat that happens to be
-// called so: such a vat is named with its subcluster.
+// looksLikeID reports whether s was meant as an id, such as ko0 or v01, rather than as the name of a vat that
+// happens to have this form: such a vat is named with its subcluster.
 func looksLikeID(s string) bool {
 	for _, prefix := range []string{"ko", "kp", "v", "s"} {
 		digits, ok := strings.CutPrefix(s, prefix)
@@ -77,25 +77,25 @@ func looksLikeID(s string) bool {
 	return false
 }
 
-// isName says whether s has the form of the names in configurations.
+// isName reports whether s has the form of the names in configurations.
 func isName(s string) bool {
 	return validID(s) && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z')
 }
 
-// isMember says whether s has the form SUBCLUSTER/NAME.
+// isMember reports whether s has the form SUBCLUSTER/NAME.
 func isMember(s string) bool {
 	sub, name, both := strings.Cut(s, "/")
 	return both && CheckSubcluster(sub) == nil && isName(name)
 }
 
-// FindVat describes the vat that a name stands for.
+// FindVat describes the vat of a name.
 func (c *Client) FindVat(ctx context.Context, name string) (FoundVat, error) {
 	var out FoundVat
 	err := c.Call(ctx, methodFindVat, idParams{ID: name}, &out)
 	return out, err
 }
 
-// FoundVat is what a name of a vat stands for.
+// FoundVat is the vat of a name.
 type FoundVat struct {
 	// ID is its id, Name its name in the configuration of Subcluster.
 	ID         string `json:"vat"`

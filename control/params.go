@@ -18,7 +18,7 @@ type (
 		// Replace is the id of the subcluster that may be deleted and launched anew.
 		Replace string `json:"replace,omitempty"`
 	}
-	// reloadParams name a subcluster, or say that all are meant: an id that is left out, or that a program has left empty,
+	// reloadParams name a subcluster, or ask for all: an id that is left out, or that a program has left empty,
 	// must not delete everything.
 	reloadParams struct {
 		ID  string `json:"id,omitempty"`
@@ -69,7 +69,7 @@ type replayed struct {
 // poisonedPage is the result of poisonedList.
 type poisonedPage struct {
 	Poisoned []Poisoned `json:"poisoned"`
-	// More says that there are younger ones.
+	// More is set if there are younger ones.
 	More bool `json:"more,omitempty"`
 }
 
@@ -98,7 +98,7 @@ func parseID(params json.RawMessage, check func(id string) error) (string, error
 	return p.ID, check(p.ID)
 }
 
-// parseReload reads params that say what is to be reloaded.
+// parseReload reads the params of a reload.
 func parseReload(params json.RawMessage) (reloadParams, error) {
 	var p reloadParams
 	err := parseParams(params, &p)

@@ -51,7 +51,7 @@ func newRPCError(number int, code Code, format string, args ...any) *rpcError {
 	return &rpcError{Code: number, Message: fmt.Sprintf(format, args...), Data: &errorData{Code: code}}
 }
 
-// parseRequest checks one line. The request's id is set, if it can be read, even where the rest is wrong.
+// parseRequest checks one line. The request's id is set, if it can be read, also if the rest is wrong.
 func parseRequest(line []byte) (request, *rpcError) {
 	if !utf8.Valid(line) || !json.Valid(line) {
 		return request{}, newRPCError(rpcParse, CodeInvalid, "not JSON: one request is one JSON object on one line, in UTF-8")
@@ -84,8 +84,8 @@ func parseRequest(line []byte) (request, *rpcError) {
 	return req, nil
 }
 
-// parseParams reads params into the struct that p points to. Members that it does not have are refused:
-// a misspelt one would be ignored silently. Absent params and [] stand for {}.
+// parseParams reads params into the struct that p points to. Unknown members are refused: a misspelt one would
+// be ignored silently. Absent params and [] stand for {}.
 func parseParams(params json.RawMessage, p any) error {
 	if len(params) == 0 || string(params) == "null" || string(params) == "[]" {
 		params = json.RawMessage("{}")
@@ -143,7 +143,7 @@ func asRPCError(err error) *rpcError {
 	return &rpcError{Code: number, Message: e.Message, Data: &errorData{Code: e.Code, Details: e.Details}}
 }
 
-// publicError is the reverse, at the client. A server that is not ours may send no data.
+// publicError is the reverse, at the client. A foreign server may send no data.
 func (e *rpcError) publicError() *Error {
 	out := &Error{Code: CodeInternal, Message: e.Message}
 	switch {
@@ -168,11 +168,11 @@ func appendLine(buf []byte, v any) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
-// errLineTooLong is what readLine returns instead of a line.
+// errLineTooLong is the error of readLine for a line above its bound.
 var errLineTooLong = errors.New("line too long")
 
-// readLine returns the next line without its newline, in memory of its own. A last line may lack the
-// newline. It never holds more than max bytes, however the peer sends them.
+// readLine returns the next line without its newline, in memory of its own. A last line may lack the newline.
+// It never holds more than max bytes, in whatever pieces the peer sends them.
 func readLine(r *bufio.Reader, max int) ([]byte, error) {
 	var line []byte
 	for {
@@ -192,7 +192,7 @@ func readLine(r *bufio.Reader, max int) ([]byte, error) {
 	}
 }
 
-// quoteShort quotes what a client sent, for an error message, and cuts it to a bearable length.
+// quoteShort quotes a client's text, for an error message, and cuts it to a bearable length.
 func quoteShort(s string) string {
 	const most = 80
 	if len(s) > most {

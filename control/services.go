@@ -1,19 +1,20 @@
 package control
 
-// Channel describes an IO channel: what a configuration opens to the world, and its vats read and write.
+// Channel describes an IO channel: a way to the world that a configuration opens, and that its vats read and
+// write.
 type Channel struct {
 	// Name is its name in the configuration of Subcluster.
 	Name       string `json:"name"`
 	Subcluster string `json:"subcluster"`
-	// KRef is the kernel's name of the object that stands for it; empty if no vat has it yet.
+	// KRef is the kernel's name of the channel's object; empty if no vat has it yet.
 	KRef string `json:"ref,omitempty"`
 	// Type, Direction and Unit are as in the configuration; docs/config.md lists them.
 	Type      string `json:"type"`
 	Direction string `json:"direction"`
 	Unit      string `json:"unit"`
-	// Where is the path or the address that the other side connects to, or that is opened.
+	// Where is the path or the address to which the other side connects, or that is opened.
 	Where string `json:"where"`
-	// Client is whether the other side is connected.
+	// Client is set if the other side is connected.
 	Client bool `json:"client"`
 	// Pending counts the calls that were begun and are not done: a read that waits for input, say. Queued
 	// counts those that were not begun.
@@ -23,13 +24,13 @@ type Channel struct {
 
 // Service describes an object of the kernel, or of the program that embeds it, that vats may call.
 type Service struct {
-	// Name is what configurations call it.
+	// Name is its name in configurations.
 	Name string `json:"name"`
 	// KRef is the kernel's name of it; empty if no vat has it yet.
 	KRef string `json:"ref,omitempty"`
-	// SystemOnly is whether only the configurations of system subclusters may name it.
+	// SystemOnly is set if only the configurations of system subclusters may name it.
 	SystemOnly bool `json:"systemOnly"`
-	// Registered is whether it is offered in this run of the kernel. One that is not was offered by an
+	// Registered is set if it is offered in this run of the kernel. A service that is not was offered by an
 	// earlier run, and vats hold it still.
 	Registered bool `json:"registered"`
 	// Subcluster is the id of the subcluster that it belongs to, empty if to none.
@@ -39,7 +40,7 @@ type Service struct {
 	Queued  int `json:"queued"`
 }
 
-// SystemState is what a system subcluster is doing.
+// SystemState is the present state of a system subcluster.
 type SystemState string
 
 // The states of a system subcluster: a closed set.
@@ -48,7 +49,7 @@ const (
 	SystemRunning SystemState = "running"
 	// SystemLaunching: its bootstrap method has not answered yet, or its turn to be launched has not come.
 	SystemLaunching SystemState = "launching"
-	// SystemSuspended: it is not declared in this run. Its vats do nothing; what they had is kept.
+	// SystemSuspended: it is not declared in this run. Its vats do nothing; their state is kept.
 	SystemSuspended SystemState = "suspended"
 	// SystemFailed: it could not be launched; the log says why.
 	SystemFailed SystemState = "failed"
@@ -64,13 +65,13 @@ type System struct {
 	Root       string `json:"root,omitempty"`
 	// State is one of the states above.
 	State SystemState `json:"state"`
-	// Why says why it is [SystemFailed], or why it was not changed to what is declared.
+	// Why is the reason why it is [SystemFailed], or why it was not changed to its declaration.
 	Why string `json:"why,omitempty"`
-	// Declared is whether the present run of the kernel declares it.
+	// Declared is set if the present run of the kernel declares it.
 	Declared bool `json:"declared"`
-	// Changed is whether it is declared with another configuration than it runs. Reload makes it run that.
+	// Changed is set if it is declared with another configuration than it runs. Reload makes it run that.
 	Changed bool `json:"changed"`
-	// Deletes is whether it was not changed since that would delete something it has stored: a run with --upgrade-system
+	// Deletes is set if it was not changed because that would delete stored state: a run with --upgrade-system
 	// and --replace with its name launches it anew.
 	Deletes bool `json:"deletes,omitempty"`
 }

@@ -6,7 +6,8 @@ import "context"
 type StoredRows struct {
 	// Vat names the vat.
 	Vat string `json:"id"`
-	// Prefix is what the keys begin with, After the key that they are behind. Both may be empty; keys are bytes.
+	// Prefix is the beginning of the keys, After the key behind which the page begins. Both may be empty; keys
+	// are bytes.
 	Prefix []byte `json:"prefix,omitempty"`
 	After  []byte `json:"after,omitempty"`
 	// Limit bounds the rows of the page; 0 means 1,000, and no page has more. A page is also bounded in bytes.
@@ -20,7 +21,7 @@ type StoredPage struct {
 	Name       string      `json:"name"`
 	Subcluster string      `json:"subcluster"`
 	Rows       []StoredRow `json:"rows"`
-	// More says that there are more rows, behind the last one.
+	// More is set if there are more rows, behind the last one.
 	More bool `json:"more,omitempty"`
 }
 
@@ -28,11 +29,11 @@ type StoredPage struct {
 type StoredRow struct {
 	Key   []byte `json:"key"`
 	Value []byte `json:"value"`
-	// Size is the length of the value, which may be longer than what is here.
+	// Size is the length of the value, of which Value may be the beginning.
 	Size int `json:"size"`
 }
 
-// Stored reads a page of what a vat has stored, in the order of the keys.
+// Stored returns a page of a vat's store, in the order of the keys.
 func (c *Client) Stored(ctx context.Context, q StoredRows) (StoredPage, error) {
 	var out StoredPage
 	err := c.Call(ctx, methodStored, q, &out)

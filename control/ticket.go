@@ -18,7 +18,7 @@ type Ticket struct {
 	ID string
 }
 
-// NewID returns a ticket id that nobody has used: 128 random bits.
+// NewID returns a ticket id that was never used: 128 random bits.
 func NewID() string { return strings.ToLower(rand.Text()) }
 
 // ParseTicket reads EPOCH.ID, or a bare ID. The error is an [*Error] with CodeInvalid.
@@ -58,7 +58,7 @@ func (t Ticket) String() string {
 // MarshalText makes a ticket a string in JSON.
 func (t Ticket) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// UnmarshalText reads what [ParseTicket] reads.
+// UnmarshalText reads the forms that [ParseTicket] reads.
 func (t *Ticket) UnmarshalText(text []byte) error {
 	parsed, err := ParseTicket(string(text))
 	if err != nil {

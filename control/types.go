@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// State is what a kernel is doing.
+// State is the present state of a kernel.
 type State string
 
 // The states of a kernel: a closed set.
@@ -19,7 +19,7 @@ const (
 	Stopping State = "stopping"
 )
 
-// VatState is what a vat is doing.
+// VatState is the present state of a vat.
 type VatState string
 
 // The states of a vat: a closed set.
@@ -32,19 +32,19 @@ const (
 	VatRunning VatState = "running"
 	// VatFailed: its program cannot be started. That is tried again, with growing waits; nothing is lost.
 	VatFailed VatState = "failed"
-	// VatStopped: it died too often without progress, or its configuration says to stop at a fault.
-	// Messages to it are rejected. Its store is kept; restart revives it.
+	// VatStopped: it died too often without progress, or its configuration has it stop at a fault. Messages to
+	// it are rejected. Its store is kept; restart revives it.
 	VatStopped VatState = "stopped"
-	// VatSuspended: its system subcluster is not declared in this run. It does nothing, and keeps what it has.
+	// VatSuspended: its system subcluster is not declared in this run. It does nothing, and keeps its state.
 	VatSuspended VatState = "suspended"
-	// VatHeld: something of it cannot be read, or the kernel died again and again while it worked for it. It does
-	// nothing, and keeps what it has; the other vats go on. Restart tries again.
+	// VatHeld: a row of it cannot be read, or the kernel died again and again while it worked for the vat. It
+	// does nothing, and keeps its state; the other vats go on. Restart tries again.
 	VatHeld VatState = "held"
 	// VatTerminating: it is being deleted.
 	VatTerminating VatState = "terminating"
 )
 
-// SubclusterState is where a subcluster is in its life.
+// SubclusterState is the stage of a subcluster's life.
 type SubclusterState string
 
 // The states of a subcluster: a closed set.
@@ -55,15 +55,15 @@ const (
 	SubclusterRunning SubclusterState = "running"
 	// SubclusterSuspended: it is a system subcluster that is not declared in this run. Its vats do nothing.
 	SubclusterSuspended SubclusterState = "suspended"
-	// SubclusterDamaged: what is stored of it cannot be read. Its vats are held back.
+	// SubclusterDamaged: its rows cannot be read. Its vats are held back.
 	SubclusterDamaged SubclusterState = "damaged"
-	// SubclusterFailed: its launch failed, and what is left of it is being removed.
+	// SubclusterFailed: its launch failed, and the rest of it is being removed.
 	SubclusterFailed SubclusterState = "failed"
-	// SubclusterTerminating: it was terminated, or has ended, and what is left of it is being removed.
+	// SubclusterTerminating: it was terminated, or has ended, and the rest of it is being removed.
 	SubclusterTerminating SubclusterState = "terminating"
 )
 
-// Settlement is whether a call has its answer.
+// Settlement tells whether a call has its answer.
 type Settlement string
 
 // The settlements: a closed set.
@@ -76,11 +76,11 @@ const (
 	Rejected Settlement = "rejected"
 )
 
-// Status describes a kernel at one moment. What it tells may not be durable yet.
+// Status describes a kernel at one moment. It may show changes that are not durable yet.
 type Status struct {
 	PID   int   `json:"pid"`
 	State State `json:"state"`
-	// Durability is what an accepted call survives: "power" (loss of power) or "process" (death of the
+	// Durability is the loss that an accepted call survives: "power" (loss of power) or "process" (death of the
 	// kernel).
 	Durability string `json:"durability"`
 	// Cranks counts the cranks since the state was made.
@@ -96,12 +96,13 @@ type Status struct {
 	Clusters []Subcluster `json:"clusters"`
 	// Version is the version of the kernel program.
 	Version string `json:"version"`
-	// Dropped counts the messages that were dropped, since the kernel was started, because a queue was
-	// full and nobody waited for an answer.
+	// Dropped counts the messages that were dropped, since the kernel was started, because a queue was full and
+	// no answer was wanted.
 	Dropped uint64 `json:"dropped,omitempty"`
-	// Pauses says what the kernel lacks, and waits for, or cannot do that it should: each is a sentence for a person.
+	// Pauses are the resources that the kernel lacks and waits for, and the duties that it cannot perform: each
+	// is a sentence for a person.
 	Pauses []string `json:"pauses,omitempty"`
-	// Held are the vats that are held back, and why.
+	// Held are the vats that are held back, with the reasons.
 	Held map[string]string `json:"held,omitempty"`
 }
 
@@ -119,7 +120,7 @@ type Subcluster struct {
 	Hash   string `json:"hash"`
 	// System is its name if it is a system subcluster.
 	System string `json:"system,omitempty"`
-	// State is where it is in its life. Only one that is [SubclusterRunning] can be called.
+	// State is the stage of its life. Only one that is [SubclusterRunning] can be called.
 	State SubclusterState `json:"state"`
 }
 
@@ -132,7 +133,7 @@ type Vat struct {
 	// PID is the process id of its worker, 0 if it has none.
 	PID   int      `json:"pid"`
 	State VatState `json:"state"`
-	// Why says why it is [VatFailed], [VatStopped] or [VatHeld].
+	// Why is the reason why it is [VatFailed], [VatStopped] or [VatHeld].
 	Why string `json:"why,omitempty"`
 	// Restarts counts the deaths of its workers, ever.
 	Restarts int `json:"restarts"`
@@ -141,7 +142,8 @@ type Vat struct {
 	// RSSBytes is the resident memory of its worker.
 	RSSBytes int64 `json:"rssBytes"`
 	// Transcript is the number of deliveries that a fresh worker would be given again, -1 if the vat would
-	// start from its durable state, because its transcript was full. SpanMillis is since when.
+	// start from its durable state, because its transcript was full. SpanMillis is the time since its last
+	// rest.
 	Transcript int   `json:"transcript"`
 	SpanMillis int64 `json:"spanMillis"`
 }
@@ -157,13 +159,14 @@ type LaunchRequest struct {
 // Launched is a new subcluster.
 type Launched struct {
 	Subcluster
-	// Result is what the bootstrap method answered; null if that cannot be shown, for which ResultProblem is the reason.
+	// Result is the answer of the bootstrap method; null if that cannot be shown, for which ResultProblem is
+	// the reason.
 	Result        json.RawMessage `json:"result"`
 	ResultProblem string          `json:"resultProblem,omitempty"`
 }
 
-// NewLaunched describes a launch whose bootstrap method has answered result. The subcluster runs, whatever its vat has
-// answered: a value that is none is told as a problem of the result, never as one of the launch.
+// NewLaunched describes a launch whose bootstrap method has answered result. The subcluster runs with any
+// answer: an answer that is no value is a problem of the result, never of the launch.
 func NewLaunched(s Subcluster, result Data) Launched {
 	l := Launched{Subcluster: s}
 	var err error
@@ -199,10 +202,10 @@ type Outcome struct {
 	Status Settlement `json:"status"`
 	// Value is the answer of a fulfilled call.
 	Value json.RawMessage `json:"value,omitempty"`
-	// Error describes the answer of a rejected one. It is the kernel's if its code is, the vat's if its
-	// code is CodeRejected.
+	// Error describes the answer of a rejected call. It is the kernel's if its code is, the vat's if its code
+	// is CodeRejected.
 	Error *Error `json:"error,omitempty"`
-	// CapData is the answer as the vat marshalled it. It comes alone, and only if asked for.
+	// CapData is the answer as the vat marshalled it. It comes alone, and only if the client wants it.
 	CapData *CapData `json:"capdata,omitempty"`
 }
 
@@ -219,12 +222,12 @@ type Poisoned struct {
 	// Vat is the id of the vat that it killed, Name the vat's name.
 	Vat  string `json:"vat"`
 	Name string `json:"name"`
-	// Target and Method are what it would have called; empty if it was no call.
+	// Target and Method are the object and the method of the call; empty if it was no call.
 	Target string `json:"target"`
 	Method string `json:"method"`
 	// Attempts is how often it was delivered.
 	Attempts int `json:"attempts"`
-	// Code and Message are what its result was rejected with.
+	// Code and Message are the rejection of its result.
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
 }

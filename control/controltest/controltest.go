@@ -1,4 +1,4 @@
-// Package controltest holds a kernel without vats, for tests of what speaks to one.
+// Package controltest holds a kernel without vats, for tests of programs that speak to one.
 package controltest
 
 import (
@@ -33,7 +33,7 @@ const Epoch = "e1"
 // A configuration is any text, unless it contains "mistake". Each launch makes one vat, named root; and, where
 // the text contains "channel", an IO channel named console. [Fake.Declare] declares system subclusters.
 type Fake struct {
-	// Info is what Status and ps tell, but for what the fake itself knows. Set it before use.
+	// Info is the answer of Status and ps, but for the parts that the fake itself knows. Set it before use.
 	Info control.Status
 	// stop is closed by Shutdown.
 	stop     chan struct{}
@@ -61,7 +61,7 @@ type call struct {
 	promise string
 	answer  control.Answer
 	settled chan struct{}
-	// dropped is whether the answer was acknowledged.
+	// dropped is set once the answer was acknowledged.
 	dropped bool
 }
 
@@ -81,7 +81,7 @@ func New() *Fake {
 	return f
 }
 
-// Run returns when ctx ends or Shutdown was called. After that, what waits still waits until its context
+// Run returns when ctx ends or Shutdown was called. After that, calls that wait still wait until their context
 // ends: the server sees to that.
 func (f *Fake) Run(ctx context.Context) error {
 	select {
@@ -174,7 +174,7 @@ func (f *Fake) Launch(ctx context.Context, r control.LaunchRequest) (control.Sub
 	return clone(s), control.Data{Body: `#"$0.Alleged: root"`, Slots: []string{s.Root}}, nil
 }
 
-// launch gives a new subcluster what is its alone. The fake's mu is held.
+// launch gives a new subcluster its ids. The fake's mu is held.
 func (f *Fake) launch(s control.Subcluster) control.Subcluster {
 	n := f.mu.launched + 1
 	s.ID, s.Root, s.Vats = fmt.Sprintf("s%d", n), fmt.Sprintf("ko%d", n), map[string]string{"root": fmt.Sprintf("v%d", n)}
@@ -188,7 +188,7 @@ func hash(config string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// clone copies a subcluster, so that what left the fake does not change any more.
+// clone copies a subcluster, so that copies outside of the fake do not change any more.
 func clone(s control.Subcluster) control.Subcluster {
 	s.Vats = maps.Clone(s.Vats)
 	return s
@@ -374,7 +374,7 @@ func (f *Fake) Acknowledge(_ context.Context, t control.Ticket) error {
 	return nil
 }
 
-// epoch is the present epoch.
+// epoch returns the present epoch.
 func (f *Fake) epoch() string { return fmt.Sprintf("e%d", f.mu.epochs) }
 
 func (f *Fake) ofThisEpoch(t control.Ticket) error {

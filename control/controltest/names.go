@@ -19,7 +19,7 @@ func (f *Fake) FindVat(_ context.Context, vat string) (control.FoundVat, error) 
 	return control.FoundVat{ID: v.ID, Name: v.Name, Subcluster: v.Subcluster, Root: rootOf(v)}, nil
 }
 
-// rootOf is the root of a vat: a fake's vat v7 has ko7.
+// rootOf returns the root of a vat: a fake's vat v7 has ko7.
 func rootOf(v *control.Vat) string { return "ko" + strings.TrimPrefix(v.ID, "v") }
 
 // subcluster finds a subcluster by its id or name. The fake's mu is held.

@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// stored is what every vat of a fake has stored.
+// stored is the store of every vat of a fake.
 var stored = [][2]string{
 	{"ids", `{"kinds":[{"type":"main.mint","shapes":[{"Total":"int64","Purses":"map"}]},{"type":"main.purse","shapes":[{"Balance":"int64"}]}],"root":1,"lastMap":1}`},
 	{"m.1.alice", "o+d2/1\n" + `#"$0.Alleged: purse"`},

@@ -13,9 +13,9 @@ type Declaration struct {
 	Name, Config string
 }
 
-// Declare is what a kernel does with its declaration of system subclusters when it starts: what is declared
-// is launched, unless it is there; with upgrade, also if it is there with another configuration. What is
-// there and not declared is suspended.
+// Declare does the work of a kernel with its declaration of system subclusters at a start: a declared
+// subcluster is launched, unless it exists; with upgrade, also if it has another configuration. A subcluster
+// that is not declared is suspended.
 func (f *Fake) Declare(upgrade bool, list ...Declaration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -37,7 +37,7 @@ func (f *Fake) Declare(upgrade bool, list ...Declaration) {
 	}
 }
 
-// declaration returns what is declared under a name, nil if nothing is. The fake's mu is held, here and below.
+// declaration returns the declaration of a name, nil if there is none. The fake's mu is held, here and below.
 func (f *Fake) declaration(name string) *Declaration {
 	if i := slices.IndexFunc(f.mu.declared, func(d Declaration) bool { return d.Name == name }); i >= 0 {
 		return &f.mu.declared[i]
