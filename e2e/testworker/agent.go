@@ -9,13 +9,13 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// agent does what it is told with the references that it has: the roots and services of its bootstrap under their
-// names, and what it has kept since.
+// agent follows the orders of a test with the references that it has: the roots and services of its bootstrap
+// under their names, and those that it has kept since.
 type agent struct {
 	vat.Durable
 	Refs  vat.Map[string, vat.Ref]
 	Ticks int64
-	// Failures are what those calls were rejected with whose answers were to be kept.
+	// Failures are the rejections of calls whose answers were to be kept.
 	Failures []string
 }
 
@@ -50,7 +50,7 @@ func (a *agent) Keep(ctx context.Context, as, name, method string, args []any) (
 	return vat.When(ctx, p, a, "Kept", as), nil
 }
 
-// Kept gets what Keep was promised: a reference, or a record with a root.
+// Kept gets the answer of Keep: a reference, or a record with a root.
 func (a *agent) Kept(ctx context.Context, o vat.Outcome[any], as string) error {
 	v, err := o.Get()
 	if err != nil {
@@ -79,7 +79,7 @@ func (a *agent) Give(ctx context.Context, name string) (vat.Ref, error) {
 	return r, nil
 }
 
-// Names are what it has.
+// Names are the names of its references.
 func (a *agent) Names(ctx context.Context) (names []string) {
 	for name := range a.Refs.All(ctx) {
 		names = append(names, name)
@@ -87,17 +87,17 @@ func (a *agent) Names(ctx context.Context) (names []string) {
 	return names
 }
 
-// Failed is what Keep did not get.
+// Failed returns the rejections of Keep.
 func (a *agent) Failed() []string { return a.Failures }
 
 // Repeat has the timer called timer call Tick.
 func (a *agent) Repeat(ctx context.Context, ms int) vat.Promise {
-	timer, _ := a.Refs.Get(ctx, "timer") // if there is none, the message says so
+	timer, _ := a.Refs.Get(ctx, "timer") // without one, the rejection of the message says so
 	return vat.When(ctx, vat.Send(ctx, timer, "repeat", ms, vat.RefOf(ctx, a)), a, "Kept", "repetition")
 }
 
 // Tick counts.
 func (a *agent) Tick(int64) { a.Ticks++ }
 
-// Ticked is how often.
+// Ticked returns the number of ticks.
 func (a *agent) Ticked() int64 { return a.Ticks }

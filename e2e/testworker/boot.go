@@ -11,15 +11,15 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// plan says how a vat begins.
+// plan tells how a vat begins.
 type plan struct {
-	// Start is what its constructor does, Bootstrap what its bootstrap does: one of the words in do.
+	// Start is the action of its constructor, Bootstrap that of its bootstrap: one of the words in do.
 	Start, Bootstrap string
 	// Find is the system subcluster whose root bootstrap is to find, and to greet.
 	Find string
 }
 
-// boot is a vat that begins as its parameters say.
+// boot is a vat that begins as its parameters tell.
 type boot struct {
 	vat.Durable
 	Plan   plan
@@ -30,7 +30,7 @@ func newBoot(p plan) (*boot, error) {
 	return &boot{Plan: p}, do(p.Start)
 }
 
-// Bootstrap does what the plan says, after it has greeted all others.
+// Bootstrap follows the plan, after it has greeted all other vats.
 func (b *boot) Bootstrap(ctx context.Context, vats, services map[string]vat.Ref) (any, error) {
 	b.Others = vats
 	if b.Plan.Find != "" {

@@ -23,7 +23,7 @@ func (f *fragile) Bootstrap(vats map[string]vat.Ref) { f.Source = vats["source"]
 // Mend makes the continuation work.
 func (f *fragile) Mend() { f.Mended = true }
 
-// GetLog returns what the continuation was called with.
+// GetLog returns the outcomes with which the continuation was called.
 func (f *fragile) GetLog() []string { return f.Log }
 
 // Watch waits for the source in the store, for as long as it takes.
@@ -34,7 +34,7 @@ func (f *fragile) Watch(ctx context.Context, label string) vat.Promise {
 // Release has the source answer.
 func (f *fragile) Release(ctx context.Context) { vat.Send(ctx, f.Source, "release") }
 
-// Own waits for a promise of this vat's own, which nobody will settle.
+// Own waits for a promise of this vat's own, which is never settled.
 func (f *fragile) Own(ctx context.Context, label string) {
 	p, _ := vat.NewPromise(ctx)
 	vat.When(ctx, p, f, "OnSlow", label)

@@ -7,22 +7,22 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// portPlan says what a port begins with: one of its methods, follow or serve, of which channel.
+// portPlan has a port begin with one of its methods, follow or serve, on a channel.
 type portPlan struct{ Do, Channel string }
 
-// port is the vat at the inner end of IO channels. It calls them as it is told to, and notes what they gave.
+// port is the vat at the inner end of IO channels. It calls them by order of a test, and notes their answers.
 type port struct {
 	vat.Durable
 	Plan     portPlan
 	Services map[string]vat.Ref
-	// Log is what the loops have read, by the order in which they were told of it.
+	// Log are the units that the loops have read, in the order of their notifications.
 	Log   vat.Map[int, string]
 	Count int
-	// Wrote is what became of the lines that submit wrote, by their numbers.
+	// Wrote are the outcomes of the lines that submit wrote, by their numbers.
 	Wrote       vat.Map[int, string]
 	Next, Last  int
 	Outstanding int
-	// Sessions are those that serve has now, Served those that it has had.
+	// Sessions are the present sessions of serve, Served all that it has had.
 	Sessions, Served int
 }
 
@@ -43,7 +43,7 @@ func (p *port) Bootstrap(ctx context.Context, _ map[string]vat.Ref, services map
 		return errors.New("it does not want to")
 	case "never":
 		p.Follow(ctx, p.Plan.Channel, false)
-		// Nobody answers this.
+		// This read is never answered.
 		_, err := vat.Call[vat.None](ctx, services[p.Plan.Channel], "read")
 		return err
 	}
@@ -75,7 +75,7 @@ func (p *port) OnAccepted(conn vat.Outcome[vat.Ref], name string) error {
 // Keep keeps a reference under a name, as if it were a service.
 func (p *port) Keep(name string, ref vat.Ref) { p.Services[name] = ref }
 
-// Boast writes to a channel, and then does not live to have done it.
+// Boast writes to a channel, and then dies in the same crank.
 func (p *port) Boast(ctx context.Context, channel, text string) {
 	vat.Send(ctx, p.Services[channel], "write", text)
 	panic("it panics")
@@ -90,7 +90,7 @@ func (p *port) Follow(ctx context.Context, channel string, answers bool) {
 	vat.When(ctx, vat.Send(ctx, p.Services[channel], "read"), p, "OnUnit", channel, answers)
 }
 
-// OnUnit notes a unit, or why there is none, and waits for the next.
+// OnUnit notes a unit, or the reason why there is none, and waits for the next.
 func (p *port) OnUnit(ctx context.Context, unit vat.Outcome[*string], channel string, answers bool) error {
 	text, err := unit.Get()
 	if err := p.hear(ctx, text, err); err != nil {
@@ -129,7 +129,7 @@ func (p *port) Take(ctx context.Context, channel string, n int) error {
 	return nil
 }
 
-// Batch begins n reads, writes what they gave without waiting for any of that, and returns it.
+// Batch begins n reads, writes their units without waiting for them, and returns the promise.
 func (p *port) Batch(ctx context.Context, channel string, n int) ([]string, error) {
 	var reads []vat.Promise
 	for range n {
@@ -142,7 +142,7 @@ func (p *port) Batch(ctx context.Context, channel string, n int) ([]string, erro
 	return lines, err
 }
 
-// Report returns what was heard, from a number on, at most a thousand.
+// Report returns the log, from a number on, at most a thousand entries.
 func (p *port) Report(ctx context.Context, from int) []string {
 	list := []string{}
 	for i := from; i <= p.Count && len(list) < 1000; i++ {
@@ -152,7 +152,7 @@ func (p *port) Report(ctx context.Context, from int) []string {
 	return list
 }
 
-// Heard returns how many things were heard.
+// Heard returns the length of the log.
 func (p *port) Heard() int { return p.Count }
 
 // Submit writes the numbers from 1 to n to a channel, four at a time.
@@ -175,7 +175,7 @@ func (p *port) submit(ctx context.Context, channel string) {
 // Begun returns how many lines submit has written, or begun to.
 func (p *port) Begun() int { return p.Next }
 
-// OnWrote notes what became of a write.
+// OnWrote notes the outcome of a write.
 func (p *port) OnWrote(ctx context.Context, done vat.Outcome[vat.None], channel string, n int) error {
 	what := "written"
 	if _, err := done.Get(); err != nil {
@@ -186,7 +186,7 @@ func (p *port) OnWrote(ctx context.Context, done vat.Outcome[vat.None], channel 
 	return p.Wrote.Set(ctx, n, what)
 }
 
-// Written returns what became of the writes, once all are over.
+// Written returns the outcomes of the writes, once all are over.
 func (p *port) Written(ctx context.Context) ([]string, error) {
 	if p.Outstanding > 0 || p.Next < p.Last {
 		return nil, errors.New("not yet")
@@ -199,7 +199,7 @@ func (p *port) Written(ctx context.Context) ([]string, error) {
 	return list, nil
 }
 
-// codeOf names the kernel's errors, and says the others.
+// codeOf returns the code of a kernel's error, and the text of any other.
 func codeOf(err error) string {
 	for code, kind := range map[string]error{
 		"CONNECTION_LOST": vat.ErrConnectionLost, "SERVICE_GONE": vat.ErrServiceGone, "AMBIGUOUS": vat.ErrAmbiguous,

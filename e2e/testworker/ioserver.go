@@ -15,7 +15,7 @@ type session struct {
 	Server *port
 }
 
-// Serve accepts connections until the channel is gone, and writes to each what it reads from it.
+// Serve accepts connections until the channel is gone, and writes the lines of each back to it.
 func (p *port) Serve(ctx context.Context, channel string) {
 	vat.When(ctx, vat.Send(ctx, p.Services[channel], "accept"), p, "OnClient", channel)
 }

@@ -1,5 +1,5 @@
-// Testworker is the worker program of the end-to-end tests: vats that misbehave in every way that a vat
-// can, and some that only look at what they are given.
+// Testworker is the worker program of the end-to-end tests: vats that misbehave in every way that a vat can,
+// and some that only inspect their arguments.
 package main
 
 import (

@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// unruly dies, hangs and shouts when it is told to, and counts what it survives.
+// unruly dies, hangs and shouts by order of a test, and counts the messages that it survives.
 type unruly struct {
 	vat.Durable
 	Done int
@@ -46,7 +46,7 @@ func (u *unruly) Linger(ms int) int {
 	return u.Add()
 }
 
-// linger takes its time, and says so when it begins.
+// linger takes its time, and logs when it begins.
 func linger(d time.Duration) {
 	end := time.After(d)
 	fmt.Fprintln(os.Stderr, "it lingers")
@@ -62,7 +62,7 @@ func (u *unruly) Kill() {
 	select {}
 }
 
-// Crash ends the process by a panic on a goroutine that nobody watches.
+// Crash ends the process by a panic on a goroutine of its own.
 func (u *unruly) Crash() {
 	go panic("a goroutine of the vat panics")
 	select {}
@@ -71,7 +71,7 @@ func (u *unruly) Crash() {
 // Panic panics in its turn.
 func (u *unruly) Panic() { panic("the method panics") }
 
-// Fail says that the vat cannot go on.
+// Fail ends the vat with a failure.
 func (u *unruly) Fail(ctx context.Context) { vat.Fail(ctx, errors.New("the vat gives up")) }
 
 // Leave ends the vat in order.
@@ -80,7 +80,7 @@ func (u *unruly) Leave(ctx context.Context) string {
 	return "goodbye"
 }
 
-// Never returns a promise that nobody will ever settle.
+// Never returns a promise that is never settled.
 func (u *unruly) Never(ctx context.Context) vat.Promise {
 	p, _ := vat.NewPromise(ctx)
 	return p
@@ -96,7 +96,7 @@ func (u *unruly) Many(ctx context.Context, n int) {
 	}
 }
 
-// Shout prints what must disturb neither the protocol nor a terminal.
+// Shout prints bytes that must disturb neither the protocol nor a terminal.
 func (u *unruly) Shout(ctx context.Context) {
 	vat.Log(ctx).Warn("red \x1b[31malert\x1b[0m\nkernel: all is well", "vat", "v0", "bell", "\a", "right", "\u202eleft")
 	fmt.Println("printed on stdout \x1b[2J")

@@ -19,7 +19,7 @@ type values struct {
 
 func newValues() *values { return &values{} }
 
-// Echo returns what it is given.
+// Echo returns its argument.
 func (v *values) Echo(x any) any { return x }
 
 // All returns values for which JSON has no form, as Go has them.
@@ -50,7 +50,7 @@ func (v *values) Lend() *fleeting {
 	return v.temp
 }
 
-// Names returns the names of what was made.
+// Names returns the names of the objects that were made.
 func (v *values) Names() []string {
 	names := []string{}
 	for _, t := range v.Things {
@@ -62,10 +62,10 @@ func (v *values) Names() []string {
 // NameOf returns the name of one of its own objects. The parameter takes no other.
 func (v *values) NameOf(t *thing) string { return t.Name }
 
-// Keep keeps a reference, to whatever.
+// Keep keeps a reference to any object.
 func (v *values) Keep(r vat.Ref) { v.Kept = r }
 
-// Ask asks what was kept.
+// Ask sends a message to the kept reference.
 func (v *values) Ask(ctx context.Context, method string, args []any) vat.Promise {
 	return vat.Send(ctx, v.Kept, method, args...)
 }

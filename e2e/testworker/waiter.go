@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// waiter is a vat whose turns wait: what it has added up lives in local variables.
+// waiter is a vat whose turns wait: their sums live in local variables.
 type waiter struct {
 	vat.Durable
 	Source vat.Ref
@@ -38,7 +38,7 @@ func (w *waiter) Sum(ctx context.Context, n int) (int, error) {
 type source struct {
 	vat.Durable
 	Last int
-	// asked is not saved: while it holds something, the vat is not at rest.
+	// asked is not saved: while it holds a resolver, the vat is not at rest.
 	asked []vat.Resolver `vat:"-"`
 }
 
@@ -50,10 +50,10 @@ func (s *source) Next() int {
 	return s.Last
 }
 
-// Count returns how many were handed out.
+// Count returns how many numbers were handed out.
 func (s *source) Count() int { return s.Last }
 
-// fickle does not do the same twice, each of its methods for another reason; each waits for the source in
+// fickle behaves otherwise in a replay, each of its methods for another reason; each waits for the source in
 // between, so that it has a past.
 type fickle struct {
 	vat.Durable
@@ -75,14 +75,14 @@ func (f *fickle) Note(ctx context.Context, name string) (int, error) {
 	return n + 1, f.Notes.Set(ctx, name, n+1)
 }
 
-// Strike makes a name as if it had never been noted, and says whether it had.
+// Strike makes a name as if it had never been noted, and returns whether it had been.
 func (f *fickle) Strike(ctx context.Context, name string) bool {
 	was := f.Notes.Has(ctx, name)
 	f.Notes.Delete(ctx, name)
 	return was
 }
 
-// Steady does the same each time.
+// Steady behaves the same in a replay.
 func (f *fickle) Steady(ctx context.Context) (int, error) { return f.ask(ctx, "steady") }
 
 // Clock looks at the clock of the machine instead of the crank's.
@@ -139,7 +139,7 @@ func (f *fickle) Nap(ctx context.Context) (int, error) {
 	return f.ask(ctx, "nap")
 }
 
-// ask sends what it was told along, waits, and waits again for an answer that is a while in coming.
+// ask sends its arguments along, waits, and waits again for an answer that is a while in coming.
 func (f *fickle) ask(ctx context.Context, what string) (int, error) {
 	if _, err := vat.Call[string](ctx, f.Source, "echo", what); err != nil {
 		return 0, err
@@ -158,20 +158,20 @@ func (f *fickle) OnSlow(n vat.Outcome[int], label string) (string, error) {
 	return fmt.Sprint(label, " ", x), err
 }
 
-// Echo returns what it is given.
+// Echo returns its argument.
 func (s *source) Echo(what string) string { return what }
 
-// EchoAny returns a value, or what a promise was fulfilled with.
+// EchoAny returns a value, or the value of a promise.
 func (s *source) EchoAny(what any) any { return what }
 
-// Slow answers when it is told to.
+// Slow answers when Release is called.
 func (s *source) Slow(ctx context.Context) vat.Promise {
 	p, r := vat.NewPromise(ctx)
 	s.asked = append(s.asked, r)
 	return p
 }
 
-// Release answers what Slow was asked.
+// Release answers the calls of Slow.
 func (s *source) Release(ctx context.Context) {
 	for _, r := range s.asked {
 		s.Last++
