@@ -31,7 +31,7 @@ func runChild() bool {
 	return true
 }
 
-// echoChild sends back whatever comes on descriptor 3, by blocking reads.
+// echoChild sends back the bytes that come on descriptor 3, by blocking reads.
 func echoChild() {
 	buf := make([]byte, 4096)
 	for {
@@ -45,8 +45,8 @@ func echoChild() {
 	}
 }
 
-// BenchmarkFloorSocketpair is 100 bytes to another process and back over a socketpair: what a delivery
-// and its answer cost at the least.
+// BenchmarkFloorSocketpair is 100 bytes to another process and back over a socketpair: the least cost of a
+// delivery and its answer.
 func BenchmarkFloorSocketpair(b *testing.B) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -82,7 +82,7 @@ func BenchmarkFloorSocketpair(b *testing.B) {
 	_ = cmd.Wait()
 }
 
-// BenchmarkFloorBadgerSync is a synced transaction of ten small rows: what a durable answer costs at the least.
+// BenchmarkFloorBadgerSync is a synced transaction of ten small rows: the least cost of a durable answer.
 func BenchmarkFloorBadgerSync(b *testing.B) {
 	s := openBadger(b, badgerstore.Power)
 	defer s.Close()

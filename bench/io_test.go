@@ -19,7 +19,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// Echo is a vat that writes back what it reads from a channel. It waits by durable watchers, as servers do.
+// Echo is a vat that writes the units of a channel back. It waits by durable watchers, as servers do.
 type Echo struct {
 	vat.Durable
 	Console vat.Ref
@@ -55,7 +55,7 @@ func (e *Echo) Got(ctx context.Context, unit vat.Outcome[*string]) {
 	}
 }
 
-// Wrote asks for the next unit when one was taken: who reads on regardless writes more than may wait.
+// Wrote asks for the next unit when one was taken: a vat that reads on regardless writes more than may wait.
 func (e *Echo) Wrote(ctx context.Context, _ vat.Outcome[vat.None]) { e.read(ctx) }
 
 var ioModules = vat.Modules{"echo": func() *Echo { return &Echo{} }}
@@ -136,7 +136,7 @@ func startFloor(b *testing.B) net.Conn {
 	return conn
 }
 
-// unixChild accepts one connection on descriptor 3 and sends back what comes.
+// unixChild accepts one connection on descriptor 3 and sends back the bytes that come.
 func unixChild() {
 	listener, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {
@@ -226,7 +226,7 @@ func BenchmarkIOThroughput(b *testing.B) {
 }
 
 // BenchmarkIOLatency sends one line and waits until it has come back: it was read, which is one commit; the vat
-// was told and wrote it, which is another; and what was written was released when that was durable.
+// was notified and wrote it, which is another; and the write was released when that was durable.
 func BenchmarkIOLatency(b *testing.B) {
 	round := func(b *testing.B, conn net.Conn, in *bufio.Reader) time.Duration {
 		start := time.Now()

@@ -34,7 +34,7 @@ func pluginChild() {
 	})
 }
 
-// BenchmarkFloorPluginGRPC is a unary call over go-plugin's gRPC: what a frame each way replaces.
+// BenchmarkFloorPluginGRPC is a unary call over go-plugin's gRPC: which a frame each way replaces.
 func BenchmarkFloorPluginGRPC(b *testing.B) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"=plugin")

@@ -32,7 +32,7 @@ func BenchmarkReplay(b *testing.B) {
 					return v
 				}
 			}
-			<-time.After(time.Millisecond) // asking takes time from what is measured
+			<-time.After(time.Millisecond) // asking takes time from the measured work
 		}
 	}
 	var records, took float64
@@ -42,7 +42,7 @@ func BenchmarkReplay(b *testing.B) {
 		if err := syscall.Kill(before.Pid, syscall.SIGKILL); err != nil {
 			b.Fatal(err)
 		}
-		// What was in flight may still be committed: the next process's first delivery is the one after.
+		// The crank in flight may still be committed: the next process's first delivery is the one after.
 		after := ping(func(v host.VatStatus) bool { return v.Pid != 0 && v.Pid != before.Pid && !v.Starting })
 		ping(func(v host.VatStatus) bool { return v.Deliveries > after.Deliveries })
 		took += time.Since(start).Seconds()

@@ -51,8 +51,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// checkParams parses params as the method does that is named, any other as a call, and checks what a backend
-// may rely on.
+// checkParams parses params as the named method does, or as a call, and checks the promises to a backend.
 func checkParams(t *testing.T, req request) error {
 	t.Helper()
 	switch req.method {
@@ -101,7 +100,7 @@ func checkParams(t *testing.T, req request) error {
 	return err
 }
 
-// checkCall checks what Call promises to a backend.
+// checkCall checks the promises of Call to a backend.
 func checkCall(t *testing.T, c Call) {
 	t.Helper()
 	seen := make(map[string]bool)

@@ -15,7 +15,7 @@ import (
 // The modes of socket and directory keep other users out; so does the server, should somebody open these.
 func TestOtherUsersAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
-		return // only root can play somebody else, and root is nobody else to anyone
+		return // only root can play another user, and a server answers root
 	}
 	dir, err := os.MkdirTemp("", "kernel-test-") // t.TempDir lies in a directory that is closed
 	if err != nil {

@@ -264,7 +264,7 @@ func TestLines(t *testing.T) {
 func TestOneRequestPerConnectionOrMany(t *testing.T) {
 	dir := serve(t, controltest.New(), control.ServerOptions{})
 	request, answer := `{"jsonrpc":"2.0","id":1,"method":"ps"}`+"\n", `{"jsonrpc":"2.0","id":1,"result":{"vats":[]}}`
-	for range 2 * control.MaxConns { // each gives back what it took
+	for range 2 * control.MaxConns { // each gives back its resources
 		c := dialRaw(t, dir)
 		c.say(request)
 		check(t, "one on a connection", c.hear(), nil, answer)
@@ -310,7 +310,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	if _, err := dial(t, dir).Status(context.Background()); err != nil {
 		t.Errorf("the next client: %v", err)
 	}
-	// Whatever was on its way arrives, then the connection ends.
+	// Requests on their way arrive, then the connection ends.
 	if _, err := c.in.WriteTo(new(bytes.Buffer)); err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Errorf("got %v, want the end of the connection", err)
 	}
@@ -388,7 +388,7 @@ func TestTooManyConnections(t *testing.T) {
 	}
 }
 
-// Connections that ask for nothing keep nobody out: the one that was idle the longest makes place.
+// Idle connections keep no client out: the one that was idle the longest makes place.
 func TestIdleConnectionsMakePlace(t *testing.T) {
 	dir := serve(t, controltest.New(), control.ServerOptions{MaxConns: 3})
 	var idle []*control.Client
@@ -478,7 +478,7 @@ func TestHalfClosedConnectionIsAnswered(t *testing.T) {
 	<-w.ended
 }
 
-// Nobody is waited for on behalf of a peer that is gone, also if it closed in two steps.
+// The server does not wait on behalf of a peer that is gone, also if it closed in two steps.
 func TestClosedConnectionEndsWaiting(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		w := newWaiter()

@@ -17,7 +17,7 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// transfer is one transfer that a customer ordered, and what became of it.
+// transfer is one transfer that a customer ordered, and its outcome.
 type transfer struct {
 	from, to int
 	amount   int
@@ -39,10 +39,10 @@ func envInt(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestTortureBank runs the bank under load while its workers and its kernel are killed at random. Each
-// customer repeats a call under its ticket until it is answered, across deaths of the kernel. The teller
-// waits across vats in straight-line code. Each transfer happens exactly once and its customer gets the
-// true answer: in the end the balances are what the answers say.
+// TestTortureBank runs the bank under load while its workers and its kernel are killed at random. Each customer
+// repeats a call under its ticket until it is answered, across deaths of the kernel. The teller waits across
+// vats in straight-line code. Each transfer happens exactly once and its customer gets the true answer: in the
+// end the balances agree with the answers.
 //
 // KILLS sets the number of kills, KILL_SEED replays the choices of one run (not its timing).
 func TestTortureBank(t *testing.T) {
@@ -179,7 +179,7 @@ func killWorker(t *testing.T, dir string, rng *rand.Rand) {
 	}
 }
 
-// checkBank compares what the bank holds with what its customers were told.
+// checkBank compares the money in the bank with the answers to its customers.
 func checkBank(t *testing.T, dir string, orders [][]transfer) {
 	want := [3]int{1000, 1000, 1000}
 	for _, list := range orders {

@@ -30,7 +30,7 @@ func (s *site) outOfMemory(t testing.TB, pid int) {
 	if err := unix.Prlimit(pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: size, Max: size}, nil); err != nil {
 		t.Skip(err)
 	}
-	// Requests that do not end: the kernel keeps what has come of each.
+	// Requests that do not end: the kernel keeps the outcome of each.
 	part := bytes.Repeat([]byte("x"), 6<<20)
 	for range 30 {
 		conn, err := net.Dial("unix", filepath.Join(s.state, "kernel.sock"))

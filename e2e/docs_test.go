@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// TestDocs types the commands of the documents, in order, and compares what is printed. They stand in
-// fenced blocks marked console: a line that begins with "$ " is a command, a line that begins with "> "
-// continues it, and what follows is what stdout and stderr print together. There "..." stands for
-// anything, on a line of its own for any number of lines; spaces count as one. The directory is like the
-// repository's root, with the programs in bin, and the state is new for each document, which has to stop
-// what it starts.
+// TestDocs types the commands of the documents, in order, and compares their output. They stand in fenced
+// blocks marked console: a line that begins with "$ " is a command, a line that begins with "> " continues it,
+// and the lines that follow are the output on stdout and stderr together. There "..." stands for anything, on a
+// line of its own for any number of lines; spaces count as one. The directory is like the repository's root,
+// with the programs in bin, and the state is new for each document, which has to stop the kernels that it
+// starts.
 func TestDocs(t *testing.T) {
 	var files []string
 	for _, glob := range []string{"../*.md", "../docs/*.md", "../examples/*/*.md"} {
@@ -71,7 +71,7 @@ func (s *site) shell(line string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Env = s.dir, s.env()
-	cmd.WaitDelay = time.Second // for what it leaves in the background
+	cmd.WaitDelay = time.Second // for processes that it leaves in the background
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
@@ -80,7 +80,7 @@ func (s *site) shell(line string) string {
 	return out.String()
 }
 
-// A step is a command in a document, and what it is to print.
+// A step is a command in a document, and its expected output.
 type step struct {
 	line    int
 	command string
@@ -112,7 +112,7 @@ func consoleSteps(text string) []step {
 
 var spaces = regexp.MustCompile(`[ \t]+`)
 
-// matches compares what a command printed with what the document says.
+// matches compares the output of a command with the document.
 func (s step) matches(got string) bool {
 	pattern := `^`
 	for _, line := range s.want {

@@ -10,8 +10,8 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// A kernel that is killed at some moment of the first launch of CONFIG, or of its removal, is started with it again:
-// what is said to run does.
+// A kernel that is killed at some moment of the first launch of CONFIG, or of its removal, is started with it
+// again: a subcluster that is reported to run does run.
 func TestStartAfterAKillRunsWhatItSays(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -67,7 +67,7 @@ func TestStartAfterAKillRunsWhatItSays(t *testing.T) {
 	}
 }
 
-// someMoment waits for some moment of what goes on meanwhile.
+// someMoment waits for a random moment.
 func someMoment(t *testing.T, d time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()

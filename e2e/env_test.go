@@ -14,7 +14,7 @@ func dice(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// pause lets a random time pass, in which whatever is under way comes to a random place.
+// pause lets a random time pass, in which the work under way comes to a random place.
 func pause(r *rand.Rand, most time.Duration) {
 	<-time.After(time.Duration(r.Int64N(int64(most))))
 }

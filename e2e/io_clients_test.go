@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A client that is killed in the middle of a line leaves a line without an end, and then an end; one that
-// comes in between, while the vat has not read that, waits, and what it sends is not lost.
+// A client that is killed in the middle of a line leaves a line without an end, and then an end; one that comes
+// in between, while the vat has not read that, waits, and its input is not lost.
 func TestClientDiesInTheMiddleOfALine(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -42,8 +42,8 @@ func TestClientDiesInTheMiddleOfALine(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// What a client sent before it went is there for the vat, in order, however late that reads; the next client
-// waits, and a third is refused.
+// The input of a client that has gone is there for the vat, in order, however late the vat reads; the next
+// client waits, and a third is refused.
 func TestUnreadLinesOutliveTheirClient(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -98,8 +98,8 @@ func TestHalfClosedClientIsAnswered(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// A line may have a mebibyte; what is longer is skipped, and said to be, and so is what is no text. Lines after
-// it are as if it had not been.
+// A line may have a mebibyte; a longer line is skipped and rejected, and so are bytes that are no text. Lines
+// after it are as if it had not been.
 func TestLinesAtTheLimitAndWhatIsNoText(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -109,7 +109,7 @@ func TestLinesAtTheLimitAndWhatIsNoText(t *testing.T) {
 	c := s.connect(t, sub, "tty")
 	const most = 1 << 20
 	go func() {
-		// What does not arrive is not read.
+		// A line that does not arrive is not read.
 		_, _ = c.Write([]byte(strings.Repeat("x", most) + "\n" + strings.Repeat("y", most+1) + "\nafter\n" +
 			strings.Repeat("z", 5*most) + "\nagain\nno \xff text\nend\n"))
 	}()
@@ -133,7 +133,8 @@ func TestLinesAtTheLimitAndWhatIsNoText(t *testing.T) {
 		s.asks(t, want, sub, "small", "read")
 	}
 
-	// What JSON has to escape is longer in a message, and meets another limit earlier. It is lost, and said to be.
+	// Text that JSON has to escape is longer in a message, and meets another limit earlier. It is lost, and
+	// said to be.
 	wide := s.connect(t, sub, "large")
 	go func() {
 		_, _ = wide.Write([]byte(strings.Repeat("x", 2*most) + "\n" + strings.Repeat("\x01", most) + "\nend\n" +
@@ -155,8 +156,8 @@ func TestLinesAtTheLimitAndWhatIsNoText(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// A vat that does not read stops its client: what the kernel holds is bounded. When it reads on, nothing is
-// missing.
+// A vat that does not read stops its client: the input that the kernel holds is bounded. When it reads on,
+// nothing is missing.
 func TestVatThatDoesNotReadStopsItsClient(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -195,8 +196,8 @@ func TestVatThatDoesNotReadStopsItsClient(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// A client that does not read makes write wait, and then reject. What was written before it gets whole, and
-// the next client nothing of that.
+// A client that does not read makes write wait, and then reject. It gets earlier writes whole, and the next
+// client gets nothing of them.
 func TestClientThatDoesNotReadMakesWriteReject(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -55,9 +55,9 @@ func TestNoLineIsLostWhenWorkersAreKilled(t *testing.T) {
 
 func tailOf[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }
 
-// A kernel that is killed costs the connection, which the vat is told once, and no line: what was not answered
-// the client repeats, and what is answered is answered in order. On each connection the vat hears each line
-// once, and none is skipped.
+// A kernel that is killed costs the connection, which the vat is told once, and no line: the client repeats
+// lines that were not answered, and answers come in order. On each connection the vat hears each line once, and
+// none is skipped.
 func TestNoLineIsSkippedWhenTheKernelIsKilled(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{`"type": "socket", "path": "tty.sock"`, `"type": "listen", "hostport": "127.0.0.1:0"`} {
@@ -105,7 +105,7 @@ func TestNoLineIsSkippedWhenTheKernelIsKilled(t *testing.T) {
 	}
 }
 
-// A file is read once, whatever is killed meanwhile: by a vat that waits in its store, and by a turn.
+// A file is read once, through any kills: by a vat that waits in its store, and by a turn.
 func TestFileIsReadOnceWhateverIsKilled(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -146,8 +146,8 @@ func TestFileIsReadOnceWhateverIsKilled(t *testing.T) {
 	}
 }
 
-// What a vat writes to a file is there once if it was told so, at most once if it was told AMBIGUOUS, and nothing
-// else is there; all in order.
+// A write of a vat to a file is there once if it was fulfilled, at most once if it was rejected with AMBIGUOUS,
+// and nothing else is there; all in order.
 func TestFileIsWrittenAsTheVatIsTold(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -28,8 +28,8 @@ func (s *site) fixed(t testing.TB, name, plan string) string {
 // lastPort counts the ports that ownPort has given away.
 var lastPort atomic.Int32
 
-// ownPort returns the address of a port that is free now, and that nobody gets who asks for any free one: it is below the
-// range of those. No two tests get the same. So it stays free while no kernel has it.
+// ownPort returns the address of a port that is free now, and that no process gets which asks for any free
+// port: it is below the range of those. No two tests get the same. So it stays free while no kernel has it.
 func ownPort(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
@@ -80,9 +80,9 @@ func (s *site) murder(t testing.TB, r *rand.Rand, d *daemon) *daemon {
 	return s.run(t)
 }
 
-// A launch in which something is killed happened, or did not: what is left of it is a whole subcluster or nothing,
-// and the next launch of the same configuration, with the same paths and ports, succeeds. So it is with the end
-// of a subcluster, whatever its vat is doing.
+// A launch during which a process is killed happened, or did not: it leaves a whole subcluster or nothing, and
+// the next launch of the same configuration, with the same paths and ports, succeeds. So it is with the end of
+// a subcluster, in the middle of any work of its vat.
 func TestLaunchAndTerminateWithKills(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -154,8 +154,8 @@ func (s *site) works(t testing.TB, sub, channel string) {
 	})
 }
 
-// A launch that fails leaves nothing of its channels, for whatever reason it fails, and the next succeeds. What
-// others have at a path stays.
+// A launch that fails, for any reason, leaves nothing of its channels, and the next succeeds. Files of others
+// at a path stay.
 func TestFailedLaunchUnmakesItsChannels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

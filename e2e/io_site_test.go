@@ -19,7 +19,7 @@ import (
 )
 
 // portConfig writes the configuration of one vat, a port of the test program, with the channels, and services
-// of the kernel in JSON. The plan is what the port begins with: nothing, or a method and a channel.
+// of the kernel in JSON. The plan is the beginning of the port: nothing, or a method and a channel.
 func (s *site) portConfig(t testing.TB, name, plan, channels, services string) string {
 	t.Helper()
 	do, channel, _ := strings.Cut(plan, " ")
@@ -88,7 +88,7 @@ func (s *site) call(t testing.TB, sub, service, method string, args ...any) <-ch
 	return s.later(t, sub, "call", service, method, args)
 }
 
-// asks compares what a method of a port's service answers.
+// asks compares the answer of a method of a port's service.
 func (s *site) asks(t testing.TB, want, sub, service, method string, args ...any) {
 	t.Helper()
 	answers(t, s.call(t, sub, service, method, args...), want)
@@ -119,7 +119,7 @@ func inJSON(text string) string {
 	return string(b)
 }
 
-// heard returns what a port has noted.
+// heard returns the log of a port.
 func (s *site) heard(t testing.TB, sub string) []string {
 	t.Helper()
 	var all []string
@@ -136,7 +136,7 @@ func (s *site) heard(t testing.TB, sub string) []string {
 	}
 }
 
-// channel returns what the kernel says of a channel.
+// channel returns the kernel's description of a channel.
 func (s *site) channel(ctx context.Context, sub, name string) (control.Channel, error) {
 	c, err := control.Dial(ctx, s.state)
 	if err != nil {
@@ -204,7 +204,7 @@ func (c *client) send(t testing.TB, text string) {
 	}
 }
 
-// gets compares what comes.
+// gets compares the lines that come.
 func (c *client) gets(t testing.TB, want string) {
 	t.Helper()
 	buf := make([]byte, len(want))
@@ -252,7 +252,7 @@ func (s *site) leavesNothing(t testing.TB) {
 	})
 }
 
-// ask is read, for what may fail.
+// ask is read, for a command that may fail.
 func (s *site) ask(into any, args ...string) error {
 	out := s.cli(append(args, "--json")...)
 	if out.exit != 0 {
@@ -261,7 +261,7 @@ func (s *site) ask(into any, args ...string) error {
 	return json.Unmarshal([]byte(out.stdout), into)
 }
 
-// ioFiles lists what there is in the directory of the channels' sockets.
+// ioFiles lists the files in the directory of the channels' sockets.
 func (s *site) ioFiles() []string {
 	var list []string
 	err := filepath.WalkDir(filepath.Join(s.state, "io"), func(path string, e fs.DirEntry, err error) error {
@@ -294,7 +294,7 @@ func (d *daemon) descriptors() (int, error) {
 }
 
 // empty terminates the subclusters, checks that nothing of them is left in the kernel that runs, stops it, and
-// checks what it leaves.
+// checks the files that it leaves.
 func (s *site) empty(t testing.TB, d *daemon, subs ...string) {
 	t.Helper()
 	for _, sub := range subs {

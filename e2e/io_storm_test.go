@@ -16,9 +16,9 @@ import (
 	"ocapkernel.dev/internal/scripttest"
 )
 
-// storm kills what runs in the site, as many times as KILLS or otherwise says, at random instants until done:
-// one time in kernels the kernel, which is then started again, else a worker. Mostly there is some progress between
-// them. It returns the last kernel.
+// storm kills processes of the site, as many times as KILLS or otherwise says, at random instants until done:
+// one time in kernels the kernel, which is then started again, else a worker. Mostly there is some progress
+// between them. It returns the last kernel.
 func (s *site) storm(t *testing.T, r *rand.Rand, d *daemon, otherwise uint64, kernels int, progress func() int64, done <-chan error) *daemon {
 	t.Helper()
 	kills := int(envInt(t, "KILLS", otherwise))
@@ -31,7 +31,7 @@ func (s *site) storm(t *testing.T, r *rand.Rand, d *daemon, otherwise uint64, ke
 					return errors.New("nothing happens")
 				}
 				return nil
-			}) // what hangs is found at the end
+			}) // a hanging process is found at the end
 		}
 		pause(r, 10*time.Millisecond)
 		if len(done) > 0 {
@@ -66,7 +66,7 @@ func (s *site) progress(sub, method string) func() int64 {
 	}
 }
 
-// during runs f in the background. What it sends is its end.
+// during runs f in the background. The last byte that it sends is its end.
 func during(f func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
@@ -87,7 +87,7 @@ func ended(done <-chan error) error {
 func retry(f func() error) error { return scripttest.Within(2*patience, f) }
 
 // A speaker is a client that numbers its lines, has a few on their way, and compares the answers. It connects
-// again when it has to, and repeats what was not answered.
+// again when it has to, and repeats lines that were not answered.
 type speaker struct {
 	where func() (string, error)
 	// enough, when it is closed, has it come to its end.

@@ -14,8 +14,8 @@ import (
 	"ocapkernel.dev/internal/scripttest"
 )
 
-// unitCases say for each unit what the other end sends, at once, what reads give for it, and what is sent for
-// what is written. back is what one read gives of that, where both go through one file.
+// unitCases have for each unit the input that the other end sends, at once, the results of the reads, and the
+// bytes that writes send. back is the result of one read of those bytes, where both go through one file.
 var unitCases = map[string]struct {
 	sent               string
 	reads              []string
@@ -99,7 +99,7 @@ func TestChannelsOfEachTypeDirectionAndUnit(t *testing.T) {
 		t.Run("console/"+direction+"-"+unit, func(t *testing.T) {
 			sub := s.port(t, "console", "", fmt.Sprintf(`"tty": {"type": "console", "direction": %q, "unit": %q}`, direction, unit))
 			c := combination{s, "console", sub, "tty", direction, unit}
-			c.reads(t, func(text string) { _, _ = ours.WriteString(text) }) // what does not arrive is not read
+			c.reads(t, func(text string) { _, _ = ours.WriteString(text) }) // a line that does not arrive is not read
 			c.writes(t, func() *client { return newClient(reader{theirs}) })
 			s.must(t, "terminate", sub)
 		})
@@ -203,7 +203,7 @@ func (c combination) file(t *testing.T, path string) {
 	}
 }
 
-// reads has the vat read what the other end sends.
+// reads has the vat read the input of the other end.
 func (c combination) reads(t *testing.T, send func(string)) {
 	if c.direction == "out" {
 		c.asks(t, "!write-only", c.sub, c.name, "read")
@@ -235,7 +235,7 @@ func (c combination) writes(t *testing.T, far func() *client) {
 			}
 			done <- text
 			return nil
-		}) // the other end misses what is not written
+		}) // the other end misses a write that did not happen
 	}()
 	const written = `{"$undefined":true}`
 	if c.kind == "file" {

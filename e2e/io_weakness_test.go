@@ -16,8 +16,8 @@ import (
 // and services and show from outside. Those about launches that fail or are killed are in io_launch_test.go, about
 // writes and reads in io_kill_test.go, about the unit and types that were ignored in io_units_test.go.
 
-// A subcluster that has no vat yet, because its channels are being made, is not swept away by what others do
-// meanwhile (W-16).
+// A subcluster that has no vat yet, because its channels are being made, is not swept away by the work of
+// others meanwhile (W-16).
 func TestSubclusterThatMakesItsChannelsIsNotSwept(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -59,8 +59,8 @@ func TestSubclusterThatMakesItsChannelsIsNotSwept(t *testing.T) {
 	s.empty(t, d, append(subs, busy)...)
 }
 
-// A call of a service that waits when the kernel dies is not forgotten (W-20): what was asked of a channel without
-// a client goes on, what had a client is told CONNECTION_LOST, and a delay ends when it has to.
+// A call of a service that waits when the kernel dies is not forgotten (W-20): a read of a channel without a
+// client goes on, one with a client is rejected with CONNECTION_LOST, and a delay ends at its time.
 func TestCallsThatWaitOutliveTheKernel(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -105,7 +105,8 @@ func TestCallsThatWaitOutliveTheKernel(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// What a crank asked of a channel is not done if the crank does not come to be, however often it is tried (W-27).
+// A channel does not perform the calls of a crank that is not committed, however often the crank is tried
+// (W-27).
 func TestWriteOfCrankThatFailsIsNotDone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -162,8 +163,8 @@ func (s *site) ref(t testing.TB, sub, name string) string {
 	return ref.Ref
 }
 
-// After the state is cleared, the names of services and channels mean what they meant, and references of before mean
-// nothing (W-18).
+// After the state is cleared, the names of services and channels keep their meaning, and earlier references
+// mean nothing (W-18).
 func TestServicesAreThemselvesAfterClear(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -185,8 +186,8 @@ func TestServicesAreThemselvesAfterClear(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// A channel that cannot be made again does not keep a kernel from its start, nor others from their work; when it
-// can be made, it is there under its name (W-21). What has taken its path stays as it is.
+// A channel that cannot be made again does not keep a kernel from its start, nor others from their work; when
+// it can be made, it is there under its name (W-21). The file that has taken its path stays as it is.
 func TestChannelThatCannotBeMadeDoesNotStopTheKernel(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -221,8 +222,8 @@ func TestChannelThatCannotBeMadeDoesNotStopTheKernel(t *testing.T) {
 	s.empty(t, d, sub, good)
 }
 
-// What another program has put in the place of a channel's socket is not removed with it; a socket that a killed
-// kernel has left is.
+// A file that another program has put in the place of a channel's socket is not removed with it; a socket that
+// a killed kernel has left is.
 func TestOnlyOwnSocketsAreRemoved(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -238,7 +239,7 @@ func TestOnlyOwnSocketsAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = s.run(t)
-	// Nobody has called the channel since, so that there is nothing of it but what was left.
+	// The channel was not called since, so that only its remains are there.
 	s.empty(t, d, sub)
 	if got := readFile(t, path); got != "mine" {
 		t.Errorf("the file is %q", got)
@@ -248,8 +249,8 @@ func TestOnlyOwnSocketsAreRemoved(t *testing.T) {
 	}
 }
 
-// Reads and writes of one channel are begun and answered in the order in which they were sent, though nobody waits
-// for one before the next.
+// Reads and writes of one channel are begun and answered in the order in which they were sent, though none is
+// awaited before the next.
 func TestCallsOfOneChannelKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -273,8 +274,8 @@ func TestCallsOfOneChannelKeepTheirOrder(t *testing.T) {
 	s.empty(t, d, sub)
 }
 
-// What a kernel that was killed has left of channels that nobody knows any more is removed by the next one, at the
-// paths that configurations gave, too; what others have put there meanwhile is not.
+// The remains of a killed kernel's channels that no longer exist are removed by the next one, at the paths of
+// configurations, too; files that others have put there meanwhile are not.
 func TestSocketsOfSubclustersThatAreGoneAreSwept(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

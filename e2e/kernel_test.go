@@ -18,7 +18,7 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// patience bounds what takes long only if something is broken.
+// patience bounds waits that are long only if something is broken.
 const patience = 60 * time.Second
 
 // A daemon is a kernel process in a site.
@@ -94,7 +94,7 @@ func (s *site) begin(t testing.TB, args ...string) (d *daemon, ready <-chan []by
 
 func (s *site) logPath() string { return filepath.Join(s.dir, "kernel.out") }
 
-// log is what the kernels of the site have logged.
+// log returns the log of the site's kernels.
 func (s *site) log(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(s.logPath())
@@ -161,7 +161,7 @@ func (s *site) command(ctx context.Context, program string, args ...string) *exe
 	return cmd
 }
 
-// said is what a command printed, and its exit status.
+// said is the output of a command, and its exit status.
 type said struct {
 	stdout, stderr string
 	exit           int
@@ -187,7 +187,7 @@ func (s *site) cli(args ...string) said {
 	return o
 }
 
-// must runs a command that must succeed, and returns what it printed.
+// must runs a command that must succeed, and returns its output.
 func (s *site) must(t testing.TB, args ...string) string {
 	t.Helper()
 	o := s.cli(args...)
@@ -197,7 +197,7 @@ func (s *site) must(t testing.TB, args ...string) string {
 	return o.stdout
 }
 
-// read runs a command with --json that must succeed, and reads what it printed.
+// read runs a command with --json that must succeed, and decodes its output.
 func (s *site) read(t testing.TB, into any, args ...string) {
 	t.Helper()
 	text := s.must(t, append(args, "--json")...)

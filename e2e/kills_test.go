@@ -75,7 +75,7 @@ func TestDeathOfWorkerIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-// A kernel that is killed leaves no worker, whatever the workers are doing.
+// A kernel that is killed leaves no worker, in the middle of any work.
 func TestDeathOfKernelLeavesNoWorker(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -1,8 +1,8 @@
-// Package e2e_test runs the real programs as a person does: kernel processes with their own state
-// directories, worker processes, the command line, SIGKILL.
+// Package e2e_test runs the real programs as a person does: kernel processes with their own state directories,
+// worker processes, the command line, SIGKILL.
 //
-// The scripts in testdata say what the system does, an area and a case each. The tests in Go are those
-// that need a clock, a load, or many kills. Everything runs in a [site], which finds whatever is left.
+// The scripts in testdata show the behaviour of the system, an area and a case each. The tests in Go are those
+// that need a clock, a load, or many kills. Everything runs in a [site], which finds remains.
 package e2e_test
 
 import (

@@ -40,8 +40,8 @@ func (s *site) asking(t testing.TB, want, target, method string, args ...string)
 	return answer
 }
 
-// ask calls a method and insists on an answer, however often the kernel goes away meanwhile. An error is what the kernel
-// refuses for good, or the end of ctx.
+// ask calls a method and insists on an answer, however often the kernel goes away meanwhile. An error is a
+// refusal of the kernel for good, or the end of ctx.
 func ask(ctx context.Context, dir, id, target, method string, args ...string) (control.Outcome, error) {
 	r := control.SendRequest{Ticket: control.Ticket{ID: id}, Target: target, Method: method, Wait: true, Timeout: 20 * time.Second}
 	for _, a := range args {
@@ -98,7 +98,7 @@ func TestTurnsThatWaitSurviveKills(t *testing.T) {
 			k.kill()
 			k = s.run(t)
 		case i%12 == 11:
-			k.stop() // in order: what waits then goes on as well
+			k.stop() // in order: turns that wait then go on as well
 			k = s.run(t)
 		default:
 			var status control.Status
@@ -138,8 +138,8 @@ func TestTurnsThatWaitSurviveKills(t *testing.T) {
 	s.must(t, "check")
 }
 
-// TestDivergenceIsNamed kills a vat that does not do the same twice while it waits: the log names the
-// delivery, what was recorded and what came; its callers are told VAT_RESTARTED; and it works afterwards.
+// TestDivergenceIsNamed kills a vat that differs in a replay while it waits: the log names the delivery, the
+// recorded syscall and the new one; its callers are told VAT_RESTARTED; and it works afterwards.
 func TestDivergenceIsNamed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -188,8 +188,8 @@ func TestDivergenceIsNamed(t *testing.T) {
 	}
 }
 
-// A turn that waits is there again after an orderly restart of the kernel; what it has lived through can be
-// looked at while the kernel is stopped, and that changes nothing.
+// A turn that waits is there again after an orderly restart of the kernel; its past can be inspected while the
+// kernel is stopped, and that changes nothing.
 func TestParkedTurnOutlivesTheKernel(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -272,7 +272,7 @@ func (s *site) source(t testing.TB) string {
 	return out.Value.Ref
 }
 
-// vats returns what ps says, by the names of the vats.
+// vats returns the output of ps, by the names of the vats.
 func (s *site) vats(t testing.TB) map[string]control.Vat {
 	t.Helper()
 	var list struct{ Vats []control.Vat }

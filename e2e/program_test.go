@@ -71,10 +71,10 @@ func programSite(t *testing.T) (*site, *daemon) {
 	return s, s.run(t, s.file(t, "programs.json", string(config)))
 }
 
-// TestTortureRandomPrograms runs random programs of Go vats, which read and write rows that are there, are not and were
-// there, wait in each way, settle promises in circles and rows, keep objects in memory and leave. What they answer and
-// store under kills of workers and kernel, orderly stops and replays must be what they do undisturbed. KILLS is the
-// number of disturbances.
+// TestTortureRandomPrograms runs random programs of Go vats, which read and write rows that are there, are not
+// and were there, wait in each way, settle promises in circles and rows, keep objects in memory and leave.
+// Their answers and rows under kills of workers and kernel, orderly stops and replays must be those of an
+// undisturbed run. KILLS is the number of disturbances.
 func TestTortureRandomPrograms(t *testing.T) {
 	t.Parallel()
 	r := dice(t)

@@ -88,8 +88,8 @@ func TestReplOutlivesItsWorkers(t *testing.T) {
 	s.empty(t, d, "s1")
 }
 
-// A killed kernel ends the connection, and nothing else: whoever connects to the next one, at the same path, goes
-// on where the last answered line left it. What was said halfway was not said.
+// A killed kernel ends the connection, and nothing else: a client that connects to the next one, at the same
+// path, goes on where the last answered line left it. A line that was sent in part was not sent.
 func TestReplOutlivesItsKernels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -128,8 +128,8 @@ func TestReplOutlivesItsKernels(t *testing.T) {
 	s.empty(t, d, "s1")
 }
 
-// A person who types, while worker and kernel are killed at random, and repeats a line that was not answered, has
-// at the end what was typed.
+// A person who types, while worker and kernel are killed at random, and repeats a line that was not answered,
+// has at the end the values that were typed.
 func TestReplWithKills(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

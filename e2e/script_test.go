@@ -15,9 +15,9 @@ import (
 	"ocapkernel.dev/internal/scripttest"
 )
 
-// TestScripts runs testdata/*.txtar. A script runs in a site of its own: kernel, vatworker and testworker
-// are found in $WORK/bin, the state is in $WORK/state. Whatever a script leaves running fails it.
-// REWRITE=1 puts what the commands print in the place of what the scripts expect.
+// TestScripts runs testdata/*.txtar. A script runs in a site of its own: kernel, vatworker and testworker are
+// found in $WORK/bin, the state is in $WORK/state. A process that a script leaves running fails it. REWRITE=1
+// puts the output of the commands in the place of the expected one.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -59,8 +59,8 @@ type siteKey struct{}
 
 func siteOf(ts *testscript.TestScript) *site { return ts.Value(siteKey{}).(*site) }
 
-// capture puts what the first group of a pattern matches into a variable: capture VARIABLE FILE PATTERN.
-// FILE may be stdout or stderr.
+// capture puts the match of the first group of a pattern into a variable: capture VARIABLE FILE PATTERN. FILE
+// may be stdout or stderr.
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	scripttest.Usage(ts, neg || len(args) != 3, "capture VARIABLE FILE PATTERN")
 	match := scripttest.Pattern(ts, args[2]).FindStringSubmatch(ts.ReadFile(args[1]))

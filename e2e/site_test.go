@@ -23,14 +23,14 @@ import (
 type site struct {
 	dir   string
 	state string
-	// stdin and stdout, if not nil, are those of the kernels of the site; of stdout, what follows the line that
-	// says that one runs.
+	// stdin and stdout, if not nil, are those of the kernels of the site; of stdout, the part behind the line
+	// which says that one runs.
 	stdin  *os.File
 	stdout io.Writer
 }
 
-// newSite makes a site. At the end of the test it ends what still runs there, and fails the test if there
-// is something that no orderly stop leaves.
+// newSite makes a site. At the end of the test it ends the processes that still run there, and fails the test
+// for a file that no orderly stop leaves.
 func newSite(t testing.TB) *site {
 	t.Helper()
 	dir, err := os.MkdirTemp(root, "t")
@@ -115,7 +115,7 @@ func (s *site) processes(program string) []process {
 		if err != nil {
 			continue
 		}
-		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // fails for what is gone, or of somebody else
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // fails for a process that is gone, or of another user
 		exe = strings.TrimSuffix(exe, " (deleted)")
 		if err != nil || filepath.Dir(exe) != s.bin() || program != "" && filepath.Base(exe) != program {
 			continue
@@ -160,7 +160,7 @@ func none[T any](what string, list []T) error {
 	return fmt.Errorf("there are %s: %+v", what, list)
 }
 
-// runtimeFiles lists what is left in the state directory of a kernel that ran: its socket, its run directory.
+// runtimeFiles lists the remains in the state directory of a kernel that ran: its socket, its run directory.
 // After an orderly stop there is nothing.
 func (s *site) runtimeFiles() []string {
 	var list []string
@@ -180,7 +180,8 @@ func (s *site) runtimeFiles() []string {
 	return slices.Compact(list)
 }
 
-// eventually is scripttest.Within, for what must come true and may take long on a machine that is busy.
+// eventually is scripttest.Within, for a condition that must come true and may take long on a machine that is
+// busy.
 func eventually(t testing.TB, ask func() error) {
 	t.Helper()
 	if err := scripttest.Within(30*time.Second, ask); err != nil {

@@ -12,14 +12,15 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// agentSystem is a declaration of a system subcluster of the test program's agent, and counterConfig what it launches.
+// agentSystem is a declaration of a system subcluster of the test program's agent, and counterConfig the
+// configuration that it launches.
 const (
 	agentSystem = `{"system": {"agent": {"bootstrap": "agent", "services": ["kernelFacet", "timer"],
 		"vats": {"agent": {"module": "test.agent", "worker": "bin/testworker"}}}}}`
 	counterConfig = `{"bootstrap": "counter", "vats": {"counter": {"module": "test.counter", "worker": "bin/testworker"}}}`
 )
 
-// settled sends a call under a ticket until there is an answer, through whatever happens to the kernel.
+// settled sends a call under a ticket until there is an answer, through any kills of the kernel.
 func (s *site) settled(ctx context.Context, id, target, method string, args ...any) (control.Outcome, error) {
 	r := control.SendRequest{Ticket: control.Ticket{ID: id}, Target: target, Method: method, Wait: true, Timeout: 20 * time.Second}
 	for _, a := range args {
@@ -62,8 +63,9 @@ func (s *site) subclusters(ctx context.Context) (int, error) {
 	}
 }
 
-// Whatever a vat asks of the kernel's facet happens once and is answered, though the kernel is killed at any instant
-// of a launch, a message sent on, a reload, a termination: no subcluster is there twice, none is lost.
+// Every call that a vat makes of the kernel's facet happens once and is answered, though the kernel is killed
+// at any instant of a launch, a message sent on, a reload, a termination: no subcluster is there twice, none is
+// lost.
 //
 // KILLS sets the number of kills, KILL_SEED replays the choices of one run (not its timing).
 func TestFacetIsExactlyOnceThroughKills(t *testing.T) {
@@ -167,7 +169,8 @@ func (s *site) useFacet(ctx context.Context, round int) error {
 	if err := call("fresh", "1", "do", "child", "add", []any{1}); err != nil {
 		return err
 	}
-	// The reload has made the next subcluster, or one after that, if the kernel was killed meanwhile: what is not s1.
+	// The reload has made the next subcluster, or one after that, if the kernel was killed meanwhile: the one
+	// that is not s1.
 	out, err = s.settled(ctx, fmt.Sprintf("r%d-list", round), "s1", "do", "kernelFacet", "getSubclusters", []any{})
 	if err != nil {
 		return err

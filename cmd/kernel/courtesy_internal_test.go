@@ -23,7 +23,8 @@ func (b *blocked) Write(p []byte) (int, error) {
 	return b.written.Write(p)
 }
 
-// Whoever prints on an output that is not read does not wait. When it is read again, it tells how much is missing.
+// A caller that prints on an output without a reader does not wait. When it is read again, it tells how much is
+// missing.
 func TestCourtesyDelaysNobody(t *testing.T) {
 	out := &blocked{open: make(chan struct{})}
 	c := newCourtesy(out)

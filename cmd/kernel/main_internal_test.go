@@ -70,7 +70,7 @@ func TestMain(m *testing.M) {
 type fakeKernel struct {
 	*controltest.Fake
 	path     string
-	listener *control.Listener // nil: it serves nobody
+	listener *control.Listener // nil: it serves no client
 }
 
 func newFakeKernel(o backend.Options) (openKernel, error) {
@@ -154,7 +154,7 @@ func (k *fakeKernel) EarlierDeaths() int { return 0 }
 // SystemReady has nothing to wait for.
 func (k *fakeKernel) SystemReady(context.Context) error { return nil }
 
-// Ensure launches what does not run.
+// Ensure launches a cluster that does not run.
 func (k *fakeKernel) Ensure(ctx context.Context, r control.LaunchRequest) (backend.Ensured, error) {
 	status, err := k.Status(ctx)
 	if err != nil {

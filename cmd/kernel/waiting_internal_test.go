@@ -24,7 +24,8 @@ func (k twoVats) PS(ctx context.Context) ([]control.Vat, error) {
 	return vats, err
 }
 
-// Whoever waits for an answer hears about the vat that is to give it, by whatever name the vat was called.
+// A person who waits for an answer is told about the vat that is to give it, under any name of the call's
+// target.
 func TestWhoWaitsHearsAboutTheVatThatIsCalled(t *testing.T) {
 	fake := controltest.New()
 	fake.Declare(false, controltest.Declaration{Name: "bank", Config: "1"})
