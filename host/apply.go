@@ -292,7 +292,7 @@ func (k *Shell) configOf(id kernel.SubID) (*cluster.Config, error) {
 	case !found:
 		return nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no configuration of subcluster %s", id)}
 	}
-	return unmarshalConfig(b)
+	return cluster.UnmarshalStoredConfig(b)
 }
 
 // reconfiguration makes the machine's order of the changes. A vat that was made keeps the parameters with which it was: a

@@ -48,7 +48,7 @@ func populated(t *testing.T, n int) *storage.Mem {
 			t.Fatal(err)
 		}
 		cfg := &cluster.Config{Bootstrap: name, Source: name, Hash: name}
-		whole, err := marshalConfig(cfg)
+		whole, err := cluster.MarshalStoredConfig(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -104,7 +104,7 @@ func (k *Shell) isReloading(source string) (bool, error) {
 		if m.System != "" {
 			continue
 		}
-		if cfg, err := unmarshalConfig(m.Config); err == nil && cfg.Source == source { // what cannot be read is not launched
+		if cfg, err := cluster.UnmarshalStoredConfig(m.Config); err == nil && cfg.Source == source { // what cannot be read is not launched
 			return true, nil
 		}
 	}

@@ -399,7 +399,7 @@ func (k *Shell) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.
 		}
 		b, found, err := k.machine.Config(id)
 		if err == nil && found {
-			cfg, err = unmarshalConfig(b)
+			cfg, err = cluster.UnmarshalStoredConfig(b)
 		}
 		return &sub, err
 	})

@@ -126,7 +126,7 @@ func (k *Shell) machineLaunch(l launch) (kernel.Launch, error) {
 		}
 	}
 	var err error
-	out.Config, err = marshalConfig(cfg)
+	out.Config, err = cluster.MarshalStoredConfig(cfg)
 	return out, err
 }
 

@@ -106,7 +106,7 @@ func (k *Shell) reloadNext() {
 		case !m.Gone || k.diskFull():
 			continue // its end, or space on the disk, comes back here
 		case m.System == "":
-			if cfg, err = unmarshalConfig(m.Config); err != nil {
+			if cfg, err = cluster.UnmarshalStoredConfig(m.Config); err != nil {
 				k.notRelaunched(m.Sub, err)
 				continue
 			}

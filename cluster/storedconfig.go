@@ -1,14 +1,12 @@
-package host
+package cluster
 
 import (
 	"encoding/json"
 	"fmt"
 	"time"
-
-	"ocapkernel.dev/cluster"
 )
 
-// storedConfig is a cluster's configuration as it is kept with the subcluster, to launch it again.
+// storedConfig is what [MarshalStoredConfig] writes.
 type storedConfig struct {
 	Version     int               `json:"v"`
 	Bootstrap   string            `json:"bootstrap"`
@@ -20,26 +18,30 @@ type storedConfig struct {
 	Hash        string            `json:"hash"`
 }
 
+// storedConfigVersion is the first field of a stored Config, as storedVersion is of a Vat.
 const storedConfigVersion = 1
 
-func marshalConfig(cfg *cluster.Config) ([]byte, error) {
+// MarshalStoredConfig returns the configuration as bytes for the kernel's store, from which the subcluster is launched again: the
+// same bytes for the same value. It fails where [MarshalStored], [MarshalStoredChannel] or [MarshalStoredService] does.
+func MarshalStoredConfig(cfg *Config) ([]byte, error) {
 	s := storedConfig{
 		Version: storedConfigVersion, Bootstrap: cfg.Bootstrap, BootstrapNs: int64(cfg.Limits.Bootstrap), Source: cfg.Source, Hash: cfg.Hash,
 	}
 	var err error
-	if s.Vats, err = marshalAll(cfg.Vats, cluster.MarshalStored); err != nil {
+	if s.Vats, err = marshalAll(cfg.Vats, MarshalStored); err != nil {
 		return nil, err
 	}
-	if s.IO, err = marshalAll(cfg.IO, cluster.MarshalStoredChannel); err != nil {
+	if s.IO, err = marshalAll(cfg.IO, MarshalStoredChannel); err != nil {
 		return nil, err
 	}
-	if s.Services, err = marshalAll(cfg.Services, cluster.MarshalStoredService); err != nil {
+	if s.Services, err = marshalAll(cfg.Services, MarshalStoredService); err != nil {
 		return nil, err
 	}
-	return json.Marshal(s)
+	return encodeStored("configuration", cfg.Source, s)
 }
 
-func unmarshalConfig(b []byte) (*cluster.Config, error) {
+// UnmarshalStoredConfig is the inverse of [MarshalStoredConfig]. An error means that b is not what it wrote.
+func UnmarshalStoredConfig(b []byte) (*Config, error) {
 	var s storedConfig
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("read stored configuration: %w", err)
@@ -47,16 +49,16 @@ func unmarshalConfig(b []byte) (*cluster.Config, error) {
 	if s.Version != storedConfigVersion {
 		return nil, fmt.Errorf("read stored configuration: version %d is not known", s.Version)
 	}
-	cfg := &cluster.Config{Bootstrap: s.Bootstrap, Source: s.Source, Hash: s.Hash, Limits: cluster.DefaultLimits()}
+	cfg := &Config{Bootstrap: s.Bootstrap, Source: s.Source, Hash: s.Hash, Limits: DefaultLimits()}
 	cfg.Limits.Bootstrap = time.Duration(s.BootstrapNs)
 	var err error
-	if cfg.Vats, err = unmarshalAll(s.Vats, cluster.UnmarshalStored); err != nil {
+	if cfg.Vats, err = unmarshalAll(s.Vats, UnmarshalStored); err != nil {
 		return nil, err
 	}
-	if cfg.IO, err = unmarshalAll(s.IO, cluster.UnmarshalStoredChannel); err != nil {
+	if cfg.IO, err = unmarshalAll(s.IO, UnmarshalStoredChannel); err != nil {
 		return nil, err
 	}
-	cfg.Services, err = unmarshalAll(s.Services, cluster.UnmarshalStoredService)
+	cfg.Services, err = unmarshalAll(s.Services, UnmarshalStoredService)
 	return cfg, err
 }
 
