@@ -14,7 +14,6 @@ import (
 	"ocapkernel.dev"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/host"
 	"ocapkernel.dev/service"
 )
 
@@ -236,7 +235,7 @@ func TestAProgramMakesChannelsOfItsOwn(t *testing.T) {
 	c := &tape{make(chan string), make(chan string, 1)}
 	var opened cluster.Channel
 	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Channels: map[cluster.ChannelType]ocapkernel.ChannelFactory{
-		cluster.ChannelConsole: func(cfg cluster.Channel, _ host.Opening) (service.Object, error) {
+		cluster.ChannelConsole: func(cfg cluster.Channel, _ service.Opening) (service.Object, error) {
 			opened = cfg
 			return service.New(c, service.IdempotentMethods("read"))
 		},
@@ -262,7 +261,7 @@ func TestAChannelThatCannotBeMadeUnmakesTheLaunch(t *testing.T) {
 	bad := true
 	c := &tape{make(chan string), make(chan string, 1)}
 	k := start(t, ocapkernel.Options{Dir: t.TempDir(), Channels: map[cluster.ChannelType]ocapkernel.ChannelFactory{
-		cluster.ChannelConsole: func(cluster.Channel, host.Opening) (service.Object, error) {
+		cluster.ChannelConsole: func(cluster.Channel, service.Opening) (service.Object, error) {
 			if bad {
 				return nil, errors.New("no tape")
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"ocapkernel.dev/cluster"
-	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/service"
 )
@@ -23,13 +22,13 @@ type Service struct {
 //
 // The object's methods are those of the channel. Vats expect of them what docs/io.md says of read, write and
 // accept; a method read that may be begun again after a death of the kernel is declared idempotent.
-type ChannelFactory func(cluster.Channel, host.Opening) (service.Object, error)
+type ChannelFactory func(cluster.Channel, service.Opening) (service.Object, error)
 
 // Register adds a service to this run, beside those of Options.Services: clusters that are launched from now on may name
 // it. Vats that hold a service of that name from an earlier run hold this one. The error is [ErrInvalid] if there is a
 // service of that name already, or the name or the object is none.
 func (k *Kernel) Register(ctx context.Context, name string, s Service) error {
-	return public(k.b.Register(ctx, name, host.Service(s)))
+	return public(k.b.Register(ctx, name, service.Registration(s)))
 }
 
 // Unregister takes a service away from this run, for good: pending calls are rejected with [ErrServiceGone], their
@@ -39,10 +38,10 @@ func (k *Kernel) Unregister(ctx context.Context, name string) error {
 	return public(k.b.Unregister(ctx, name))
 }
 
-func services(list map[string]Service) map[string]host.Service {
-	out := map[string]host.Service{}
+func services(list map[string]Service) map[string]service.Registration {
+	out := map[string]service.Registration{}
 	for name, s := range list {
-		out[name] = host.Service(s)
+		out[name] = service.Registration(s)
 	}
 	return out
 }

@@ -37,7 +37,7 @@ type door struct {
 
 func doors(configurable bool) (change func(*host.Config), last func() *door) {
 	var made atomic.Pointer[door]
-	kind := host.Kind{Open: func(o host.Opening) (service.Object, error) {
+	kind := service.Kind{Open: func(o service.Opening) (service.Object, error) {
 		d := &door{}
 		d.config.Store(&o.Config)
 		made.Store(d)
@@ -48,7 +48,7 @@ func doors(configurable bool) (change func(*host.Config), last func() *door) {
 			return func() { o.(*door).config.Store(&config) }
 		}
 	}
-	return func(c *host.Config) { c.Kinds = map[string]host.Kind{host.KindIO: kind} }, made.Load
+	return func(c *host.Config) { c.Kinds = map[string]service.Kind{host.KindIO: kind} }, made.Load
 }
 
 func TestAServiceObjectIsConfiguredInPlaceOrAtTheNextStart(t *testing.T) {
@@ -107,7 +107,7 @@ func TestAServiceObjectThatIsBeingMadeTakesTheNewConfiguration(t *testing.T) {
 		change(c)
 		kind := c.Kinds[host.KindIO]
 		open := kind.Open
-		kind.Open = func(o host.Opening) (service.Object, error) {
+		kind.Open = func(o service.Opening) (service.Object, error) {
 			if strings.HasSuffix(o.Name, ":late") && holds.CompareAndSwap(false, true) {
 				close(opening)
 				<-goOn

@@ -10,6 +10,7 @@ import (
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
 	"ocapkernel.dev/workers"
 )
 
@@ -60,7 +61,7 @@ func (k *Shell) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspectio
 // Register adds a service to this run, under a name that has none: subclusters that are launched from now on may name
 // it. If an earlier run had one under the name, those who hold that hold this one now, and what is sent to it is
 // answered again; calls that waited for it go on.
-func (k *Shell) Register(ctx context.Context, name string, s Service) error {
+func (k *Shell) Register(ctx context.Context, name string, s service.Registration) error {
 	_, err := ask(ctx, k, func(done func(struct{}, error)) {
 		_, kind := k.cfg.Kinds[name]
 		_, taken := k.registered()[name]

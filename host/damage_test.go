@@ -31,7 +31,7 @@ func (prompt) Begin(_ context.Context, _ service.Call, reply func(service.Reply)
 
 func channelsOf(o service.Object) func(*host.Config) {
 	return func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(host.Opening) (service.Object, error) { return o, nil }}}
+		c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(service.Opening) (service.Object, error) { return o, nil }}}
 	}
 }
 

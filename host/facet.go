@@ -44,7 +44,7 @@ func (k *Shell) registerFacet() error {
 	if err != nil {
 		return err
 	}
-	all := map[string]Service{FacetName: {Object: &facetObject{methods, k}, SystemOnly: true}}
+	all := map[string]service.Registration{FacetName: {Object: &facetObject{methods, k}, SystemOnly: true}}
 	for name, s := range k.cfg.Services { // into another map: order does not matter
 		if _, taken := k.cfg.Kinds[name]; taken || name == FacetName || s.Object == nil {
 			return fmt.Errorf("service %q: the name is taken by a built-in one, or there is no object", name)
@@ -56,7 +56,7 @@ func (k *Shell) registerFacet() error {
 }
 
 // registered are the services of this run, by name. The map is not changed.
-func (k *Shell) registered() map[string]Service { return *k.byName.Load() }
+func (k *Shell) registered() map[string]service.Registration { return *k.byName.Load() }
 
 // Idempotent is part of service.Idempotent.
 func (o *facetObject) Idempotent(method string) bool {

@@ -35,6 +35,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/workers"
 )
@@ -68,8 +69,8 @@ type Config struct {
 	MaxWorkers int
 	// Services are those of the kernel, by name; Kinds those of which each subcluster has objects of its own,
 	// IO channels among them.
-	Services map[string]Service
-	Kinds    map[string]Kind
+	Services map[string]service.Registration
+	Kinds    map[string]service.Kind
 	// System declares the system subclusters of this run. If it is nil, those that there are stay, suspended.
 	System *cluster.System
 	// UpgradeSystem applies a declaration that has changed to what runs.
@@ -134,7 +135,7 @@ type Shell struct {
 	earlierDeaths int
 
 	// byName are the services of this run; Unregister replaces the map.
-	byName atomic.Pointer[map[string]Service]
+	byName atomic.Pointer[map[string]service.Registration]
 }
 
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.

@@ -38,10 +38,10 @@ func TestAKernelWithoutDescriptorsAnswersAndStops(t *testing.T) {
 	for _, tells := range []bool{true, false} {
 		room := &scarce{}
 		room.tells.Store(tells)
-		opened := make(chan host.Opening, 1)
+		opened := make(chan service.Opening, 1)
 		k := start(t, storage.NewMem(), func(c *host.Config) {
 			c.Room = room
-			c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(o host.Opening) (service.Object, error) {
+			c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(o service.Opening) (service.Object, error) {
 				opened <- o
 				return talker{}, nil
 			}}}

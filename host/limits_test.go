@@ -10,6 +10,7 @@ import (
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
+	"ocapkernel.dev/service/timer"
 	"ocapkernel.dev/storage"
 )
 
@@ -42,7 +43,7 @@ func TestTheLimitOfRepetitionsHoldsForABurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	mem := storage.NewMem()
-	timer := func(c *host.Config) { c.Kinds = host.Timer() }
+	timer := func(c *host.Config) { c.Kinds = timer.Kinds() }
 	k := start(t, mem, timer)
 	sub, err := k.Launch(t.Context(), cfg)
 	if err != nil {
@@ -66,11 +67,11 @@ func TestTheLimitOfRepetitionsHoldsForABurst(t *testing.T) {
 
 func TestTheLimitOfAKindHoldsAndWhatEndsMakesRoom(t *testing.T) {
 	kinds := func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{
-			host.KindIO: {Open: func(host.Opening) (service.Object, error) { return &lines{}, nil }},
-			"conn":      {Most: 3, TooMany: "three are enough", Lost: capdata.CodeConnectionLost, Why: "gone"},
+		c.Kinds = map[string]service.Kind{
+			host.KindIO: {Traits: reads, Open: func(service.Opening) (service.Object, error) { return &lines{}, nil }},
+			"conn":      {Traits: closes, Most: 3, TooMany: "three are enough", Lost: capdata.CodeConnectionLost, Why: "gone"},
 		}
-		c.Services = map[string]host.Service{"maker": {Object: connector{}}}
+		c.Services = map[string]service.Registration{"maker": {Object: connector{}}}
 	}
 	mem := storage.NewMem()
 	k := start(t, mem, kinds)

@@ -19,10 +19,10 @@ import (
 // What a service object of a Go host stores or sends beyond the bounds is an error to it, and nothing else: the kernel goes
 // on, and the object stores and sends what is within them.
 func TestAnObjectThatStoresOrSendsTooMuchGetsAnError(t *testing.T) {
-	opened := make(chan host.Opening, 1)
+	opened := make(chan service.Opening, 1)
 	mem := storage.NewMem()
 	k := start(t, mem, func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(o host.Opening) (service.Object, error) {
+		c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(o service.Opening) (service.Object, error) {
 			select {
 			case opened <- o:
 			default:
@@ -77,9 +77,9 @@ func (talker) Begin(_ context.Context, c service.Call, reply func(service.Reply)
 
 // An object whose state is as large as it may be begins what waits for it, and can be removed.
 func TestAnObjectOfALargeStateBeginsWhatWaitsAndEnds(t *testing.T) {
-	opened := make(chan host.Opening, 1)
+	opened := make(chan service.Opening, 1)
 	k := start(t, storage.NewMem(), func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(o host.Opening) (service.Object, error) {
+		c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(o service.Opening) (service.Object, error) {
 			opened <- o
 			return talker{}, nil
 		}}}
@@ -117,9 +117,9 @@ func TestAnObjectOfALargeStateBeginsWhatWaitsAndEnds(t *testing.T) {
 
 // States that wait for a kernel that is at something else are bounded: an object that stores without end is told so.
 func TestAnObjectThatStoresWithoutEndGetsAnError(t *testing.T) {
-	opened := make(chan host.Opening, 1)
+	opened := make(chan service.Opening, 1)
 	k := start(t, storage.NewMem(), func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(o host.Opening) (service.Object, error) {
+		c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(o service.Opening) (service.Object, error) {
 			select {
 			case opened <- o:
 			default:

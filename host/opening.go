@@ -84,7 +84,7 @@ func (k *Shell) making(kref kernel.KRef) *making {
 }
 
 // makeObject makes an object, beside the loop. What a program has registered may panic.
-func (k *Shell) makeObject(s kernel.Service, opening Opening) (o service.Object, err error) {
+func (k *Shell) makeObject(s kernel.Service, opening service.Opening) (o service.Object, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
@@ -133,7 +133,7 @@ func (k *Shell) opened(s kernel.Service, m *making, object service.Object, err e
 // its order; what is to be done now cannot be.
 func (k *Shell) notOpened(s kernel.Service, m *making, why error) {
 	calls := m.calls
-	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !waitsForInput(c.method) })
+	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !k.traits(s.Kind, c.method).WaitsForInput })
 	if len(m.calls) == 0 {
 		delete(k.services.making, s.KRef) // the next call tries again
 	} else {
@@ -141,19 +141,13 @@ func (k *Shell) notOpened(s kernel.Service, m *making, why error) {
 	}
 	for _, c := range calls {
 		switch id := (callID{s.KRef, c.number}); {
-		case waitsForInput(c.method):
-		case c.again && !k.doneAgain(s.Kind, c.method):
+		case k.traits(s.Kind, c.method).WaitsForInput:
+		case c.again && !k.traits(s.Kind, c.method).Idempotent:
 			k.complete(id, k.goneReply(s, true), nil)
 		default:
 			k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
 		}
 	}
-}
-
-// doneAgain reports whether a method of an object that is not there may be done twice.
-func (k *Shell) doneAgain(kind, method string) bool {
-	again := k.cfg.Kinds[kind].Idempotent
-	return again != nil && again(method)
 }
 
 // retry tries again to make an object for which calls wait, some time after the attempt that failed last.
@@ -180,7 +174,7 @@ func (k *Shell) waitForObject(s kernel.Service, call madeCall) {
 		return
 	}
 	m.calls = append(m.calls, call)
-	if m.failures == 0 || !waitsForInput(call.method) {
+	if m.failures == 0 || !k.traits(s.Kind, call.method).WaitsForInput {
 		k.open(s, nil)
 	}
 }

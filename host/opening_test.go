@@ -30,8 +30,8 @@ func newSlowKind() *slowKind {
 	return &slowKind{begun: make(chan struct{}, 100), gate: make(chan error, 100)}
 }
 
-func (s *slowKind) kind() host.Kind {
-	return host.Kind{Open: func(host.Opening) (service.Object, error) {
+func (s *slowKind) kind() service.Kind {
+	return service.Kind{Traits: reads, Open: func(service.Opening) (service.Object, error) {
 		if s.slow.Load() {
 			s.begun <- struct{}{}
 			if err := <-s.gate; err != nil {
@@ -76,8 +76,8 @@ func parseSlow(t *testing.T) *cluster.Config {
 }
 
 func (s *slowKind) config(c *host.Config) {
-	c.Kinds = map[string]host.Kind{host.KindIO: s.kind(), "slow": s.kind()}
-	c.Services = map[string]host.Service{"maker": {Object: maker{}}}
+	c.Kinds = map[string]service.Kind{host.KindIO: s.kind(), "slow": s.kind()}
+	c.Services = map[string]service.Registration{"maker": {Object: maker{}}}
 }
 
 // refOf finds a service object by a part of its name.
@@ -272,10 +272,10 @@ func TestALaunchFailsWithTheChannelThatDoesNotOpen(t *testing.T) {
 }
 
 // goneKinds has a kind whose objects end with the process, as connections do.
-func goneKinds() map[string]host.Kind {
-	return map[string]host.Kind{
-		host.KindIO: {Open: func(host.Opening) (service.Object, error) { return &lines{}, nil }},
-		"conn":      {Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it"},
+func goneKinds() map[string]service.Kind {
+	return map[string]service.Kind{
+		host.KindIO: {Traits: reads, Open: func(service.Opening) (service.Object, error) { return &lines{}, nil }},
+		"conn":      {Traits: closes, Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it"},
 	}
 }
 
@@ -293,7 +293,7 @@ func TestALoopThatReadsALostConnectionIsSlowedDown(t *testing.T) {
 	mem := storage.NewMem()
 	config := func(c *host.Config) {
 		c.Kinds = goneKinds()
-		c.Services = map[string]host.Service{"maker": {Object: connector{}}}
+		c.Services = map[string]service.Registration{"maker": {Object: connector{}}}
 	}
 	k := start(t, mem, config)
 	if _, err := k.Launch(t.Context(), parseSlow(t)); err != nil {

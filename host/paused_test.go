@@ -27,7 +27,7 @@ func TestAPausedKernelRemovesNothing(t *testing.T) {
 	t.Parallel()
 	open := make(chan struct{})
 	slow := func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(host.Opening) (service.Object, error) {
+		c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(service.Opening) (service.Object, error) {
 			<-open
 			return patient{}, nil
 		}}}
@@ -74,8 +74,8 @@ func TestAPausedKernelRemovesNothing(t *testing.T) {
 		var touched atomic.Int64
 		k := start(t, mem, func(c *host.Config) {
 			c.Paused = true
-			c.Kinds = map[string]host.Kind{host.KindIO: {
-				Open:   func(host.Opening) (service.Object, error) { touched.Add(1); return nil, errors.New("not now") },
+			c.Kinds = map[string]service.Kind{host.KindIO: {
+				Open:   func(service.Opening) (service.Object, error) { touched.Add(1); return nil, errors.New("not now") },
 				Remove: func(string, []byte) { touched.Add(1) },
 			}}
 		})

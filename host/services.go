@@ -189,12 +189,12 @@ func (k *Shell) begin(o kernel.Outstanding, again bool) {
 		k.services.bound[o.Service] = b
 	}
 	switch {
-	case b == nil && method == "close" && k.cfg.Kinds[s.Kind].Lost != "":
+	case b == nil && k.traits(s.Kind, method).EndsObject:
 		k.complete(id, service.Fulfil(capdata.Undefined{}), nil)
 		k.serviceInput(o.Service, "end", func() (kernel.Commit, error) { return k.machine.EndService(o.Service) })
 		return
 	case b == nil:
-		k.refuseGone(s, refusedCall{o, again}, again && !waitsForInput(method))
+		k.refuseGone(s, refusedCall{o, again}, again && !k.traits(s.Kind, method).WaitsForInput)
 		return
 	case again && !isIdempotent(b, method):
 		k.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)

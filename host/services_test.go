@@ -19,6 +19,17 @@ type lines struct{ reads atomic.Int64 }
 
 func (l *lines) Idempotent(method string) bool { return method == "read" }
 
+// reads are the traits of the methods of a channel, closes those of a connection.
+func reads(method string) service.Traits {
+	return service.Traits{Idempotent: method == "read", WaitsForInput: method == "read"}
+}
+
+func closes(method string) service.Traits {
+	t := reads(method)
+	t.EndsObject = method == "close"
+	return t
+}
+
 // channelOf returns the last channel of a kernel.
 func channelOf(t *testing.T, k *running) (channel kernel.KRef) {
 	t.Helper()
@@ -50,7 +61,7 @@ func TestAChannelThatCannotBeMadeAgainIsTriedUntilItCan(t *testing.T) {
 	mem := storage.NewMem()
 	var failures atomic.Int64
 	channels := func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Open: func(host.Opening) (service.Object, error) {
+		c.Kinds = map[string]service.Kind{host.KindIO: {Traits: reads, Open: func(service.Opening) (service.Object, error) {
 			if failures.Add(-1) >= 0 {
 				return nil, errors.New("the address is taken")
 			}
@@ -108,13 +119,19 @@ func (s shelf) Begin(_ context.Context, c service.Call, reply func(service.Reply
 
 func looks(method string) bool { return strings.HasPrefix(method, "look") }
 
+func looksOrReads(method string) service.Traits {
+	t := reads(method)
+	t.Idempotent = t.Idempotent || looks(method)
+	return t
+}
+
 // What can be done again was not done in part: if that cannot be tried now, the answer says why.
 func TestACallThatCanBeDoneAgainIsNotAmbiguousIfItsObjectCannotBeOpened(t *testing.T) {
 	mem := storage.NewMem()
 	var absent atomic.Bool
 	began := make(chan string, 8)
 	shelves := func(c *host.Config) {
-		c.Kinds = map[string]host.Kind{host.KindIO: {Idempotent: looks, Open: func(host.Opening) (service.Object, error) {
+		c.Kinds = map[string]service.Kind{host.KindIO: {Traits: looksOrReads, Open: func(service.Opening) (service.Object, error) {
 			if absent.Load() {
 				return nil, errors.New("it is not mounted")
 			}

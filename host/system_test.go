@@ -14,6 +14,7 @@ import (
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service/timer"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/supervisor"
 )
@@ -25,7 +26,7 @@ func withController(t *testing.T) func(*host.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(c *host.Config) { c.System, c.Kinds = sys, host.Timer() }
+	return func(c *host.Config) { c.System, c.Kinds = sys, timer.Kinds() }
 }
 
 // there waits until the controller runs, and so many subclusters altogether, and returns its root.
@@ -152,7 +153,7 @@ func TestAReloadWaitsForADeclaration(t *testing.T) {
 		<-k.ended
 		again := &faulty{Store: mem}
 		again.left.Store(1 << 60)
-		k = start(t, again, func(c *host.Config) { c.Kinds = host.Timer() })
+		k = start(t, again, func(c *host.Config) { c.Kinds = timer.Kinds() })
 		if err := k.Collect(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -55,8 +55,22 @@ func (o *Object) Close() error {
 	return o.stream.Close()
 }
 
-// Idempotent is part of [service.Idempotent]: a unit is consumed only when the kernel has stored it.
-func (o *Object) Idempotent(method string) bool { return method == "read" || method == "accept" }
+// Idempotent is part of [service.Idempotent].
+func (o *Object) Idempotent(method string) bool { return ChannelTraits(method).Idempotent }
+
+// ChannelTraits is the [service.Kind.Traits] of channels. A unit is consumed only when the kernel has stored it, so
+// that reads and accepts may be begun again.
+func ChannelTraits(method string) service.Traits {
+	input := method == "read" || method == "accept"
+	return service.Traits{Idempotent: input, WaitsForInput: input}
+}
+
+// ConnectionTraits is the [service.Kind.Traits] of connections.
+func ConnectionTraits(method string) service.Traits {
+	t := ChannelTraits(method)
+	t.EndsObject = method == "close"
+	return t
+}
 
 // Where returns the address of the channel: the address on which it listens, or the address in its
 // configuration.

@@ -57,8 +57,10 @@ const (
 // fetchAgain are the methods that may be done twice.
 var fetchAgain = [...]string{"get", "head"}
 
-// FetchIdempotent reports what [Idempotent] says of any [Fetch], also of one that cannot be made.
-func FetchIdempotent(method string) bool { return slices.Contains(fetchAgain[:], method) }
+// FetchTraits is the [Kind.Traits] of [Fetch].
+func FetchTraits(method string) Traits {
+	return Traits{Idempotent: slices.Contains(fetchAgain[:], method)}
+}
 
 // NewFetch returns a service that speaks to the given hosts. Whoever makes it closes it.
 func NewFetch(o FetchOptions) (*Fetch, error) {

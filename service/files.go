@@ -53,8 +53,10 @@ func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 // filesAgain are the methods that may be done twice.
 var filesAgain = [...]string{"list", "readBytes", "readFile", "stat"}
 
-// FilesIdempotent reports what [Idempotent] says of any [Files], also of one that cannot be opened.
-func FilesIdempotent(method string) bool { return slices.Contains(filesAgain[:], method) }
+// FilesTraits is the [Kind.Traits] of [Files].
+func FilesTraits(method string) Traits {
+	return Traits{Idempotent: slices.Contains(filesAgain[:], method)}
+}
 
 // SetReadOnly says whether calls from now on may change anything. A call that has begun goes on.
 func (f *Files) SetReadOnly(readOnly bool) { f.files.readOnly.Store(readOnly) }

@@ -45,7 +45,8 @@ func Table() []Row {
 		{Package: "workers", About: "What the shell needs of workers: how one is started, what it is told and says", Imports: []string{"wire"}, NoLink: pure},
 		{Package: "workers/inproc", About: "Vats in this process's memory as workers, for tests in virtual time", Imports: []string{"wire", "wire/wiretest", "worker", "workers"}, NoLink: []string{badger, cobra}},
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire", "workers"}, NoLink: worker},
-		{Package: "service", About: "Kernel services: objects of Go values, and the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
+		{Package: "service", About: "Kernel services: what the shell needs of an object, objects of Go values, and the built-in ones", Imports: []string{"capdata"}, NoLink: worker},
+		{Package: "service/timer", About: "The built-in timer, and the clock by which it waits", Imports: []string{"capdata", "service"}, NoLink: worker},
 		{Package: "ioservice", About: "IO channels: sockets, connections, files, the console; each a kernel service", Imports: []string{"capdata", "cluster", "service"}, NoLink: []string{badger, plugin, grpc, cobra}},
 		{Package: "host/pipeline", About: "Commits in groups: the committer, room for it, the witness", Imports: []string{"storage"}, NoLink: []string{badger, plugin, grpc, cobra}},
 		{
@@ -64,7 +65,7 @@ func Table() []Row {
 		{Package: "statedir", About: "The state directory: who may use it, one kernel at a time, room for it, how it is wiped", Imports: []string{"control", "descriptors"}, NoLink: worker},
 		{
 			Package: "internal/backend", About: "A whole kernel: what is wired together, behind the admin protocol's Backend",
-			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "statedir", "storage", "storage/badgerstore", "supervisor", "wire"},
+			Imports: []string{"capdata", "cluster", "control", "descriptors", "host", "ioservice", "kernel", "service", "service/timer", "statedir", "storage", "storage/badgerstore", "supervisor", "wire"},
 		},
 		{
 			Package: ".", About: "The API for a Go program that embeds the kernel",

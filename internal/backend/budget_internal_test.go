@@ -11,6 +11,7 @@ import (
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/service"
 )
 
 // An object that holds a descriptor for as long as it lives is not opened while the process keeps its last ones.
@@ -49,7 +50,7 @@ func TestObjectsAreNotOpenedWithTheLastDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kind, config := range map[string][]byte{host.KindIO: channel, cluster.ServiceFS: fs} {
-		if _, err := b.kinds()[kind].Open(host.Opening{Name: "it", Config: config}); err == nil || !strings.Contains(err.Error(), "last file descriptors") {
+		if _, err := b.kinds()[kind].Open(service.Opening{Name: "it", Config: config}); err == nil || !strings.Contains(err.Error(), "last file descriptors") {
 			t.Errorf("%s: got %v", kind, err)
 		}
 	}

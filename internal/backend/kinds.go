@@ -17,22 +17,24 @@ import (
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
+	"ocapkernel.dev/service/timer"
 	"ocapkernel.dev/supervisor"
 )
 
 // kinds are the service objects of which each subcluster has its own: its IO channels, and those built-in
 // services of which one vat's use must not be another's trouble.
-func (b *Backend) kinds() map[string]host.Kind {
-	kinds := map[string]host.Kind{
-		host.KindIO: {Open: b.openChannel, Configure: configureChannel, Remove: b.removeChannel},
+func (b *Backend) kinds() map[string]service.Kind {
+	kinds := map[string]service.Kind{
+		host.KindIO: {Open: b.openChannel, Traits: ioservice.ChannelTraits, Configure: configureChannel, Remove: b.removeChannel},
 		ioservice.ConnectionKind: {
-			Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it",
+			Traits: ioservice.ConnectionTraits,
+			Lost:   capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it",
 		},
-		"random": {Service: true, Open: func(host.Opening) (service.Object, error) { return service.Random(), nil }},
-		"console": {Service: true, Open: func(o host.Opening) (service.Object, error) {
+		"random": {Service: true, Open: func(service.Opening) (service.Object, error) { return service.Random(), nil }},
+		"console": {Service: true, Open: func(o service.Opening) (service.Object, error) {
 			return service.Console(b.opts.Logger.Named("console").With("service", o.Name)), nil
 		}},
-		cluster.ServiceFS: {Service: true, Open: func(o host.Opening) (service.Object, error) {
+		cluster.ServiceFS: {Service: true, Open: func(o service.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
@@ -41,16 +43,16 @@ func (b *Backend) kinds() map[string]host.Kind {
 				return nil, err
 			}
 			return service.OpenFiles(c.Root, service.FilesOptions{ReadOnly: c.ReadOnly, Allow: b.allowCall})
-		}, Idempotent: service.FilesIdempotent, Configure: configureFiles},
-		cluster.ServiceFetch: {Service: true, Open: func(o host.Opening) (service.Object, error) {
+		}, Traits: service.FilesTraits, Configure: configureFiles},
+		cluster.ServiceFetch: {Service: true, Open: func(o service.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
 			if err != nil {
 				return nil, err
 			}
 			return service.NewFetch(service.FetchOptions{Hosts: c.Hosts, Allow: b.allowCall})
-		}, Idempotent: service.FetchIdempotent, Configure: configureFetch},
+		}, Traits: service.FetchTraits, Configure: configureFetch},
 	}
-	maps.Copy(kinds, host.Timer())
+	maps.Copy(kinds, timer.Kinds())
 	return kinds
 }
 
@@ -71,7 +73,7 @@ func (b *Backend) allowCall() bool {
 // BuiltinServices are the names of the services that every kernel has, for the check of a configuration without
 // one. With system they are those that a system subcluster may name.
 func BuiltinServices(system bool) []string {
-	names := []string{"console", cluster.ServiceFetch, cluster.ServiceFS, "random", host.KindTimer}
+	names := []string{"console", cluster.ServiceFetch, cluster.ServiceFS, "random", timer.Kind}
 	if system {
 		names = append(names, host.FacetName)
 	}
@@ -90,7 +92,7 @@ func (b *Backend) serviceNames(system bool) []string {
 	return names
 }
 
-func (b *Backend) openChannel(o host.Opening) (service.Object, error) {
+func (b *Backend) openChannel(o service.Opening) (service.Object, error) {
 	c, err := cluster.UnmarshalStoredChannel(o.Config)
 	if err != nil {
 		return nil, err
@@ -119,7 +121,7 @@ func (b *Backend) openChannel(o host.Opening) (service.Object, error) {
 
 // commitOf returns the function with which a channel stores its state: a short text, of which it stores one at a time, so
 // that the bounds of Commit are never reached.
-func (b *Backend) commitOf(o host.Opening) func(state []byte, then func()) {
+func (b *Backend) commitOf(o service.Opening) func(state []byte, then func()) {
 	return func(state []byte, then func()) {
 		if err := o.Commit(state, then); err != nil {
 			b.opts.Logger.Named("io").Error("the state of a channel is not stored", "service", o.Name, "err", err)
@@ -127,7 +129,7 @@ func (b *Backend) commitOf(o host.Opening) func(state []byte, then func()) {
 	}
 }
 
-// configureChannel is the Configure of a [host.Kind]. What is no channel of ours, but of the program that embeds the kernel,
+// configureChannel is the Configure of a [service.Kind]. What is no channel of ours, but of the program that embeds the kernel,
 // cannot be configured.
 func configureChannel(o service.Object, config []byte) func() {
 	ch, ok := o.(*channel)

@@ -7,6 +7,7 @@ import (
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
 )
 
 // subID finds the subcluster that a client names.
@@ -206,7 +207,7 @@ func (b *Backend) ClearState(ctx context.Context) error { return coded(b.host.Re
 // Register adds a service to this run, beside those of Options.Services: clusters that are launched from now on may name
 // it. A service that an earlier run had under the name is the same one for the vats that hold it. The error is
 // INVALID if there is one of that name already, or the name or the object is none.
-func (b *Backend) Register(ctx context.Context, name string, s host.Service) error {
+func (b *Backend) Register(ctx context.Context, name string, s service.Registration) error {
 	if name == host.KindIO || name == ioservice.ConnectionKind {
 		return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
 	}

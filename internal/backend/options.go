@@ -18,7 +18,7 @@ import (
 )
 
 // ChannelFactory makes the object of an IO channel.
-type ChannelFactory func(cluster.Channel, host.Opening) (service.Object, error)
+type ChannelFactory func(cluster.Channel, service.Opening) (service.Object, error)
 
 // Options say what a kernel is made of. Only Dir must be given. Those without a comment are the options of the same name of
 // package ocapkernel, where they are documented.
@@ -39,7 +39,7 @@ type Options struct {
 	// be one for reading.
 	Paused        bool
 	DiskReserve   uint64
-	Services      map[string]host.Service
+	Services      map[string]service.Registration
 	Channels      map[cluster.ChannelType]ChannelFactory
 	System        string
 	UpgradeSystem bool

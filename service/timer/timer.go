@@ -1,4 +1,14 @@
-package host
+// Package timer is the built-in service timer, and the repetitions that it makes.
+//
+// The timer is durable: a delay ends when it was to end, however often the kernel was started meanwhile, and a
+// repetition goes on. Neither waits longer because the wall clock is set back, nor because the machine sleeps (see
+// clock). Its methods, for vats:
+//
+//	now()                     milliseconds since 1970
+//	delay(ms)                 is fulfilled with now() when ms have passed since it was called
+//	repeat(ms, target)        sends target.tick(now()) each ms, and returns an object with cancel(). What was
+//	                          missed while no kernel ran is one tick
+package timer
 
 import (
 	"context"
@@ -11,20 +21,11 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// The timer is durable: a delay ends when it was to end, however often the kernel was started meanwhile, and a
-// repetition goes on. Neither waits longer because the wall clock is set back, nor because the machine sleeps (see
-// clock). Its methods, for vats:
-//
-//	now()                     milliseconds since 1970
-//	delay(ms)                 is fulfilled with now() when ms have passed since it was called
-//	repeat(ms, target)        sends target.tick(now()) each ms, and returns an object with cancel(). What was
-//	                          missed while no kernel ran is one tick
+// Kind is the kind of the timer, by which configurations name it.
+const Kind = "timer"
 
-// Kinds of service objects that this package makes itself.
-const (
-	KindTimer  = "timer"
-	kindRepeat = "repeat"
-)
+// kindRepeat is the kind of repetitions. It is stored with them.
+const kindRepeat = "repeat"
 
 // The bounds of a delay: the shortest repetition, and a limit beyond which milliseconds do not fit a time; and how
 // many repetitions a subcluster may have.
@@ -34,14 +35,13 @@ const (
 	maxRepeats = 1000
 )
 
-// Timer is the kind of the built-in timer, and that of its repetitions.
-func Timer() map[string]Kind { return timerKinds(newClock()) }
-
-func timerKinds(c *clock) map[string]Kind {
-	return map[string]Kind{
-		KindTimer: {Service: true, Open: func(Opening) (service.Object, error) { return timer{c}, nil }},
+// Kinds returns the kind of the timer and that of its repetitions, by their names. They have one clock.
+func Kinds() map[string]service.Kind {
+	c := newClock()
+	return map[string]service.Kind{
+		Kind: {Service: true, Open: func(service.Opening) (service.Object, error) { return timer{c}, nil }},
 		kindRepeat: {
-			Open: func(o Opening) (service.Object, error) { return openRepeat(o, c) },
+			Open: func(o service.Opening) (service.Object, error) { return openRepeat(o, c) },
 			Most: maxRepeats, TooMany: fmt.Sprintf("timer.repeat: %d repetitions are under way, which is the limit: cancel some", maxRepeats),
 		},
 	}
@@ -107,7 +107,7 @@ type repeatConfig struct {
 
 // repeat ticks. Its state is the time of the last tick.
 type repeat struct {
-	o     Opening
+	o     service.Opening
 	clock *clock
 	every time.Duration
 	mu    struct {
@@ -117,7 +117,7 @@ type repeat struct {
 	}
 }
 
-func openRepeat(o Opening, c *clock) (service.Object, error) {
+func openRepeat(o service.Opening, c *clock) (service.Object, error) {
 	var config repeatConfig
 	if err := json.Unmarshal(o.Config, &config); err != nil || config.EveryMS <= 0 || len(o.Holds) != 1 {
 		return nil, fmt.Errorf("repetition: bad configuration %q", o.Config)

@@ -1,11 +1,9 @@
-package host
+package timer
 
 import (
 	"container/heap"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // clock is the time by which timers wait for vats. Two clocks tell it. The wall clock can be set back and
@@ -59,31 +57,6 @@ func (c *clock) advance() time.Time {
 // passed since. The clock may have been set back in between: it never waits longer than d.
 func (c *clock) remaining(asked time.Time, d time.Duration) time.Duration {
 	return min(max(asked.Add(d).Sub(c.wall()), 0), d)
-}
-
-// settings finds out when the wall clock is set forward, by hand or by the network: it is then ahead of the
-// clock that counts while the machine runs and while it sleeps.
-type settings struct {
-	wall time.Time
-	boot time.Duration
-}
-
-// settingSize is what is taken for a setting; less is the two clocks' drift.
-const settingSize = time.Minute
-
-// set reports whether the wall clock was set forward since it was called last.
-func (s *settings) set(now time.Time) bool {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return false // a system without that clock
-	}
-	return s.compare(now.Round(0), time.Duration(ts.Nano()))
-}
-
-func (s *settings) compare(wall time.Time, boot time.Duration) bool {
-	last := *s
-	*s = settings{wall, boot}
-	return !last.wall.IsZero() && wall.Sub(last.wall)-(boot-last.boot) > settingSize
 }
 
 // alarm is a function that is called once the clock has reached a time.

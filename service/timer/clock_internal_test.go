@@ -1,4 +1,4 @@
-package host
+package timer
 
 import (
 	"context"
@@ -105,13 +105,13 @@ func TestADelayOfAnEarlierKernelNeverWaitsLongerThanItIs(t *testing.T) {
 type ticks struct {
 	mu sync.Mutex
 	at []time.Time
-	o  Opening
+	o  service.Opening
 }
 
 func newTicks(every time.Duration, from time.Time, state []byte) *ticks {
 	config, _ := json.Marshal(repeatConfig{EveryMS: every.Milliseconds(), From: from.UnixMilli()})
 	k := &ticks{}
-	k.o = Opening{
+	k.o = service.Opening{
 		Config: config, State: state, Holds: []string{"ko9"}, End: func() {},
 		Send: func([]byte, string, service.Data) error {
 			k.mu.Lock()
@@ -216,28 +216,4 @@ func TestAlarmsRingInTheirOrderAndNotWhenStopped(t *testing.T) {
 			t.Errorf("rang %v, want %s", got, want)
 		}
 	})
-}
-
-func TestOnlyAWallClockThatIsSetForwardIsASetting(t *testing.T) {
-	var s settings
-	wall, boot := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Hour
-	s.compare(wall, boot)
-	for _, c := range []struct {
-		name       string
-		wall, boot time.Duration
-		want       bool
-	}{
-		{"a minute passes", time.Minute, time.Minute, false},
-		{"a night asleep", 9 * time.Hour, 9 * time.Hour, false},
-		{"slewed", time.Hour + time.Second, time.Hour, false},
-		{"set by less than a minute", 2*time.Minute - time.Second, time.Minute, false},
-		{"fifty years forward", 50 * 365 * 24 * time.Hour, time.Minute, true},
-		{"back again", -50 * 365 * 24 * time.Hour, time.Minute, false},
-		{"an hour forward", time.Hour + time.Minute + time.Second, time.Second, true},
-	} {
-		wall, boot = wall.Add(c.wall), boot+c.boot
-		if got := s.compare(wall, boot); got != c.want {
-			t.Errorf("%s: got %t, want %t", c.name, got, c.want)
-		}
-	}
 }
