@@ -31,6 +31,7 @@ type Object struct {
 	channel *Channel // nil for a connection
 	end     func()   // ends a connection, once it is bound
 	once    sync.Once
+	closed  func() // called when the channel is closed; nil: nothing is to be done
 }
 
 // NewObject returns the channel as a kernel service. Closing it closes the channel.
@@ -49,10 +50,14 @@ func (o *Object) Bind(end func()) { o.end = end }
 
 // Close closes the channel or connection. It is part of io.Closer.
 func (o *Object) Close() error {
-	if o.channel != nil {
-		return o.channel.Close()
+	if o.channel == nil {
+		return o.stream.Close()
 	}
-	return o.stream.Close()
+	err := o.channel.Close()
+	if o.closed != nil {
+		o.closed()
+	}
+	return err
 }
 
 // Idempotent is part of [service.Idempotent].

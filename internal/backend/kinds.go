@@ -103,21 +103,19 @@ func (b *Backend) openChannel(o service.Opening) (service.Object, error) {
 	if err := b.spare("channel "+c.Name, 1); err != nil {
 		return nil, err
 	}
-	dir := b.socketDir(o.Name)
-	if err := noteSocket(c, dir); err != nil {
-		return nil, err
-	}
-	ch, err := ioservice.Open(ioservice.ConfigOf(c), ioservice.Options{
-		Dir: dir, State: o.State, Commit: b.commitOf(o), Stdin: b.opts.Stdin, Stdout: b.opts.Stdout,
+	object, err := b.sockets().Open(o.Name, ioservice.ConfigOf(c), ioservice.Options{
+		State: o.State, Commit: b.commitOf(o), Stdin: b.opts.Stdin, Stdout: b.opts.Stdout,
 		Allow: func() bool { return b.budget.Allows(descriptors.Channels, 1) },
 		Log:   b.opts.Logger.Named("io").With("service", o.Name),
 	})
 	if err != nil {
-		forgetSocket(c, dir)
 		return nil, err
 	}
-	return &channel{ioservice.NewObject(ch), func() { forgetSocket(c, dir) }}, nil
+	return object, nil
 }
+
+// sockets is where the sockets of channels are.
+func (b *Backend) sockets() ioservice.Sockets { return ioservice.Sockets(shortDir(b.opts.Dir, "io")) }
 
 // commitOf returns the function with which a channel stores its state: a short text, of which it stores one at a time, so
 // that the bounds of Commit are never reached.
@@ -132,7 +130,7 @@ func (b *Backend) commitOf(o service.Opening) func(state []byte, then func()) {
 // configureChannel is the Configure of a [service.Kind]. What is no channel of ours, but of the program that embeds the kernel,
 // cannot be configured.
 func configureChannel(o service.Object, config []byte) func() {
-	ch, ok := o.(*channel)
+	ch, ok := o.(*ioservice.Object)
 	c, err := cluster.UnmarshalStoredChannel(config)
 	if !ok || err != nil {
 		return nil
@@ -158,29 +156,15 @@ func configureFetch(o service.Object, config []byte) func() {
 	return func() { _ = f.SetHosts(c.Hosts) } // the configuration was parsed: they are hosts
 }
 
-// channel is an object of which something has to be forgotten when it is closed.
-type channel struct {
-	*ioservice.Object
-	forget func()
-}
-
-// Close is part of io.Closer.
-func (c *channel) Close() error {
-	err := c.Object.Close()
-	c.forget()
-	return err
-}
-
 // removeChannel removes what an earlier run has left of a channel.
 func (b *Backend) removeChannel(name string, config []byte) {
 	c, err := cluster.UnmarshalStoredChannel(config)
 	if err == nil {
-		err = ioservice.Remove(ioservice.ConfigOf(c), b.socketDir(name))
+		err = b.sockets().Remove(name, ioservice.ConfigOf(c))
 	}
 	if err != nil {
 		b.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
 	}
-	forgetSocket(c, b.socketDir(name))
 }
 
 // modules asks a worker program for its modules, if it has the hash that it must have; the empty name is the stock one.

@@ -139,7 +139,7 @@ func New(o Options) (_ *Backend, err error) {
 	if o.Paused {
 		witness = nil // nothing is committed
 	} else {
-		b.sweepSockets()
+		b.sockets().Sweep(b.opts.Logger)
 	}
 	b.host, err = host.Open(host.Config{
 		Store: store, Witness: witness, StartsFile: filepath.Join(o.Dir, "starts"), Crashed: o.Crashed, AcceptRollback: o.AcceptRollback, Paused: o.Paused,

@@ -26,7 +26,7 @@ func (b *Backend) keep() func(name string) bool {
 func (b *Backend) reset() error {
 	if b.opts.Reset {
 		// The directory of the links to sockets elsewhere is wiped, too: this is the last time that they can be followed.
-		b.sweepSockets()
+		b.sockets().Sweep(b.opts.Logger)
 		return statedir.Reset(b.opts.Dir, b.keep())
 	}
 	return statedir.FinishReset(b.opts.Dir, b.keep())

@@ -1,4 +1,4 @@
-package backend
+package ioservice
 
 import (
 	"errors"
@@ -9,23 +9,51 @@ import (
 	"strings"
 	"syscall"
 
-	"ocapkernel.dev/cluster"
-	"ocapkernel.dev/ioservice"
+	"github.com/hashicorp/go-hclog"
 )
 
-// All sockets of channels are in the directory of their subcluster: NAME.sock is the socket itself, or a symbolic
-// link to the path that its configuration gives. It is there before the socket and goes after it, so that a kernel
-// finds what one that was killed has left, even if nothing else of that subcluster is left.
+// Sockets is the directory in which the sockets of a kernel's channels are, each in the directory of its subcluster: NAME.sock
+// is the socket itself, or a symbolic link to the path that its configuration gives. The link is there before the socket and goes
+// after it, so that a kernel finds what one that was killed has left, even if nothing else of that subcluster is left.
+//
+// A channel is named as its service object is: io:SUBCLUSTER:NAME. The directory is made with the first socket, for this user
+// alone, and removed with the last.
+type Sockets string
 
-// socketDir is the directory of the sockets of a subcluster, given the full name of one: io:s1:console.
-func (b *Backend) socketDir(name string) string {
-	parts := strings.SplitN(name, ":", 3)
-	return filepath.Join(shortDir(b.opts.Dir, "io"), parts[1])
+// Open opens a channel as a kernel service, with what it needs in the directory; [Options.Dir] is not looked at. Closing it
+// removes what it has made.
+func (s Sockets) Open(name string, cfg Config, o Options) (*Object, error) {
+	o.Dir = s.of(name)
+	if err := note(cfg, o.Dir); err != nil {
+		return nil, err
+	}
+	c, err := Open(cfg, o)
+	if err != nil {
+		forget(cfg, o.Dir)
+		return nil, err
+	}
+	object := NewObject(c)
+	object.closed = func() { forget(cfg, o.Dir) }
+	return object, nil
 }
 
-// noteSocket makes the directory, and the link, of a socket that will be made.
-func noteSocket(c cluster.Channel, dir string) error {
-	if c.Type != cluster.ChannelSocket {
+// Remove removes what an earlier kernel has left of a channel that is not opened again.
+func (s Sockets) Remove(name string, cfg Config) error {
+	err := Remove(cfg, s.of(name))
+	forget(cfg, s.of(name))
+	return err
+}
+
+// of is the directory of the subcluster of a channel.
+func (s Sockets) of(name string) string {
+	_, rest, _ := strings.Cut(name, ":")
+	sub, _, _ := strings.Cut(rest, ":")
+	return filepath.Join(string(s), sub)
+}
+
+// note makes the directory, and the link, of a socket that will be made.
+func note(c Config, dir string) error {
+	if c.Type != Socket {
 		return nil
 	}
 	err := privateDir(filepath.Dir(dir))
@@ -43,8 +71,8 @@ func noteSocket(c cluster.Channel, dir string) error {
 	return err
 }
 
-// forgetSocket removes the link of a socket that is gone, and the directory with the last one.
-func forgetSocket(c cluster.Channel, dir string) {
+// forget removes the link of a socket that is gone, and the directory with the last one.
+func forget(c Config, dir string) {
 	if c.Path != "" {
 		_ = os.Remove(filepath.Join(dir, c.Name+".sock")) // only a socket with a path has one
 	}
@@ -74,10 +102,9 @@ func privateDir(dir string) error {
 	return nil
 }
 
-// sweepSockets removes what an earlier run has left, which was killed. The sockets of subclusters that are
-// there are made again.
-func (b *Backend) sweepSockets() {
-	root := shortDir(b.opts.Dir, "io")
+// Sweep removes what an earlier kernel has left that was killed. The sockets of subclusters that are there are made again.
+func (s Sockets) Sweep(log hclog.Logger) {
+	root := string(s)
 	if info, err := os.Lstat(root); err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
 		return // mostly there is none; one that is not ours is found out when it is used
 	}
@@ -89,7 +116,7 @@ func (b *Backend) sweepSockets() {
 			path := filepath.Join(dir, e.Name())
 			switch e.Type() {
 			case fs.ModeSymlink:
-				b.removeLinked(path)
+				removeLinked(path, log)
 			case fs.ModeSocket:
 			default:
 				continue
@@ -101,13 +128,13 @@ func (b *Backend) sweepSockets() {
 }
 
 // removeLinked removes the socket to which a link leads, if it is one, and nobody listens on it.
-func (b *Backend) removeLinked(link string) {
+func removeLinked(link string, log hclog.Logger) {
 	path, err := os.Readlink(link)
 	name := strings.TrimSuffix(filepath.Base(link), ".sock")
 	if err == nil {
-		err = ioservice.Remove(ioservice.Config{Name: name, Type: ioservice.Socket, Path: path}, "")
+		err = Remove(Config{Name: name, Type: Socket, Path: path}, "")
 	}
 	if err != nil {
-		b.opts.Logger.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
+		log.Warn("what an earlier run left of a channel is still there", "service", name, "err", err)
 	}
 }
