@@ -47,6 +47,12 @@ func newCore(cfg Config, log hclog.Logger) *core {
 	}
 }
 
+// use takes the machine, which is opened on the core's layers. stored is the newest commit that is in the store.
+func (c *core) use(m *kernel.Machine, stored uint64) {
+	c.machine = m
+	c.pipeline.Stored(stored)
+}
+
 // apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
 // durable, but for those that stay inside this process. It applies no other commit: what an effect leads to is a
 // step of its own. Apply waits for the committer if the commit finds no room.
@@ -71,7 +77,9 @@ func (c *core) apply(commit kernel.Commit) {
 // became lists what waited for commits that are durable now, as steps to be run next. With an error nothing more becomes
 // durable, and the kernel ends.
 func (c *core) became(durable []func(), err error) {
-	c.next = append(c.next, durable...)
+	for _, step := range durable {
+		c.soon(step)
+	}
 	if err != nil {
 		c.fail(err)
 	}
@@ -101,7 +109,7 @@ func (c *core) look() {
 
 // flushAll makes everything durable that is applied, and runs what waits for that. The loop has ended.
 func (c *core) flushAll() {
-	for c.fatal == nil && (len(c.next) > 0 || !c.pipeline.Idle()) {
+	for c.fatal == nil && (c.hasNext() || !c.pipeline.Idle()) {
 		c.guard(c.handOver)
 	}
 }

@@ -12,6 +12,7 @@ import (
 // subcluster and the end of each. It holds names and no states: whoever looks something up reads its row, and passes over
 // what is not there any more.
 type directory struct {
+	*core
 	entries map[kernel.SubID]kernel.Subcluster // Vats and Source alone are looked at
 	sources map[string][]kernel.SubID          // in the order of launch
 	vats    map[string][]directoryVat          // by name, in the order of launch
@@ -23,8 +24,10 @@ type directoryVat struct {
 	vat kernel.VatID
 }
 
-func (d *directory) init() {
-	d.entries, d.sources, d.vats = map[kernel.SubID]kernel.Subcluster{}, map[string][]kernel.SubID{}, map[string][]directoryVat{}
+func newDirectory(c *core) *directory {
+	return &directory{
+		core: c, entries: map[kernel.SubID]kernel.Subcluster{}, sources: map[string][]kernel.SubID{}, vats: map[string][]directoryVat{},
+	}
 }
 
 // put takes a subcluster into the directory, in the place of what stands there of it.
@@ -65,28 +68,31 @@ func without[T any](lists map[string][]T, key string, gone func(T) bool) {
 	}
 }
 
+// members lists the vats of a subcluster.
+func (d *directory) members(id kernel.SubID) []kernel.SubclusterVat { return d.entries[id].Vats }
+
 // all lists the subclusters, in the order of launch.
 func (d *directory) all() []kernel.SubID {
 	return slices.SortedFunc(maps.Keys(d.entries), func(a, b kernel.SubID) int { return compare(string(a), string(b)) })
 }
 
 // enter brings what the directory has of a subcluster up to its row.
-func (k *Shell) enter(id kernel.SubID) {
-	sub, found, err := k.machine.Subcluster(id)
+func (d *directory) enter(id kernel.SubID) {
+	sub, found, err := d.machine.Subcluster(id)
 	if err != nil {
-		k.fail(err)
+		d.fail(err)
 		return
 	}
 	if found {
-		k.directory.put(sub)
+		d.put(sub)
 	}
 }
 
 // fromSource returns the subclusters, but for system subclusters, that were launched from the file source, in the order of
 // their launch.
-func (k *Shell) fromSource(source string) (subs []kernel.Subcluster, err error) {
-	for _, id := range k.directory.sources[source] {
-		sub, found, err := k.machine.Subcluster(id)
+func (d *directory) fromSource(source string) (subs []kernel.Subcluster, err error) {
+	for _, id := range d.sources[source] {
+		sub, found, err := d.machine.Subcluster(id)
 		if err != nil {
 			return nil, err
 		}

@@ -89,32 +89,32 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 	for name, do := range map[string]func(t *testing.T, k *Shell){
 		"the start of system subclusters": func(_ *testing.T, k *Shell) {
 			k.cfg.System = &cluster.System{}
-			k.startSystem()
+			k.system.start()
 		},
 		"a configuration that runs": func(t *testing.T, k *Shell) {
-			k.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "n399"}, func(e Ensured, err error) {
+			k.subs.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "n399"}, func(e Ensured, err error) {
 				if err != nil || e.ID != "s400" || e.Launched {
 					t.Errorf("got %+v, %v, want s400", e, err)
 				}
 			})
 		},
 		"a configuration that has changed": func(t *testing.T, k *Shell) {
-			k.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "another"}, func(_ Ensured, err error) {
+			k.subs.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "another"}, func(_ Ensured, err error) {
 				if codeOf(err) != kernel.CodeConflict {
 					t.Errorf("got %v, want CONFLICT", err)
 				}
 			})
 		},
 		"what to apply a configuration to": func(t *testing.T, k *Shell) {
-			if s, err := k.toApply("", &cluster.Config{Source: "n7"}); err != nil || s.ID != "s8" {
+			if s, err := k.subs.toApply("", &cluster.Config{Source: "n7"}); err != nil || s.ID != "s8" {
 				t.Errorf("got %+v, %v, want s8", s, err)
 			}
 		},
 		"the name of a vat": func(t *testing.T, k *Shell) {
-			if v, err := k.vatNamed("n200"); err != nil || v != "v201" {
+			if v, err := k.names.vatNamed("n200"); err != nil || v != "v201" {
 				t.Errorf("got %s, %v, want v201", v, err)
 			}
-			if _, err := k.vatNamed("nobody"); codeOf(err) != kernel.CodeNotFound {
+			if _, err := k.names.vatNamed("nobody"); codeOf(err) != kernel.CodeNotFound {
 				t.Errorf("got %v, want NOT_FOUND", err)
 			}
 		},
@@ -125,18 +125,18 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 				c, more, err = k.machine.Work(1)
 				k.input(c, err)
 			}
-			if _, err := k.vatNamed("n200"); codeOf(err) != kernel.CodeNotFound {
+			if _, err := k.names.vatNamed("n200"); codeOf(err) != kernel.CodeNotFound {
 				t.Errorf("got %v, want NOT_FOUND", err)
 			}
 		},
 		"one that is loaded anew": func(_ *testing.T, k *Shell) {
-			k.reloadAll("s77", func([]kernel.Subcluster, error) {})
+			k.subs.reloadAll("s77", func([]kernel.Subcluster, error) {})
 		},
 		"all that are loaded anew": func(_ *testing.T, k *Shell) {
-			k.reloadAll("", func([]kernel.Subcluster, error) {})
+			k.subs.reloadAll("", func([]kernel.Subcluster, error) {})
 		},
 		"a state that is cleared": func(_ *testing.T, k *Shell) {
-			k.reset(false, func() {})
+			k.subs.reset(false, func() {})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,9 +158,9 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 				settleAll(k, gate)
 			}
 			step(func() { do(t, k) })
-			for len(k.services.mu.replies) > 0 {
-				f := k.services.mu.replies[0]
-				k.services.mu.replies = k.services.mu.replies[1:]
+			for len(k.objects.mu.replies) > 0 {
+				f := k.objects.mu.replies[0]
+				k.objects.mu.replies = k.objects.mu.replies[1:]
 				step(f)
 			}
 			if k.fatal != nil {
@@ -172,8 +172,7 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 
 // The directory follows what comes, changes and goes.
 func TestDirectoryFollowsSubclusters(t *testing.T) {
-	var d directory
-	d.init()
+	d := newDirectory(nil)
 	sub := func(id, source string, vats ...string) kernel.Subcluster {
 		s := kernel.Subcluster{ID: kernel.SubID(id), Source: source}
 		for i, v := range vats {

@@ -7,77 +7,77 @@ import (
 )
 
 // perform does what a commit asks for.
-func (k *Shell) perform(e kernel.Effect) {
+func (s *Shell) perform(e kernel.Effect) {
 	switch e := e.(type) {
 	case kernel.Wake:
-		k.wake(e.Vat)
+		s.vats.wake(e.Vat)
 	case kernel.StopWorker:
-		k.detach(e.Vat)
+		s.vats.detach(e.Vat)
 	case kernel.Answer:
-		k.whenDurable(func() { k.answered(e.Ticket) })
+		s.whenDurable(func() { s.tickets.answered(e.Ticket) })
 	case kernel.LaunchSettled:
-		k.whenDurable(func() { k.launchSettled(e) })
+		s.whenDurable(func() { s.subs.launchSettled(e) })
 	case kernel.Gone:
-		k.directory.remove(e.Sub)
-		k.whenDurable(func() { k.subGone(e.Sub) })
+		s.names.remove(e.Sub)
+		s.whenDurable(func() { s.subs.subGone(e.Sub) })
 	case kernel.Invoke:
-		k.whenDurable(func() { k.invoke(e) })
+		s.whenDurable(func() { s.objects.invoke(e) })
 	case kernel.CancelCall:
-		k.cancelCall(e)
+		s.objects.cancelCall(e)
 	case kernel.EndService:
-		k.whenDurable(func() { k.endService(e) })
+		s.whenDurable(func() { s.objects.endService(e) })
 	case kernel.UnitBack:
-		k.soon(func() { k.unitBack(e.Service) })
+		s.soon(func() { s.objects.unitBack(e.Service) })
 	default:
 		panic(fmt.Sprintf("host: unknown effect %T", e))
 	}
 }
 
-// applied says that any commit may leave work: asking costs one cached read.
-func (k *Shell) applied() { k.working = true }
+// applied says that any commit may leave work.
+func (s *Shell) applied() { s.work.mayBe() }
 
 // eased begins what had to wait while something was short.
-func (k *Shell) eased() {
-	k.reloadNext()
-	k.nextTurn()
+func (s *Shell) eased() {
+	s.subs.reloadNext()
+	s.system.nextTurn()
 }
 
 // trace writes what has happened to the log, and counts it.
-func (k *Shell) trace(e kernel.Event) {
+func (s *Shell) trace(e kernel.Event) {
 	switch e := e.(type) {
 	case kernel.Delivered:
-		k.recorded(k.vat(e.Vat), e.Records)
-		if k.log.IsDebug() {
-			k.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
+		s.vats.recorded(s.vats.vat(e.Vat), e.Records)
+		if s.log.IsDebug() {
+			s.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
 		}
 	case kernel.Settled:
-		if k.log.IsTrace() {
-			k.log.Trace("promise settled", "kref", e.Promise, "rejected", e.Rejected)
+		if s.log.IsTrace() {
+			s.log.Trace("promise settled", "kref", e.Promise, "rejected", e.Rejected)
 		}
 	case kernel.Rejected:
-		k.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)
+		s.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)
 	case kernel.Dropped:
-		k.dropped++
-		k.log.Warn("message without result dropped, queue full", "target", e.Target)
+		s.dropped++
+		s.log.Warn("message without result dropped, queue full", "target", e.Target)
 	case kernel.Died:
 		switch e.Cause {
 		case kernel.CauseStopped, kernel.CauseKernel:
-			k.log.Debug("incarnation over", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String())
+			s.log.Debug("incarnation over", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String())
 		default:
-			k.log.Warn("worker died", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String(), "attempt", e.Attempts)
+			s.log.Warn("worker died", "vat", e.Vat, "incarnation", e.Incarnation, "cause", e.Cause.String(), "attempt", e.Attempts)
 		}
 	case kernel.Poisoned:
-		k.log.Error("delivery poisoned", "vat", e.Vat, "id", e.N, "what", e.What, "code", e.Code)
+		s.log.Error("delivery poisoned", "vat", e.Vat, "id", e.N, "what", e.What, "code", e.Code)
 	case kernel.TranscriptFull:
-		k.log.Warn("transcript full: until it is quiescent the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
+		s.log.Warn("transcript full: until it is quiescent the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
 	case kernel.MemoryLost:
-		k.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
+		s.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
 	case kernel.ServiceFailed:
-		k.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Service, "call", e.Call, "why", e.Why)
+		s.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Service, "call", e.Call, "why", e.Why)
 	case kernel.VatStopped:
-		k.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
+		s.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
 	case kernel.VatTerminated:
-		k.log.Info("vat terminated", "vat", e.Vat, "why", e.Why)
-		k.starts.release(e.Vat)
+		s.log.Info("vat terminated", "vat", e.Vat, "why", e.Why)
+		s.vats.starts.release(e.Vat)
 	}
 }

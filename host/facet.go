@@ -37,27 +37,6 @@ var facetMethods = []string{
 	"ping", "pingVat", "queueMessage", "reloadSubcluster", "reset", "restartVat", "revoke", "terminateSubcluster", "terminateVat",
 }
 
-// registerFacet adds the facet to the services of this run.
-func (k *Shell) registerFacet() error {
-	methods, err := service.New(&facet{k}, service.Name(FacetName), service.IdempotentMethods(
-		"ping", "getStatus", "getSubclusters", "getSubcluster", "pingVat", "isRevoked", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset"))
-	if err != nil {
-		return err
-	}
-	all := map[string]service.Registration{FacetName: {Object: &facetObject{methods, k}, SystemOnly: true}}
-	for name, s := range k.cfg.Services { // into another map: order does not matter
-		if _, taken := k.cfg.Kinds[name]; taken || name == FacetName || s.Object == nil {
-			return fmt.Errorf("service %q: the name is taken by a built-in one, or there is no object", name)
-		}
-		all[name] = s
-	}
-	k.byName.Store(&all)
-	return nil
-}
-
-// registered are the services of this run, by name. The map is not changed.
-func (k *Shell) registered() map[string]service.Registration { return *k.byName.Load() }
-
 // Idempotent is part of service.Idempotent.
 func (o *facetObject) Idempotent(method string) bool {
 	return slices.Contains(facetMethods, method)
@@ -90,6 +69,16 @@ func (o *facetObject) Begin(ctx context.Context, c service.Call, reply func(serv
 		}
 	}
 	o.Object.Begin(ctx, c, reply)
+}
+
+// newFacet makes the facet as a service object.
+func newFacet(s *Shell) (service.Object, error) {
+	methods, err := service.New(&facet{s}, service.Name(FacetName), service.IdempotentMethods(
+		"ping", "getStatus", "getSubclusters", "getSubcluster", "pingVat", "isRevoked", "terminateSubcluster", "restartVat", "terminateVat", "revoke", "reset"))
+	if err != nil {
+		return nil, err
+	}
+	return &facetObject{methods, s}, nil
 }
 
 // parseCallID is the inverse of callID.String.
@@ -130,16 +119,16 @@ func (o *facetObject) launch(ctx context.Context, c service.Call, args []any, re
 	}
 	id := parseCallID(c.ID)
 	o.k.aside(func() {
-		cfg, err := o.k.parse(ctx, text)
+		cfg, err := o.k.subs.parse(ctx, text)
 		if err != nil {
 			reply(service.Fail(err))
 			return
 		}
-		o.k.services.later(func() {
+		o.k.later(func() {
 			if ctx.Err() != nil {
 				return
 			}
-			o.k.launch(launch{cfg: cfg, by: id}, func(_ kernel.Subcluster, err error) {
+			o.k.subs.launch(launch{cfg: cfg, by: id}, func(_ kernel.Subcluster, err error) {
 				if _, settled := err.(*LaunchError); err != nil && !settled { // it has not begun
 					reply(service.Fail(err))
 				}
@@ -150,14 +139,14 @@ func (o *facetObject) launch(ctx context.Context, c service.Call, args []any, re
 
 // parse reads a configuration that a vat gives. Paths in it are relative to the declaration of the system
 // subclusters.
-func (k *Shell) parse(ctx context.Context, text []byte) (*cluster.Config, error) {
+func (ss *subclusters) parse(ctx context.Context, text []byte) (*cluster.Config, error) {
 	name := "launchSubcluster"
-	if k.cfg.System != nil {
-		name = k.cfg.System.Source
+	if ss.cfg.System != nil {
+		name = ss.cfg.System.Source
 	}
 	cfg, err := cluster.Parse(name, text)
-	if k.cfg.CheckConfig != nil {
-		err = k.cfg.CheckConfig(ctx, cfg, err)
+	if ss.cfg.CheckConfig != nil {
+		err = ss.cfg.CheckConfig(ctx, cfg, err)
 	}
 	return cfg, err
 }
@@ -195,12 +184,12 @@ func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply
 		commit, err = o.k.machine.Forward(id.service, id.number, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
 		return err
 	})
-	o.k.forgetCall(id)
+	o.k.objects.forgetCall(id)
 	switch refusal := (*kernel.Refusal)(nil); {
 	case err == nil:
 		o.k.apply(commit)
 	case !errors.As(err, &refusal):
-		o.k.callFailed(id, err)
+		o.k.objects.callFailed(id, err)
 	}
 }
 
@@ -294,14 +283,14 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 			return // an earlier kernel has begun it, and this one goes on with it
 		}
 	}
-	s, err := o.k.subNamed(which)
+	s, err := o.k.names.subNamed(which)
 	switch {
 	case err != nil && codeOf(err) != kernel.CodeNotFound:
 		o.k.refuse(err, func(err error) { reply(service.Fail(err)) })
 	case err != nil || s.State != kernel.SubRunning:
 		reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
 	default:
-		o.k.reload(s, id, o.k.programs(), func(_ kernel.Subcluster, err error) {
+		o.k.subs.reload(s, id, o.k.subs.programs(), func(_ kernel.Subcluster, err error) {
 			if refusal, ok := err.(*kernel.Refusal); ok { // it has not begun
 				reply(service.Fail(coded(refusal)))
 			}
@@ -352,7 +341,7 @@ func (f *facet) Ping() string { return "pong" }
 
 // GetStatus describes the kernel.
 func (f *facet) GetStatus(ctx context.Context) (facetStatus, error) {
-	s, err := f.k.Status(ctx)
+	s, err := f.k.operator.Status(ctx)
 	out := facetStatus{Epoch: s.Epoch, Cranks: s.Cranks, DiskFull: s.DiskFull, Subclusters: []facetSubcluster{}, Vats: []facetVat{}}
 	for _, sub := range s.Subclusters {
 		out.Subclusters = append(out.Subclusters, facetSub(sub))
@@ -378,7 +367,7 @@ func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetCluster, er
 	if err != nil {
 		return nil, err
 	}
-	sub, cfg, err := f.k.subclusterConfig(ctx, s)
+	sub, cfg, err := f.k.subs.subclusterConfig(ctx, s)
 	if err != nil || sub == nil {
 		return nil, coded(err)
 	}
@@ -390,14 +379,14 @@ func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetCluster, er
 }
 
 // subclusterConfig finds a subcluster, and what it was launched with; both are nil if there is none.
-func (k *Shell) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
+func (ss *subclusters) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
 	var cfg *cluster.Config
-	sub, err := look(ctx, k, func() (*kernel.Subcluster, error) {
-		sub, found, err := k.machine.Subcluster(id)
+	sub, err := look(ctx, ss.core, func() (*kernel.Subcluster, error) {
+		sub, found, err := ss.machine.Subcluster(id)
 		if err != nil || !found {
 			return nil, err
 		}
-		b, found, err := k.machine.Config(id)
+		b, found, err := ss.machine.Config(id)
 		if err == nil && found {
 			cfg, err = cluster.UnmarshalStoredConfig(b)
 		}
@@ -420,7 +409,7 @@ func (f *facet) TerminateSubcluster(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = f.k.Terminate(ctx, s)
+	err = f.k.subs.Terminate(ctx, s)
 	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
 		return nil // it was done, and the answer was lost with the kernel
 	}
@@ -441,7 +430,7 @@ func (f *facet) RestartVat(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return coded(f.k.Restart(ctx, v, false))
+	return coded(f.k.vats.Restart(ctx, v, false))
 }
 
 // TerminateVat ends one vat.
@@ -450,7 +439,7 @@ func (f *facet) TerminateVat(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = f.k.TerminateVat(ctx, v)
+	err = f.k.operator.TerminateVat(ctx, v)
 	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
 		return nil
 	}
@@ -468,7 +457,7 @@ func (f *facet) PingVat(ctx context.Context, id string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, facetPing)
 	defer cancel()
-	s, err := f.k.PingVat(ctx, v)
+	s, err := f.k.operator.PingVat(ctx, v)
 	return s, coded(err)
 }
 
@@ -478,7 +467,7 @@ func (f *facet) Revoke(ctx context.Context, object json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	return coded(f.k.Revoke(ctx, kref))
+	return coded(f.k.operator.Revoke(ctx, kref))
 }
 
 // IsRevoked says whether an object is revoked.
@@ -487,7 +476,7 @@ func (f *facet) IsRevoked(ctx context.Context, object json.RawMessage) (bool, er
 	if err != nil {
 		return false, err
 	}
-	revoked, err := f.k.IsRevoked(ctx, kref)
+	revoked, err := f.k.operator.IsRevoked(ctx, kref)
 	return revoked, coded(err)
 }
 
@@ -509,7 +498,7 @@ func (f *facet) object(text json.RawMessage) (kernel.KRef, error) {
 }
 
 // Reset removes all subclusters and begins another epoch; see [Shell.Reset].
-func (f *facet) Reset(ctx context.Context) error { return coded(f.k.Reset(ctx)) }
+func (f *facet) Reset(ctx context.Context) error { return coded(f.k.subs.Reset(ctx)) }
 
 // coded gives a refusal the form that vats branch on, as far as its code is one that they know.
 func coded(err error) error {

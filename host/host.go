@@ -28,7 +28,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,48 +95,6 @@ type Config struct {
 	CacheBytes int
 }
 
-// Shell is a running kernel.
-type Shell struct {
-	*core
-	events chan workers.Event
-
-	// Of the loop's goroutine only:
-	vats       map[kernel.VatID]*vat
-	ready      []kernel.VatID                          // vats that may have something for Begin, least recently served first
-	working    bool                                    // the machine has work of its own
-	work       ownWork                                 // what failed of that
-	lost       bool                                    // the state is not ours any more
-	live       int                                     // live or starting
-	dropped    uint64                                  // messages without result, for full queues
-	waiting    map[string][]chan struct{}              // for the answer of a ticket
-	launches   map[kernel.SubID][]func(failure string) // for the end of a launch
-	changed    []func()                                // for the end of a reload or a reset
-	gone       map[kernel.SubID][]func()               // for nothing being left of a subcluster
-	leaving    map[workers.Worker]kernel.SubID         // workers that were given up and have not exited
-	buried     map[kernel.SubID]bool                   // Gone is durable
-	rehearsals map[workers.Worker]*rehearsal
-	expiring   bool // a timer will call expire
-	settings   settings
-	keepUntil  time.Time // nothing is forgotten before that, since the wall clock was set
-	// suspended are the subclusters whose vats are not run: their channels are not there yet, or they are not
-	// declared in this run.
-	suspended map[kernel.SubID]bool
-	// notUpgraded says why a declaration that has changed was not applied, by the name of the system subcluster.
-	notUpgraded map[string]refusedUpgrade
-	reloads     map[kernel.SubID]*reload // subclusters that are loaded anew
-	unreadable  map[kernel.SubID]bool    // of those, what cannot be read
-	resets      int                      // how many callers have the state cleared
-	turns       turns                    // launches of system subclusters
-	directory   directory
-	services    services
-	starts      *starts
-	// earlierDeaths does not change after Open.
-	earlierDeaths int
-
-	// byName are the services of this run; Unregister replaces the map.
-	byName atomic.Pointer[map[string]service.Registration]
-}
-
 // Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
 // Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema], [storage.ErrCorrupt] and [storage.ErrNoRoom].
 // The caller calls Run next, in any case.
@@ -154,28 +111,18 @@ func Open(cfg Config) (*Shell, error) {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 32 << 20
 	}
-	k := &Shell{
-		core: newCore(cfg, cfg.Logger.Named("host")), events: make(chan workers.Event, 256),
-		vats: map[kernel.VatID]*vat{}, waiting: map[string][]chan struct{}{},
-		launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){},
-		leaving: map[workers.Worker]kernel.SubID{}, buried: map[kernel.SubID]bool{}, rehearsals: map[workers.Worker]*rehearsal{},
-		suspended: map[kernel.SubID]bool{}, notUpgraded: map[string]refusedUpgrade{}, reloads: map[kernel.SubID]*reload{}, unreadable: map[kernel.SubID]bool{}, turns: turns{failed: map[string]string{}},
-	}
-	k.effects = k
-	k.services.init()
-	k.directory.init()
-	if err := k.registerFacet(); err != nil {
-		k.pipeline.Stop()
+	s, err := newShell(cfg)
+	if err != nil {
 		return nil, err
 	}
-	k.pipeline.Hurry(true) // a start on a full disk says so
-	defer k.pipeline.Hurry(false)
-	if err := k.isolated(k.recover); err != nil { // of a state with many vats in more than one group
-		k.pipeline.Stop()
-		k.starts.end(err)
+	s.pipeline.Hurry(true) // a start on a full disk says so
+	defer s.pipeline.Hurry(false)
+	if err := s.isolated(s.recover); err != nil { // of a state with many vats in more than one group
+		s.pipeline.Stop()
+		s.vats.starts.end(err)
 		return nil, err
 	}
-	return k, nil
+	return s, nil
 }
 
 func newEpoch() string {
@@ -196,123 +143,71 @@ func stored(m *kernel.Machine, first kernel.Commit) uint64 {
 }
 
 // recover brings a stored state to life: incarnations and launches of the last kernel are over.
-func (k *Shell) recover() error {
-	m, first, err := kernel.Open(k.layers, k.cfg.Store.Limits(), newEpoch())
+func (s *Shell) recover() error {
+	m, first, err := kernel.Open(s.layers, s.cfg.Store.Limits(), newEpoch())
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
-	k.machine = m
-	k.pipeline.Stored(stored(m, first))
-	if err := k.checkDamage(); err != nil { // before anything is written
+	s.use(m, stored(m, first))
+	if err := s.checkDamage(); err != nil { // before anything is written
 		return err
 	}
-	if k.cfg.Witness != nil {
-		stored := k.pipeline.Durable()
-		err := k.cfg.Witness.Check(stored)
-		if k.cfg.AcceptRollback && (err == nil || errors.Is(err, storage.ErrRolledBack)) {
-			k.log.Warn("running on a state that may be older than what was acknowledged", "commit", stored, "err", err)
-			k.apply(first)
-			if err := k.cfg.Witness.Accept(stored); err != nil {
+	if s.cfg.Witness != nil {
+		stored := s.pipeline.Durable()
+		err := s.cfg.Witness.Check(stored)
+		if s.cfg.AcceptRollback && (err == nil || errors.Is(err, storage.ErrRolledBack)) {
+			s.log.Warn("running on a state that may be older than what was acknowledged", "commit", stored, "err", err)
+			s.apply(first)
+			if err := s.cfg.Witness.Accept(stored); err != nil {
 				return err
 			}
 			first, err = m.NewEpoch(newEpoch())
 		} else if err == nil {
-			err = k.cfg.Witness.Prepare()
+			err = s.cfg.Witness.Prepare()
 		}
 		if err != nil {
 			return err
 		}
 	}
-	k.beginWork()
-	k.earlierDeaths = k.starts.deaths()
-	k.apply(first)
+	s.vats.beginWork()
+	s.apply(first)
 	vats, err := m.Vats()
 	if err != nil {
 		return err
 	}
-	k.holdKillers(vats)
+	s.vats.holdKillers(vats)
 	for _, v := range vats {
-		k.vat(v.ID).sub = v.Sub
-		if k.vat(v.ID).held != "" {
-			continue // its recovery may be what the kernel dies of; Machine.Restart does the same
-		}
-		k.forVat(k.vat(v.ID), "recover", func() error { return k.recoverVat(v) })
+		s.vats.recover(v)
 	}
 	subs, err := m.Subclusters()
 	if err != nil {
 		return err
 	}
-	for _, s := range subs {
-		if s.Corrupt != nil {
-			k.log.Error("subcluster is damaged", "subcluster", s.ID, "err", s.Corrupt)
-			k.holdMembers(s.ID, s.Corrupt)
+	for _, sub := range subs {
+		if sub.Corrupt != nil {
+			s.log.Error("subcluster is damaged", "subcluster", sub.ID, "err", sub.Corrupt)
+			s.vats.holdMembers(sub.ID, sub.Corrupt)
 			continue
 		}
-		k.directory.put(s)
-		if k.cfg.Paused {
+		s.names.put(sub)
+		if s.cfg.Paused {
 			continue
 		}
 		// A call of the facet that waits for it is begun again.
-		if err := k.isolated(func() error {
-			c, err := m.InterruptLaunch(s.ID, "the kernel ended during the launch")
+		if err := s.isolated(func() error {
+			c, err := m.InterruptLaunch(sub.ID, "the kernel ended during the launch")
 			if err == nil {
-				k.apply(c)
+				s.apply(c)
 			}
 			return err
 		}); err != nil {
-			k.log.Error("subcluster suspended: its launch cannot be ended", "subcluster", s.ID, "err", err)
-			k.suspended[s.ID] = true
-			k.holdMembers(s.ID, fmt.Errorf("end the launch of %s: %w", s.ID, err))
+			s.log.Error("subcluster suspended: its launch cannot be ended", "subcluster", sub.ID, "err", err)
+			s.subs.suspend(sub.ID)
+			s.vats.holdMembers(sub.ID, fmt.Errorf("end the launch of %s: %w", sub.ID, err))
 		}
 	}
-	k.working = true
-	return k.findSystem()
-}
-
-// recoverVat brings a vat to life: the worker of the last kernel is gone.
-func (k *Shell) recoverVat(v kernel.Vat) error {
-	if v.Corrupt != nil {
-		return v.Corrupt
-	}
-	if v.Live && !v.Terminated {
-		c, err := k.machine.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, nowMillis())
-		if err != nil {
-			return err
-		}
-		k.apply(c)
-	}
-	if v.HasWork {
-		k.wake(v.ID)
-	}
-	return nil
+	s.work.mayBe()
+	return s.system.find()
 }
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
-
-// Run does the kernel's work until ctx ends or Stop is called, then stops the workers in order, commits,
-// and closes the store. It returns an error if it ended for another reason, or could not end in order.
-// It is called once.
-func (k *Shell) Run(ctx context.Context) error {
-	defer close(k.done)
-	k.told = ctx.Done()
-	defer context.AfterFunc(ctx, func() { k.pipeline.Hurry(true) })() // as in Stop
-	k.guard(k.expire)
-	if !k.cfg.Paused {
-		k.guard(k.resumeReset)
-		k.guard(func() { k.fail(k.resume()) })
-		k.awaitObjects()
-		k.guard(k.startSystem)
-	}
-	k.watchOwned()
-	k.after(wellTime, k.starts.ranWell)
-	k.run(ctx)
-	return k.close()
-}
-
-// Stop makes Run return. It may be called at any time, and returns at once.
-func (k *Shell) Stop() {
-	k.stopOnce.Do(func() {
-		k.pipeline.Hurry(true) // the loop may be waiting for the committer
-		close(k.stop)
-	})
-}

@@ -51,51 +51,67 @@ type loop struct {
 	finishing bool     // what is under way may end, and the calls that it made begin
 	fatal     error    // ends the loop
 	next      []func() // steps to be run before anything else is taken
+
+	// ctx ends with the kernel, and beside waits for what runs beside the loop. What that has to say must not wait for the
+	// loop: it lists a step with later. There are no more of these steps than there are calls of service objects and
+	// things that run beside the loop, but for what objects.laterIfRoom admits.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	beside  sync.WaitGroup
+	replied chan struct{}
+	mu      struct {
+		sync.Mutex
+		replies []func()
+	}
 }
 
 func newLoop(log hclog.Logger) *loop {
-	return &loop{log: log, inbox: make(chan func(), 64), done: make(chan struct{}), stop: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &loop{
+		log: log, inbox: make(chan func(), 64), done: make(chan struct{}), stop: make(chan struct{}),
+		ctx: ctx, cancel: cancel, replied: make(chan struct{}, 1),
+	}
 }
 
 // run takes what comes in until the kernel ends.
-func (k *Shell) run(ctx context.Context) {
-	for k.fatal == nil && !k.stopping {
-		k.guard(k.pump)
-		k.guard(k.flush)
-		k.takeIntake()
+func (s *Shell) run(ctx context.Context) {
+	for s.fatal == nil && !s.stopping {
+		s.guard(s.pump)
+		s.guard(s.flush)
+		s.takeIntake()
 		select {
 		case <-ctx.Done():
-			k.stopping = true
-		case <-k.stop:
-			k.stopping = true
-		case f := <-k.inbox:
-			k.guard(f)
-		case e := <-k.heard():
-			k.guard(func() { k.event(e) })
-		case err := <-k.pipeline.Answers():
-			k.guard(func() { k.committed(err) })
-		case <-k.pipeline.Looks():
-			k.guard(k.look)
-		case <-k.services.replied:
-			k.takeReplies()
-		case <-k.more():
+			s.stopsNow()
+		case <-s.stop:
+			s.stopsNow()
+		case f := <-s.inbox:
+			s.guard(f)
+		case e := <-s.heard():
+			s.guard(func() { s.vats.event(e) })
+		case err := <-s.pipeline.Answers():
+			s.guard(func() { s.committed(err) })
+		case <-s.pipeline.Looks():
+			s.guard(s.look)
+		case <-s.replied:
+			s.takeReplies()
+		case <-s.more():
 		}
-		k.drain()
+		s.drain()
 	}
 }
 
 // drain takes what else has come in meanwhile, so that one group and one round of the pump serve it all.
-func (k *Shell) drain() {
+func (s *Shell) drain() {
 	for range 128 {
 		select {
-		case f := <-k.inbox:
-			k.guard(f)
-		case e := <-k.heard():
-			k.guard(func() { k.event(e) })
+		case f := <-s.inbox:
+			s.guard(f)
+		case e := <-s.heard():
+			s.guard(func() { s.vats.event(e) })
 		default:
 			return
 		}
-		if k.fatal != nil {
+		if s.fatal != nil {
 			return
 		}
 	}
@@ -103,30 +119,38 @@ func (k *Shell) drain() {
 
 // heard are the events of workers. While a commit waits they are not heard: the cranks that they end would fill the next
 // group. What a worker has to say waits with it.
-func (k *Shell) heard() <-chan workers.Event {
-	if k.pipeline.Waits() && !k.stops() {
+func (s *Shell) heard() <-chan workers.Event {
+	if s.pipeline.Waits() && !s.stops() {
 		return nil
 	}
-	return k.events
+	return s.vats.events
 }
 
 // takeIntake runs the inputs that have waited for room, as far as there is room.
-func (k *Shell) takeIntake() {
-	for k.fatal == nil {
-		take, ok := k.pipeline.Next()
+func (s *Shell) takeIntake() {
+	for s.fatal == nil {
+		take, ok := s.pipeline.Next()
 		if !ok {
 			return
 		}
-		k.guard(take)
+		s.guard(take)
 	}
+}
+
+// pump does a slice of the machine's own work, and begins what can be begun for vats.
+func (s *Shell) pump() {
+	if s.work.can() {
+		s.work.do()
+	}
+	s.vats.pump()
 }
 
 // always is ready at any time.
 var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // more is ready if the loop has something to do without waiting.
-func (k *Shell) more() <-chan struct{} {
-	if k.canWork() || (len(k.ready) > 0 && k.lacks() == "" && !k.cfg.Paused) {
+func (s *Shell) more() <-chan struct{} {
+	if s.work.can() || s.vats.canBegin() {
 		return always
 	}
 	return nil
@@ -167,6 +191,18 @@ func (l *loop) end(err error) {
 // soon has the loop run f when the present step has ended, before anything else.
 func (l *loop) soon(f func()) { l.next = append(l.next, f) }
 
+// until says when the loop is told to stop.
+func (l *loop) until(told <-chan struct{}) { l.told = told }
+
+// stopsNow says that the loop takes nothing more.
+func (l *loop) stopsNow() { l.stopping = true }
+
+// finish says whether what is under way may end although the kernel stops.
+func (l *loop) finish(may bool) { l.finishing = may }
+
+// hasNext reports whether a step waits for nothing but the end of the present one.
+func (l *loop) hasNext() bool { return len(l.next) > 0 }
+
 // stops says whether the kernel stops, or has been told to: what happens from then on may be of the same cause.
 func (l *loop) stops() bool {
 	select {
@@ -192,4 +228,55 @@ func (l *loop) post(f func()) bool {
 // after runs a step in the loop when some time has passed. The timer dies with the loop.
 func (l *loop) after(d time.Duration, f func()) {
 	time.AfterFunc(d, func() { l.post(f) })
+}
+
+// later has the loop run a step, without waiting for it: for what must not block, and is bounded otherwise. It may be called
+// from any goroutine.
+func (l *loop) later(step func()) {
+	l.mu.Lock()
+	l.mu.replies = append(l.mu.replies, step)
+	l.mu.Unlock()
+	select {
+	case l.replied <- struct{}{}:
+	default:
+	}
+}
+
+// takeReplies runs what later was given.
+func (l *loop) takeReplies() {
+	l.mu.Lock()
+	list := l.mu.replies
+	l.mu.replies = nil
+	l.mu.Unlock()
+	for _, step := range list {
+		l.guard(step)
+	}
+}
+
+// aside runs what must not hold up the loop.
+func (l *loop) aside(f func()) {
+	l.beside.Add(1)
+	go func() {
+		defer l.beside.Done()
+		defer func() { // what a program has registered may panic
+			if p := recover(); p != nil {
+				l.log.Error("service object panicked", "err", p, "stack", string(debug.Stack()))
+			}
+		}()
+		f()
+	}()
+}
+
+// waitAside waits for what was begun aside, but not for ever: a file system that hangs must not keep the process.
+func (l *loop) waitAside() {
+	done := make(chan struct{})
+	go func() {
+		l.beside.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		l.log.Error("something that services do does not end: it is left behind")
+	}
 }

@@ -139,13 +139,13 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 		},
 		"a subcluster is gone": func(t *testing.T, k *Shell, store *gated, held, ended func()) {
 			s, _ := launchIdle(t, k)
-			k.guard(func() { k.failLaunch(s, "for the test") })
-			for k.working {
+			k.guard(func() { k.subs.failLaunch(s, "for the test") })
+			for k.work.working {
 				k.guard(k.pump)
 			}
 			settleAll(k, store)
-			k.buried[s] = true
-			k.guard(func() { k.whenGone(s, held); ended() })
+			k.subs.buried[s] = true
+			k.guard(func() { k.subs.whenGone(s, held); ended() })
 		},
 		"a unit of input comes back": func(t *testing.T, k *Shell, _ *gated, held, ended func()) {
 			k.guard(func() {
@@ -185,22 +185,22 @@ func TestWorkThatAHeldFunctionMakesIsNotForgotten(t *testing.T) {
 	s1, _ := launchIdle(t, k)
 	s2, _ := launchIdle(t, k)
 	settleAll(k, store)
-	k.guard(func() { k.failLaunch(s1, "for the test") })
+	k.guard(func() { k.subs.failLaunch(s1, "for the test") })
 	slices := 0
-	for k.working {
+	for k.work.working {
 		c, more, err := k.machine.Work(0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		k.guard(func() { k.apply(c) })
-		k.working = more
+		k.work.working = more
 		slices++
 	}
 	settleAll(k, store)
 	// Another one ends, but for its last slice, which fills the group.
 	s3, _ := launchIdle(t, k)
 	settleAll(k, store)
-	k.guard(func() { k.failLaunch(s3, "for the test") })
+	k.guard(func() { k.subs.failLaunch(s3, "for the test") })
 	for range slices - 1 {
 		c, _, err := k.machine.Work(0)
 		if err != nil {
@@ -214,7 +214,7 @@ func TestWorkThatAHeldFunctionMakesIsNotForgotten(t *testing.T) {
 		k.input(c, err)
 	})
 	k.guard(k.pump)
-	if !k.working {
+	if !k.work.working {
 		t.Errorf("the loop believes that there is no work, and %s is to be removed", s2)
 	}
 }
@@ -229,17 +229,17 @@ func TestAVatThatEndsWhileItsWorkerStartsHasNone(t *testing.T) {
 	})
 	var started workers.Worker
 	k.guard(func() {
-		k.fail(k.start(k.vat(v1)))
-		started = k.vats[v1].worker
+		k.fail(k.vats.start(k.vats.vat(v1)))
+		started = k.vats.table[v1].worker
 	})
 	if started == nil {
 		t.Fatal("no worker was started")
 	}
-	if k.vats[v1].worker != nil || k.leaving[started] != s1 {
+	if k.vats.table[v1].worker != nil || k.subs.leaving[started] != s1 {
 		t.Errorf("the vat of a subcluster that has ended keeps its worker")
 	}
 	gone := false
-	k.guard(func() { k.whenGone(s1, func() { gone = true }) })
+	k.guard(func() { k.subs.whenGone(s1, func() { gone = true }) })
 	if gone {
 		t.Error("the subcluster is said to be gone while its worker is there")
 	}
@@ -253,8 +253,8 @@ func TestNothingIsKeptOfVatsWhoseWorkersNeverStarted(t *testing.T) {
 		subs = append(subs, s)
 	}
 	settleAll(k, store)
-	if len(k.vats) != 3 {
-		t.Fatalf("%d vats are known, want 3", len(k.vats))
+	if len(k.vats.table) != 3 {
+		t.Fatalf("%d vats are known, want 3", len(k.vats.table))
 	}
 	for _, s := range subs[:2] {
 		k.guard(func() {
@@ -262,12 +262,12 @@ func TestNothingIsKeptOfVatsWhoseWorkersNeverStarted(t *testing.T) {
 			k.input(c, err)
 		})
 	}
-	for k.working {
-		k.guard(k.doWork)
+	for k.work.working {
+		k.guard(k.work.do)
 	}
 	settleAll(k, store)
-	if len(k.vats) != 1 {
-		t.Errorf("%d vats are known, want the one that is left", len(k.vats))
+	if len(k.vats.table) != 1 {
+		t.Errorf("%d vats are known, want the one that is left", len(k.vats.table))
 	}
 }
 

@@ -10,37 +10,37 @@ import (
 )
 
 // remember gives a fresh worker the memory that its vat had, delivery by delivery, before it gets new ones.
-func (k *Shell) remember(v *vat) error {
-	k.starts.open(v.id)
+func (vs *vats) remember(v *vat) error {
+	vs.starts.open(v.id)
 	var r *kernel.Replay
-	err := k.isolated(func() (err error) {
-		r, err = k.machine.Replay(v.id)
+	err := vs.isolated(func() (err error) {
+		r, err = vs.machine.Replay(v.id)
 		return err
 	})
 	if err != nil {
-		return k.giveUpMemory(v, err)
+		return vs.giveUpMemory(v, err)
 	}
 	v.replay, v.replayed = r, time.Now()
 	if r == nil {
-		k.starts.shut(v.id)
+		vs.starts.shut(v.id)
 		v.up = true
-		k.wake(v.id)
+		vs.wake(v.id)
 		return nil
 	}
-	k.log.Debug("replay begins", "vat", v.id, "deliveries", r.Records())
-	return k.replaying(v, func() error { return k.replayNext(v) })
+	vs.log.Debug("replay begins", "vat", v.id, "deliveries", r.Records())
+	return vs.replaying(v, func() error { return vs.replayNext(v) })
 }
 
 // replaying runs a step of a replay. Whatever is wrong with it, a record that cannot be read, a frame that no worker
 // can be sent, a mistake of ours, costs the vat its memory and nothing else.
-func (k *Shell) replaying(v *vat, step func() error) error {
-	if err := k.isolated(step); err != nil {
-		return k.giveUpMemory(v, err)
+func (vs *vats) replaying(v *vat, step func() error) error {
+	if err := vs.isolated(step); err != nil {
+		return vs.giveUpMemory(v, err)
 	}
 	return nil
 }
 
-func (k *Shell) replayNext(v *vat) error {
+func (vs *vats) replayNext(v *vat) error {
 	for {
 		d, ready, err := v.replay.Next()
 		if err != nil {
@@ -54,21 +54,21 @@ func (k *Shell) replayNext(v *vat) error {
 		}
 	}
 	if v.replay.Done() {
-		k.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
+		vs.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
 		v.replay, v.up = nil, true
-		k.starts.cleared(v.id)
-		k.wake(v.id)
+		vs.starts.cleared(v.id)
+		vs.wake(v.id)
 	}
 	return nil
 }
 
 // replayed compares what came with what was recorded.
-func (k *Shell) replayed(v *vat, e workers.Done) error {
-	return k.replaying(v, func() error {
+func (vs *vats) replayed(v *vat, e workers.Done) error {
+	return vs.replaying(v, func() error {
 		if err := v.replay.Answer(e.Done, e.Frame); err != nil {
 			return err
 		}
-		return k.replayNext(v)
+		return vs.replayNext(v)
 	})
 }
 
@@ -80,23 +80,23 @@ const (
 )
 
 // recorded notes how long a vat's transcript is now.
-func (k *Shell) recorded(v *vat, records uint64) {
+func (vs *vats) recorded(v *vat, records uint64) {
 	switch {
 	case records == 0:
 		v.holdEvery, v.holdAt = holdRecords, holdRecords
 		if v.holding {
 			v.holding = false
-			k.wake(v.id)
+			vs.wake(v.id)
 		}
 	case !v.holding && records >= v.holdAt:
 		v.holding = true
-		k.after(holdTime, func() {
-			if k.vats[v.id] == v && v.holding {
+		vs.after(holdTime, func() {
+			if vs.table[v.id] == v && v.holding {
 				v.holding = false
 				v.holdEvery *= 2
 				v.holdAt += v.holdEvery
-				k.log.Debug("vat does not come to rest", "vat", v.id, "records", records, "next", v.holdAt)
-				k.wake(v.id)
+				vs.log.Debug("vat does not come to rest", "vat", v.id, "records", records, "next", v.holdAt)
+				vs.wake(v.id)
 			}
 		})
 	}
@@ -104,7 +104,7 @@ func (k *Shell) recorded(v *vat, records uint64) {
 
 // readPast answers a worker that is given its past, and calls answer with the row, maybe later: a question that takes
 // the reading of many rows is answered in steps of the loop, between which others are served. later takes such a step.
-func (k *Shell) readPast(r *kernel.Replay, f wire.UpFrame, answer func(wire.Row) error, later func(func() error)) error {
+func (vs *vats) readPast(r *kernel.Replay, f wire.UpFrame, answer func(wire.Row) error, later func(func() error)) error {
 	switch f := f.(type) {
 	case wire.Get:
 		row, err := r.Get(f.Key)
@@ -118,7 +118,7 @@ func (k *Shell) readPast(r *kernel.Replay, f wire.UpFrame, answer func(wire.Row)
 		case err != nil:
 			return err
 		case !ready:
-			later(func() error { return k.readPast(r, f, answer, later) })
+			later(func() error { return vs.readPast(r, f, answer, later) })
 			return nil
 		}
 		return answer(row)

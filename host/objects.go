@@ -6,6 +6,35 @@ import (
 	"ocapkernel.dev/service"
 )
 
+// objects are what is behind service objects in this run, and the calls of it.
+type objects struct {
+	*core
+	vats     *vats
+	subs     *subclusters
+	registry *registry
+
+	bound map[kernel.KRef]*binding
+	calls map[callID]*running
+	// making are the objects that are not there yet, attempts counts those that are being made now.
+	making   map[kernel.KRef]*making
+	attempts int
+	// lost paces the calls of objects that cannot be made again, refusing are those that wait for it.
+	lost     map[kernel.KRef]*service.Pace
+	refusing map[callID]refusedCall
+	// closing counts the objects of a subcluster that are being closed, counts those of the kinds whose number is
+	// bounded.
+	closing map[kernel.SubID]int
+	counts  map[objectCount]int
+}
+
+func newObjects(c *core) *objects {
+	return &objects{
+		core: c, bound: map[kernel.KRef]*binding{}, calls: map[callID]*running{}, making: map[kernel.KRef]*making{},
+		lost: map[kernel.KRef]*service.Pace{}, refusing: map[callID]refusedCall{}, closing: map[kernel.SubID]int{},
+		counts: map[objectCount]int{},
+	}
+}
+
 // kindExport is the kind of objects that a call has made, and that end with the process.
 const kindExport = "export"
 
@@ -17,79 +46,79 @@ type binding struct {
 
 // resume makes the objects of an earlier run again, and decides what becomes of the calls that were under
 // way when it ended.
-func (k *Shell) resume() error {
-	list, err := k.machine.Services()
+func (obs *objects) resume() error {
+	list, err := obs.machine.Services()
 	if err != nil {
 		return err
 	}
 	for _, s := range list {
-		k.forService(s.KRef, "resume", func() error { return k.resumeService(s) })
+		obs.forService(s.KRef, "resume", func() error { return obs.resumeService(s) })
 	}
 	return nil
 }
 
-func (k *Shell) resumeService(s kernel.Service) error {
+func (obs *objects) resumeService(s kernel.Service) error {
 	if s.Corrupt != nil || s.Ended {
 		return s.Corrupt
 	}
-	k.count(s.Sub, s.Kind, 1)
-	if alive, err := k.alive(s.Sub); !alive || k.suspended[s.Sub] {
+	obs.count(s.Sub, s.Kind, 1)
+	if alive, err := obs.alive(s.Sub); !alive || obs.subs.isSuspended(s.Sub) {
 		return err
 	}
 	if s.Kind == kindExport { // it lived in the memory of an earlier run
-		c, err := k.machine.EndService(s.KRef)
+		c, err := obs.machine.EndService(s.KRef)
 		if err == nil {
-			k.apply(c)
+			obs.apply(c)
 		}
 		return err
 	}
-	if k.canOpen(s) {
-		k.open(s, nil)
+	if obs.canOpen(s) {
+		obs.open(s, nil)
 	}
-	return k.resumeCalls(s.KRef)
+	return obs.resumeCalls(s.KRef)
 }
 
 // traits are those of a method of a service object. Of a service that a program has registered nothing is known but by its
 // object.
-func (k *Shell) traits(kind, method string) service.Traits {
-	return k.cfg.Kinds[kind].TraitsOf(method)
+func (obs *objects) traits(kind, method string) service.Traits {
+	return obs.cfg.Kinds[kind].TraitsOf(method)
 }
 
 // resumeCalls begins the calls again that an earlier kernel has begun, in their order. The error is of a call that cannot be
 // read: all others are begun.
-func (k *Shell) resumeCalls(kref kernel.KRef) error {
-	calls, err := k.machine.Outstanding(kref)
+func (obs *objects) resumeCalls(kref kernel.KRef) error {
+	calls, err := obs.machine.Outstanding(kref)
 	for _, o := range calls {
 		if o.Corrupt != nil {
 			err = o.Corrupt
 			continue
 		}
-		k.begin(o, true)
+		obs.begin(o, true)
 	}
 	return err
 }
 
 // alive says whether a subcluster is there to stay; the kernel itself always is.
-func (k *Shell) alive(id kernel.SubID) (bool, error) {
+func (obs *objects) alive(id kernel.SubID) (bool, error) {
 	if id == "" {
 		return true, nil
 	}
-	sub, found, err := k.machine.Subcluster(id)
+	sub, found, err := obs.machine.Subcluster(id)
 	return found && sub.State == kernel.SubRunning, err
 }
 
-func (k *Shell) opening(s kernel.Service) service.Opening {
-	limits, waiting := k.cfg.Store.Limits(), &backlog{}
+func (obs *objects) opening(s kernel.Service) service.Opening {
+	limits, waiting := obs.cfg.Store.Limits(), &backlog{}
 	return service.Opening{
 		Name: s.Name, Subcluster: string(s.Sub), Config: s.Config, State: s.State, Holds: toStrings(s.Holds),
 		Commit: func(state []byte, then func()) error {
 			if err := kernel.CheckState(limits, s.KRef, state); err != nil {
 				return err
 			}
-			return k.laterIfRoom(waiting, len(state), func() {
-				stored := k.serviceInput(s.KRef, "store the state of", func() (kernel.Commit, error) { return k.machine.SetServiceState(s.KRef, state) })
+			return obs.laterIfRoom(waiting, len(state), func() {
+				stored := obs.serviceInput(s.KRef, "store the state of", func() (kernel.Commit, error) { return obs.machine.SetServiceState(s.KRef, state) })
 				if stored && then != nil {
-					k.whenDurable(func() { k.aside(then) })
+					obs.whenDurable(func() { obs.aside(then) })
 				}
 			})
 		},
@@ -101,19 +130,19 @@ func (k *Shell) opening(s kernel.Service) service.Opening {
 			if err := kernel.CheckMessage(limits, data); err != nil {
 				return err
 			}
-			return k.laterIfRoom(waiting, len(state)+len(data.Body), func() {
-				if k.diskFull() {
+			return obs.laterIfRoom(waiting, len(state)+len(data.Body), func() {
+				if obs.diskFull() {
 					return // what is missed comes with the next one
 				}
-				k.serviceInput(s.KRef, "send for", func() (kernel.Commit, error) {
-					return k.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
+				obs.serviceInput(s.KRef, "send for", func() (kernel.Commit, error) {
+					return obs.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
 				})
 			})
 		},
 		End: func() {
-			k.services.later(func() {
-				k.whenRoom(0, func() {
-					k.serviceInput(s.KRef, "end", func() (kernel.Commit, error) { return k.machine.EndService(s.KRef) })
+			obs.later(func() {
+				obs.whenRoom(0, func() {
+					obs.serviceInput(s.KRef, "end", func() (kernel.Commit, error) { return obs.machine.EndService(s.KRef) })
 				}) // behind what it has stored
 			})
 		},
@@ -128,8 +157,8 @@ func objectOf(b *binding) service.Object {
 }
 
 // goneReply says why there is nothing to call.
-func (k *Shell) goneReply(s kernel.Service, ambiguous bool) service.Reply {
-	kind := k.cfg.Kinds[s.Kind]
+func (obs *objects) goneReply(s kernel.Service, ambiguous bool) service.Reply {
+	kind := obs.cfg.Kinds[s.Kind]
 	switch {
 	case ambiguous:
 		return service.Reject(capdata.CodeAmbiguous, "the kernel died during the call: whether it happened is not known")

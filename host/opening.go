@@ -53,12 +53,14 @@ var errEnded = errors.New("it has ended meanwhile")
 const closeTime = 30 * time.Second
 
 // canOpen reports whether this run can make the objects of a service object.
-func (k *Shell) canOpen(s kernel.Service) bool { return !s.Ended && k.cfg.Kinds[s.Kind].Open != nil }
+func (obs *objects) canOpen(s kernel.Service) bool {
+	return !s.Ended && obs.cfg.Kinds[s.Kind].Open != nil
+}
 
 // open begins to make the object behind a service object, if no attempt is under way. then, which may be nil, is
 // called in the loop when the attempt is over.
-func (k *Shell) open(s kernel.Service, then func(error)) {
-	m := k.making(s.KRef)
+func (obs *objects) open(s kernel.Service, then func(error)) {
+	m := obs.entry(s.KRef)
 	if then != nil {
 		m.then = append(m.then, then)
 	}
@@ -66,157 +68,163 @@ func (k *Shell) open(s kernel.Service, then func(error)) {
 		return
 	}
 	m.underWay = true
-	k.services.attempts++
-	opening := k.opening(s)
-	k.aside(func() {
-		object, err := k.makeObject(s, opening)
-		k.services.later(func() { k.opened(s, m, object, err) })
+	obs.attempts++
+	opening := obs.opening(s)
+	obs.aside(func() {
+		object, err := obs.makeObject(s, opening)
+		obs.later(func() { obs.opened(s, m, object, err) })
 	})
 }
 
-func (k *Shell) making(kref kernel.KRef) *making {
-	m := k.services.making[kref]
+func (obs *objects) entry(kref kernel.KRef) *making {
+	m := obs.making[kref]
 	if m == nil {
 		m = &making{}
-		k.services.making[kref] = m
+		obs.making[kref] = m
 	}
 	return m
 }
 
 // makeObject makes an object, beside the loop. What a program has registered may panic.
-func (k *Shell) makeObject(s kernel.Service, opening service.Opening) (o service.Object, err error) {
+func (obs *objects) makeObject(s kernel.Service, opening service.Opening) (o service.Object, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			k.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
+			obs.log.Error("service object panicked when it was made", "service", s.Name, "kref", s.KRef, "err", p, "stack", string(debug.Stack()))
 			o, err = nil, fmt.Errorf("it panicked: %v", p)
 		}
 	}()
-	if o, err = k.cfg.Kinds[s.Kind].Open(opening); o == nil && err == nil {
+	if o, err = obs.cfg.Kinds[s.Kind].Open(opening); o == nil && err == nil {
 		err = errors.New("there is no object")
 	}
 	return o, err
 }
 
 // opened takes the end of an attempt.
-func (k *Shell) opened(s kernel.Service, m *making, object service.Object, err error) {
+func (obs *objects) opened(s kernel.Service, m *making, object service.Object, err error) {
 	m.underWay = false
-	k.services.attempts--
+	obs.attempts--
 	told := m.then
 	m.then = nil
 	switch {
 	case m.closed != nil:
-		k.closeObject(s.Name, s.Kind, s.Config, object, m.closed)
+		obs.closeObject(s.Name, s.Kind, s.Config, object, m.closed)
 		err = errEnded
-	case k.stopping:
+	case obs.stopping:
 		if object != nil {
-			k.closeObject(s.Name, s.Kind, s.Config, object, func() {})
+			obs.closeObject(s.Name, s.Kind, s.Config, object, func() {})
 		}
 		return // what waits is for the next kernel
 	case err != nil:
 		m.failures++
-		k.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
-		k.notOpened(s, m, err)
+		obs.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
+		obs.notOpened(s, m, err)
 	default:
-		delete(k.services.making, s.KRef)
-		k.services.bound[s.KRef] = &binding{object, s.Sub}
-		k.configure(s.KRef, s.Config)
+		delete(obs.making, s.KRef)
+		obs.bound[s.KRef] = &binding{object, s.Sub}
+		obs.configure(s.KRef, s.Config)
 		for _, c := range m.calls {
-			k.beginAgain(callID{s.KRef, c.number}, c.again)
+			obs.beginAgain(callID{s.KRef, c.number}, c.again)
 		}
 	}
 	for _, f := range told {
-		k.soon(func() { f(err) })
+		obs.soon(func() { f(err) })
 	}
 }
 
 // notOpened decides what becomes of calls whose object cannot be made now. What waits for input waits on, in
 // its order; what is to be done now cannot be.
-func (k *Shell) notOpened(s kernel.Service, m *making, why error) {
+func (obs *objects) notOpened(s kernel.Service, m *making, why error) {
 	calls := m.calls
-	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !k.traits(s.Kind, c.method).WaitsForInput })
+	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !obs.traits(s.Kind, c.method).WaitsForInput })
 	if len(m.calls) == 0 {
-		delete(k.services.making, s.KRef) // the next call tries again
+		delete(obs.making, s.KRef) // the next call tries again
 	} else {
-		k.retry(s.KRef, m)
+		obs.retry(s.KRef, m)
 	}
 	for _, c := range calls {
 		switch id := (callID{s.KRef, c.number}); {
-		case k.traits(s.Kind, c.method).WaitsForInput:
-		case c.again && !k.traits(s.Kind, c.method).Idempotent:
-			k.complete(id, k.goneReply(s, true), nil)
+		case obs.traits(s.Kind, c.method).WaitsForInput:
+		case c.again && !obs.traits(s.Kind, c.method).Idempotent:
+			obs.complete(id, obs.goneReply(s, true), nil)
 		default:
-			k.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
+			obs.complete(id, service.Fail(fmt.Errorf("%s cannot be opened: %w", s.Name, why)), nil)
 		}
 	}
 }
 
 // retry tries again to make an object for which calls wait, some time after the attempt that failed last.
-func (k *Shell) retry(kref kernel.KRef, m *making) {
+func (obs *objects) retry(kref kernel.KRef, m *making) {
 	failures := m.failures
-	k.after(wait(failures+2), func() {
-		if k.stopping || k.services.making[kref] != m || m.underWay || m.failures != failures {
+	obs.after(wait(failures+2), func() {
+		if obs.stopping || obs.making[kref] != m || m.underWay || m.failures != failures {
 			return
 		}
-		s, found, err := k.machine.Service(kref)
+		s, found, err := obs.machine.Service(kref)
 		switch {
 		case err != nil:
-			k.holdService(kref, err)
+			obs.holdService(kref, err)
 		case found && !s.Ended:
-			k.open(s, nil)
+			obs.open(s, nil)
 		}
 	})
 }
 
 // waitForObject has a call wait until its object is there. What waits for input does not have it tried sooner.
-func (k *Shell) waitForObject(s kernel.Service, call madeCall) {
-	m := k.making(s.KRef)
+func (obs *objects) waitForObject(s kernel.Service, call madeCall) {
+	m := obs.entry(s.KRef)
 	if slices.ContainsFunc(m.calls, func(c madeCall) bool { return c.number == call.number }) {
 		return
 	}
 	m.calls = append(m.calls, call)
-	if m.failures == 0 || !k.traits(s.Kind, call.method).WaitsForInput {
-		k.open(s, nil)
+	if m.failures == 0 || !obs.traits(s.Kind, call.method).WaitsForInput {
+		obs.open(s, nil)
 	}
 }
 
 // beginAgain begins a call that has waited, if it is still to be performed.
-func (k *Shell) beginAgain(id callID, again bool) {
-	o, found, err := k.machine.ServiceCall(id.service, id.number)
+func (obs *objects) beginAgain(id callID, again bool) {
+	o, found, err := obs.machine.ServiceCall(id.service, id.number)
 	switch {
 	case err != nil:
-		k.holdService(id.service, err)
+		obs.holdService(id.service, err)
 	case found:
-		k.begin(o, again)
+		obs.begin(o, again)
 	}
 }
 
 // endService ends what is behind a service object.
-func (k *Shell) endService(e kernel.EndService) {
-	for id, r := range k.services.calls { // in any order: each only hears that it is over
+func (obs *objects) endService(e kernel.EndService) {
+	for id, r := range obs.calls { // in any order: each only hears that it is over
 		if id.service == e.Service {
 			r.cancel()
-			delete(k.services.calls, id)
+			delete(obs.calls, id)
 		}
 	}
-	b, m := k.services.bound[e.Service], k.services.making[e.Service]
-	delete(k.services.bound, e.Service)
-	delete(k.services.making, e.Service)
-	delete(k.services.lost, e.Service)
-	k.count(e.Sub, e.Kind, -1)
+	b, m := obs.bound[e.Service], obs.making[e.Service]
+	delete(obs.bound, e.Service)
+	delete(obs.making, e.Service)
+	delete(obs.lost, e.Service)
+	obs.count(e.Sub, e.Kind, -1)
 	if m != nil && m.underWay {
-		m.calls, m.closed = nil, k.closing(e.Sub, e.Name)
+		m.calls, m.closed = nil, obs.startClosing(e.Sub, e.Name)
 		return
 	}
-	if kind := k.cfg.Kinds[e.Kind]; b == nil && kind.Remove == nil {
+	if kind := obs.cfg.Kinds[e.Kind]; b == nil && kind.Remove == nil {
 		return
 	}
-	k.closeObject(e.Name, e.Kind, e.Config, objectOf(b), k.closing(e.Sub, e.Name))
+	obs.closeObject(e.Name, e.Kind, e.Config, objectOf(b), obs.startClosing(e.Sub, e.Name))
 }
 
-// closing notes that something of a subcluster is being closed: until it is, nobody is told that the subcluster is
-// gone. What does not close in time is left behind. The function that closing returns is called in the loop.
-func (k *Shell) closing(sub kernel.SubID, name string) (closed func()) {
-	k.services.closing[sub]++
+// isClosing reports whether something of a subcluster is being closed.
+func (obs *objects) isClosing(sub kernel.SubID) bool { return obs.closing[sub] > 0 }
+
+// object returns what is behind a service object; nil if nothing is.
+func (obs *objects) object(kref kernel.KRef) service.Object { return objectOf(obs.bound[kref]) }
+
+// startClosing notes that something of a subcluster is being closed: until it is, nobody is told that the subcluster is
+// gone. What does not close in time is left behind. The function that it returns is called in the loop.
+func (obs *objects) startClosing(sub kernel.SubID, name string) (closed func()) {
+	obs.closing[sub]++
 	var timer *time.Timer
 	over := false
 	end := func() {
@@ -225,15 +233,15 @@ func (k *Shell) closing(sub kernel.SubID, name string) (closed func()) {
 		}
 		over = true
 		timer.Stop()
-		if k.services.closing[sub]--; k.services.closing[sub] == 0 {
-			delete(k.services.closing, sub)
-			k.tellGone(sub)
+		if obs.closing[sub]--; obs.closing[sub] == 0 {
+			delete(obs.closing, sub)
+			obs.subs.tellGone(sub)
 		}
 	}
 	timer = time.AfterFunc(closeTime, func() {
-		k.post(func() {
+		obs.post(func() {
 			if !over {
-				k.log.Error("service object does not close: it is left behind", "service", name, "subcluster", sub)
+				obs.log.Error("service object does not close: it is left behind", "service", name, "subcluster", sub)
 				end()
 			}
 		})
@@ -242,22 +250,22 @@ func (k *Shell) closing(sub kernel.SubID, name string) (closed func()) {
 }
 
 // closeObject closes an object beside the loop, or, if there is none, removes what an earlier run has left of it.
-func (k *Shell) closeObject(name, kind string, config []byte, object service.Object, closed func()) {
-	k.aside(func() {
+func (obs *objects) closeObject(name, kind string, config []byte, object service.Object, closed func()) {
+	obs.aside(func() {
 		var err error
 		defer func() {
-			k.services.later(func() {
+			obs.later(func() {
 				if err != nil {
-					k.log.Warn("service object did not close", "service", name, "err", err)
+					obs.log.Warn("service object did not close", "service", name, "err", err)
 				}
 				closed()
 			})
 		}()
 		closer, ok := object.(io.Closer)
-		switch remove := k.cfg.Kinds[kind].Remove; {
+		switch remove := obs.cfg.Kinds[kind].Remove; {
 		case ok:
 			err = closer.Close()
-		case object == nil && remove != nil && !k.cfg.Paused:
+		case object == nil && remove != nil && !obs.cfg.Paused:
 			remove(name, config)
 		}
 	})
@@ -268,15 +276,15 @@ func (k *Shell) closeObject(name, kind string, config []byte, object service.Obj
 const openTime = 250 * time.Millisecond
 
 // awaitObjects waits until no attempt is under way, but for openTime at most.
-func (k *Shell) awaitObjects() {
+func (obs *objects) awaitObjects() {
 	timeUp := time.After(openTime)
-	for k.fatal == nil && k.services.attempts > 0 {
+	for obs.fatal == nil && obs.attempts > 0 {
 		select {
-		case <-k.services.replied:
-			k.takeReplies()
+		case <-obs.replied:
+			obs.takeReplies()
 		case <-timeUp:
 			return
-		case <-k.stop:
+		case <-obs.stop:
 			return
 		}
 	}
@@ -289,22 +297,22 @@ type objectCount struct {
 }
 
 // count counts the objects of a kind whose number is bounded.
-func (k *Shell) count(sub kernel.SubID, kind string, n int) {
-	if k.cfg.Kinds[kind].Most == 0 {
+func (obs *objects) count(sub kernel.SubID, kind string, n int) {
+	if obs.cfg.Kinds[kind].Most == 0 {
 		return
 	}
 	c := objectCount{sub, kind}
-	if k.services.counts[c] += n; k.services.counts[c] <= 0 {
-		delete(k.services.counts, c)
+	if obs.counts[c] += n; obs.counts[c] <= 0 {
+		delete(obs.counts, c)
 	}
 }
 
 // tooMany returns the rejection of a reply whose objects are more than there may be, or nil. The objects of a
 // bounded kind belong to the subcluster of the service that makes them.
-func (k *Shell) tooMany(sub kernel.SubID, news []kernel.NewService) *service.Reply {
+func (obs *objects) tooMany(sub kernel.SubID, news []kernel.NewService) *service.Reply {
 	for i, n := range news {
-		kind := k.cfg.Kinds[n.Kind]
-		if kind.Most > 0 && k.services.counts[objectCount{sub, n.Kind}]+i+1 > kind.Most {
+		kind := obs.cfg.Kinds[n.Kind]
+		if kind.Most > 0 && obs.counts[objectCount{sub, n.Kind}]+i+1 > kind.Most {
 			r := service.Reject(capdata.CodeLimit, "%s", kind.TooMany)
 			return &r
 		}

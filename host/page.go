@@ -9,13 +9,13 @@ import (
 
 // paged asks the machine about all that there is, a page in a step of its own, and others' steps between: what it
 // returns is true of one moment for each page.
-func paged[T any, ID ~string](ctx context.Context, k *Shell, page func(after ID) ([]T, ID, error)) (all []T, err error) {
+func paged[T any, ID ~string](ctx context.Context, c *core, page func(after ID) ([]T, ID, error)) (all []T, err error) {
 	type answer struct {
 		list []T
 		next ID
 	}
 	for after, first := ID(""), true; first || after != ""; first = false {
-		a, err := look(ctx, k, func() (a answer, err error) {
+		a, err := look(ctx, c, func() (a answer, err error) {
 			a.list, a.next, err = page(after)
 			return a, err
 		})
@@ -28,8 +28,8 @@ func paged[T any, ID ~string](ctx context.Context, k *Shell, page func(after ID)
 }
 
 // subclusters lists all subclusters, in the order of their launch.
-func (k *Shell) subclusters(ctx context.Context) ([]kernel.Subcluster, error) {
-	subs, err := paged(ctx, k, k.machine.SubclustersAfter)
+func (op *operator) subclusters(ctx context.Context) ([]kernel.Subcluster, error) {
+	subs, err := paged(ctx, op.core, op.machine.SubclustersAfter)
 	slices.SortFunc(subs, func(a, b kernel.Subcluster) int { return compare(string(a.ID), string(b.ID)) })
 	return subs, err
 }
@@ -39,7 +39,7 @@ const sliceItems = 10
 
 // inSlices calls each for the elements of a list, a few in a step, with others' steps between, and then done. A kernel that
 // stops begins no further step.
-func inSlices[T any](k *Shell, list []T, each func(T), done func()) {
+func inSlices[T any](c *core, list []T, each func(T), done func()) {
 	n := min(len(list), sliceItems)
 	for _, x := range list[:n] {
 		each(x)
@@ -48,9 +48,9 @@ func inSlices[T any](k *Shell, list []T, each func(T), done func()) {
 		done()
 		return
 	}
-	k.services.later(func() {
-		if !k.stopping {
-			inSlices(k, list[n:], each, done)
+	c.later(func() {
+		if !c.stopping {
+			inSlices(c, list[n:], each, done)
 		}
 	})
 }

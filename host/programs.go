@@ -23,11 +23,11 @@ type programs struct {
 type program struct{ path, sha256 string }
 
 // programs returns nil if nothing is known of worker programs.
-func (k *Shell) programs() *programs {
-	if k.cfg.Modules == nil {
+func (ss *subclusters) programs() *programs {
+	if ss.cfg.Modules == nil {
 		return nil
 	}
-	return &programs{modules: k.cfg.Modules, answers: map[program]func() ([]string, error){}}
+	return &programs{modules: ss.cfg.Modules, answers: map[program]func() ([]string, error){}}
 }
 
 // check returns a refusal if the worker program of a vat is missing, is another one than it must be, or has not got the

@@ -23,25 +23,23 @@ type rehearsal struct {
 	unwatch func() bool
 }
 
-// Rehearse gives the past of a vat, since it was last at rest, to a fresh worker, and returns a line for
-// each delivery and syscall, and one for where it diverges. Meanwhile the vat gets no deliveries. It
-// changes nothing.
-func (k *Shell) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error) {
-	return ask(ctx, k, func(done func([]string, error)) {
-		k.beginRehearsal(ctx, id, done)
+// Rehearse is [Shell.Rehearse].
+func (vs *vats) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error) {
+	return ask(ctx, vs.core, func(done func([]string, error)) {
+		vs.beginRehearsal(ctx, id, done)
 	})
 }
 
-func (k *Shell) beginRehearsal(ctx context.Context, id kernel.VatID, done func([]string, error)) {
+func (vs *vats) beginRehearsal(ctx context.Context, id kernel.VatID, done func([]string, error)) {
 	switch {
-	case k.stopping:
+	case vs.stopping:
 		done(nil, ErrStopping)
 		return
 	case ctx.Err() != nil: // nobody wants it any more
 		done(nil, ctx.Err())
 		return
 	}
-	spec, found, err := k.spec(id)
+	spec, found, err := vs.spec(id)
 	if err != nil {
 		done(nil, err)
 		return
@@ -50,15 +48,15 @@ func (k *Shell) beginRehearsal(ctx context.Context, id kernel.VatID, done func([
 		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)})
 		return
 	}
-	v := k.vat(id)
+	v := vs.vat(id)
 	if v.crank != nil || v.replay != nil || v.paused { // soon it is not; the transcript must hold still
-		k.after(5*time.Millisecond, func() { k.beginRehearsal(ctx, id, done) })
+		vs.after(5*time.Millisecond, func() { vs.beginRehearsal(ctx, id, done) })
 		return
 	}
 	var start wire.Start
 	var past *kernel.Replay
-	err = k.isolated(func() (err error) {
-		start, past, err = k.machine.Rehearse(id)
+	err = vs.isolated(func() (err error) {
+		start, past, err = vs.machine.Rehearse(id)
 		return err
 	})
 	switch {
@@ -72,64 +70,64 @@ func (k *Shell) beginRehearsal(ctx context.Context, id kernel.VatID, done func([
 	spec.begin(start)
 	v.paused = true
 	r := &rehearsal{v: v, sub: spec.sub, past: past, done: done}
-	r.worker = k.cfg.Workers.Start(spec.Spec, k.events)
-	k.rehearsals[r.worker] = r
-	r.unwatch = context.AfterFunc(ctx, func() { k.post(func() { k.endRehearsal(r, "nobody waits for it any more") }) })
+	r.worker = vs.cfg.Workers.Start(spec.Spec, vs.events)
+	vs.rehearsals[r.worker] = r
+	r.unwatch = context.AfterFunc(ctx, func() { vs.post(func() { vs.endRehearsal(r, "nobody waits for it any more") }) })
 }
 
 // rehearse handles what a rehearsing worker says. What is wrong with the vat's past ends the rehearsal.
-func (k *Shell) rehearse(r *rehearsal, e workers.Event) {
+func (vs *vats) rehearse(r *rehearsal, e workers.Event) {
 	_, exited := e.(workers.Exited)
 	if r.done == nil && !exited {
 		return // it is over
 	}
-	if err := k.isolated(func() error { return k.rehearseStep(r, e) }); err != nil {
-		k.endRehearsal(r, "the memory cannot be made again: "+oneLine(err))
+	if err := vs.isolated(func() error { return vs.rehearseStep(r, e) }); err != nil {
+		vs.endRehearsal(r, "the memory cannot be made again: "+oneLine(err))
 	}
 	if exited {
-		delete(k.rehearsals, r.worker)
-		k.tellGone(r.sub)
+		delete(vs.rehearsals, r.worker)
+		vs.subs.tellGone(r.sub)
 	}
 }
 
-func (k *Shell) rehearseStep(r *rehearsal, e workers.Event) error {
+func (vs *vats) rehearseStep(r *rehearsal, e workers.Event) error {
 	switch e := e.(type) {
 	case workers.Ready:
-		return k.rehearseNext(r)
+		return vs.rehearseNext(r)
 	case workers.Read:
 		later := func(step func() error) {
-			k.services.later(func() {
+			vs.later(func() {
 				if r.done == nil {
 					return // it is over
 				}
-				if err := k.isolated(step); err != nil {
-					k.endRehearsal(r, "the memory cannot be made again: "+oneLine(err))
+				if err := vs.isolated(step); err != nil {
+					vs.endRehearsal(r, "the memory cannot be made again: "+oneLine(err))
 				}
 			})
 		}
-		return k.readPast(r.past, e.Frame, r.worker.Reply, later)
+		return vs.readPast(r.past, e.Frame, r.worker.Reply, later)
 	case workers.Done:
 		for _, s := range e.Done.Syscalls {
 			r.lines = append(r.lines, "  "+kernel.DescribeSyscall(s))
 		}
 		if err := r.past.Answer(e.Done, e.Frame); err != nil {
-			k.endRehearsal(r, "it diverges: "+err.Error())
+			vs.endRehearsal(r, "it diverges: "+err.Error())
 			return nil
 		}
-		return k.rehearseNext(r)
+		return vs.rehearseNext(r)
 	case workers.Exited:
-		k.endRehearsal(r, fmt.Sprintf("the worker ended: %s: %s", e.Cause, e.Detail))
+		vs.endRehearsal(r, fmt.Sprintf("the worker ended: %s: %s", e.Cause, e.Detail))
 	}
 	return nil
 }
 
-func (k *Shell) rehearseNext(r *rehearsal) error {
+func (vs *vats) rehearseNext(r *rehearsal) error {
 	d, more, err := r.past.Next()
 	switch {
 	case err != nil:
 		return err
 	case !more:
-		k.endRehearsal(r, fmt.Sprintf("all %d deliveries came out as recorded", r.past.Records()))
+		vs.endRehearsal(r, fmt.Sprintf("all %d deliveries came out as recorded", r.past.Records()))
 		return nil
 	}
 	r.lines = append(r.lines, fmt.Sprintf("delivery %d: %s", d.Number, kernel.DescribeDelivery(d.Delivery)))
@@ -137,19 +135,19 @@ func (k *Shell) rehearseNext(r *rehearsal) error {
 }
 
 // endRehearsals ends those of a vat whose past is about to change.
-func (k *Shell) endRehearsals(v *vat, why string) {
+func (vs *vats) endRehearsals(v *vat, why string) {
 	if !v.paused {
 		return
 	}
-	for _, r := range k.rehearsals { // there is one
+	for _, r := range vs.rehearsals { // there is one
 		if r.v == v {
-			k.endRehearsal(r, why)
+			vs.endRehearsal(r, why)
 		}
 	}
 }
 
 // endRehearsal answers and lets the vat go on. Its worker ends; later calls for the same one do nothing.
-func (k *Shell) endRehearsal(r *rehearsal, last string) {
+func (vs *vats) endRehearsal(r *rehearsal, last string) {
 	if r.done == nil {
 		return
 	}
@@ -158,5 +156,15 @@ func (k *Shell) endRehearsal(r *rehearsal, last string) {
 	r.unwatch()
 	r.v.paused = false
 	r.worker.Kill()
-	k.wake(r.v.id)
+	vs.wake(r.v.id)
+}
+
+// isRehearsed reports whether the past of some vat of a subcluster is being rehearsed.
+func (vs *vats) isRehearsed(sub kernel.SubID) bool {
+	for _, r := range vs.rehearsals { // is there one? The order does not matter
+		if r.sub == sub {
+			return true
+		}
+	}
+	return false
 }

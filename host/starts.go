@@ -156,15 +156,13 @@ func beginStarts(path string, crashed bool, log hclog.Logger) *starts {
 		log.Warn("deaths of this kernel are not counted", "err", err)
 		return nil
 	}
-	s := &starts{file: f, log: log}
 	text, _ := io.ReadAll(io.LimitReader(f, 4*noteBytes)) // what cannot be read is as if it were not there
-	s.written = len(text)
 	last, ok := decodeNote(string(text))
 	if !ok && len(text) > 0 {
 		log.Warn("what the last kernel has noted of its work cannot be read", "file", path)
 	}
-	s.note = last.judge(crashed, killedForMemory(), time.Now())
-	s.careful = s.note.Deaths > 0
+	first := last.judge(crashed, killedForMemory(), time.Now())
+	s := &starts{file: f, log: log, note: first, careful: first.Deaths > 0, written: len(text)}
 	if s.careful {
 		log.Warn("the last kernel died by itself: this one makes one vat's memory at a time, and notes for whom it works",
 			"deaths", s.note.Deaths, "err", last.Failed, "worked for", strings.Join(names(last.charged()), " "))
@@ -346,34 +344,35 @@ func decodeNote(text string) (n note, ok bool) {
 }
 
 // beginWork notes that this kernel starts, and holds back whom the last ones have died of.
-func (k *Shell) beginWork() {
-	if k.cfg.StartsFile == "" || k.cfg.Paused {
+func (vs *vats) beginWork() {
+	if vs.cfg.StartsFile == "" || vs.cfg.Paused {
 		return
 	}
-	k.starts = beginStarts(k.cfg.StartsFile, k.cfg.Crashed, k.log)
+	vs.starts = beginStarts(vs.cfg.StartsFile, vs.cfg.Crashed, vs.log)
+	vs.earlierDeaths = vs.starts.deaths()
 }
 
 // holdKillers holds back the vats that the last kernels have died of. There may be one that is gone by now.
-func (k *Shell) holdKillers(vats []kernel.Vat) {
-	for id, why := range maps.Clone(k.starts.held()) {
+func (vs *vats) holdKillers(vats []kernel.Vat) {
+	for id, why := range maps.Clone(vs.starts.held()) {
 		i := slices.IndexFunc(vats, func(v kernel.Vat) bool { return v.ID == id && !v.Terminated })
 		if i < 0 {
-			k.starts.release(id)
+			vs.starts.release(id)
 			continue
 		}
-		k.hold(k.vat(id), errors.New(why))
+		vs.hold(vs.vat(id), errors.New(why))
 	}
 }
 
+// ranWell notes that the start went well.
+func (vs *vats) ranWell() { vs.starts.ranWell() }
+
 // remembering says whether some vat's worker is starting, or being given its memory.
-func (k *Shell) remembering() bool {
-	for _, v := range k.vats {
+func (vs *vats) remembering() bool {
+	for _, v := range vs.table {
 		if v.worker != nil && !v.up {
 			return true
 		}
 	}
 	return false
 }
-
-// EarlierDeaths is how many starts in a row before this one have ended by the kernel's own doing.
-func (k *Shell) EarlierDeaths() int { return k.earlierDeaths }

@@ -22,18 +22,16 @@ const (
 	shownBytes            = 64 << 10 // of a value
 )
 
-// Stored lists rows of a vat's store, in the order of their keys, those with a prefix that are behind a key, and says
-// whether there are more: at most limit rows, and fewer if they are long. It reads them in slices, between which the
-// kernel goes on.
-func (k *Shell) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
-	if v, err = k.FindVat(ctx, vat); err != nil {
+// Stored is [Shell.Stored].
+func (op *operator) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
+	if v, err = op.shell.names.FindVat(ctx, vat); err != nil {
 		return v, nil, false, err
 	}
 	for size := 0; ; {
 		passing := false // removed rows, of which there may be many
-		part, err := look(ctx, k, func() (part []wire.Row, err error) {
+		part, err := look(ctx, op.core, func() (part []wire.Row, err error) {
 			for read := 0; len(part) < sliceRows && read < sliceBytes; {
-				row, reached, ready, err := k.machine.StoreStep(v.ID, prefix, after)
+				row, reached, ready, err := op.machine.StoreStep(v.ID, prefix, after)
 				if passing = !ready; passing && err == nil {
 					after = reached
 					return part, nil

@@ -8,31 +8,31 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/storage"
 )
 
-// maxDamages bounds what is told of a damaged state; `kernel check` tells all.
-const maxDamages = 5
+// system are the system subclusters of this run: what it declares, the launches of these, and why some of them do not
+// run. It launches them one after the other, in the order of their declaration: when one is launched, those that are
+// declared before it run, or have failed.
+type system struct {
+	*core
+	subs *subclusters
 
-// checkDamage looks at the subclusters that are stored, before anything runs.
-func (k *Shell) checkDamage() error {
-	list, err := k.machine.Damages()
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	var text []string
-	for _, d := range list[:min(len(list), maxDamages)] {
-		text = append(text, d.String())
-	}
-	if n := len(list) - maxDamages; n > 0 {
-		text = append(text, fmt.Sprintf("and %d more", n))
-	}
-	return fmt.Errorf("%s: %w", strings.Join(text, "; "), storage.ErrCorrupt)
+	// waiting are launches whose turn has not come; busy is the name of the subcluster that is being launched.
+	waiting []turn
+	busy    string
+	// failed tells why the last launch of a subcluster failed, by name.
+	failed map[string]string
+	// notUpgraded says why a declaration that has changed was not applied, by the name of the system subcluster.
+	notUpgraded map[string]refusedUpgrade
 }
 
-// findSystem suspends the system subclusters that are stored and that this run does not declare.
-func (k *Shell) findSystem() error {
-	subs, err := k.machine.Systems()
+func newSystem(c *core) *system {
+	return &system{core: c, failed: map[string]string{}, notUpgraded: map[string]refusedUpgrade{}}
+}
+
+// find suspends the system subclusters that are stored and that this run does not declare.
+func (sy *system) find() error {
+	subs, err := sy.machine.Systems()
 	if err != nil {
 		return err
 	}
@@ -40,27 +40,27 @@ func (k *Shell) findSystem() error {
 		if s.State != kernel.SubRunning {
 			continue
 		}
-		if _, ok := k.declared(s.System); !ok && !k.cfg.Paused && !k.mayReplace(s.System) {
-			k.suspended[s.ID] = true
-			k.log.Warn("system subcluster is not declared in this run: its vats stay as they are, and do not run", "name", s.System, "subcluster", s.ID)
+		if _, ok := sy.declared(s.System); !ok && !sy.cfg.Paused && !sy.mayReplace(s.System) {
+			sy.subs.suspend(s.ID)
+			sy.log.Warn("system subcluster is not declared in this run: its vats stay as they are, and do not run", "name", s.System, "subcluster", s.ID)
 		}
 	}
 	return nil
 }
 
-// startSystem makes what runs agree with the declaration: what is there stays under its name, what is missing is launched.
+// start makes what runs agree with the declaration: what is there stays under its name, what is missing is launched.
 // What is no longer named is suspended; it is removed only if this run was told so by its name.
-func (k *Shell) startSystem() {
-	if k.resets > 0 {
+func (sy *system) start() {
+	if sy.subs.resetting() {
 		return // when that is done
 	}
-	defer k.reloadNext()
-	if k.cfg.System == nil {
+	defer sy.subs.reloadNext()
+	if sy.cfg.System == nil {
 		return
 	}
-	subs, err := k.machine.Systems()
+	subs, err := sy.machine.Systems()
 	if err != nil {
-		k.fail(err)
+		sy.fail(err)
 		return
 	}
 	running := map[string]kernel.Subcluster{}
@@ -69,40 +69,40 @@ func (k *Shell) startSystem() {
 			continue
 		}
 		running[s.System] = s
-		if _, ok := k.declared(s.System); !ok && k.mayReplace(s.System) {
-			k.log.Warn("system subcluster is no longer declared: it is removed, as --replace says", "name", s.System, "subcluster", s.ID)
-			c, err := k.machine.Terminate(s.ID)
-			k.input(c, err)
+		if _, ok := sy.declared(s.System); !ok && sy.mayReplace(s.System) {
+			sy.log.Warn("system subcluster is no longer declared: it is removed, as --replace says", "name", s.System, "subcluster", s.ID)
+			c, err := sy.machine.Terminate(s.ID)
+			sy.input(c, err)
 		}
 	}
-	pending, err := k.machine.Reloads()
+	pending, err := sy.machine.Reloads()
 	if err != nil {
-		k.fail(err)
+		sy.fail(err)
 		return
 	}
-	for _, d := range k.cfg.System.Subclusters {
+	for _, d := range sy.cfg.System.Subclusters {
 		s, ok := running[d.Name]
 		switch {
 		case ok && s.Hash == d.Config.Hash:
-			k.log.Info("system subcluster restored", "name", d.Name, "subcluster", s.ID, "root", s.Root)
-		case ok && !k.cfg.UpgradeSystem:
-			k.log.Warn("the declaration of a system subcluster has changed: it goes on as it was; --upgrade-system applies it", "name", d.Name, "subcluster", s.ID)
+			sy.log.Info("system subcluster restored", "name", d.Name, "subcluster", s.ID, "root", s.Root)
+		case ok && !sy.cfg.UpgradeSystem:
+			sy.log.Warn("the declaration of a system subcluster has changed: it goes on as it was; --upgrade-system applies it", "name", d.Name, "subcluster", s.ID)
 		case ok:
-			k.upgrade(s, d)
+			sy.upgrade(s, d)
 		case slices.ContainsFunc(pending, func(r kernel.Reload) bool { return r.System == d.Name }):
 			// reloadNext launches it.
 		default:
-			k.launchSystem(d.Name, d.Config, func(kernel.Subcluster, error) {})
+			sy.launch(d.Name, d.Config, func(kernel.Subcluster, error) {})
 		}
 	}
 }
 
 // declared finds what this run declares under a name.
-func (k *Shell) declared(name string) (*cluster.Config, bool) {
-	if k.cfg.System == nil {
+func (sy *system) declared(name string) (*cluster.Config, bool) {
+	if sy.cfg.System == nil {
 		return nil, false
 	}
-	for _, d := range k.cfg.System.Subclusters {
+	for _, d := range sy.cfg.System.Subclusters {
 		if d.Name == name {
 			return d.Config, true
 		}
@@ -118,27 +118,50 @@ type refusedUpgrade struct {
 
 // upgrade applies a changed declaration to what runs. Changes that would delete something are made only if this run was told
 // so by the subcluster's name: then it is launched anew.
-func (k *Shell) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
-	k.reconfigure(s, d.Config, ApplyOptions{}, func(a Applied, err error) {
+func (sy *system) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
+	sy.subs.reconfigure(s, d.Config, ApplyOptions{}, func(a Applied, err error) {
 		var deletes *ReplaceError
 		if err != nil {
-			k.notUpgraded[d.Name] = refusedUpgrade{err.Error(), errors.As(err, &deletes)}
+			sy.notUpgraded[d.Name] = refusedUpgrade{err.Error(), errors.As(err, &deletes)}
 		}
 		switch {
 		case err == nil:
-			k.log.Info("system subcluster upgraded: its vats go on from their stores", "name", d.Name, "subcluster", s.ID, "changes", len(a.Changes))
+			sy.log.Info("system subcluster upgraded: its vats go on from their stores", "name", d.Name, "subcluster", s.ID, "changes", len(a.Changes))
 		case deletes == nil:
-			k.log.Error("system subcluster was not upgraded", "name", d.Name, "subcluster", s.ID, "err", err)
-		case !k.mayReplace(d.Name):
-			k.log.Error("system subcluster was not upgraded: that would delete what it has stored, and --replace did not name it", "name", d.Name, "subcluster", s.ID, "err", err)
+			sy.log.Error("system subcluster was not upgraded", "name", d.Name, "subcluster", s.ID, "err", err)
+		case !sy.mayReplace(d.Name):
+			sy.log.Error("system subcluster was not upgraded: that would delete what it has stored, and --replace did not name it", "name", d.Name, "subcluster", s.ID, "err", err)
 		default:
-			k.log.Warn("system subcluster is launched anew, as --replace says: what it has stored is deleted", "name", d.Name, "subcluster", s.ID, "why", err)
-			k.reloadChecked(s, callID{}, func(kernel.Subcluster, error) {}) // systemSettled tells how that comes out
+			sy.log.Warn("system subcluster is launched anew, as --replace says: what it has stored is deleted", "name", d.Name, "subcluster", s.ID, "why", err)
+			sy.subs.reloadChecked(s, callID{}, func(kernel.Subcluster, error) {}) // settled tells how that comes out
 		}
 	})
 }
 
 // mayReplace says whether this run may delete what a system subcluster has stored.
-func (k *Shell) mayReplace(name string) bool {
-	return k.cfg.UpgradeSystem && slices.Contains(k.cfg.Replace, name)
+func (sy *system) mayReplace(name string) bool {
+	return sy.cfg.UpgradeSystem && slices.Contains(sy.cfg.Replace, name)
+}
+
+// whyNotThere returns nil if a target that was not found is a system subcluster, or in one, whose launch is to come: because
+// its turn has not come, or because it is loaded anew. Otherwise it returns notFound, with the reason if the launch failed.
+func (sy *system) whyNotThere(target string, notFound error) error {
+	name, _, _ := strings.Cut(target, "/")
+	if _, ok := sy.declared(name); !ok {
+		return notFound
+	}
+	if sy.has(name) {
+		return nil
+	}
+	reloads, err := sy.machine.Reloads()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(reloads, func(r kernel.Reload) bool { return r.System == name }) {
+		return nil
+	}
+	if why := sy.failed[name]; why != "" {
+		return &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("system subcluster %s does not run: %s", name, why)}
+	}
+	return notFound
 }

@@ -2,24 +2,12 @@ package host
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
 )
-
-// turns launches the system subclusters of this run one after the other, in the order of their declaration: when one
-// is launched, those that are declared before it run, or have failed.
-type turns struct {
-	// waiting are launches whose turn has not come; busy is the name of the subcluster that is being launched.
-	waiting []turn
-	busy    string
-	// failed tells why the last launch of a subcluster failed, by name.
-	failed map[string]string
-}
 
 // turn is a launch that waits.
 type turn struct {
@@ -31,125 +19,94 @@ type turn struct {
 }
 
 // takeTurn begins the launch of a system subcluster when it is its turn.
-func (k *Shell) takeTurn(t turn) {
-	k.turns.waiting = append(k.turns.waiting, t)
-	slices.SortStableFunc(k.turns.waiting, func(a, b turn) int { return cmp.Compare(k.place(a.name), k.place(b.name)) })
-	k.nextTurn()
+func (sy *system) takeTurn(t turn) {
+	sy.waiting = append(sy.waiting, t)
+	slices.SortStableFunc(sy.waiting, func(a, b turn) int { return cmp.Compare(sy.place(a.name), sy.place(b.name)) })
+	sy.nextTurn()
 }
 
 // nextTurn begins the first launch that waits, unless another one goes on, or one that is declared before is to be
 // launched again and is not yet gone.
-func (k *Shell) nextTurn() {
-	if k.turns.busy != "" || len(k.turns.waiting) == 0 || k.diskFull() || k.resets > 0 || k.stopping {
+func (sy *system) nextTurn() {
+	if sy.busy != "" || len(sy.waiting) == 0 || sy.diskFull() || sy.subs.resetting() || sy.stopping {
 		return
 	}
-	t := k.turns.waiting[0]
-	reloads, err := k.machine.Reloads()
+	t := sy.waiting[0]
+	reloads, err := sy.machine.Reloads()
 	if err != nil {
-		k.fail(err)
+		sy.fail(err)
 		return
 	}
 	for _, r := range reloads {
-		if _, ok := k.declared(r.System); ok && k.place(r.System) < k.place(t.name) {
+		if _, ok := sy.declared(r.System); ok && sy.place(r.System) < sy.place(t.name) {
 			return // its launch, or its being given up, comes back here
 		}
 	}
-	k.turns.waiting = k.turns.waiting[1:]
-	k.turns.busy = t.name
+	sy.waiting = sy.waiting[1:]
+	sy.busy = t.name
 	ended := false
 	t.begin(func() {
 		if !ended {
 			ended = true
-			k.turns.busy = ""
-			k.tellChanged()
+			sy.busy = ""
+			sy.subs.tellChanged()
 		}
 	})
 }
 
 // has reports whether a system subcluster is being launched in its turn, or waits for that.
-func (t *turns) has(name string) bool {
-	return t.busy == name || slices.ContainsFunc(t.waiting, func(w turn) bool { return w.name == name })
+func (sy *system) has(name string) bool {
+	return sy.busy == name || slices.ContainsFunc(sy.waiting, func(w turn) bool { return w.name == name })
 }
 
 // cancelTurns calls all launches off that wait.
-func (k *Shell) cancelTurns(err error) {
-	list := k.turns.waiting
-	k.turns.waiting = nil
+func (sy *system) cancelTurns(err error) {
+	list := sy.waiting
+	sy.waiting = nil
 	for _, t := range list {
 		t.cancel(err)
 	}
 }
 
 // place is where a system subcluster stands in the declaration.
-func (k *Shell) place(name string) int {
-	if k.cfg.System == nil {
+func (sy *system) place(name string) int {
+	if sy.cfg.System == nil {
 		return 0
 	}
-	return slices.IndexFunc(k.cfg.System.Subclusters, func(s cluster.SystemSubcluster) bool { return s.Name == name })
+	return slices.IndexFunc(sy.cfg.System.Subclusters, func(s cluster.SystemSubcluster) bool { return s.Name == name })
 }
 
-// launchSystem launches a system subcluster in its turn; done is called in the loop when that is over.
-func (k *Shell) launchSystem(name string, cfg *cluster.Config, done func(kernel.Subcluster, error)) {
-	k.takeTurn(turn{name: name, cancel: func(err error) { done(kernel.Subcluster{}, err) }, begin: func(end func()) {
-		k.launch(launch{cfg: cfg, system: name}, func(s kernel.Subcluster, err error) {
-			k.systemSettled(name, s, err)
+// launch launches a system subcluster in its turn; done is called in the loop when that is over.
+func (sy *system) launch(name string, cfg *cluster.Config, done func(kernel.Subcluster, error)) {
+	sy.takeTurn(turn{name: name, cancel: func(err error) { done(kernel.Subcluster{}, err) }, begin: func(end func()) {
+		sy.subs.launch(launch{cfg: cfg, system: name}, func(s kernel.Subcluster, err error) {
+			sy.settled(name, s, err)
 			end()
 			done(s, err)
 		})
 	}})
 }
 
-// systemSettled notes how the launch of a system subcluster came out.
-func (k *Shell) systemSettled(name string, s kernel.Subcluster, err error) {
+// settled notes how the launch of a system subcluster came out.
+func (sy *system) settled(name string, s kernel.Subcluster, err error) {
 	if err != nil {
-		k.turns.failed[name] = err.Error()
-		k.log.Error("system subcluster was not launched", "name", name, "err", err)
+		sy.failed[name] = err.Error()
+		sy.log.Error("system subcluster was not launched", "name", name, "err", err)
 		return
 	}
-	delete(k.turns.failed, name)
-	k.log.Info("system subcluster launched", "name", name, "subcluster", s.ID, "root", s.Root)
+	delete(sy.failed, name)
+	sy.log.Info("system subcluster launched", "name", name, "subcluster", s.ID, "root", s.Root)
 }
 
-// SystemError says which of the declared system subclusters do not run, and why.
-type SystemError struct {
-	// Failed are in the order of their declaration.
-	Failed []SystemStatus
-}
-
-func (e *SystemError) Error() string {
-	lines := make([]string, len(e.Failed))
-	for i, s := range e.Failed {
-		lines[i] = fmt.Sprintf("system subcluster %s does not run: %s", s.Name, s.Why)
-	}
-	return strings.Join(lines, "; ")
-}
-
-// SystemReady returns when each declared system subcluster runs, or could not be launched; then the error is a
-// [*SystemError].
-func (k *Shell) SystemReady(ctx context.Context) error {
-	_, err := ask(ctx, k, func(done func(struct{}, error)) { k.systemReady(ctx, done) })
-	return err
-}
-
-func (k *Shell) systemReady(ctx context.Context, done func(struct{}, error)) {
-	list, err := k.systemList()
+// launchDeclared launches a system subcluster of that name, which does not run.
+func (sy *system) launchDeclared(name string, done func([]kernel.Subcluster, error)) {
+	cfg, ok := sy.declared(name)
 	switch {
-	case err != nil:
-		k.refuse(err, func(err error) { done(struct{}{}, err) })
-		return
-	case k.stopping:
-		done(struct{}{}, ErrStopping)
-		return
-	case ctx.Err() != nil: // nobody waits any more
-		return
-	case k.resets > 0 || slices.ContainsFunc(list, func(s SystemStatus) bool { return s.Declared && s.State == SystemLaunching }):
-		k.whenChanged(func() { k.systemReady(ctx, done) })
-		return
+	case !ok:
+		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", name)})
+	case sy.diskFull():
+		done(nil, ErrDiskFull)
+	default:
+		sy.launch(name, cfg, func(s kernel.Subcluster, err error) { done([]kernel.Subcluster{s}, err) })
 	}
-	list = slices.DeleteFunc(list, func(s SystemStatus) bool { return !s.Declared || s.State != SystemFailed })
-	if len(list) > 0 {
-		done(struct{}{}, &SystemError{list})
-		return
-	}
-	done(struct{}{}, nil)
 }

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
-	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -23,7 +21,7 @@ type vat struct {
 	crank       *kernel.Crank  // in flight
 	replay      *kernel.Replay // its memory is being made again
 	replayed    time.Time      // when that began
-	queued      bool           // listed in Shell.ready
+	queued      bool           // listed in vats.ready
 	used        time.Time      // when it last had something to do
 	// held tells why the vat is held back; empty if it is not. See forVat.
 	held string
@@ -41,89 +39,130 @@ type vat struct {
 	notBefore time.Time
 }
 
-// The waits before a worker is started again: none after the first death, then growing.
-const (
-	firstWait = 100 * time.Millisecond
-	lastWait  = 15 * time.Second
-)
+// vats are the vats of which the loop knows something, with their workers: it begins their cranks, makes their memory again,
+// starts their workers and puts them off when these die, and holds back whom something is wrong with.
+type vats struct {
+	*core
+	subs   *subclusters
+	names  *directory
+	events chan workers.Event // what workers say
 
-// wait is the wait after n failures in a row, n > 0.
-func wait(n int) time.Duration { return min(firstWait<<min(n-1, 10), lastWait) }
+	table      map[kernel.VatID]*vat
+	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
+	live       int            // workers that are live or starting
+	rehearsals map[workers.Worker]*rehearsal
+	starts     *starts
+	// earlierDeaths does not change after Open.
+	earlierDeaths int
+}
 
-func (k *Shell) vat(id kernel.VatID) *vat {
-	v := k.vats[id]
+func newVats(c *core) *vats {
+	return &vats{
+		core: c, events: make(chan workers.Event, 256),
+		table: map[kernel.VatID]*vat{}, rehearsals: map[workers.Worker]*rehearsal{},
+	}
+}
+
+// vat is what is known of a vat.
+func (vs *vats) vat(id kernel.VatID) *vat {
+	v := vs.table[id]
 	if v == nil {
 		v = &vat{id: id, holdEvery: holdRecords, holdAt: holdRecords}
-		k.vats[id] = v
+		vs.table[id] = v
 	}
 	return v
 }
 
+// recover brings a stored vat to life: the worker of the last kernel is gone.
+func (vs *vats) recover(row kernel.Vat) {
+	v := vs.vat(row.ID)
+	if v.sub = row.Sub; v.held != "" {
+		return // its recovery may be what the kernel dies of; Machine.Restart does the same
+	}
+	vs.forVat(v, "recover", func() error { return vs.recoverVat(row) })
+}
+
+func (vs *vats) recoverVat(v kernel.Vat) error {
+	if v.Corrupt != nil {
+		return v.Corrupt
+	}
+	if v.Live && !v.Terminated {
+		c, err := vs.machine.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, nowMillis())
+		if err != nil {
+			return err
+		}
+		vs.apply(c)
+	}
+	if v.HasWork {
+		vs.wake(v.ID)
+	}
+	return nil
+}
+
 // wake lists a vat for the pump, behind those that are waiting already.
-func (k *Shell) wake(id kernel.VatID) {
-	if v := k.vat(id); !v.queued {
+func (vs *vats) wake(id kernel.VatID) {
+	if v := vs.vat(id); !v.queued {
 		v.queued = true
-		k.ready = append(k.ready, id)
+		vs.ready = append(vs.ready, id)
 	}
 }
 
-// pump begins what can be begun: for each listed vat at most one step, so that no vat starves another,
-// and one slice of the machine's own work.
-func (k *Shell) pump() {
-	if k.canWork() {
-		k.doWork()
-	}
-	if k.lacks() != "" || k.cfg.Paused {
+// canBegin reports whether the pump has something to do.
+func (vs *vats) canBegin() bool { return len(vs.ready) > 0 && vs.lacks() == "" && !vs.cfg.Paused }
+
+// pump begins what can be begun: for each listed vat at most one step, so that no vat starves another.
+func (vs *vats) pump() {
+	if !vs.canBegin() {
 		return
 	}
-	list := k.ready
-	k.ready = nil
+	list := vs.ready
+	vs.ready = nil
 	for _, id := range list {
-		v := k.vats[id]
+		v := vs.table[id]
 		if v == nil {
 			continue // removed meanwhile
 		}
 		v.queued = false
-		k.forVat(v, "begin a crank", func() error { return k.step(v) })
+		vs.forVat(v, "begin a crank", func() error { return vs.step(v) })
 	}
 }
 
 // step does the next thing that a vat has to do, if its worker is free for it.
-func (k *Shell) step(v *vat) error {
+func (vs *vats) step(v *vat) error {
 	if v.crank != nil || v.paused {
 		return nil // its end wakes the vat
 	}
 	if v.held != "" {
 		return nil // a person says when it goes on
 	}
-	if len(k.suspended) > 0 && k.suspended[k.subOf(v)] {
+	if vs.subs.someSuspended() && vs.subs.isSuspended(vs.subOf(v)) {
 		return nil // so does the end of that
 	}
-	s, err := k.machine.Begin(v.id, nowMillis(), rand.Uint64(), v.holding)
+	s, err := vs.machine.Begin(v.id, nowMillis(), rand.Uint64(), v.holding)
 	switch {
 	case err != nil:
 		return err
 	case s.Commit != nil:
-		k.apply(*s.Commit)
-		k.wake(v.id)
+		vs.apply(*s.Commit)
+		vs.wake(v.id)
 	case s.NeedsWorker:
-		return k.start(v)
+		return vs.start(v)
 	case s.Crank != nil && v.worker == nil:
-		return k.start(v)
+		return vs.start(v)
 	case s.Crank != nil && v.up:
 		v.crank = s.Crank
 		v.used = time.Now()
 		if err := v.worker.Deliver(s.Crank.Deliver); err != nil {
-			return k.unsendable(v, err)
+			return vs.unsendable(v, err)
 		}
 	}
 	return nil
 }
 
 // subOf finds the subcluster of a vat.
-func (k *Shell) subOf(v *vat) kernel.SubID {
+func (vs *vats) subOf(v *vat) kernel.SubID {
 	if v.sub == "" {
-		row, found, err := k.machine.Vat(v.id)
+		row, found, err := vs.machine.Vat(v.id)
 		if err == nil && found { // a row that cannot be read is found by what needs it
 			v.sub = row.Sub
 		}
@@ -131,150 +170,59 @@ func (k *Shell) subOf(v *vat) kernel.SubID {
 	return v.sub
 }
 
-// start starts a worker for a vat that has something to do.
-func (k *Shell) start(v *vat) error {
-	if now := time.Now(); now.Before(v.notBefore) {
-		return nil // the timer that was set then wakes the vat
-	}
-	spec, found, err := k.spec(v.id)
-	if err != nil || !found {
-		return err
-	}
-	if k.starts.isCareful() && spec.Start.Replays > 0 && k.remembering() {
-		k.after(carefulWait, func() { k.wake(v.id) }) // one at a time, so that a death tells of which
-		return nil
-	}
-	start, c, err := k.machine.StartWorker(v.id)
-	if err != nil {
-		return err
-	}
-	k.apply(c)
-	k.makeRoom()
-	spec.begin(start)
-	v.sub, v.incarnation, v.up = spec.sub, start.Incarnation, false
-	k.live++
-	v.worker = k.cfg.Workers.Start(spec.Spec, k.events)
-	return nil
-}
-
-// carefulWait is how long a vat waits before it is looked whether the memory of another one was made.
-const carefulWait = 20 * time.Millisecond
-
-// workerSpec is how a vat's worker is started.
-type workerSpec struct {
-	workers.Spec
-	sub kernel.SubID
-}
-
-// begin completes the first frame with what the machine knows.
-func (s *workerSpec) begin(start wire.Start) {
-	start.Module, start.Parameters, start.Replays = s.Start.Module, s.Start.Parameters, s.Start.Replays
-	start.MaxFrameBytes, start.MaxSyscalls = s.Start.MaxFrameBytes, s.Start.MaxSyscalls
-	s.Start = start
-}
-
-// spec reads how a vat's worker is started; found is false if there is no such vat.
-func (k *Shell) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
-	row, found, err := k.machine.Vat(id)
-	if err != nil || !found {
-		return workerSpec{}, false, err
-	}
-	cfg, err := cluster.UnmarshalStored(row.Config)
-	if err != nil {
-		return workerSpec{}, false, fmt.Errorf("configuration of %s: %w", id, err)
-	}
-	return workerSpec{workers.Spec{
-		Program: cfg.Worker, SHA256: cfg.SHA256, DeliveryTime: cfg.Limits.Delivery,
-		Start: wire.Start{
-			Module: cfg.Module, Parameters: string(cfg.Parameters), Replays: row.Records,
-			MaxFrameBytes: cfg.Limits.FrameBytes, MaxSyscalls: cfg.Limits.Syscalls,
-		},
-	}, row.Sub}, true, nil
-}
-
-// makeRoom stops the least recently used idle worker, if there are too many, and nothing of its vat lives
-// in its memory. MaxWorkers is a target: a vat that has work starts in any case.
-func (k *Shell) makeRoom() {
-	if k.live < k.cfg.MaxWorkers {
-		return
-	}
-	var idle []*vat
-	for _, v := range k.vats {
-		if v.up && v.crank == nil && !v.queued {
-			idle = append(idle, v)
-		}
-	}
-	slices.SortFunc(idle, func(a, b *vat) int { return a.used.Compare(b.used) })
-	for _, v := range idle[:min(len(idle), 8)] { // beyond, it is cheaper to have one worker more
-		row, _, err := k.machine.Vat(v.id)
-		if err != nil {
-			k.hold(v, err)
-			return
-		}
-		if row.Records == 0 && !row.Lost { // quiescent: nothing is to be made again
-			k.log.Debug("idle worker stopped", "vat", v.id)
-			w := v.worker
-			k.leaving[w] = v.sub
-			k.forVat(v, "page its worker out", func() error { return k.over(v, kernel.CauseStopped, "paged out") })
-			w.Stop()
-			return
-		}
-	}
-}
-
 // event handles what a worker said or what became of it.
-func (k *Shell) event(e workers.Event) {
-	if r := k.rehearsals[e.Source()]; r != nil {
-		k.rehearse(r, e)
+func (vs *vats) event(e workers.Event) {
+	if r := vs.rehearsals[e.Source()]; r != nil {
+		vs.rehearse(r, e)
 		return
 	}
 	id, _ := kernel.ParseVatID(e.Source().Vat())
-	v := k.vat(id)
+	v := vs.vat(id)
 	current := v.worker == e.Source() // a worker that was given up has something to say still
 	switch e := e.(type) {
 	case workers.Ready:
 		if current {
 			v.startFailures, v.startFailure = 0, ""
-			k.forVat(v, "make its memory again", func() error { return k.remember(v) })
+			vs.forVat(v, "make its memory again", func() error { return vs.remember(v) })
 		}
 	case workers.Read:
 		if current {
-			k.forVat(v, "read its store", func() error { return k.read(v, e.Frame) })
+			vs.forVat(v, "read its store", func() error { return vs.read(v, e.Frame) })
 		}
 	case workers.Done:
 		if current && v.replay != nil {
-			k.forVat(v, "make its memory again", func() error { return k.replayed(v, e) })
+			vs.forVat(v, "make its memory again", func() error { return vs.replayed(v, e) })
 		} else if current {
-			k.forVat(v, "finish a crank", func() error { return k.finish(v, e) })
+			vs.forVat(v, "finish a crank", func() error { return vs.finish(v, e) })
 		}
 	case workers.Exited:
-		k.forVat(v, "end its worker", func() error { return k.exited(v, e) })
+		vs.forVat(v, "end its worker", func() error { return vs.exited(v, e) })
 	}
 }
 
 // read answers a worker that reads its own store during a crank.
-func (k *Shell) read(v *vat, f wire.UpFrame) error {
+func (vs *vats) read(v *vat, f wire.UpFrame) error {
 	if v.replay != nil {
 		w, r := v.worker, v.replay
 		later := func(step func() error) {
-			k.services.later(func() {
+			vs.later(func() {
 				if v.worker == w && v.replay == r { // else nobody waits for the answer
-					k.forVat(v, "make its memory again", func() error { return k.replaying(v, step) })
+					vs.forVat(v, "make its memory again", func() error { return vs.replaying(v, step) })
 				}
 			})
 		}
-		return k.replaying(v, func() error { return k.readPast(r, f, w.Reply, later) })
+		return vs.replaying(v, func() error { return vs.readPast(r, f, w.Reply, later) })
 	}
 	var row wire.Row
 	var err error
 	switch f := f.(type) {
 	case wire.Get:
-		row, err = k.machine.StoreGet(v.id, f.Key)
+		row, err = vs.machine.StoreGet(v.id, f.Key)
 	case wire.Next:
 		var ready bool
 		var reached string
-		if row, reached, ready, err = k.machine.StoreStep(v.id, f.Prefix, f.After); !ready && err == nil {
-			k.readLater(v, wire.Next{Prefix: f.Prefix, After: reached})
+		if row, reached, ready, err = vs.machine.StoreStep(v.id, f.Prefix, f.After); !ready && err == nil {
+			vs.readLater(v, wire.Next{Prefix: f.Prefix, After: reached})
 			return nil
 		}
 	default:
@@ -284,130 +232,80 @@ func (k *Shell) read(v *vat, f wire.UpFrame) error {
 		return err
 	}
 	if err := v.worker.Reply(row); err != nil {
-		return k.unsendable(v, err)
+		return vs.unsendable(v, err)
 	}
 	return nil
 }
 
 // readLater goes on with a read in a later step of the loop: the store has passed over many removed rows and not found the
 // next one yet. Others are served in between.
-func (k *Shell) readLater(v *vat, f wire.Next) {
+func (vs *vats) readLater(v *vat, f wire.Next) {
 	w, c := v.worker, v.crank
-	k.services.later(func() {
+	vs.later(func() {
 		if v.worker == w && v.crank == c { // else nobody waits for the answer
-			k.forVat(v, "read its store", func() error { return k.read(v, f) })
+			vs.forVat(v, "read its store", func() error { return vs.read(v, f) })
 		}
 	})
 }
 
 // finish commits a crank, or finds that the vat is at fault.
-func (k *Shell) finish(v *vat, e workers.Done) error {
-	c, err := k.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
+func (vs *vats) finish(v *vat, e workers.Done) error {
+	c, err := vs.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
-		k.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
+		vs.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
 		w := v.worker
-		k.leaving[w] = v.sub
+		vs.subs.leaves(w, v.sub)
 		w.Kill() // its memory holds what did not happen
-		return k.over(v, fault.Cause, fault.Reason)
+		return vs.over(v, fault.Cause, fault.Reason)
 	}
 	if err != nil {
 		return err
 	}
 	v.crank, v.deaths = nil, 0
-	k.apply(c)
+	vs.apply(c)
 	return nil
 }
 
-// exited handles the end of a worker.
-func (k *Shell) exited(v *vat, e workers.Exited) error {
-	k.live--
-	if v.worker != e.Worker {
-		if sub, ok := k.leaving[e.Worker]; ok {
-			delete(k.leaving, e.Worker)
-			k.tellGone(sub)
-		}
-		return nil
-	}
-	cause := map[workers.Cause]kernel.Cause{
-		workers.CauseStart: kernel.CauseStart, workers.CauseCrash: kernel.CauseCrash,
-		workers.CauseKilled: kernel.CauseKilled, workers.CauseDeadline: kernel.CauseDeadline,
-		workers.CauseMalformed: kernel.CauseMalformed, workers.CauseLimit: kernel.CauseLimit,
-		workers.CauseStopped: kernel.CauseStopped,
-	}[e.Cause]
-	k.log.Info("worker ended", "vat", v.id, "pid", e.Pid, "cause", e.Cause.String(), "detail", e.Detail)
-	return k.over(v, cause, e.Detail)
-}
-
-// startKills is how many starts in a row a signal from outside may end before they count as failed: who sends it again
-// and again is most likely the system, which the program asks for too much.
-const startKills = 3
-
-// over tells the machine that the vat's incarnation is over, and decides when the next may start. While the kernel stops,
-// nobody is charged: who stops it may send the same signal to its workers, and what is repeated at the next start is
-// charged then.
-func (k *Shell) over(v *vat, cause kernel.Cause, detail string) error {
-	if k.stops() {
-		cause = kernel.CauseStopped
-	}
-	starting := !v.up && v.replay == nil // it had not said hello
-	if starting && cause == kernel.CauseKilled && v.startFailures+1 >= startKills {
-		cause = kernel.CauseStart
-	}
-	k.endRehearsals(v, "the vat's worker ended meanwhile")
-	death := kernel.Death{
-		Vat: v.id, Incarnation: v.incarnation, Cause: cause, Detail: detail, Crank: v.crank, Replaying: v.replay != nil,
-	}
-	k.loseWorker(v)
-	delay := time.Duration(0)
-	switch {
-	case cause == kernel.CauseStopped:
-	case cause == kernel.CauseStart, starting && cause == kernel.CauseKilled:
-		v.startFailures++
-		v.startFailure = detail
-		delay = wait(v.startFailures)
-	default:
-		if v.deaths > 0 {
-			delay = wait(v.deaths)
-		}
-		v.deaths++
-	}
-	if delay > 0 {
-		v.notBefore = time.Now().Add(delay)
-		k.after(delay, func() { k.wake(v.id) })
-	}
-	c, err := k.machine.Died(death, nowMillis())
-	if err != nil {
-		return err
-	}
-	k.apply(c)
-	if slices.ContainsFunc(c.Trace, func(e kernel.Event) bool { _, ok := e.(kernel.Poisoned); return ok }) {
-		v.deaths, v.notBefore = 0, time.Time{} // giving a delivery up is progress: the next one does not wait for it
+// crank is what a vat is doing; nil if that is nothing.
+func (vs *vats) crank(id kernel.VatID) *kernel.Crank {
+	if v := vs.table[id]; v != nil {
+		return v.crank
 	}
 	return nil
 }
 
-// loseWorker forgets a vat's worker, and what that was doing.
-func (k *Shell) loseWorker(v *vat) {
-	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
-	k.starts.shut(v.id)
+// worker is a vat's worker, if it has one that takes deliveries; nil otherwise.
+func (vs *vats) worker(id kernel.VatID) workers.Worker {
+	if v := vs.table[id]; v != nil && v.up {
+		return v.worker
+	}
+	return nil
 }
 
-// detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is
-// durable.
-func (k *Shell) detach(id kernel.VatID) {
-	v := k.vat(id)
-	k.endRehearsals(v, "the vat was stopped meanwhile")
-	if v.sub == "" { // no worker of it was started in this run; the entry has to go with its subcluster all the same
-		if row, found, err := k.machine.Vat(id); found && err == nil {
-			v.sub = row.Sub
-		}
-	}
-	w := v.worker
-	if w == nil {
+// describe adds to what is stored of a vat what the loop knows of it.
+func (vs *vats) describe(st *VatStatus) {
+	v := vs.table[st.ID]
+	if v == nil {
 		return
 	}
-	k.loseWorker(v)
-	k.leaving[w] = v.sub
-	k.whenDurable(w.Kill)
+	if st.Failed = v.startFailures > 0; st.Failed {
+		st.Why = v.startFailure
+	}
+	if v.held != "" {
+		st.Held, st.Why = true, v.held
+	}
+	st.Starting = !v.up && (v.worker != nil || st.HasWork)
+	if v.worker != nil {
+		st.Pid, st.worker = v.worker.Pid(), v.worker
+	}
+}
+
+// forget drops what is known of the vats of a subcluster of which nothing is left.
+func (vs *vats) forget(sub kernel.SubID) {
+	for _, v := range vs.table { // removed in any order: nothing is said about it
+		if v.sub == sub {
+			delete(vs.table, v.id)
+		}
+	}
 }

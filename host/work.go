@@ -6,53 +6,58 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// ownWork is what the loop knows of the machine's own work that cannot be done: items that touch rows which cannot
-// be read. Each is put at the end of the line, so that the others are done, and tried again after a while.
-type ownWork struct {
-	failures int // in a row
+// work is the machine's own work: what earlier commits have left to be done. Items that touch rows which cannot be read
+// cannot be done: each is put at the end of the line, so that the others are done, and tried again after a while.
+type work struct {
+	*core
+	working  bool // the machine has some
+	failures int  // in a row
 	why      string
 	// notBefore is when work is taken up again; zero: at once.
 	notBefore time.Time
 }
 
-// canWork says whether the machine has work that may be done now. While a commit waits none is done: the loop would fill
+// mayBe says that the machine may have work: asking costs one cached read.
+func (w *work) mayBe() { w.working = true }
+
+// can says whether the machine has work that may be done now. While a commit waits none is done: the loop would fill
 // the next group, and then wait itself. A kernel that is to look at a state does none: the work removes what there is outside
 // of the state, too.
-func (k *Shell) canWork() bool {
-	return k.working && !k.cfg.Paused && !k.pipeline.Waits() && !time.Now().Before(k.work.notBefore)
+func (w *work) can() bool {
+	return w.working && !w.cfg.Paused && !w.pipeline.Waits() && !time.Now().Before(w.notBefore)
 }
 
-// doWork does one slice of the machine's own work.
-func (k *Shell) doWork() {
+// do does one slice of the machine's own work.
+func (w *work) do() {
 	var c kernel.Commit
 	var more bool
-	err := k.isolated(func() (err error) {
-		c, more, err = k.machine.Work(nowMillis())
+	err := w.isolated(func() (err error) {
+		c, more, err = w.machine.Work(nowMillis())
 		return err
 	})
 	if err == nil {
-		k.apply(c)
-		k.working = more
+		w.apply(c)
+		w.working = more
 		if c.Number != 0 {
-			k.work.failures = 0
+			w.failures = 0
 		}
 		return
 	}
-	if why := oneLine(err); why != k.work.why {
-		k.work.why = why
-		k.log.Error("what is left of something that ended cannot be removed: it is tried again later", "err", why)
+	if why := oneLine(err); why != w.why {
+		w.why = why
+		w.log.Error("what is left of something that ended cannot be removed: it is tried again later", "err", why)
 	}
-	k.work.failures++
-	pause := wait(k.work.failures)
-	k.work.notBefore = time.Now().Add(pause)
-	k.after(pause, func() {}) // the loop looks again
-	if err := k.isolated(func() error {
-		c, err := k.machine.Postpone()
+	w.failures++
+	pause := wait(w.failures)
+	w.notBefore = time.Now().Add(pause)
+	w.after(pause, func() {}) // the loop looks again
+	if err := w.isolated(func() error {
+		c, err := w.machine.Postpone()
 		if err == nil {
-			k.apply(c)
+			w.apply(c)
 		}
 		return err
 	}); err != nil {
-		k.log.Error("work cannot be put off", "err", err)
+		w.log.Error("work cannot be put off", "err", err)
 	}
 }

@@ -146,7 +146,7 @@ func (m *Module) load(l listed, imports types.Importer) (*Package, error) {
 		return nil, err
 	}
 	p.info = &types.Info{
-		Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{},
+		Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{},
 	}
 	conf := types.Config{Importer: imports}
 	if p.types, err = conf.Check(l.ImportPath, m.fset, p.files, p.info); err != nil {

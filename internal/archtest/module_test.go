@@ -22,6 +22,8 @@ func TestModule(t *testing.T) {
 		"closed sets": m.ClosedSets(closedSets...),
 		"globals":     m.Globals(),
 		"habits":      m.Habits(),
+		"owners":      m.Owners(archtest.Ownerships()...),
+		"steps":       m.Steps(archtest.Loops()...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, p := range problems {

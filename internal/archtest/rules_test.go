@@ -27,13 +27,30 @@ func TestRules(t *testing.T) {
 		{Package: "machine", Pure: true},
 		{Package: "boxes"},
 		{Package: "helptest", Imports: []string{"mach..."}, NoLink: []string{"image"}},
+		{Package: "shell"},
 		{Package: "gone/..."},
 	}
-	problems := slices.Concat(m.Imports(table), m.Determinism(table), m.ClosedSets("boxes.Box", "boxes.Bag"), m.Globals(), m.Habits())
+	owners := []archtest.Ownership{
+		{Package: "shell", Link: "link", Owners: []string{"Shell", "seats", "seat of seats", "bells", "loop", "nobody"}},
+		{Package: "away"},
+	}
+	steps := []archtest.Steps{
+		{
+			Package: "shell", Beside: []string{"loop.aside", "time.AfterFunc"}, Called: []string{"Shell.Ring", "Shell.Gone"}, Runs: []string{"loop.guard"},
+			Blocks: []string{"loop.remove"}, Allowed: map[string]string{"Shell.locks": "a short one", "Shell.waits": "it is not reached"},
+		},
+		{Package: "away"},
+	}
+	problems := slices.Concat(m.Imports(table), m.Determinism(table), m.ClosedSets("boxes.Box", "boxes.Bag"), m.Globals(), m.Habits(), m.Owners(owners...), m.Steps(steps...))
 	want := append(wanted(t, dir),
+		"away: there is no such package: remove its owners",
+		"away: there is no such package: remove its steps",
 		"boxes.Bag: is no closed set",
 		"gone/...: there is no such package",
 		"helptest: must not link image, but does: helptest → machine → boxes → image/png: cut that chain",
+		"shell: there is no function Shell.Gone",
+		"shell: there is no type nobody with fields",
+		"shell: Shell.waits does not block, or no step reaches it",
 		"util: the package has no comment",
 		"util: a package is named after what it gives, not util",
 		"util: the package has no row in the import table",

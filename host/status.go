@@ -4,28 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/workers"
 )
-
-// Restart gives a vat a fresh worker, with the memory that it had, or, with forget, from its durable state
-// alone. It revives a stopped vat.
-func (k *Shell) Restart(ctx context.Context, id kernel.VatID, forget bool) error {
-	return change(ctx, k, func() (kernel.Commit, error) {
-		c, err := k.machine.Restart(id, forget)
-		if v := k.vats[id]; v != nil && err == nil {
-			v.startFailures, v.deaths, v.notBefore, v.startFailure = 0, 0, time.Time{}, ""
-			k.letGo(id)
-		}
-		return c, err
-	})
-}
 
 // Poison is a poisoned message, without its body.
 type Poison struct {
@@ -39,10 +24,8 @@ type Poison struct {
 	Code, Why string
 }
 
-// Poisoned lists the oldest poisoned messages with a number above after, at most limit of them, oldest first, and says
-// whether there are more. It reads one slice of them after the other, so that neither the loop nor the memory is held by
-// their bodies.
-func (k *Shell) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
+// Poisoned is [Shell.Poisoned].
+func (op *operator) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
 	const rows, size = 64, 1 << 20
 	type slice struct {
 		messages []kernel.Poison
@@ -50,13 +33,13 @@ func (k *Shell) Poisoned(ctx context.Context, after uint64, limit int) (list []P
 		next     string
 	}
 	for cursor, first := "", true; first || cursor != ""; first = false {
-		s, err := look(ctx, k, func() (s slice, err error) {
+		s, err := look(ctx, op.core, func() (s slice, err error) {
 			s.names = map[kernel.VatID]string{}
-			s.messages, s.next, err = k.machine.PoisonedAfter(cursor, rows, size)
+			s.messages, s.next, err = op.machine.PoisonedAfter(cursor, rows, size)
 			for _, p := range s.messages {
 				if _, known := s.names[p.Vat]; !known && err == nil {
 					var v kernel.Vat
-					v, _, err = k.machine.Vat(p.Vat)
+					v, _, err = op.machine.Vat(p.Vat)
 					s.names[p.Vat] = v.Name
 				}
 			}
@@ -84,17 +67,17 @@ func (k *Shell) Poisoned(ctx context.Context, after uint64, limit int) (list []P
 	return list, more, nil
 }
 
-// Unpoison takes a poisoned message away; with retry it is delivered again, without a result.
-func (k *Shell) Unpoison(ctx context.Context, n uint64, retry bool) error {
-	return change(ctx, k, func() (kernel.Commit, error) {
-		v, found, err := k.machine.PoisonedVat(n)
+// Unpoison is [Shell.Unpoison].
+func (op *operator) Unpoison(ctx context.Context, n uint64, retry bool) error {
+	return change(ctx, op.core, func() (kernel.Commit, error) {
+		v, found, err := op.machine.PoisonedVat(n)
 		if err == nil && !found {
 			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no poisoned message %d", n)}
 		}
 		if err != nil {
 			return kernel.Commit{}, err
 		}
-		return k.machine.Unpoison(v, n, retry)
+		return op.machine.Unpoison(v, n, retry)
 	})
 }
 
@@ -117,9 +100,9 @@ type Status struct {
 	Held map[kernel.VatID]string
 }
 
-// Status describes the kernel. What it tells may not be durable yet.
-func (k *Shell) Status(ctx context.Context) (Status, error) {
-	subs, err := k.subclusters(ctx)
+// Status is [Shell.Status].
+func (op *operator) Status(ctx context.Context) (Status, error) {
+	subs, err := op.subclusters(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -129,10 +112,10 @@ func (k *Shell) Status(ctx context.Context) (Status, error) {
 			n += len(s.Vats)
 		}
 	}
-	return ask(ctx, k, func(done func(Status, error)) {
+	return ask(ctx, op.core, func(done func(Status, error)) {
 		done(Status{
-			Epoch: k.machine.Epoch(), DiskFull: k.diskFull(), Pauses: k.pauses(), Cranks: k.machine.Cranks(), Commit: k.pipeline.Durable(),
-			Vats: n, Subclusters: subs, Suspended: maps.Clone(k.suspended), Dropped: k.dropped, Held: k.heldBack(),
+			Epoch: op.machine.Epoch(), DiskFull: op.diskFull(), Pauses: op.pauses(), Cranks: op.machine.Cranks(), Commit: op.pipeline.Durable(),
+			Vats: n, Subclusters: subs, Suspended: op.shell.subs.allSuspended(), Dropped: op.shell.dropped, Held: op.shell.vats.heldBack(),
 		}, nil)
 	})
 }
@@ -152,28 +135,17 @@ type VatStatus struct {
 	worker workers.Worker
 }
 
-// Vats describes all vats and their workers. What it tells may not be durable yet.
-func (k *Shell) Vats(ctx context.Context) ([]VatStatus, error) {
-	list, err := paged(ctx, k, func(after kernel.VatID) ([]VatStatus, kernel.VatID, error) {
-		vats, next, err := k.machine.VatsAfter(after)
+// Vats is [Shell.Vats].
+func (op *operator) Vats(ctx context.Context) ([]VatStatus, error) {
+	list, err := paged(ctx, op.core, func(after kernel.VatID) ([]VatStatus, kernel.VatID, error) {
+		vats, next, err := op.machine.VatsAfter(after)
 		out := make([]VatStatus, len(vats))
 		for i, v := range vats {
 			out[i] = VatStatus{Vat: v, Why: v.Stopped}
 			if v.Corrupt != nil {
 				out[i].Held, out[i].Why = true, oneLine(v.Corrupt)
 			}
-			if w := k.vats[v.ID]; w != nil {
-				if out[i].Failed = w.startFailures > 0; out[i].Failed {
-					out[i].Why = w.startFailure
-				}
-				if w.held != "" {
-					out[i].Held, out[i].Why = true, w.held
-				}
-				out[i].Starting = !w.up && (w.worker != nil || v.HasWork)
-				if w.worker != nil {
-					out[i].Pid, out[i].worker = w.worker.Pid(), w.worker
-				}
-			}
+			op.shell.vats.describe(&out[i])
 		}
 		return out, next, err
 	})

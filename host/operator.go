@@ -1,0 +1,214 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/workers"
+)
+
+// operator is what a person asks and orders. It owns nothing.
+type operator struct {
+	*core
+	shell *Shell // whose other owners it asks
+}
+
+// Revoke is [Shell.Revoke].
+func (op *operator) Revoke(ctx context.Context, kref kernel.KRef) error {
+	return change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.Revoke(kref) })
+}
+
+// IsRevoked is [Shell.IsRevoked].
+func (op *operator) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
+	return look(ctx, op.core, func() (bool, error) { return op.machine.Revoked(kref) })
+}
+
+// Inspect is [Shell.Inspect].
+func (op *operator) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
+	in, err := look(ctx, op.core, func() (kernel.Inspection, error) {
+		in, found, err := op.machine.Inspect(kref)
+		if err == nil && !found {
+			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no object or promise %s", kref)}
+		}
+		return in, err
+	})
+	if err != nil {
+		return kernel.Inspection{}, err
+	}
+	in.Holders, err = paged(ctx, op.core, func(after kernel.VatID) ([]kernel.Holder, kernel.VatID, error) {
+		return op.machine.HoldersAfter(kref, after)
+	})
+	return in, err
+}
+
+// TerminateVat is [Shell.TerminateVat].
+func (op *operator) TerminateVat(ctx context.Context, v kernel.VatID) error {
+	return change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.TerminateVat(v) })
+}
+
+// TerminateAll is [Shell.TerminateAll].
+func (op *operator) TerminateAll(ctx context.Context) error {
+	subs, err := op.subclusters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range slices.Backward(subs) {
+		if err := op.shell.subs.Terminate(ctx, s.ID); err != nil && codeOf(err) != kernel.CodeNotFound {
+			return err
+		}
+	}
+	return nil
+}
+
+// Collect is [Shell.Collect].
+func (op *operator) Collect(ctx context.Context) error {
+	_, err := ask(ctx, op.core, func(done func(struct{}, error)) {
+		var step func()
+		step = func() {
+			if op.shell.work.can() && !op.stopping {
+				op.later(step)
+				return
+			}
+			op.whenDurable(func() { done(struct{}{}, nil) })
+		}
+		step()
+	})
+	return err
+}
+
+// busyPoll is how often it is looked whether a vat has ended its delivery.
+const busyPoll = 20 * time.Millisecond
+
+// defaultPing is how long a vat has for a sign of life if ctx does not say it.
+const defaultPing = 10 * time.Second
+
+// PingVat is [Shell.PingVat].
+func (op *operator) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, defaultPing)
+		defer cancel()
+	}
+	answer, err := op.pingProcess(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	ticker := time.NewTicker(busyPoll)
+	defer ticker.Stop()
+	var first *kernel.Crank
+	for begun := time.Now(); ; {
+		crank, err := look(context.WithoutCancel(ctx), op.core, func() (*kernel.Crank, error) {
+			return op.shell.vats.crank(id), nil
+		})
+		switch {
+		case err != nil:
+			return "", err
+		case crank == nil || first != nil && crank != first:
+			return answer, nil
+		}
+		first = crank
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return "", &kernel.Refusal{Code: CodeBusy, Detail: fmt.Sprintf(
+				"vat %s has been busy with one delivery for more than %v; its process is well", id, time.Since(begun).Round(time.Millisecond))}
+		}
+	}
+}
+
+// CodeBusy is the code of a vat that gives no sign of life in time.
+const CodeBusy capdata.Code = "TIMEOUT"
+
+// pingProcess asks the worker of a vat, if it has one.
+func (op *operator) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
+	w, err := look(ctx, op.core, func() (workers.Worker, error) {
+		_, found, err := op.machine.Vat(id)
+		if err == nil && !found {
+			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)}
+		}
+		return op.shell.vats.worker(id), err
+	})
+	if err != nil {
+		return "", err
+	}
+	if w != nil {
+		if err := w.Ping(ctx); err != nil && ctx.Err() != nil {
+			return "", &kernel.Refusal{Code: CodeBusy, Detail: fmt.Sprintf("the process of vat %s does not answer", id)}
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return "pong", nil
+}
+
+// ServiceStatus is a service object, or a service of this run that nobody was given yet.
+type ServiceStatus struct {
+	kernel.Service
+	// SystemOnly and Registered are of services that are known by name.
+	SystemOnly, Registered bool
+	// Where says where the other end of a channel is, Connected that there is a peer.
+	Where     string
+	Connected bool
+}
+
+// Placed is implemented by objects that have another end: an IO channel, a connection.
+type Placed interface {
+	// Where is the path or address.
+	Where() string
+	// Connected says whether somebody is there.
+	Connected() bool
+}
+
+// ServiceList is [Shell.ServiceList].
+func (op *operator) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
+	out, err := paged(ctx, op.core, func(after kernel.KRef) (out []ServiceStatus, next kernel.KRef, err error) {
+		list, next, err := op.machine.ServicesAfter(after)
+		for _, s := range list {
+			st := ServiceStatus{Service: s, Registered: op.shell.objects.object(s.KRef) != nil}
+			if s.Kind == kernel.GlobalKind {
+				r, ok := op.shell.registry.registered()[s.Name]
+				st.Registered, st.SystemOnly = ok, r.SystemOnly
+			}
+			if p, ok := op.shell.objects.object(s.KRef).(Placed); ok {
+				st.Where, st.Connected = p.Where(), p.Connected()
+			}
+			out = append(out, st)
+		}
+		return out, next, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, r := range op.shell.registry.registered() { // sorted below
+		if !slices.ContainsFunc(out, func(s ServiceStatus) bool { return s.Kind == kernel.GlobalKind && s.Name == name }) {
+			out = append(out, ServiceStatus{
+				Service: kernel.Service{Name: name, Kind: kernel.GlobalKind}, Registered: true, SystemOnly: r.SystemOnly,
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b ServiceStatus) int {
+		if a.Name != b.Name {
+			return compare(a.Name, b.Name)
+		}
+		return compare(string(a.KRef), string(b.KRef))
+	})
+	return out, nil
+}
+
+// compare orders names with numbers in them as a person would: by length first.
+func compare(a, b string) int {
+	if n := len(a) - len(b); n != 0 {
+		return n
+	}
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

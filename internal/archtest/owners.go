@@ -1,0 +1,182 @@
+package archtest
+
+import (
+	"go/ast"
+	"go/token"
+	"go/types"
+	"slices"
+	"strings"
+)
+
+// Ownership says, of a package, which types own what it knows.
+type Ownership struct {
+	// Package is the package's path below the module's.
+	Package string
+	// Owners are the types whose methods alone change their fields. A type that is not an owner itself, such as the entry of
+	// a table, stands with its owner, as "entry of owner".
+	Owners []string
+	// Link is the function that makes the owners, and lets each know the others.
+	Link string
+}
+
+// Owners checks that each field of an owner has one writer: the methods of the type that owns it, and nothing else in the
+// package, assign to it, delete from it or take its address. Who else wants to see a table (a field that is a map or a
+// slice) asks the owner for what is in it.
+func (m *Module) Owners(rules ...Ownership) (problems []Problem) {
+	for _, rule := range rules {
+		i := slices.IndexFunc(m.Packages, func(p *Package) bool { return p.Path == rule.Package })
+		if i < 0 {
+			problems = append(problems, Problem{File: rule.Package, Text: "there is no such package: remove its owners from the rules"})
+			continue
+		}
+		p := m.Packages[i]
+		fields := map[*types.Var]string{} // to the type whose methods may change it
+		for _, o := range rule.Owners {
+			name, owner, isEntry := strings.Cut(o, " of ")
+			if !isEntry {
+				owner = name
+			}
+			s := p.structure(name)
+			if s == nil {
+				problems = append(problems, Problem{File: rule.Package, Text: "there is no type " + name + " with fields: remove it from the owners"})
+				continue
+			}
+			for f := range s.Fields() {
+				fields[f] = owner
+			}
+		}
+		for _, f := range p.files {
+			for _, d := range f.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if !ok || fn.Body == nil || fn.Recv == nil && fn.Name.Name == rule.Link {
+					continue
+				}
+				problems = append(problems, m.foreignFields(p, fn, fields)...)
+			}
+		}
+	}
+	return problems
+}
+
+// structure finds a type of the package that has fields.
+func (p *Package) structure(name string) *types.Struct {
+	obj := p.types.Scope().Lookup(name)
+	if obj == nil {
+		return nil
+	}
+	s, _ := obj.Type().Underlying().(*types.Struct)
+	return s
+}
+
+// foreignFields finds where a function changes what another type owns, or looks into another one's tables.
+func (m *Module) foreignFields(p *Package, fn *ast.FuncDecl, fields map[*types.Var]string) (problems []Problem) {
+	self := receiver(fn)
+	written := map[ast.Node]bool{}
+	write := func(x ast.Expr) {
+		if sel, owner := p.owned(x, fields); sel != nil && owner != self {
+			written[sel] = true
+			problems = append(problems, m.problem(sel.Pos(), "%s is a field of %s, whose methods alone change it: give %s a method that does what is wanted", sel.Sel.Name, owner, owner))
+		}
+	}
+	ast.Inspect(fn.Body, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			if n.Tok != token.DEFINE {
+				for _, x := range n.Lhs {
+					write(x)
+				}
+			}
+		case *ast.IncDecStmt:
+			write(n.X)
+		case *ast.UnaryExpr:
+			if n.Op == token.AND {
+				write(n.X)
+			}
+		case *ast.CallExpr:
+			if id, ok := ast.Unparen(n.Fun).(*ast.Ident); ok && (id.Name == "delete" || id.Name == "clear") && len(n.Args) > 0 {
+				write(n.Args[0])
+			}
+		}
+		return true
+	})
+	ast.Inspect(fn.Body, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok || written[sel] {
+			return true
+		}
+		v := p.field(sel)
+		if owner := fields[v]; v != nil && owner != "" && owner != self && isTable(v.Type()) {
+			problems = append(problems, m.problem(sel.Pos(), "%s is a table of %s: ask %s for what is in it, by a method", v.Name(), owner, owner))
+		}
+		return true
+	})
+	return problems
+}
+
+// isTable reports whether a field holds many things.
+func isTable(t types.Type) bool {
+	switch t.Underlying().(type) {
+	case *types.Map, *types.Slice:
+		return true
+	}
+	return false
+}
+
+// receiver is the name of the type that a method is of; empty for a function.
+func receiver(fn *ast.FuncDecl) string {
+	if fn.Recv == nil || len(fn.Recv.List) == 0 {
+		return ""
+	}
+	t := fn.Recv.List[0].Type
+	if star, ok := t.(*ast.StarExpr); ok {
+		t = star.X
+	}
+	if index, ok := t.(*ast.IndexExpr); ok { // of a generic type
+		t = index.X
+	}
+	if id, ok := t.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
+}
+
+// field is the field that a selector selects, nil if it is none.
+func (p *Package) field(sel *ast.SelectorExpr) *types.Var {
+	s := p.info.Selections[sel]
+	if s == nil || s.Kind() != types.FieldVal {
+		return nil
+	}
+	v, _ := s.Obj().(*types.Var)
+	return v
+}
+
+// owned returns the field of an owner that an assignment to x changes, and who may change it.
+func (p *Package) owned(x ast.Expr, fields map[*types.Var]string) (*ast.SelectorExpr, string) {
+	for {
+		switch e := ast.Unparen(x).(type) {
+		case *ast.IndexExpr:
+			if isPointer(p.info.TypeOf(e.X)) {
+				return nil, ""
+			}
+			x = e.X
+		case *ast.SelectorExpr:
+			if owner := fields[p.field(e)]; owner != "" {
+				return e, owner
+			}
+			if isPointer(p.info.TypeOf(e.X)) {
+				return nil, "" // it changes what is pointed at
+			}
+			x = e.X
+		default:
+			return nil, ""
+		}
+	}
+}
+
+func isPointer(t types.Type) bool {
+	if t == nil {
+		return false
+	}
+	_, ok := t.Underlying().(*types.Pointer)
+	return ok
+}
