@@ -14,7 +14,11 @@ import (
 
 // What somebody sends to a worker is not of the worker's doing, whatever the signal.
 func TestSentSignalsAreNotTheWorkersDoing(t *testing.T) {
-	h := newHouse(t)
+	overBoth(t, testSentSignalsAreNotTheWorkersDoing)
+}
+
+func testSentSignalsAreNotTheWorkersDoing(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	for _, s := range []syscall.Signal{
 		syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGTRAP,
 	} {
@@ -34,7 +38,11 @@ func TestSentSignalsAreNotTheWorkersDoing(t *testing.T) {
 // Somebody kills many workers at once, as the system does when memory is short: none of them is at fault, however long it
 // takes to sweep what they have left.
 func TestWorkersThatAreKilledInBulkAreNotAtFault(t *testing.T) {
-	h := newHouse(t)
+	overEach(t, testWorkersThatAreKilledInBulkAreNotAtFault)
+}
+
+func testWorkersThatAreKilledInBulkAreNotAtFault(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	const n = 20
 	var list []workers.Worker
 	for i := range n {
@@ -58,7 +66,11 @@ func TestWorkersThatAreKilledInBulkAreNotAtFault(t *testing.T) {
 
 // How a process has ended is known before it is reaped, whatever the end.
 func TestTheEndOfAWorkerIsKnownBeforeItIsSwept(t *testing.T) {
-	h := newHouse(t)
+	overEach(t, testTheEndOfAWorkerIsKnownBeforeItIsSwept)
+}
+
+func testTheEndOfAWorkerIsKnownBeforeItIsSwept(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	for body, want := range map[string]string{"exit 0": "exit status 0", "exit 3": "exit status 3", "panic": "exit status 2"} {
 		w := h.start(h.spec("echo"))
 		release := supervisor.HoldFamily(t)
@@ -69,8 +81,10 @@ func TestTheEndOfAWorkerIsKnownBeforeItIsSwept(t *testing.T) {
 }
 
 // What a worker does is of its doing, and so is what its program does in another language than ours.
-func TestFaultsAreTheWorkersDoing(t *testing.T) {
-	h := newHouse(t)
+func TestFaultsAreTheWorkersDoing(t *testing.T) { overEach(t, testFaultsAreTheWorkersDoing) }
+
+func testFaultsAreTheWorkersDoing(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "fault"))
 	h.wantExit(workers.CauseCrash, "exit status 2", "invalid memory address")
@@ -92,8 +106,15 @@ func TestFaultsAreTheWorkersDoing(t *testing.T) {
 
 // A worker that asks for rows again and again and reads none gets no more than fits the socket, and one that waits.
 func TestAnswersThatAreNotReadAreNotGathered(t *testing.T) {
-	h := newHouse(t)
+	overBoth(t, testAnswersThatAreNotReadAreNotGathered)
+}
+
+func testAnswersThatAreNotReadAreNotGathered(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	spec := h.spec("echo")
+	if via == onStream {
+		spec = h.spec(pluginPrefix + "ask") // as no worker of the SDK can
+	}
 	spec.DeliveryTime = time.Second
 	w := h.start(spec)
 	w.Deliver(call(1, "ask key"))
@@ -120,7 +141,11 @@ func TestAnswersThatAreNotReadAreNotGathered(t *testing.T) {
 
 // Workers that never say hello do not keep others from starting.
 func TestWorkersThatHangDoNotDelayOthers(t *testing.T) {
-	h := newHouse(t, func(c *supervisor.Config) { c.Starts, c.StartTimeout = 1, time.Hour })
+	overBoth(t, testWorkersThatHangDoNotDelayOthers)
+}
+
+func testWorkersThatHangDoNotDelayOthers(t *testing.T, via transport) {
+	h := newHouse(t, func(c *supervisor.Config) { c.Starts, c.StartTimeout = 1, time.Hour }).over(via)
 	quiet := make(chan workers.Event, 100)
 	for round := range 2 { // the second time it is known of them
 		for i := range 8 {

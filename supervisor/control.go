@@ -13,7 +13,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// control is our end of a worker's control descriptor, over which the worker's process is asked for signs of life.
+// control is our end of the control descriptor of a worker on a descriptor, over which the worker's process is asked for signs
+// of life.
 //
 // A ping is a number, which the worker sends back. Pings are made one after the other; the answer to one that nobody
 // waits for any more is passed over by the next. The worker can make nothing grow with it: what is no answer ends the
@@ -48,7 +49,7 @@ func newControl(file *os.File) *control {
 // Ping is part of being a [workers.Worker].
 func (w *worker) Ping(ctx context.Context) error {
 	w.mu.Lock()
-	early, late := w.mu.phase == starting, w.dying()
+	early, late, l := w.mu.phase == starting, w.dying(), w.mu.link
 	w.mu.Unlock()
 	switch {
 	case early:
@@ -56,7 +57,7 @@ func (w *worker) Ping(ctx context.Context) error {
 	case late:
 		return fmt.Errorf("ping %s: %w", w.spec.Start.Vat, errEnded)
 	}
-	if err := w.proc.control.ping(ctx); err != nil {
+	if err := l.ping(ctx); err != nil {
 		return fmt.Errorf("ping %s: %w", w.spec.Start.Vat, err)
 	}
 	return nil

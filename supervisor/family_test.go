@@ -34,8 +34,10 @@ func sleepers(mark string) (n int) {
 func mark(n int) string { return fmt.Sprintf("%d.%d", 20_000+n, os.Getpid()) }
 
 // What a worker has started ends with it, whatever that did to leave it.
-func TestWhatAWorkerStartsEndsWithIt(t *testing.T) {
-	h := newHouse(t)
+func TestWhatAWorkerStartsEndsWithIt(t *testing.T) { overEach(t, testWhatAWorkerStartsEndsWithIt) }
+
+func testWhatAWorkerStartsEndsWithIt(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	other := h.start(h.spec("echo"))
 	other.Deliver(call(1, "leave child "+mark(0)))
 	want[workers.Done](h)
@@ -72,8 +74,10 @@ func TestWhatAWorkerStartsEndsWithIt(t *testing.T) {
 
 // Whoever kills a worker does not wait until all that it has started is found: the loop of a kernel kills. Until then the
 // worker is not reaped, and its end is not told.
-func TestKillDoesNotWaitForDescendants(t *testing.T) {
-	h := newHouse(t)
+func TestKillDoesNotWaitForDescendants(t *testing.T) { overEach(t, testKillDoesNotWaitForDescendants) }
+
+func testKillDoesNotWaitForDescendants(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	m := mark(50)
 	w.Deliver(call(1, "leave session "+m))

@@ -70,6 +70,27 @@ func (l *logReader) read(in *bufio.Reader) {
 	}
 }
 
+// printed takes what a plugin has printed, as go-plugin hands it over: in pieces, on one goroutine.
+type printed struct {
+	logs *logReader
+	line []byte // its beginning
+}
+
+// Write is part of being an [io.Writer].
+func (p *printed) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		piece, rest, whole := bytes.Cut(b, []byte("\n"))
+		p.line = append(p.line, piece[:min(len(piece), maxLine-len(p.line))]...)
+		if b = rest; whole {
+			p.logs.line(bytes.TrimRight(p.line, "\r"))
+			p.line = p.line[:0]
+		}
+	}
+	_ = p.logs.bytes.WaitN(context.Background(), n) // a fraction of a millisecond, as above
+	return n, nil
+}
+
 // line logs one line, if there have not been too many.
 func (l *logReader) line(line []byte) {
 	if len(line) == 0 {

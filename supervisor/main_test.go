@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 
 	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/vat/grpcvat"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
 	"ocapkernel.dev/workers"
@@ -31,7 +33,15 @@ import (
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(wire.CookieKey) != "", len(os.Args) == 2 && os.Args[1] == wire.ModulesFlag:
-		worker.Main(worker.Program{Modules: []string{"echo", "rogue"}, New: newVat})
+		p := worker.Program{Modules: []string{"echo", "rogue"}, New: newVat}
+		trick, isTrick := strings.CutPrefix(module(), pluginPrefix)
+		switch {
+		case isTrick:
+			bePlugin(trick)
+		case strings.HasPrefix(module(), onStream.prefix()):
+			worker.MainOver(streamTransport, p)
+		}
+		worker.Main(p)
 	case len(os.Args) == 3 && os.Args[1] == "be-a-kernel":
 		beKernel(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "be-an-echo":
@@ -44,9 +54,70 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// module is the name of the module that a worker is told on its command line.
+func module() string {
+	if len(os.Args) < 3 {
+		return ""
+	}
+	return os.Args[2]
+}
+
+// A transport is one of the two ways in which frames travel. The name of a worker's module begins with it.
+type transport string
+
+const (
+	onDescriptor transport = "descriptor"
+	onStream     transport = "stream"
+)
+
+func (v transport) prefix() string { return string(v) + "/" }
+
+// overEach runs a test with workers on each transport.
+func overEach(t *testing.T, test func(*testing.T, transport)) {
+	t.Helper()
+	for _, via := range []transport{onDescriptor, onStream} {
+		t.Run(string(via), func(t *testing.T) { test(t, via) })
+	}
+}
+
+// overBoth is overEach, with both at once.
+func overBoth(t *testing.T, test func(*testing.T, transport)) {
+	t.Helper()
+	overEach(t, func(t *testing.T, via transport) {
+		t.Parallel()
+		test(t, via)
+	})
+}
+
+// said is the stream of a worker on a stream, so that a vat can say what it likes.
+var said worker.Frames
+
+func streamTransport(handshake *os.File, log hclog.Logger) (f worker.Frames, err error) {
+	said, err = grpcvat.Transport(handshake, log)
+	return said, err
+}
+
+// say sends bytes, frames with their headers, however malformed. Of a frame that claims to be longer than it is, a stream sends one
+// that is as long as a worker may make it, and a byte longer.
+func say(raw []byte) {
+	if said == nil {
+		_, _ = unix.Write(wire.DataFD, raw)
+		return
+	}
+	for len(raw) > 0 {
+		n := int(binary.LittleEndian.Uint32(raw)) + wire.HeaderBytes
+		if n > len(raw) {
+			raw = make([]byte, wire.HeaderBytes+wire.DefaultFrameBytes+1)
+			n = len(raw)
+		}
+		_ = said.Write(raw[:n])
+		raw = raw[n:]
+	}
+}
+
 // newVat makes the vat whose behaviour the module names.
 func newVat(s wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
-	switch s.Module {
+	switch strings.TrimPrefix(strings.TrimPrefix(s.Module, onStream.prefix()), onDescriptor.prefix()) {
 	case "no-hello":
 		return nil, errors.New("this vat\ncannot be")
 	case "die-early":
@@ -103,7 +174,7 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 	case "ask": // again and again, and reads no answer to its end
 		get, _ := wire.AppendUp(nil, wire.Get{Key: arg})
 		for {
-			_, _ = unix.Write(wire.DataFD, get)
+			say(get)
 			_, _ = unix.Read(wire.DataFD, make([]byte, 1)) // the answer has begun to come
 		}
 	case "leave": // behind a process that has left in the way that is named, and join the group of another
@@ -125,12 +196,15 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 		return wire.Done{Syscalls: []wire.Syscall{wire.StoreSet{Key: "k", Value: make([]byte, n)}}}
 	case "raw": // bytes on the stream, given in hex
 		raw, _ := hex.DecodeString(arg)
-		_, _ = unix.Write(wire.DataFD, raw)
+		say(raw)
 		select {}
 	case "frame": // a well-formed frame that may be out of place
-		_, _ = unix.Write(wire.DataFD, oddFrame(arg))
+		say(oddFrame(arg))
 		select {}
 	case "close": // and live on
+		if said != nil {
+			said.Close()
+		}
 		_ = unix.Shutdown(wire.DataFD, unix.SHUT_WR)
 		select {}
 	case "log":
@@ -242,6 +316,7 @@ type house struct {
 	events chan workers.Event
 	runDir string
 	log    *syncBuffer
+	via    transport
 }
 
 type syncBuffer struct {
@@ -281,8 +356,14 @@ func newHouse(t testing.TB, change ...func(*supervisor.Config)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{Supervisor: s, t: t, events: make(chan workers.Event, 64), runDir: cfg.RunDir, log: log}
+	h := &house{Supervisor: s, t: t, events: make(chan workers.Event, 64), runDir: cfg.RunDir, log: log, via: onDescriptor}
 	t.Cleanup(h.close)
+	return h
+}
+
+// over has the workers of a house on a transport.
+func (h *house) over(via transport) *house {
+	h.via = via
 	return h
 }
 
@@ -308,7 +389,7 @@ func self(t testing.TB) string {
 }
 
 func (h *house) spec(module string) workers.Spec {
-	return workers.Spec{Start: wire.Start{Vat: "v1", Name: "alice", Module: module, Incarnation: 1}}
+	return workers.Spec{Start: wire.Start{Vat: "v1", Name: "alice", Module: h.via.prefix() + module, Incarnation: 1}}
 }
 
 // start returns a worker that is ready.

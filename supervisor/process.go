@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,8 @@ type process struct {
 	cmd  *exec.Cmd
 	logs *logReader
 
-	control        *control // nil until the launch has made it
+	socket         *pluginSocket
+	certificate    bool     // is in the handshake
 	stdout, stderr *os.File // our ends
 	pidfd          *os.File
 	handshake      *io.PipeReader
@@ -70,30 +72,37 @@ func newProcess(w *worker) *process {
 	return &process{w: w, end: ending{known: make(chan struct{})}, exited: make(chan struct{}), pumped: make(chan struct{}), logs: newLogReader(w.log)}
 }
 
-// launch starts the program and returns our end of its data socket, after the handshake. On an error
+// launch starts the program and returns the link to it, after the handshake. On an error
 // the caller still calls cleanUp.
-func (p *process) launch() (*net.UnixConn, error) {
+func (p *process) launch() (_ link, err error) {
 	program, err := openProgram(p.w.spec.Program, p.w.spec.SHA256)
 	if err != nil {
 		return nil, err
 	}
 	defer program.close()
-	data, dataChild, err := socketpair("data")
+	undo := func(f func() error) { // if there is no link in the end
+		if err != nil {
+			_ = f() // nothing was written
+		}
+	}
+	file, dataChild, err := socketpair("data")
 	if err != nil {
 		return nil, err
 	}
 	defer dataChild.Close()
-	conn, err := net.FileConn(data)
-	_ = data.Close() // conn is a duplicate
+	data, err := net.FileConn(file)
+	_ = file.Close() // data is a duplicate
 	if err != nil {
 		return nil, fmt.Errorf("data socket: %w", err)
 	}
-	control, controlChild, err := socketpair("control")
+	defer func() { undo(data.Close) }()
+	file, controlChild, err := socketpair("control")
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, err
 	}
 	defer controlChild.Close()
-	p.control = newControl(control)
+	pings := newControl(file)
+	defer func() { undo(func() error { pings.close(); return nil }) }()
 
 	start := p.w.spec.Start
 	p.cmd = &exec.Cmd{
@@ -102,29 +111,37 @@ func (p *process) launch() (*net.UnixConn, error) {
 		ExtraFiles: []*os.File{dataChild, controlChild},
 	}
 	program.run(p.cmd)
+	p.socket = &pluginSocket{}
+	prints := &printed{logs: p.logs}
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
-		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {}},
+		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.PluginName: vatPlugin{}}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, tmpDir string) (runner.Runner, error) {
-			_ = os.Remove(tmpDir) // for sockets, of which there are none; a stray empty directory harms nobody
+			p.socket.dir = tmpDir
 			p.cmd.Env = append(append(cmd.Env, hostEnv()...), wire.LogKey+"="+p.w.log.GetLevel().String())
 			return p, nil
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},
+		GRPCDialOptions:  dialOptions(p.socket),
+		SyncStdout:       prints,
+		SyncStderr:       prints,
 		SkipHostEnv:      true,
 		StartTimeout:     24 * time.Hour,        // ours, by which the process is killed, comes before
 		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
 	})
 	if err := ensureRunDir(p.w.sup.cfg.RunDir); err != nil {
-		_ = conn.Close() // nothing was written to it
 		return nil, err
 	}
+	defer p.socket.remove()
 	if _, err := client.Start(); err != nil {
-		_ = conn.Close() // nothing was written to it
 		return nil, handshakeError(err)
 	}
-	return conn.(*net.UnixConn), nil
+	if p.socket.announced() {
+		pings.close() // a plugin has go-plugin's own health
+		return openStream(client, p.socket, data, p.w.lim, p.w.over, p.exited)
+	}
+	return newDescriptor(data.(*net.UnixConn), pings)
 }
 
 // handshakeError says in our words what go-plugin says in many.
@@ -138,6 +155,21 @@ func handshakeError(err error) error {
 		return fmt.Errorf("not a worker program: instead of a handshake it says %q", clean(said, 100))
 	}
 	return errors.New(clean(text, 300))
+}
+
+// withoutCertificate returns the line of a handshake without the sixth field and what follows that, and whether the field
+// says anything. The kernel does not ask for a certificate, and go-plugin panics on one that it has not asked for.
+func withoutCertificate(line []byte) (_ []byte, has bool) {
+	at := 0
+	for range 5 {
+		i := bytes.IndexByte(line[at:], '|')
+		if i < 0 {
+			return line, false
+		}
+		at += i + 1
+	}
+	field, _, _ := bytes.Cut(line[at:], []byte("|"))
+	return line[:at], len(bytes.TrimSpace(field)) > 0
 }
 
 func socketpair(name string) (ours, theirs *os.File, err error) {
@@ -186,6 +218,7 @@ func (p *process) Start(context.Context) error {
 	p.pumps.Go(func() {
 		out := bufio.NewReaderSize(p.stdout, maxLine)
 		first, _ := out.ReadSlice('\n') // a line that is too long, or none, is no handshake
+		first, p.certificate = withoutCertificate(first)
 		_, _ = w.Write(first)
 		_ = w.Close()
 		p.logs.read(out)
@@ -314,9 +347,6 @@ func (p *process) cleanUp() {
 		}
 		timer.Stop()
 	}
-	if p.control != nil {
-		p.control.close()
-	}
 	for _, f := range []*os.File{p.stdout, p.stderr} {
 		if f != nil {
 			_ = f.Close() // of reading ends: ends the pumps
@@ -357,8 +387,18 @@ func (p *process) ID() string {
 // Diagnose is part of being a runner.
 func (p *process) Diagnose(context.Context) string { return "" }
 
-// PluginToHost is part of being a runner. What the worker names is ignored: nothing is ever dialled.
-func (p *process) PluginToHost(string, string) (string, string, error) {
+// PluginToHost is part of being a runner: it is told the address in the handshake. One that is to be dialled, the socket
+// dials.
+func (p *process) PluginToHost(network, address string) (string, string, error) {
+	switch {
+	case p.certificate:
+		return "", "", errors.New("it announces a certificate: the kernel does not ask for TLS")
+	case network == "unix" && address == wire.DescriptorAddress:
+	default:
+		if err := p.socket.announce(network, address, p.w.Pid()); err != nil {
+			return "", "", err
+		}
+	}
 	return "unix", "inherited", nil
 }
 

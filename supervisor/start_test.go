@@ -40,13 +40,16 @@ func TestStartFails(t *testing.T) {
 		{"not a program", func(s *workers.Spec) { s.Program = "/etc/passwd" }, []string{"permission denied"}},
 		{"wrong hash", func(s *workers.Spec) { s.SHA256 = strings.Repeat("00", 32) }, []string{"has sha256", "want 0000"}},
 		{"pinned device", func(s *workers.Spec) { s.Program, s.SHA256 = "/dev/null", "00" }, []string{"not a regular file"}},
-		{"hello with an error", func(s *workers.Spec) { s.Start.Module = "no-hello" }, []string{`this vat\ncannot be`}},
-		{"death before hello", func(s *workers.Spec) { s.Start.Module = "die-early" }, []string{"exit status 7", "a reason"}},
+		{"hello with an error", func(s *workers.Spec) { s.Start.Module = onDescriptor.prefix() + "no-hello" }, []string{`this vat\ncannot be`}},
+		{"hello with an error on a stream", func(s *workers.Spec) { s.Start.Module = onStream.prefix() + "no-hello" }, []string{`this vat\ncannot be`}},
+		{"death before hello", func(s *workers.Spec) { s.Start.Module = onDescriptor.prefix() + "die-early" }, []string{"exit status 7", "a reason"}},
+		{"death before hello on a stream", func(s *workers.Spec) { s.Start.Module = onStream.prefix() + "die-early" }, []string{"exit status 7", "a reason"}},
 		{"no handshake", func(s *workers.Spec) { s.Program = write("echo nonsense >&1; echo because >&2; exit 4") }, []string{"nonsense"}},
 		{"silent exit", func(s *workers.Spec) { s.Program = write("echo because >&2; exit 4") }, []string{"no handshake: exit status 4: because"}},
 		{"wrong version", func(s *workers.Spec) { s.Program = write("echo '1|99|unix|x|grpc|'; exec sleep 60") }, []string{"incompatible", "99"}},
 		{"a flood for a handshake", func(s *workers.Spec) { s.Program = write("exec cat /dev/zero") }, []string{"not a worker program"}},
-		{"an address to dial", func(s *workers.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"hello"}},
+		{"an address to dial", func(s *workers.Spec) { s.Program = write("echo '1|1|tcp|127.0.0.1:1|grpc|'") }, []string{"listens on tcp", "unix socket"}},
+		{"another protocol of go-plugin", func(s *workers.Spec) { s.Program = write("echo '1|1|unix|fd4|netrpc|'; exec sleep 60") }, []string{"netrpc"}},
 	}
 	h := newHouse(t)
 	for _, tt := range tests {
@@ -60,8 +63,10 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-func TestStartTimeout(t *testing.T) {
-	h := newHouse(t, func(c *supervisor.Config) { c.StartTimeout = 500 * time.Millisecond })
+func TestStartTimeout(t *testing.T) { overEach(t, testStartTimeout) }
+
+func testStartTimeout(t *testing.T, via transport) {
+	h := newHouse(t, func(c *supervisor.Config) { c.StartTimeout = 500 * time.Millisecond }).over(via)
 	spec := h.spec("hang-early")
 	h.Start(spec, h.events)
 	h.wantExit(workers.CauseStart, "no hello within 500ms")
@@ -70,13 +75,15 @@ func TestStartTimeout(t *testing.T) {
 	h.wantExit(workers.CauseStart)
 }
 
-func TestPinnedProgramRuns(t *testing.T) {
+func TestPinnedProgramRuns(t *testing.T) { overEach(t, testPinnedProgramRuns) }
+
+func testPinnedProgramRuns(t *testing.T, via transport) {
 	b, err := os.ReadFile(self(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(b)
-	h := newHouse(t)
+	h := newHouse(t).over(via)
 	spec := h.spec("echo")
 	spec.SHA256 = strings.ToUpper(hex.EncodeToString(sum[:]))
 	w := h.start(spec)
@@ -106,7 +113,7 @@ func TestSurroundings(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, name == wire.LogKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"}, name):
 		case name == "fd" && (rest == "/dev/null" || rest == "" /* the listing itself */ || strings.HasPrefix(rest, "/proc/") || strings.HasPrefix(rest, "anon_inode:") || strings.HasPrefix(rest, "/sys/fs/cgroup")):
-		case word == "comm:vatworker", word == "cwd:/", word == "args:vatworker,v1,echo":
+		case word == "comm:vatworker", word == "cwd:/", word == "args:vatworker,v1,descriptor/echo":
 		default:
 			t.Errorf("worker has %q", word)
 		}

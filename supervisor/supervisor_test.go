@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,8 +25,10 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-func TestWorkerEchoes(t *testing.T) {
-	h := newHouse(t)
+func TestWorkerEchoes(t *testing.T) { overEach(t, testWorkerEchoes) }
+
+func testWorkerEchoes(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	for n := uint64(1); n <= 100; n++ {
 		d := call(n, "echo "+strings.Repeat("é", int(n)))
@@ -50,8 +51,10 @@ func TestWorkerEchoes(t *testing.T) {
 	w.Deliver(call(101, "echo")) // too late: nothing happens
 }
 
-func TestWorkerReadsItsStore(t *testing.T) {
-	h := newHouse(t)
+func TestWorkerReadsItsStore(t *testing.T) { overEach(t, testWorkerReadsItsStore) }
+
+func testWorkerReadsItsStore(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "get key"))
 	if diff := cmp.Diff(wire.UpFrame(wire.Get{Key: "key"}), want[workers.Read](h).Frame); diff != "" {
@@ -91,8 +94,10 @@ func TestWorkerReadsItsStore(t *testing.T) {
 	}
 }
 
-func TestDeathIsSeenAtOnce(t *testing.T) {
-	h := newHouse(t)
+func TestDeathIsSeenAtOnce(t *testing.T) { overEach(t, testDeathIsSeenAtOnce) }
+
+func testDeathIsSeenAtOnce(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	for _, body := range []string{"", "sleep", "loop"} {
 		w := h.start(h.spec("echo"))
 		if body != "" {
@@ -110,8 +115,10 @@ func TestDeathIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-func TestHowWorkersEnd(t *testing.T) {
-	h := newHouse(t)
+func TestHowWorkersEnd(t *testing.T) { overBoth(t, testHowWorkersEnd) }
+
+func testHowWorkersEnd(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	tests := []struct {
 		body  string
 		cause workers.Cause
@@ -124,7 +131,7 @@ func TestHowWorkersEnd(t *testing.T) {
 		{"raw 0500000068656c6c6f", workers.CauseMalformed, []string{"a frame is an array"}},
 		{"raw 00000000", workers.CauseMalformed, []string{"empty frame"}},
 		{"raw 05000000ddffffffff", workers.CauseMalformed, []string{"length 4294967295"}},
-		{"raw ffffff7f", workers.CauseLimit, []string{"frame of 2147483647 bytes", "4194304"}},
+		{"raw ffffff7f", workers.CauseLimit, []string{"frame of ", " bytes, over the limit of 4194304"}},
 		{"frame wrong-number", workers.CauseMalformed, []string{"delivery 77, want 1"}},
 		{"frame hello", workers.CauseMalformed, []string{"wire.Hello"}},
 	}
@@ -140,8 +147,10 @@ func TestHowWorkersEnd(t *testing.T) {
 	}
 }
 
-func TestFramesOutOfTurn(t *testing.T) {
-	h := newHouse(t)
+func TestFramesOutOfTurn(t *testing.T) { overEach(t, testFramesOutOfTurn) }
+
+func testFramesOutOfTurn(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "frame two-gets"))
 	want[workers.Read](h)
@@ -154,8 +163,10 @@ func TestFramesOutOfTurn(t *testing.T) {
 	h.wantExit(workers.CauseMalformed, "wire.Done without a delivery")
 }
 
-func TestLimitsOfACrank(t *testing.T) {
-	h := newHouse(t)
+func TestLimitsOfACrank(t *testing.T) { overEach(t, testLimitsOfACrank) }
+
+func testLimitsOfACrank(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	spec := h.spec("echo")
 	spec.Start.MaxFrameBytes, spec.Start.MaxSyscalls = 10_000, 10
 	w := h.start(spec)
@@ -181,7 +192,11 @@ func TestLimitsOfACrank(t *testing.T) {
 
 // While a worker waits for a row, it is the kernel that takes time.
 func TestDeadlineDoesNotCountTheKernelsReading(t *testing.T) {
-	h := newHouse(t)
+	overBoth(t, testDeadlineDoesNotCountTheKernelsReading)
+}
+
+func testDeadlineDoesNotCountTheKernelsReading(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	spec := h.spec("echo")
 	spec.DeliveryTime = 2 * time.Second
 	w := h.start(spec)
@@ -194,8 +209,10 @@ func TestDeadlineDoesNotCountTheKernelsReading(t *testing.T) {
 	want[workers.Done](h)
 }
 
-func TestDeadline(t *testing.T) {
-	h := newHouse(t)
+func TestDeadline(t *testing.T) { overBoth(t, testDeadline) }
+
+func testDeadline(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	for _, body := range []string{"loop", "sleep"} {
 		spec := h.spec("echo")
 		spec.DeliveryTime = 300 * time.Millisecond
@@ -211,8 +228,10 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-func TestLogs(t *testing.T) {
-	h := newHouse(t)
+func TestLogs(t *testing.T) { overBoth(t, testLogs) }
+
+func testLogs(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	for n, body := range []string{"log", "print", "forge"} {
 		w.Deliver(call(uint64(n+1), body))
@@ -239,8 +258,10 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-func TestFloodsOfOutput(t *testing.T) {
-	h := newHouse(t)
+func TestFloodsOfOutput(t *testing.T) { overBoth(t, testFloodsOfOutput) }
+
+func testFloodsOfOutput(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	for n, body := range []string{"flood 1", "flood 2", "lines", "echo"} {
 		w.Deliver(call(uint64(n+1), body))
@@ -258,8 +279,10 @@ func TestFloodsOfOutput(t *testing.T) {
 	}
 }
 
-func TestPing(t *testing.T) {
-	h := newHouse(t)
+func TestPing(t *testing.T) { overEach(t, testPing) }
+
+func testPing(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	w.Deliver(call(1, "loop"))
 	ctx := context.Background()
@@ -290,8 +313,10 @@ func TestPing(t *testing.T) {
 	}
 }
 
-func TestStopIsBounded(t *testing.T) {
-	h := newHouse(t, func(c *supervisor.Config) { c.StopTimeout = 200 * time.Millisecond })
+func TestStopIsBounded(t *testing.T) { overEach(t, testStopIsBounded) }
+
+func testStopIsBounded(t *testing.T, via transport) {
+	h := newHouse(t, func(c *supervisor.Config) { c.StopTimeout = 200 * time.Millisecond }).over(via)
 	w := h.start(h.spec("echo"))
 	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
 	w.Stop()
@@ -309,7 +334,11 @@ func TestStopIsBounded(t *testing.T) {
 }
 
 func TestCloseWithStoppedAndBusyWorkers(t *testing.T) {
-	h := newHouse(t)
+	overEach(t, testCloseWithStoppedAndBusyWorkers)
+}
+
+func testCloseWithStoppedAndBusyWorkers(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	a, b := h.start(h.spec("echo")), h.start(h.spec("echo"))
 	_ = syscall.Kill(a.Pid(), syscall.SIGSTOP)
 	b.Deliver(call(1, "loop"))
@@ -327,8 +356,10 @@ func TestCloseWithStoppedAndBusyWorkers(t *testing.T) {
 	}
 }
 
-func TestCloseWithoutListener(t *testing.T) {
-	h := newHouse(t)
+func TestCloseWithoutListener(t *testing.T) { overEach(t, testCloseWithoutListener) }
+
+func testCloseWithoutListener(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	quiet := make(chan workers.Event) // nobody receives
 	for range 3 {
 		h.Start(h.spec("echo"), quiet)
@@ -336,8 +367,10 @@ func TestCloseWithoutListener(t *testing.T) {
 	h.close()
 }
 
-func TestBigDeliveryDoesNotBlock(t *testing.T) {
-	h := newHouse(t)
+func TestBigDeliveryDoesNotBlock(t *testing.T) { overEach(t, testBigDeliveryDoesNotBlock) }
+
+func testBigDeliveryDoesNotBlock(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	_ = syscall.Kill(w.Pid(), syscall.SIGSTOP)
 	big := strings.Repeat("x", 3<<20)
@@ -377,14 +410,14 @@ func TestKilledKernelLeavesNoWorker(t *testing.T) {
 	}
 	var pids []int
 	line := bufio.NewScanner(out)
-	for len(pids) < 3 && line.Scan() {
+	for len(pids) < 6 && line.Scan() {
 		pid, err := strconv.Atoi(line.Text())
 		if err != nil {
 			t.Fatal(err)
 		}
 		pids = append(pids, pid)
 	}
-	if len(pids) != 3 {
+	if len(pids) != 6 {
 		t.Fatalf("got workers %v", pids)
 	}
 	began := time.Now()
@@ -402,7 +435,7 @@ func TestKilledKernelLeavesNoWorker(t *testing.T) {
 	}
 }
 
-// beKernel starts an idle, a sleeping and a looping worker, prints their pids, and waits to be killed.
+// beKernel starts an idle, a sleeping and a looping worker on each transport, prints their pids, and waits to be killed.
 func beKernel(runDir string) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -413,8 +446,12 @@ func beKernel(runDir string) {
 		panic(err)
 	}
 	events := make(chan workers.Event, 8)
-	for _, body := range []string{"", "sleep", "loop"} {
-		w := s.Start(workers.Spec{Start: wire.Start{Vat: "v1", Module: "echo"}, DeliveryTime: time.Hour}, events)
+	for i, body := range []string{"", "sleep", "loop", "", "sleep", "loop"} {
+		via := onDescriptor
+		if i >= 3 {
+			via = onStream
+		}
+		w := s.Start(workers.Spec{Start: wire.Start{Vat: "v1", Module: via.prefix() + "echo"}, DeliveryTime: time.Hour}, events)
 		if _, ok := (<-events).(workers.Ready); !ok {
 			panic("worker is not ready")
 		}
@@ -427,7 +464,9 @@ func beKernel(runDir string) {
 	os.Exit(1)
 }
 
-func TestNothingIsLeft(t *testing.T) {
+func TestNothingIsLeft(t *testing.T) { overEach(t, testNothingIsLeft) }
+
+func testNothingIsLeft(t *testing.T, via transport) {
 	fds := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -435,7 +474,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		return len(entries)
 	}
-	h := newHouse(t)
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	w.Kill()
 	h.wantExit(workers.CauseStopped)
@@ -475,18 +514,10 @@ func isChild(pid int) bool {
 	return strings.Contains(string(b), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid()))
 }
 
-func TestRunDirIsNotSomebodyElses(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := supervisor.New(supervisor.Config{RunDir: dir}); err == nil || !strings.Contains(err.Error(), "precious") {
-		t.Errorf("got %v", err)
-	}
-}
+func TestMemoryOfAWorker(t *testing.T) { overEach(t, testMemoryOfAWorker) }
 
-func TestMemoryOfAWorker(t *testing.T) {
-	h := newHouse(t)
+func testMemoryOfAWorker(t *testing.T, via transport) {
+	h := newHouse(t).over(via)
 	w := h.start(h.spec("echo"))
 	if n := w.RSSBytes(); n < 1<<20 {
 		t.Errorf("a live worker has %d bytes", n)
@@ -502,61 +533,6 @@ func TestMemoryOfAWorker(t *testing.T) {
 	}
 }
 
-// The run directory is empty most of the time; whoever cleans up temporary files may remove it.
-func TestRunDirIsMadeAgain(t *testing.T) {
-	h := newHouse(t)
-	if err := os.Remove(h.runDir); err != nil {
-		t.Fatal(err)
-	}
-	w := h.start(h.spec("echo"))
-	w.Kill()
-	h.wantExit(workers.CauseStopped)
-}
-
-// A state that somebody has removed is not made again, in part, by what still goes on.
-func TestTheDirectoryAroundTheRunDirIsNotMadeAgain(t *testing.T) {
-	h := newHouse(t)
-	state := filepath.Dir(h.runDir)
-	if err := os.RemoveAll(state); err != nil {
-		t.Fatal(err)
-	}
-	h.Start(h.spec("echo"), h.events)
-	h.wantExit(workers.CauseStart, "run directory", "no such file")
-	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory around it is there: %v", err)
-	}
-}
-
-// After the run directory was removed, somebody else may have made something of its name.
-func TestRunDirThatSomebodyElseHasMadeIsRefused(t *testing.T) {
-	for what, make := range map[string]func(dir string) error{
-		"a link":                        func(dir string) error { return os.Symlink(t.TempDir(), dir) },
-		"a directory open to everybody": func(dir string) error { return errors.Join(os.Mkdir(dir, 0o777), os.Chmod(dir, 0o777)) },
-		"a directory of another user":   func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 12345, -1)) },
-		"a directory open to its group": func(dir string) error { return errors.Join(os.Mkdir(dir, 0o770), os.Chmod(dir, 0o770)) },
-		"a file":                        func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
-	} {
-		h := newHouse(t)
-		if err := os.Remove(h.runDir); err != nil {
-			t.Fatal(err)
-		}
-		if err := make(h.runDir); errors.Is(err, os.ErrPermission) {
-			continue // only root gives files away
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		h.Start(h.spec("echo"), h.events)
-		h.wantExit(workers.CauseStart, "run directory")
-		if err := os.RemoveAll(h.runDir); err != nil {
-			t.Fatal(what, err)
-		}
-		// When it is out of the way, the next start succeeds.
-		w := h.start(h.spec("echo"))
-		w.Kill()
-		h.wantExit(workers.CauseStopped)
-	}
-}
-
 // Without descriptors to spare a worker is not started, which is the world's fault and passes.
 func TestNoDescriptorsForAWorker(t *testing.T) {
 	var spare atomic.Bool
@@ -567,16 +543,4 @@ func TestNoDescriptorsForAWorker(t *testing.T) {
 	w := h.start(h.spec("echo"))
 	w.Kill()
 	h.wantExit(workers.CauseStopped)
-}
-
-// A kernel that has lost its state kills its workers and leaves the run directory, which may be another kernel's.
-func TestAbandonLeavesTheRunDir(t *testing.T) {
-	h := newHouse(t)
-	h.Start(h.spec("echo"), h.events)
-	pid := want[workers.Ready](h).Pid
-	h.Abandon()
-	eventually(t, "the worker is gone", func() bool { return !alive(pid) })
-	if _, err := os.Stat(h.runDir); err != nil {
-		t.Error(err)
-	}
 }

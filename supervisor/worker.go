@@ -1,20 +1,15 @@
 package supervisor
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -39,8 +34,7 @@ type worker struct {
 		// verdict is why the worker ends, once that is decided here. The first one counts, and nothing
 		// that the worker sends after it is heard.
 		verdict verdict
-		conn    *net.UnixConn
-		raw     syscall.RawConn
+		link    link // nil until the launch has made it
 		// number is that of the delivery in flight, deadline the end of its time, by the supervisor's clock.
 		number   uint64
 		deadline time.Duration
@@ -219,8 +213,8 @@ func (w *worker) decide(cause workers.Cause, detail string) {
 // end kills the process and ends the reading of it. The caller holds mu.
 func (w *worker) end() {
 	w.proc.kill()
-	if w.mu.conn != nil {
-		_ = w.mu.conn.SetDeadline(time.Unix(1, 0)) // fails only if closed, when nobody reads or writes
+	if w.mu.link != nil {
+		w.mu.link.cut(0)
 	}
 }
 
@@ -242,25 +236,14 @@ func (w *worker) encode(f wire.DownFrame) ([]byte, error) {
 	return out, nil
 }
 
-// write writes a frame. It does not block: what the socket does not take is left to a goroutine. An error of the
-// socket is not reported here, since the reading sees it as well. The caller holds mu.
+// write writes a frame. It does not block: what the link does not take is left to a goroutine. An error of the
+// link is not reported here, since the reading sees it as well. The caller holds mu.
 func (w *worker) write(out []byte) {
 	if w.mu.writing != nil {
 		w.mu.pending = append(w.mu.pending, out...)
 		return
 	}
-	var sent int
-	_ = w.mu.raw.Write(func(fd uintptr) bool {
-		for {
-			n, err := unix.Write(int(fd), out)
-			if err == unix.EINTR {
-				continue
-			}
-			sent = max(n, 0)
-			return true // never wait
-		}
-	})
-	if sent < len(out) {
+	if sent := w.mu.link.offer(out); sent < len(out) {
 		w.mu.pending = append(w.mu.pending[:0], out[sent:]...)
 		through := make(chan struct{})
 		w.mu.writing = through
@@ -281,9 +264,9 @@ func (w *worker) writePending(through chan struct{}) {
 			w.mu.Unlock()
 			return
 		}
-		conn := w.mu.conn
+		link := w.mu.link
 		w.mu.Unlock()
-		if _, err := conn.Write(out); err != nil {
+		if err := link.send(out); err != nil {
 			return // the stream has ended; what else is sent is left in pending
 		}
 	}
@@ -311,32 +294,35 @@ func (w *worker) run() {
 	w.mu.Lock()
 	w.mu.phase = ended
 	w.setTimed(false)
-	conn := w.mu.conn
+	link := w.mu.link
 	w.mu.Unlock()
 	w.proc.kill()
 	if w.clock != nil {
 		w.clock.Stop()
 	}
-	if conn != nil {
-		_ = conn.Close() // ends writePending
+	if link != nil {
+		link.cut(0) // ends writePending
 	}
 	w.proc.cleanUp()
 	w.helpers.Wait()
+	if link != nil {
+		link.close()
+	}
 }
 
 // live starts the worker and hears it, until it ends.
 func (w *worker) live() workers.Exited {
-	in, v := w.start()
-	if in != nil {
-		v = w.hear(in)
+	l, v := w.start()
+	if l != nil {
+		v = w.hear(l)
 	}
 	return w.exited(v)
 }
 
-// start returns the stream when the worker has said hello, or else no stream but the reason. It has a place in one of the
+// start returns the link when the worker has said hello, or else no link but the reason. It has a place in one of the
 // lanes meanwhile.
-func (w *worker) start() (*bufio.Reader, verdict) {
-	fail := func(open bool, format string, args ...any) (*bufio.Reader, verdict) {
+func (w *worker) start() (link, verdict) {
+	fail := func(open bool, format string, args ...any) (link, verdict) {
 		return nil, verdict{cause: workers.CauseStart, detail: clean(fmt.Errorf(format, args...).Error(), 1000), open: open}
 	}
 	leave, ok := w.sup.starts.enter(w.spec.Start.Vat, w.over)
@@ -352,19 +338,15 @@ func (w *worker) start() (*bufio.Reader, verdict) {
 	if allow := w.sup.cfg.Allow; allow != nil && !allow() {
 		return fail(true, "the kernel has no descriptors to spare for a worker")
 	}
-	conn, err := w.proc.launch()
+	l, err := w.proc.launch()
 	if err != nil {
 		return fail(true, "%w", err)
 	}
-	raw, err := conn.SyscallConn()
 	w.mu.Lock()
-	w.mu.conn, w.mu.raw = conn, raw
-	switch {
-	case err != nil:
-		err = fmt.Errorf("data socket: %w", err)
-	case w.mu.verdict.cause != 0: // decided when there was no conn to end
+	w.mu.link = l
+	if w.mu.verdict.cause != 0 { // decided when there was no link to end
 		w.end()
-	default:
+	} else {
 		var out []byte
 		if out, err = w.encode(w.spec.Start); err == nil {
 			w.write(out)
@@ -376,10 +358,9 @@ func (w *worker) start() (*bufio.Reader, verdict) {
 		return fail(false, "%w", err)
 	}
 
-	in := bufio.NewReaderSize(conn, 4<<10)
-	frame, err := wire.ReadFrame(in, nil, 64<<10)
+	frame, err := l.next(nil, 64<<10)
 	if err != nil {
-		return fail(streamVerdict(err).open, "wait for hello: %w", err)
+		return fail(l.verdict(err).open, "wait for hello: %w", err)
 	}
 	up, err := w.decode(frame)
 	if err != nil {
@@ -401,7 +382,7 @@ func (w *worker) start() (*bufio.Reader, verdict) {
 	}
 	w.mu.phase = idle
 	saidHello = true
-	return in, verdict{}
+	return l, verdict{}
 }
 
 // endWithProcess ends the reading soon after the process has died, even if something that it left
@@ -411,7 +392,7 @@ func (w *worker) endWithProcess() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.verdict.cause == 0 {
-		_ = w.mu.conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
+		w.mu.link.cut(100 * time.Millisecond)
 	}
 }
 
@@ -432,13 +413,13 @@ func (w *worker) timeUp() {
 }
 
 // hear reads frames until the worker ends, and returns what it can say about why.
-func (w *worker) hear(in *bufio.Reader) verdict {
+func (w *worker) hear(l link) verdict {
 	w.emit(workers.Ready{Worker: w, Pid: w.Pid()})
 	var buf []byte
 	for {
-		frame, err := wire.ReadFrame(in, buf, w.lim.FrameBytes)
+		frame, err := l.next(buf, w.lim.FrameBytes)
 		if err != nil {
-			return streamVerdict(err)
+			return l.verdict(err)
 		}
 		if buf = frame; cap(buf) > 64<<10 {
 			buf = nil
@@ -521,16 +502,6 @@ func frameVerdict(err error) verdict {
 		cause = workers.CauseLimit
 	}
 	return verdict{cause: cause, detail: clean(err.Error(), 1000)}
-}
-
-// streamVerdict tells the end of the stream from bytes that begin no frame. What ended a stream, exited
-// finds out.
-func streamVerdict(err error) verdict {
-	var op *net.OpError
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &op) {
-		return verdict{cause: workers.CauseCrash, open: true}
-	}
-	return frameVerdict(err)
 }
 
 // endTime is how long a worker whose stream has ended may take to end, and lastWordsTime how long its log may. Most take a

@@ -83,11 +83,15 @@ func IsWorker() bool { return worker.IsWorker() }
 
 // Main is the whole main function of a worker program. It does not return. If the modules have mistakes, it
 // prints all of them and exits with status 2.
-func Main(modules Modules) {
+func Main(modules Modules) { MainOver(worker.Descriptor, modules) }
+
+// MainOver is [Main] over another transport than the worker's descriptor. Package grpcvat has the other one that the kernel
+// knows.
+func MainOver(t worker.Transport, modules Modules) {
 	p, err := Program(modules)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: the modules of this program cannot be used:\n%v\n", os.Args[0], err)
 		os.Exit(2)
 	}
-	worker.Main(p)
+	worker.MainOver(t, p)
 }

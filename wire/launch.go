@@ -8,6 +8,10 @@ const (
 	CookieValue = "1c0b2f61-vat"
 	// LogKey is the environment variable that tells a worker from which hclog level on lines are wanted.
 	LogKey = "OCAPKERNEL_LOG"
+	// DescriptorAddress is the address in the handshake of a worker whose frames travel on DataFD. Any other is that of a
+	// socket on which the worker serves [Service].
+	DescriptorAddress = "fd4"
+
 	// DataFD is the worker's descriptor for frames. Its end of stream is the end of the worker.
 	DataFD = 3
 	// ControlFD is the worker's descriptor for signs of life: a stream of pings, each of PingBytes bytes. The
@@ -19,4 +23,15 @@ const (
 	// WorkerName is argv[0] of every worker. The vat's id and its module follow it, for a person who looks for
 	// the process to kill.
 	WorkerName = "vatworker"
+)
+
+// What a worker is that go-plugin serves over gRPC: see vat.proto.
+const (
+	// PluginName is the name under which go-plugin dispenses the plugin.
+	PluginName = "vat"
+	// Service and FramesMethod name the gRPC method whose stream carries the frames.
+	Service      = "ocapkernel.v1.Vat"
+	FramesMethod = "Frames"
+	// EnvelopeBytes is how many bytes a message of that stream has beyond its frame, at most.
+	EnvelopeBytes = 6
 )

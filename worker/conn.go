@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -11,13 +10,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// conn is the stream of frames on DataFD. Reads and writes block a thread: the file is not in the
-// runtime's poller, which nearly halves a round trip. The goroutine is not locked to that thread: it would
-// gain a microsecond, but a vat that runs its turns on other goroutines would lose tens of them at each
-// switch (0.6 against 58 µs, measured on a loaded machine).
+// conn is what a vat and its kernel say to each other, over either transport.
 type conn struct {
-	file                       *os.File
-	in                         *bufio.Reader
+	frames                     Frames
 	maxFrameBytes, maxSyscalls int
 
 	// mu orders the vat's goroutines among each other, and the last of them before the Done.
@@ -30,10 +25,6 @@ type conn struct {
 	ahead []wire.Deliver
 	// The buffers belong to whoever holds mu, or to serve between cranks.
 	rbuf, wbuf []byte
-}
-
-func newConn(f *os.File) *conn {
-	return &conn{file: f, in: bufio.NewReaderSize(f, 16<<10)}
 }
 
 // serve does cranks until the kernel says bye or the stream ends.
@@ -143,7 +134,7 @@ func (c *conn) ask(f wire.UpFrame) (wire.Row, error) {
 
 // read returns the next frame. It does not return if that is Bye, or if the stream has ended.
 func (c *conn) read() (wire.DownFrame, error) {
-	b, err := wire.ReadFrame(c.in, c.rbuf, wire.MaxDownFrameBytes)
+	b, err := c.frames.Read(c.rbuf)
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			c.end(nil)
@@ -171,7 +162,7 @@ func (c *conn) write(f wire.UpFrame) error {
 }
 
 func (c *conn) flush() error {
-	_, err := c.file.Write(c.wbuf)
+	err := c.frames.Write(c.wbuf)
 	c.wbuf = keep(c.wbuf)
 	if err != nil {
 		return fmt.Errorf("write frame: %w", err)

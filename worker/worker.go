@@ -8,6 +8,8 @@
 // returns. The process ends with the stream on descriptor 3, whatever the vat is doing at the time:
 // a worker does not outlive its kernel.
 //
+// Frames travel on descriptor 3, by [Descriptor], unless the program brings another [Transport], as package grpcvat does.
+//
 // # Concurrency
 //
 // Deliver is called on one goroutine, for one crank at a time. The vat may use others; its [Store] can
@@ -66,13 +68,16 @@ const (
 	exitUsage  = 2
 )
 
-// Main runs p as this process and does not return. Call it first thing in main: the fewer goroutines,
-// descriptors and output come before it, the better.
-func Main(p Program) {
+// Main runs p as this process, with frames over the descriptor, and does not return. Call it first thing in main: the
+// fewer goroutines, descriptors and output come before it, the better.
+func Main(p Program) { MainOver(Descriptor, p) }
+
+// MainOver is [Main] over the transport t.
+func MainOver(t Transport, p Program) {
 	// A vat runs one turn at a time, so that a second processor would only be woken in vain: measured, a
 	// sixth of a worker's CPU time for small cranks.
 	runtime.GOMAXPROCS(1)
-	os.Exit(run(p, os.Args, os.Stdout, os.Stderr))
+	os.Exit(run(t, p, os.Args, os.Stdout, os.Stderr))
 }
 
 // IsWorker says whether this process was started as a worker, or to list its modules: then it calls [Main].
@@ -84,7 +89,7 @@ func isWorker() bool {
 
 func asksModules(args []string) bool { return len(args) == 2 && args[1] == wire.ModulesFlag }
 
-func run(p Program, args []string, stdout, stderr io.Writer) int {
+func run(t Transport, p Program, args []string, stdout, stderr io.Writer) int {
 	if asksModules(args) {
 		names := p.Modules
 		if names == nil {
@@ -103,14 +108,13 @@ launch that with "kernel". To see which modules it contains: %s %s
 		return exitUsage
 	}
 	// The end of the stream, and bye, end the process elsewhere.
-	fmt.Fprintf(stderr, "worker: %v\n", serve(p))
+	fmt.Fprintf(stderr, "worker: %v\n", serve(t, p))
 	return exitFailed
 }
 
-func serve(p Program) error {
+func serve(t Transport, p Program) error {
 	unix.CloseOnExec(wire.DataFD)
 	unix.CloseOnExec(wire.ControlFD)
-	_ = os.Unsetenv(wire.CookieKey) // what the vat starts is no worker
 	nameProcess()
 
 	handshake, err := takeStdout()
@@ -119,16 +123,18 @@ func serve(p Program) error {
 	}
 	go watch()
 	dieOfSentSignals()
-	if err := shakeHands(handshake); err != nil {
-		return err
-	}
-
 	level := hclog.LevelFromString(os.Getenv(wire.LogKey))
 	if level == hclog.NoLevel {
 		level = hclog.Info
 	}
 	log := hclog.New(&hclog.LoggerOptions{Level: level, Output: os.Stderr, JSONFormat: true})
-	c := newConn(os.NewFile(wire.DataFD, "data"))
+	frames, err := t(handshake, log)
+	if err != nil {
+		return err
+	}
+	_ = os.Unsetenv(wire.CookieKey) // what the vat starts is no worker
+
+	c := &conn{frames: frames}
 	first, err := c.read()
 	if err != nil {
 		return err
@@ -144,6 +150,7 @@ func serve(p Program) error {
 		if err := c.write(wire.Hello{Error: clip(err.Error())}); err != nil {
 			return err
 		}
+		c.frames.Close()
 		return fmt.Errorf("start of %s: %w", start.Module, err)
 	}
 	if err := c.write(wire.Hello{}); err != nil {
@@ -169,19 +176,6 @@ func takeStdout() (*os.File, error) {
 		return nil, fmt.Errorf("replace standard output: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "handshake"), nil
-}
-
-// shakeHands says the line that go-plugin waits for. The address in it means nothing: the kernel has
-// our other end of ControlFD in its hand, and dials nothing.
-func shakeHands(w io.WriteCloser) error {
-	_, err := fmt.Fprintf(w, "1|%d|unix|fd%d|grpc|\n", wire.Version, wire.ControlFD)
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	if err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	return nil
 }
 
 // nameProcess gives the process the name under which tools list it. The kernel may have started the

@@ -33,10 +33,17 @@ func (m *Module) Globals() (problems []Problem) {
 	return problems
 }
 
-// replaced reports whether a package may set a variable of a foreign package, once, because there is no other
-// way. The one case: Badger renders one error where a block is damaged, and reports the damage nowhere else.
+// replaced reports whether a package may set a variable of a foreign package, because there is no other
+// way. Badger renders one error where a block is damaged, and reports the damage nowhere else. go-plugin prints its
+// handshake on os.Stdout, and then puts pipes in the place of os.Stdout and os.Stderr.
 func replaced(p *Package, v *types.Var) bool {
-	return p.Path == "storage/badgerstore" && v.Pkg().Path() == "github.com/dgraph-io/badger/v4/y" && v.Name() == "ErrChecksumMismatch"
+	switch p.Path {
+	case "storage/badgerstore":
+		return v.Pkg().Path() == "github.com/dgraph-io/badger/v4/y" && v.Name() == "ErrChecksumMismatch"
+	case "vat/grpcvat":
+		return v.Pkg().Path() == "os" && (v.Name() == "Stdout" || v.Name() == "Stderr")
+	}
+	return false
 }
 
 // global returns the package's variable that an assignment to x changes, or nil.

@@ -57,6 +57,7 @@ func Table() []Row {
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire"}, NoLink: []string{badger, plugin, grpc, cobra}},
 		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: vat},
 		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: vat},
+		{Package: "vat/grpcvat", About: "Worker programs that go-plugin serves over gRPC", Imports: []string{"vat", "wire", "worker"}, NoLink: worker},
 		{Package: "vat/attenuate", About: "Objects that stand for others, and forward less: caretaker, read-only, until, times", Imports: []string{"vat"}, NoLink: vat},
 		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "cluster", "kernel", "storage", "worker", "wire", "wire/wiretest", "capdata"}, NoLink: worker},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata"}, NoLink: worker},
