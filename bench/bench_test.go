@@ -29,10 +29,14 @@ import (
 	"ocapkernel.dev/supervisor"
 )
 
-// program is the stock worker program, built once.
-var program string
+// program is the stock worker program, built once; programs are that and one with the same vats over gRPC.
+var (
+	program  string
+	programs map[string]string
+)
 
 func TestMain(m *testing.M) {
+	transportChild()
 	ocapkernel.Worker(ioModules)
 	if runChild() {
 		return
@@ -56,7 +60,8 @@ func run(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "vatworker")
-	build := exec.Command("go", "build", "-o", program, "ocapkernel.dev/cmd/vatworker")
+	programs = map[string]string{"descriptor": program, "grpc": filepath.Join(dir, "testplugin")}
+	build := exec.Command("go", "build", "-o", dir+"/", "ocapkernel.dev/cmd/vatworker", "ocapkernel.dev/e2e/testplugin")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return 0, fmt.Errorf("build worker: %w", err)
@@ -249,6 +254,11 @@ func reportLatency(b *testing.B, lat []time.Duration) {
 	b.ReportMetric(float64(lat[len(lat)*99/100])/1e3, "µs-p99")
 	b.ReportMetric(float64(len(lat))/sum(lat).Seconds(), "calls/s")
 	b.ReportMetric(0, "ns/op")
+}
+
+func median(lat []time.Duration) time.Duration {
+	slices.Sort(lat)
+	return lat[len(lat)/2]
 }
 
 func sum(lat []time.Duration) (total time.Duration) {

@@ -45,9 +45,8 @@ func echoChild() {
 	}
 }
 
-// BenchmarkFloorSocketpair is 100 bytes to another process and back over a socketpair: the least cost of a
-// delivery and its answer.
-func BenchmarkFloorSocketpair(b *testing.B) {
+// echo returns a function that sends 100 bytes to another process and back over a socketpair, and one that ends the process.
+func echo(b *testing.B) (once func() time.Duration, end func()) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		b.Fatal(err)
@@ -66,8 +65,7 @@ func BenchmarkFloorSocketpair(b *testing.B) {
 	}
 	ours.Close()
 	buf := make([]byte, 100)
-	var lat []time.Duration
-	for b.Loop() {
+	once = func() time.Duration {
 		start := time.Now()
 		if _, err := conn.Write(buf); err != nil {
 			b.Fatal(err)
@@ -75,11 +73,35 @@ func BenchmarkFloorSocketpair(b *testing.B) {
 		if _, err := io.ReadFull(conn, buf); err != nil {
 			b.Fatal(err)
 		}
-		lat = append(lat, time.Since(start))
+		return time.Since(start)
+	}
+	return once, func() {
+		conn.Close()
+		_ = cmd.Wait()
+	}
+}
+
+// floorSocketpair returns the times of n echoes.
+func floorSocketpair(b *testing.B, n int) []time.Duration {
+	once, end := echo(b)
+	defer end()
+	lat := make([]time.Duration, n)
+	for i := range lat {
+		lat[i] = once()
+	}
+	return lat
+}
+
+// BenchmarkFloorSocketpair is 100 bytes to another process and back over a socketpair: the least cost of a
+// delivery and its answer.
+func BenchmarkFloorSocketpair(b *testing.B) {
+	once, end := echo(b)
+	defer end()
+	var lat []time.Duration
+	for b.Loop() {
+		lat = append(lat, once())
 	}
 	reportLatency(b, lat)
-	conn.Close()
-	_ = cmd.Wait()
 }
 
 // BenchmarkFloorBadgerSync is a synced transaction of ten small rows: the least cost of a durable answer.

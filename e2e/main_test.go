@@ -21,7 +21,7 @@ import (
 var root, built string
 
 // The programs that the tests run.
-var commands = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker"}
+var commands = []string{"./cmd/kernel", "./cmd/vatworker", "./e2e/testworker", "./e2e/testplugin"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -128,7 +128,7 @@ func (s *site) processes(program string) []process {
 
 // workers lists the worker processes of the site.
 func (s *site) workers() []process {
-	return append(s.processes("vatworker"), s.processes("testworker")...)
+	return slices.Concat(s.processes("vatworker"), s.processes("testworker"), s.processes("testplugin"))
 }
 
 // close ends every process of the site by force, and says which there were, and which files were left

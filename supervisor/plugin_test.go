@@ -279,7 +279,7 @@ func TestPluginsThatCannotBeStarted(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	const start = 5 * time.Second
+	const start = 3 * time.Second
 	h := newHouse(t, func(c *supervisor.Config) { c.Starts, c.StartTimeout = 20, start })
 	tricks := map[string]string{
 		"elsewhere " + victim.Addr().String(): "PLUGIN_UNIX_SOCKET_DIR",

@@ -69,7 +69,6 @@ func dialOptions(s *pluginSocket) []grpc.DialOption {
 		// A window of a fixed size: gRPC's own would grow to 16 MiB.
 		grpc.WithStaticStreamWindowSize(windowBytes),
 		grpc.WithStaticConnWindowSize(windowBytes),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, c *grpc.ClientConn, method string, call grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 			if strings.HasPrefix(method, "/plugin.GRPCBroker/") {
 				return nil, status.Error(codes.Unimplemented, "the kernel has no broker")

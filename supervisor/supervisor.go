@@ -6,14 +6,18 @@
 // A worker is hostile. Each frame is bounded before it is read and checked before it is decoded; what
 // comes out of turn ends the worker. Its log lines are bounded in length and rate and carry no control
 // characters. It inherits no descriptor, no standard input and no environment but what is listed in
-// process.go. Identity is the descriptor that a frame arrives on, never a field.
+// process.go. Identity is the link that a frame arrives on, never a field.
 //
 // # Transport
 //
-// Frames travel on a socketpair (descriptor 3 of the worker): nobody else can connect to it, and its end
-// is the death of the worker, exactly. hashicorp/go-plugin does the launch: cookie, protocol version,
-// handshake. [workers.Worker.Ping] asks on a second socketpair (descriptor 4), which a worker can answer while its vat
-// computes.
+// hashicorp/go-plugin does the launch: cookie, protocol version, handshake. By the address in its handshake a worker says how
+// its frames travel, and from there on the two are alike (link.go):
+//
+//   - on a socketpair, descriptor 3 of the worker: nobody else can connect to it, and its end is the death of the worker,
+//     exactly. [workers.Worker.Ping] asks on a second socketpair, descriptor 4, which a worker can answer while its vat
+//     computes. This is what the SDK does, and what is fast.
+//   - on the stream of one gRPC call, to a worker that go-plugin serves (stream.go, socket.go). A ping is go-plugin's
+//     health check.
 //
 // # Concurrency
 //
@@ -49,7 +53,8 @@ import (
 // Config says how workers are run.
 type Config struct {
 	// RunDir is a directory for this kernel alone, at a short path. New removes what an earlier run left
-	// there and makes it, in a directory that is there; Close removes it. It never holds a socket that anyone could connect to.
+	// there and makes it, in a directory that is there; Close removes it. It holds the socket of a plugin that is being
+	// started, in a directory of that plugin's; so the path is to be 40 bytes shorter than the 107 that a socket's may have.
 	RunDir string
 	// Logger takes the life of workers, and what they log, with the vat's id and name.
 	Logger hclog.Logger

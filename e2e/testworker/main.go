@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/e2e/testvats"
 	"ocapkernel.dev/internal/programs"
 	"ocapkernel.dev/vat"
+	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
 )
 
 func main() {
 	p, err := vat.Program(vat.Modules{
-		"test.counter": newCounter,
+		"test.counter": testvats.NewCounter,
 		"test.values":  vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
 		"test.unruly":  newUnruly,
 		"test.agent":   newAgent,
@@ -29,5 +33,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	worker.Main(withHostile(p))
+	worker.Main(testvats.WithHostile(p, descriptor{}))
 }
+
+// descriptor is what the worker says its frames on.
+type descriptor struct{}
+
+func (descriptor) Say(bytes []byte) { _, _ = unix.Write(wire.DataFD, bytes) }
+func (descriptor) Shut()            { _ = unix.Shutdown(wire.DataFD, unix.SHUT_RDWR) }

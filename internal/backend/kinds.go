@@ -192,16 +192,22 @@ func CheckConfig(ctx context.Context, cfg *cluster.Config, err error, system boo
 	return checkConfig(ctx, cfg, err, WorkerModules, BuiltinServices(system))
 }
 
+// runDirectory is the name of the supervisor's directory.
+const runDirectory = "run"
+
 // shortDir is a directory for sockets: in the state, or, where that makes a path too long for a socket's name,
 // under a name that is this state's in the directory for temporary files.
 func shortDir(state, name string) string {
-	const most = 80 // of 107, which leaves room for a file in it
+	most := 80 // of 107, which leaves room for a file in it
+	if name == runDirectory {
+		most = 66 // and in this one for a directory and a socket, as go-plugin names them
+	}
 	if dir := filepath.Join(state, name); len(dir) <= most {
 		return dir
 	}
 	sum := sha256.Sum256([]byte(state))
 	short := fmt.Sprintf("ocapkernel-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6]))
-	if name != "run" {
+	if name != runDirectory {
 		short += "-" + name
 	}
 	return filepath.Join(os.TempDir(), short)

@@ -78,7 +78,7 @@ func (s *scratch) Close() error { return s.snapshot.Close() }
 
 // startWorkers makes the supervisor. A paused kernel leaves the run directory of the state alone.
 func (b *Backend) startWorkers() (*supervisor.Supervisor, error) {
-	run := shortDir(b.opts.Dir, "run")
+	run := shortDir(b.opts.Dir, runDirectory)
 	if b.opts.Paused {
 		var err error
 		if run, err = os.MkdirTemp("", "ocapkernel-run-"); err != nil {

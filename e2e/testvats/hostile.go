@@ -1,10 +1,10 @@
-package main
+// Package testvats holds the vats of the end-to-end tests that run over each transport.
+package testvats
 
 import (
 	"slices"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
@@ -16,17 +16,25 @@ const hostileModule = "test.hostile"
 // garblerModule answers everything with what is no value, its bootstrap too.
 const garblerModule = "test.garbler"
 
-// withHostile adds a vat to a program that no SDK stands behind: it asks the kernel for what is illegal,
-// or does not speak its protocol at all.
-func withHostile(p worker.Program) worker.Program {
+// A Mouth is how a vat speaks to the kernel past the SDK.
+type Mouth interface {
+	// Say sends bytes that should be frames.
+	Say(bytes []byte)
+	// Shut ends the stream, and not the process.
+	Shut()
+}
+
+// WithHostile adds vats to a program that no SDK stands behind: they ask the kernel for what is illegal,
+// or do not speak its protocol at all.
+func WithHostile(p worker.Program, m Mouth) worker.Program {
 	sdk := p.New
 	p.Modules = append(slices.Clone(p.Modules), hostileModule, garblerModule)
 	p.New = func(start wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
 		switch start.Module {
 		case hostileModule:
-			return hostile{}, nil
+			return hostile{mouth: m}, nil
 		case garblerModule:
-			return hostile{garbles: true}, nil
+			return hostile{mouth: m, garbles: true}, nil
 		}
 		return sdk(start, store, log)
 	}
@@ -34,7 +42,10 @@ func withHostile(p worker.Program) worker.Program {
 }
 
 // hostile does with each message what its method says.
-type hostile struct{ garbles bool }
+type hostile struct {
+	mouth   Mouth
+	garbles bool
+}
 
 func (h hostile) Deliver(d wire.Deliver) wire.Done {
 	call, ok := d.Delivery.(wire.Call)
@@ -55,7 +66,7 @@ func (h hostile) Deliver(d wire.Deliver) wire.Done {
 		return wire.Send{Target: target, Message: wire.Message{MethArgs: wire.CapData{Body: `#["hello",[]]`}}}
 	}
 	raw := func(bytes string) wire.Done {
-		_, _ = unix.Write(wire.DataFD, []byte(bytes))
+		h.mouth.Say([]byte(bytes))
 		select {}
 	}
 	switch method {
@@ -83,7 +94,7 @@ func (h hostile) Deliver(d wire.Deliver) wire.Done {
 		return raw("\x10\x00\x00\x00\x94")
 	// The end of the stream, but not of the process.
 	case "hang":
-		_ = unix.Shutdown(wire.DataFD, unix.SHUT_RDWR)
+		h.mouth.Shut()
 		select {}
 	}
 	return wire.Done{Syscalls: []wire.Syscall{answer}}
