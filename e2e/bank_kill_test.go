@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -80,6 +81,7 @@ func tortureBank(t *testing.T, s *site, config string, kills int) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	const customers = 6
+	var answered atomic.Int64
 	var wg sync.WaitGroup
 	orders := make([][]transfer, customers)
 	failures := make(chan error, customers)
@@ -94,6 +96,7 @@ func tortureBank(t *testing.T, s *site, config string, kills int) {
 					return
 				}
 				orders[c] = append(orders[c], tr)
+				answered.Add(1)
 			}
 		})
 	}
@@ -111,6 +114,13 @@ func tortureBank(t *testing.T, s *site, config string, kills int) {
 			t.Fatal(err)
 		case <-time.After(time.Duration(rng.IntN(120)) * time.Millisecond):
 		}
+		// On a busy machine workers may be killed faster than they start: there is to be load all the same.
+		eventually(t, func() error {
+			if got := answered.Load(); len(failures) == 0 && got < int64(n/4) {
+				return fmt.Errorf("%d transfers after %d kills", got, n)
+			}
+			return nil
+		})
 	}
 	stop()
 	wg.Wait()
