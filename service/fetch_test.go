@@ -214,7 +214,7 @@ func TestFetchOverTLS(t *testing.T) {
 func TestFetchHosts(t *testing.T) {
 	for host, ok := range map[string]bool{
 		"example.com": true, "EXAMPLE.com": true, "example.com:8080": true, "*.example.com": true, "*.example.com:1": true, "127.0.0.1": true,
-		"[::1]": true, "[::1]:80": true, "localhost": true, "xn--4ca.example": true,
+		"[::1]": true, "[::1]:80": true, "localhost": true, "xn--4ca.example": true, "a:1": true, "a:65535": true, "az-09_.z": true,
 		"": false, "*": false, "*.": false, "a.*.com": false, "http://a": false, "a/b": false, "a:": false, "a:0": false, "a:65536": false, "a:x": false,
 		"a@b": false, "::1": false, "ä.example": false, "a b": false, "a?b": false, "a#b": false, "*.[::1]": false, "a:080": false, "a%41": false,
 	} {
