@@ -46,6 +46,8 @@ type world struct {
 	mem     *storage.Mem
 	// quiet says that nothing dies.
 	quiet bool
+	// change, if not nil, changes what each kernel of the world is made of.
+	change func(*host.Config)
 
 	mu      sync.Mutex
 	ctx     context.Context // ends when the world has taken too long
@@ -267,7 +269,11 @@ func (w *world) boot() {
 	if *worldSeed != 0 {
 		log = hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: w.t.Output()})
 	}
-	k, err := host.Open(host.Config{Store: store, Workers: vats, Logger: log})
+	cfg := host.Config{Store: store, Workers: vats, Logger: log}
+	if w.change != nil {
+		w.change(&cfg)
+	}
+	k, err := host.Open(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func programOf(t *testing.T, modules vat.Modules) worker.Program {
 // belongs.
 func TestWorldsOfTheBank(t *testing.T) {
 	program := programOf(t, bank.Modules())
-	makeWorlds(t, 70, func(t *testing.T, seed uint64) (kernels, kills int) {
+	makeWorlds(t, 60, func(t *testing.T, seed uint64) (kernels, kills int) {
 		w := newWorld(t, seed, program, false)
 		w.live(func() { w.bank("", string(w.launch(bankConfig)), 3) })
 		return w.kernels, w.kills

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,9 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/wire"
 )
 
@@ -169,5 +172,61 @@ func TestModulesAreAskedForInCleanSurroundings(t *testing.T) {
 	got, err := modulesOf(t, `printf '["%s","%s","%s","%s","%s","%s"]' "$(pwd)" "$DECOY_SECRET." "$GOTRACEBACK" "$LC_ALL" "${`+wire.CookieKey+`:-none}" "$#-$1"`)
 	if want := fmt.Sprintf("[/ . crash C %s 1-%s]", wire.CookieValue, wire.ModulesFlag); err != nil || fmt.Sprint(got) != want {
 		t.Errorf("got %v, %v, want %s", got, err, want)
+	}
+}
+
+// withoutOrphans has this process adopt no orphans until the test ends, as one that is more than a kernel.
+func withoutOrphans(t *testing.T) {
+	adopted := ours.adopts.Swap(false)
+	t.Cleanup(func() {
+		ours.adopts.Store(adopted)
+		ours.killRest(0)
+	})
+}
+
+// Whoever asks for modules does not wait for what the program leaves behind, and what can be found of that is killed.
+func TestWhatIsAskedForModulesIsNotWaitedFor(t *testing.T) {
+	withoutOrphans(t)
+	pid := filepath.Join(t.TempDir(), "pid")
+	path, _ := file(t, "#!/bin/sh\nsetsid sh -c 'echo $$ >"+pid+".new; mv "+pid+".new "+pid+"; exec sleep 1000' &\nsleep 1000\n", 0o755)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() {
+		_, err := Modules(ctx, path, "")
+		over <- err
+	}()
+	child := 0
+	if err := scripttest.Within(time.Minute, func() error {
+		b, err := os.ReadFile(pid)
+		if err == nil {
+			_, err = fmt.Sscan(string(b), &child)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-over; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := scripttest.Within(time.Minute, func() error {
+		if p, err := readStat(child); err == nil && p.state != 'Z' {
+			return fmt.Errorf("what it has started is %c", p.state)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+
+	// An orphan that holds the pipe of the answer is not found, nor waited for.
+	before := len(ours.known)
+	begin := time.Now()
+	_, err := modulesOf(t, `setsid sh -c 'sleep 1000 & :' ; echo '["m"]'`)
+	if took := time.Since(begin); took > 2*time.Minute {
+		t.Errorf("it took %v: %v", took, err)
+	}
+	if len(ours.known) != before {
+		t.Errorf("%d processes are known that were reaped", len(ours.known)-before)
 	}
 }
