@@ -13,21 +13,22 @@ type ApplyRequest struct {
 	// Path and Config are the configuration, as in a [LaunchRequest].
 	Path   string
 	Config []byte
-	// DryRun asks what would change, and changes nothing.
+	// DryRun has Apply report the changes without making them.
 	DryRun bool
-	// Replace is the id of the subcluster if it may be deleted, with everything that it has stored, and launched anew where
-	// the changes cannot be made to what runs. Otherwise such changes are refused.
+	// Replace is the id of the subcluster, and permits Apply to delete it with its whole stored state, and to launch the new
+	// configuration in its place, if a change cannot be made to the running subcluster. With an empty Replace, such a change
+	// is refused.
 	Replace string
 }
 
-// Applied tells what was changed, or after a dry run, what would be.
+// Applied reports the changes that were made or, after a dry run, the changes that would be.
 type Applied struct {
 	// Subcluster is the id of the subcluster that has the new configuration.
 	Subcluster string
 	// Changes are the differences between the configurations; none if they are the same.
 	Changes []Change
 	// Vats and Services have the kernel's names of the root objects of the vats, and of the services and channels, that
-	// were added, by their names in the configuration. Nobody in the subcluster has a reference to them yet.
+	// were added, by their names in the configuration. No vat of the subcluster has a reference to them yet.
 	Vats     map[string]string
 	Services map[string]string
 	// Problems are the reasons for which some of Services could not be opened yet, by the same names. Opening is tried again
@@ -50,7 +51,7 @@ type Change struct {
 	Old, New string
 }
 
-// ChangeKind is what became of a field.
+// ChangeKind says whether a field was added, changed or removed.
 type ChangeKind string
 
 // The kinds of changes. Only a subcluster that is replaced can have something removed.
@@ -67,7 +68,8 @@ type Effect string
 const (
 	// Live: at once.
 	Live Effect = control.AppliesLive
-	// AtStart: when the vat's process is started the next time; for a channel or a service, when the kernel is.
+	// AtStart: when the vat's process is started the next time. A change of a channel or a service has its effect when the
+	// kernel is started the next time.
 	AtStart Effect = control.AppliesStart
 	// ForNew: for vats that are made later. Those that are there go on as they were made.
 	ForNew Effect = control.AppliesNew
@@ -75,10 +77,10 @@ const (
 	ByReplacement Effect = control.AppliesReplace
 )
 
-// Apply changes a subcluster to another configuration, and keeps what its vats have stored. All of the changes are made,
-// in one commit, or none. Applied twice, a configuration changes nothing more. The errors are [ErrInvalid] for a
-// configuration with mistakes, and [ErrConflict] for changes that what runs cannot take, both with a line for each in the
-// Details of the [Error], and [ErrNotFound].
+// Apply changes a subcluster to another configuration, and keeps the state that its vats have stored. All of the changes
+// are made, in one commit, or none. A configuration that is applied a second time changes nothing. The errors are
+// [ErrInvalid] for a configuration with mistakes, [ErrConflict] for changes that cannot be made to a running subcluster,
+// and [ErrNotFound]. With the first two, the Details of the [Error] have a line for each mistake or change.
 func (k *Kernel) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 	a, err := k.b.Apply(ctx, control.ApplyRequest(r))
 	if err != nil {

@@ -39,16 +39,17 @@ func (r *Ref) UnmarshalJSON(text []byte) error {
 
 // Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the answer.
 // Arguments and answer are JSON, as docs/json.md says; a [Ref] passes a reference. A method that returns nothing is
-// answered {"$undefined":true}. What an answer refers to exists at least for Options.KeepAnswers from then on.
+// answered {"$undefined":true}. The objects that an answer refers to exist at least for Options.KeepAnswers from then on.
 //
-// A rejection is an [*Error]; one by the vat itself is [ErrRejected]. If ctx ends first, its error is returned, and the call
-// goes on: it survives this program, and its answer is lost. [Kernel.CallOnce] is for a caller who wants that answer, too.
+// A rejection is an [*Error]; one by the vat itself is [ErrRejected]. If ctx ends first, Call returns the error of ctx, and
+// the call goes on: it survives this program, and its answer is lost. A program that wants that answer, too, uses
+// [Kernel.CallOnce].
 func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (json.RawMessage, error) {
 	a, err := k.call(ctx, control.NewID(), target, method, args)
 	if err != nil {
 		return nil, public(err)
 	}
-	if len(a.Value.Slots) == 0 { // else the kept answer is what keeps the objects that it refers to
+	if len(a.Value.Slots) == 0 { // otherwise the kept answer keeps the objects that it refers to
 		k.b.Release(a.Ticket)
 	}
 	text, err := a.JSON()
@@ -114,8 +115,9 @@ func (k *Kernel) Root(ctx context.Context, name string) (string, error) {
 	return "", public(control.Errorf(control.CodeNotFound, "there is no system subcluster %s", name))
 }
 
-// Revoke makes every call of an object, such as ko4, be rejected with [ErrRevoked] from now on, for good, whoever holds a
-// reference to it. Done twice it has no further effect. The error is [ErrObjectDeleted] if there is no such object.
+// Revoke makes the kernel reject every call of an object, such as ko4, with [ErrRevoked], from every vat and every client,
+// from now on and for good. A second Revoke has no further effect. The error is [ErrObjectDeleted] if there is no such
+// object.
 func (k *Kernel) Revoke(ctx context.Context, object string) error {
 	return public(k.b.Revoke(ctx, object))
 }

@@ -32,7 +32,7 @@ type Subcluster struct {
 	System string
 	// State is where the subcluster is in its life.
 	State SubclusterState
-	// Result is what the bootstrap method has answered, as JSON, after a launch. It is nil in a [Status] and after
+	// Result is the answer of the bootstrap method, as JSON, after a launch. It is nil in a [Status] and after
 	// [Kernel.Reload], and if the answer has no JSON.
 	Result json.RawMessage
 }
@@ -48,7 +48,7 @@ const (
 	SubclusterRunning = SubclusterState(control.SubclusterRunning)
 	// SubclusterSuspended: it is a system subcluster that this run does not declare. Its vats do nothing.
 	SubclusterSuspended = SubclusterState(control.SubclusterSuspended)
-	// SubclusterDamaged: what is stored of it cannot be read. Its vats are held back.
+	// SubclusterDamaged: its stored state cannot be read. Its vats are held back.
 	SubclusterDamaged = SubclusterState(control.SubclusterDamaged)
 	// SubclusterFailed: its launch failed, and the rest of it is being removed.
 	SubclusterFailed = SubclusterState(control.SubclusterFailed)
@@ -59,9 +59,9 @@ const (
 // Ensure launches a cluster unless it runs already, launched under the same path by this run or an earlier one, and
 // returns when it runs. It is for programs that want, at each start, the cluster that the first start has launched.
 //
-// A launch, a reload or a removal of the cluster that is under way is waited for: a launch that a killed kernel had not
+// Ensure waits for a launch, a reload or a removal of the cluster that is under way: a launch that a killed kernel had not
 // finished is never taken for a cluster that runs. The error is [ErrConflict] if the cluster was launched with another text:
-// it goes on unchanged, and [Kernel.Apply] is what changes it. Otherwise the errors are those of [Kernel.Launch].
+// it goes on unchanged, and [Kernel.Apply] can change it. Otherwise the errors are those of [Kernel.Launch].
 func (k *Kernel) Ensure(ctx context.Context, r LaunchRequest) (Subcluster, error) {
 	e, err := k.b.Ensure(ctx, control.LaunchRequest(r))
 	return launched(e.Subcluster, e.Result, err)
@@ -94,10 +94,10 @@ func (k *Kernel) LaunchFile(ctx context.Context, path string) (Subcluster, error
 	return k.Launch(ctx, LaunchRequest{path, text})
 }
 
-// Reload terminates a subcluster, with all that its vats have stored, and launches its configuration again: of a system
-// subcluster the configuration that is declared now. The argument is an id, or the name of a system subcluster. Reload
-// returns when the new bootstrap method has answered. The errors are [ErrInvalid], if the configuration cannot be launched
-// any more, in which case the old subcluster goes on, [ErrNotFound], and [ErrRejected].
+// Reload terminates a subcluster, with the state that its vats have stored, and launches its configuration again: of a
+// system subcluster the configuration that is declared now. The argument is an id, or the name of a system subcluster.
+// Reload returns when the new bootstrap method has answered. The errors are [ErrInvalid], if the configuration cannot be
+// launched any more, in which case the old subcluster goes on, [ErrNotFound], and [ErrRejected].
 func (k *Kernel) Reload(ctx context.Context, subcluster string) (Subcluster, error) {
 	list, err := k.b.Reload(ctx, subcluster)
 	if err != nil || len(list) == 0 {
@@ -106,8 +106,9 @@ func (k *Kernel) Reload(ctx context.Context, subcluster string) (Subcluster, err
 	return subclusterOf(list[0]), nil
 }
 
-// Terminate deletes a subcluster and everything that its vats have stored. It returns when nobody can reach them any more.
-// The argument is an id, or the name of a system subcluster. The error is [ErrNotFound] if there is none.
+// Terminate deletes a subcluster and the state that its vats have stored. It returns when no vat and no client can reach
+// the subcluster's objects any more. The argument is an id, or the name of a system subcluster. The error is [ErrNotFound]
+// if there is none.
 func (k *Kernel) Terminate(ctx context.Context, subcluster string) error {
 	return public(k.b.Terminate(ctx, subcluster))
 }

@@ -28,18 +28,18 @@
 //
 // A cluster is a configuration of vats that are launched together; docs/config.md describes it. [Kernel.Ensure] and
 // [Kernel.EnsureFile] are for a program that wants, at each start, the cluster that its first start has launched.
-// [Kernel.Launch] and [Kernel.LaunchFile] launch one more each time. What was launched is a [Subcluster]:
+// [Kernel.Launch] and [Kernel.LaunchFile] launch one more each time. A cluster that was launched is a [Subcluster]:
 //
 //	sub, err := k.EnsureFile(ctx, "cluster.json")
 //
-// [Kernel.Apply] changes a subcluster to another configuration and keeps what its vats have stored. [Kernel.Reload]
-// replaces it by a fresh one, [Kernel.Terminate] deletes it.
+// [Kernel.Apply] changes a subcluster to another configuration and keeps the state of its vats. [Kernel.Reload] replaces
+// the subcluster by a fresh one, [Kernel.Terminate] deletes it.
 //
 // # Calls
 //
 // [Call] calls a method of an object in a vat, and waits for the answer. [Kernel.Call] does the same and returns the
-// answer as JSON. [Kernel.CallOnce] makes a call that has one effect, however often it is made, and whatever crashes
-// meanwhile:
+// answer as JSON. [Kernel.CallOnce] makes a call that has one effect, however often it is made, and even if the program,
+// the kernel or a worker crashes meanwhile:
 //
 //	now, err := ocapkernel.Call[string](ctx, k, sub.ID, "now")
 //
@@ -64,9 +64,9 @@
 //
 // # Durability
 //
-// What a method has answered is durable. A program that is killed goes on where it was when it is started again on the
-// same directory, and so do its vats. The memory of the Go values behind services is lost: docs/caveats.md tells what
-// becomes of calls to them.
+// The effect of a method that has returned without an error is durable, and so is the answer that it returned. A program
+// that is killed and started again on the same directory goes on where it was, and so do its vats. The memory of
+// the Go values behind services is lost: docs/caveats.md describes the consequences for calls to them.
 package ocapkernel
 
 import (
@@ -82,8 +82,8 @@ type Kernel struct {
 	b *backend.Backend
 }
 
-// New opens the state in Options.Dir and recovers what was under way there. Call [Kernel.Run] next in any case, with a
-// context that has ended if the kernel is not wanted any more: Run closes the state.
+// New opens the state in Options.Dir and recovers the work that was under way there. Call [Kernel.Run] next in any case,
+// with a context that has ended if the kernel is not wanted any more: Run closes the state.
 //
 // Errors to branch on are [ErrInvalid], if the options or the declaration of system subclusters have mistakes,
 // [ErrAlreadyRunning], if another kernel has the directory, [ErrDiskFull], [ErrRolledBack] and [ErrDamaged]. New takes

@@ -7,9 +7,9 @@ import (
 	"ocapkernel.dev/control"
 )
 
-// Status describes a kernel at one moment. What it tells may not be durable yet.
+// Status describes a kernel at one moment. It may contain the effects of work that is not durable yet.
 type Status struct {
-	// State is what the kernel is doing.
+	// State says whether the kernel accepts calls.
 	State State
 	// Subclusters are in the order of their launch.
 	Subclusters []Subcluster
@@ -17,13 +17,13 @@ type Status struct {
 	Vats int
 	// Cranks counts the cranks since the state was made, Commit is the number of the newest durable commit.
 	Cranks, Commit uint64
-	// Dropped counts the messages that this run has dropped, because a queue was full and nobody waited for an answer.
+	// Dropped counts the messages that this run has dropped, because a queue was full and no caller waited for an answer.
 	Dropped uint64
 	// Pauses are sentences for a person: each names something that the kernel lacks and waits for.
 	Pauses []string
 }
 
-// State is what a kernel is doing.
+// State says whether a kernel accepts calls.
 type State string
 
 // The states of a kernel.
@@ -41,7 +41,7 @@ const (
 type Vat struct {
 	// ID is the vat's id, such as v3, and Name its name in the configuration of Subcluster.
 	ID, Name, Subcluster string
-	// State is what the vat is doing. Why is the reason, for a person, if it is [VatFailed], [VatStopped] or [VatHeld].
+	// State says whether the vat runs. Why is the reason, for a person, of the states [VatFailed], [VatStopped] and [VatHeld].
 	State VatState
 	Why   string
 	// PID is the process id of its worker, and RSSBytes that worker's resident memory; both are 0 if it has none.
@@ -52,12 +52,12 @@ type Vat struct {
 	// Queue counts the messages that wait for it.
 	Queue int
 	// Transcript counts the deliveries since the vat was last at rest, Busy ago, which a fresh worker would be given again.
-	// It is -1 if the transcript is full: a fresh worker would begin with what the vat has stored.
+	// It is -1 if the transcript is full: a fresh worker would begin with the stored state of the vat.
 	Transcript int
 	Busy       time.Duration
 }
 
-// VatState is what a vat is doing.
+// VatState says whether a vat runs, and if not, for which kind of reason.
 type VatState string
 
 // The states of a vat.
@@ -71,12 +71,12 @@ const (
 	// VatFailed: its worker program cannot be started. That is tried again, with growing waits; nothing is lost.
 	VatFailed = VatState(control.VatFailed)
 	// VatStopped: it died too often without progress, or its configuration says to stop at a fault. Messages to it are
-	// rejected. What it has stored is kept.
+	// rejected. Its stored state is kept.
 	VatStopped = VatState(control.VatStopped)
-	// VatSuspended: its system subcluster is not declared in this run. It does nothing, and keeps what it has.
+	// VatSuspended: its system subcluster is not declared in this run. It does nothing, and keeps its state and its queue.
 	VatSuspended = VatState(control.VatSuspended)
-	// VatHeld: something of it cannot be read, or the kernel died again and again while it worked for it. It does nothing,
-	// and keeps what it has; the other vats go on.
+	// VatHeld: a part of its stored state cannot be read, or the kernel died again and again while it worked for this vat.
+	// The vat does nothing, and keeps its state and its queue; the other vats go on.
 	VatHeld = VatState(control.VatHeld)
 	// VatTerminating: it is being deleted.
 	VatTerminating = VatState(control.VatTerminating)

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Console returns the service "console", which writes to a log: one entry for each call, with who called and
-// at most 4 KiB of what it said, made safe to show on a terminal. Entries come in the order of the calls.
+// Console returns the service "console", which writes to a log: one entry for each call, with the calling vat
+// and at most 4 KiB of text, made safe to show on a terminal. Entries come in the order of the calls.
 //
-// A vat may write 1000 entries at once, and then 100 each second, as a worker may print lines: what is more is left out, so
-// that no vat soon pushes what others have logged out of a log that is bounded. The next entry says how many were.
+// A vat may write 1000 entries at once, and then 100 each second, like a worker its lines: further entries are
+// left out, so that no vat soon pushes the entries of others out of a log that is bounded. The next entry has
+// the number of those left out.
 //
 // Its methods may be done again after the kernel's death: an entry may then stand in the log twice.
 func Console(log hclog.Logger) Object {
@@ -32,7 +33,7 @@ type console struct {
 	voices map[string]*voice // by vat; guarded by mu
 }
 
-// voice is what one vat has written.
+// voice counts the entries of one vat.
 type voice struct {
 	entries *rate.Limiter
 	leftOut int
@@ -41,7 +42,7 @@ type voice struct {
 const (
 	entriesPerSec = 100
 	entriesAtOnce = 1000
-	// maxVoices bounds the vats that are remembered: beyond it those that have been silent are forgotten.
+	// maxVoices bounds the vats that are remembered: beyond it, silent vats are forgotten.
 	maxVoices = 1000
 )
 
@@ -116,8 +117,8 @@ func (c *console) write(ctx context.Context, level hclog.Level, values []any) {
 	c.log.Log(level, "vat says", keys...)
 }
 
-// printable returns text, cut to about n bytes, in which whatever could move the cursor, change colours or the
-// direction of text is an escape, and so is a newline.
+// printable returns text, cut to about n bytes. Each character that could move the cursor, change colours or
+// the direction of text is an escape, and so is a newline.
 func printable(s string, n int) string {
 	var b strings.Builder
 	for _, r := range s {

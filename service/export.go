@@ -15,7 +15,7 @@ import (
 // underWay is a call of a method, from its beginning to its end.
 type underWay struct {
 	call Call
-	// mark tells this call's exports from those of others.
+	// mark tells this call's exports from those of other calls.
 	mark string
 
 	mu struct {
@@ -32,7 +32,7 @@ func callOf(ctx context.Context) *underWay {
 	return u
 }
 
-// Caller returns the call to which ctx belongs: who calls, since when, and whether again. ok is false
+// Caller returns the call to which ctx belongs: its vat, its time, and whether it was begun before. ok is false
 // outside of a method that [New] made callable. MethArgs is empty.
 func Caller(ctx context.Context) (c Call, ok bool) {
 	u := callOf(ctx)
@@ -45,8 +45,9 @@ func Caller(ctx context.Context) (c Call, ok bool) {
 }
 
 // ExportObject makes a service object of v, which is an [Object] or a value as for [New], and returns the
-// reference to it, for the result of the call to which ctx belongs and for no other. What the result does not
-// refer to in the end is not exported. Each export is an object of its own, also of the same value.
+// reference to it, for the result of the call to which ctx belongs and for no other. An object to which the
+// result does not refer in the end is not exported. Each export is an object of its own, also of the same
+// value.
 //
 // It fails outside of a method that New made callable, after the method has returned, beyond [MaxExports], and
 // as New does. With [Restorable] the object can survive the kernel.
@@ -75,7 +76,7 @@ func ExportObject(ctx context.Context, v any, opts ...Option) (Ref, error) {
 	return Ref{name: newPrefix + strconv.Itoa(len(u.mu.exports)-1), mark: u.mark}, nil
 }
 
-// end says that the method has returned.
+// end notes that the method has returned.
 func (u *underWay) end() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -93,7 +94,7 @@ func (u *underWay) exported(number string) (Export, error) {
 	return u.mu.exports[i], nil
 }
 
-// passed says whether the caller passed a reference of this name.
+// passed reports whether the caller passed a reference of this name.
 func (u *underWay) passed(name string) bool {
 	return u != nil && slices.Contains(u.call.MethArgs.Slots, name)
 }

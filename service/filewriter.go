@@ -13,8 +13,8 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// WriteFile makes text the content of a file: all of it or, whatever dies, nothing. It is on disk when the
-// call is answered.
+// WriteFile makes text the content of a file. After a death at any moment the file has all of the text or its
+// old content. The text is on disk when the call is answered.
 func (f *files) WriteFile(name, text string) error { return f.write("writeFile", name, []byte(text)) }
 
 // WriteBytes is WriteFile for bytes.
@@ -22,7 +22,7 @@ func (f *files) WriteBytes(name string, b []byte) error { return f.write("writeB
 
 // write writes a new file beside the old one, and then puts it in its place.
 func (f *files) write(op, name string, b []byte) error {
-	if err := f.mayWrite(op, name); err != nil {
+	if err := f.checkWritable(op, name); err != nil {
 		return err
 	}
 	if err := small(op, name, b); err != nil {
@@ -61,17 +61,18 @@ func (f *files) write(op, name string, b []byte) error {
 		err = f.root.Rename(temporary, name)
 	}
 	if err != nil {
-		_ = f.root.Remove(temporary) // what matters is the error before
+		_ = f.root.Remove(temporary) // the error before is the better one
 		return failed(op, name, err)
 	}
 	return synced(op, name, dir)
 }
 
-// AppendFile adds text to the end of a file, and makes the file if need be. It is on disk when the call is
-// answered; if that fails, nothing of it is left, and if the kernel dies before that, a part of the text may be.
+// AppendFile adds text to the end of a file, and makes the file if there is none. The text is on disk when the
+// call is answered. If the call fails, the file is as it was; if the kernel dies during it, a part of the text
+// may be in the file.
 func (f *files) AppendFile(name, text string) error {
 	const op = "appendFile"
-	if err := f.mayWrite(op, name); err != nil {
+	if err := f.checkWritable(op, name); err != nil {
 		return err
 	}
 	if err := small(op, name, []byte(text)); err != nil {
@@ -98,21 +99,21 @@ func (f *files) AppendFile(name, text string) error {
 			err = file.Sync()
 		}
 		if err != nil {
-			err = errors.Join(err, file.Truncate(info.Size())) // of a part, nobody knows where it ends
+			err = errors.Join(err, file.Truncate(info.Size())) // the end of a part would not be known
 		}
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		if isNew {
-			_ = f.root.Remove(name) // what matters is the error before
+			_ = f.root.Remove(name) // the error before is the better one
 		}
 		return failed(op, name, err)
 	}
 	return synced(op, name, dir)
 }
 
-// Mkdir makes a directory, and those that it is in. It may be there already. If one cannot be made, none is.
+// Mkdir makes a directory, and those above it. The directory may exist already. If one cannot be made, none is.
 func (f *files) Mkdir(name string) error {
-	if err := f.mayWrite("mkdir", name); err != nil {
+	if err := f.checkWritable("mkdir", name); err != nil {
 		return err
 	}
 	var made []string
@@ -139,7 +140,7 @@ func (f *files) Mkdir(name string) error {
 		}
 		if err != nil {
 			for _, dir := range slices.Backward(made) {
-				_ = f.root.Remove(dir) // unless somebody has put something there
+				_ = f.root.Remove(dir) // it stays if another process has put a file there
 			}
 			return failed("mkdir", name, err)
 		}
@@ -149,7 +150,7 @@ func (f *files) Mkdir(name string) error {
 
 // Remove removes a file, or a directory that is empty.
 func (f *files) Remove(name string) error {
-	if err := f.mayWrite("remove", name); err != nil {
+	if err := f.checkWritable("remove", name); err != nil {
 		return err
 	}
 	dir, err := f.directory("remove", name)
@@ -163,12 +164,12 @@ func (f *files) Remove(name string) error {
 	return synced("remove", name, dir)
 }
 
-// Rename gives a file or directory another path. A file that is there already is replaced.
+// Rename gives a file or directory another path. An existing file at that path is replaced.
 func (f *files) Rename(from, to string) error {
-	if err := f.mayWrite("rename", from); err != nil {
+	if err := f.checkWritable("rename", from); err != nil {
 		return err
 	}
-	if err := f.mayWrite("rename", to); err != nil {
+	if err := f.checkWritable("rename", to); err != nil {
 		return err
 	}
 	var dirs []*os.File
@@ -186,8 +187,8 @@ func (f *files) Rename(from, to string) error {
 	return synced("rename", from, dirs...)
 }
 
-// mayWrite checks a path that is to be changed.
-func (f *files) mayWrite(op, name string) error {
+// checkWritable returns an error if the directory is read-only, or name is no path that a method may change.
+func (f *files) checkWritable(op, name string) error {
 	if f.readOnly.Load() {
 		return fmt.Errorf("%s %s: the directory is read-only", op, quote(name))
 	}
@@ -204,8 +205,8 @@ func small(op, name string, b []byte) error {
 	return nil
 }
 
-// directory opens the directory that a path is in, before anything in it is changed: what cannot be made durable, for lack of
-// a descriptor, say, is not begun.
+// directory opens the directory of a path, before the change in it: a change that cannot be made durable, for
+// lack of a descriptor, say, is not begun.
 func (f *files) directory(op, name string) (*os.File, error) {
 	dir, err := f.root.Open(path.Dir(name))
 	if err != nil {
@@ -214,7 +215,7 @@ func (f *files) directory(op, name string) (*os.File, error) {
 	return dir, nil
 }
 
-// synced makes what was changed in directories durable. The change stays if that fails, and the error says so.
+// synced makes changes in directories durable. If that fails, the changes stay, and the error says so.
 func synced(op, name string, dirs ...*os.File) error {
 	for _, dir := range dirs {
 		if err := dir.Sync(); err != nil {
@@ -224,7 +225,7 @@ func synced(op, name string, dirs ...*os.File) error {
 	return nil
 }
 
-// sync makes durable that a path is in its directory.
+// sync makes the entry of a path in its directory durable.
 func (f *files) sync(name string) error {
 	dir, err := f.root.Open(path.Dir(name))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// ownHeaders are those that the connection needs for itself.
+// ownHeaders returns the headers that the connection sets itself.
 func ownHeaders() []string {
 	return []string{
 		"Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection",
@@ -19,7 +19,7 @@ func ownHeaders() []string {
 	}
 }
 
-// setHeaders sets the headers of a request that a vat asks for, or says what is wrong with them.
+// setHeaders sets the headers that a vat gives for a request, or returns an error that describes their fault.
 func setHeaders(h http.Header, asked map[string]string) error {
 	if len(asked) > maxHeaders {
 		return fmt.Errorf("%d headers, above the limit of %d", len(asked), maxHeaders)

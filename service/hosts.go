@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// hosts are those that a fetch may speak to.
+// hosts are the hosts to which a fetch may send requests.
 type hosts []hostPattern
 
 // hostPattern is one host, or all below a domain, on one port or on the usual one of the scheme.
@@ -55,7 +55,7 @@ func parseHost(text string) (p hostPattern, ok bool) {
 	return p, !below || !strings.ContainsAny(p.host, ":")
 }
 
-// plainHost says whether a host has only what names and addresses consist of.
+// plainHost reports whether a host has only characters of names and addresses.
 func plainHost(host string) bool {
 	for _, c := range host {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("-._:", c) {
@@ -65,7 +65,7 @@ func plainHost(host string) bool {
 	return true
 }
 
-// usualPort is that of a scheme that can be fetched, or empty.
+// usualPort returns the port of a scheme that can be fetched, or "".
 func usualPort(scheme string) string {
 	switch scheme {
 	case "http":
@@ -76,7 +76,7 @@ func usualPort(scheme string) string {
 	return ""
 }
 
-// portOf is the port that a URL leads to.
+// portOf returns the port of a URL.
 func portOf(u *url.URL) string { return cmp.Or(u.Port(), usualPort(u.Scheme)) }
 
 // sameServer reports whether two URLs lead to the same server in the same way.
@@ -84,7 +84,7 @@ func sameServer(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
 }
 
-// allow says why a URL may not be fetched, or nil.
+// allow returns the reason why a URL may not be fetched, or nil.
 func (hs hosts) allow(u *url.URL) error {
 	usual := usualPort(u.Scheme)
 	if usual == "" {
@@ -104,7 +104,7 @@ func (hs hosts) allow(u *url.URL) error {
 	return fmt.Errorf("host %s is not among those that this service may speak to", quote(u.Host))
 }
 
-// parseURL reads a URL that a vat wants to be fetched.
+// parseURL returns the URL of a vat's request.
 func (hs hosts) parseURL(text string) (*url.URL, error) {
 	if len(text) > maxURLBytes {
 		return nil, fmt.Errorf("a URL of %d bytes, above the limit of %d", len(text), maxURLBytes)

@@ -15,7 +15,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// perform does one call and replies to it, whatever the method does.
+// perform performs one call and replies to it, also if the method panics or ends its goroutine.
 func (a *adapter) perform(ctx context.Context, c Call, reply func(Reply)) {
 	u := &underWay{call: c}
 	what := a.name
@@ -39,8 +39,8 @@ func (a *adapter) crowded() Reply {
 	return Reject(capdata.CodeLimit, "%s: %d calls wait already", a.name, maxWaiting)
 }
 
-// call decodes the message, calls the method and encodes its result. It names the method in what as soon as
-// it is known.
+// call decodes the message, calls the method and encodes its result. It puts the method's name into what as
+// soon as the name is known.
 func (a *adapter) call(ctx context.Context, u *underWay, what *string) Reply {
 	if ctx.Err() != nil {
 		return Reject(capdata.CodeServiceGone, "%s: the call was cancelled before it began", a.name)
@@ -83,7 +83,7 @@ func (a *adapter) call(ctx context.Context, u *underWay, what *string) Reply {
 	return Reply{Value: value, Exports: e.exports}
 }
 
-// result is what a method returned, as it is marshalled: a nil slice is an empty array.
+// result returns a method's result in the form that is marshalled: a nil slice is an empty array.
 func result(v reflect.Value) any {
 	if v.Kind() == reflect.Slice && v.IsNil() {
 		return reflect.MakeSlice(v.Type(), 0, 0).Interface()
@@ -91,7 +91,7 @@ func result(v reflect.Value) any {
 	return v.Interface()
 }
 
-// arguments converts what the caller passed to what the method takes, without the context.
+// arguments converts the arguments of the caller to the method's parameters, without the context.
 func (m *method) arguments(args []any, slots []string) ([]reflect.Value, error) {
 	least := len(m.params)
 	if m.variadic {
@@ -127,7 +127,7 @@ func argument(t reflect.Type, arg any, slots []string) (reflect.Value, error) {
 	}
 	switch x := arg.(type) {
 	case nil, capdata.Undefined:
-		// json.Unmarshal would take null for anything.
+		// json.Unmarshal would take null for any parameter.
 		if nilable(kind) || t == typeRef {
 			return v.Elem(), nil
 		}

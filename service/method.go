@@ -71,8 +71,8 @@ func newMethod(name string, fn reflect.Value) (*method, error) {
 	return m, nil
 }
 
-// notJSON returns the type in t that encoding/json cannot read (or write), or nothing. It is lenient with
-// what only values can tell.
+// notJSON returns the type in t that encoding/json cannot read (or write), or "". It accepts types of which
+// only values can tell.
 func notJSON(t reflect.Type, reading bool, within []reflect.Type) string {
 	if slices.Contains(within, t) {
 		return ""
@@ -113,7 +113,7 @@ func notJSON(t reflect.Type, reading bool, within []reflect.Type) string {
 	return ""
 }
 
-// signature is the method as a caller sees it.
+// signature returns the method as its callers see it.
 func (m *method) signature() string {
 	var params []string
 	for i, p := range m.params {
@@ -133,10 +133,11 @@ func (m *method) count() string {
 	return fmt.Sprint(len(m.params))
 }
 
-// sig is a type in messages. A struct is shown with its fields, because its name says nothing to a caller.
+// sig returns a type in messages. A struct is shown with its fields, because its name means nothing to a
+// caller.
 func sig(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer && t.Name() == "" && t != typeBigInt {
-		return sig(t.Elem()) // nil is null, which need not be said
+		return sig(t.Elem()) // nil is null, which goes without mention
 	}
 	if p := reflect.PointerTo(t); t.Kind() != reflect.Struct || p.Implements(typeUnmarshaler) || p.Implements(typeTextUnmarshaler) {
 		if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && t.Name() == "" {
@@ -159,7 +160,7 @@ func sig(t reflect.Type) string {
 	return "{" + strings.Join(fields, ", ") + "}"
 }
 
-// typeName is a type as the author of the service writes it.
+// typeName returns a type in the spelling of the service's author.
 func typeName(t reflect.Type) string {
 	if t == typeRef {
 		return "reference"
@@ -167,8 +168,8 @@ func typeName(t reflect.Type) string {
 	return strings.NewReplacer("[]uint8", "[]byte", "interface {}", "any").Replace(t.String())
 }
 
-// hasHalfPair says whether a string in a value holds half of a surrogate pair, which encoding/json would replace
-// in silence.
+// hasHalfPair reports whether a string in a value holds half of a surrogate pair, which encoding/json would
+// replace in silence.
 func hasHalfPair(v any) bool {
 	switch x := v.(type) {
 	case string:

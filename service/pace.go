@@ -8,8 +8,8 @@ const (
 	lastPause  = 15 * time.Second
 )
 
-// Pace spaces the answers that come at once and say nothing new: the end of an input that has ended before, the
-// refusal of what was refused before. A loop that asks again after each of them makes a few commits a minute then,
+// Pace spaces answers that come at once and repeat: the end of an input that has ended before, the refusal of a
+// call that was refused before. A loop that calls again after each of them then makes a few commits a minute,
 // and not hundreds a second. The zero value is ready. It is used by one goroutine at a time.
 type Pace struct {
 	n     int
@@ -19,8 +19,8 @@ type Pace struct {
 // Wait returns how long such an answer has to wait; calls that wait at the same time wait for the same moment.
 func (p *Pace) Wait(now time.Time) time.Duration { return max(0, p.until.Sub(now)) }
 
-// Next notes that such an answer was given. The next one waits: 100 ms, then twice as long each time, at most 15
-// seconds. Whoever did not ask again for a while begins with the shortest wait.
+// Next notes that such an answer was given. The next one waits: 100 ms, then twice as long each time, at most
+// 15 seconds. After a while without calls the shortest wait comes again.
 func (p *Pace) Next(now time.Time) {
 	if now.Sub(p.until) > lastPause {
 		p.n = 0
@@ -29,5 +29,5 @@ func (p *Pace) Next(now time.Time) {
 	p.n++
 }
 
-// Reset notes that something new was said: the next end or refusal is told at once.
+// Reset notes an answer that is new: the next end or refusal is reported at once.
 func (p *Pace) Reset() { *p = Pace{} }

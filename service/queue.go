@@ -9,24 +9,24 @@ import (
 const (
 	// maxRunning is how many run at the same time; one, with Serial.
 	maxRunning = 1000
-	// maxWaiting is how many wait for their turn. Further ones are rejected.
+	// maxWaiting is how many wait for their turn. Further calls are rejected.
 	maxWaiting = 10_000
 )
 
 // queue starts the calls of one object in the order in which they come, a bounded number at a time, each in
 // a goroutine of its own.
 type queue struct {
-	limit int // of those that run at the same time
+	limit int // bounds the calls that run at the same time
 
 	mu struct {
 		sync.Mutex
 		running int
 		waiting []func()
-		idle    chan struct{} // closed when nothing runs; nil if nobody wants to know
+		idle    chan struct{} // closed when no call runs; nil if no one waits for that
 	}
 }
 
-// add starts f, now or later. It says false, and f will not run, if too many wait already.
+// add starts f, now or later. It returns false, and f will not run, if too many calls wait already.
 func (q *queue) add(f func()) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -42,7 +42,7 @@ func (q *queue) add(f func()) bool {
 	return true
 }
 
-// run runs f and starts the one that waits longest; also when f ends its goroutine.
+// run runs f and then starts the call that waits longest, also if f ends its goroutine.
 func (q *queue) run(f func()) {
 	defer q.next()
 	f()
@@ -61,12 +61,12 @@ func (q *queue) next() {
 		return
 	}
 	f := q.mu.waiting[0]
-	q.mu.waiting[0] = nil // what it holds may be large
+	q.mu.waiting[0] = nil // the call may hold much memory
 	q.mu.waiting = q.mu.waiting[1:]
 	go q.run(f)
 }
 
-// wait returns when nothing runs, or ctx has ended.
+// wait returns when no call runs, or ctx has ended.
 func (q *queue) wait(ctx context.Context) error {
 	q.mu.Lock()
 	if q.mu.running == 0 {

@@ -7,13 +7,14 @@ import (
 	"math/big"
 )
 
-// Random returns the service "random": numbers that nobody can guess, from the operating system. A vat cannot
-// make them itself, because it has to do the same again when it is replayed.
+// Random returns the service "random": numbers from the operating system that cannot be guessed. A vat cannot
+// make them itself, because a replay has to repeat its behaviour.
 func Random() Object {
 	return builtIn("random", random{}, IdempotentMethods("bytes", "hex", "integer"))
 }
 
-// allowed asks before each call whether the process can spare what the call takes; nil is always.
+// allowed sets a function that reports, before each call, whether the process can spare the descriptors of the
+// call; nil allows every call.
 func allowed(allow func() bool) Option { return func(o *options) { o.allow = allow } }
 
 // builtIn makes the object of a service of this package, whose methods are known to be right.

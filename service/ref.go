@@ -9,27 +9,27 @@ import (
 	"strings"
 )
 
-// Ref is a reference to an object or a promise in the kernel, as a service holds it: a parameter, a result, or
-// a part of either. Refs can be compared with ==. The zero Ref is null.
+// Ref is a reference to an object or a promise in the kernel, in the hands of a service: a parameter, a result,
+// or a part of either. Refs can be compared with ==. The zero Ref is null.
 //
-// A Ref is only a name: it keeps nothing alive. What the caller passed exists at least until the call has
-// ended; if a service hands out a Ref later, and the object is gone, the result is rejected.
+// A Ref is only a name: it keeps nothing alive. An object that the caller passed exists at least until the call
+// has ended; if a service hands out a Ref later, and the object is gone, the result is rejected.
 //
-// In JSON a Ref is {"$ref":"ko4"}; one that this process wrote carries a mark behind the name, which changes
-// with each process. In the result of a method only a Ref with the mark, or a reference that the caller
-// itself passed to this call, becomes a reference. So data that happens to look like a reference (a key of
-// a map that somebody else chose) does not become one. Text of a Ref in JSON is therefore not for vats.
+// In JSON a Ref is {"$ref":"ko4"}; a Ref that this process wrote carries a mark behind the name, which changes
+// with each process. In the result of a method only a Ref with the mark, or a reference that the caller itself
+// passed to this call, becomes a reference. So data that happens to look like a reference (a key of a map that
+// a vat chose) does not become one. Text of a Ref in JSON is therefore not for vats.
 type Ref struct {
 	name string
 	// mark is the mark of the call that exported the object; empty if the name is the kernel's.
 	mark string
 }
 
-// processMark is what nobody outside of this process can know.
+// processMark cannot be known outside of this process.
 var processMark = rand.Text()
 
 // ParseRef returns the reference to the object or promise of a name such as "ko4" or "kp7". It is for programs
-// that have the operator's authority: whoever can call it can name everything.
+// that have the operator's authority: with it a program can name every object.
 func ParseRef(name string) (Ref, error) {
 	rest, ok := strings.CutPrefix(name, "ko")
 	if !ok {
@@ -42,8 +42,8 @@ func ParseRef(name string) (Ref, error) {
 	return Ref{name: name}, nil
 }
 
-// NewRef returns the reference to Exports[i] of the [Reply] that it is for, made with [Fulfil]. In the methods
-// of a value that [New] was given, it is [ExportObject] that makes such references.
+// NewRef returns the reference to Exports[i] of the [Reply] that it is for, made with [Fulfil]. The methods of
+// a value that [New] was given use [ExportObject] instead.
 func NewRef(i int) Ref { return Ref{name: newPrefix + strconv.Itoa(i)} }
 
 const newPrefix = "new"
@@ -93,7 +93,8 @@ func (r *Ref) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// name returns what stands in the reply's slots for a reference of the result, by what stands in the JSON.
+// name returns the entry of the reply's slots for a reference of the result, given the reference's text in the
+// JSON.
 func (e *resultEncoder) name(text string) (string, error) {
 	name, mark, marked := strings.Cut(text, markSign)
 	number, isNew := strings.CutPrefix(name, newPrefix)
@@ -114,7 +115,7 @@ func (e *resultEncoder) name(text string) (string, error) {
 	case e.call == nil || mark != e.call.mark:
 		return "", fmt.Errorf("%s: an exported object can only be referred to by the result of the call that exported it; export it again", quote(name))
 	}
-	// Only what is referred to is exported, numbered as it is met.
+	// Only objects to which the result refers are exported, numbered in the order of their first mention.
 	x, err := e.call.exported(number)
 	if err != nil {
 		return "", err

@@ -22,9 +22,9 @@ type Error struct {
 // Error returns the code and the message.
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// Fulfil returns the reply that a call ended with v: anything that encoding/json can write, in the form of
-// docs/json.md. References are passed as [Ref]; a "$ref" of any other origin is refused. A value that
-// cannot be passed becomes a rejection that says why. capdata.Undefined{} is passed as undefined.
+// Fulfil returns the reply that a call ended with v: any value that encoding/json can write, in the form of
+// docs/json.md. References are passed as [Ref]; a "$ref" of any other origin is refused. A value that cannot be
+// passed becomes a rejection with the reason. capdata.Undefined{} is passed as undefined.
 //
 // A reply that refers to new objects is Fulfil of a value with [NewRef] in it, and then its Exports set.
 func Fulfil(v any) Reply {
@@ -36,7 +36,7 @@ func Fulfil(v any) Reply {
 	return Reply{Value: value}
 }
 
-// Reject returns the reply that the kernel itself refuses a call: an error with a code on which programs
+// Reject returns the reply of a call that the kernel itself refuses: an error with a code on which programs
 // branch. An unknown code becomes UNKNOWN.
 func Reject(code capdata.Code, format string, args ...any) Reply {
 	if !slices.Contains(capdata.Codes(), code) {
@@ -45,8 +45,8 @@ func Reject(code capdata.Code, format string, args ...any) Reply {
 	return Reply{Rejected: true, Value: Data{Body: capdata.KernelError(code, fmt.Sprintf(format, args...))}}
 }
 
-// Fail returns the reply that a call ended with an error. One that is or wraps an [*Error] is rejected with
-// its code and the whole text; any other is an ordinary error with the text of err, at most 4 KiB of it.
+// Fail returns the reply that a call ended with an error. An err that is or wraps an [*Error] rejects with its
+// code and the whole text; any other is an ordinary error with the text of err, at most 4 KiB of it.
 func Fail(err error) Reply {
 	if coded, ok := errors.AsType[*Error](err); ok && coded != nil {
 		text := coded.Message
@@ -71,7 +71,7 @@ func typeErrorf(format string, args ...any) error {
 	return &typeError{fmt.Sprintf(format, args...)}
 }
 
-// maxMessageBytes bounds the text of an error: it may quote what others chose.
+// maxMessageBytes bounds the text of an error, which may quote text of a vat.
 const maxMessageBytes = 4 << 10
 
 func rejectAs(name, message string) Reply {
@@ -99,9 +99,9 @@ type resultEncoder struct {
 	call *underWay
 
 	slots   []string
-	index   map[string]int // of what is in slots, by the name as it stood in the JSON
-	exports []Export       // those that the value refers to
-	fault   error          // what is wrong with a reference
+	index   map[string]int // the index of a reference in slots, by the reference's text in the JSON
+	exports []Export       // the exported objects to which the value refers
+	fault   error          // the fault of a reference
 }
 
 // encode marshals v.
@@ -119,7 +119,7 @@ func (e *resultEncoder) encode(v any) (Data, error) {
 	tree, err := capdata.FromJSON(text, e.slot)
 	switch {
 	case e.fault != nil:
-		return Data{}, e.fault // err quotes the JSON, with the mark in it, which nobody may learn
+		return Data{}, e.fault // err quotes the JSON, with the secret mark in it
 	case err != nil:
 		return Data{}, err
 	}
@@ -135,7 +135,7 @@ func (e *resultEncoder) encode(v any) (Data, error) {
 
 const undefinedBody = `#"#undefined"`
 
-// slot returns the index of a reference, by what stands in the JSON.
+// slot returns the index of a reference, given its text in the JSON.
 func (e *resultEncoder) slot(text string) (int, error) {
 	if i, ok := e.index[text]; ok {
 		return i, nil

@@ -1,10 +1,8 @@
-// Package service says what a kernel service is, makes one of any Go value with methods, and has the
-// built-in ones.
+// Package service defines kernel services, makes one of any Go value with methods, and has the built-in ones.
 //
 // A service is an object that lives in the kernel's process and not in a vat: it gives vats a part of the
 // outside world, such as the files below one directory. Vats send it messages as to any other object. The
-// kernel's shell hands each message to [Object.Begin]; what the object replies settles the promise of the
-// result.
+// kernel's shell hands each message to [Object.Begin]; the object's reply settles the promise of the result.
 //
 // [New] makes an object of a Go value:
 //
@@ -14,20 +12,19 @@
 //
 //	clock, err := service.New(Clock{}, service.Name("clock"), service.IdempotentMethods("now"))
 //
-// The built-in services are [Random], [Console], [OpenFiles] and [NewFetch]; docs/services.md describes
-// them for the authors of vats.
+// The built-in services are [Random], [Console], [OpenFiles] and [NewFetch]; docs/services.md describes them
+// for the authors of vats.
 //
 // # Durability
 //
-// A service has none of its own: what it keeps in memory dies with the kernel. A call that was begun and not
-// known to be done when the kernel died is begun again if its method is idempotent (see [Idempotent]);
-// otherwise its result is rejected AMBIGUOUS, because it may have happened or not.
+// A service has none of its own: its memory dies with the kernel. A call that was begun and not known to be
+// done when the kernel died is begun again if its method is idempotent (see [Idempotent]); otherwise its result
+// is rejected AMBIGUOUS, because it may have happened or not.
 //
 // # Concurrency
 //
-// Everything may be called from any goroutine. Each call of a method runs in a goroutine of its own, which
-// belongs to whoever called Begin: it ends with the call of reply. A method that waits must stop when its
-// context ends.
+// Everything may be called from any goroutine. Each call of a method runs in a goroutine of its own, which ends
+// with the call of reply. A method that waits must stop when its context ends.
 package service
 
 import (
@@ -41,7 +38,7 @@ import (
 // [Reply] they are also "new0", "new1" and so on: the objects in Reply.Exports, by index.
 type Data = capdata.Data[string]
 
-// Object is what vats send messages to.
+// Object is a target of vats' messages in the kernel's process.
 type Object interface {
 	// Begin begins a call and returns soon, without blocking. Calls of one object begin in the order in which
 	// they were sent. reply is called once, from any goroutine; it is ignored when ctx has ended.
@@ -50,30 +47,30 @@ type Object interface {
 
 // Call is one message to an [Object].
 type Call struct {
-	// MethArgs is the marshalled [method, [arguments…]]. Nobody has looked into its body yet: any text.
+	// MethArgs is the marshalled [method, [arguments…]]. Its body has not been read yet: it may be any text.
 	MethArgs Data
-	// At is when the call was accepted. It is the same when the call is begun again.
+	// At is the time at which the call was accepted. It is the same when the call is begun again.
 	At time.Time
-	// Again says that an earlier kernel began this call and died before it was known to be done. Only
+	// Again is set if an earlier kernel began this call and died before it was known to be done. Only
 	// idempotent methods get such a call.
 	Again bool
 	// ID names the call among all calls of this state. It is the same when the call is begun again.
 	ID string
-	// Vat and Subcluster say who calls. They are empty for a call from outside of all vats.
+	// Vat and Subcluster are the caller's ids. They are empty for a call from outside of all vats.
 	Vat, Subcluster string
 }
 
-// Reply is how a call ended.
+// Reply is the end of a call.
 type Reply struct {
-	// Rejected says that Value is the reason of a rejection; otherwise it is the result.
+	// Rejected is set if Value is the reason of a rejection; otherwise Value is the result.
 	Rejected bool
 	Value    Data
-	// Exports are further objects of this process to which Value refers.
+	// Exports are new objects of this process to which Value refers.
 	Exports []Export
 
-	// Unit and State are for IO channels. Others leave them zero. Unit says that the value is a unit of
-	// input, of the class that it names: if nobody gets it, the next call of that method does. State, if
-	// not nil, is stored by the commit that settles the call.
+	// Unit and State are for IO channels. Other objects leave them zero. Unit, if not empty, makes the value a
+	// unit of input of that class: if it does not reach its reader, the next call of that method gets it.
+	// State, if not nil, is stored by the commit that settles the call.
 	Unit  string
 	State []byte
 }
@@ -81,16 +78,16 @@ type Reply struct {
 // Export is an object that a reply gives to vats.
 type Export struct {
 	Object Object
-	// Kind and Config are what a later kernel makes the object from again. An object without a kind is gone
-	// when this process ends.
+	// Kind and Config let a later kernel make the object again. An object without a kind is gone when this
+	// process ends.
 	Kind   string
 	Config []byte
 	// Holds are references that the object keeps, for as long as it exists.
 	Holds []string
 }
 
-// Bound is implemented by objects that end by themselves: Bind gives an exported object, before anybody can
-// call it, the function that removes it. Later calls are rejected SERVICE_GONE.
+// Bound is implemented by objects that end by themselves. Bind gives an exported object, before its first call,
+// the function that removes it. Later calls are rejected SERVICE_GONE.
 type Bound interface{ Bind(end func()) }
 
 // Waiter is implemented by objects whose calls do work of their own, as those of [New] do. When the kernel stops it
@@ -100,10 +97,10 @@ type Waiter interface {
 }
 
 // Idempotent is implemented by objects of which some methods may be done twice without harm. Calls of those
-// that were under way when the kernel died are begun again by the next kernel; all others are rejected
+// methods that were under way when the kernel died are begun again by the next kernel; all others are rejected
 // AMBIGUOUS.
 type Idempotent interface {
-	// Idempotent says whether a method may be done twice. It is a constant of the object.
+	// Idempotent reports whether a method may be done twice. The answer is a constant of the object.
 	Idempotent(method string) bool
 }
 

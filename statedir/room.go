@@ -62,15 +62,16 @@ func (r *Room) lacks(gone content) (what string, full bool) {
 func (r *Room) Ready() error { return r.Descriptors.Probe(openReserve) }
 
 // Check returns an error with the code DISK_FULL if there is too little room to begin.
-func (r *Room) Check() error { return isFull(r.lacks(content{})) }
+func (r *Room) Check() error { return fullError(r.lacks(content{})) }
 
 // CheckReset is Check for a kernel that begins by wiping the state, because of a flag or an interrupted reset:
 // a disk that the state has filled is no reason to refuse.
 func (r *Room) CheckReset(keep func(name string) bool) error {
-	return isFull(r.lacks(deleted(r.At, keep)))
+	return fullError(r.lacks(deleted(r.At, keep)))
 }
 
-func isFull(what string, full bool) error {
+// fullError returns an error with the code DISK_FULL and the text what, or nil if full is false.
+func fullError(what string, full bool) error {
 	if full {
 		return control.Errorf(control.CodeDiskFull, "%s", what)
 	}

@@ -6,29 +6,29 @@ import (
 )
 
 const (
-	// tickEvery is how often a clock looks at the time while somebody waits.
+	// tickEvery is the interval between two ticks of a clock that is held.
 	tickEvery = 100 * time.Millisecond
-	// tickLate is by how much a tick may be late on a busy machine. What is beyond did not run.
+	// tickLate is the delay of a tick that a busy machine explains. In any longer delay the process did not run.
 	tickLate = 400 * time.Millisecond
 )
 
-// clock measures the time in which this process ran. Deadlines are in this time: a worker is not to blame for its
-// answer having waited while nobody could hear it, because the kernel was stopped by a signal or a debugger, frozen, or
-// had no processor. (The time in which the machine slept is in no clock that Go waits by.)
+// clock measures the time in which this process ran. The deadlines of workers are in this time: a worker is not to blame
+// if its answer waited because the kernel was stopped by a signal or a debugger, was frozen, or had no processor. (The time
+// in which the machine slept is not in the clock of Go's timers either.)
 //
-// It finds that out by ticks: the time between two of them counts as tickEvery and tickLate at most. It ticks only
-// while it is held. The zero clock is ready.
+// A clock measures by ticks: of the time between two ticks it counts tickEvery plus tickLate at most. A clock ticks only
+// while it is held. The zero clock is ready for use.
 type clock struct {
 	mu struct {
 		sync.Mutex
 		holders int
 		ticking bool
-		last    time.Time // the last look
+		last    time.Time // until then, ran is counted
 		ran     time.Duration
 	}
 }
 
-// hold makes the clock run until release, so that now may be compared.
+// hold makes the clock run until release. The results of two calls of now may be compared if the clock ran between them.
 func (c *clock) hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,16 +46,16 @@ func (c *clock) release() {
 	c.mu.holders--
 }
 
-// now returns for how long this process has run while the clock was held.
+// now returns how long this process has run while the clock was held.
 func (c *clock) now() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.look()
+	c.count()
 	return c.mu.ran
 }
 
-// look counts the time since the last look. The caller holds mu.
-func (c *clock) look() {
+// count adds the time since the last count to ran. The caller holds mu.
+func (c *clock) count() {
 	now := time.Now()
 	c.mu.ran += min(now.Sub(c.mu.last), tickEvery+tickLate)
 	c.mu.last = now
@@ -64,7 +64,7 @@ func (c *clock) look() {
 func (c *clock) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.look()
+	c.count()
 	if c.mu.holders > 0 {
 		time.AfterFunc(tickEvery, c.tick)
 	} else {
@@ -108,7 +108,7 @@ func (t *runTimer) due() {
 	go t.f()
 }
 
-// end lets the clock go. The caller holds mu.
+// end marks the timer as over and releases the clock. The caller holds mu.
 func (t *runTimer) end() {
 	t.mu.over = true
 	t.clock.release()

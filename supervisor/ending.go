@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ending is how a process has ended. It is known before the process is reaped.
+// ending describes the end of a process: by an exit or a signal. It is set before the process is reaped.
 type ending struct {
 	once   sync.Once
-	known  chan struct{} // closed when the other two are set
+	known  chan struct{} // closed when status and ours are set
 	status syscall.WaitStatus
-	ours   bool // we had sent SIGKILL before it ended
+	ours   bool // this package had sent SIGKILL before the process ended
 }
 
-// childInfo is what the system writes into a [unix.Siginfo] about a child.
+// childInfo is the layout of a [unix.Siginfo] about a child.
 type childInfo struct {
 	_      [3]int32 // signal, errno
 	_      [0]uintptr
@@ -30,8 +30,8 @@ const (
 	cldDumped = 3
 )
 
-// hasEnded reports whether the process behind a pidfd has ended, and how. It leaves the process to be reaped. Of a process that
-// was reaped the status is 0.
+// hasEnded returns whether the process behind a pidfd has ended, and its status. It does not reap the process. The status of
+// a process that was reaped is 0.
 func hasEnded(pidfd uintptr) (status syscall.WaitStatus, over bool) {
 	var info unix.Siginfo
 	err := unix.EINTR

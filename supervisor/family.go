@@ -18,42 +18,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// family is the processes that this process has started, and those that they have started in turn.
+// family is the set of processes that this process has started, such as workers, and their descendants.
 //
-// Each process of ours begins a session of its own. What it starts is in that session unless it leaves it for a new
-// one; nobody can join a session. So a process in our own session is no worker's, and is never touched here.
+// Each process that the family starts begins a session of its own. The descendants of that process are in its session, or
+// in new sessions of their own: a process can leave a session, but cannot join one. So a process in this process's own
+// session descends from no worker, and the family never touches it.
 //
-// A worker's descendants end with it. They are found in two ways. Those in its process group are killed by the group,
-// and those that have left the group by the chain of parents, when the worker is killed. With adopts the system makes
-// a process whose parent has ended a child of ours, whatever it did to hide: of our children in other sessions, those
-// live on that are in the session of a worker that lives, and all others are killed.
+// A worker's descendants end with the worker. The family finds them in two ways. Descendants in the worker's process group
+// are killed by the group. Descendants that have left the group are found by the chain of parents, when the worker is
+// killed. With adopts, the operating system makes a process whose parent has ended a child of this process, even if it has
+// begun a session of its own. Of the children in other sessions, the family spares those in the session of a worker that
+// lives, and kills all others.
 //
-// Children that were there before this process became the parent of orphans are not ours: a shell that has started one, or
-// an init of a container, executed the kernel in its place. They and what is in their sessions live on. The first process of
-// a container gets the orphans of all others in it, who need not be workers: it kills none for being an orphan, and reaps
-// those that have ended.
+// Children that were there before this process became the parent of orphans are strange: a shell that had started one, or
+// an init of a container, executed the kernel in its place. The family leaves strange children alone, and so the other
+// processes in their sessions. The first process of a container gets the orphans of all other processes in the container,
+// which need not be workers: it kills no process for being an orphan, and reaps orphans that have ended.
 //
-// There is one family, because the children of a process are the process's, whichever part of it has started them.
+// There is one family in a process, because the operating system does not tell which part of the process has started a
+// child.
 type family struct {
 	adopts atomic.Bool
-	// reaps says that orphans become children of ours, and are reaped.
+	// reaps says that orphans become children of this process, and that the family reaps them.
 	reaps atomic.Bool
-	// below is descendants, or what a test has in its place.
+	// below is the function descendants, or a test's substitute.
 	below func(pid int, list []int) []int
 
-	mu      sync.Mutex       // is held while a process begins, so that none is seen that is not known
-	known   map[int]struct{} // the processes of ours that were not reaped; guarded by mu
-	strange map[int]struct{} // the sessions of the children that are not ours; guarded by mu
+	mu      sync.Mutex       // held while a process begins, so that sweep sees no process before it is known
+	known   map[int]struct{} // the processes that the family has started and not reaped; guarded by mu
+	strange map[int]struct{} // the sessions of the children that the family has not started; guarded by mu
 }
 
 var ours = &family{known: map[int]struct{}{}, strange: map[int]struct{}{}, below: descendants}
 
-// AdoptOrphans makes this process the parent of processes that workers leave behind, for good, so that they are killed
-// with their worker whatever they did to leave it. It is for a program that is a kernel and nothing else: children that it
-// starts by itself, in sessions of their own, would be killed as well. Children that it has already are left alone, with
-// what is in their sessions. In the first process of a container, which is everybody's parent there, nothing is killed for
-// being an orphan; orphans that have ended are reaped. Without it, what has left the process group of its
-// worker is killed with it only if the worker is killed by this package, and only as far as the chain of parents leads.
+// AdoptOrphans makes this process the parent of the processes that workers leave behind, for good, so that they are killed
+// with their worker even if they have begun sessions of their own. It is for a program that is a kernel and nothing else:
+// children that the program starts by itself, in sessions of their own, would be killed as well. Children that the program
+// has already are left alone, and so are the other processes in their sessions. In the first process of a container, to
+// which all orphans of the container go, no process is killed for being an orphan, and orphans that have ended are reaped.
+//
+// Without AdoptOrphans, a process that has left the process group of its worker is killed only if this package kills the
+// worker, and only if the chain of parents leads to the process.
 func AdoptOrphans() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the parent of orphans: %w", err)
@@ -94,21 +99,21 @@ func (f *family) start(cmd *exec.Cmd) error {
 		return err
 	}
 	f.known[cmd.Process.Pid] = struct{}{}
-	delete(f.strange, cmd.Process.Pid) // a session that is gone, whose number is taken again
+	delete(f.strange, cmd.Process.Pid) // that session is gone: its number was free for the new process
 	return nil
 }
 
-// forget is called when a process of ours has been reaped.
+// forget removes a process of the family that was reaped.
 func (f *family) forget(pid int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.known, pid)
 }
 
-// kill sends SIGKILL to a process of ours that was not reaped, to its process group and to its descendants.
+// kill sends SIGKILL to a process of the family that was not reaped, to its process group and to its descendants.
 func (f *family) kill(pid int, pidfd *os.File) {
 	var below []int
-	if !f.adopts.Load() { // else they are found when it has ended
+	if !f.adopts.Load() { // with adopts, sweep finds the descendants when the process has ended
 		below = f.below(pid, nil)
 	}
 	signalGroup(pid, pidfd, unix.SIGKILL)
@@ -119,7 +124,7 @@ func (f *family) kill(pid int, pidfd *os.File) {
 
 // signalGroup sends a signal to a process that was not reaped and to its process group.
 func signalGroup(pid int, pidfd *os.File, signal unix.Signal) {
-	_ = unix.Kill(-pid, signal) // fails if all have left the group
+	_ = unix.Kill(-pid, signal) // fails if the group is empty
 	if pidfd == nil {
 		return
 	}
@@ -128,7 +133,7 @@ func signalGroup(pid int, pidfd *os.File, signal unix.Signal) {
 	}
 }
 
-// waitEnd waits until a process of ours has ended, and leaves it to be reaped.
+// waitEnd waits until a process of the family has ended. It does not reap the process.
 func waitEnd(pid int) {
 	for {
 		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
@@ -137,9 +142,10 @@ func waitEnd(pid int) {
 	}
 }
 
-// killRest kills what a process of ours has left behind, when it has ended and before it is reaped, so that its
-// number still stands for it; 0 is for what all that ended before have left. It takes some milliseconds at most; what comes into being faster than it is killed is
-// left to the next time.
+// killRest kills the processes that a process of the family has left behind. The caller calls it when that process has ended
+// and before it is reaped, while the number pid cannot stand for another process. With pid 0 it kills the processes that
+// all earlier ones have left. It takes some milliseconds at most: if descendants multiply faster than it kills them, the
+// rest are left to the next call.
 func (f *family) killRest(pid int) {
 	if pid != 0 {
 		_ = unix.Kill(-pid, unix.SIGKILL)
@@ -148,12 +154,13 @@ func (f *family) killRest(pid int) {
 		if !f.sweep(pid) {
 			return
 		}
-		time.Sleep(time.Millisecond) // what was killed dies, and hands its own children to us
+		time.Sleep(time.Millisecond) // a killed process dies, and its own children become children of this process
 	}
 }
 
-// sweep reaps the orphans that have ended, and kills those that belong to no process of ours but the one that is ending, which is 0 if none
-// is. It says whether one was killed.
+// sweep reaps the orphans that have ended. It kills the orphans that live, except strange ones and those in the session of a
+// process of the family other than ending. The argument is 0 if no process is ending. It returns whether it has killed a
+// process.
 func (f *family) sweep(ending int) (killed bool) {
 	session, err := unix.Getsid(0)
 	if err != nil || !f.reaps.Load() {
@@ -171,7 +178,7 @@ func (f *family) sweep(ending int) (killed bool) {
 		}
 		_, strange := f.strange[p.session]
 		if p.state == 'Z' {
-			if !strange || pid != p.session { // else whoever has started it waits for it
+			if !strange || pid != p.session { // a strange child that leads its session is waited for by the code that has started it
 				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 			}
 			continue
@@ -185,7 +192,7 @@ func (f *family) sweep(ending int) (killed bool) {
 	return killed
 }
 
-// watch sweeps when a child has ended, once a second at most, until done.
+// watch calls sweep when a child has ended, once a second at most, until done is closed.
 func (f *family) watch(done <-chan struct{}) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
@@ -205,7 +212,7 @@ func (f *family) watch(done <-chan struct{}) {
 	}
 }
 
-// stat is what /proc says of a process.
+// stat is the state of a process according to /proc.
 type stat struct {
 	state           byte
 	parent, session int
@@ -216,7 +223,7 @@ func readStat(pid int) (stat, error) {
 	if err != nil {
 		return stat{}, err
 	}
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // the name before may hold anything
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // the name before it may contain spaces and parentheses
 	if len(fields) < 4 {
 		return stat{}, errors.New("/proc/<pid>/stat is short")
 	}
@@ -225,7 +232,7 @@ func readStat(pid int) (stat, error) {
 	return stat{fields[0][0], parent, session}, errors.Join(err1, err2)
 }
 
-// children returns the children of a process: what can be known of them, for they come and go.
+// children returns the children of a process. The list may be out of date when it is returned, as children come and go.
 func children(pid int) (pids []int) {
 	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
 	for _, name := range tasks {
@@ -250,9 +257,9 @@ func children(pid int) (pids []int) {
 	return pids
 }
 
-// descendants adds to list the processes below one, as far as the chain of parents leads.
+// descendants adds to list the descendants of a process, as far as the chain of parents leads, and returns it.
 func descendants(pid int, list []int) []int {
-	const most = 10_000 // also if they come into being meanwhile
+	const most = 10_000 // even if a process starts children faster than they are listed
 	for _, child := range children(pid) {
 		if len(list) >= most {
 			break

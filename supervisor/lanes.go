@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// laneTime is how long a start holds its place at most. A worker that is well says hello in a tenth of that.
+// laneTime is the longest time for which a start holds its place. A healthy worker says hello in a tenth of it.
 const laneTime = 100 * time.Millisecond
 
-// lanes bounds how many workers are starting, for starting is bound by CPU. A worker that does not say hello holds its
-// place for laneTime only, and its vat starts in a lane of its own from then on, one vat after the other, until it has
-// said hello again. So the starts of such vats, however many there are, delay one another and nobody else for long.
+// lanes bounds the number of workers that start at the same time, because the CPU bounds their speed. A worker that does
+// not say hello holds its place for laneTime only. From then on its vat is late, and starts in the slow lane, one late vat
+// after the other, until a worker of the vat says hello again. So late vats, even many of them, delay one another, and
+// delay the starts of all other vats for laneTime at most.
 type lanes struct {
-	fast, slow chan struct{} // hold one item for each place that is taken
+	fast, slow chan struct{} // contain one item for each place that is taken
 	mu         *sync.Mutex
 	late       map[string]struct{} // vats whose last worker did not say hello in time; guarded by mu
 }
 
-// mostLate bounds what is remembered of vats that may be gone.
+// mostLate bounds the number of late vats that are remembered, as some of them may be gone.
 const mostLate = 10_000
 
 func newLanes(places int) lanes {
@@ -27,8 +28,8 @@ func newLanes(places int) lanes {
 	}
 }
 
-// enter waits for a place, or until over is closed, which gives false. The place is given back by leave, and by itself
-// after laneTime.
+// enter waits for a place, and returns false if over is closed first. The caller gives the place back by calling leave; it
+// is free after laneTime in any case.
 func (l *lanes) enter(vat string, over <-chan struct{}) (leave func(hello bool), ok bool) {
 	lane := l.lane(vat)
 	for {

@@ -15,7 +15,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Bounds of what a program may answer when asked for its modules.
+// The limits of a program's answer to the question for its modules.
 const (
 	modulesTime     = 10 * time.Second
 	maxModulesBytes = 1 << 20
@@ -31,9 +31,9 @@ func (s *Supervisor) Modules(ctx context.Context, program, sha256 string) ([]str
 	return Modules(ctx, program, sha256)
 }
 
-// Modules asks a worker program, given by its path and the hash that it must have (empty if any will do), which modules it
-// contains. A program with another hash is not executed. It runs until ctx ends or for ten seconds at most; what it
-// leaves behind is killed, as for a worker.
+// Modules asks a worker program which modules it contains, and returns their names. The program is given by its path and
+// the hash that it must have, which is empty if any hash will do. A program with another hash is not executed. The program
+// runs until ctx ends, and ten seconds at most. The processes that it leaves behind are killed, as those of a worker.
 func Modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	found, err := openProgram(program, sha256)
 	if err != nil {
@@ -44,10 +44,10 @@ func Modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	defer cancel()
 	out, errs := &capped{limit: maxModulesBytes, over: cancel}, &capped{limit: maxLine}
 	cmd := exec.CommandContext(ctx, "", wire.ModulesFlag)
-	cmd.Err = nil // of looking for the program, which was found already
+	cmd.Err = nil // exec.CommandContext looked for a program of an empty name; found has the program
 	cmd.Args[0] = wire.WorkerName
 	found.run(cmd)
-	// The cookie is there so that a program which is no worker program, but runs a kernel, sees what it was started for.
+	// A program that runs a kernel, and is no worker program, sees by the cookie that it was started as one.
 	cmd.Env, cmd.Dir = append(hostEnv(), "LC_ALL=C", wire.CookieKey+"="+wire.CookieValue), "/"
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.Cancel = func() error { ours.kill(cmd.Process.Pid, nil); return cmd.Process.Kill() }
@@ -86,7 +86,7 @@ func Modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	return names, nil
 }
 
-// capped keeps what is written to it, up to a limit, and then calls over.
+// capped keeps the bytes that are written to it, up to a limit. At the limit it calls over.
 type capped struct {
 	buf   bytes.Buffer
 	limit int
@@ -105,7 +105,7 @@ func (c *capped) Write(b []byte) (int, error) {
 	return c.buf.Write(b)
 }
 
-// rss is the resident memory of a process, in bytes.
+// rss returns the resident memory of a process, in bytes.
 func rss(pid int) (int64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {

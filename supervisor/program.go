@@ -15,20 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// program is a worker program that was found, and that has the hash that it has to have.
+// program is a worker program that was found and, if it must have a certain hash, has that hash.
 type program struct {
-	path string // to execute; empty for a script, whose path is that of a descriptor of the child
-	// file is open where a hash was checked. A binary is executed through it, so that what runs is what was checked and
-	// not what has meanwhile taken its name. Of a script it is a copy that cannot be changed, and that the child
-	// inherits: the interpreter opens it by the descriptor's number.
+	path string // the path to execute; empty for a script with a hash, which run gives the path of a descriptor of the child
+	// file is open if a hash was checked. A binary is executed through file, so that the program that runs is the one that
+	// was checked, even if another has taken its name meanwhile. For a script, file is a copy that cannot be changed, and
+	// that the child inherits: the interpreter opens it by the descriptor's number.
 	file *os.File
 }
 
 // maxScriptBytes bounds a script that has to have a certain hash: it is copied into memory.
 const maxScriptBytes = 16 << 20
 
-// openProgram finds a program and, if it has to have a certain hash, checks that. The caller closes what it returns
-// when the program was started.
+// openProgram finds a program and, if want is not empty, checks that want is its hash. The caller closes the returned program
+// when it was started.
 func openProgram(name, want string) (p program, err error) {
 	if name == "" {
 		return program{}, errors.New("no worker program")
@@ -40,7 +40,7 @@ func openProgram(name, want string) (p program, err error) {
 	if want == "" {
 		return program{path: path}, nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hold us
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // opening a FIFO must not block
 	if err != nil {
 		return program{}, fmt.Errorf("worker program: %w", err)
 	}
@@ -53,7 +53,7 @@ func openProgram(name, want string) (p program, err error) {
 		return program{}, fmt.Errorf("worker program %s may not be executed: permission denied", path)
 	}
 	start := make([]byte, 2)
-	n, _ := io.ReadFull(f, start) // shorter is no script
+	n, _ := io.ReadFull(f, start) // a shorter file is no script
 	if string(start[:n]) == "#!" {
 		return pinScript(path, f, want)
 	}
@@ -65,7 +65,7 @@ func openProgram(name, want string) (p program, err error) {
 	if err := checkHash(path, h.Sum(nil), want); err != nil {
 		return program{}, err
 	}
-	// In the child, the first descriptors are others: stay above.
+	// The first descriptors of the child are taken by os/exec, so the path names one above them.
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 16)
 	if err != nil {
 		return program{}, fmt.Errorf("worker program: %w", err)
@@ -80,7 +80,8 @@ func checkHash(path string, sum []byte, want string) error {
 	return nil
 }
 
-// pinScript copies a script and checks the copy. What the interpreter is, and what the script calls, nobody checks.
+// pinScript copies a script and checks the hash of the copy. It checks neither the interpreter nor the programs that the
+// script calls.
 func pinScript(path string, f *os.File, want string) (program, error) {
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxScriptBytes+1))
 	if err != nil {

@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dieOfSentSignals has the process end by SIGKILL when another process sends one of the signals that Go turns into an exit with
-// status 2. The kernel could not tell that from a panic of the vat, and would charge the vat's delivery with it. A fault of
-// the processor in the vat's own code comes as the same signals, but is not sent, and Go keeps it: it is a panic.
+// dieOfSentSignals makes the process end by SIGKILL when another process sends it one of the signals that Go turns into an
+// exit with status 2. The kernel could not tell that exit from a panic of the vat, and would blame the vat's delivery for
+// it. A processor fault in the vat's own code raises the same signals, but no process sends them: Go makes a panic of such a
+// fault, and dieOfSentSignals does not see it.
 //
-// What Go would have printed is printed, so that SIGQUIT still shows where a vat that hangs is.
+// It prints the stacks that Go would have printed, so that SIGQUIT still shows where a vat hangs.
 func dieOfSentSignals() {
 	sent := make(chan os.Signal, 1)
 	signal.Notify(sent, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGTRAP, syscall.SIGSYS, syscall.SIGSEGV, syscall.SIGBUS,

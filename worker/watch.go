@@ -8,9 +8,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// watch ends the process when the kernel's end of DataFD closes, and answers the pings on ControlFD. It owns a thread
-// that sleeps in poll(2), so it works while the vat computes or loops, and costs a crank nothing: bytes that arrive on
-// DataFD do not wake it, since it asks for the end alone.
+// watch ends the process when the kernel's end of DataFD closes, and answers the pings on ControlFD. It has a thread of
+// its own, which sleeps in poll(2), so it works while the vat computes or loops. It costs a crank nothing: bytes that arrive
+// on DataFD do not wake it, since it polls DataFD for the end of the stream alone.
 func watch() {
 	fds := []unix.PollFd{
 		{Fd: wire.DataFD, Events: unix.POLLRDHUP},
@@ -32,7 +32,8 @@ func watch() {
 	}
 }
 
-// echo sends back what has arrived on ControlFD. It returns false if nothing more is to come, or to be sent.
+// echo sends the pings that have arrived on ControlFD back. It returns false if the kernel has closed ControlFD, or takes no
+// answer.
 func echo() bool {
 	var b [8 * wire.PingBytes]byte
 	n, err := unix.Read(wire.ControlFD, b[:])
@@ -42,6 +43,6 @@ func echo() bool {
 	if n <= 0 || err != nil {
 		return false
 	}
-	// The kernel waits for each answer, so there is room; and if there is none, this thread has better things to do.
+	// The kernel waits for each answer, so there is room. If there is none, this thread must not block: it watches DataFD.
 	return unix.Sendto(wire.ControlFD, b[:n], unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) == nil
 }

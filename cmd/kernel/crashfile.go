@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	// crashName is the file for what a kernel prints past its log: what Go prints when the process crashes, and the
-	// error with which a kernel in the background ends. It is never rotated. A kernel that starts moves what it finds
-	// there into the log, so that the file holds what the last one has printed.
+	// crashName is the name of the crash file. A kernel appends to it the output that does not go to its log: Go's output
+	// when the process crashes, and the error with which a kernel in the background ends. The file is never rotated. A
+	// kernel that starts moves the contents of the file into the log, so that the file holds the output of the last kernel.
 	crashName = "kernel.err"
-	// lastCrashName is the file for what the last crash has printed: the log, to which it goes as well, is rotated away.
-	// Under unjudgedName it is until a kernel has judged that crash, which a start that fails or is killed has not.
+	// lastCrashName is the name of a file with the output of the last crash. The log has that output, too, but is rotated
+	// away. The file has the name unjudgedName until a kernel has judged the crash: a start that fails or is killed judges
+	// none.
 	lastCrashName = "kernel.crash"
 	unjudgedName  = "kernel.crash.new"
-	// maxCrashEntry is how much of it goes to the log, maxCrashLines how many lines of it are shown. The reason comes
-	// first, and the goroutine that crashed; hundreds of others may follow.
+	// maxCrashEntry bounds the bytes of a crash's output that go to the log, maxCrashLines the lines that are shown. The
+	// reason and the goroutine that crashed come first; hundreds of other goroutines may follow.
 	maxCrashEntry = 16 << 10
 	maxCrashLines = 60
-	// maxCrashFile is how much of it is kept in the file of the last crash, and shown at most.
+	// maxCrashFile bounds the bytes of a crash's output that are kept in the file of the last crash, and shown.
 	maxCrashFile = 1 << 20
 )
 
@@ -64,25 +65,25 @@ func moveCrash(dir string, f *os.File, log hclog.Logger) (crashed bool) {
 			err = os.WriteFile(unjudged, text, 0o600)
 		}
 		if err == nil {
-			_ = f.Truncate(0) // else it is told again
+			_ = f.Truncate(0) // if this fails, the next start logs the same output again
 		}
 	}
 	_, err = os.Lstat(unjudged)
 	return crashed || err == nil
 }
 
-// judgedCrash notes that this kernel has judged the last crash, if there was one.
+// judgedCrash records that this kernel has judged the last crash, if there was one.
 func judgedCrash(dir string) {
-	// If it fails the crash is judged again: better than not at all.
+	// If the renaming fails, the next kernel judges the crash again: better twice than not at all.
 	_ = os.Rename(filepath.Join(dir, unjudgedName), filepath.Join(dir, lastCrashName))
 }
 
-// beginsCrash says whether Go begins to tell of a crash with a line.
+// beginsCrash returns whether a line is the first line of Go's output about a crash.
 func beginsCrash(line string) bool {
 	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
-// readCrash returns what the crash file of a state holds, at most 1 MiB. What cannot be read is as if it were not there.
+// readCrash returns the contents of the crash file of a state, at most 1 MiB, and an empty text if it cannot be read.
 func readCrash(dir string) string {
 	f, err := os.OpenFile(filepath.Join(dir, crashName), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -97,8 +98,8 @@ func readCrash(dir string) string {
 	return string(text)
 }
 
-// crashLines returns the lines of what readCrash gave, at most that many, with a last one that says how many more
-// there are.
+// crashLines splits a text from readCrash into lines. It returns the first most of them, and if there are more, one that
+// says how many.
 func crashLines(dir, text string, most int) []string {
 	if text = strings.TrimRight(text, "\n"); text == "" {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Bounds of an entry of the log: what is beyond is cut, and the cut is marked.
+// The limits of an entry of the log. A value that is longer is cut, and ends in an ellipsis; further fields are left out.
 const (
 	maxEntryValue  = 32 << 10
 	maxEntryFields = 64
@@ -28,8 +28,8 @@ type entry struct {
 	Level   string `json:"@level"`
 	Module  string `json:"@module"`
 	Message string `json:"@message"`
-	// Text is the values as people read them, key=value. It is there so that grep finds in the file what kernel
-	// logs shows, and so that showing needs no second rendering of values.
+	// Text has the values as kernel logs shows them, key=value. With it grep finds the text that kernel logs shows in the
+	// file, and kernel logs need not render the values again.
 	Text string `json:"@text,omitempty"`
 	// Vat is the vat that the entry is about, if it is about one.
 	Vat string `json:"vat"`
@@ -78,8 +78,8 @@ func newEntry(now time.Time, level hclog.Level, module, message string, args []a
 	return append(append(line, fields...), '}', '\n'), e
 }
 
-// parseEntry returns the entry in a line of the file. A line that is none (what an earlier version wrote, or what
-// was printed past the log) gives false.
+// parseEntry returns the entry in a line of the file. It returns false for a line that is no entry, such as a line that an
+// earlier version wrote.
 func parseEntry(line string) (e entry, ok bool) {
 	if !strings.HasPrefix(line, `{"@`) || json.Unmarshal([]byte(line), &e) != nil {
 		return entry{}, false
@@ -155,14 +155,14 @@ func appendPair(b *strings.Builder, key, value string) {
 		return unicode.IsPrint(r) && r != ' ' && r != '"' && r != '=' && r != utf8.RuneError
 	}
 	if value == "" || strings.IndexFunc(value, func(r rune) bool { return !plain(r) }) >= 0 {
-		// Backslashes stay as they are: most stand for what was escaped where the value came from.
+		// Backslashes stay as they are: most belong to an escape that the value had before it was logged.
 		value = `"` + printable(strings.ReplaceAll(value, `"`, `\"`)) + `"`
 	}
 	b.WriteString(key + "=" + value)
 }
 
-// appendQuoted appends a JSON string in which whatever could steer a terminal is escaped, unlike in encoding/json:
-// the file is harmless to whoever prints it.
+// appendQuoted appends a JSON string in which, unlike in encoding/json, every character is escaped that could steer a
+// terminal: a person may print the file on one.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	for _, r := range s {

@@ -44,7 +44,7 @@ func (a *app) stateDir() (string, error) {
 	return dir, useHint(statedir.CheckPath(dir))
 }
 
-// typed returns the program, with the flags that make a command reach this state, for hints on what to type
+// typed returns the program, with the flags that make a command reach this state, for hints on the command to type
 // next.
 func (a *app) typed() string {
 	if a.state == "" {

@@ -26,7 +26,7 @@ type stateFlags struct {
 	wide  bool
 }
 
-// rowPrefixes are what --only can name.
+// rowPrefixes are the prefixes of the rows' keys, by the words that --only accepts.
 var rowPrefixes = map[string]string{"objects": "o.", "entries": "m.", "calls": "w.", "promises": "s."}
 
 func (a *app) stateCommand() *cobra.Command {
@@ -124,7 +124,7 @@ func (a *app) withPaused(ctx context.Context, dir string, do func(context.Contex
 	return errors.Join(err, g.Wait())
 }
 
-// storedState is what the command prints with --json.
+// storedState is the output of the command with --json.
 type storedState struct {
 	Vat        string                  `json:"vat"`
 	Name       string                  `json:"name"`

@@ -16,7 +16,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// coded gives an error of the host the code that clients branch on.
+// coded returns an error of the host with the code that clients branch on.
 func coded(err error) error {
 	var refusal *kernel.Refusal
 	var launch *host.LaunchError
@@ -179,7 +179,7 @@ func (b *Backend) Apply(ctx context.Context, r control.ApplyRequest) (control.Ap
 	return out, nil
 }
 
-// cannotApply names the fields that stand in the way, with their places in the file.
+// cannotApply returns an error that names the fields that cannot be changed, with their places in the file.
 func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
 	changes := "1 change"
 	if n := len(e.Changes); n > 1 {
@@ -216,7 +216,8 @@ func (b *Backend) CheckSystem(ctx context.Context, r control.LaunchRequest) erro
 	return nil
 }
 
-// check completes the check of a configuration by what worker programs contain, and which services there are.
+// check returns a function that completes the check of a configuration: the worker programs must contain its modules, and
+// its services must exist. It takes the result of the parser, and returns all mistakes together.
 func (b *Backend) check(system bool) func(context.Context, *cluster.Config, error) error {
 	return func(ctx context.Context, cfg *cluster.Config, err error) error {
 		return checkConfig(ctx, cfg, err, b.modules, b.host.ServiceNames(system))

@@ -13,16 +13,16 @@ import (
 // Ensured is a subcluster that runs.
 type Ensured struct {
 	Subcluster control.Subcluster
-	// Launched says that it was launched for the caller; otherwise it ran before.
+	// Launched says that this call of Ensure has launched the subcluster; otherwise it ran before.
 	Launched bool
-	// Result is what its bootstrap method answered, whenever that was.
+	// Result is the answer of the subcluster's bootstrap method, however long ago it answered.
 	Result control.Data
 }
 
 // Ensure launches a cluster unless it runs already, launched under the same path by this run or an earlier one, and
-// returns when it runs. A launch, a reload or a removal of it that is under way is waited for: what a kernel that was
-// killed had not finished is never taken for a cluster that runs. If it was launched with another text, the error is
-// CodeConflict, and what runs is not touched.
+// returns when it runs. It waits for a launch, a reload or a removal of the cluster that is under way: a launch that a
+// killed kernel had not finished is never taken for a cluster that runs. If the cluster was launched with another text, the
+// error is CodeConflict, and the cluster goes on unchanged.
 func (b *Backend) Ensure(ctx context.Context, r control.LaunchRequest) (Ensured, error) {
 	cfg, err := b.parse(ctx, r)
 	if err != nil {
@@ -35,13 +35,13 @@ func (b *Backend) Ensure(ctx context.Context, r control.LaunchRequest) (Ensured,
 	return Ensured{subcluster(e.Subcluster), e.Launched, data(e.Subcluster.Result)}, nil
 }
 
-// EarlierDeaths is how many starts in a row before this one have ended by the kernel's own doing, before it had run well
-// for a while.
+// EarlierDeaths returns how many kernels in a row, right before this one, died by themselves before they had run for a
+// while.
 func (b *Backend) EarlierDeaths() int { return b.host.EarlierDeaths() }
 
-// SystemReady returns when each declared system subcluster runs, or could not be launched. They are launched one after
-// the other, in the order of the declaration, from Run on. If some do not run the error is an *[control.Error] with the code
-// REJECTED, whose Details say which and why; the kernel and the others go on.
+// SystemReady returns when each declared system subcluster runs, or could not be launched. Run launches them one after the
+// other, in the order of the declaration. If some do not run, the error is an *[control.Error] with the code REJECTED, whose
+// Details name each of them and the reason; the kernel and the other subclusters go on.
 func (b *Backend) SystemReady(ctx context.Context) error {
 	err := b.host.SystemReady(ctx)
 	failed, ok := errors.AsType[*host.SystemError](err)
@@ -68,6 +68,6 @@ func (b *Backend) parse(ctx context.Context, r control.LaunchRequest) (*cluster.
 	return cfg, nil
 }
 
-// Release is Acknowledge by a caller who does not wait for it. A kernel that dies before that is durable keeps the answer
-// for KeepAnswers.
+// Release is Acknowledge without waiting until the acknowledgement is durable. If the kernel dies before it is, the answer is
+// kept for KeepAnswers.
 func (b *Backend) Release(t control.Ticket) { b.host.Release(t.Epoch, t.ID) }

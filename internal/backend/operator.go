@@ -214,8 +214,8 @@ func (b *Backend) Register(ctx context.Context, name string, s service.Registrat
 	return coded(b.host.Register(ctx, name, s))
 }
 
-// Unregister takes a service away from this run, for good: what is pending is rejected with SERVICE_GONE, the context
-// of each call ends, and what comes later is rejected too. A service that a later run registers under the name is
+// Unregister takes a service away from this run, for good: pending calls are rejected with SERVICE_GONE, their contexts
+// end, and later calls are rejected too. A service that a later run registers under the name is
 // another one. The error is NOT_FOUND if there is none.
 func (b *Backend) Unregister(ctx context.Context, service string) error {
 	return coded(b.host.Unregister(ctx, service))

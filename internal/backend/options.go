@@ -20,23 +20,24 @@ import (
 // ChannelFactory makes the object of an IO channel.
 type ChannelFactory func(cluster.Channel, service.Opening) (service.Object, error)
 
-// Options say what a kernel is made of. Only Dir must be given. Those without a comment are the options of the same name of
-// package ocapkernel, where they are documented.
+// Options are the arguments of [New]. Only Dir must be given. A field without a comment is documented at the option of the
+// same name of package ocapkernel.
 type Options struct {
 	Dir string
-	// Lock is that of the directory, if the caller has opened it with [statedir.Open]; it stays the caller's.
+	// Lock is the lock of Dir, if the caller has opened it with [statedir.Open]. The caller closes it.
 	Lock *statedir.Lock
-	// Durability is what an accepted call survives; by default, the loss of power.
+	// Durability names the crashes that an accepted call survives; by default, all of them.
 	Durability     badgerstore.Durability
 	AcceptRollback bool
-	// Crashed says that the last kernel on Dir has left what Go prints when a process crashes. Such a death counts as
-	// one of its own doing: a vat of which kernels die again and again is held back. Without it, it is taken for a kill.
+	// Crashed says that the last kernel on Dir has left the output of a crash of Go. The kernel then counts as having died by
+	// itself, and a vat during whose work kernels die again and again is held back. Without Crashed, the last kernel counts
+	// as having been killed.
 	Crashed bool
 	Reset   bool
 	// Keep, which may be nil, returns true for the name of a file in Dir that outlives a reset, as the declaration does.
 	Keep func(name string) bool
-	// Paused makes a kernel that does nothing by itself, to look at its state, which it does not change. Its Lock may
-	// be one for reading.
+	// Paused makes a kernel that begins nothing by itself and does not change its state, for a person to inspect it. Its Lock
+	// may be one for reading.
 	Paused        bool
 	DiskReserve   uint64
 	Services      map[string]service.Registration
@@ -57,7 +58,7 @@ type Options struct {
 	Version      string
 }
 
-// check says what is wrong with the options.
+// check returns the first mistake in the options, or nil.
 func (o *Options) check() error {
 	switch {
 	case o.Dir == "":

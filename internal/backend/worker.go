@@ -9,8 +9,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// checkWorker refuses what would have this program start itself without bound: as a worker that is no worker, but runs a
-// kernel, which starts a worker.
+// checkWorker returns an error if a kernel has started this process as a worker. Such a process would run a kernel, which
+// would start the same program as a worker, and so on without end.
 func checkWorker() error {
 	if os.Getenv(wire.CookieKey) != wire.CookieValue {
 		return nil
