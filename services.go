@@ -10,8 +10,8 @@ import (
 
 // Service is a service of this run, which a cluster gets if its configuration names it.
 type Service struct {
-	// Object gets the calls. [service.New] makes one of any Go value with methods. It stays the program's: an Object that has
-	// something to close is closed by the program, after Run has returned.
+	// Object gets the calls. [service.New] makes an Object of any Go value with methods. The program owns the Object: if it
+	// has to be closed, the program closes it, after Run has returned.
 	Object service.Object
 	// SystemOnly services are given to system subclusters alone. A vat that is given one may pass it on.
 	SystemOnly bool
@@ -20,8 +20,8 @@ type Service struct {
 // ChannelFactory makes the object of an IO channel, at the launch of its subcluster and again in each later run.
 // An object that is an [io.Closer] is closed with its subcluster or the kernel. An error fails the launch.
 //
-// The object's methods are those of the channel. Vats expect of them what docs/io.md says of read, write and
-// accept; a method read that may be begun again after a death of the kernel is declared idempotent.
+// The object's methods are the methods of the channel, and docs/io.md describes read, write and accept, as vats expect
+// them. Declare a method read idempotent if the kernel may call it a second time after a death of the kernel.
 type ChannelFactory func(cluster.Channel, service.Opening) (service.Object, error)
 
 // Register adds a service to this run, beside those of Options.Services: clusters that are launched from now on may name

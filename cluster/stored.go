@@ -11,8 +11,8 @@ import (
 // storedVersion is the first field of a stored Vat. A later version of this package reads all earlier ones.
 const storedVersion = 1
 
-// storedVat is what [MarshalStored] writes: a form of its own, so that renaming a field of Vat does not
-// make stored state unreadable.
+// storedVat is the stored form of a [Vat]. It is a type of its own, so that renaming a field of Vat does not make stored
+// state unreadable.
 type storedVat struct {
 	Version     int             `json:"v"`
 	Name        string          `json:"name"`
@@ -30,8 +30,8 @@ type storedVat struct {
 	Transcript  int             `json:"transcript"`
 }
 
-// MarshalStored returns v as bytes for the kernel's store: the same bytes for the same value. It fails only
-// if Parameters is not JSON.
+// MarshalStored returns the stored form of a vat. The same value gives the same bytes. It fails only if Parameters is not
+// JSON.
 func MarshalStored(v Vat) ([]byte, error) {
 	return encodeStored("vat", v.Name, storedVat{
 		Version:     storedVersion,
@@ -51,7 +51,7 @@ func MarshalStored(v Vat) ([]byte, error) {
 	})
 }
 
-// UnmarshalStored is the inverse of [MarshalStored]. An error means that data is not what it wrote.
+// UnmarshalStored is the inverse of [MarshalStored]. It fails if data is not a result of MarshalStored.
 func UnmarshalStored(data []byte) (Vat, error) {
 	var s storedVat
 	err := decodeStored(data, &s)

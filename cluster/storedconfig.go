@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// storedConfig is what [MarshalStoredConfig] writes.
+// storedConfig is the stored form of a [Config].
 type storedConfig struct {
 	Version     int               `json:"v"`
 	Bootstrap   string            `json:"bootstrap"`
@@ -21,8 +21,8 @@ type storedConfig struct {
 // storedConfigVersion is the first field of a stored Config, as storedVersion is of a Vat.
 const storedConfigVersion = 1
 
-// MarshalStoredConfig returns the configuration as bytes for the kernel's store, from which the subcluster is launched again: the
-// same bytes for the same value. It fails where [MarshalStored], [MarshalStoredChannel] or [MarshalStoredService] does.
+// MarshalStoredConfig returns the stored form of a configuration, from which a kernel can launch the subcluster again. The
+// same value gives the same bytes. It fails if [MarshalStored], [MarshalStoredChannel] or [MarshalStoredService] fails.
 func MarshalStoredConfig(cfg *Config) ([]byte, error) {
 	s := storedConfig{
 		Version: storedConfigVersion, Bootstrap: cfg.Bootstrap, BootstrapNs: int64(cfg.Limits.Bootstrap), Source: cfg.Source, Hash: cfg.Hash,
@@ -40,7 +40,7 @@ func MarshalStoredConfig(cfg *Config) ([]byte, error) {
 	return encodeStored("configuration", cfg.Source, s)
 }
 
-// UnmarshalStoredConfig is the inverse of [MarshalStoredConfig]. An error means that b is not what it wrote.
+// UnmarshalStoredConfig is the inverse of [MarshalStoredConfig]. It fails if b is not a result of MarshalStoredConfig.
 func UnmarshalStoredConfig(b []byte) (*Config, error) {
 	var s storedConfig
 	if err := json.Unmarshal(b, &s); err != nil {

@@ -13,7 +13,7 @@ const (
 	storedServiceVersion = 1
 )
 
-// storedChannel is what [MarshalStoredChannel] writes.
+// storedChannel is the stored form of a [Channel].
 type storedChannel struct {
 	Version      int    `json:"v"`
 	Name         string `json:"name"`
@@ -26,7 +26,7 @@ type storedChannel struct {
 	WriteNs      int64  `json:"writeNs"`
 }
 
-// storedService is what [MarshalStoredService] writes.
+// storedService is the stored form of a [Service].
 type storedService struct {
 	Version  int      `json:"v"`
 	Name     string   `json:"name"`
@@ -36,8 +36,8 @@ type storedService struct {
 	Hosts    []string `json:"hosts,omitempty"`
 }
 
-// MarshalStoredChannel returns c as bytes for the kernel's store: the same bytes for the same value. It fails
-// only if the path is not UTF-8, as that of a directory above the configuration may be.
+// MarshalStoredChannel returns the stored form of a channel. The same value gives the same bytes. It fails only if the path
+// is not UTF-8, as the path of a directory above the configuration may be.
 func MarshalStoredChannel(c Channel) ([]byte, error) {
 	if !utf8.ValidString(c.Path) {
 		return nil, fmt.Errorf("store channel %q: its path %q is not UTF-8: rename the directory", c.Name, c.Path)
@@ -55,8 +55,8 @@ func MarshalStoredChannel(c Channel) ([]byte, error) {
 	})
 }
 
-// UnmarshalStoredChannel is the inverse of [MarshalStoredChannel]. An error means that data is not what it
-// wrote.
+// UnmarshalStoredChannel is the inverse of [MarshalStoredChannel]. It fails if data is not a result of
+// MarshalStoredChannel.
 func UnmarshalStoredChannel(data []byte) (Channel, error) {
 	var s storedChannel
 	err := decodeStored(data, &s)
@@ -103,8 +103,8 @@ func MarshalStoredService(s Service) ([]byte, error) {
 	})
 }
 
-// UnmarshalStoredService is the inverse of [MarshalStoredService]. An error means that data is not what it
-// wrote.
+// UnmarshalStoredService is the inverse of [MarshalStoredService]. It fails if data is not a result of
+// MarshalStoredService.
 func UnmarshalStoredService(data []byte) (Service, error) {
 	var s storedService
 	err := decodeStored(data, &s)

@@ -25,18 +25,18 @@ type Fetch struct {
 	transport *http.Transport
 }
 
-// FetchOptions say what a [Fetch] may do.
+// FetchOptions are the limits of a [Fetch].
 type FetchOptions struct {
-	// Hosts are those that it may speak to: a name or address, on the usual port of http or https, or with a
-	// port ("localhost:8080"); "*.example.com" is all names below example.com, and not that itself. Which
-	// address a name leads to is not looked at.
+	// Hosts are the hosts to which it may send requests: a name or address, on the usual port of http or https,
+	// or with a port ("localhost:8080"); "*.example.com" is all names below example.com, and not that itself.
+	// The address of a name is not checked.
 	Hosts []string
 	// Timeout bounds a call, the reading of the answer included. The default is 30 seconds.
 	Timeout time.Duration
-	// RootCAs are those that servers are known by. The default is those of the system.
+	// RootCAs are the authorities that certify servers. The default is the system's.
 	RootCAs *x509.CertPool
-	// Allow reports whether the process can spare [CallDescriptors] for a call, which is rejected with LIMIT else. Nil is
-	// always.
+	// Allow reports whether the process can spare [CallDescriptors] for a call; without them the call is
+	// rejected with LIMIT. Nil allows every call.
 	Allow func() bool
 }
 
@@ -62,7 +62,7 @@ func FetchTraits(method string) Traits {
 	return Traits{Idempotent: slices.Contains(fetchAgain[:], method)}
 }
 
-// NewFetch returns a service that speaks to the given hosts. Whoever makes it closes it.
+// NewFetch returns a service that sends requests to the given hosts. The caller closes it.
 func NewFetch(o FetchOptions) (*Fetch, error) {
 	hs, err := parseHosts(o.Hosts)
 	if err != nil {
@@ -91,8 +91,8 @@ func NewFetch(o FetchOptions) (*Fetch, error) {
 	return &Fetch{a, f, transport}, nil
 }
 
-// SetHosts says which hosts it may speak to from now on, as [FetchOptions] does. A request that was sent goes on; a redirection
-// that it gets is judged by what holds then. An error changes nothing.
+// SetHosts sets the hosts for later requests, as [FetchOptions] does. A request that was sent goes on; its
+// redirections are judged by the new list. After an error nothing has changed.
 func (f *Fetch) SetHosts(hosts []string) error {
 	hs, err := parseHosts(hosts)
 	if err != nil {
@@ -103,7 +103,7 @@ func (f *Fetch) SetHosts(hosts []string) error {
 	return nil
 }
 
-// Close closes connections that nobody uses. Calls that are under way go on.
+// Close closes idle connections. Calls that are under way go on.
 func (f *Fetch) Close() error {
 	f.transport.CloseIdleConnections()
 	return nil
@@ -131,7 +131,7 @@ type answer struct {
 	Body    any               `json:"body"`
 }
 
-// Fetch makes a request and returns the answer, whatever its status.
+// Fetch makes a request and returns the answer, of any status.
 func (f *fetch) Fetch(ctx context.Context, link string, options ...*fetchOptions) (*answer, error) {
 	o, err := one("fetch", options)
 	if err != nil {
@@ -210,7 +210,7 @@ func (f *fetch) do(ctx context.Context, link string, o fetchOptions) (*answer, e
 	return a, nil
 }
 
-// request makes the request that a vat asks for, or says what is wrong with it.
+// request returns the request that a vat asks for, or an error that describes its fault.
 func (f *fetch) request(ctx context.Context, link string, o fetchOptions) (*http.Request, error) {
 	u, err := f.hosts.Load().parseURL(link)
 	if err != nil {
@@ -240,9 +240,9 @@ func (f *fetch) request(ctx context.Context, link string, o fetchOptions) (*http
 	return request, setHeaders(request.Header, o.Headers)
 }
 
-// redirect decides about one redirection. What the vat says of itself is for the server that it named: another one does not
-// get it, nor that server again after another one. (By itself [http.Client] would give it to the same name on another port,
-// and to names below it.)
+// redirect decides about one redirection. Headers with credentials are for the server that the vat named:
+// another server does not get them, nor does that server after another one. (By itself [http.Client] would give
+// them to the same name on another port, and to names below it.)
 func (f *fetch) redirect(next *http.Request, done []*http.Request) error {
 	if len(done) > maxRedirects {
 		return fmt.Errorf("more than %d redirections", maxRedirects)
@@ -254,14 +254,14 @@ func (f *fetch) redirect(next *http.Request, done []*http.Request) error {
 		for _, name := range []string{"Authorization", "Cookie"} {
 			next.Header.Del(name)
 		}
-		if first.Header.Get("Referer") == "" { // it is the URL before, with whatever stands in that
+		if first.Header.Get("Referer") == "" { // it is the URL before, with all its parts
 			next.Header.Del("Referer")
 		}
 	}
 	return nil
 }
 
-// why says what went wrong with a request, without its URL, which may hold what is not for logs.
+// why returns the failure of a request, without its URL, which may hold secrets.
 func (f *fetch) why(ctx context.Context, err error) error {
 	if ctx.Err() == context.DeadlineExceeded {
 		return fmt.Errorf("no complete answer within %v", f.timeout)

@@ -19,27 +19,27 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Files is the service "fs": the files below one directory. Nothing outside of it can be reached, whatever the
-// path and wherever symbolic links lead; see [os.Root].
+// Files is the service "fs": the files below one directory. No file outside of it can be reached, by any path
+// and through any symbolic link; see [os.Root].
 type Files struct {
 	*adapter
 	files *files
 }
 
-// FilesOptions say what a [Files] may do.
+// FilesOptions are the limits of a [Files].
 type FilesOptions struct {
-	// ReadOnly lets nothing be changed.
+	// ReadOnly forbids every change.
 	ReadOnly bool
-	// Allow reports whether the process can spare [CallDescriptors] for a call, which is rejected with LIMIT else. Nil is
-	// always.
+	// Allow reports whether the process can spare [CallDescriptors] for a call; without them the call is
+	// rejected with LIMIT. Nil allows every call.
 	Allow func() bool
 }
 
-// CallDescriptors is how many file descriptors a call of [Files] or [Fetch] takes, at most.
+// CallDescriptors is the most file descriptors that a call of [Files] or [Fetch] takes.
 const CallDescriptors = 4
 
-// OpenFiles opens a directory, which must be there, as a service.
-// Calls are done one after the other, in the order in which they were sent. Whoever opens it closes it.
+// OpenFiles opens an existing directory as a service. Calls are done one after the other, in the order in which
+// they were sent. The caller closes the service.
 func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -58,10 +58,10 @@ func FilesTraits(method string) Traits {
 	return Traits{Idempotent: slices.Contains(filesAgain[:], method)}
 }
 
-// SetReadOnly says whether calls from now on may change anything. A call that has begun goes on.
+// SetReadOnly decides whether later calls may change files. A call that has begun goes on.
 func (f *Files) SetReadOnly(readOnly bool) { f.files.readOnly.Store(readOnly) }
 
-// Close lets go of the directory. Later calls fail; one that is under way may.
+// Close closes the directory. Later calls fail; a call that is under way may fail.
 func (f *Files) Close() error { return f.files.root.Close() }
 
 type files struct {
@@ -70,10 +70,12 @@ type files struct {
 }
 
 const (
-	// maxReadText and maxReadBytes bound what one call reads, so that it fits a result, as base64 too.
+	// maxReadText and maxReadBytes bound the bytes that one call reads, so that they fit a result, as base64
+	// too.
 	maxReadText  = 1_000_000
 	maxReadBytes = 750_000
-	// maxWriteBytes bounds what one call writes, and maxFileBytes what appending may make of a file.
+	// maxWriteBytes bounds the bytes that one call writes, and maxFileBytes the size of a file that is appended
+	// to.
 	maxWriteBytes = 1 << 20
 	maxFileBytes  = 64 << 20
 	maxEntries    = 1000
@@ -92,7 +94,7 @@ func (f *files) ReadFile(name string) (string, error) {
 	return string(b), nil
 }
 
-// ReadBytes returns a file, or what lies behind an offset, at most length bytes of it.
+// ReadBytes returns the bytes of a file, from an offset on, at most length bytes.
 func (f *files) ReadBytes(name string, offsetAndLength ...int64) ([]byte, error) {
 	offset, length := int64(0), int64(-1)
 	switch len(offsetAndLength) {
@@ -113,7 +115,7 @@ func (f *files) ReadBytes(name string, offsetAndLength ...int64) ([]byte, error)
 	return f.read("readBytes", name, offset, length, maxReadBytes)
 }
 
-// read reads length bytes, or all if that is negative, of which there must not be more than limit.
+// read reads length bytes, or all if length is negative; an error if there are more than limit.
 func (f *files) read(op, name string, offset, length int64, limit int) ([]byte, error) {
 	file, err := f.open(op, name, os.O_RDONLY)
 	if err != nil {
@@ -134,8 +136,8 @@ func (f *files) read(op, name string, offset, length int64, limit int) ([]byte, 
 	return b, nil
 }
 
-// open opens a regular file. It is one already before it is opened: opening a device may do something, and
-// opening a pipe wait.
+// open opens a regular file. It checks the type before it opens the file: to open a device may have an effect,
+// and to open a pipe may wait.
 func (f *files) open(op, name string, flag int) (*os.File, error) {
 	if err := valid(op, name); err != nil {
 		return nil, err
@@ -170,7 +172,7 @@ type entry struct {
 	Size int64  `json:"size"`
 }
 
-// List returns what is in a directory, sorted by name.
+// List returns the entries of a directory, sorted by name.
 func (f *files) List(ctx context.Context, name string) ([]entry, error) {
 	if err := valid("list", name); err != nil {
 		return nil, err
@@ -210,7 +212,7 @@ func (f *files) List(ctx context.Context, name string) ([]entry, error) {
 	return entries, nil
 }
 
-// stat follows a symbolic link; where it leads nowhere, or out of the root, it tells of the link itself.
+// stat follows a symbolic link. If the link leads nowhere, or out of the root, stat describes the link itself.
 func (f *files) stat(name string) (fs.FileInfo, error) {
 	info, err := f.root.Stat(name)
 	if err != nil {
@@ -225,7 +227,7 @@ type status struct {
 	Modified time.Time `json:"modified"`
 }
 
-// Stat tells of a file or directory, or returns null if it is not there.
+// Stat describes a file or directory, or returns null if there is none.
 func (f *files) Stat(name string) (*status, error) {
 	if err := valid("stat", name); err != nil {
 		return nil, err
@@ -258,12 +260,12 @@ func valid(op, name string) error {
 	return nil
 }
 
-// failed says what could not be done, without where the root lies.
+// failed returns the error of an operation, without the path of the root.
 func failed(op, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", op, quote(name), unwrapPath(err))
 }
 
-// unwrapPath returns what is wrong, without the paths of the operating system's errors.
+// unwrapPath returns the cause of the operating system's errors, without their paths.
 func unwrapPath(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
@@ -294,7 +296,7 @@ func irregular(op, name string, info fs.FileInfo) error {
 // clipBytes returns at most n bytes of s, as they are.
 func clipBytes(s string, n int) string { return s[:min(len(s), n)] }
 
-// notUTF8 returns where b stops being UTF-8, or -1.
+// notUTF8 returns the index at which b stops being UTF-8, or -1.
 func notUTF8(b []byte) int {
 	for at := 0; at < len(b); {
 		r, n := utf8.DecodeRune(b[at:])

@@ -5,15 +5,15 @@ import "ocapkernel.dev/capdata"
 // Registration is a service of the kernel in this run, known to all subclusters by its name.
 type Registration struct {
 	Object Object
-	// SystemOnly services are given to system subclusters alone. Who is given one may pass it on.
+	// SystemOnly services are given to system subclusters alone. A vat that is given one may pass it on.
 	SystemOnly bool
 }
 
-// Kind makes the service objects of one kind: those that belong to one subcluster, such as its IO channels.
+// Kind makes the service objects of one kind, such as IO channels. Each object belongs to one subcluster.
 type Kind struct {
-	// Open makes the object, at the launch of its subcluster and again in each later run. It is called beside
-	// the kernel's loop, and may take its time. If the object is an [io.Closer] it is closed when the kernel or the
-	// subcluster ends. A kind without Open has objects that only replies make, which end with the process.
+	// Open makes an object, at the launch of its subcluster and again in each later run. It is called on a goroutine of its
+	// own, and may block. If the object is an [io.Closer], the kernel closes it when the kernel or the subcluster ends. A
+	// kind without Open has objects that only replies make, which end with the process.
 	Open func(Opening) (Object, error)
 	// Traits, which may be nil, returns the traits of a method of any object of this kind. See [Kind.TraitsOf].
 	Traits func(method string) Traits
@@ -23,10 +23,11 @@ type Kind struct {
 	// operation on; that function does not block. An object for which Configure returns nil goes on as it is until the
 	// kernel is started the next time.
 	Configure func(o Object, config []byte) (take func())
-	// Remove, which may be nil, removes what an earlier run has left of an object that is not made again.
+	// Remove, which may be nil, removes the traces, such as a socket, that an object of an earlier run has left and that is
+	// not made again.
 	Remove func(name string, config []byte)
-	// Lost, if not empty, is what calls of an object are rejected with that was made by a call and cannot be
-	// made again in a later run: its code, and Why.
+	// Lost, if not empty, is the code with which the kernel rejects calls of an object that was made by a call and cannot be
+	// made again in a later run; Why is the text of the rejection.
 	Lost capdata.Code
 	Why  string
 	// Most, if not zero, bounds the objects of a subcluster that calls have made; beyond it a call is rejected with
@@ -35,8 +36,8 @@ type Kind struct {
 	TooMany string
 }
 
-// Traits are the properties of a method by which the kernel decides what becomes of its calls while no object is there that
-// could be asked: it cannot be opened now, or it was lost with an earlier kernel.
+// Traits are the properties of a method of an object that is not there: the object cannot be opened now, or was lost with an
+// earlier kernel. The kernel decides by them whether calls of the method wait or are rejected, and with which error.
 type Traits struct {
 	// Idempotent says that the method may be done twice without harm, as [Idempotent] says it of an object that is there. A
 	// call of such a method that an earlier kernel has begun is never AMBIGUOUS: it is rejected with the reason for which
@@ -58,25 +59,25 @@ func (k Kind) TraitsOf(method string) Traits {
 	return k.Traits(method)
 }
 
-// Opening is what an object is made from, and what it may ask of the kernel by itself.
+// Opening has the values from which an object is made, and the functions by which the object may ask the kernel for something.
 type Opening struct {
-	// Name is the full name, KIND:SUBCLUSTER:NAME; empty for an object that a call has made. Subcluster is the
-	// one that it belongs to.
+	// Name is the object's full name, KIND:SUBCLUSTER:NAME; empty for an object that a call has made. Subcluster is the id
+	// of the subcluster that the object belongs to.
 	Name, Subcluster string
 	Config           []byte
-	// State is what was stored of it last; nil for a fresh one.
+	// State is the last state that the object has stored; nil for a fresh object.
 	State []byte
-	// Holds are the references that the kernel keeps for it.
+	// Holds are the references that the kernel keeps for the object.
 	Holds []string
-	// Commit stores a state, and calls then, if that is not nil, when it is durable. A state that is longer than a quarter
-	// of what one commit of the store takes (2.1 MB for Badger) is not stored, nor is one that finds 1000 states and
-	// messages of this object, or 16 MiB of them, which the kernel has not taken yet: the error is a *kernel.Refusal
-	// with [capdata.CodeLimit], nothing changes, and then is not called. Commit does not block.
+	// Commit stores a state, and calls then, if that is not nil, when the state is durable. Commit does not block. It refuses
+	// a state that is longer than a quarter of the largest commit of the store (2.1 MB for Badger). It refuses any state
+	// while 1000 states and messages of this object, or 16 MiB of them, wait for the kernel. If it refuses, the error is a
+	// *kernel.Refusal with [capdata.CodeLimit], nothing changes, and then is not called.
 	Commit func(state []byte, then func()) error
-	// Send stores a state and sends a message, in one commit. It refuses a state as Commit does, and a message that has more
-	// than kernel.MaxSlots references or is longer than half of what one commit takes (4.2 MB): then nothing is stored,
-	// and nothing is sent. A message that names what is gone, or finds the queue of its target full, is not sent; the state
-	// is stored all the same. While the disk is full nothing is stored or sent. Send does not block.
+	// Send stores a state and sends a message, in one commit. Send does not block. It refuses a state as Commit does, and a
+	// message that has more than kernel.MaxSlots references or is longer than half of the largest commit (4.2 MB): then
+	// nothing is stored, and nothing is sent. A message that names an object that is gone, or whose target has a full queue,
+	// is not sent; the state is stored all the same. While the disk is full nothing is stored or sent.
 	Send func(state []byte, target string, methArgs Data) error
 	// End removes the object: later calls are rejected.
 	End func()

@@ -25,20 +25,20 @@ func (b *Backend) keep() func(name string) bool {
 // reset wipes the state if the options say so, or if an earlier run has begun to.
 func (b *Backend) reset() error {
 	if b.opts.Reset {
-		// The directory of the links to sockets elsewhere is wiped, too: this is the last time that they can be followed.
+		// The reset wipes the directory of the links to sockets elsewhere, too: the sockets cannot be found after it.
 		b.sockets().Sweep(b.opts.Logger)
 		return statedir.Reset(b.opts.Dir, b.keep())
 	}
 	return statedir.FinishReset(b.opts.Dir, b.keep())
 }
 
-// openStore opens the database in dir, if it and the witness agree, and the disk has room for it: else the error has the
-// code DISK_FULL. A paused kernel gets one that keeps in memory what it commits.
+// openStore opens the database in dir. It fails if the database and the witness disagree, and with the code DISK_FULL if
+// the disk has no room for it. A paused kernel gets a store that keeps its commits in memory.
 func (b *Backend) openStore(dir string, witness *storage.Witness) (storage.Store, error) {
 	examined := func(r storage.Reader) error {
 		err := host.CheckState(r, witness)
 		if b.opts.AcceptRollback && errors.Is(err, storage.ErrRolledBack) {
-			return nil // host.Open makes it so
+			return nil // host.Open accepts the rollback
 		}
 		return err
 	}

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// clock is the time by which timers wait for vats. Two clocks tell it. The wall clock can be set back and
-// forward, and goes on while the machine sleeps; the monotonic clock of the process counts what really passed, and stands
-// still then. This one never goes back, never stands, and is never behind the wall clock: it moves on with the
-// monotonic clock, and jumps to the wall clock where that is ahead.
+// clock is the time by which timers wait for vats. It is made of two clocks. The wall clock can be set back and forward, and
+// goes on while the machine sleeps. The monotonic clock of the process cannot be set, but stands still while the machine
+// sleeps. The clock of this package never goes back, never stands still, and is never behind the wall clock: it moves on with
+// the monotonic clock, and jumps to the wall clock if that is ahead.
 //
 //	                      wall     monotonic  clock
 //	                      10:00    0 s        10:00
@@ -19,8 +19,8 @@ type clock struct {
 	wall func() time.Time
 	mu   struct {
 		sync.Mutex
-		now    time.Time // without a monotonic part
-		read   time.Time // when that was, with one
+		now    time.Time // the time at the last advance, without a monotonic part
+		read   time.Time // when that advance was, with a monotonic part
 		alarms alarms
 		timer  *time.Timer
 	}
@@ -53,8 +53,8 @@ func (c *clock) advance() time.Time {
 	return c.mu.now
 }
 
-// remaining returns how long something has to wait that was asked for at a time of the wall clock: d, less what has
-// passed since. The clock may have been set back in between: it never waits longer than d.
+// remaining returns the rest of a delay of d that a vat asked for at a time of the wall clock. The rest is never longer than
+// d, although the wall clock may have been set back since.
 func (c *clock) remaining(asked time.Time, d time.Duration) time.Duration {
 	return min(max(asked.Add(d).Sub(c.wall()), 0), d)
 }
@@ -63,11 +63,11 @@ func (c *clock) remaining(asked time.Time, d time.Duration) time.Duration {
 type alarm struct {
 	at    time.Time
 	f     func()
-	index int // in the heap; -1 when it is over
+	index int // in the heap; -1 when f was called or the alarm was stopped
 }
 
-// at has f called when the clock has reached t, soon after the machine wakes up if it sleeps then. f must not block.
-// stop takes it back, unless it is being called.
+// at sets an alarm: it makes ring call f when the clock has reached t, or soon after the machine wakes up if it sleeps at t. f
+// must not block. Calling stop takes the alarm back, unless f is being called.
 func (c *clock) at(t time.Time, f func()) (stop func()) {
 	a := &alarm{at: t, f: f}
 	c.mu.Lock()
@@ -88,7 +88,7 @@ func (c *clock) at(t time.Time, f func()) (stop func()) {
 	}
 }
 
-// set has ring called when the first alarm may be due. The caller holds mu.
+// set makes the timer call ring when the first alarm may be due. The caller holds mu.
 func (c *clock) set() {
 	d := min(max(c.mu.alarms[0].at.Sub(c.advance()), 0), lookTime)
 	if c.mu.timer == nil {

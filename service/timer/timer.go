@@ -1,13 +1,13 @@
 // Package timer is the built-in service timer, and the repetitions that it makes.
 //
-// The timer is durable: a delay ends when it was to end, however often the kernel was started meanwhile, and a
-// repetition goes on. Neither waits longer because the wall clock is set back, nor because the machine sleeps (see
-// clock). Its methods, for vats:
+// The timer is durable: a delay ends at its time, even if the kernel was started anew meanwhile, and a repetition goes on.
+// Neither waits longer because the wall clock is set back, nor because the machine sleeps (see clock). Its methods, for
+// vats:
 //
 //	now()                     milliseconds since 1970
 //	delay(ms)                 is fulfilled with now() when ms have passed since it was called
-//	repeat(ms, target)        sends target.tick(now()) each ms, and returns an object with cancel(). What was
-//	                          missed while no kernel ran is one tick
+//	repeat(ms, target)        sends target.tick(now()) each ms, and returns an object with cancel(). All ticks that
+//	                          were missed while no kernel ran become one
 package timer
 
 import (
@@ -35,7 +35,7 @@ const (
 	maxRepeats = 1000
 )
 
-// Kinds returns the kind of the timer and that of its repetitions, by their names. They have one clock.
+// Kinds returns the kind of the timer and the kind of its repetitions, by their names. Both use the same clock.
 func Kinds() map[string]service.Kind {
 	c := newClock()
 	return map[string]service.Kind{
@@ -49,8 +49,8 @@ func Kinds() map[string]service.Kind {
 
 type timer struct{ clock *clock }
 
-// Idempotent is part of service.Idempotent. A repetition begins in the commit that answers: a call that is still
-// there has made none.
+// Idempotent is part of service.Idempotent. The commit that answers a call of repeat also makes the repetition: a call that
+// has no answer yet has made none.
 func (timer) Idempotent(string) bool { return true }
 
 // Begin is part of service.Object.
@@ -113,7 +113,7 @@ type repeat struct {
 	mu    struct {
 		sync.Mutex
 		last time.Time
-		stop func() // nil: closed
+		stop func() // nil if the repetition is closed
 	}
 }
 
@@ -125,7 +125,7 @@ func openRepeat(o service.Opening, c *clock) (service.Object, error) {
 	r := &repeat{o: o, clock: c, every: time.Duration(config.EveryMS) * time.Millisecond}
 	r.mu.last = time.UnixMilli(config.From)
 	if string(o.State) == cancelled {
-		o.End() // the kernel died in between
+		o.End() // the kernel died after the answer of cancel, before the end
 		return r, nil
 	}
 	if o.State != nil {
@@ -151,12 +151,12 @@ func (r *repeat) tick() {
 		return
 	}
 	now := r.clock.Now()
-	// In step with the beginning, however late this one is.
+	// Ticks stay at whole multiples of the interval after the beginning, however late this tick is.
 	if due := now.Sub(r.mu.last) / r.every; due > 0 {
 		r.mu.last = r.mu.last.Add(due * r.every)
 		state, _ := json.Marshal(r.mu.last.UnixMilli())                               // a number: cannot fail
 		body, _ := capdata.EncodeCall("tick", []any{float64(time.Now().UnixMilli())}) // likewise
-		_ = r.o.Send(state, r.o.Holds[0], service.Data{Body: body})                   // it is small; what finds no room comes with the next tick
+		_ = r.o.Send(state, r.o.Holds[0], service.Data{Body: body})                   // small; if it finds no room, the next tick makes up for it
 	}
 	r.mu.stop = r.clock.at(r.mu.last.Add(r.every), r.tick)
 }
@@ -172,7 +172,7 @@ func (r *repeat) Begin(_ context.Context, c service.Call, reply func(service.Rep
 	}
 	_ = r.Close() // cannot fail
 	answer := service.Fulfil(capdata.Undefined{})
-	answer.State = []byte(cancelled) // with the answer, so that no later kernel ticks again
+	answer.State = []byte(cancelled) // stored with the answer, so that no later kernel ticks again
 	reply(answer)
 	r.o.End()
 }
