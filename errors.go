@@ -50,13 +50,13 @@ var (
 	ErrRolledBack = storage.ErrRolledBack
 	// ErrDamaged: the database cannot be read, or contradicts itself. The error says where.
 	ErrDamaged = storage.ErrCorrupt
-	// ErrInvalid: options, a configuration or a call that are wrong, and would be wrong again. The Details of the [Error]
+	// ErrInvalid: the options, the configuration or the call are wrong, and would be wrong again. The Details of the [Error]
 	// have the mistakes of a configuration.
 	ErrInvalid = &Error{Code: control.CodeInvalid}
 	// ErrNotFound: the named subcluster, object or service is not there.
 	ErrNotFound = &Error{Code: control.CodeNotFound}
-	// ErrConflict: a configuration that changed since it was launched, changes that what runs cannot take, or an id of a
-	// call that was used for another call.
+	// ErrConflict: a configuration that changed since it was launched, changes that cannot be made to a running subcluster,
+	// or an id of a call that was used for another call.
 	ErrConflict = &Error{Code: control.CodeConflict}
 	// ErrRejected: a vat rejected the call, or its own launch, with an error of its own.
 	ErrRejected = &Error{Code: control.CodeRejected}
@@ -65,7 +65,7 @@ var (
 	// ErrDiskFull: nothing new is accepted until there is space.
 	ErrDiskFull = &Error{Code: control.CodeDiskFull}
 
-	// The following are what the kernel itself rejects calls with.
+	// The kernel itself rejects calls with the following errors.
 
 	// ErrRevoked: the object was revoked.
 	ErrRevoked = &Error{Code: capdata.CodeRevoked}
@@ -81,7 +81,7 @@ var (
 	ErrLimit = &Error{Code: capdata.CodeLimit}
 	// ErrServiceGone: the service is not there in this run.
 	ErrServiceGone = &Error{Code: capdata.CodeServiceGone}
-	// ErrAmbiguous: the kernel died in the middle of a service's call. It may have been done or not.
+	// ErrAmbiguous: the kernel died in the middle of a call of a service. The service may have done the work, or not.
 	ErrAmbiguous = &Error{Code: capdata.CodeAmbiguous}
 )
 

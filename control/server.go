@@ -16,9 +16,9 @@ import (
 
 // ServerOptions are the choices of a server. The zero value is useful.
 type ServerOptions struct {
-	// Version is what the method version answers.
+	// Version is the answer of the method version.
 	Version string
-	// Logger gets what a person should know; nil logs nothing.
+	// Logger gets warnings about connections; nil logs nothing.
 	Logger hclog.Logger
 	// MaxLineBytes, MaxConns and MaxInFlight tighten the constants of the same names; zero means those.
 	MaxLineBytes, MaxConns, MaxInFlight int
@@ -43,18 +43,19 @@ type Server struct {
 	}
 }
 
-// use is what is under way on a connection.
+// use counts the requests that are under way on a connection.
 type use struct {
 	requests int
-	since    time.Time // when the last one ended, or the connection was accepted
-	asked    bool      // there was one
+	since    time.Time // when the last request began or ended, or the connection was accepted
+	asked    bool      // there was a request
 }
 
-// grace is how long a connection has for its first request before it may have to make place for another one.
+// grace is the time that a connection has for its first request. A connection that has made none by then may be closed to
+// make place for another one.
 const grace = time.Second
 
-// idle reports whether a connection that is to make place can be this one.
-func (u *use) idle(now time.Time) bool {
+// isIdle returns whether the connection may be closed to make place for another one.
+func (u *use) isIdle(now time.Time) bool {
 	return u.requests == 0 && (u.asked || now.Sub(u.since) >= grace)
 }
 
@@ -80,13 +81,13 @@ func NewServer(l *Listener, b Backend, o ServerOptions) *Server {
 	return s
 }
 
-// Run serves until ctx ends. Then it removes the socket, ends the waiting of the requests at hand, sends
-// what answers there are, and returns when no goroutine of its own is left. It returns an error only if
-// it can accept no more connections.
+// Run serves until ctx ends. Then it removes the socket, ends the waiting of the requests that are under way, sends the
+// answers that there are, and returns when no goroutine of its own is left. It returns an error only if it can accept no
+// more connections.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = s.listener.Close() }) // the accept below tells
+	stop := context.AfterFunc(ctx, func() { _ = s.listener.Close() }) // makes AcceptUnix below return
 	defer stop()
 
 	var conns sync.WaitGroup
@@ -94,7 +95,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	for {
 		if s.options.Allow != nil && !s.options.Allow() {
-			s.closeIdlest() // it gives back a descriptor
+			s.closeIdlest() // to free a descriptor
 		}
 		conn, err := s.listener.ln.AcceptUnix()
 		if err != nil {
@@ -102,7 +103,7 @@ func (s *Server) Run(ctx context.Context) error {
 				return nil
 			}
 			if isTransient(err) {
-				// Without a pause this would spin until a descriptor is free.
+				// Without a pause the loop would spin until a descriptor is free.
 				s.log.Warn("cannot accept a connection", "err", err)
 				s.closeIdlest()
 				select {
@@ -116,7 +117,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		if uid, err := peerUID(conn); err != nil || uid != 0 && uid != os.Geteuid() {
 			s.log.Warn("refused a connection of another user", "uid", uid, "err", err)
-			_ = conn.Close() // it gets no reason: it has no business here
+			_ = conn.Close() // without a reason: another user is no client
 			continue
 		}
 		if !s.admit(conn) {
@@ -132,8 +133,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// admit finds a place for a connection. Idle connections must not keep out a person who wants to look, or to stop the
-// kernel: the one that has asked for nothing the longest makes place.
+// admit takes a place for a connection, and returns false if there is none. If all places are taken, it closes the
+// connection that has been idle the longest: idle connections must not keep a person from inspecting or stopping the kernel.
 func (s *Server) admit(conn *net.UnixConn) bool {
 	select {
 	case s.slots <- struct{}{}:
@@ -141,7 +142,7 @@ func (s *Server) admit(conn *net.UnixConn) bool {
 		if !s.closeIdlest() {
 			return false
 		}
-		s.slots <- struct{}{} // its goroutine has nothing to wait for
+		s.slots <- struct{}{} // the goroutine of the closed connection ends at once, and calls leave
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,8 +157,8 @@ func (s *Server) closeIdlest() bool {
 	var idlest *net.UnixConn
 	var since time.Time
 	now := time.Now()
-	for conn, u := range s.mu.conns { // the oldest one: in any order
-		if u.idle(now) && (idlest == nil || u.since.Before(since)) {
+	for conn, u := range s.mu.conns { // the result does not depend on the order
+		if u.isIdle(now) && (idlest == nil || u.since.Before(since)) {
 			idlest, since = conn, u.since
 		}
 	}
@@ -166,15 +167,15 @@ func (s *Server) closeIdlest() bool {
 	}
 	s.log.Warn("closed an idle connection, to make place", "idle", time.Since(since).Round(time.Millisecond))
 	delete(s.mu.conns, idlest)
-	_ = idlest.Close() // its goroutines see it
+	_ = idlest.Close() // its goroutines get an error, and end
 	return true
 }
 
-// count notes that requests have begun or, if n is negative, ended on a connection.
+// count adds n, which is negative for requests that have ended, to the requests that are under way on a connection.
 func (s *Server) count(conn *net.UnixConn, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u := s.mu.conns[conn]; u != nil { // else it was closed
+	if u := s.mu.conns[conn]; u != nil { // nil if the connection was closed
 		u.requests += n
 		u.since, u.asked = time.Now(), true
 	}
@@ -188,12 +189,12 @@ func (s *Server) leave(conn *net.UnixConn) {
 	<-s.slots
 }
 
-// refuse tells a peer that it is one too many. The line fits the buffer of a fresh socket, so that this
-// does not wait for the peer.
+// refuse closes a connection for which there is no place, with an error for the peer. The error fits the buffer of a fresh
+// socket, so that refuse does not wait for the peer.
 func (s *Server) refuse(conn *net.UnixConn) {
 	s.log.Warn("refused a connection: too many")
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	line := appendError(nil, nil, Errorf(capdata.CodeLimit, "the kernel serves %d connections already", s.options.MaxConns))
-	_, _ = conn.Write(line) // a courtesy
+	_, _ = conn.Write(line) // the peer may be gone
 	_ = conn.Close()
 }

@@ -13,15 +13,16 @@ import (
 )
 
 // Sockets is the directory in which the sockets of a kernel's channels are, each in the directory of its subcluster: NAME.sock
-// is the socket itself, or a symbolic link to the path that its configuration gives. The link is there before the socket and goes
-// after it, so that a kernel finds what one that was killed has left, even if nothing else of that subcluster is left.
+// is the socket itself, or a symbolic link to the path that the channel's configuration gives. The link is made before the socket
+// and removed after it, so that a kernel finds the sockets of a kernel that was killed, even if the state has no row of their
+// subcluster any more.
 //
-// A channel is named as its service object is: io:SUBCLUSTER:NAME. The directory is made with the first socket, for this user
-// alone, and removed with the last.
+// The name of a channel is the name of its service object: io:SUBCLUSTER:NAME. The directory is made with the first socket, for
+// this user alone, and removed with the last.
 type Sockets string
 
-// Open opens a channel as a kernel service, with what it needs in the directory; [Options.Dir] is not looked at. Closing it
-// removes what it has made.
+// Open opens a channel as a kernel service, and makes its directory and link; it ignores [Options.Dir]. Closing the object
+// removes them.
 func (s Sockets) Open(name string, cfg Config, o Options) (*Object, error) {
 	o.Dir = s.of(name)
 	if err := note(cfg, o.Dir); err != nil {
@@ -37,14 +38,14 @@ func (s Sockets) Open(name string, cfg Config, o Options) (*Object, error) {
 	return object, nil
 }
 
-// Remove removes what an earlier kernel has left of a channel that is not opened again.
+// Remove removes the socket and the link that an earlier kernel has left of a channel that is not opened again.
 func (s Sockets) Remove(name string, cfg Config) error {
 	err := Remove(cfg, s.of(name))
 	forget(cfg, s.of(name))
 	return err
 }
 
-// of is the directory of the subcluster of a channel.
+// of returns the directory of the subcluster of a channel.
 func (s Sockets) of(name string) string {
 	_, rest, _ := strings.Cut(name, ":")
 	sub, _, _ := strings.Cut(rest, ":")
@@ -59,14 +60,14 @@ func note(c Config, dir string) error {
 	err := privateDir(filepath.Dir(dir))
 	if err == nil {
 		if err = os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
-			err = nil // that of another channel
+			err = nil // another channel of the subcluster has made it
 		}
 	}
 	if err == nil && c.Path != "" {
 		err = os.Symlink(c.Path, filepath.Join(dir, c.Name+".sock"))
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return nil // from an attempt that failed
+		return nil // an attempt that failed has left the link
 	}
 	return err
 }
@@ -74,20 +75,20 @@ func note(c Config, dir string) error {
 // forget removes the link of a socket that is gone, and the directory with the last one.
 func forget(c Config, dir string) {
 	if c.Path != "" {
-		_ = os.Remove(filepath.Join(dir, c.Name+".sock")) // only a socket with a path has one
+		_ = os.Remove(filepath.Join(dir, c.Name+".sock")) // only a socket with a path has a link
 	}
 	removeEmpty(dir)
 }
 
-// removeEmpty removes the directory of a subcluster, and the one around it, if nothing is in them.
+// removeEmpty removes the directory of a subcluster and its parent, each if it is empty.
 func removeEmpty(dir string) {
 	if os.Remove(dir) == nil {
-		_ = os.Remove(filepath.Dir(dir)) // there may be others
+		_ = os.Remove(filepath.Dir(dir)) // fails if there are other subclusters
 	}
 }
 
-// privateDir makes a directory that nobody else may enter. Its name may be in a directory that everybody writes
-// to, where somebody else can have made one of that name before.
+// privateDir makes a directory that no other user may enter, or checks that one of that name is such a directory. Its parent
+// may be a directory that all users write to, where another user can have made a directory of that name before.
 func privateDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -102,16 +103,17 @@ func privateDir(dir string) error {
 	return nil
 }
 
-// Sweep removes what an earlier kernel has left that was killed. The sockets of subclusters that are there are made again.
+// Sweep removes the sockets and links that a killed kernel has left. The channels of subclusters that still exist make their
+// sockets again when they are opened.
 func (s Sockets) Sweep(log hclog.Logger) {
 	root := string(s)
 	if info, err := os.Lstat(root); err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
-		return // mostly there is none; one that is not ours is found out when it is used
+		return // mostly there is no directory; privateDir reports one of another user when it is used
 	}
 	subs, _ := os.ReadDir(root)
 	for _, sub := range subs {
 		dir := filepath.Join(root, sub.Name())
-		entries, _ := os.ReadDir(dir) // what is no directory is not ours
+		entries, _ := os.ReadDir(dir) // none, if it is no directory: no kernel has made it
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
 			switch e.Type() {
@@ -121,13 +123,13 @@ func (s Sockets) Sweep(log hclog.Logger) {
 			default:
 				continue
 			}
-			_ = os.Remove(path) // if that fails, so does making it again, which says why
+			_ = os.Remove(path) // if that fails, so does making the socket again, with a reason
 		}
 		removeEmpty(dir)
 	}
 }
 
-// removeLinked removes the socket to which a link leads, if it is one, and nobody listens on it.
+// removeLinked removes the file to which a link leads, if it is a socket on which no process listens.
 func removeLinked(link string, log hclog.Logger) {
 	path, err := os.Readlink(link)
 	name := strings.TrimSuffix(filepath.Base(link), ".sock")

@@ -16,30 +16,27 @@ import (
 // New makes an [Object] of a value with methods. Every exported method (or those that [Methods] names) can be
 // called, under its name with the first letters in lower case: Deposit is deposit, ID is id, URLOf is urlOf.
 //
-// A method takes a context.Context first, if it wants one, and then parameters of any types that
-// encoding/json can read, the last of which may be variadic. It returns nothing, a value, an error, or a value
-// and an error.
+// A method takes a context.Context first, if it wants one, and then parameters of any types that encoding/json
+// can read, the last of which may be variadic. It returns nothing, a value, an error, or a value and an error.
 //
 // Values are converted as docs/json.md and encoding/json say: a record is a struct or a map, []byte is a string
 // of base64, a [Ref] is a reference, a parameter of type any gets what json.Unmarshal would make. Null and
-// undefined are arguments for pointers, slices, maps and any only. A nil slice is returned as an empty array.
-// Whoever wants to name or bound more of its input does so in the method: whatever reaches it was
-// chosen by a vat.
+// undefined are arguments for pointers, slices, maps and any only. A nil slice is returned as an empty array. A
+// method checks and bounds its input itself beyond that: every argument was chosen by a vat.
 //
-// A call that does not fit is rejected with a TypeError that says what the method takes. An error is a
+// A call that does not fit is rejected with a TypeError that shows the parameters of the method. An error is a
 // rejection with its text, or, if it is or wraps an [*Error], with the kernel's code. A panic is a rejection
 // that names the method. A result above [MaxResultBytes] or [MaxResultSlots] is a rejection with LIMIT, which
-// does not undo what the method did.
+// does not undo the method's effects.
 //
-// Calls run each in its own goroutine, started in the order of Begin; two may overlap, except with [Serial].
-// At most 1000 run at a time and 10,000 wait; beyond that calls are rejected with LIMIT.
+// Each call runs in a goroutine of its own, started in the order of Begin; two may overlap, except with
+// [Serial]. At most 1000 run at a time and 10,000 wait; beyond that calls are rejected with LIMIT.
 //
-// The context ends when the kernel does not wait for the call any more. A kernel that stops gives calls that are
-// not idempotent a second to end, then ends the contexts of all, and waits another second at most for methods to
-// return. [Caller] tells who calls, and
-// [ExportObject] makes further objects for the result.
+// The context ends when the kernel no longer waits for the call. A kernel that stops gives calls that are not
+// idempotent a second to end, then ends the contexts of all, and waits another second at most for methods to
+// return. [Caller] returns the caller, and [ExportObject] makes new objects for the result.
 //
-// New fails, and names all that is wrong, if v has no methods or some that do not have this form.
+// New fails, with all mistakes in the error, if v has no methods or methods that do not have this form.
 func New(v any, opts ...Option) (Object, error) {
 	o, x, err := makeObject(v, opts)
 	if err != nil {
@@ -65,7 +62,7 @@ type options struct {
 	allow      func() bool
 }
 
-// Name is what messages call the object. The default is the name of its Go type.
+// Name sets the object's name in messages. The default is the name of its Go type.
 func Name(name string) Option { return func(o *options) { o.name = name } }
 
 // Methods lets only these methods be called, by the names that callers use.
@@ -73,7 +70,7 @@ func Methods(names ...string) Option {
 	return func(o *options) { o.methods = append(append([]string{}, o.methods...), names...) }
 }
 
-// IdempotentMethods says which methods may be done twice without harm, by the names that callers use. See
+// IdempotentMethods names the methods that may be done twice without harm, as callers name them. See
 // [Idempotent].
 func IdempotentMethods(names ...string) Option {
 	return func(o *options) { o.idempotent = append(o.idempotent, names...) }
@@ -82,10 +79,11 @@ func IdempotentMethods(names ...string) Option {
 // Serial makes the object do one call after the other, in the order of Begin.
 func Serial() Option { return func(o *options) { o.serial = true } }
 
-// Logger is told of panics in methods, with their stacks.
+// Logger gets panics in methods, with their stacks.
 func Logger(log hclog.Logger) Option { return func(o *options) { o.log = log } }
 
-// Restorable gives an exported object a kind and what a later kernel makes it from again, at most 64 KiB.
+// Restorable gives an exported object a kind and a configuration, at most 64 KiB, of which a later kernel makes
+// it again.
 func Restorable(kind string, config []byte) Option {
 	return func(o *options) { o.kind, o.config = kind, config }
 }
@@ -120,7 +118,7 @@ func makeObject(v any, opts []Option) (Object, Export, error) {
 
 // adapter is an Object made of a Go value.
 type adapter struct {
-	// allow reports whether the process can spare what a call takes; nil is always.
+	// allow reports whether the process can spare the descriptors of a call; nil allows every call.
 	allow      func() bool
 	name       string
 	log        hclog.Logger
@@ -199,6 +197,6 @@ func (a *adapter) Wait(ctx context.Context) error { return a.queue.wait(ctx) }
 // Begin implements Object.
 func (a *adapter) Begin(ctx context.Context, c Call, reply func(Reply)) {
 	if !a.queue.add(func() { a.perform(ctx, c, reply) }) {
-		go reply(a.crowded()) // not in here: whoever begins a call may not be ready for its end
+		go reply(a.crowded()) // not in here: the caller of Begin may not be ready for the reply
 	}
 }

@@ -32,7 +32,7 @@ type runFlags struct {
 	durability     string
 	acceptRollback bool
 	reset          bool
-	// yes says that what reset deletes is meant.
+	// yes says that reset deletes the state without asking.
 	yes      bool
 	logLevel string
 	// system is the declaration of system subclusters, as an absolute path after check; empty means the
@@ -147,14 +147,14 @@ func optional(name string) cobra.PositionalArgs {
 	}
 }
 
-// ready is what a kernel says when it runs.
+// ready is the report of a kernel that runs, to the terminal or to the command start.
 type ready struct {
 	PID        int    `json:"pid"`
 	State      string `json:"stateDir"`
 	Durability string `json:"durability"`
 	// Launched is the subcluster that CONFIG was launched as; nil without CONFIG, or if it ran before.
 	Launched *control.Launched `json:"launched,omitempty"`
-	// Already is the subcluster that runs CONFIG since before.
+	// Already is the subcluster of CONFIG that ran before this kernel started; nil if there was none.
 	Already *control.Subcluster `json:"already,omitempty"`
 	// Failed says which of the declared system subclusters do not run, and why, a line for each.
 	Failed []string `json:"failed,omitempty"`
@@ -162,7 +162,7 @@ type ready struct {
 	NotUpgraded []control.System `json:"notUpgraded,omitempty"`
 	// Held are the vats that are held back, and why.
 	Held map[string]string `json:"held,omitempty"`
-	// Preface is what the author of CONFIG says to type.
+	// Preface has the lines at the beginning of CONFIG in which its author suggests commands to type.
 	Preface []string `json:"-"`
 }
 
@@ -226,14 +226,14 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		return damagedHint(diskHint(err))
 	}
 	judgedCrash(dir)
-	var told chan struct{} // closed when what runs has been printed
+	var told chan struct{} // closed when the report was printed; nil if none is printed
 	defer func() {
 		if told == nil {
 			return
 		}
 		select {
 		case <-told:
-		case <-time.After(courtesyTime): // nobody reads it
+		case <-time.After(courtesyTime): // standard output is not read
 		}
 	}()
 	return a.serve(ctx, kernel, log, func(ctx context.Context) error {
@@ -244,7 +244,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		r.State, r.Durability = dir, f.durability
 		log.Info("kernel runs", "pid", r.PID, "durability", r.Durability)
 		if announce != nil {
-			// If whoever has started the kernel waits no longer, nobody is to be told; that is no error.
+			// If the command that has started the kernel waits no longer, the writing fails; that is no error.
 			_ = errors.Join(json.NewEncoder(announce).Encode(r), announce.Close())
 			return nil
 		}
@@ -253,7 +253,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		if failed := a.systemFailed(r); failed != nil {
 			a.complain(failed) // the others go on
 		}
-		// Nor is it an error if nobody reads standard output, or not now.
+		// Nor is it an error if standard output is not read, now or ever: a goroutine of its own writes to it.
 		told = make(chan struct{})
 		go func() {
 			defer close(told)
@@ -267,8 +267,8 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	})
 }
 
-// serve runs the kernel, and first beside it. It returns when both have ended: the kernel because ctx ended,
-// somebody said shutdown, or first failed.
+// serve runs the kernel, and first beside it. It returns when both have ended. The kernel ends because ctx ended, a client
+// asked for a shutdown, or first failed.
 func (a *app) serve(ctx context.Context, kernel openKernel, log hclog.Logger, first func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -295,7 +295,7 @@ func (a *app) serve(ctx context.Context, kernel openKernel, log hclog.Logger, fi
 	return err
 }
 
-// trialTime is how long a kernel runs before it is said to run, after one that died by itself.
+// trialTime is the time for which a kernel must run before it announces that it runs, if the last kernel died by itself.
 const trialTime = 3 * time.Second
 
 // launchFirst waits for the system subclusters, unless the flags say otherwise, and launches the configuration that was
@@ -303,7 +303,7 @@ const trialTime = 3 * time.Second
 func (a *app) launchFirst(ctx context.Context, kernel openKernel, cfg *configFile, f *runFlags) (*ready, error) {
 	r := &ready{PID: os.Getpid()}
 	if kernel.EarlierDeaths() > 0 {
-		// The last one ended by itself: this one is not said to run before it has done what that one died of.
+		// The last kernel died by itself. This one may die of the same work, so it announces itself after a trial.
 		select {
 		case <-time.After(trialTime):
 		case <-ctx.Done(): // it has ended, too
@@ -361,7 +361,7 @@ func (a *app) systemFailed(r *ready) error {
 	return &hinted{err, fmt.Sprintf("they are launched again with the next start, or with: %s reload NAME", a.typed())}
 }
 
-// changed says what can be done about a configuration that runs in another version.
+// changed returns err, for a configuration that runs in another version, with hints on the commands that help.
 func (a *app) changed(ctx context.Context, kernel openKernel, cfg *configFile, err error) error {
 	status, statusErr := kernel.Status(ctx)
 	if statusErr != nil {
@@ -376,7 +376,7 @@ func (a *app) changed(ctx context.Context, kernel openKernel, cfg *configFile, e
 	return err
 }
 
-// describe tells a person what runs, and what to type next.
+// describe prints, for a person, the kernel and subcluster that run, and the commands to type next.
 func (a *app) describe(w io.Writer, r *ready, stop string) {
 	fmt.Fprintf(w, "kernel runs: pid %d, state %s, durability %s\n", r.PID, printable(r.State), r.Durability)
 	var sub *control.Subcluster

@@ -127,15 +127,15 @@ func (b *Backend) commitOf(o service.Opening) func(state []byte, then func()) {
 	}
 }
 
-// configureChannel is the Configure of a [service.Kind]. What is no channel of ours, but of the program that embeds the kernel,
-// cannot be configured.
+// configureChannel is the Configure of the [service.Kind] of channels. It returns nil for a channel of the program that embeds
+// the kernel: only channels of package ioservice can be configured.
 func configureChannel(o service.Object, config []byte) func() {
 	ch, ok := o.(*ioservice.Object)
 	c, err := cluster.UnmarshalStoredChannel(config)
 	if !ok || err != nil {
 		return nil
 	}
-	return func() { _ = ch.Configure(ioservice.ConfigOf(c)) } // [cluster.Diff] has compared what must be the same
+	return func() { _ = ch.Configure(ioservice.ConfigOf(c)) } // cannot fail: [cluster.Diff] has compared the fields that cannot change
 }
 
 func configureFiles(o service.Object, config []byte) func() {
@@ -156,7 +156,7 @@ func configureFetch(o service.Object, config []byte) func() {
 	return func() { _ = f.SetHosts(c.Hosts) } // the configuration was parsed: they are hosts
 }
 
-// removeChannel removes what an earlier run has left of a channel.
+// removeChannel removes the socket and the link that an earlier run has left of a channel.
 func (b *Backend) removeChannel(name string, config []byte) {
 	c, err := cluster.UnmarshalStoredChannel(config)
 	if err == nil {
@@ -186,8 +186,8 @@ func WorkerModules(ctx context.Context, program, sha256 string) ([]string, error
 	return supervisor.Modules(ctx, program, sha256)
 }
 
-// CheckConfig completes [cluster.Load], whose results it takes, by what can be known without a kernel: the
-// modules of the worker programs, and the built-in services; with system those of a system subcluster.
+// CheckConfig completes the check of [cluster.Load], whose results it takes, without a kernel: the worker programs must contain
+// the modules, and the services must be built-in ones. With system, the services of system subclusters are allowed, too.
 func CheckConfig(ctx context.Context, cfg *cluster.Config, err error, system bool) error {
 	return checkConfig(ctx, cfg, err, WorkerModules, BuiltinServices(system))
 }

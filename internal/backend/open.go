@@ -36,7 +36,7 @@ type Backend struct {
 	stopping atomic.Bool
 }
 
-// New opens the state and recovers what was under way. Run is called next, in any case: it is what closes the
+// New opens the state and recovers the work that was under way. The caller calls Run next, in any case: Run closes the
 // state. Errors to branch on are [storage.ErrRolledBack], [storage.ErrCorrupt], and *control.Error with the
 // code ALREADY_RUNNING, if another kernel has the directory, or INVALID, if the declaration has mistakes.
 func New(o Options) (_ *Backend, err error) {
@@ -61,7 +61,7 @@ func New(o Options) (_ *Backend, err error) {
 		}
 	}
 	b := &Backend{opts: o, budget: descriptors.New()}
-	// What was opened is closed again, in reverse, unless all goes well.
+	// If New fails, everything that it has opened is closed again, in reverse.
 	var undo []func() error
 	defer func() {
 		if err != nil {
@@ -78,7 +78,7 @@ func New(o Options) (_ *Backend, err error) {
 		b.lock = lock
 		undo = append(undo, lock.Close)
 	}
-	// What is opened below the lock's path has names that mean nothing to a person.
+	// The files below the lock's path have names that mean nothing to a person: the errors name the files of o.Dir.
 	defer func() { err = lock.Explain(err) }()
 	var room host.Room
 	var owned func() error
@@ -87,7 +87,7 @@ func New(o Options) (_ *Backend, err error) {
 			return nil, err
 		}
 	} else {
-		// Before anything is written: a database that has no room for its maps ends the process.
+		// Check the room before anything is written: a database that has no room for its memory maps ends the process.
 		r := &statedir.Room{Dir: o.Dir, At: lock.Path("."), Reserve: o.DiskReserve, Descriptors: b.budget}
 		if r.Reserve == 0 {
 			r.Reserve = statedir.DefaultReserve
@@ -114,7 +114,7 @@ func New(o Options) (_ *Backend, err error) {
 		if err := b.reset(); err != nil {
 			return nil, err
 		}
-		if what, full := room.Lacks(); full { // what was wiped has left less room than it took
+		if what, full := room.Lacks(); full { // the wiped state has left less room than CheckReset had counted on
 			return nil, control.Errorf(control.CodeDiskFull, "%s", what)
 		}
 	}
@@ -125,7 +125,7 @@ func New(o Options) (_ *Backend, err error) {
 	}
 	undo = append(undo, store.Close)
 	if o.Control {
-		// Not before the state is open, which may take long: a client would connect, and nobody would answer it.
+		// The socket is opened after the state, which may take long to open: no request of a client is answered before.
 		if b.listener, err = control.Listen(o.Dir); err != nil {
 			return nil, err
 		}
@@ -171,9 +171,9 @@ func (b *Backend) loadSystem() (*cluster.System, error) {
 	return sys, nil
 }
 
-// Run does the kernel's work until ctx ends or Shutdown is called, and returns when every worker is stopped
-// and the state is closed. Until then, and afterwards, the other methods may be called; while it stops they
-// fail with the code STOPPING. It is called once, whatever happens.
+// Run does the kernel's work until ctx ends or Shutdown is called, and returns when every worker is stopped and the state
+// is closed. The other methods may be called before, during and after Run; while the kernel stops they fail with the code
+// STOPPING. The caller of New calls Run exactly once.
 func (b *Backend) Run(ctx context.Context) (err error) {
 	if b.lock != nil {
 		defer func() { err = errors.Join(err, b.lock.Close()) }()
@@ -190,7 +190,7 @@ func (b *Backend) Run(ctx context.Context) (err error) {
 	})
 	var g errgroup.Group
 	g.Go(func() error {
-		defer stopServer() // so that whoever waits for an answer still gets one
+		defer stopServer() // after the kernel, so that clients that wait for an answer still get one
 		return b.host.Run(ctx)
 	})
 	g.Go(func() error {

@@ -1,10 +1,10 @@
-// Package inproc runs vats in this process's memory as workers, without processes: for tests of what stands on
-// workers, under the race detector and in virtual time (testing/synctest).
+// Package inproc runs vats as workers in the memory of this process. It is for tests of packages that use workers, under the
+// race detector and in virtual time (testing/synctest).
 //
-// All that goes between the shell and a vat is encoded, validated and decoded, as it is between two processes. A
-// worker dies by [Starter.Signal], at any moment, as a process does by kill -9: nothing that its vat says is heard from
-// then on, and a vat that reads its store at that moment gets an error. What package inproc cannot do is to end code that
-// loops: the goroutine of such a vat goes on, unheard.
+// Every frame between the shell and a vat is encoded, validated and decoded, as it is between two processes. A worker dies by
+// [Starter.Signal], at any moment, as a process does by kill -9: the frames that its vat sends from then on are dropped, and a
+// vat that reads its store at that moment gets an error. Package inproc cannot end code that loops: the goroutine of such a
+// vat goes on, and its frames are dropped.
 package inproc
 
 import (
@@ -22,9 +22,9 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// Config says how vats are run.
+// Config is the argument of [New].
 type Config struct {
-	// Program makes the vats, whatever program a Spec names.
+	// Program makes the vats. The program that a Spec names is ignored.
 	Program worker.Program
 	// Logger takes what the vats log; nil takes nothing.
 	Logger hclog.Logger
@@ -36,7 +36,7 @@ type Config struct {
 // Starter starts vats. It is a [workers.Starter].
 type Starter struct {
 	cfg  Config
-	done chan struct{} // closed when nobody listens any more
+	done chan struct{} // closed when events are no longer received
 	wg   sync.WaitGroup
 
 	mu struct {
