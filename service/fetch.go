@@ -40,7 +40,7 @@ type FetchOptions struct {
 	Allow func() bool
 }
 
-// Bounds of a fetch; what it reads is bounded as for files.
+// The limits of a fetch. The length of an answer is limited as that of a file is.
 const (
 	fetchTimeout      = 30 * time.Second
 	maxFetches        = 32 // at the same time
