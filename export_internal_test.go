@@ -2,5 +2,5 @@ package ocapkernel
 
 import "ocapkernel.dev/internal/backend"
 
-// Backend gives tests what an operator has, and a program that embeds the kernel has not.
+// Backend returns the kernel's backend, by which tests do the operator's work. A program that embeds the kernel cannot get it.
 func (k *Kernel) Backend() *backend.Backend { return k.b }

@@ -13,7 +13,7 @@ import (
 	"ocapkernel.dev"
 )
 
-// What an operator does goes through the control socket, and is no method of a Kernel.
+// The operator's requests go through the control socket, and are no methods of a Kernel.
 func TestTheMethodsOfAKernelAreThoseThatProgramsNeed(t *testing.T) {
 	var got []string
 	for m := range reflect.TypeFor[*ocapkernel.Kernel]().Methods() {

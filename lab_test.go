@@ -12,15 +12,15 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// Lab is a service that does what tests need.
+// Lab is a service with methods for tests: they wait, count, reject and so on.
 type Lab struct {
-	// began is told the name of a method that waits; ended how its context ended.
+	// began gets the name of a method that waits, and ended the error of its context when that ends.
 	began chan string
 	ended chan error
 	// slow is closed when Slow may end.
 	slow    chan struct{}
 	counted atomic.Int64
-	// doors are what Meet waits at.
+	// doors makes calls of Meet wait for one another.
 	doors struct {
 		sync.Mutex
 		waiting chan struct{}
@@ -41,7 +41,7 @@ func (l *Lab) object(t *testing.T) map[string]ocapkernel.Service {
 	return map[string]ocapkernel.Service{"lab": {Object: o}}
 }
 
-// Echo returns what it gets.
+// Echo returns its argument.
 func (l *Lab) Echo(v any) any { return v }
 
 // Count returns how often it was called.
@@ -125,7 +125,7 @@ func (o *inOrder) Begin(_ context.Context, c service.Call, reply func(service.Re
 	reply(service.Fulfil(nil))
 }
 
-// check says what is not in the order in which it was sent.
+// check returns an error unless n calls began, in the order in which they were sent.
 func (o *inOrder) check(n int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

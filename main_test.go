@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// User is a vat that does with its services what it is told from outside.
+// User is a vat whose methods let a test use the vat's services.
 type User struct {
 	vat.Durable
 	Services map[string]vat.Ref
@@ -77,7 +77,7 @@ func (u *User) Burst(ctx context.Context, service, method string, n int) error {
 // Hello is for others to call.
 func (u *User) Hello(name string) string { return "hello, " + name }
 
-// Make returns an object that nobody else has.
+// Make returns an object that no other vat has.
 func (u *User) Make() *Thing { return &Thing{Name: "made"} }
 
 // Thing is an object of the vat.
@@ -86,7 +86,7 @@ type Thing struct {
 	Name string
 }
 
-// Say says what it is.
+// Say returns the name.
 func (t *Thing) Say() string { return t.Name }
 
 // embedded is a kernel in this process, and the end of its Run.
@@ -100,7 +100,7 @@ type embedded struct {
 // start runs a kernel whose vats this program contains.
 func start(t *testing.T, o ocapkernel.Options) *embedded {
 	t.Helper()
-	o.Durability = "process" // the disk is not what is tested here
+	o.Durability = "process" // these tests need no writes to the disk
 	if testing.Verbose() && o.Logger == nil {
 		o.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Debug})
 	}

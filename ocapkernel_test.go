@@ -100,7 +100,7 @@ func TestOneKernelForOneDirectory(t *testing.T) {
 		t.Errorf("a second kernel: %v, want ALREADY_RUNNING", err)
 	}
 	k.end(t)
-	start(t, ocapkernel.Options{Dir: dir}) // what was stopped has left nothing
+	start(t, ocapkernel.Options{Dir: dir}) // the kernel that was stopped has left no lock
 }
 
 func TestMistakesAreToldAsSuch(t *testing.T) {

@@ -23,8 +23,8 @@ func (do atOpening) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// A state may take minutes to examine. Who asks meanwhile hears at once that no kernel answers yet, and is not left to
-// wait for one.
+// A state may take minutes to examine. A client that asks meanwhile is told at once that no kernel answers yet, and need not
+// wait.
 func TestNobodyCanConnectBeforeTheStateIsOpen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	var looks, connected atomic.Int64

@@ -87,7 +87,7 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 	if err := os.RemoveAll(filepath.Join(dir, "witness")); err != nil {
 		t.Fatal(err)
 	}
-	// Who looks meanwhile is not told of damage.
+	// A kernel that is opened to inspect the state meanwhile does not report damage.
 	if _, err := backend.New(backend.Options{Dir: dir, Paused: true}); control.CodeOf(err) != control.CodeConflict {
 		t.Errorf("got %v, want that there is nothing to read", err)
 	}
@@ -97,7 +97,7 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 	}
 }
 
-// Nor does it matter that the disk is full of what the reset deletes, be it told to or interrupted.
+// A reset runs on a disk that is full of the state that the reset deletes, even if the reset was interrupted before.
 func TestAResetMakesRoomForItself(t *testing.T) {
 	for _, interrupted := range []bool{false, true} {
 		dir := filepath.Join(t.TempDir(), "state")
@@ -136,8 +136,8 @@ func TestAResetMakesRoomForItself(t *testing.T) {
 	}
 }
 
-// TestAResetRemovesSocketsThatAKilledKernelHasLeft makes what such a kernel leaves: a socket that nobody listens on, and
-// the link that leads to it.
+// TestAResetRemovesSocketsThatAKilledKernelHasLeft makes the files that such a kernel leaves: a socket on which no process
+// listens, and the link that leads to it.
 func TestAResetRemovesSocketsThatAKilledKernelHasLeft(t *testing.T) {
 	outside := t.TempDir()
 	dir := filepath.Join(t.TempDir(), "state")

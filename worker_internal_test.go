@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A program that would start itself without bound is told what to write instead.
+// A program that would start itself without end gets an error that says how to begin its main.
 func TestAProgramThatIsStartedAsAWorkerBeginsNoKernel(t *testing.T) {
 	dir := t.TempDir()
 	refused := func(worker, want string) {

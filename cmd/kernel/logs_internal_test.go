@@ -158,7 +158,7 @@ func TestRotatedLogsAreInOrderThoughTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-// What a kernel that does not start has logged is found though it has rotated the log, or logged much.
+// The entries of a kernel that failed to start are found, even if that kernel has rotated the log, or logged much.
 func TestWhatAFailedStartLoggedIsFoundAcrossRotations(t *testing.T) {
 	for _, before := range []int{0, 3} {
 		dir := t.TempDir()
@@ -197,7 +197,7 @@ func TestWhatAFailedStartLoggedIsFoundAcrossRotations(t *testing.T) {
 	}
 }
 
-// Whose file is removed while it is followed goes on with the next one, and with no older one, whatever the files' times are.
+// If the followed file is removed, the next one is followed, and never an older one, even if the times of the files mislead.
 func TestSuccessorOfARemovedFileIsNewer(t *testing.T) {
 	late := time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC) // before the clock was set back
 	for _, removed := range []string{logName, "kernel-2999-01-01T00-00-02.000.log"} {
@@ -271,7 +271,8 @@ func TestLongLineIsCut(t *testing.T) {
 	}
 }
 
-// What a vat can put into an entry does not make the entry another vat's, nor another's line, nor steer a terminal.
+// A text that a vat puts into an entry cannot make the entry another vat's, nor look like a second entry, nor steer a
+// terminal.
 func TestLogEntryHoldsWhatItWasGiven(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600))
 	for _, test := range []struct {
@@ -394,7 +395,7 @@ func TestLogOfARemovedStateTouchesNothing(t *testing.T) {
 	}
 }
 
-// What is under the log's name and is no regular file is not written to, nor does opening it block.
+// If the file with the log's name is no regular file, it is not written to, and opening it does not block.
 func TestLogIsARegularFile(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "precious")
 	for name, make := range map[string]func(path string) error{
