@@ -221,6 +221,15 @@ func (obs *objects) isClosing(sub kernel.SubID) bool { return obs.closing[sub] >
 // object returns what is behind a service object; nil if nothing is.
 func (obs *objects) object(kref kernel.KRef) service.Object { return objectOf(obs.bound[kref]) }
 
+// all returns what is behind each service object.
+func (obs *objects) all() map[kernel.KRef]service.Object {
+	out := make(map[kernel.KRef]service.Object, len(obs.bound))
+	for kref, b := range obs.bound { // into another map: order does not matter
+		out[kref] = b.object
+	}
+	return out
+}
+
 // startClosing notes that something of a subcluster is being closed: until it is, nobody is told that the subcluster is
 // gone. What does not close in time is left behind. The function that it returns is called in the loop.
 func (obs *objects) startClosing(sub kernel.SubID, name string) (closed func()) {

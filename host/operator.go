@@ -8,6 +8,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/service"
 	"ocapkernel.dev/workers"
 )
 
@@ -29,20 +30,18 @@ func (op *operator) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, erro
 
 // Inspect is [Shell.Inspect].
 func (op *operator) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
-	in, err := look(ctx, op.core, func() (kernel.Inspection, error) {
-		in, found, err := op.machine.Inspect(kref)
+	return question(ctx, op.core, nil, func(q *kernel.View) (kernel.Inspection, error) {
+		in, found, err := q.Inspect(kref)
 		if err == nil && !found {
 			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no object or promise %s", kref)}
 		}
+		for after, first := kernel.VatID(""), true; err == nil && (first || after != ""); first = false {
+			var page []kernel.Holder
+			page, after, err = q.HoldersAfter(kref, after)
+			in.Holders = append(in.Holders, page...)
+		}
 		return in, err
 	})
-	if err != nil {
-		return kernel.Inspection{}, err
-	}
-	in.Holders, err = paged(ctx, op.core, func(after kernel.VatID) ([]kernel.Holder, kernel.VatID, error) {
-		return op.machine.HoldersAfter(kref, after)
-	})
-	return in, err
 }
 
 // TerminateVat is [Shell.TerminateVat].
@@ -52,7 +51,7 @@ func (op *operator) TerminateVat(ctx context.Context, v kernel.VatID) error {
 
 // TerminateAll is [Shell.TerminateAll].
 func (op *operator) TerminateAll(ctx context.Context) error {
-	subs, err := op.subclusters(ctx)
+	subs, err := op.subclusters(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -165,25 +164,27 @@ type Placed interface {
 
 // ServiceList is [Shell.ServiceList].
 func (op *operator) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
-	out, err := paged(ctx, op.core, func(after kernel.KRef) (out []ServiceStatus, next kernel.KRef, err error) {
-		list, next, err := op.machine.ServicesAfter(after)
+	var there map[kernel.KRef]service.Object
+	registered := op.shell.registry.registered()
+	out, err := question(ctx, op.core, func() { there = op.shell.objects.all() }, func(q *kernel.View) (out []ServiceStatus, err error) {
+		list, err := q.Services()
 		for _, s := range list {
-			st := ServiceStatus{Service: s, Registered: op.shell.objects.object(s.KRef) != nil}
+			st := ServiceStatus{Service: s, Registered: there[s.KRef] != nil}
 			if s.Kind == kernel.GlobalKind {
-				r, ok := op.shell.registry.registered()[s.Name]
+				r, ok := registered[s.Name]
 				st.Registered, st.SystemOnly = ok, r.SystemOnly
 			}
-			if p, ok := op.shell.objects.object(s.KRef).(Placed); ok {
+			if p, ok := there[s.KRef].(Placed); ok {
 				st.Where, st.Connected = p.Where(), p.Connected()
 			}
 			out = append(out, st)
 		}
-		return out, next, err
+		return out, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	for name, r := range op.shell.registry.registered() { // sorted below
+	for name, r := range registered { // sorted below
 		if !slices.ContainsFunc(out, func(s ServiceStatus) bool { return s.Kind == kernel.GlobalKind && s.Name == name }) {
 			out = append(out, ServiceStatus{
 				Service: kernel.Service{Name: name, Kind: kernel.GlobalKind}, Registered: true, SystemOnly: r.SystemOnly,

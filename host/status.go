@@ -102,22 +102,23 @@ type Status struct {
 
 // Status is [Shell.Status].
 func (op *operator) Status(ctx context.Context) (Status, error) {
-	subs, err := op.subclusters(ctx)
+	var st Status
+	subs, err := op.subclusters(ctx, func() {
+		st = Status{
+			Epoch: op.machine.Epoch(), DiskFull: op.diskFull(), Pauses: op.pauses(), Cranks: op.machine.Cranks(), Commit: op.pipeline.Durable(),
+			Suspended: op.shell.subs.allSuspended(), Dropped: op.shell.dropped, Held: op.shell.vats.heldBack(),
+		}
+	})
 	if err != nil {
 		return Status{}, err
 	}
-	n := 0
+	st.Subclusters = subs
 	for _, s := range subs {
 		if !s.State.Leaving() { // of those that leave some are removed already
-			n += len(s.Vats)
+			st.Vats += len(s.Vats)
 		}
 	}
-	return ask(ctx, op.core, func(done func(Status, error)) {
-		done(Status{
-			Epoch: op.machine.Epoch(), DiskFull: op.diskFull(), Pauses: op.pauses(), Cranks: op.machine.Cranks(), Commit: op.pipeline.Durable(),
-			Vats: n, Subclusters: subs, Suspended: op.shell.subs.allSuspended(), Dropped: op.shell.dropped, Held: op.shell.vats.heldBack(),
-		}, nil)
-	})
+	return st, nil
 }
 
 // VatStatus is the state of a vat and its worker.
@@ -137,17 +138,20 @@ type VatStatus struct {
 
 // Vats is [Shell.Vats].
 func (op *operator) Vats(ctx context.Context) ([]VatStatus, error) {
-	list, err := paged(ctx, op.core, func(after kernel.VatID) ([]VatStatus, kernel.VatID, error) {
-		vats, next, err := op.machine.VatsAfter(after)
-		out := make([]VatStatus, len(vats))
-		for i, v := range vats {
-			out[i] = VatStatus{Vat: v, Why: v.Stopped}
-			if v.Corrupt != nil {
-				out[i].Held, out[i].Why = true, oneLine(v.Corrupt)
+	var known map[kernel.VatID]vat
+	list, err := question(ctx, op.core, func() { known = op.shell.vats.all() }, func(q *kernel.View) ([]VatStatus, error) {
+		rows, err := q.Vats()
+		out := make([]VatStatus, len(rows))
+		for i, row := range rows {
+			out[i] = VatStatus{Vat: row, Why: row.Stopped}
+			if row.Corrupt != nil {
+				out[i].Held, out[i].Why = true, oneLine(row.Corrupt)
 			}
-			op.shell.vats.describe(&out[i])
+			if v, ok := known[row.ID]; ok {
+				v.describe(&out[i])
+			}
 		}
-		return out, next, err
+		return out, err
 	})
 	for i := range list {
 		if w := list[i].worker; w != nil {

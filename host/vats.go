@@ -283,12 +283,17 @@ func (vs *vats) worker(id kernel.VatID) workers.Worker {
 	return nil
 }
 
-// describe adds to what is stored of a vat what the loop knows of it.
-func (vs *vats) describe(st *VatStatus) {
-	v := vs.table[st.ID]
-	if v == nil {
-		return
+// all returns what is known of each vat.
+func (vs *vats) all() map[kernel.VatID]vat {
+	out := make(map[kernel.VatID]vat, len(vs.table))
+	for id, v := range vs.table { // into another map: order does not matter
+		out[id] = *v
 	}
+	return out
+}
+
+// describe adds to what is stored of a vat what is known of it.
+func (v *vat) describe(st *VatStatus) {
 	if st.Failed = v.startFailures > 0; st.Failed {
 		st.Why = v.startFailure
 	}

@@ -84,6 +84,9 @@ func (f *Faulty) Commit(writes []Write) error {
 	return ErrInjected
 }
 
+// Freeze implements [Store]. Reads of what it returns are not counted.
+func (f *Faulty) Freeze() Frozen { return f.store.Freeze() }
+
 // Limits implements [Store].
 func (f *Faulty) Limits() Limits { return f.store.Limits() }
 

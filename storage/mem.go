@@ -70,6 +70,20 @@ func (m *Mem) Commit(writes []Write) error {
 	return nil
 }
 
+// Freeze implements [Store]. It copies the keys of all rows.
+func (m *Mem) Freeze() Frozen {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	f := NewMem()
+	f.mu.table = m.mu.table.clone()
+	f.mu.closed = m.mu.closed
+	return frozenMem{f}
+}
+
+type frozenMem struct{ *Mem }
+
+func (f frozenMem) Close() { _ = f.Mem.Close() } // it is closed once
+
 // Limits implements [Store]. The limits are about those of the durable store.
 func (m *Mem) Limits() Limits { return Limits{Rows: 90_000, Bytes: 8 << 20} }
 

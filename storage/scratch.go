@@ -63,6 +63,19 @@ func (s *Scratch) Commit(writes []Write) error {
 	return nil
 }
 
+// Freeze implements [Store]. The reader below does not change.
+func (s *Scratch) Freeze() Frozen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &Scratch{below: s.below, limits: s.limits}
+	f.mu.rows = s.mu.rows.clone()
+	return frozenScratch{f}
+}
+
+type frozenScratch struct{ *Scratch }
+
+func (f frozenScratch) Close() {}
+
 // Limits implements [Store].
 func (s *Scratch) Limits() Limits { return s.limits }
 

@@ -70,10 +70,20 @@ type Store interface {
 	// is unknown: the process must stop and start again. Later writes to the same key in one call win. Commit
 	// may run during reads: a read sees the state before or after, never between.
 	Commit(writes []Write) error
+	// Freeze returns the state as it is now, for one goroutine to read while the store goes on. It may be called while a
+	// Commit runs: then it shows the state before or after. The caller closes it before the store is closed.
+	Freeze() Frozen
 	// Limits returns the bounds of one Commit.
 	Limits() Limits
 	// Close releases the store. The caller makes sure that no call is under way and none follows.
 	Close() error
+}
+
+// Frozen is the state of a store at one moment. It belongs to one goroutine.
+type Frozen interface {
+	Reader
+	// Close lets the state go. It is called once.
+	Close()
 }
 
 // Limits bound one Commit.

@@ -82,6 +82,11 @@ func (t *Table[V]) first(least, after string) (key string, v V, found bool) {
 	}
 }
 
+// clone returns a table with the same rows. It only reads t.
+func (t *Table[V]) clone() *Table[V] {
+	return &Table[V]{rows: maps.Clone(t.rows), pending: slices.Collect(maps.Keys(t.rows)), listed: len(t.rows)}
+}
+
 // keys returns all keys in order.
 func (t *Table[V]) keys() []string { return slices.Sorted(maps.Keys(t.rows)) }
 

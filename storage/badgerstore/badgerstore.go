@@ -237,20 +237,32 @@ func limitsOf(db *badger.DB) storage.Limits {
 
 // Get implements [storage.Reader].
 func (s *Store) Get(key string) (value []byte, found bool, err error) {
+	return s.get(key, s.once)
+}
+
+// once has something read in a transaction of its own.
+func (s *Store) once(read func(*badger.Txn) error) error {
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	return read(txn)
+}
+
+// get reads a row, in the transaction in which in has it read.
+func (s *Store) get(key string, in func(read func(*badger.Txn) error) error) (value []byte, found bool, err error) {
 	if !validKey(key) {
 		return nil, false, nil
 	}
 	err = s.health.read(func() error {
-		txn := s.db.NewTransaction(false)
-		defer txn.Discard()
-		item, err := txn.Get([]byte(key))
-		if found = !errors.Is(err, badger.ErrKeyNotFound); !found {
-			return nil
-		}
-		if err == nil {
-			value, err = copyValue(item)
-		}
-		return err
+		return in(func(txn *badger.Txn) error {
+			item, err := txn.Get([]byte(key))
+			if found = !errors.Is(err, badger.ErrKeyNotFound); !found {
+				return nil
+			}
+			if err == nil {
+				value, err = copyValue(item)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("read row %.80q: %w", key, err)
@@ -260,23 +272,27 @@ func (s *Store) Get(key string) (value []byte, found bool, err error) {
 
 // Next implements [storage.Reader].
 func (s *Store) Next(prefix, after string) (key string, value []byte, found bool, err error) {
+	return s.next(prefix, after, s.once)
+}
+
+// next reads the next row, in the transaction in which in has it read.
+func (s *Store) next(prefix, after string, in func(read func(*badger.Txn) error) error) (key string, value []byte, found bool, err error) {
 	err = s.health.read(func() error {
-		txn := s.db.NewTransaction(false)
-		defer txn.Discard()
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
-		defer it.Close()
-		// The smallest string above after is after with a zero byte.
-		it.Seek([]byte(max(prefix, after+"\x00")))
-		for it.Valid() && !validKey(string(it.Item().Key())) {
-			it.Next()
-		}
-		if found = it.Valid(); !found {
-			return nil
-		}
-		key = string(it.Item().Key())
-		var err error
-		value, err = copyValue(it.Item())
-		return err
+		return in(func(txn *badger.Txn) (err error) {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+			defer it.Close()
+			// The smallest string above after is after with a zero byte.
+			it.Seek([]byte(max(prefix, after+"\x00")))
+			for it.Valid() && !validKey(string(it.Item().Key())) {
+				it.Next()
+			}
+			if found = it.Valid(); !found {
+				return nil
+			}
+			key = string(it.Item().Key())
+			value, err = copyValue(it.Item())
+			return err
+		})
 	})
 	switch {
 	case err != nil:
@@ -320,6 +336,46 @@ func (s *Store) step(prefix, after string, most int) (key string, value []byte, 
 		}
 	}
 	return "", nil, false, true, nil
+}
+
+// frozen is the state as one transaction sees it.
+type frozen struct {
+	s   *Store
+	txn *badger.Txn
+	err error // why there is no transaction; nil if there is one
+}
+
+// Freeze implements [storage.Store].
+func (s *Store) Freeze() storage.Frozen {
+	f := &frozen{s: s}
+	f.err = s.health.read(func() error {
+		f.txn = s.db.NewTransaction(false)
+		return nil
+	})
+	return f
+}
+
+// Get implements [storage.Reader].
+func (f *frozen) Get(key string) ([]byte, bool, error) { return f.s.get(key, f.in) }
+
+// Next implements [storage.Reader].
+func (f *frozen) Next(prefix, after string) (string, []byte, bool, error) {
+	return f.s.next(prefix, after, f.in)
+}
+
+// in has something read in the transaction.
+func (f *frozen) in(read func(*badger.Txn) error) error {
+	if f.err != nil {
+		return f.err
+	}
+	return read(f.txn)
+}
+
+// Close implements [storage.Frozen].
+func (f *frozen) Close() {
+	if f.txn != nil {
+		f.txn.Discard()
+	}
 }
 
 // Commit implements [storage.Store].

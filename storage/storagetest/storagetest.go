@@ -28,6 +28,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("limits", func(t *testing.T) { limits(t, open) })
 	t.Run("reopen", func(t *testing.T) { reopen(t, open) })
 	t.Run("concurrent reads", func(t *testing.T) { concurrentReads(t, open) })
+	t.Run("frozen", func(t *testing.T) { frozen(t, open) })
 	t.Run("model", func(t *testing.T) { model(t, open) })
 }
 
@@ -51,6 +52,45 @@ func rows(t *testing.T, open Open) {
 	wantRow(t, s, "c", nil)
 	commit(t, s, del("a"), del("never was"))
 	wantRow(t, s, "a", nil)
+}
+
+// What is frozen stays as it was, whatever is committed meanwhile.
+func frozen(t *testing.T, open Open) {
+	s, _ := open(t)
+	defer closeStore(t, s)
+	commit(t, s, set("a", "1"), set("b", "1"), set("d", "1"))
+	f := s.Freeze()
+	defer f.Close()
+	commit(t, s, set("a", "2"), del("b"), set("c", "2"))
+	later := s.Freeze()
+	defer later.Close()
+	commit(t, s, del("a"), del("d"))
+	for _, want := range []struct {
+		r    storage.Reader
+		rows string
+	}{{f, "a=1 b=1 d=1"}, {later, "a=2 c=2 d=1"}, {s, "c=2"}} {
+		var got []string
+		for after := ""; ; {
+			key, value, found, err := want.r.Next("", after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !found {
+				break
+			}
+			if v, found, err := want.r.Get(key); !found || err != nil || string(v) != string(value) {
+				t.Errorf("row %s is %q, %t, %v, and %q in the order of the rows", key, v, found, err, value)
+			}
+			got = append(got, key+"="+string(value))
+			after = key
+		}
+		if rows := strings.Join(got, " "); rows != want.rows {
+			t.Errorf("got %s, want %s", rows, want.rows)
+		}
+	}
+	if _, found, err := f.Get("c"); found || err != nil {
+		t.Errorf("a row of later: got %t, %v", found, err)
+	}
 }
 
 func order(t *testing.T, open Open) {

@@ -1,0 +1,49 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"ocapkernel.dev/kernel"
+)
+
+// question answers a question about all that there is, of which there may be much. know runs in a step and notes what the
+// loop knows; nil notes nothing. answer runs beside the loop and reads the state of the moment of that step. So the
+// answer is true of one moment, and the loop goes on while it is looked for.
+func question[T any](ctx context.Context, c *core, know func(), answer func(q *kernel.View) (T, error)) (T, error) {
+	return ask(ctx, c, func(done func(T, error)) {
+		if know != nil {
+			know()
+		}
+		store := c.cfg.Store.Freeze()
+		view := kernel.NewView(c.layers.Freeze(store))
+		c.aside(func() {
+			defer store.Close()
+			v, err := answered(view, answer)
+			if err == nil {
+				done(v, nil)
+				return
+			}
+			c.later(func() { c.refuse(err, func(err error) { done(v, err) }) })
+		})
+	})
+}
+
+// answered turns a panic of an answer into an error: it has changed nothing.
+func answered[T any](view *kernel.View, answer func(q *kernel.View) (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("invariant broken: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return answer(view)
+}
+
+// subclusters lists all subclusters, in the order of their launch. know is that of question.
+func (op *operator) subclusters(ctx context.Context, know func()) ([]kernel.Subcluster, error) {
+	subs, err := question(ctx, op.core, know, (*kernel.View).Subclusters)
+	slices.SortFunc(subs, func(a, b kernel.Subcluster) int { return compare(string(a.ID), string(b.ID)) })
+	return subs, err
+}

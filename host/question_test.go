@@ -1,0 +1,105 @@
+package host_test
+
+import (
+	"context"
+	"testing"
+
+	"ocapkernel.dev/storage"
+)
+
+// waiting is a store whose frozen states are read when the test says so.
+type waiting struct {
+	*storage.Mem
+	gate chan struct{}
+}
+
+func (s *waiting) Freeze() storage.Frozen { return frozenWaiting{s.Mem.Freeze(), s.gate} }
+
+type frozenWaiting struct {
+	storage.Frozen
+	gate chan struct{}
+}
+
+func (s frozenWaiting) Next(prefix, after string) (string, []byte, bool, error) {
+	<-s.gate
+	return s.Frozen.Next(prefix, after)
+}
+
+// However long it takes to find an answer, the kernel goes on meanwhile, and the answer is of the moment of the question.
+func TestAQuestionHoldsNobody(t *testing.T) {
+	store := &waiting{storage.NewMem(), make(chan struct{})}
+	k := start(t, store, nil)
+	first := launch(t, k, "pingpong")
+	for name, ask := range map[string]func(ctx context.Context) (int, error){
+		"status": func(ctx context.Context) (int, error) {
+			st, err := k.Status(ctx)
+			return st.Vats, err
+		},
+		"vats": func(ctx context.Context) (int, error) {
+			list, err := k.Vats(ctx)
+			return len(list), err
+		},
+		"services": func(ctx context.Context) (int, error) {
+			_, err := k.ServiceList(ctx)
+			return len(first.Vats), err
+		},
+		"holders": func(ctx context.Context) (int, error) {
+			in, err := k.Inspect(ctx, first.Root)
+			if err == nil && in.Holders == nil {
+				t.Error("nobody holds the root")
+			}
+			return len(first.Vats), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			type answer struct {
+				vats int
+				err  error
+			}
+			answers := make(chan answer, 1)
+			go func() {
+				n, err := ask(t.Context())
+				answers <- answer{n, err}
+			}()
+			store.gate <- struct{}{} // the question is asked, and the answer is looked for
+			more := launch(t, k, "pingpong")
+			ticket := string(more.ID)
+			if a, err := send(t.Context(), k, ticket, ticket, "play", 3.0); err != nil || a.Value.Body != "#3" {
+				t.Fatalf("got %+v, %v, want 3", a, err)
+			}
+			for answered := false; !answered; {
+				select {
+				case store.gate <- struct{}{}:
+				case a := <-answers:
+					answered = true
+					if a.err != nil || a.vats != len(first.Vats) {
+						t.Errorf("got %d vats, %v, want the %d that there were", a.vats, a.err, len(first.Vats))
+					}
+				}
+			}
+			if err := k.Terminate(t.Context(), more.ID); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// What nobody waits for any more is no reason for the kernel not to end.
+func TestAKernelEndsWhileAQuestionIsAnswered(t *testing.T) {
+	store := &waiting{storage.NewMem(), make(chan struct{})}
+	k := start(t, store, nil)
+	launch(t, k, "pingpong")
+	ctx, stop := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := k.Vats(ctx)
+		left <- err
+	}()
+	store.gate <- struct{}{}
+	stop()
+	if err := <-left; err == nil {
+		t.Error("an answer came although nobody waits")
+	}
+	close(store.gate)
+	k.end(t)
+}
