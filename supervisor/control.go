@@ -13,28 +13,28 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// control is our end of the control descriptor of a worker on a descriptor, over which the worker's process is asked for signs
-// of life.
+// control is the supervisor's end of the control descriptor of a worker on a descriptor. Over it the supervisor asks the
+// worker's process for signs of life.
 //
-// A ping is a number, which the worker sends back. Pings are made one after the other; the answer to one that nobody
-// waits for any more is passed over by the next. The worker can make nothing grow with it: what is no answer ends the
-// asking, for good.
+// A ping is a number, which the worker sends back. Pings are made one after the other. If a ping no longer waits for its
+// answer, the next ping reads that answer and drops it. A worker cannot make the supervisor's memory grow by it: bytes that are
+// no answer end the pings of this worker for good.
 type control struct {
-	turn chan struct{} // holds one value, which whoever uses the rest has taken
+	turn chan struct{} // holds one value; the goroutine that has taken it may use the other fields
 	file *os.File      // until the first ping, which makes conn of it
 	conn net.Conn
 	in   *bufio.Reader
-	// asked is the number of the last ping, heard that of the last answer.
+	// asked is the number of the last ping, heard the number of the last answer.
 	asked, heard uint64
-	// over is why no more pings are made; nil while they are.
+	// over is the error of all further pings; nil while pings are made.
 	over error
 }
 
 const (
-	// pingTime is how long a ping waits for its answer, at most.
+	// pingTime is the longest time that a ping waits for its answer.
 	pingTime = time.Second
-	// unheard is how many answers may be due. The next ping waits for those, and sends nothing: so there is room for
-	// what is sent to a process that stands still.
+	// unheard bounds the answers that are due. A ping beyond it sends nothing, and waits for one of those answers: so the
+	// socket of a process that stands still always has room.
 	unheard = 8
 )
 
@@ -88,7 +88,7 @@ func (c *control) ping(ctx context.Context) error {
 	return err
 }
 
-// open makes a connection of the descriptor. That is not done at the start of a worker, since few are ever asked.
+// open makes a connection of the descriptor, at the first ping: most workers are never pinged.
 func (c *control) open() (err error) {
 	if c.file == nil {
 		return nil
@@ -124,7 +124,7 @@ func (c *control) ask(ctx context.Context) error {
 	for c.heard < c.asked {
 		b, err := c.in.Peek(wire.PingBytes)
 		if err != nil {
-			return err // what is there of an answer is part of the next ask's
+			return err // a part of an answer that has arrived stays in the buffer for the next ask
 		}
 		_, _ = c.in.Discard(len(b))
 		if n := binary.BigEndian.Uint64(b); n != c.heard+1 {
@@ -142,7 +142,7 @@ func (c *control) close() {
 	c.end(errEnded)
 }
 
-// end closes what is open. The caller has the turn.
+// end closes the descriptor, and makes why the error of all further pings. The caller has the turn.
 func (c *control) end(why error) {
 	if c.over == nil {
 		c.over = why

@@ -17,31 +17,32 @@ import (
 )
 
 // A link carries frames to a worker and back. There are two kinds: a [descriptor], on a socket that the worker has
-// inherited, and a [stream], by gRPC. The address in a worker's handshake says which one the worker uses. Nothing that a
-// link returns has been checked, but that a frame is no longer than was allowed.
+// inherited, and a [stream], by gRPC. The address in a worker's handshake says which one the worker uses. A link checks
+// that a frame is no longer than is allowed, and nothing else.
 //
 // All methods but next may be called from any goroutine; offer and send never at the same time.
 type link interface {
-	// offer sends as much of out, a frame with its header, as the worker takes at once, and returns how many bytes that
-	// were. It does not wait.
+	// offer sends as many bytes of out, a frame with its header, as the worker takes at once, and returns their number. It
+	// does not wait.
 	offer(out []byte) int
-	// send sends out, which is what offer has left of a frame and further ones, and waits until the worker has taken it.
+	// send sends out, and waits until the worker has taken it. First in out is the rest of a frame that offer has not sent;
+	// whole frames may follow.
 	send(out []byte) error
 	// next waits for the next frame and returns it without its header, in buf if that is large enough. A frame that is
 	// longer than limit is refused before it is read.
 	next(buf []byte, limit int) ([]byte, error)
-	// verdict returns what an error of next says about the end of the worker.
+	// verdict returns the cause of the worker's end, as far as an error of next shows it.
 	verdict(err error) verdict
 	// ping asks the worker's process for a sign of life.
 	ping(ctx context.Context) error
 	// cut makes next and send fail after a time, zero for at once, whether the worker lives or not.
 	cut(after time.Duration)
-	// close releases what belongs to the link. The worker's process has ended, and no other method is under way.
+	// close releases the link's descriptors and goroutines. The worker's process has ended, and no other method is under way.
 	close()
 }
 
-// descriptor is a link on a socketpair, whose other end the worker has as descriptor [wire.DataFD]; pings travel on
-// another one.
+// descriptor is a link on a socketpair, whose other end is the worker's descriptor [wire.DataFD]. Pings travel on another
+// socketpair.
 type descriptor struct {
 	conn    *net.UnixConn
 	raw     syscall.RawConn
@@ -81,7 +82,7 @@ func (d *descriptor) next(buf []byte, limit int) ([]byte, error) {
 	return wire.ReadFrame(d.in, buf, limit)
 }
 
-// verdict tells the end of the socket from bytes that begin no frame. The socket does not say what has ended it.
+// verdict distinguishes the end of the socket, whose cause is not known here, from bytes that begin no frame.
 func (d *descriptor) verdict(err error) verdict {
 	var op *net.OpError
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &op) {
@@ -97,7 +98,7 @@ func (d *descriptor) cut(after time.Duration) {
 	if after > 0 {
 		at = time.Now().Add(after)
 	}
-	_ = d.conn.SetDeadline(at) // fails only if closed, when nobody reads or writes
+	_ = d.conn.SetDeadline(at) // fails only if the link is closed, when no method reads or writes
 }
 
 func (d *descriptor) close() {

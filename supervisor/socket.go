@@ -15,11 +15,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// pluginSocket is where a plugin listens: a socket in a directory that was made for it, and which is removed when the
-// kernel has connected. It is connected to once.
+// pluginSocket is the socket on which a plugin listens. It is in a directory that was made for it, and that is removed when the
+// kernel has connected. The kernel connects to it once.
 //
-// What a worker announces is not believed. A path that leads elsewhere would have the kernel speak to somebody else in its
-// own name, so the connection is used only if the process that listens is of the worker's own session.
+// The address that a worker announces is not trusted. With a path that leads elsewhere, the kernel would talk to a foreign
+// process in its own name, so the connection is used only if the process that listens is of the worker's own session.
 type pluginSocket struct {
 	dir string
 
@@ -122,7 +122,7 @@ func (s *pluginSocket) connection() *pluginConn {
 	return s.mu.conn
 }
 
-// abort ends the connection, and admits none.
+// abort closes the connection, and lets no further one be made.
 func (s *pluginSocket) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,8 +132,8 @@ func (s *pluginSocket) abort() {
 	}
 }
 
-// remove removes the directory. A process that is connected stays so.
-func (s *pluginSocket) remove() { _ = os.RemoveAll(s.dir) } // what is left, the supervisor's end removes
+// remove removes the directory. A connection that was made goes on.
+func (s *pluginSocket) remove() { _ = os.RemoveAll(s.dir) } // if this fails, Supervisor.Close removes the directory
 
 // pluginConn is the connection to a plugin. It follows the frames of HTTP/2 that it reads, for two things that gRPC leaves
 // open: how much a worker may say beside its data, and how often it may have gRPC write to the kernel's standard error.

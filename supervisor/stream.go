@@ -23,9 +23,9 @@ import (
 
 // stream is a link to a worker that go-plugin serves over gRPC: the stream of one call.
 //
-// Of go-plugin's own services a stream uses health, for pings, and stdio, which is what the worker prints and is logged. The
-// broker, by which a worker could have the kernel listen and dial, is refused, and so is the controller's shutdown: a
-// worker ends by Bye, and by SIGKILL.
+// A stream uses two of go-plugin's own services: health, for pings, and stdio, for the worker's output, which is logged. It
+// refuses the broker, by which a worker could make the kernel listen and dial, and the controller's shutdown: a worker ends by
+// Bye, and by SIGKILL.
 type stream struct {
 	ctx    context.Context // of the call and of the pings
 	cancel context.CancelFunc
@@ -34,14 +34,14 @@ type stream struct {
 	call   grpc.ClientStream
 	health grpc_health_v1.HealthClient
 	asking chan struct{} // holds one value while a ping is unanswered
-	data   io.Closer     // our end of DataFD, by whose end the worker sees the kernel's
+	data   io.Closer     // the supervisor's end of DataFD; the worker sees by its end that the kernel has ended
 	pings  sync.WaitGroup
 }
 
 const (
 	// answerBytes bounds a message from the worker that is no frame.
 	answerBytes = 64 << 10
-	// windowBytes bounds what is read of a worker's frames before the supervisor asks for it.
+	// windowBytes bounds the bytes of a worker's frames that are read before the supervisor asks for them.
 	windowBytes = 256 << 10
 )
 
@@ -58,7 +58,7 @@ func (vatPlugin) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, c *grpc.Cli
 	return c, nil
 }
 
-// dialOptions are those of the connection to a plugin. They come after go-plugin's own, so these hold.
+// dialOptions returns the options of the connection to a plugin. They come after go-plugin's own options, and override them.
 func dialOptions(s *pluginSocket) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithContextDialer(s.dial),
@@ -84,8 +84,8 @@ func dialOptions(s *pluginSocket) []grpc.DialOption {
 	}
 }
 
-// openStream connects to the plugin, in go-plugin's way, and calls Frames. It returns an error when over is closed before
-// that is done. The data socket is the stream's if there is no error.
+// openStream connects to the plugin, in go-plugin's way, and calls Frames. It returns an error if over is closed before that is
+// done. If it returns no error, the stream owns the data socket.
 func openStream(client *plugin.Client, socket *pluginSocket, data io.Closer, limits wire.Limits, over ...<-chan struct{}) (_ *stream, err error) {
 	s := &stream{asking: make(chan struct{}, 1), data: data}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -108,7 +108,7 @@ func openStream(client *plugin.Client, socket *pluginSocket, data io.Closer, lim
 		s.cancel()
 		socket.abort()
 		if s.client != nil {
-			_ = s.client.Close() // of what has failed
+			_ = s.client.Close() // the stream failed: an error of closing adds nothing
 		}
 	}()
 	if s.client, err = client.Client(); err != nil {
@@ -130,13 +130,13 @@ func openStream(client *plugin.Client, socket *pluginSocket, data io.Closer, lim
 	return s, nil
 }
 
-// told returns what a status says, without the words of gRPC around it.
+// told returns the code and message of a gRPC error, without the text that gRPC puts around them.
 func told(err error) string {
 	s := status.Convert(err)
 	return s.Code().String() + ": " + s.Message()
 }
 
-// offer takes nothing: gRPC may wait in any call that sends.
+// offer returns 0, as it sends nothing: any call of gRPC that sends may wait.
 func (s *stream) offer([]byte) int { return 0 }
 
 func (s *stream) send(out []byte) error {
@@ -174,8 +174,8 @@ func (s *stream) next(_ []byte, limit int) ([]byte, error) {
 	return m.Value, nil
 }
 
-// verdict tells the end of the process or of the call from bytes that are not HTTP/2 or not gRPC. The connection knows: its
-// other end is still there when gRPC gives up what comes over it.
+// verdict distinguishes the end of the process or of the call from bytes that are not HTTP/2 or not gRPC. In the second case
+// gRPC gives up the connection while its other end is still open, which the connection reports.
 func (s *stream) verdict(err error) verdict {
 	crash := verdict{cause: workers.CauseCrash, open: true}
 	var end streamEnd
@@ -186,17 +186,17 @@ func (s *stream) verdict(err error) verdict {
 		return frameVerdict(err)
 	}
 	switch end.status.Code() {
-	case codes.Canceled: // by us, when the process had ended
+	case codes.Canceled: // by this package, when the process had ended
 	case codes.Unavailable, codes.Internal:
 		return frameVerdict(err)
-	default: // the worker's own word
+	default: // a status that the worker has sent
 		crash.detail = clean(err.Error(), 1000)
 	}
 	return crash
 }
 
-// ping asks for go-plugin's health. There is one question at a time: the next waits for the answer to the last, also when
-// nobody waits for that any more, so that nothing gathers for a process that stands still.
+// ping calls go-plugin's service health. Only one call is under way at a time: a ping waits until the call of the ping before it
+// has ended, even if that ping was given up, so that calls to a process that stands still do not pile up.
 func (s *stream) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()

@@ -3,34 +3,34 @@
 //
 // # Trust
 //
-// A worker is hostile. Each frame is bounded before it is read and checked before it is decoded; what
-// comes out of turn ends the worker. Its log lines are bounded in length and rate and carry no control
-// characters. It inherits no descriptor, no standard input and no environment but what is listed in
-// process.go. Identity is the link that a frame arrives on, never a field.
+// A worker is hostile. The length of each frame is checked before the frame is read, and the frame before it is decoded; a
+// frame out of turn ends the worker. Its log lines are bounded in length and rate and contain no control characters. It
+// inherits no standard input, and only the descriptors and environment variables that process.go lists. The worker of a frame
+// is known by the link on which the frame arrives, never by a field.
 //
 // # Transport
 //
 // hashicorp/go-plugin does the launch: cookie, protocol version, handshake. By the address in its handshake a worker says how
 // its frames travel, and from there on the two are alike (link.go):
 //
-//   - on a socketpair, descriptor 3 of the worker: nobody else can connect to it, and its end is the death of the worker,
-//     exactly. [workers.Worker.Ping] asks on a second socketpair, descriptor 4, which a worker can answer while its vat
-//     computes. This is what the SDK does, and what is fast.
+//   - on a socketpair, descriptor 3 of the worker. No other process can connect to it, and it ends exactly when the worker
+//     dies. [workers.Worker.Ping] uses a second socketpair, descriptor 4, on which a worker can answer while its vat computes.
+//     The SDK uses this way, and it is the fast one.
 //   - on the stream of one gRPC call, to a worker that go-plugin serves (stream.go, socket.go). A ping is go-plugin's
 //     health check.
 //
 // # Concurrency
 //
-// Methods of a Worker may be called from any goroutine and never block on the worker: a frame that the
-// socket does not take at once is handed to a goroutine. Each worker has one goroutine that reads it;
-// what it says arrives, in order, on the channel given to [Supervisor.Start]. Reading stops while that
-// channel is full. Deadlines are kept here: a worker that lets one pass is killed.
+// Methods of a Worker may be called from any goroutine and never block on the worker: a frame that the socket does not take at
+// once is handed to a goroutine. Each worker has one goroutine that reads its frames, and sends an event for each, in order, on
+// the channel given to [Supervisor.Start]. Reading stops while that channel is full. The supervisor keeps the deadlines: it
+// kills a worker that lets one pass.
 //
 // # Death
 //
-// A worker ends with its kernel, also when that is killed: it sees the end of its descriptor 3. To end a
-// worker is to SIGKILL it, its process group and its descendants, by family.go. A deadline is of the time in which the
-// kernel ran, by clock.go.
+// A worker ends with its kernel, even with one that is killed: it sees the end of its descriptor 3. The supervisor ends a worker
+// by SIGKILL to it, its process group and its descendants (family.go). A deadline is in the time in which the kernel ran
+// (clock.go).
 package supervisor
 
 import (

@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// conn is what a vat and its kernel say to each other, over either transport.
+// conn exchanges the frames of a vat and its kernel, over either transport.
 type conn struct {
 	frames                     Frames
 	maxFrameBytes, maxSyscalls int
@@ -20,10 +20,10 @@ type conn struct {
 		sync.Mutex
 		crank bool // a delivery is with the vat, so the kernel answers reads
 	}
-	// ahead are deliveries that arrived while the vat was waiting for the answer to a read: in a replay
-	// the kernel sends some in advance. It belongs to whoever the buffers belong to.
+	// ahead are deliveries that arrived while the vat was waiting for the answer to a read: in a replay the kernel sends some
+	// in advance. The rule of the buffers holds for ahead, too.
 	ahead []wire.Deliver
-	// The buffers belong to whoever holds mu, or to serve between cranks.
+	// During a crank, the goroutine that holds mu may use the buffers; between cranks serve may.
 	rbuf, wbuf []byte
 }
 
@@ -118,7 +118,7 @@ func (c *conn) ask(f wire.UpFrame) (wire.Row, error) {
 	for {
 		answer, err := c.read()
 		if err != nil {
-			// The vat cannot go on, nor may it decide what to do about it.
+			// The vat cannot go on without the row, and its code must not handle the loss of the kernel.
 			c.end(err)
 		}
 		switch f := answer.(type) {

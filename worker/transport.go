@@ -17,7 +17,7 @@ type Frames interface {
 	Read(buf []byte) ([]byte, error)
 	// Write sends a frame, with its header, as [wire.AppendUp] makes it. The frame is the caller's again afterwards.
 	Write(frame []byte) error
-	// Close ends the stream. It is called by a process that exits next, and returns when what was written has left the
+	// Close ends the stream. It is called by a process that exits next, and returns when the written frames have left the
 	// process, or after a second.
 	Close()
 }
@@ -25,7 +25,8 @@ type Frames interface {
 // A Transport shakes hands with the kernel, in go-plugin's way, and returns the stream of frames. By the address in its
 // handshake a worker chooses how its frames travel; docs/protocol.md names the two ways.
 //
-// The handshake is written to what was standard output, and a Transport closes that. By then descriptor 1 is the log.
+// A Transport writes the handshake to the file of that name, which was standard output, and closes it. By then descriptor 1 is
+// the log.
 type Transport func(handshake *os.File, log hclog.Logger) (Frames, error)
 
 // Descriptor is the [Transport] on which frames travel over [wire.DataFD].
@@ -59,5 +60,5 @@ func (d *descriptor) Write(frame []byte) error {
 	return err
 }
 
-// Close leaves the descriptor open: what was written is in the socket, and its end would look like a crash.
+// Close leaves the descriptor open: the written frames are in the socket, and its end would look like a crash.
 func (d *descriptor) Close() {}

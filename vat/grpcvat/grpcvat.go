@@ -4,9 +4,9 @@
 //	func main() { grpcvat.Main(vat.Modules{"greeter": newGreeter}) }
 //
 // and nothing else of the program differs. A Go program gains nothing by it: such a worker is slower, three times as large
-// and takes twice the memory, since only a program that imports this package links go-plugin and gRPC. It is here
-// for programs that are go-plugin plugins already, and as the worked example of docs/workers.md, which says what a plugin in
-// another language has to do.
+// and takes twice the memory, since only a program that imports this package links go-plugin and gRPC. It is for
+// programs that are go-plugin plugins already, and is the worked example of docs/workers.md, which describes plugins in other
+// languages.
 package grpcvat
 
 import (
@@ -38,7 +38,7 @@ func Main(modules vat.Modules) { vat.MainOver(Transport, modules) }
 func Transport(handshake *os.File, log hclog.Logger) (worker.Frames, error) {
 	p := &served{streams: make(chan *frames)}
 	stdout, stderr := os.Stdout, os.Stderr
-	os.Stdout = handshake // where Serve writes the handshake
+	os.Stdout = handshake // Serve writes the handshake to it
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -53,10 +53,10 @@ func Transport(handshake *os.File, log hclog.Logger) (worker.Frames, error) {
 	}()
 	select {
 	case f := <-p.streams:
-		// Serve has put pipes in the place of both, for go-plugin's own stream of output, before it took a call.
+		// Before it took the call, Serve has replaced both by pipes, for go-plugin's own stream of output.
 		os.Stdout, os.Stderr = stdout, stderr
-		_ = handshake.Close()      // the kernel has read what it waited for
-		signal.Reset(os.Interrupt) // which Serve ignores: to a worker it is a signal like any other
+		_ = handshake.Close()      // the kernel has read the handshake
+		signal.Reset(os.Interrupt) // Serve ignores the signal; in a worker it has its usual effect
 		return f, nil
 	case <-over:
 		return nil, errors.New("go-plugin has ended before the kernel called")
@@ -91,13 +91,13 @@ func (*served) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn)
 	return nil, errors.New("this is the worker's side")
 }
 
-// serve handles a call of Frames. The end of the call ends the process, whatever the vat is doing.
+// serve handles a call of Frames. The end of the call ends the process, even in the middle of a crank.
 func (p *served) serve(stream grpc.ServerStream) error {
 	if p.called.Swap(true) {
 		return status.Error(codes.FailedPrecondition, "this worker has its stream")
 	}
 	f := &frames{stream: stream, closed: make(chan struct{})}
-	p.streams <- f // which Transport waits for
+	p.streams <- f // Transport waits for it
 	select {
 	case <-f.closed:
 		return nil
