@@ -17,10 +17,7 @@ import (
 )
 
 // callID names a call of a service object.
-type callID struct {
-	service kernel.KRef
-	number  uint64
-}
+type callID = kernel.CallID
 
 // running is a call that an object is performing.
 type running struct {
@@ -94,9 +91,9 @@ func toData(d service.Data) kernel.Data {
 
 // invoke performs a call that is begun, durably.
 func (obs *objects) invoke(e kernel.Invoke) {
-	o, found, err := obs.machine.ServiceCall(e.Service, e.Call)
+	o, found, err := obs.machine.ServiceCall(e.Call)
 	if err != nil {
-		obs.holdService(e.Service, err)
+		obs.holdService(e.Call.Service, err)
 		return
 	}
 	if found && (!obs.stopping || obs.finishing) { // else it was cancelled meanwhile, or is for the next kernel
@@ -106,12 +103,12 @@ func (obs *objects) invoke(e kernel.Invoke) {
 
 // begin hands a call to its object. With again an earlier kernel has begun it.
 func (obs *objects) begin(o kernel.Outstanding, again bool) {
-	s, found, err := obs.machine.Service(o.Service)
+	s, found, err := obs.machine.Service(o.ID.Service)
 	if err != nil {
-		obs.holdService(o.Service, err)
+		obs.holdService(o.ID.Service, err)
 		return
 	}
-	id := callID{o.Service, o.Call}
+	id := o.ID
 	if !found || obs.calls[id] != nil {
 		return
 	}
@@ -120,20 +117,20 @@ func (obs *objects) begin(o kernel.Outstanding, again bool) {
 		return
 	}
 	method := methodOf(o.MethArgs)
-	b := obs.bound[o.Service]
+	b := obs.bound[o.ID.Service]
 	switch r := obs.registry.registered()[s.Name]; {
 	case b != nil || s.Ended:
 	case obs.canOpen(s):
-		obs.waitForObject(s, madeCall{o.Call, method, again})
+		obs.waitForObject(s, madeCall{o.ID.N, method, again})
 		return
 	case s.Kind == kernel.GlobalKind && r.Object != nil:
 		b = &binding{r.Object, s.Sub}
-		obs.bound[o.Service] = b
+		obs.bound[o.ID.Service] = b
 	}
 	switch {
 	case b == nil && obs.traits(s.Kind, method).EndsObject:
 		obs.complete(id, service.Fulfil(capdata.Undefined{}), nil)
-		obs.serviceInput(o.Service, "end", func() (kernel.Commit, error) { return obs.machine.EndService(o.Service) })
+		obs.serviceInput(o.ID.Service, "end", func() (kernel.Commit, error) { return obs.machine.EndService(o.ID.Service) })
 		return
 	case b == nil:
 		obs.refuseGone(s, refusedCall{o, again}, again && !obs.traits(s.Kind, method).WaitsForInput)
@@ -146,7 +143,7 @@ func (obs *objects) begin(o kernel.Outstanding, again bool) {
 	obs.calls[id] = &running{cancel, method}
 	if s.Units > 0 {
 		// The unit is for the call that has waited longest, which may be another one.
-		if obs.unitBack(o.Service); obs.calls[id] == nil {
+		if obs.unitBack(o.ID.Service); obs.calls[id] == nil {
 			return
 		}
 	}
@@ -172,8 +169,6 @@ func (obs *objects) begin(o kernel.Outstanding, again bool) {
 	b.object.Begin(ctx, call, reply)
 }
 
-func (id callID) String() string { return string(id.service) + "." + strconv.FormatUint(id.number, 10) }
-
 // isIdempotent reports whether the next kernel may begin a call again that this one has begun.
 func isIdempotent(b *binding, method string) bool {
 	o, ok := objectOf(b).(service.Idempotent)
@@ -192,12 +187,12 @@ func methodOf(d kernel.Data) string {
 // refuseGone rejects a call of an object that is not there. A loop that goes on after each rejection, as one that
 // reads a connection does, is slowed down.
 func (obs *objects) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) {
-	id := callID{c.call.Service, c.call.Call}
-	pace := obs.lost[id.service]
+	id := c.call.ID
+	pace := obs.lost[id.Service]
 	if pace == nil {
 		pace = &service.Pace{}
 		if !s.Ended {
-			obs.lost[id.service] = pace
+			obs.lost[id.Service] = pace
 		}
 	}
 	now := time.Now()
@@ -224,13 +219,13 @@ func (obs *objects) beginRefused(kref kernel.KRef) {
 	delete(obs.lost, kref)
 	var list []refusedCall
 	for id, c := range obs.refusing { // sorted below
-		if id.service == kref {
+		if id.Service == kref {
 			list = append(list, c)
 		}
 	}
-	slices.SortFunc(list, func(a, b refusedCall) int { return cmp.Compare(a.call.Call, b.call.Call) })
+	slices.SortFunc(list, func(a, b refusedCall) int { return cmp.Compare(a.call.ID.N, b.call.ID.N) })
 	for _, c := range list {
-		delete(obs.refusing, callID{kref, c.call.Call})
+		delete(obs.refusing, c.call.ID)
 		obs.begin(c.call, c.again)
 	}
 }
@@ -249,7 +244,7 @@ func (obs *objects) finishCall(id callID, r service.Reply) {
 // stops. What a method could not do may be due to the stop: this kernel takes no more requests, and its standard input may
 // be closed. So a rejection says nothing of a method that can be done again.
 func (obs *objects) againLater(id callID, call *running, r service.Reply) bool {
-	return r.Rejected && call != nil && isIdempotent(obs.bound[id.service], call.method)
+	return r.Rejected && call != nil && isIdempotent(obs.bound[id.Service], call.method)
 }
 
 // complete settles a call in the machine.
@@ -280,9 +275,9 @@ func (obs *objects) complete(id callID, r service.Reply, exports []service.Expor
 		c.Value.Slots[i] = ""
 	}
 	if len(c.New) > 0 {
-		s, _, err := obs.machine.Service(id.service)
+		s, _, err := obs.machine.Service(id.Service)
 		if err != nil {
-			obs.holdService(id.service, err)
+			obs.holdService(id.Service, err)
 			obs.closeExports(exports)
 			return
 		}
@@ -295,7 +290,7 @@ func (obs *objects) complete(id callID, r service.Reply, exports []service.Expor
 	var commit kernel.Commit
 	var made []kernel.KRef
 	if err := obs.isolated(func() (err error) {
-		commit, made, err = obs.machine.Complete(id.service, id.number, c, nowMillis())
+		commit, made, err = obs.machine.Complete(id, c, nowMillis())
 		return err
 	}); err != nil {
 		obs.callFailed(id, err)
@@ -339,11 +334,11 @@ func (obs *objects) closeExports(exports []service.Export) {
 func (obs *objects) unitBack(kref kernel.KRef) {
 	var waiting []callID
 	for id := range obs.calls {
-		if id.service == kref {
+		if id.Service == kref {
 			waiting = append(waiting, id)
 		}
 	}
-	slices.SortFunc(waiting, func(a, b callID) int { return int(int64(a.number) - int64(b.number)) })
+	slices.SortFunc(waiting, func(a, b callID) int { return cmp.Compare(a.N, b.N) })
 	for _, id := range waiting {
 		r := obs.calls[id]
 		if r == nil {
@@ -352,7 +347,7 @@ func (obs *objects) unitBack(kref kernel.KRef) {
 		var c kernel.Commit
 		var taken bool
 		if err := obs.isolated(func() (err error) {
-			c, taken, err = obs.machine.TakeUnit(kref, id.number, r.method, nowMillis())
+			c, taken, err = obs.machine.TakeUnit(id, r.method, nowMillis())
 			return err
 		}); err != nil {
 			obs.holdService(kref, fmt.Errorf("give back a unit of %s: %w", kref, err))
@@ -373,20 +368,20 @@ func (obs *objects) forgetCall(id callID) {
 		delete(obs.calls, id)
 	}
 	delete(obs.refusing, id)
-	if m := obs.making[id.service]; m != nil {
-		m.calls = slices.DeleteFunc(m.calls, func(c madeCall) bool { return c.number == id.number })
+	if m := obs.making[id.Service]; m != nil {
+		m.calls = slices.DeleteFunc(m.calls, func(c madeCall) bool { return c.number == id.N })
 	}
 }
 
 // cancelCall ends a call that nobody waits for. What it has read meanwhile still comes, and is kept.
 func (obs *objects) cancelCall(e kernel.CancelCall) {
-	obs.forgetCall(callID{e.Service, e.Call})
+	obs.forgetCall(e.Call)
 }
 
 // onlyOnce counts the calls under way that the next kernel cannot begin again.
 func (obs *objects) onlyOnce() (n int) {
 	for id, r := range obs.calls {
-		if !isIdempotent(obs.bound[id.service], r.method) {
+		if !isIdempotent(obs.bound[id.Service], r.method) {
 			n++
 		}
 	}

@@ -45,15 +45,15 @@ func (obs *objects) serviceInput(kref kernel.KRef, doing string, input func() (k
 // the object's, it costs the vat that has called.
 func (obs *objects) callFailed(id callID, why error) {
 	why = fmt.Errorf("answer call %s of a service object: %w", id, why)
-	_, _, err := obs.machine.Service(id.service)
-	o, _, callErr := obs.machine.ServiceCall(id.service, id.number)
+	_, _, err := obs.machine.Service(id.Service)
+	o, _, callErr := obs.machine.ServiceCall(id)
 	switch {
 	case err != nil || callErr != nil:
-		obs.holdService(id.service, why)
+		obs.holdService(id.Service, why)
 	case o.From != "":
 		obs.vats.hold(obs.vats.vat(o.From), why)
 	default:
-		obs.log.Error("a call of a service object cannot be answered", "kref", id.service, "err", why)
+		obs.log.Error("a call of a service object cannot be answered", "kref", id.Service, "err", why)
 	}
 }
 

@@ -73,7 +73,7 @@ func (s *Shell) trace(e kernel.Event) {
 	case kernel.MemoryLost:
 		s.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
 	case kernel.ServiceFailed:
-		s.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Service, "call", e.Call, "why", e.Why)
+		s.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Call.Service, "call", e.Call.N, "why", e.Why)
 	case kernel.VatStopped:
 		s.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
 	case kernel.VatTerminated:

@@ -85,7 +85,7 @@ func newFacet(s *Shell) (service.Object, error) {
 func parseCallID(s string) callID {
 	kref, n, _ := strings.Cut(s, ".")
 	number, _ := strconv.ParseUint(n, 10, 64) // we made it
-	return callID{kernel.KRef(kref), number}
+	return callID{Service: kernel.KRef(kref), N: number}
 }
 
 // wrong says what a method takes.
@@ -181,7 +181,7 @@ func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply
 	id := parseCallID(c.ID)
 	var commit kernel.Commit
 	err = o.k.isolated(func() (err error) {
-		commit, err = o.k.machine.Forward(id.service, id.number, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
+		commit, err = o.k.machine.Forward(id, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
 		return err
 	})
 	o.k.objects.forgetCall(id)
@@ -279,7 +279,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 			o.k.refuse(err, func(err error) { reply(service.Fail(err)) })
 			return
 		}
-		if slices.ContainsFunc(pending, func(r kernel.Reload) bool { return callID{r.By, r.ByCall} == id }) {
+		if slices.ContainsFunc(pending, func(r kernel.Reload) bool { return r.By == id }) {
 			return // an earlier kernel has begun it, and this one goes on with it
 		}
 	}

@@ -91,7 +91,7 @@ func (ss *subclusters) failLaunch(id kernel.SubID, why string) {
 func (ss *subclusters) machineLaunch(l launch) (kernel.Launch, error) {
 	cfg := l.cfg
 	out := kernel.Launch{
-		Bootstrap: cfg.Bootstrap, Source: cfg.Source, Hash: cfg.Hash, System: l.system, By: l.by.service, ByCall: l.by.number, Replaces: l.replaces,
+		Bootstrap: cfg.Bootstrap, Source: cfg.Source, Hash: cfg.Hash, System: l.system, By: l.by, Replaces: l.replaces,
 	}
 	for _, v := range cfg.Vats {
 		lv, err := launchVat(v)

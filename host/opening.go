@@ -123,7 +123,7 @@ func (obs *objects) opened(s kernel.Service, m *making, object service.Object, e
 		obs.bound[s.KRef] = &binding{object, s.Sub}
 		obs.configure(s.KRef, s.Config)
 		for _, c := range m.calls {
-			obs.beginAgain(callID{s.KRef, c.number}, c.again)
+			obs.beginAgain(callID{Service: s.KRef, N: c.number}, c.again)
 		}
 	}
 	for _, f := range told {
@@ -142,7 +142,7 @@ func (obs *objects) notOpened(s kernel.Service, m *making, why error) {
 		obs.retry(s.KRef, m)
 	}
 	for _, c := range calls {
-		switch id := (callID{s.KRef, c.number}); {
+		switch id := (callID{Service: s.KRef, N: c.number}); {
 		case obs.traits(s.Kind, c.method).WaitsForInput:
 		case c.again && !obs.traits(s.Kind, c.method).Idempotent:
 			obs.complete(id, obs.goneReply(s, true), nil)
@@ -183,10 +183,10 @@ func (obs *objects) waitForObject(s kernel.Service, call madeCall) {
 
 // beginAgain begins a call that has waited, if it is still to be performed.
 func (obs *objects) beginAgain(id callID, again bool) {
-	o, found, err := obs.machine.ServiceCall(id.service, id.number)
+	o, found, err := obs.machine.ServiceCall(id)
 	switch {
 	case err != nil:
-		obs.holdService(id.service, err)
+		obs.holdService(id.Service, err)
 	case found:
 		obs.begin(o, again)
 	}
@@ -195,7 +195,7 @@ func (obs *objects) beginAgain(id callID, again bool) {
 // endService ends what is behind a service object.
 func (obs *objects) endService(e kernel.EndService) {
 	for id, r := range obs.calls { // in any order: each only hears that it is over
-		if id.service == e.Service {
+		if id.Service == e.Service {
 			r.cancel()
 			delete(obs.calls, id)
 		}

@@ -71,7 +71,7 @@ func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(k
 		refuse(errCleared)
 		return
 	}
-	c, err := ss.machine.ReloadBy(s.ID, by.service, by.number)
+	c, err := ss.machine.ReloadBy(s.ID, by)
 	if err != nil {
 		refuse(err)
 		return
@@ -101,7 +101,7 @@ func (ss *subclusters) reloadNext() {
 			ss.log.Warn("system subcluster is no longer declared: it is not launched again", "name", m.System, "subcluster", m.Sub)
 			c, err := ss.machine.DropReload(m.Sub, "it is no longer declared")
 			ss.input(c, err)
-			ss.objects.forgetCall(callID{m.By, m.ByCall})
+			ss.objects.forgetCall(m.By)
 			continue
 		case !m.Gone || ss.diskFull():
 			continue // its end, or space on the disk, comes back here
@@ -149,7 +149,7 @@ func (ss *subclusters) cancelReload(id kernel.SubID) {
 			c, err := ss.machine.DropReload(id, "the subcluster was terminated")
 			ss.input(c, err)
 			ss.tellChanged()
-			ss.objects.forgetCall(callID{m.By, m.ByCall})
+			ss.objects.forgetCall(m.By)
 		}
 	}
 	if r := ss.reloads[id]; r != nil && !r.launching {
@@ -182,8 +182,8 @@ func (ss *subclusters) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *relo
 		return
 	}
 	r.launching = true
-	by := callID{m.By, m.ByCall}
-	if _, waits, err := ss.machine.ServiceCall(by.service, by.number); err != nil || !waits {
+	by := m.By
+	if _, waits, err := ss.machine.ServiceCall(by); err != nil || !waits {
 		by = callID{} // who asked for it is gone, maybe in this very reload, or cannot be told
 	}
 	ss.launch(launch{cfg: cfg, system: m.System, by: by, replaces: m.Sub}, func(s kernel.Subcluster, err error) {

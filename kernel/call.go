@@ -20,6 +20,14 @@ type Completion struct {
 	State []byte
 }
 
+// CallID names a call of a service object: N is its number among the calls of that object. The zero value names none.
+type CallID struct {
+	Service KRef
+	N       uint64
+}
+
+func (id CallID) String() string { return string(id.Service) + "." + num(id.N) }
+
 // ask begins a call of a service object, or queues it.
 func (t *tx) ask(k KRef, m message, bounded bool) {
 	s := t.services.look(t, k)
@@ -44,7 +52,7 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 // noteAsked ties the result of a message that goes to a service object to it.
 func (t *tx) noteAsked(k KRef, m message) {
 	if m.result != "" && m.from != "" && t.alive(m.from) {
-		t.promise(m.result).asked = asked{service: k, vat: m.from}
+		t.promise(m.result).asked = asked{call: CallID{Service: k}, vat: m.from}
 		t.set(keyAsked(m.from, m.result), []byte{})
 	}
 }
@@ -62,18 +70,17 @@ func (s *service) mayBegin() bool { return s.calls < maxCalls && s.callBytes < m
 
 // beginCall makes a call's row, with which it counts as begun. The message brings its counts along.
 func (t *tx) beginCall(s *service, m message) {
-	n := s.next
+	c := serviceCall{id: CallID{s.id, s.next}, at: t.now, msg: m}
 	s.next++
 	s.calls++
 	s.callBytes += uint64(len(m.methArgs.Body))
-	c := serviceCall{at: t.now, msg: m}
-	t.create(keyServiceCall(s.id, n), t.codec.encode(c.fields))
+	t.create(keyServiceCall(c.id), t.codec.encode(c.fields))
 	if m.result != "" {
 		if a := &t.promise(m.result).asked; a.vat != "" {
-			a.call = n
+			a.call.N = c.id.N
 		}
 	}
-	t.effect(Invoke{s.id, n})
+	t.effect(Invoke{c.id})
 }
 
 // beginMore begins what waits, as far as there is room; what waits for a revoked object is rejected.
@@ -149,13 +156,13 @@ func (t *tx) takeCall(s *service, it item) {
 }
 
 // call returns a call that was begun and is not done; nil if there is none.
-func (t *tx) call(k KRef, n uint64) *serviceCall {
-	key := keyServiceCall(k, n)
+func (t *tx) call(id CallID) *serviceCall {
+	key := keyServiceCall(id)
 	b, ok := t.get(key)
 	if !ok {
 		return nil
 	}
-	c := &serviceCall{}
+	c := &serviceCall{id: id}
 	t.codec.decode(key, b, c.fields)
 	return c
 }
@@ -163,14 +170,14 @@ func (t *tx) call(k KRef, n uint64) *serviceCall {
 // Complete ends a call of a service object: its result is settled, and what waits may begin. made are the
 // service objects that were made, in the order of c.New. Of a call that is over, or was cancelled, nothing
 // is kept but units of input and the state; a commit with Number 0 changes nothing.
-func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Commit, made []KRef, err error) {
+func (m *Machine) Complete(id CallID, c Completion, now int64) (commit Commit, made []KRef, err error) {
 	defer caught(&err)
 	t := m.begin(now)
-	s := t.services.edit(t, k)
+	s := t.services.edit(t, id.Service)
 	if s == nil {
 		return Commit{}, nil, nil
 	}
-	call := t.call(k, n)
+	call := t.call(id)
 	if c.Rejected {
 		c.New = nil
 	}
@@ -211,7 +218,7 @@ func (m *Machine) Complete(k KRef, n uint64, c Completion, now int64) (commit Co
 	}
 	switch {
 	case call != nil:
-		t.finishCall(k, s, n, call, c)
+		t.finishCall(call, c)
 	case !c.Rejected: // it was cancelled, but what was read is not lost
 		t.keepUnit(s, t.nextUnit(s), c.Unit, c.Value)
 	}
@@ -279,8 +286,8 @@ func (t *tx) checkReply(c Completion) string {
 }
 
 // finishCall settles a call and takes its row away.
-func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Completion) {
-	result := call.msg.result
+func (t *tx) finishCall(call *serviceCall, c Completion) {
+	s, result := t.service(call.id.Service), call.msg.result
 	isUnit := c.Unit != "" && !c.Rejected
 	if isUnit {
 		// What was given back before comes first.
@@ -309,45 +316,45 @@ func (t *tx) finishCall(k KRef, s *service, n uint64, call *serviceCall, c Compl
 			t.forgetAsked(result)
 		}
 		if p := t.promise(result); p.state != unresolved {
-			panic(fmt.Sprintf("kernel: result %s of call %d of %s is settled", result, n, k))
+			panic(fmt.Sprintf("kernel: result %s of call %s is settled", result, call.id))
 		}
 		t.settle(result, c.Rejected, c.Value)
 		t.moved += len(c.Value.Body)
 	} else if c.Rejected {
-		t.event(ServiceFailed{k, n, errorText(c.Value.Body)})
+		t.event(ServiceFailed{call.id, errorText(c.Value.Body)})
 	}
-	t.endCall(k, s, n, call)
+	t.endCall(s, call)
 	t.releaseMessage(call.msg)
 	t.beginMore(s)
 }
 
 // endCall takes a call's row away.
-func (t *tx) endCall(k KRef, s *service, n uint64, call *serviceCall) {
-	t.delete(keyServiceCall(k, n))
+func (t *tx) endCall(s *service, call *serviceCall) {
+	t.delete(keyServiceCall(call.id))
 	s.calls--
 	s.callBytes -= uint64(len(call.msg.methArgs.Body))
 }
 
 // Forward ends a call of a service object by sending a message for whoever called, whose result becomes that of
 // the call.
-func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int64) (c Commit, err error) {
+func (m *Machine) Forward(id CallID, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
-	s := t.services.edit(t, k)
-	call := t.call(k, n)
+	s := t.services.edit(t, id.Service)
+	call := t.call(id)
 	if s == nil || call == nil {
 		return Commit{}, nil
 	}
 	if err := t.admit(target, methArgs); err != nil {
 		r := err.(*Refusal)
-		t.finishCall(k, s, n, call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
+		t.finishCall(call, Completion{Rejected: true, Value: kernelError(r.Code, r.Detail)})
 		return m.done(t), nil
 	}
 	result := call.msg.result
 	if result != "" {
 		t.forgetAsked(result)
 	}
-	t.endCall(k, s, n, call)
+	t.endCall(s, call)
 	t.route(message{target: target, methArgs: methArgs, result: result, from: call.msg.from, inc: call.msg.inc}, true)
 	t.releaseMessage(call.msg)
 	t.beginMore(s)
@@ -355,25 +362,24 @@ func (m *Machine) Forward(k KRef, n uint64, target KRef, methArgs Data, now int6
 }
 
 // answerCall settles a call of a service object, unless it is over.
-func (t *tx) answerCall(by KRef, n uint64, c func() Completion) {
-	if by == "" {
+func (t *tx) answerCall(by CallID, c func() Completion) {
+	if by == (CallID{}) {
 		return
 	}
-	if call := t.call(by, n); call != nil {
-		t.finishCall(by, t.service(by), n, call, c())
+	if call := t.call(by); call != nil {
+		t.finishCall(call, c())
 	}
 }
 
 // begun says whether the call is begun whose result k is.
 func (t *tx) begun(p *promise) bool {
-	call := t.call(p.asked.service, p.asked.call)
+	call := t.call(p.asked.call)
 	return call != nil && call.msg.result == p.id
 }
 
 // cancelCall ends a call that nobody waits for any more.
-func (t *tx) cancelCall(k KRef, s *service, why capdata.Code) {
-	a := t.promise(k).asked
-	call := t.call(a.service, a.call)
-	t.effect(CancelCall{a.service, a.call})
-	t.finishCall(a.service, s, a.call, call, Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})
+func (t *tx) cancelCall(p *promise, why capdata.Code) {
+	a := t.promise(p.id).asked
+	t.effect(CancelCall{a.call})
+	t.finishCall(t.call(a.call), Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})
 }

@@ -61,17 +61,17 @@ func serviceSession(w *world, made map[string]bool) {
 	w.forget("v1")
 	call("E1.read", "ko6", "read")
 	calls := w.outstanding("ko6")
-	c, _, err := w.m.TakeUnit("ko6", calls[len(calls)-1], "read", w.now)
+	c, _, err := w.m.TakeUnit(kernel.CallID{Service: "ko6", N: calls[len(calls)-1]}, "read", w.now)
 	w.do(c, err)
 	call("E1.launch", "ko8", "launch")
 	l := kernel.Launch{
 		Bootstrap: "c", Vats: []kernel.LaunchVat{launchVat("c")}, Services: own("in"), System: "sys", Source: "launched", Config: []byte("{}"),
-		By: "ko8", ByCall: w.outstanding("ko8")[0],
+		By: kernel.CallID{Service: "ko8", N: w.outstanding("ko8")[0]},
 	}
 	w.up(l)
 	w.do(w.m.Emit("ko7", []byte("emitted"), "ko5", kernel.Data{Body: callBody("tick", []string{})}, w.now))
 	call("E1.forward", "ko8", "forward")
-	w.do(w.m.Forward("ko8", w.outstanding("ko8")[0], "ko5", kernel.Data{Body: callBody("forwarded", []string{})}, w.now))
+	w.do(w.m.Forward(kernel.CallID{Service: "ko8", N: w.outstanding("ko8")[0]}, "ko5", kernel.Data{Body: callBody("forwarded", []string{})}, w.now))
 	call("E1.conn", "ko7", "dial")
 	w.complete("ko7", 1, "(ko5 new)", nil)
 	call("E1.revoked", "ko7", "write")

@@ -181,9 +181,9 @@ func (d *dumper) lines(canonical bool) (out []string) {
 			s += fmt.Sprint(" watched by ", p.watched)
 		}
 		if a := p.asked; a.vat != "" {
-			s += fmt.Sprintf(" asked of %s by %s", d.name(a.service), a.vat)
+			s += fmt.Sprintf(" asked of %s by %s", d.name(a.call.Service), a.vat)
 			if a.unit != "" {
-				s += fmt.Sprintf(" (unit %d, told %v)", a.call, p.told)
+				s += fmt.Sprintf(" (unit %d, told %v)", a.call.N, p.told)
 			}
 		}
 		for n := p.head; n != p.tail; n++ {

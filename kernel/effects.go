@@ -25,16 +25,10 @@ type LaunchSettled struct {
 type Gone struct{ Sub SubID }
 
 // Invoke says that a call of a service object is begun: it is performed, and [Machine.Complete] told.
-type Invoke struct {
-	Service KRef
-	Call    uint64
-}
+type Invoke struct{ Call CallID }
 
 // CancelCall says that nobody waits for a call any more, of which nobody knows how far it is.
-type CancelCall struct {
-	Service KRef
-	Call    uint64
-}
+type CancelCall struct{ Call CallID }
 
 // EndService says that a service object is gone: what is behind it, a connection say, is to be closed.
 type EndService struct {
@@ -128,9 +122,8 @@ type MemoryLost struct {
 
 // ServiceFailed says that a call of a service object failed for whose result nobody waits.
 type ServiceFailed struct {
-	Service KRef
-	Call    uint64
-	Why     string
+	Call CallID
+	Why  string
 }
 
 // Settled says that a promise was settled.
@@ -183,7 +176,7 @@ func (e TranscriptFull) String() string {
 func (e MemoryLost) String() string { return fmt.Sprintf("%s: memory lost: %s", e.Vat, e.Why) }
 
 func (e ServiceFailed) String() string {
-	return fmt.Sprintf("%s: call %d failed: %s", e.Service, e.Call, e.Why)
+	return fmt.Sprintf("%s: call %d failed: %s", e.Call.Service, e.Call.N, e.Why)
 }
 
 func (e VatStopped) String() string    { return fmt.Sprintf("%s: stopped: %s", e.Vat, e.Why) }

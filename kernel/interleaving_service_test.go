@@ -18,7 +18,7 @@ func channel(w *world) {
 // input gives the first call of the channel a line, if it still waits.
 func input(w *world) {
 	in := must(w.m.ServiceNamed("io:s3:in"))
-	c, _, err := w.m.Complete(in, 0, kernel.Completion{Value: kernel.Data{Body: `#"line"`}, Unit: "read"}, w.now)
+	c, _, err := w.m.Complete(kernel.CallID{Service: in}, kernel.Completion{Value: kernel.Data{Body: `#"line"`}, Unit: "read"}, w.now)
 	w.do(c, err)
 }
 

@@ -153,7 +153,7 @@ func keyServiceName(name string) string        { return "n." + name }
 func keyServiceOf(s SubID, k KRef) string      { return "l." + string(s) + "." + string(k) }
 func prefixServicesOf(s SubID) string          { return "l." + string(s) + "." }
 func keyServiceItem(k KRef, n uint64) string   { return "i." + string(k) + "." + num(n) }
-func keyServiceCall(k KRef, n uint64) string   { return "a." + string(k) + "." + num(n) }
+func keyServiceCall(id CallID) string          { return "a." + id.String() }
 func prefixServiceCalls(k KRef) string         { return "a." + string(k) + "." }
 func keyAsked(v VatID, k KRef) string          { return "f." + string(v) + "." + string(k) }
 func prefixAsked(v VatID) string               { return "f." + string(v) + "." }

@@ -26,10 +26,9 @@ type Launch struct {
 	Services []LaunchService
 	// System names a system subcluster; empty for others.
 	System string
-	// By and ByCall, if not empty, are a call of a service object that waits for the launch: how it comes
-	// out settles the call, in the same commit.
-	By     KRef
-	ByCall uint64
+	// By, if not zero, is a call of a service object that waits for the launch: how it comes out settles the call, in the
+	// same commit.
+	By CallID
 	// Config is kept with the subcluster; see [Machine.Reload].
 	Config []byte
 	// Replaces is the subcluster of which this is the reload; empty otherwise.
@@ -70,7 +69,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 			return "", Commit{}, refuse(CodeConflict, "the system subcluster %s exists, as %s", l.System, b)
 		}
 	}
-	if l.By != "" && t.call(l.By, l.ByCall) == nil {
+	if l.By != (CallID{}) && t.call(l.By) == nil {
 		return "", Commit{}, refuse(CodeNotFound, "nobody waits for the launch any more")
 	}
 	if err := m.checkConfig(l.Config, l.Vats, l.Services); err != nil {
@@ -79,7 +78,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t.index()
 	t.setUint(keyCount, n)
 	s = SubID("s" + num(t.allocate("s")))
-	sub := &subcluster{id: s, source: l.Source, hash: l.Hash, system: l.System, by: l.By, byCall: l.ByCall, replaces: l.Replaces}
+	sub := &subcluster{id: s, source: l.Source, hash: l.Hash, system: l.System, by: l.By, replaces: l.Replaces}
 	vats := &capdata.Record{}
 	var roots []KRef
 	for _, lv := range l.Vats {
@@ -196,7 +195,7 @@ func (t *tx) settleLaunch(p *promise) {
 	}
 	t.holdData(p.value)
 	t.ownBytes += len(p.value.Body) // the value is written twice
-	if sub.by != "" {
+	if sub.by != (CallID{}) {
 		t.ownBytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
 	}
 	sub.settled, sub.result, sub.known = true, p.value, true
@@ -236,7 +235,7 @@ func (m *Machine) endLaunch(s SubID, why string, answer bool) (c Commit, err err
 	}
 	if !answer {
 		sub := t.sub(s)
-		sub.by, sub.byCall = "", 0
+		sub.by = CallID{}
 		t.setSub(sub)
 	}
 	t.failLaunch(s, why)

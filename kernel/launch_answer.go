@@ -9,8 +9,8 @@ import (
 
 // answerLaunch settles the call that waits for a launch.
 func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
-	t.answerCall(sub.by, sub.byCall, c)
-	sub.by, sub.byCall = "", 0
+	t.answerCall(sub.by, c)
+	sub.by = CallID{}
 }
 
 // launchFailure is what a call is told that waits for a launch in vain.

@@ -8,9 +8,8 @@ type Reload struct {
 	// System is its name, if it is a system subcluster.
 	System string
 	Config []byte
-	// By and ByCall, if By is not empty, are the call of a service object that waits for it.
-	By     KRef
-	ByCall uint64
+	// By, if not zero, is the call of a service object that waits for it.
+	By CallID
 	// Gone says that nothing of the old one is left: the launch can begin.
 	Gone bool
 	// Corrupt says that what is to be launched cannot be read, and why. Then only Sub is set.
@@ -38,11 +37,11 @@ func (q *View) Config(s SubID) (b []byte, found bool, err error) {
 
 // Reload removes a running subcluster, to be launched again from its configuration: [View.Reloads] lists
 // it until a launch has replaced it, or DropReload gives up. So a crash in between forgets nothing.
-func (m *Machine) Reload(s SubID) (c Commit, err error) { return m.ReloadBy(s, "", 0) }
+func (m *Machine) Reload(s SubID) (c Commit, err error) { return m.ReloadBy(s, CallID{}) }
 
 // ReloadBy is Reload for a call of a service object: the call is settled, as with [Launch].By, in the commit in
 // which the new subcluster runs, or in that which gives up.
-func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error) {
+func (m *Machine) ReloadBy(s SubID, by CallID) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	sub, cfg := t.sub(s), t.config(s)
@@ -52,7 +51,7 @@ func (m *Machine) ReloadBy(s SubID, by KRef, byCall uint64) (c Commit, err error
 	case sub.state != SubRunning:
 		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
 	}
-	cfg.by, cfg.byCall = by, byCall
+	cfg.by = by
 	t.reload(sub, cfg, "its subcluster is loaded anew")
 	return m.done(t), nil
 }
@@ -94,7 +93,7 @@ func (q *View) Reloads() (out []Reload, err error) {
 		r := Reload{Sub: s}
 		r.Corrupt = readable(func() {
 			c := t.config(s)
-			r = Reload{Sub: s, System: c.system, Config: c.config, By: c.by, ByCall: c.byCall, Gone: t.sub(s) == nil}
+			r = Reload{Sub: s, System: c.system, Config: c.config, By: c.by, Gone: t.sub(s) == nil}
 		})
 		out = append(out, r)
 	}
@@ -121,7 +120,7 @@ func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 	if cfg == nil || !cfg.reload {
 		return false
 	}
-	t.answerCall(cfg.by, cfg.byCall, func() Completion { return launchFailure(why) })
+	t.answerCall(cfg.by, func() Completion { return launchFailure(why) })
 	t.deleteConfig(s) // the subcluster is gone, or going, and needs it no more
 	return true
 }

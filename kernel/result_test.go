@@ -52,7 +52,7 @@ func TestLargeBootstrapResultCostsServiceCallsNothing(t *testing.T) {
 	in := must(w.m.ServiceNamed("io:s1:in"))
 	costs(w, "1,000 calls", func() { w.goes("v1", repeat(1, 1000, "send $in read -> p+%d")+"resolve $r=null") })
 	costs(w, "an object that a call makes", func() {
-		c, made, err := w.m.Complete(in, 0, kernel.Completion{Value: kernel.Data{Body: `#"$0"`, Slots: []kernel.KRef{""}}, New: []kernel.NewService{{Kind: "conn"}}}, w.now)
+		c, made, err := w.m.Complete(kernel.CallID{Service: in}, kernel.Completion{Value: kernel.Data{Body: `#"$0"`, Slots: []kernel.KRef{""}}, New: []kernel.NewService{{Kind: "conn"}}}, w.now)
 		w.do(c, err)
 		if len(made) != 1 {
 			t.Fatal("none is made")
@@ -73,7 +73,7 @@ func TestLargeBootstrapResultCostsServiceCallsNothing(t *testing.T) {
 	w.open()
 	w.check()
 	costs(w, "1,000 calls in a state of the first release", func() { w.goes("v1", repeat(1001, 1000, "send $in read -> p+%d")+"resolve $r=null") })
-	c, _, err := w.m.Complete(in, 1, kernel.Completion{Value: kernel.Data{Body: `#"$0"`, Slots: []kernel.KRef{""}}, New: []kernel.NewService{{Kind: "conn"}}}, w.now)
+	c, _, err := w.m.Complete(kernel.CallID{Service: in, N: 1}, kernel.Completion{Value: kernel.Data{Body: `#"$0"`, Slots: []kernel.KRef{""}}, New: []kernel.NewService{{Kind: "conn"}}}, w.now)
 	w.do(c, err)
 	if len(row(w, "u.s1")) > 1000 || len(row(w, "result.s1")) < size {
 		t.Error("the result is not put into a row of its own")

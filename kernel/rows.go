@@ -115,9 +115,9 @@ func (p *promise) fields(c *codec) {
 	if c.bool("in-stead (the kernel rejected it for a vat whose store still knows it)", &inStead); inStead && p.inStead == "" {
 		p.inStead = anyVat
 	}
-	text(c, "service object of whose call it is the result", &p.asked.service)
+	text(c, "service object of whose call it is the result", &p.asked.call.Service)
 	text(c, "vat that called it", &p.asked.vat)
-	c.uint("number of the call (of the unit, once settled)", &p.asked.call)
+	c.uint("number of the call (of the unit, once settled)", &p.asked.call.N)
 	text(c, "class of the unit", &p.asked.unit)
 	list(c, "vats in whose queues a notification is (list)", &p.told)
 	list(c, "vats whose store waits for it (list)", &p.watched)
@@ -143,10 +143,9 @@ func (p *promise) isInSteadOf(v VatID) bool { return p.inStead == v || p.inStead
 // unit until somebody has got it: should who asked lose its memory before, the call is cancelled, or the
 // unit goes back.
 type asked struct {
-	service KRef
-	vat     VatID
-	// call is the number of the call while the promise is unresolved, and that of the unit afterwards.
-	call uint64
+	// call is the call. Once the promise is a unit of input, the number is that of the unit.
+	call CallID
+	vat  VatID
 	// unit is the class of the unit; empty if the promise is unresolved.
 	unit string
 }
@@ -178,9 +177,8 @@ type subcluster struct {
 	system string
 	// replaces is the subcluster whose reload this is, until it runs.
 	replaces SubID
-	// by and byCall are the call of the kernel facet that launched it, and waits for that.
-	by     KRef
-	byCall uint64
+	// by is the call of the kernel facet that launched it, and waits for that.
+	by CallID
 }
 
 func (s *subcluster) fields(c *codec) {
@@ -201,8 +199,8 @@ func (s *subcluster) fields(c *codec) {
 	c.data("what bootstrap answered", &result)
 	c.uint("number of its service objects", &s.services)
 	text(c, "system name", &s.system)
-	text(c, "service object whose call waits for the launch", &s.by)
-	c.uint("number of that call", &s.byCall)
+	text(c, "service object whose call waits for the launch", &s.by.Service)
+	c.uint("number of that call", &s.by.N)
 	text(c, "subcluster that it replaces", &s.replaces)
 	c.later()
 	c.bool("whether `result.` exists", &s.apart)

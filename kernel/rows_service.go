@@ -45,7 +45,8 @@ func (s *service) fields(c *codec) {
 
 // serviceCall is a call of a service object that was begun.
 type serviceCall struct {
-	at  int64 // when it was begun
+	id  CallID // in the key, not in the row
+	at  int64  // when it was begun
 	msg message
 }
 
@@ -69,17 +70,16 @@ func (u *unit) fields(c *codec) {
 type config struct {
 	config []byte
 	system string
-	// reload says that it is to be launched again once the subcluster is gone; by and byCall are the call
-	// that waits for that, if there is one.
+	// reload says that it is to be launched again once the subcluster is gone; by is the call that
+	// waits for that, if there is one.
 	reload bool
-	by     KRef
-	byCall uint64
+	by     CallID
 }
 
 func (f *config) fields(c *codec) {
 	c.bytes("configuration (bytes)", &f.config)
 	text(c, "system name", &f.system)
 	c.bool("reload", &f.reload)
-	text(c, "service object whose call waits for the reload", &f.by)
-	c.uint("number of that call", &f.byCall)
+	text(c, "service object whose call waits for the reload", &f.by.Service)
+	c.uint("number of that call", &f.by.N)
 }

@@ -157,7 +157,7 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 		watch(w)
 		w.withServices(global("facet"), "a")
 		w.goes("v1", "send $facet launch -> $r") // what comes of it is also the answer of a host call
-		s, c, err := w.m.Launch(kernel.Launch{Bootstrap: "x", Vats: []kernel.LaunchVat{launchVat("x")}, By: "ko5", ByCall: 0})
+		s, c, err := w.m.Launch(kernel.Launch{Bootstrap: "x", Vats: []kernel.LaunchVat{launchVat("x")}, By: kernel.CallID{Service: "ko5"}})
 		w.do(c, err)
 		w.deliver("v2", "")
 		w.begin("v2")

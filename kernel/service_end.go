@@ -68,7 +68,7 @@ func (t *tx) removeService(w *work) (done bool) {
 			}
 			for key := range t.scanByNumber(prefixServiceCalls(k), &w.after) {
 				n := numberIn(key[len(prefixServiceCalls(k)):])
-				t.finishCall(k, s, n, t.call(k, n), Completion{Rejected: true, Value: why})
+				t.finishCall(t.call(CallID{k, n}), Completion{Rejected: true, Value: why})
 			}
 		case endUnits:
 			for key, b := range t.scan(prefixUnits(k), &w.after) {

@@ -17,8 +17,8 @@ func invoked(w *world, k kernel.KRef) *[]uint64 {
 	numbers, before := &[]uint64{}, w.after
 	w.after = func(c kernel.Commit) {
 		for _, e := range c.Effects {
-			if e, ok := e.(kernel.Invoke); ok && e.Service == k {
-				*numbers = append(*numbers, e.Call)
+			if e, ok := e.(kernel.Invoke); ok && e.Call.Service == k {
+				*numbers = append(*numbers, e.Call.N)
 			}
 		}
 		if before != nil {
@@ -35,7 +35,7 @@ func TestCallsBeginInTheOrderSent(t *testing.T) {
 	began := invoked(w, "ko6")
 	const parked, sent, newer = 700, 1500, 300
 	method := func(n uint64) string {
-		o, found, err := w.m.ServiceCall("ko6", n)
+		o, found, err := w.m.ServiceCall(kernel.CallID{Service: "ko6", N: n})
 		if err != nil || !found {
 			t.Fatalf("call %d: found %t, %v", n, found, err)
 		}

@@ -14,8 +14,8 @@ import (
 // simServices is what is behind the service objects of a simulation. A call is performed once the commit that began it is
 // durable; its answer comes at any time, or the kernel dies before.
 type simServices struct {
-	calls map[simCall]bool
-	late  []simCall // cancelled, and perhaps further than that
+	calls map[kernel.CallID]bool
+	late  []kernel.CallID // cancelled, and perhaps further than that
 	// units counts the units that were read; where is where each is stored, seen by whom it was got.
 	units int
 	where map[string][]kernel.UnitPlace
@@ -28,27 +28,22 @@ type simServices struct {
 	knows map[kernel.VatID][]wire.Ref
 }
 
-type simCall struct {
-	service kernel.KRef
-	number  uint64
-}
-
 func (s *sim) initServices() {
-	s.services = simServices{calls: map[simCall]bool{}, seen: map[string]string{}, shared: map[string]bool{}, ended: map[kernel.KRef]bool{}, knows: map[kernel.VatID][]wire.Ref{}}
+	s.services = simServices{calls: map[kernel.CallID]bool{}, seen: map[string]string{}, shared: map[string]bool{}, ended: map[kernel.KRef]bool{}, knows: map[kernel.VatID][]wire.Ref{}}
 }
 
 func (s *sim) serviceEffect(e kernel.Effect) {
 	v := &s.services
 	switch e := e.(type) {
 	case kernel.Invoke:
-		if v.calls[simCall{e.Service, e.Call}] {
-			s.t.Fatalf("call %d of %s is begun twice", e.Call, e.Service)
+		if v.calls[e.Call] {
+			s.t.Fatalf("call %s is begun twice", e.Call)
 		}
-		if _, found, _ := s.m.ServiceCall(e.Service, e.Call); found {
-			v.calls[simCall{e.Service, e.Call}] = true
+		if _, found, _ := s.m.ServiceCall(e.Call); found {
+			v.calls[e.Call] = true
 		}
 	case kernel.CancelCall:
-		c := simCall{e.Service, e.Call}
+		c := e.Call
 		if v.calls[c] {
 			v.late = append(v.late, c)
 		}
@@ -56,7 +51,7 @@ func (s *sim) serviceEffect(e kernel.Effect) {
 	case kernel.EndService:
 		v.ended[e.Service] = true
 		for c := range v.calls {
-			if c.service == e.Service {
+			if c.Service == e.Service {
 				delete(v.calls, c)
 			}
 		}
@@ -65,7 +60,7 @@ func (s *sim) serviceEffect(e kernel.Effect) {
 
 // resumeServices is what the next kernel does with the calls that it finds begun.
 func (s *sim) resumeServices() {
-	s.services.calls, s.services.late = map[simCall]bool{}, nil
+	s.services.calls, s.services.late = map[kernel.CallID]bool{}, nil
 	list, err := s.m.Services()
 	if err != nil {
 		s.t.Fatal(err)
@@ -76,7 +71,7 @@ func (s *sim) resumeServices() {
 			s.t.Fatal(err)
 		}
 		for _, o := range calls {
-			c := simCall{o.Service, o.Call}
+			c := o.ID
 			if s.services.calls[c] { // begun by an answer given here
 				continue
 			}
@@ -102,16 +97,16 @@ func (s *sim) learnServices(v *simVat, names map[wire.Ref]kernel.KRef) {
 	}
 }
 
-func (s *sim) anyCall() (simCall, bool) {
-	list := slices.SortedFunc(maps.Keys(s.services.calls), func(a, b simCall) int {
+func (s *sim) anyCall() (kernel.CallID, bool) {
+	list := slices.SortedFunc(maps.Keys(s.services.calls), func(a, b kernel.CallID) int {
 		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
 	})
 	return pick(s.rng, list)
 }
 
-func (s *sim) answerCall(c simCall, how kernel.Completion) {
+func (s *sim) answerCall(c kernel.CallID, how kernel.Completion) {
 	delete(s.services.calls, c)
-	commit, made, err := s.m.Complete(c.service, c.number, how, s.now)
+	commit, made, err := s.m.Complete(c, how, s.now)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -122,8 +117,8 @@ func (s *sim) answerCall(c simCall, how kernel.Completion) {
 }
 
 // makeAnswer makes up how a call comes out.
-func (s *sim) makeAnswer(c simCall) kernel.Completion {
-	o, _, err := s.m.ServiceCall(c.service, c.number)
+func (s *sim) makeAnswer(c kernel.CallID) kernel.Completion {
+	o, _, err := s.m.ServiceCall(c)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -228,16 +223,16 @@ func (s *sim) serviceStep() {
 		if pending && rooted {
 			delete(s.services.calls, c)
 			to, _ := pick(s.rng, []kernel.KRef{root, x.KRef})
-			input(s.m.Forward(c.service, c.number, to, kernel.Data{Body: "#[]", Slots: []kernel.KRef{root}}, s.now))
+			input(s.m.Forward(c, to, kernel.Data{Body: "#[]", Slots: []kernel.KRef{root}}, s.now))
 		}
 	case 4:
-		if v, ok := pick(s.rng, s.services.late); ok && !s.services.ended[v.service] { // it had read already
-			s.services.late = slices.DeleteFunc(s.services.late, func(l simCall) bool { return l == v })
+		if v, ok := pick(s.rng, s.services.late); ok && !s.services.ended[v.Service] { // it had read already
+			s.services.late = slices.DeleteFunc(s.services.late, func(l kernel.CallID) bool { return l == v })
 			s.answerCall(v, s.unit())
 		}
 	case 5, 6:
 		if pending {
-			commit, taken, err := s.m.TakeUnit(c.service, c.number, "read", s.now)
+			commit, taken, err := s.m.TakeUnit(c, "read", s.now)
 			if taken {
 				delete(s.services.calls, c)
 			}

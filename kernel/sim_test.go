@@ -112,18 +112,18 @@ func (s *sim) launch(n int) {
 	if s.withServices {
 		l.Services = append(own("in", "out"), global("clock")...)
 		if c, ok := s.anyCall(); ok && s.rng.IntN(3) == 0 {
-			l.By, l.ByCall = c.service, c.number
+			l.By = c
 		}
 	}
 	_, c, err := s.m.Launch(l)
 	var refusal *kernel.Refusal
-	if errors.As(err, &refusal) && l.By != "" {
+	if errors.As(err, &refusal) && l.By != (kernel.CallID{}) {
 		return // nobody waits for it any more
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	delete(s.services.calls, simCall{l.By, l.ByCall})
+	delete(s.services.calls, l.By)
 	s.apply(c)
 }
 

@@ -47,12 +47,12 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 			w.printf("made %s", join(made))
 		}
 	case "take":
-		c, taken, err := w.m.TakeUnit(kernel.KRef(args[0]), number(1), args[2], w.now)
+		c, taken, err := w.m.TakeUnit(kernel.CallID{Service: kernel.KRef(args[0]), N: number(1)}, args[2], w.now)
 		if w.do(c, err) != taken {
 			w.t.Errorf("taken %t and commit %d", taken, c.Number)
 		}
 	case "forward":
-		w.do(w.m.Forward(kernel.KRef(args[0]), number(1), kernel.KRef(args[2]), data(args[3], krefs(4)), w.now))
+		w.do(w.m.Forward(kernel.CallID{Service: kernel.KRef(args[0]), N: number(1)}, kernel.KRef(args[2]), data(args[3], krefs(4)), w.now))
 	case "emit":
 		w.do(w.m.Emit(kernel.KRef(args[0]), []byte(args[1]), kernel.KRef(args[2]), data(args[3], krefs(4)), w.now))
 	case "state":
@@ -63,7 +63,7 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 		for _, s := range must(w.m.Services()) {
 			for _, o := range must(w.m.Outstanding(s.KRef)) {
 				if len(args) == 0 || args[0] == string(s.KRef) {
-					w.printf("%s call %d: %s", o.Service, o.Call, outstandingText(o))
+					w.printf("%s call %d: %s", o.ID.Service, o.ID.N, outstandingText(o))
 				}
 			}
 		}

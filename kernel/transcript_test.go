@@ -93,7 +93,7 @@ func command(w *world, d *datadriven.TestData) {
 			Services: append(own(lists["own"]...), global(lists["global"]...)...),
 		}
 		if by, n, ok := strings.Cut(options["by"], "."); ok {
-			l.By, l.ByCall = kernel.KRef(by), uint64(must(strconv.Atoi(n)))
+			l.By = kernel.CallID{Service: kernel.KRef(by), N: uint64(must(strconv.Atoi(n)))}
 		}
 		for _, n := range names {
 			lv := launchVat(n)

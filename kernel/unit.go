@@ -62,11 +62,11 @@ func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, foun
 
 // TakeUnit ends a call that reads with the first unit of a class that was given back. taken is false if there
 // is none, or no such call: nothing is changed then.
-func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit, taken bool, err error) {
+func (m *Machine) TakeUnit(id CallID, class string, now int64) (c Commit, taken bool, err error) {
 	defer caught(&err)
 	t := m.begin(now)
-	s := t.services.edit(t, k)
-	call := t.call(k, n)
+	s := t.services.edit(t, id.Service)
+	call := t.call(id)
 	if s == nil || t.gone(s) != "" || call == nil || s.units == 0 || t.unheard(call.msg) {
 		return Commit{}, false, nil
 	}
@@ -78,7 +78,7 @@ func (m *Machine) TakeUnit(k KRef, n uint64, class string, now int64) (c Commit,
 	t.asUnit(result, number, class)
 	t.settle(result, false, value)
 	t.releaseData(value)
-	t.endCall(k, s, n, call)
+	t.endCall(s, call)
 	t.releaseMessage(call.msg)
 	t.beginMore(s)
 	return m.done(t), true, nil
@@ -91,7 +91,7 @@ func (t *tx) asUnit(k KRef, number uint64, class string) {
 		t.forgetAsked(k) // a host, or a launch, has it with the commit
 		return
 	}
-	p.asked.call, p.asked.unit = number, class
+	p.asked.call.N, p.asked.unit = number, class
 }
 
 // forgetAsked ends what ties a promise to a call: it is settled with what is no unit, or somebody got that.
@@ -123,12 +123,12 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 		if !t.onlyFor(v, p) {
 			continue
 		}
-		s := t.services.edit(t, p.asked.service)
+		s := t.services.edit(t, p.asked.call.Service)
 		switch {
 		case s == nil:
 			t.forgetAsked(k) // with the service the unit is gone
 		case p.state == unresolved && p.head == p.tail && t.begun(p):
-			t.cancelCall(k, s, why)
+			t.cancelCall(p, why)
 		case p.state != unresolved && p.asked.unit != "":
 			a := p.asked
 			value := t.value(p)
@@ -136,7 +136,7 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 			if s.ended {
 				break
 			}
-			t.keepUnit(s, a.call, a.unit, value)
+			t.keepUnit(s, a.call.N, a.unit, value)
 			t.retire(v, k) // so that the notification, if one is queued, finds no name and is dropped
 		}
 	}

@@ -20,7 +20,7 @@ func classes(t *testing.T, n int) *world {
 		if i == n {
 			c = kernel.Completion{Unit: "accept", Value: kernel.Data{Body: `#"connection"`}}
 		}
-		commit, _, err := w.m.Complete("ko6", uint64(i), c, w.now)
+		commit, _, err := w.m.Complete(kernel.CallID{Service: "ko6", N: uint64(i)}, c, w.now)
 		w.do(commit, err)
 	}
 	w.forget("v1")
@@ -38,7 +38,7 @@ func (w *world) take(class string) string {
 	id := fmt.Sprintf("E1.take%d", w.m.CommitNumber())
 	w.call(id, "ko6", class)
 	calls := w.outstanding("ko6")
-	c, taken, err := w.m.TakeUnit("ko6", calls[len(calls)-1], class, w.now)
+	c, taken, err := w.m.TakeUnit(kernel.CallID{Service: "ko6", N: calls[len(calls)-1]}, class, w.now)
 	if err != nil || !taken {
 		w.t.Fatalf("taken %t, %v", taken, err)
 	}
@@ -81,7 +81,7 @@ func TestUnitsOfAnEarlierVersionKeepTheirPlace(t *testing.T) {
 	// One more goes back to its place, as this version does it: before and behind those of the earlier one.
 	w.goes("v1", "send $in read -> p+100\nsubscribe p+100\nsend $in read -> p+101\nsubscribe p+101\nresolve $r=null")
 	calls := w.outstanding("ko6")
-	c, taken, err := w.m.TakeUnit("ko6", calls[0], "read", w.now) // 00001
+	c, taken, err := w.m.TakeUnit(kernel.CallID{Service: "ko6", N: calls[0]}, "read", w.now) // 00001
 	if err != nil || !taken {
 		t.Fatalf("taken %t, %v", taken, err)
 	}
@@ -106,7 +106,7 @@ func TestClassesOfUnitsAreAnyWords(t *testing.T) {
 	words := []string{"a.b", "a", "00000000000000000001", "c", "\xff", strings.Repeat("x", 100)}
 	w.goes("v1", repeat(1, len(words)+1, "send $in read -> p+%d")+repeat(1, len(words)+1, "subscribe p+%d")+"resolve $r=null")
 	for i, class := range append(words, strings.Repeat("x", 101)) {
-		c, _, err := w.m.Complete("ko6", uint64(i), kernel.Completion{Unit: class, Value: kernel.Data{Body: fmt.Sprintf(`#"%d"`, i)}}, w.now)
+		c, _, err := w.m.Complete(kernel.CallID{Service: "ko6", N: uint64(i)}, kernel.Completion{Unit: class, Value: kernel.Data{Body: fmt.Sprintf(`#"%d"`, i)}}, w.now)
 		w.do(c, err)
 	}
 	w.forget("v1")

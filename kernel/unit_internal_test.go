@@ -37,7 +37,7 @@ func UnitPlaces(r storage.Reader) map[string][]UnitPlace {
 	d.each("b.", func(rest string, b []byte) {
 		k := KRef(rest)
 		p := d.t.promises.look(d.t, k)
-		place := UnitPlace{Promise: k, Asked: p.asked.service, By: p.asked.vat}
+		place := UnitPlace{Promise: k, Asked: p.asked.call.Service, By: p.asked.vat}
 		place.Tied = p.asked.unit != "" && d.t.onlyFor(p.asked.vat, p)
 		note(d.t.value(p), place)
 	})

@@ -32,7 +32,7 @@ func (w *world) drained(k kernel.KRef) (units []string) {
 		id := fmt.Sprintf("E1.read%d", w.m.CommitNumber())
 		w.call(id, k, "read")
 		calls := w.outstanding(k)
-		c, taken, err := w.m.TakeUnit(k, calls[len(calls)-1], "read", w.now)
+		c, taken, err := w.m.TakeUnit(kernel.CallID{Service: k, N: calls[len(calls)-1]}, "read", w.now)
 		if !w.do(c, err) || !taken {
 			w.t.Fatalf("%d units are back at %s, and a call gets none", w.service(k).Units, k)
 		}
@@ -306,7 +306,7 @@ func TestUnitReadForAnEarlierMemoryGoesBack(t *testing.T) {
 		w.forget("v1")
 		w.finish("v2", w.parse("v2", "resolve $r=$0"))
 		calls := w.outstanding("ko6")
-		c, taken, err := w.m.TakeUnit("ko6", calls[0], "read", w.now)
+		c, taken, err := w.m.TakeUnit(kernel.CallID{Service: "ko6", N: calls[0]}, "read", w.now)
 		if taken || err != nil || c.Number != 0 {
 			t.Errorf("taken %t, %v", taken, err)
 		}
@@ -326,7 +326,7 @@ func TestUnitsOfAClass(t *testing.T) {
 	class(2, "line2", "read")
 	w.forget("v1")
 	w.call("E1.a", "ko6", "accept") // call 3
-	if _, taken, _ := w.m.TakeUnit("ko6", 3, "other", w.now); taken {
+	if _, taken, _ := w.m.TakeUnit(kernel.CallID{Service: "ko6", N: 3}, "other", w.now); taken {
 		t.Error("a unit of another class was taken")
 	}
 	w.call("E1.b", "ko6", "read")   // call 4
@@ -341,7 +341,7 @@ func TestUnitsOfAClass(t *testing.T) {
 	}
 	for n, want := range map[uint64]string{5: `fulfilled "line2"`, 6: "fulfilled ko5"} {
 		class := map[uint64]string{5: "read", 6: "accept"}[n]
-		c, taken, err := w.m.TakeUnit("ko6", n, class, w.now)
+		c, taken, err := w.m.TakeUnit(kernel.CallID{Service: "ko6", N: n}, class, w.now)
 		if !w.do(c, err) || !taken {
 			t.Fatalf("call %d gets nothing", n)
 		}
@@ -375,7 +375,7 @@ func TestForwardedReadGivesItsUnitBack(t *testing.T) {
 	w := newWorld(t)
 	w.withServices(append(own("in"), global("facet")...), "a", "b")
 	w.goes("v1", "send $facet queueMessage $in -> p+1\nsubscribe p+1\nresolve $r=null")
-	w.do(w.m.Forward("ko7", 0, "ko6", kernel.Data{Body: callBody("read", []string{})}, w.now))
+	w.do(w.m.Forward(kernel.CallID{Service: "ko7"}, "ko6", kernel.Data{Body: callBody("read", []string{})}, w.now))
 	w.unit("ko6", 0, "line")
 	w.forget("v1")
 	w.wantUnits("ko6", `"line"`)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -22,15 +23,14 @@ type Service struct {
 
 // Outstanding is a call of a service object that is begun and not done.
 type Outstanding struct {
-	Service KRef
-	Call    uint64
+	ID CallID
 	// From is the vat that called, empty for a host; Sub is its subcluster.
 	From VatID
 	Sub  SubID
 	// At is when the call was begun, in milliseconds.
 	At       int64
 	MethArgs Data
-	// Corrupt says that the row of the call cannot be read, and why. Then only Service and Call are set.
+	// Corrupt says that the row of the call cannot be read, and why. Then only ID is set.
 	Corrupt error
 }
 
@@ -127,18 +127,18 @@ func (q *View) ServicesOf(id SubID) (out []Service, err error) {
 }
 
 // ServiceCall tells about a call that is begun; found is false if it is over.
-func (q *View) ServiceCall(k KRef, n uint64) (o Outstanding, found bool, err error) {
+func (q *View) ServiceCall(id CallID) (o Outstanding, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	c := t.call(k, n)
+	c := t.call(id)
 	if c == nil {
 		return Outstanding{}, false, nil
 	}
-	return t.outstanding(k, n, c), true, nil
+	return t.outstanding(c), true, nil
 }
 
-func (t *tx) outstanding(k KRef, n uint64, c *serviceCall) Outstanding {
-	o := Outstanding{Service: k, Call: n, From: c.msg.from, At: c.at, MethArgs: c.msg.methArgs}
+func (t *tx) outstanding(c *serviceCall) Outstanding {
+	o := Outstanding{ID: c.id, From: c.msg.from, At: c.at, MethArgs: c.msg.methArgs}
 	if v := c.msg.from; v != "" && t.lookRun(v) != nil {
 		o.Sub = t.vat(v).sub
 	}
@@ -153,18 +153,18 @@ func (q *View) Outstanding(k KRef) (out []Outstanding, err error) {
 	for after := ""; ; {
 		key, b := t.next(prefixServiceCalls(k), after)
 		if key == "" {
-			slices.SortFunc(out, func(a, b Outstanding) int { return int(int64(a.Call) - int64(b.Call)) })
+			slices.SortFunc(out, func(a, b Outstanding) int { return cmp.Compare(a.ID.N, b.ID.N) })
 			return out, nil
 		}
 		after = key
 		var o Outstanding
-		n := numberIn(key[len(prefixServiceCalls(k)):])
+		id := CallID{k, numberIn(key[len(prefixServiceCalls(k)):])}
 		if err := readable(func() {
-			var c serviceCall
+			c := serviceCall{id: id}
 			q.codec.decode(key, b, c.fields)
-			o = t.outstanding(k, n, &c)
+			o = t.outstanding(&c)
 		}); err != nil {
-			o = Outstanding{Service: k, Call: n, Corrupt: err}
+			o = Outstanding{ID: id, Corrupt: err}
 		}
 		out = append(out, o)
 	}

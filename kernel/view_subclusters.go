@@ -21,9 +21,8 @@ type Subcluster struct {
 	Result Data
 	// System is the name of a system subcluster; empty for others.
 	System string
-	// By and ByCall are the call that waits for the launch.
-	By     KRef
-	ByCall uint64
+	// By is the call that waits for the launch.
+	By CallID
 	// Corrupt says that the row of the subcluster cannot be read, and why. Then only ID is set.
 	Corrupt error
 }
@@ -47,7 +46,7 @@ func (q *View) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 
 func (t *tx) export(sub *subcluster) Subcluster {
 	out := Subcluster{
-		ID: sub.id, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, ByCall: sub.byCall, Source: sub.source, Hash: sub.hash, Result: t.resultOf(sub),
+		ID: sub.id, Root: sub.root, Bootstrap: sub.bootstrap, System: sub.system, By: sub.by, Source: sub.source, Hash: sub.hash, Result: t.resultOf(sub),
 		State: sub.state, Why: sub.why,
 	}
 	for _, m := range sub.members {

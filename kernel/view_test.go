@@ -55,7 +55,7 @@ func TestViewOverASnapshotAnswersAsTheMachineDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := answers(t, &w.m.View)
-	if !strings.Contains(want, "Name:") || !strings.Contains(want, "calls: [[{Service:") {
+	if !strings.Contains(want, "Name:") || !strings.Contains(want, "calls: [[{ID:") {
 		t.Fatalf("the state has too little to ask for:\n%s", want)
 	}
 	view := kernel.NewView(snapshot)

@@ -14,17 +14,17 @@ func (w *world) serviceEffect(e kernel.Effect) {
 	w.t.Helper()
 	switch e := e.(type) {
 	case kernel.Invoke:
-		o, found, err := w.m.ServiceCall(e.Service, e.Call)
+		o, found, err := w.m.ServiceCall(e.Call)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		if !found {
-			w.printf("  > invoke %s call %d, which is over", e.Service, e.Call)
+			w.printf("  > invoke %s call %d, which is over", e.Call.Service, e.Call.N)
 			return
 		}
-		w.printf("  > invoke %s call %d: %s", e.Service, e.Call, outstandingText(o))
+		w.printf("  > invoke %s call %d: %s", e.Call.Service, e.Call.N, outstandingText(o))
 	case kernel.CancelCall:
-		w.printf("  > cancel %s call %d", e.Service, e.Call)
+		w.printf("  > cancel %s call %d", e.Call.Service, e.Call.N)
 	case kernel.EndService:
 		w.printf("  > end %s, the %s", e.Service, strings.TrimSpace(e.Kind+" "+e.Name))
 	case kernel.UnitBack:
@@ -151,7 +151,7 @@ func (w *world) complete(k kernel.KRef, n uint64, words string, edit func(*kerne
 	if edit != nil {
 		edit(&c)
 	}
-	commit, made, err := w.m.Complete(k, n, c, w.now)
+	commit, made, err := w.m.Complete(kernel.CallID{Service: k, N: n}, c, w.now)
 	w.do(commit, err)
 	return made
 }
@@ -166,7 +166,7 @@ func (w *world) unit(k kernel.KRef, n uint64, words string) {
 func (w *world) outstanding(k kernel.KRef) (numbers []uint64) {
 	w.t.Helper()
 	for _, o := range must(w.m.Outstanding(k)) {
-		numbers = append(numbers, o.Call)
+		numbers = append(numbers, o.ID.N)
 	}
 	return numbers
 }

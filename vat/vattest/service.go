@@ -30,7 +30,7 @@ type ServiceCall struct {
 	Args []string
 
 	s  *Service
-	n  uint64
+	id kernel.CallID
 	at int64
 }
 
@@ -69,7 +69,7 @@ func (s *Service) Calls() (calls []*ServiceCall) {
 	}
 	for _, o := range list {
 		slot := func(i int) string { return string(o.MethArgs.Slots[i]) }
-		c := &ServiceCall{s: s, n: o.Call, at: o.At}
+		c := &ServiceCall{s: s, id: o.ID, at: o.At}
 		var args []any
 		if c.Method, args, err = capdata.DecodeCall(o.MethArgs.Body, len(o.MethArgs.Slots)); err != nil {
 			s.k.tb.Fatal(err)
@@ -130,7 +130,7 @@ func (c *ServiceCall) made(name string, done kernel.Completion) *Service {
 		k.tb.Fatal(err)
 	}
 	done.Value.Slots = []kernel.KRef{""}
-	commit, made, err := k.machine.Complete(c.s.kref, c.n, done, k.now)
+	commit, made, err := k.machine.Complete(c.id, done, k.now)
 	k.do(commit, err)
 	s := &Service{k: k, name: c.s.name + " " + name, kref: made[0]}
 	k.played = append(k.played, s)
@@ -144,7 +144,7 @@ func (k *Kernel) giveUnits() {
 		s := &Service{k: k, kref: k.back[0]}
 		k.back = k.back[1:]
 		for _, c := range s.Calls() {
-			commit, taken, err := k.machine.TakeUnit(s.kref, c.n, c.Method, k.now)
+			commit, taken, err := k.machine.TakeUnit(c.id, c.Method, k.now)
 			if taken || err != nil {
 				k.do(commit, err)
 			}
@@ -180,6 +180,6 @@ func (c *ServiceCall) complete(value string, done kernel.Completion) {
 	if done.Value.Body, err = capdata.Encode(v); err != nil {
 		k.tb.Fatal(err)
 	}
-	commit, _, err := k.machine.Complete(c.s.kref, c.n, done, k.now)
+	commit, _, err := k.machine.Complete(c.id, done, k.now)
 	k.do(commit, err)
 }

@@ -198,7 +198,7 @@ func (k *Kernel) apply(c kernel.Commit) {
 		case kernel.LaunchSettled:
 			k.settled, k.failure = true, e.Failure
 		case kernel.Invoke:
-			k.back = append(k.back, e.Service)
+			k.back = append(k.back, e.Call.Service)
 		case kernel.UnitBack:
 			k.back = append(k.back, e.Service)
 		case kernel.Answer, kernel.Gone, kernel.CancelCall, kernel.EndService:
