@@ -55,7 +55,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		return Step{}, nil
 	}
 	if !t.isItem(v, u.queue.head) {
-		t.passHoles(t.run(v), sliceReads)
+		t.passHoles(t.run(v), whole.reads)
 		t.wakeMore(v)
 		return step(m.done(t)), nil
 	}
@@ -174,7 +174,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 			if q.state == unresolved {
 				continue
 			}
-			if q.size == 0 && t.readBytes > closureReads {
+			if q.size == 0 && whole.bytes-t.left.bytes > closureReads {
 				continue // of what an earlier version settled the size is unknown
 			}
 			body, refs := t.valueSize(q)

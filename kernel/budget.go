@@ -6,28 +6,53 @@ import (
 	"strings"
 )
 
-// budget is what a transaction has done so far of what is bounded. Three things are bounded by it: a crank may ask for
-// so much (ownRows, ownBytes) and is at fault beyond; what a commit does in passing for others it leaves to the
-// kernel's own work beyond; and a slice of that work takes no further item once it is spent. An item is bounded by
-// what one message or value may hold, so that no step reads or writes without bound.
+// budget is what one commit may still do of what is bounded. Each commit begins with the whole of it, and each use is taken
+// off. The bounds are of two kinds: what a commit does in passing for others is left to the kernel's own work once that
+// part of the budget is used up; and a slice of that work, or a page of a question, takes no further item once it is spent.
+// One item may overdraw the budget by what one message or value holds. So no step reads or writes without bound.
 type budget struct {
-	// reads counts the rows that were read from the store, and readBytes their values, whether anything came of
-	// them or not; wroteBytes counts the values written.
-	reads, readBytes, wroteBytes int
-	// ownRows and ownBytes are what the syscalls of the vat itself asked for.
-	ownRows, ownBytes int
-	// moved counts the bytes of messages and values that went from one row to another (see roomFor), repeated those
-	// of reasons that were given to one promise after another.
+	// reads is the number of rows to be read from the store, and bytes that of the bytes of their values, whether anything
+	// comes of them or not. rows is the number of rows to be changed: no use is taken off, see spent.
+	reads, bytes, rows int
+	// moved is the number of bytes of messages and values to go from one row to another (see roomFor), repeated that of the
+	// bytes of reasons to be given to one promise after another.
 	moved, repeated int
-	// notified counts notifications made in passing, touched the promises of dead deciders rejected in passing,
-	// walked the steps of waitsInCircle, and walkReads the rows read in these.
-	notified, touched, walked, walkReads int
+	// notified is the number of notifications to be made in passing, touched that of promises of dead deciders to be
+	// rejected in passing.
+	notified, touched int
+	// walked is the number of steps of waitsInCircle, walkReads that of rows to be read in these.
+	walked, walkReads int
 }
 
-// spent says whether a slice takes no further item.
+// whole is the budget of one commit.
+var whole = budget{
+	reads: 1000, bytes: 1 << 20, rows: 2000,
+	moved: 1 << 20, repeated: 1 << 20,
+	notified: 1000, touched: 1000,
+	walked: 1_000_000, walkReads: maxChain,
+}
+
+// demand is what the syscalls of a crank have asked for. The vat is at fault beyond half of what one commit may hold.
+type demand struct{ rows, bytes int }
+
+// spent reports whether a slice takes no further item.
 func (t *tx) spent() bool {
-	return t.reads >= sliceReads || t.readBytes >= sliceBytes || t.moved >= maxRepeated || t.repeated >= maxRepeated ||
-		len(t.changed)+len(t.objects.list)+len(t.promises.list) >= sliceRows
+	return t.left.reads <= 0 || t.left.bytes <= 0 || t.left.moved <= 0 || t.left.repeated <= 0 ||
+		len(t.changed)+len(t.objects.list)+len(t.promises.list) >= t.left.rows
+}
+
+// all yields the rows that begin with prefix and follow after, in the order of their keys: of each what its key says behind
+// the prefix, and its value. It reads as many as there are, without a bound.
+func (t *tx) all(prefix, after string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for {
+			key, value := t.next(prefix, after)
+			if key == "" || !yield(key[len(prefix):], value) {
+				return
+			}
+			after = key
+		}
+	}
 }
 
 // scan yields the rows that begin with prefix and follow the cursor, which it moves, until there are no more or the
@@ -119,6 +144,6 @@ func parseNumberCursor(prefix, s string) numberCursor {
 // roomFor says whether n bytes may go from one row to another in this commit, beside what it does already.
 // Alone they always may: they came in one message.
 func (t *tx) roomFor(n int) bool {
-	used := t.moved + t.ownBytes
-	return used == 0 || used+n <= maxRepeated
+	used := whole.moved - t.left.moved + t.own.bytes
+	return used == 0 || used+n <= whole.moved
 }

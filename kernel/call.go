@@ -118,7 +118,7 @@ func (t *tx) beginMore(s *service) {
 			t.route(m, false)
 			t.releaseMessage(m)
 		default:
-			t.moved += len(m.methArgs.Body)
+			t.left.moved -= len(m.methArgs.Body)
 			t.noteAsked(s.id, m)
 			t.beginCall(s, m)
 		}
@@ -319,7 +319,7 @@ func (t *tx) finishCall(call *serviceCall, c Completion) {
 			panic(fmt.Sprintf("kernel: result %s of call %s is settled", result, call.id))
 		}
 		t.settle(result, c.Rejected, c.Value)
-		t.moved += len(c.Value.Body)
+		t.left.moved -= len(c.Value.Body)
 	} else if c.Rejected {
 		t.event(ServiceFailed{call.id, errorText(c.Value.Body)})
 	}

@@ -39,14 +39,9 @@ func (q *View) Damages() (out []Damage, err error) {
 func (t *tx) damages() (out []Damage) {
 	subs, unread := map[SubID]*subcluster{}, map[SubID]int{} // unread are places in out
 	var order []SubID
-	for after := ""; ; {
-		key, b := t.next("u.", after)
-		if key == "" {
-			break
-		}
-		after = key
-		sub, id := &subcluster{}, SubID(key[len("u."):])
-		if err := readable(func() { t.codec.decode(key, b, sub.fields) }); err != nil {
+	for rest, b := range t.all("u.", "") {
+		sub, id := &subcluster{}, SubID(rest)
+		if err := readable(func() { t.codec.decode(keySub(id), b, sub.fields) }); err != nil {
 			unread[id] = len(out)
 			out = append(out, Damage{Sub: id, What: err.Error()})
 			continue
@@ -63,13 +58,7 @@ func (t *tx) damages() (out []Damage) {
 			out = append(out, Damage{s, sub.system, w})
 		}
 	}
-	for after := ""; ; {
-		key, b := t.next("g.", after)
-		if key == "" {
-			break
-		}
-		after = key
-		name := key[len("g."):]
+	for name, b := range t.all("g.", "") {
 		if i, ok := unread[SubID(b)]; ok {
 			out[i].System = name
 			continue
@@ -78,15 +67,10 @@ func (t *tx) damages() (out []Damage) {
 			out = append(out, Damage{System: name, What: fmt.Sprintf("it leads to %.20q, which is not there under that name", b)})
 		}
 	}
-	for after := ""; ; {
-		key, b := t.next("v.", after)
-		if key == "" {
-			return out
-		}
-		after = key
-		v := VatID(key[len("v."):])
+	for rest, b := range t.all("v.", "") {
+		v := VatID(rest)
 		var row vatRow
-		if readable(func() { t.codec.decode(key, b, row.fields) }) != nil {
+		if readable(func() { t.codec.decode(keyVat(v), b, row.fields) }) != nil {
 			continue // its subcluster has it among its members
 		}
 		sub := subs[row.sub]
@@ -101,6 +85,7 @@ func (t *tx) damages() (out []Damage) {
 			out = append(out, d)
 		}
 	}
+	return out
 }
 
 // damage says what is wrong with one subcluster.

@@ -29,7 +29,7 @@ func (c *vatCall) watch(s wire.Watch) error {
 	if err != nil {
 		return fmt.Errorf("watch: result: %w", err)
 	}
-	t.ownRows += 3
+	t.own.rows += 3
 	o := t.objects.look(t, target)
 	switch {
 	case o == nil, o.owner == "" && !o.service:
@@ -46,7 +46,7 @@ func (c *vatCall) watch(s wire.Watch) error {
 		t.promise(k).awaitsEnd = true
 	default:
 		t.countWatch(k, c.v)
-		t.ownBytes += t.tellEnd(k, o.owner)
+		t.own.bytes += t.tellEnd(k, o.owner)
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 // settleEnd settles a promise of how a vat ends, which is dead.
 func (t *tx) settleEnd(k KRef, v VatID) {
 	t.clearDecider(k)
-	t.repeated += t.tellEnd(k, v)
+	t.left.repeated -= t.tellEnd(k, v)
 }
 
 // tellEnd settles a promise with how a dead vat has ended, and returns the size of its value.

@@ -33,7 +33,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 		if err := call.apply(s); err != nil {
 			return Commit{}, &Fault{c.Vat, CauseIllegal, fmt.Sprintf("syscall %d: %v", i, err)}
 		}
-		if t.ownRows > m.limits.Rows/2 || t.ownBytes > m.limits.Bytes/2 {
+		if t.own.rows > m.limits.Rows/2 || t.own.bytes > m.limits.Bytes/2 {
 			return Commit{}, &Fault{c.Vat, CauseLimit, fmt.Sprintf(
 				"syscall %d: the crank writes more than %d rows or %d bytes", i, m.limits.Rows/2, m.limits.Bytes/2)}
 		}

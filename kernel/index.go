@@ -27,11 +27,10 @@ func (t *tx) countVats() (n uint64) {
 	if n, ok := t.uintRow(keyCount); ok {
 		return n
 	}
-	for after := ""; ; n++ {
-		if after, _ = t.next("v.", after); after == "" {
-			return n
-		}
+	for range t.all("v.", "") {
+		n++
 	}
+	return n
 }
 
 // lessVats counts a vat that is removed.
@@ -48,13 +47,8 @@ func (t *tx) reloads() (out []SubID) {
 	if !t.indexed() {
 		prefix = "h."
 	}
-	for after := ""; ; {
-		key, _ := t.next(prefix, after)
-		if key == "" {
-			return out
-		}
-		after = key
-		s := SubID(key[len(prefix):])
+	for rest := range t.all(prefix, "") {
+		s := SubID(rest)
 		var listed bool
 		if err := readable(func() {
 			c := t.config(s)
@@ -63,6 +57,7 @@ func (t *tx) reloads() (out []SubID) {
 			out = append(out, s)
 		}
 	}
+	return out
 }
 
 // setConfig writes the configuration of a subcluster, and the index.

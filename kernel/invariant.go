@@ -50,13 +50,8 @@ func (c *checker) bad(format string, args ...any) {
 
 // scan calls each with what follows the prefix.
 func (c *checker) scan(prefix string, each func(rest string, value []byte)) {
-	for after := ""; ; {
-		key, value := c.t.next(prefix, after)
-		if key == "" {
-			return
-		}
-		after = key
-		each(key[len(prefix):], value)
+	for rest, value := range c.t.all(prefix, "") {
+		each(rest, value)
 	}
 }
 

@@ -194,9 +194,9 @@ func (t *tx) settleLaunch(p *promise) {
 		return
 	}
 	t.holdData(p.value)
-	t.ownBytes += len(p.value.Body) // the value is written twice
+	t.own.bytes += len(p.value.Body) // the value is written twice
 	if sub.by != (CallID{}) {
-		t.ownBytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
+		t.own.bytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
 	}
 	sub.settled, sub.result, sub.known = true, p.value, true
 	t.setSub(sub)

@@ -30,21 +30,13 @@ const (
 	maxLoneBytes = 4 << 10
 	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
 	maxChain = 10_000
-	// sliceReads and sliceBytes bound what one slice of the kernel's own work reads, sliceRows what it changes: beyond,
-	// it takes no further item. An item may change MaxSlots rows.
-	sliceReads, sliceBytes, sliceRows = 1000, 1 << 20, 2000
 	// passRows is how many removed rows the store may pass over for what counts as the reading of one row, stepRows how many
 	// for one question of a worker.
 	passRows, stepRows = 50, 4000
 	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
 	freeUnits = 2000
-	// maxWalk bounds the steps of all walks of waitsInCircle in one commit, maxWalkReads those of them that read a row.
-	maxWalk, maxWalkReads = 1_000_000, maxChain
-	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise,
-	// maxRepeated what one commit repeats.
-	maxReason, maxRepeated = 64 << 10, 1 << 20
-	// tellAtOnce bounds the notifications that one crank makes in passing; beyond, they are work.
-	tellAtOnce = 1000
+	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise.
+	maxReason = 64 << 10
 	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies,
 	// which are in memory; maxAsked those that wait to be begun.
 	maxCalls, maxCallBytes, maxAsked = 1000, 8 << 20, 10_000

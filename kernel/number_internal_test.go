@@ -72,8 +72,9 @@ func TestScanByNumber(t *testing.T) {
 			cursor, reads := "", 0
 			for done := false; !done; {
 				tx := &tx{base: &base{reader: mem}, rows: map[string]*row{}}
-				tx.reads = sliceReads - 1 - rnd.IntN(20)
-				before := tx.reads
+				tx.left = whole
+				tx.left.reads = 1 + rnd.IntN(20)
+				before := tx.left.reads
 				i := 0
 				for key := range tx.scanByNumber(prefix, &cursor) {
 					got = append(got, numberIn(key[len(prefix):]))
@@ -82,7 +83,7 @@ func TestScanByNumber(t *testing.T) {
 					}
 				}
 				done = !tx.spent()
-				reads += tx.reads - before
+				reads += before - tx.left.reads
 				for _, key := range tx.changed {
 					if err := mem.Commit([]storage.Write{{Key: key}}); err != nil {
 						t.Fatal(err)

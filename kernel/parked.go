@@ -35,12 +35,12 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 		if k == m.result {
 			return capdata.CodeBadTarget, "the message waits for its own result", true
 		}
-		if t.walked++; t.walked > maxWalk || t.walkReads > maxWalkReads {
+		if t.left.walked--; t.left.walked < 0 || t.left.walkReads < 0 {
 			return capdata.CodeLimit, "the messages sent at once wait for chains of too many others", true
 		}
-		reads := t.reads
+		reads := t.left.reads
 		k = t.promises.look(t, k).waitsFor
-		if t.walkReads += t.reads - reads; k == "" {
+		if t.left.walkReads -= reads - t.left.reads; k == "" {
 			return "", "", false
 		}
 	}

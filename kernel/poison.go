@@ -122,18 +122,14 @@ func (q *View) Poisoned(v VatID) (out []Poison, err error) {
 	defer caught(&err)
 	t := q.begin(0)
 	prefix := prefixPoisoned(v)
-	for after := ""; ; {
-		key, b := t.next(prefix, after)
-		if key == "" {
-			return out, nil
-		}
-		after = key
-		p, err := q.poison(key, b)
+	for rest, b := range t.all(prefix, "") {
+		p, err := q.poison(prefix+rest, b)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, p)
 	}
+	return out, nil
 }
 
 // PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call has
@@ -142,20 +138,17 @@ func (q *View) Poisoned(v VatID) (out []Poison, err error) {
 func (q *View) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for key := cursor; ; {
-		var b []byte
-		if key, b = t.next("x.", key); key == "" {
-			return out, "", nil
-		}
-		p, err := q.poison(key, b)
+	for rest, b := range t.all("x.", cursor) {
+		p, err := q.poison("x."+rest, b)
 		if err != nil {
 			return nil, "", err
 		}
 		out = append(out, p)
 		if size -= len(b); len(out) == rows || size <= 0 {
-			return out, key, nil
+			return out, "x." + rest, nil
 		}
 	}
+	return out, "", nil
 }
 
 // PoisonedVat finds the vat that a poisoned message belongs to.

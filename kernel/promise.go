@@ -58,7 +58,7 @@ func (t *tx) touch(k KRef) *promise {
 				}
 				t.clearDecider(k)
 			}
-			t.touched++
+			t.left.touched--
 			t.settle(k, true, t.reason(code, detail))
 		}
 	}
@@ -128,15 +128,15 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 		}
 	}
 	t.event(Settled{k, reject})
-	if t.notified+len(p.subscribers) <= tellAtOnce {
+	if len(p.subscribers) <= t.left.notified {
 		subscribers := p.subscribers
 		p.subscribers = nil
 		for _, v := range subscribers {
-			t.notified++
+			t.left.notified--
 			t.notify(v, k)
 		}
 	} else if len(p.subscribers) > 0 {
-		t.notified = max(t.notified, tellAtOnce) // so that none that is settled later is told of before this one
+		t.left.notified = min(t.left.notified, 0) // so that none that is settled later is told of before this one
 		t.hold(k)
 		t.addWork(work{kind: workTell, promise: k})
 	}
@@ -216,7 +216,7 @@ func (t *tx) leadsTo(p *promise) (KRef, bool) {
 // of a dead decider waits for the slices that put the decider away.
 func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 	p := t.promise(k)
-	if t.touched < tellAtOnce {
+	if t.left.touched > 0 {
 		p = t.touch(k)
 	}
 	if stored && !slices.Contains(p.watched, v) {
@@ -227,7 +227,7 @@ func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 			p.subscribers = slices.Delete(p.subscribers, i, i+1)
 		}
 		if t.notify(v, k) {
-			t.ownRows++
+			t.own.rows++
 		}
 		return
 	}

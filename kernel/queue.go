@@ -40,14 +40,14 @@ func (t *tx) isItem(v VatID, n uint64) bool {
 }
 
 // holdWindow bounds how many items are looked at for one that is not held back; they are not looked at beyond
-// sliceBytes either.
+// the budget of bytes either.
 const holdWindow = 256
 
 // released returns the first item that is delivered although messages are held back: a notification, or
 // what the vat that caused it has sent before.
 func (t *tx) released(u *run) (item, bool) {
 	first := map[VatID]item{} // that each vat has sent
-	for n := u.queue.head; n < u.queue.tail && n < u.queue.head+holdWindow && t.readBytes < sliceBytes; n++ {
+	for n := u.queue.head; n < u.queue.tail && n < u.queue.head+holdWindow && t.left.bytes > 0; n++ {
 		it, found := t.itemAt(u.id, n)
 		if !found {
 			continue

@@ -131,7 +131,7 @@ func (t *tx) releaseMessage(m message) {
 // free deletes what the commit left without holders: promises, and orphaned objects that nobody can
 // even recognise. Objects that have an owner stay until it has been told (a later issue).
 //
-// A promise may be all that holds another, and so on without end: beyond freeUnits, or sliceBytes of values, the rest is
+// A promise may be all that holds another, and so on without end: beyond freeUnits, or the budget of bytes, the rest is
 // the kernel's own work, which holds it until then. A value that holds nothing is not read.
 func (t *tx) free() {
 	units := 0
@@ -148,7 +148,7 @@ func (t *tx) free() {
 		if p == nil || p.refs > 0 {
 			continue
 		}
-		if units > 0 && (units > freeUnits || t.readBytes > sliceBytes) {
+		if units > 0 && (units > freeUnits || t.left.bytes < 0) {
 			t.hold(k)
 			t.addWork(work{kind: workFree, promise: k})
 			continue

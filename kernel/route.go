@@ -102,10 +102,10 @@ func (t *tx) splat(m message, code capdata.Code, detail string) {
 }
 
 // reason returns the value with which the kernel rejects a promise. Details may be long, and are repeated for
-// each promise: beyond maxRepeated in one commit the code alone is said.
+// each promise: beyond the budget the code alone is said.
 func (t *tx) reason(code capdata.Code, detail string) Data {
-	if d := kernelError(code, detail); t.repeated+len(d.Body) <= maxRepeated {
-		t.repeated += len(d.Body)
+	if d := kernelError(code, detail); len(d.Body) <= t.left.repeated {
+		t.left.repeated -= len(d.Body)
 		return d
 	}
 	return kernelError(code, "this has happened to many at once, of whom others were told more")
@@ -116,13 +116,13 @@ func (t *tx) reason(code capdata.Code, detail string) Data {
 func (t *tx) splatLike(m message, p *promise) {
 	body, slots := t.valueSize(p)
 	size := body + 16*slots
-	if m.result != "" && (size > maxReason || t.repeated+size > maxRepeated) {
+	if m.result != "" && (size > maxReason || size > t.left.repeated) {
 		t.splat(m, capdata.CodeLimit, "the promise was rejected, with a reason that is too large to repeat")
 		return
 	}
 	t.event(Rejected{m.target, m.result, ""})
 	if m.result != "" {
-		t.repeated += size
+		t.left.repeated -= size
 		t.settle(m.result, true, t.value(p))
 	}
 }

@@ -52,7 +52,7 @@ const (
 func (t *tx) removeService(w *work) (done bool) {
 	k := w.promise
 	s := t.service(k)
-	t.readBytes = 0 // its state, which may be large, does not end the slice: so each has progress
+	t.left.bytes = whole.bytes // its state, which may be large, does not end the slice: so each has progress
 	why := kernelError(capdata.CodeServiceGone, s.isGone())
 	for {
 		next := w.stage + 1

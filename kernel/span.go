@@ -60,16 +60,16 @@ func (t *tx) forgetSpan(u *run) {
 		for n := range u.span.records {
 			t.delete(keyRecord(u.id, u.span.number, n))
 		}
-		for after := ""; ; left-- {
-			key, _ := t.next(prefixFormer(u.id, u.span.number), after)
-			if key == "" {
-				return
-			}
-			if left == 0 || t.spent() {
+		done, prefix := true, prefixFormer(u.id, u.span.number)
+		for key := range t.all(prefix, "") {
+			if done = left > 0 && !t.spent(); !done {
 				break
 			}
-			t.delete(key)
-			after = key
+			t.delete(prefix + key)
+			left--
+		}
+		if done {
+			return
 		}
 	}
 	t.addWork(work{kind: workForget, vat: u.id, span: u.span.number})
@@ -126,13 +126,13 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 		b := t.codec.encode(f.fields)
 		size += len(at) + len(b)
 		formers = append(formers, storage.Write{Key: at, Value: b})
-		if t.ownBytes+size > t.limits.Bytes/2 {
+		if t.own.bytes+size > t.limits.Bytes/2 {
 			break // it cannot be recorded: the other rows, which may be as large, are not read
 		}
 	}
 	bytes := max(int64(u.span.bytes)+int64(size+held), 0)
-	if u.span.records >= min(u.policy.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.ownBytes+size > t.limits.Bytes/2 ||
-		t.ownRows+len(formers) > t.limits.Rows/2 {
+	if u.span.records >= min(u.policy.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.own.bytes+size > t.limits.Bytes/2 ||
+		t.own.rows+len(formers) > t.limits.Rows/2 {
 		u.span.lost = true
 		if u.policy.maxRecords > 0 { // else nothing was to be recorded
 			t.event(TranscriptFull{c.Vat, u.span.records, u.span.bytes})

@@ -38,7 +38,7 @@ const (
 
 func (c *vatCall) apply(s wire.Syscall) error {
 	t := c.t
-	t.ownRows++
+	t.own.rows++
 	switch s := s.(type) {
 	case wire.Send:
 		return c.send(s)
@@ -72,7 +72,7 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		if s.Key == "" || len(s.Key) > MaxStoreKeyBytes {
 			return fmt.Errorf("store: a key of %d bytes, want 1 to %d", len(s.Key), MaxStoreKeyBytes)
 		}
-		t.ownBytes += len(s.Key) + len(s.Value) + 16
+		t.own.bytes += len(s.Key) + len(s.Value) + 16
 		value := s.Value
 		if value == nil {
 			value = []byte{}
@@ -83,7 +83,7 @@ func (c *vatCall) apply(s wire.Syscall) error {
 		if s.Key == "" || len(s.Key) > MaxStoreKeyBytes {
 			return fmt.Errorf("store: a key of %d bytes, want 1 to %d", len(s.Key), MaxStoreKeyBytes)
 		}
-		t.ownBytes += len(s.Key) + 16
+		t.own.bytes += len(s.Key) + 16
 		c.write(s.Key, nil)
 		return nil
 	case wire.Keep:
@@ -141,7 +141,7 @@ func (c *vatCall) refs(what string, refs []wire.Ref, export bool, want flagState
 		case want == flagSet && !reachable, want == flagClear && reachable:
 			return fmt.Errorf("%s: %s has its reachable flag at %t", what, r, reachable)
 		}
-		c.t.ownRows += 3
+		c.t.own.rows += 3
 		do(k, r)
 	}
 	return nil
@@ -219,7 +219,7 @@ func (c *vatCall) use(ref wire.Ref) (KRef, error) {
 	if !parts.Own {
 		return "", fmt.Errorf("%s is unknown", ref)
 	}
-	t.ownRows += 4
+	t.own.rows += 4
 	if parts.Promise {
 		return c.newPromise(ref, parts)
 	}
@@ -265,8 +265,8 @@ func (c *vatCall) data(d wire.CapData) (Data, error) {
 		return Data{}, fmt.Errorf("%d slots, the limit is %d", len(d.Slots), MaxSlots)
 	}
 	out := Data{Body: d.Body}
-	c.t.ownBytes += dataSize(d.Body, len(d.Slots))
-	c.t.ownRows += len(d.Slots) // the count of each changes
+	c.t.own.bytes += dataSize(d.Body, len(d.Slots))
+	c.t.own.rows += len(d.Slots) // the count of each changes
 	if len(d.Slots) > 0 {
 		out.Slots = make([]KRef, len(d.Slots))
 		for i, s := range d.Slots {
@@ -295,7 +295,7 @@ func (c *vatCall) send(s wire.Send) error {
 			return fmt.Errorf("send: result: %w", err)
 		}
 	}
-	t.ownRows += 3
+	t.own.rows += 3
 	// route may settle the result at once; the message must not be freed under it.
 	t.holdMessage(m)
 	t.route(m, true)
@@ -337,7 +337,7 @@ func (c *vatCall) result(ref wire.Ref) (KRef, error) {
 		if !parts.Own {
 			return "", fmt.Errorf("%s is unknown", ref)
 		}
-		t.ownRows += 4
+		t.own.rows += 4
 		if k, err = c.newPromise(ref, parts); err != nil {
 			return "", err
 		}
@@ -369,7 +369,7 @@ func (c *vatCall) keep(s wire.Keep) error {
 	if s.Stored {
 		inc = 0
 	}
-	t.ownRows++
+	t.own.rows++
 	t.clearDecider(k)
 	t.setDecider(k, c.v, inc)
 	return nil
@@ -423,9 +423,9 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 		t.holdData(st.value)
 	}
 	for _, st := range settlements {
-		t.ownRows += 3
+		t.own.rows += 3
 		if c.made[st.k] {
-			t.ownRows -= 5 // what was counted for the name and for the decider: they are gone when the crank ends
+			t.own.rows -= 5 // what was counted for the name and for the decider: they are gone when the crank ends
 		}
 		t.settle(st.k, st.reject, st.value)
 	}

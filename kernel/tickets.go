@@ -131,7 +131,7 @@ func (t *tx) settleTicket(p *promise) {
 		tk.state = ticketRejected
 	}
 	t.holdData(tk.value)
-	t.ownBytes += len(tk.value.Body) // the value is written twice
+	t.own.bytes += len(tk.value.Body) // the value is written twice
 	t.setTicket(id, tk)
 	t.setExpiry(keyExpiry(t.now, id))
 	t.release(p.id)

@@ -34,7 +34,10 @@ type tx struct {
 	failed    []SubID
 	queueFull bool // a message found no room
 	delivered bool // it is that of a crank
-	budget
+	// left is what this commit may still do, own what the vat itself has asked for.
+	left       budget
+	own        demand
+	wroteBytes int // of values, which lie in memory until the next transaction
 
 	effects []Effect
 	trace   []Event
@@ -61,7 +64,7 @@ type base struct {
 // begin starts a transaction. The one begun before, if it was not done, is dropped.
 func (q *View) begin(now int64) *tx {
 	t := q.tx
-	if t == nil || len(t.rows) > keepRows || t.readBytes+t.wroteBytes > keepBytes {
+	if t == nil || len(t.rows) > keepRows || whole.bytes-t.left.bytes+t.wroteBytes > keepBytes {
 		t = &tx{base: q.base, rows: make(map[string]*row, 32)}
 		t.objects.init(keyObject)
 		t.promises.init(keyPromise)
@@ -80,7 +83,7 @@ func (q *View) begin(now int64) *tx {
 	t.runs.reset()
 	t.services.reset()
 	t.subs.reset()
-	t.budget, t.queueFull, t.delivered = budget{}, false, false
+	t.left, t.own, t.wroteBytes, t.queueFull, t.delivered = whole, demand{}, 0, false, false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
 }
@@ -140,8 +143,8 @@ func (t *tx) read(key string) *row {
 			panic(failure{err})
 		}
 		r.known, r.existed = true, found
-		t.reads++
-		t.readBytes += len(v)
+		t.left.reads--
+		t.left.bytes -= len(v)
 		if !r.changed && found {
 			r.value = v
 			if v == nil {
@@ -224,8 +227,8 @@ func (t *tx) step(prefix, after string) (key string, value []byte, ready bool) {
 		if err != nil {
 			panic(failure{err})
 		}
-		t.reads++
-		t.readBytes += len(value)
+		t.left.reads--
+		t.left.bytes -= len(value)
 		if !ready {
 			if after = key; t.spent() {
 				return key, nil, false

@@ -15,7 +15,7 @@ func (t *tx) nextUnit(s *service) uint64 {
 func (t *tx) keepUnit(s *service, number uint64, class string, value Data) {
 	u := unit{class, value}
 	t.holdData(value)
-	t.moved += len(value.Body)
+	t.left.moved -= len(value.Body)
 	t.set(keyUnit(s.id, class, number), t.codec.encode(u.fields))
 	s.units++
 	t.effect(UnitBack{s.id})
@@ -38,12 +38,10 @@ func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, foun
 		look(key, b)
 	}
 	// The keys of an earlier version do not tell the class. They come before the others.
-	for after := ""; ; {
-		key, b := t.next(prefixUnits(s.id), after)
-		if key == "" || key >= prefixUnits(s.id)+"c" || look(key, b) {
+	for rest, b := range t.all(prefixUnits(s.id), "") {
+		if rest >= "c" || look(prefixUnits(s.id)+rest, b) {
 			break
 		}
-		after = key
 	}
 	// The unit that this commit put back may be the first, which the store does not know yet.
 	for n := s.nextUnit; n > 0 && n+2 > s.nextUnit; n-- {

@@ -32,7 +32,7 @@ const pageReads = 300
 
 func (q *View) page() *tx {
 	t := q.begin(0)
-	t.reads = sliceReads - pageReads
+	t.left.reads = pageReads
 	return t
 }
 

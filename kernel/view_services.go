@@ -55,14 +55,10 @@ func (q *View) ServiceNamed(name string) (k KRef, err error) {
 func (q *View) Services() (out []Service, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for after := ""; ; {
-		key, b := t.next("k.", after)
-		if key == "" {
-			return out, nil
-		}
-		after = key
-		out = append(out, t.listedService(KRef(key[len("k."):]), b))
+	for k, b := range t.all("k.", "") {
+		out = append(out, t.listedService(KRef(k), b))
 	}
+	return out, nil
 }
 
 // ServicesAfter lists a page of the service objects, in the order of their keys; see [View.VatsAfter].
@@ -99,31 +95,22 @@ func (q *View) ServiceOwner(k KRef) (s SubID, err error) {
 }
 
 func (t *tx) ownerOf(k KRef) SubID {
-	for after := ""; ; {
-		key, _ := t.next("l.", after)
-		if key == "" {
-			return ""
-		}
-		after = key
-		if s, ok := strings.CutSuffix(key[len("l."):], "."+string(k)); ok {
+	for rest := range t.all("l.", "") {
+		if s, ok := strings.CutSuffix(rest, "."+string(k)); ok {
 			return SubID(s)
 		}
 	}
+	return ""
 }
 
 // ServicesOf lists the service objects of a subcluster.
 func (q *View) ServicesOf(id SubID) (out []Service, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for after := ""; ; {
-		key, _ := t.next(prefixServicesOf(id), after)
-		if key == "" {
-			return out, nil
-		}
-		after = key
-		k := KRef(key[len(prefixServicesOf(id)):])
-		out = append(out, t.services.look(t, k).export())
+	for k := range t.all(prefixServicesOf(id), "") {
+		out = append(out, t.services.look(t, KRef(k)).export())
 	}
+	return out, nil
 }
 
 // ServiceCall tells about a call that is begun; found is false if it is over.
@@ -150,22 +137,18 @@ func (t *tx) outstanding(c *serviceCall) Outstanding {
 func (q *View) Outstanding(k KRef) (out []Outstanding, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for after := ""; ; {
-		key, b := t.next(prefixServiceCalls(k), after)
-		if key == "" {
-			slices.SortFunc(out, func(a, b Outstanding) int { return cmp.Compare(a.ID.N, b.ID.N) })
-			return out, nil
-		}
-		after = key
+	for n, b := range t.all(prefixServiceCalls(k), "") {
 		var o Outstanding
-		id := CallID{k, numberIn(key[len(prefixServiceCalls(k)):])}
+		id := CallID{k, numberIn(n)}
 		if err := readable(func() {
 			c := serviceCall{id: id}
-			q.codec.decode(key, b, c.fields)
+			q.codec.decode(keyServiceCall(id), b, c.fields)
 			o = t.outstanding(&c)
 		}); err != nil {
 			o = Outstanding{ID: id, Corrupt: err}
 		}
 		out = append(out, o)
 	}
+	slices.SortFunc(out, func(a, b Outstanding) int { return cmp.Compare(a.ID.N, b.ID.N) })
+	return out, nil
 }

@@ -59,15 +59,11 @@ func (t *tx) export(sub *subcluster) Subcluster {
 func (q *View) Subclusters() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for after := ""; ; {
-		key, b := t.next("u.", after)
-		if key == "" {
-			slices.SortFunc(out, func(a, b Subcluster) int { return cmp.Compare(numberIn(string(a.ID[1:])), numberIn(string(b.ID[1:]))) })
-			return out, nil
-		}
-		after = key
-		out = append(out, t.listedSub(SubID(key[len("u."):]), b))
+	for s, b := range t.all("u.", "") {
+		out = append(out, t.listedSub(SubID(s), b))
 	}
+	slices.SortFunc(out, func(a, b Subcluster) int { return cmp.Compare(numberIn(string(a.ID[1:])), numberIn(string(b.ID[1:]))) })
+	return out, nil
 }
 
 // SubclustersAfter lists a page of the subclusters, in the order of their keys; see [View.VatsAfter].
@@ -97,16 +93,12 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 func (q *View) Systems() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for after := ""; ; {
-		key, b := t.next("g.", after)
-		if key == "" {
-			return out, nil
-		}
-		after = key
+	for _, b := range t.all("g.", "") {
 		if sub := t.sub(SubID(b)); sub != nil {
 			out = append(out, t.export(sub))
 		}
 	}
+	return out, nil
 }
 
 // SystemNamed finds the system subcluster of that name that is launching or running; found is false if there is none.

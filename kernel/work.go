@@ -63,7 +63,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.removeService(&w)
 	case workBegin:
 		if s := t.services.edit(t, w.promise); s != nil {
-			s.more, t.readBytes = false, 0 // its state, which may be large, does not end the slice: so each has progress
+			s.more, t.left.bytes = false, whole.bytes // its state, which may be large, does not end the slice: so each has progress
 			t.beginMore(s)
 		}
 		t.release(w.promise)
