@@ -22,8 +22,9 @@ type (
 	taken  chan int
 	given  chan int
 	hidden struct {
-		C    chan int `json:"-"`
-		none chan int //nolint:unused // nobody sees it
+		C chan int `json:"-"`
+		//lint:ignore U1000 encoding/json passes over it, which is the case here
+		none chan int
 	}
 	inner    struct{ C chan int }
 	embedded struct{ inner }
