@@ -3,11 +3,11 @@ package ocapkernel_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
 	"ocapkernel.dev"
@@ -102,7 +102,7 @@ func start(t *testing.T, o ocapkernel.Options) *embedded {
 	t.Helper()
 	o.Durability = "process" // these tests need no writes to the disk
 	if testing.Verbose() && o.Logger == nil {
-		o.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Debug})
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	k, err := ocapkernel.New(o)
 	if err != nil {

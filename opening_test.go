@@ -7,10 +7,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
-
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/internal/logging"
 )
 
 // atOpening is a log that tells when the database is being opened.
@@ -28,7 +27,7 @@ func (do atOpening) Write(line []byte) (int, error) {
 func TestNobodyCanConnectBeforeTheStateIsOpen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	var looks, connected atomic.Int64
-	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: atOpening(func() {
+	log := logging.NewText(atOpening(func() {
 		looks.Add(1)
 		client, err := control.Dial(t.Context(), dir)
 		if err == nil {
@@ -37,7 +36,7 @@ func TestNobodyCanConnectBeforeTheStateIsOpen(t *testing.T) {
 		} else if control.CodeOf(err) != control.CodeNotRunning {
 			t.Error(err)
 		}
-	})})
+	}), logging.Trace)
 	k := start(t, ocapkernel.Options{Dir: dir, Control: true, Logger: log})
 	if looks.Load() == 0 || connected.Load() > 0 {
 		t.Errorf("of %d attempts while the state was opened %d connected", looks.Load(), connected.Load())

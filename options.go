@@ -2,9 +2,8 @@ package ocapkernel
 
 import (
 	"io"
+	"log/slog"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/cluster"
 )
@@ -73,7 +72,7 @@ type Options struct {
 	// *os.File.
 	Stdin  io.Reader
 	Stdout io.Writer
-	Logger hclog.Logger
+	Logger *slog.Logger
 	// Version is the version of this program, for clients.
 	Version string
 }

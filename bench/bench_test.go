@@ -7,6 +7,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,12 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"ocapkernel.dev"
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
@@ -93,9 +93,9 @@ func startKernel(b *testing.B, store storage.Store, example string, copies int) 
 	if err != nil {
 		b.Fatal(err)
 	}
-	log := hclog.NewNullLogger()
+	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("BENCH_LOG") != "" {
-		log = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Warn})
+		log = logging.NewText(os.Stderr, slog.LevelWarn)
 	}
 	k, err := host.Open(host.Config{Store: store, Workers: workers, Logger: log})
 	if err != nil {

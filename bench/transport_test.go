@@ -2,12 +2,11 @@ package bench
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/vat/grpcvat"
@@ -27,7 +26,7 @@ func transportChild() {
 		return
 	}
 	if t := transports[strings.TrimPrefix(os.Args[2], transportPrefix)]; t != nil {
-		worker.MainOver(t, worker.Program{New: func(wire.Start, worker.Store, hclog.Logger) (worker.Vat, error) { return silent{}, nil }})
+		worker.MainOver(t, worker.Program{New: func(wire.Start, worker.Store, *slog.Logger) (worker.Vat, error) { return silent{}, nil }})
 	}
 }
 

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/capdata"
 )
@@ -19,7 +18,7 @@ type ServerOptions struct {
 	// Version is the answer of the method version.
 	Version string
 	// Logger gets warnings about connections; nil logs nothing.
-	Logger hclog.Logger
+	Logger *slog.Logger
 	// MaxLineBytes, MaxConns and MaxInFlight tighten the constants of the same names; zero means those.
 	MaxLineBytes, MaxConns, MaxInFlight int
 	// Allow is asked before a connection is accepted, and returns false if there are no descriptors for it; nil allows
@@ -34,7 +33,7 @@ type Server struct {
 	listener *Listener
 	backend  Backend
 	options  ServerOptions
-	log      hclog.Logger
+	log      *slog.Logger
 	// slots holds a token for each connection.
 	slots chan struct{}
 	mu    struct {
@@ -74,7 +73,7 @@ func NewServer(l *Listener, b Backend, o ServerOptions) *Server {
 	}
 	log := o.Logger
 	if log == nil {
-		log = hclog.NewNullLogger()
+		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{listener: l, backend: b, options: o, log: log, slots: make(chan struct{}, o.MaxConns)}
 	s.mu.conns = map[*net.UnixConn]*use{}

@@ -3,9 +3,8 @@ package host
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/host/pipeline"
 	"ocapkernel.dev/kernel"
@@ -17,7 +16,7 @@ import (
 type core struct {
 	*loop
 	cfg      Config
-	log      hclog.Logger
+	log      *slog.Logger
 	machine  *kernel.Machine
 	layers   *storage.Layers
 	pipeline *pipeline.Pipeline[func()]
@@ -39,7 +38,7 @@ type effects interface {
 // Room tells whether the kernel has what it needs to go on. Its methods may be called from any goroutine.
 type Room = pipeline.Room
 
-func newCore(cfg Config, log hclog.Logger) *core {
+func newCore(cfg Config, log *slog.Logger) *core {
 	layers := storage.NewLayers(cfg.Store, cfg.CacheBytes)
 	return &core{
 		loop: newLoop(log), cfg: cfg, log: log, layers: layers,

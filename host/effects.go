@@ -1,8 +1,11 @@
 package host
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
 )
 
@@ -47,12 +50,12 @@ func (s *Shell) trace(e kernel.Event) {
 	switch e := e.(type) {
 	case kernel.Delivered:
 		s.vats.recorded(s.vats.vat(e.Vat), e.Records)
-		if s.log.IsDebug() {
+		if s.log.Enabled(context.Background(), slog.LevelDebug) {
 			s.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
 		}
 	case kernel.Settled:
-		if s.log.IsTrace() {
-			s.log.Trace("promise settled", "kref", e.Promise, "rejected", e.Rejected)
+		if s.log.Enabled(context.Background(), logging.Trace) {
+			s.log.Log(context.Background(), logging.Trace, "promise settled", "kref", e.Promise, "rejected", e.Rejected)
 		}
 	case kernel.Rejected:
 		s.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)

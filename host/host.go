@@ -27,10 +27,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
@@ -60,7 +59,7 @@ type Config struct {
 	AcceptRollback bool
 	// Workers starts workers. Run closes it.
 	Workers workers.Starter
-	Logger  hclog.Logger
+	Logger  *slog.Logger
 	// KeepAnswers is how long a settled host call is remembered; 24 h if zero.
 	KeepAnswers time.Duration
 	// MaxWorkers is the number of idle workers above which the least recently used are stopped, if
@@ -100,7 +99,7 @@ type Config struct {
 // The caller calls Run next, in any case.
 func Open(cfg Config) (*Shell, error) {
 	if cfg.Logger == nil {
-		cfg.Logger = hclog.NewNullLogger()
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.KeepAnswers <= 0 {
 		cfg.KeepAnswers = 24 * time.Hour

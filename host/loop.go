@@ -3,11 +3,10 @@ package host
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/workers"
 )
@@ -38,7 +37,7 @@ import (
 // does, and hands frames to workers, which does not wait. What opens, closes, looks up or executes something runs beside the
 // loop (aside), and its result is a step (later).
 type loop struct {
-	log   hclog.Logger
+	log   *slog.Logger
 	inbox chan func()   // what other goroutines ask of the loop; full: they wait
 	done  chan struct{} // closed when the loop has ended
 
@@ -65,7 +64,7 @@ type loop struct {
 	}
 }
 
-func newLoop(log hclog.Logger) *loop {
+func newLoop(log *slog.Logger) *loop {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &loop{
 		log: log, inbox: make(chan func(), 64), done: make(chan struct{}), stop: make(chan struct{}),

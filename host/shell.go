@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -38,7 +39,7 @@ type Shell struct {
 
 // newShell makes the owners, and lets each know those whom it asks.
 func newShell(cfg Config) (*Shell, error) {
-	c := newCore(cfg, cfg.Logger.Named("host"))
+	c := newCore(cfg, logging.Named(cfg.Logger, "host"))
 	s := &Shell{
 		core: c, vats: newVats(c), work: &work{core: c}, subs: newSubclusters(c), system: newSystem(c), names: newDirectory(c),
 		objects: newObjects(c), registry: &registry{core: c}, tickets: &tickets{core: c, waiting: map[string][]chan struct{}{}},

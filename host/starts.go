@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -13,8 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
@@ -34,7 +33,7 @@ import (
 // Only the loop uses it, and Open before. A nil *starts notes nothing.
 type starts struct {
 	file *os.File
-	log  hclog.Logger
+	log  *slog.Logger
 	note note
 	// careful says that the last kernel died by its own doing.
 	careful bool
@@ -141,7 +140,7 @@ func (n note) charged() []kernel.VatID {
 }
 
 // beginStarts opens the file and notes that a kernel starts. What is wrong with the file is logged, and stops nobody.
-func beginStarts(path string, crashed bool, log hclog.Logger) *starts {
+func beginStarts(path string, crashed bool, log *slog.Logger) *starts {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err == nil {
 		var info os.FileInfo

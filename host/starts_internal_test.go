@@ -2,14 +2,13 @@ package host
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/kernel"
 )
@@ -113,7 +112,7 @@ func TestTheVatThatEachDeathMetIsHeldBack(t *testing.T) {
 
 func TestTheNoteOutlivesTheProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "starts")
-	log := hclog.NewNullLogger()
+	log := slog.New(slog.DiscardHandler)
 	for range 3 {
 		s := beginStarts(path, false, log)
 		s.open("v1")
@@ -155,7 +154,7 @@ func TestTheNoteOutlivesTheProcess(t *testing.T) {
 // The note is a help only: whatever is there instead, the kernel starts.
 func TestANoteThatCannotBeReadIsNone(t *testing.T) {
 	dir := t.TempDir()
-	log := hclog.NewNullLogger()
+	log := slog.New(slog.DiscardHandler)
 	whole := note{Held: map[kernel.VatID]string{"v1": "why"}}.encode()
 	for name, text := range map[string]string{
 		"empty": "", "zeros": strings.Repeat("\x00", 600), "cut": whole[:len(whole)-5], "altered": strings.Replace(whole, "v1", "v2", 1),

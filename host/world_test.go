@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -15,11 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/worker"
@@ -265,9 +265,9 @@ func (w *world) boot() {
 		return someTime(w.dice(fmt.Sprintf("%s says %d", l.Vat(), w.said[l.Vat()])), time.Millisecond)
 	}})
 	store := &mortal{Store: w.mem, dice: w.dice(fmt.Sprintf("store %d", w.kernels))}
-	var log hclog.Logger
+	var log *slog.Logger
 	if *worldSeed != 0 {
-		log = hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: w.t.Output()})
+		log = logging.NewText(w.t.Output(), slog.LevelDebug)
 	}
 	cfg := host.Config{Store: store, Workers: vats, Logger: log}
 	if w.change != nil {

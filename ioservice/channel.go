@@ -3,12 +3,11 @@ package ioservice
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
 	"sync"
-
-	"github.com/hashicorp/go-hclog"
 )
 
 // Options are the parts that a channel gets from its owner.
@@ -28,7 +27,7 @@ type Options struct {
 	// connections wait in the operating system. Nil allows any number. Allow may be called from any goroutine.
 	Allow func() bool
 	// Log gets warnings for the operator; nil logs nothing.
-	Log hclog.Logger
+	Log *slog.Logger
 }
 
 // Channel is an open channel. It is a [Stream] itself.
@@ -55,7 +54,7 @@ func Open(cfg Config, o Options) (*Channel, error) {
 		return nil, err
 	}
 	if o.Log == nil {
-		o.Log = hclog.NewNullLogger()
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Commit == nil {
 		o.Commit = func(_ []byte, then func()) { then() }

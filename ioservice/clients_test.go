@@ -3,6 +3,7 @@ package ioservice_test
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -11,8 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/go-hclog"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/ioservice"
 )
 
@@ -448,7 +449,7 @@ func TestHalfClosedAcceptedStreamIsWritten(t *testing.T) {
 func TestConnectionsWaitForDescriptors(t *testing.T) {
 	k := newKernel(t, ioservice.Config{Type: ioservice.Socket})
 	logged := make(chan string, 100)
-	k.opts.Log = hclog.New(&hclog.LoggerOptions{Output: lines(logged)})
+	k.opts.Log = logging.NewText(lines(logged), slog.LevelInfo)
 	v := k.open()
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
@@ -493,7 +494,7 @@ func (l lines) Write(line []byte) (int, error) {
 func TestRefusedClientIsLogged(t *testing.T) {
 	k := newKernel(t, ioservice.Config{Type: ioservice.Socket})
 	logged := make(chan string, 1)
-	k.opts.Log = hclog.New(&hclog.LoggerOptions{Output: lines(logged)})
+	k.opts.Log = logging.NewText(lines(logged), slog.LevelInfo)
 	v := k.open()
 	v.dial().say("x\n")
 	v.read().want("x")
@@ -559,7 +560,7 @@ func TestRefusedClientsAreLoggedOnceASecond(t *testing.T) {
 		const n = 300
 		logged := make(chan string, 2*n)
 		k := newKernel(t, cfg)
-		k.opts.Log = hclog.New(&hclog.LoggerOptions{Output: lines(logged)})
+		k.opts.Log = logging.NewText(lines(logged), slog.LevelInfo)
 		v := k.open()
 		c := v.dial()
 		c.say("hello\n")

@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"github.com/hashicorp/go-hclog"
 )
 
 // Sockets is the directory in which the sockets of a kernel's channels are, each in the directory of its subcluster: NAME.sock
@@ -105,7 +104,7 @@ func privateDir(dir string) error {
 
 // Sweep removes the sockets and links that a killed kernel has left. The channels of subclusters that still exist make their
 // sockets again when they are opened.
-func (s Sockets) Sweep(log hclog.Logger) {
+func (s Sockets) Sweep(log *slog.Logger) {
 	root := string(s)
 	if info, err := os.Lstat(root); err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
 		return // mostly there is no directory; privateDir reports one of another user when it is used
@@ -130,7 +129,7 @@ func (s Sockets) Sweep(log hclog.Logger) {
 }
 
 // removeLinked removes the file to which a link leads, if it is a socket on which no process listens.
-func removeLinked(link string, log hclog.Logger) {
+func removeLinked(link string, log *slog.Logger) {
 	path, err := os.Readlink(link)
 	name := strings.TrimSuffix(filepath.Base(link), ".sock")
 	if err == nil {

@@ -2,14 +2,14 @@ package ioservice_test
 
 import (
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
-
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/ioservice"
 )
 
@@ -129,7 +129,7 @@ func TestSocketsAreInADirectoryOfThisUserAlone(t *testing.T) {
 
 func TestWhatAKilledKernelHasLeftIsSwept(t *testing.T) {
 	s, elsewhere := socketsIn(t)
-	s.Sweep(hclog.NewNullLogger()) // nothing is there
+	s.Sweep(slog.New(slog.DiscardHandler)) // nothing is there
 	for _, sub := range []string{"s1", "s2", "s3"} {
 		if err := os.MkdirAll(filepath.Join(string(s), sub), 0o700); err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestWhatAKilledKernelHasLeftIsSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	s.Sweep(hclog.New(&hclog.LoggerOptions{Output: &log}))
+	s.Sweep(logging.NewText(&log, slog.LevelInfo))
 	wantTree(t, "of the sockets", string(s), "s3", "s3/notes")
 	wantTree(t, "elsewhere", elsewhere, "used")
 	if n := strings.Count(log.String(), "is still there"); n != 1 || !strings.Contains(log.String(), "service=used") {

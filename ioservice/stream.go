@@ -2,11 +2,10 @@ package ioservice
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/service"
 )
@@ -57,7 +56,7 @@ type Stream struct {
 	// cfg does not change. The fields that [Channel.Configure] changes are in mu: the write time there, the
 	// bound of a unit in the splitter.
 	cfg Config
-	log hclog.Logger
+	log *slog.Logger
 	// single is set if the stream has one connection, and ends with it.
 	single bool
 	// lazy is set if input is fetched only when a read waits for it, and the end of input is not final.
@@ -110,7 +109,7 @@ type Stream struct {
 }
 
 // prepare makes the fields of a stream, and returns the context of its goroutines.
-func (s *Stream) prepare(cfg Config, log hclog.Logger) context.Context {
+func (s *Stream) prepare(cfg Config, log *slog.Logger) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cfg, s.log, s.interrupt, s.done = cfg, log, cancel, ctx.Done()
 	s.mu.changed = sync.NewCond(&s.mu)

@@ -1,10 +1,9 @@
 package ioservice
 
 import (
+	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 )
 
 // warnTime is the least time between two equal lines of a channel in the log.
@@ -14,7 +13,7 @@ const warnTime = time.Second
 // once, and, if the same happens again soon, the number of repetitions once a second. So no stranger can fill
 // the log.
 type warner struct {
-	log hclog.Logger
+	log *slog.Logger
 	// mu is held while a line is logged, so that the lines keep their order.
 	mu struct {
 		sync.Mutex

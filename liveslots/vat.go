@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/wire"
 )
@@ -25,7 +24,7 @@ type Vat struct {
 	module *Module
 	start  wire.Start
 	// log is the current logger of the vat: replayLog for deliveries that are replayed, else liveLog.
-	log, liveLog, replayLog hclog.Logger
+	log, liveLog, replayLog *slog.Logger
 	delivered               uint64
 	codecs                  *codecs
 	rows                    *rows
@@ -102,9 +101,9 @@ type Vat struct {
 }
 
 // New returns the vat that start describes. store reads the vat's own rows; only Deliver uses it.
-func New(m *Module, start wire.Start, store Store, log hclog.Logger) *Vat {
+func New(m *Module, start wire.Start, store Store, log *slog.Logger) *Vat {
 	if log == nil {
-		log = hclog.NewNullLogger()
+		log = slog.New(slog.DiscardHandler)
 	}
 	if start.MaxFrameBytes <= 0 {
 		start.MaxFrameBytes = 4 << 20
@@ -285,7 +284,7 @@ func Now(ctx context.Context) time.Time { return running(ctx).v.now }
 func Rand(ctx context.Context) *rand.Rand { return running(ctx).v.rand }
 
 // Log returns the vat's logger. Its lines reach the kernel's log with the vat's id and name.
-func Log(ctx context.Context) hclog.Logger { return running(ctx).v.log }
+func Log(ctx context.Context) *slog.Logger { return running(ctx).v.log }
 
 // Name returns the name of the vat in its cluster's configuration.
 func Name(ctx context.Context) string { return running(ctx).v.start.Name }

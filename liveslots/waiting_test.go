@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
-
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/liveslots"
 	"ocapkernel.dev/vat"
 	"ocapkernel.dev/wire"
@@ -305,7 +305,7 @@ func TestLogsOfReplayAreMarked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Info, DisableTime: true})
+	log := logging.NewText(&out, slog.LevelInfo)
 	v := newVat(t, m, wire.Start{Replays: 2}, testStore{}, log)
 	defer v.Close()
 	v.Deliver(wire.Deliver{Number: 1, Delivery: wire.StartVat{}})

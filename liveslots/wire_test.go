@@ -1,9 +1,8 @@
 package liveslots_test
 
 import (
+	"log/slog"
 	"testing"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/liveslots"
 	"ocapkernel.dev/wire"
@@ -17,7 +16,7 @@ type wired struct {
 	t testing.TB
 }
 
-func newVat(t testing.TB, m *liveslots.Module, start wire.Start, store testStore, log hclog.Logger) *wired {
+func newVat(t testing.TB, m *liveslots.Module, start wire.Start, store testStore, log *slog.Logger) *wired {
 	t.Helper()
 	start, err := wiretest.Down(start)
 	if err != nil {

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/capdata"
 )
@@ -56,7 +55,7 @@ type options struct {
 	methods    []string
 	idempotent []string
 	serial     bool
-	log        hclog.Logger
+	log        *slog.Logger
 	kind       string
 	config     []byte
 	allow      func() bool
@@ -80,7 +79,7 @@ func IdempotentMethods(names ...string) Option {
 func Serial() Option { return func(o *options) { o.serial = true } }
 
 // Logger gets panics in methods, with their stacks.
-func Logger(log hclog.Logger) Option { return func(o *options) { o.log = log } }
+func Logger(log *slog.Logger) Option { return func(o *options) { o.log = log } }
 
 // Restorable gives an exported object a kind and a configuration, at most 64 KiB, of which a later kernel makes
 // it again.
@@ -121,7 +120,7 @@ type adapter struct {
 	// allow reports whether the process can spare the descriptors of a call; nil allows every call.
 	allow      func() bool
 	name       string
-	log        hclog.Logger
+	log        *slog.Logger
 	methods    map[string]*method
 	idempotent []string
 	queue      queue
@@ -146,7 +145,7 @@ func newAdapter(v any, o options) (*adapter, error) {
 		a.name = strings.TrimPrefix(typeName(rv.Type()), "*")
 	}
 	if a.log == nil {
-		a.log = hclog.NewNullLogger()
+		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.queue.limit = maxRunning
 	if o.serial {

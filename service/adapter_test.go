@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"runtime"
 	"strings"
@@ -12,9 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/service"
 )
 
@@ -183,7 +183,7 @@ func TestRejections(t *testing.T) {
 // A panic is for the operator: its text and its stack are in the log and nowhere else.
 func TestPanicIsLogged(t *testing.T) {
 	var text bytes.Buffer
-	o := object(t, zoo{}, service.Logger(hclog.New(&hclog.LoggerOptions{Output: &text})))
+	o := object(t, zoo{}, service.Logger(logging.NewText(&text, slog.LevelInfo)))
 	if got := show(t, call(t, o, "panic", `[]`)); strings.Contains(got, "secret") || !strings.Contains(got, "service_test.zoo.panic") {
 		t.Errorf("got %s, want the name of the method and not the panic's text", got)
 	}

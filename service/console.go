@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"strconv"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
 )
 
@@ -22,12 +22,12 @@ import (
 // the number of those left out.
 //
 // Its methods may be done again after the kernel's death: an entry may then stand in the log twice.
-func Console(log hclog.Logger) Object {
+func Console(log *slog.Logger) Object {
 	return builtIn("console", &console{log: log}, Serial(), Logger(log), IdempotentMethods("error", "info", "log", "warn"))
 }
 
 type console struct {
-	log hclog.Logger
+	log *slog.Logger
 
 	mu     sync.Mutex
 	voices map[string]*voice // by vat; guarded by mu
@@ -70,20 +70,20 @@ func (c *console) allow(vat string, now time.Time) (leftOut int, ok bool) {
 }
 
 // Log writes values: strings as they are, others as JSON, with spaces between them.
-func (c *console) Log(ctx context.Context, values ...any) { c.write(ctx, hclog.Info, values) }
+func (c *console) Log(ctx context.Context, values ...any) { c.write(ctx, slog.LevelInfo, values) }
 
 // Info is Log.
-func (c *console) Info(ctx context.Context, values ...any) { c.write(ctx, hclog.Info, values) }
+func (c *console) Info(ctx context.Context, values ...any) { c.write(ctx, slog.LevelInfo, values) }
 
 // Warn is Log with the level of warnings.
-func (c *console) Warn(ctx context.Context, values ...any) { c.write(ctx, hclog.Warn, values) }
+func (c *console) Warn(ctx context.Context, values ...any) { c.write(ctx, slog.LevelWarn, values) }
 
 // Error is Log with the level of errors.
-func (c *console) Error(ctx context.Context, values ...any) { c.write(ctx, hclog.Error, values) }
+func (c *console) Error(ctx context.Context, values ...any) { c.write(ctx, slog.LevelError, values) }
 
 const maxConsoleBytes = 4 << 10
 
-func (c *console) write(ctx context.Context, level hclog.Level, values []any) {
+func (c *console) write(ctx context.Context, level slog.Level, values []any) {
 	who, _ := Caller(ctx)
 	leftOut, ok := c.allow(who.Vat, time.Now())
 	if !ok {
@@ -114,7 +114,7 @@ func (c *console) write(ctx context.Context, level hclog.Level, values []any) {
 	if leftOut > 0 {
 		keys = append(keys, "leftOut", leftOut)
 	}
-	c.log.Log(level, "vat says", keys...)
+	c.log.Log(ctx, level, "vat says", keys...)
 }
 
 // printable returns text, cut to about n bytes. Each character that could move the cursor, change colours or

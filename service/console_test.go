@@ -3,19 +3,19 @@ package service_test
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/service"
 )
 
 func TestConsole(t *testing.T) {
 	var out bytes.Buffer
-	o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out, DisableTime: true}))
+	o := service.Console(logging.NewText(&out, slog.LevelInfo))
 	for _, test := range []struct{ method, args, want string }{
 		{"log", `["hello"]`, `[INFO]  vat says: vat=v1 subcluster=s1 text=hello`},
 		{"info", `["a", 1, {"b": [null, true]}, {"$ref":"ko9"}]`, `[INFO]  vat says: vat=v1 subcluster=s1 text="a 1 {\"b\":[null,true]} {\"$ref\":\"ko9\"}"`},
@@ -35,7 +35,7 @@ func TestConsole(t *testing.T) {
 
 func TestConsoleCutsWhatIsLong(t *testing.T) {
 	var out bytes.Buffer
-	o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out}))
+	o := service.Console(logging.NewText(&out, slog.LevelInfo))
 	for _, args := range []string{
 		fmt.Sprintf(`[%q]`, strings.Repeat("x", 1<<20)),
 		fmt.Sprintf(`["%s"]`, strings.Repeat(`\u0001`, 1<<16)),
@@ -55,7 +55,7 @@ func TestConsoleCutsWhatIsLong(t *testing.T) {
 // Entries stand in the order in which they were sent.
 func TestConsoleKeepsTheOrder(t *testing.T) {
 	var out bytes.Buffer
-	o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out}))
+	o := service.Console(logging.NewText(&out, slog.LevelInfo))
 	var replies []<-chan service.Reply
 	for i := range 200 {
 		replies = append(replies, begin(t.Context(), o, service.Call{MethArgs: message(t, "log", fmt.Sprintf(`["n%d"]`, i)), Again: i == 0}))
@@ -74,7 +74,7 @@ func TestConsoleKeepsTheOrder(t *testing.T) {
 func TestConsoleLeavesOutWhatIsTooMuch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		o := service.Console(hclog.New(&hclog.LoggerOptions{Output: &out, DisableTime: true}))
+		o := service.Console(logging.NewText(&out, slog.LevelInfo))
 		say := func(vat, method, text string) (logged string) {
 			t.Helper()
 			out.Reset()

@@ -5,19 +5,21 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/go-hclog"
+
+	"ocapkernel.dev/internal/logging"
 )
 
 // reader is a reader of what a worker prints, and what became of it.
-func reader(level hclog.Level) (*logReader, *bytes.Buffer) {
+func reader(level slog.Level) (*logReader, *bytes.Buffer) {
 	var out bytes.Buffer
-	return newLogReader(hclog.New(&hclog.LoggerOptions{Output: &out, Level: level, DisableTime: true})), &out
+	return newLogReader(logging.NewText(&out, level)), &out
 }
 
 func (l *logReader) readText(text string) {
@@ -43,7 +45,7 @@ func TestLinesOfAWorkerInTheLog(t *testing.T) {
 		{"of no message", `{"@level":"info"}` + "\n", `[INFO]  worker says: text="{"@level":"info"}"` + "\n"},
 		{"no JSON", `{"@level"` + "\n", `[INFO]  worker says: text="{"@level""` + "\n"},
 	} {
-		l, out := reader(hclog.Info)
+		l, out := reader(slog.LevelInfo)
 		l.readText(c.text)
 		if diff := cmp.Diff(strings.ReplaceAll(c.want, `\"`, `"`), strings.ReplaceAll(out.String(), `\"`, `"`)); diff != "" {
 			t.Errorf("%s:\n%s", c.name, diff)
@@ -56,7 +58,7 @@ func TestLinesOfAWorkerInTheLog(t *testing.T) {
 			shown = append(shown, fmt.Sprintf("f%02d=%d", i, i))
 		}
 	}
-	l, out := reader(hclog.Info)
+	l, out := reader(slog.LevelInfo)
 	l.readText(`{"@level":"info","@message":"m",` + strings.Join(fields, ",") + "}\n")
 	if want := "[INFO]  m: " + strings.Join(shown, " ") + "\n"; out.String() != want {
 		t.Errorf("got %s, want %s", out, want)
@@ -66,7 +68,7 @@ func TestLinesOfAWorkerInTheLog(t *testing.T) {
 // A worker that floods its log is slowed down, and what it says too much of is left out and counted.
 func TestTooManyLinesAreLeftOutAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, out := reader(hclog.Info)
+		l, out := reader(slog.LevelInfo)
 		say := func(n int) (said, notices int) {
 			out.Reset()
 			l.readText(strings.Repeat("again\n", n))
@@ -100,7 +102,7 @@ func TestTooManyLinesAreLeftOutAndCounted(t *testing.T) {
 
 func TestAFloodIsReadNoFasterThanItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, _ := reader(hclog.Error)
+		l, _ := reader(slog.LevelError)
 		begin := time.Now()
 		l.read(bufio.NewReaderSize(io.LimitReader(zeros{}, 3*bytesPerSec), maxLine))
 		if took := time.Since(begin); took < 1900*time.Millisecond || took > 2100*time.Millisecond {
@@ -125,14 +127,14 @@ func TestLastWordsSayWhyAWorkerDied(t *testing.T) {
 		{"no structured line", "plain\n" + `{"@level":"info","@message":"m"}` + "\n", "plain"},
 		{"its beginning", strings.Repeat("x", 400), strings.Repeat("x", maxLastWords)},
 	} {
-		l, _ := reader(hclog.Off)
+		l, _ := reader(logging.Off)
 		l.readText(c.text)
 		if got := l.lastWords(); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
 	// Also when so much was printed that it is not logged.
-	l, _ := reader(hclog.Off)
+	l, _ := reader(logging.Off)
 	l.readText(strings.Repeat("again\n", 5000) + "panic: oh\n")
 	if got := l.lastWords(); got != "panic: oh" {
 		t.Errorf("after a flood: got %q", got)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -15,8 +16,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
+
+	"ocapkernel.dev/internal/logging"
 )
 
 // Bounds of what a worker may log.
@@ -33,7 +35,7 @@ const (
 
 // logReader turns what a worker prints into log entries of ours.
 type logReader struct {
-	log   hclog.Logger
+	log   *slog.Logger
 	lines *rate.Limiter
 	bytes *rate.Limiter
 
@@ -46,7 +48,7 @@ type logReader struct {
 	}
 }
 
-func newLogReader(log hclog.Logger) *logReader {
+func newLogReader(log *slog.Logger) *logReader {
 	return &logReader{
 		log:   log,
 		lines: rate.NewLimiter(linesPerSec, linesAtOnce),
@@ -110,14 +112,14 @@ func (l *logReader) line(line []byte) {
 	if structured && l.structured(line) {
 		return
 	}
-	level := hclog.Info // what an author prints is to be seen
+	level := slog.LevelInfo // what an author prints is to be seen
 	if bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
-		level = hclog.Error
+		level = slog.LevelError
 	}
-	l.log.Log(level, "worker says", "text", clean(string(line), maxLogText))
+	l.log.Log(context.Background(), level, "worker says", "text", clean(string(line), maxLogText))
 }
 
-// structured logs a line that hclog wrote in the worker, at its level. It answers false if it is not one.
+// structured logs a line that a logger wrote in the worker, as hclog does, at its level. It answers false if it is not one.
 func (l *logReader) structured(line []byte) bool {
 	var entry map[string]json.RawMessage
 	if json.Unmarshal(line, &entry) != nil {
@@ -128,11 +130,12 @@ func (l *logReader) structured(line []byte) bool {
 		_ = json.Unmarshal(entry[key], &s) // what is no string counts as none
 		return s
 	}
-	message, level := text("@message"), hclog.LevelFromString(text("@level"))
-	if level == hclog.NoLevel || level == hclog.Off || message == "" {
+	message := text("@message")
+	level, ok := logging.ParseLevel(text("@level"))
+	if !ok || level == logging.Off || message == "" {
 		return false
 	}
-	if level < l.log.GetLevel() {
+	if !l.log.Enabled(context.Background(), level) {
 		return true
 	}
 	var fields []any
@@ -147,7 +150,7 @@ func (l *logReader) structured(line []byte) bool {
 		}
 		fields = append(fields, fieldName(key), clean(value, maxLogText))
 	}
-	l.log.Log(level, clean(message, maxLogText), fields...)
+	l.log.Log(context.Background(), level, clean(message, maxLogText), fields...)
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,10 +18,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/supervisor"
 	"ocapkernel.dev/vat/grpcvat"
@@ -92,7 +93,7 @@ func overBoth(t *testing.T, test func(*testing.T, transport)) {
 // said is the stream of a worker on a stream, so that a vat can say what it likes.
 var said worker.Frames
 
-func streamTransport(handshake *os.File, log hclog.Logger) (f worker.Frames, err error) {
+func streamTransport(handshake *os.File, log *slog.Logger) (f worker.Frames, err error) {
 	said, err = grpcvat.Transport(handshake, log)
 	return said, err
 }
@@ -116,7 +117,7 @@ func say(raw []byte) {
 }
 
 // newVat makes the vat whose behaviour the module names.
-func newVat(s wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
+func newVat(s wire.Start, store worker.Store, log *slog.Logger) (worker.Vat, error) {
 	switch strings.TrimPrefix(strings.TrimPrefix(s.Module, onStream.prefix()), onDescriptor.prefix()) {
 	case "no-hello":
 		return nil, errors.New("this vat\ncannot be")
@@ -131,7 +132,7 @@ func newVat(s wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, err
 
 type vat struct {
 	store worker.Store
-	log   hclog.Logger
+	log   *slog.Logger
 }
 
 // Deliver does what the body of a Call says; anything else it answers with no syscalls.
@@ -346,7 +347,7 @@ func newHouse(t testing.TB, change ...func(*supervisor.Config)) *house {
 	log := &syncBuffer{}
 	cfg := supervisor.Config{
 		RunDir:       filepath.Join(dir, "run"),
-		Logger:       hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Trace}),
+		Logger:       logging.NewText(log, logging.Trace),
 		StockProgram: self(t),
 	}
 	for _, c := range change {

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/wire"
 )
 
@@ -119,7 +120,7 @@ func (p *process) launch() (_ link, err error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, tmpDir string) (runner.Runner, error) {
 			p.socket.dir = tmpDir
-			p.cmd.Env = append(append(cmd.Env, hostEnv()...), wire.LogKey+"="+p.w.log.GetLevel().String())
+			p.cmd.Env = append(append(cmd.Env, hostEnv()...), wire.LogKey+"="+logging.LevelName(logging.LevelOf(p.w.log)))
 			return p, nil
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},

@@ -37,6 +37,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,9 +45,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/workers"
 )
 
@@ -57,7 +58,7 @@ type Config struct {
 	// started, in a directory of that plugin's; so the path is to be 40 bytes shorter than the 107 that a socket's may have.
 	RunDir string
 	// Logger takes the life of workers, and what they log, with the vat's id and name.
-	Logger hclog.Logger
+	Logger *slog.Logger
 	// Starts is how many workers may be starting at the same time; 3 if zero. Starting is bound by CPU. A worker that
 	// takes longer than a tenth of a second for it lets the next one begin.
 	Starts int
@@ -79,7 +80,7 @@ const WorkerDescriptors = 8
 // Supervisor runs workers until it is closed. It is a [workers.Starter].
 type Supervisor struct {
 	cfg    Config
-	log    hclog.Logger
+	log    *slog.Logger
 	starts lanes
 	clock  clock
 	done   chan struct{} // closed by Close: nobody listens to events any more
@@ -101,7 +102,7 @@ func New(cfg Config) (*Supervisor, error) {
 		return nil, errors.New("supervisor: no run directory")
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = hclog.NewNullLogger()
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Starts <= 0 {
 		cfg.Starts = 3
@@ -120,7 +121,7 @@ func New(cfg Config) (*Supervisor, error) {
 	}
 	s := &Supervisor{
 		cfg:    cfg,
-		log:    cfg.Logger.Named("vat"),
+		log:    logging.Named(cfg.Logger, "vat"),
 		starts: newLanes(cfg.Starts),
 		done:   make(chan struct{}),
 	}

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -20,7 +19,7 @@ type worker struct {
 	sup    *Supervisor
 	spec   workers.Spec
 	events chan<- workers.Event
-	log    hclog.Logger
+	log    *slog.Logger
 	lim    wire.Limits
 
 	proc    *process

@@ -3,12 +3,11 @@ package vat
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/liveslots"
 	"ocapkernel.dev/wire"
@@ -67,7 +66,7 @@ func Program(modules Modules) (worker.Program, error) {
 	names := slices.Sorted(maps.Keys(modules))
 	return worker.Program{
 		Modules: names,
-		New: func(start wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
+		New: func(start wire.Start, store worker.Store, log *slog.Logger) (worker.Vat, error) {
 			m := compiled[start.Module]
 			if m == nil {
 				return nil, fmt.Errorf("this program has no module %q; it has %s", start.Module, strings.Join(names, ", "))

@@ -2,10 +2,9 @@ package vat
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/liveslots"
 )
@@ -204,7 +203,7 @@ func Now(ctx context.Context) time.Time { return liveslots.Now(ctx) }
 func Rand(ctx context.Context) *rand.Rand { return liveslots.Rand(ctx) }
 
 // Log returns the vat's logger. Its lines reach the kernel's log with the vat's id and name.
-func Log(ctx context.Context) hclog.Logger { return liveslots.Log(ctx) }
+func Log(ctx context.Context) *slog.Logger { return liveslots.Log(ctx) }
 
 // Name returns the name of the vat in its cluster's configuration.
 func Name(ctx context.Context) string { return liveslots.Name(ctx) }

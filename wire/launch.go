@@ -6,7 +6,7 @@ const (
 	// kernel started it. They are no secret: they save a person who starts it by hand from waiting.
 	CookieKey   = "OCAPKERNEL_WORKER"
 	CookieValue = "1c0b2f61-vat"
-	// LogKey is the environment variable that tells a worker from which hclog level on lines are wanted.
+	// LogKey is the environment variable that tells a worker from which level on lines are wanted: trace, debug, info, warn, error or off.
 	LogKey = "OCAPKERNEL_LOG"
 	// DescriptorAddress is the address in the handshake of a worker whose frames travel on DataFD. Any other is that of a
 	// socket on which the worker serves [Service].

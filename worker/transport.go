@@ -3,9 +3,8 @@ package worker
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"os"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/wire"
 )
@@ -27,10 +26,10 @@ type Frames interface {
 //
 // A Transport writes the handshake to the file of that name, which was standard output, and closes it. By then descriptor 1 is
 // the log.
-type Transport func(handshake *os.File, log hclog.Logger) (Frames, error)
+type Transport func(handshake *os.File, log *slog.Logger) (Frames, error)
 
 // Descriptor is the [Transport] on which frames travel over [wire.DataFD].
-func Descriptor(handshake *os.File, _ hclog.Logger) (Frames, error) {
+func Descriptor(handshake *os.File, _ *slog.Logger) (Frames, error) {
 	_, err := fmt.Fprintf(handshake, "1|%d|unix|%s|grpc|\n", wire.Version, wire.DescriptorAddress)
 	if err := handshake.Close(); err != nil {
 		return nil, fmt.Errorf("handshake: %w", err)

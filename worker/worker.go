@@ -25,13 +25,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"strings"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/wire"
 )
 
@@ -58,7 +59,7 @@ type Program struct {
 	Modules []string
 	// New makes the vat. An error is told to the kernel, which then treats the start as failed.
 	// The logger writes to the kernel's log. The store can not be used yet: it is for Deliver.
-	New func(wire.Start, Store, hclog.Logger) (Vat, error)
+	New func(wire.Start, Store, *slog.Logger) (Vat, error)
 }
 
 // Exit statuses of a worker. Any other is the vat's doing.
@@ -123,11 +124,11 @@ func serve(t Transport, p Program) error {
 	}
 	go watch()
 	dieOfSentSignals()
-	level := hclog.LevelFromString(os.Getenv(wire.LogKey))
-	if level == hclog.NoLevel {
-		level = hclog.Info
+	level, ok := logging.ParseLevel(os.Getenv(wire.LogKey))
+	if !ok {
+		level = slog.LevelInfo
 	}
-	log := hclog.New(&hclog.LoggerOptions{Level: level, Output: os.Stderr, JSONFormat: true})
+	log := logging.NewWorker(os.Stderr, level)
 	frames, err := t(handshake, log)
 	if err != nil {
 		return err

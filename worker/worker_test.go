@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/wire"
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func newVat(s wire.Start, store worker.Store, _ hclog.Logger) (worker.Vat, error) {
+func newVat(s wire.Start, store worker.Store, _ *slog.Logger) (worker.Vat, error) {
 	if s.Module != "a" {
 		return nil, errors.New("no module " + s.Module)
 	}

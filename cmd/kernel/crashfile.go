@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-
-	"github.com/hashicorp/go-hclog"
 )
 
 const (
@@ -51,7 +50,7 @@ func openCrashFile(dir string) (*os.File, error) {
 // moveCrash moves what an earlier kernel has printed past its log into the log, and if that is of a crash also into a file
 // of its own. It reports whether there is a crash that no kernel has judged; [judgedCrash] says that one has. The caller
 // holds the state's lock.
-func moveCrash(dir string, f *os.File, log hclog.Logger) (crashed bool) {
+func moveCrash(dir string, f *os.File, log *slog.Logger) (crashed bool) {
 	unjudged := filepath.Join(dir, unjudgedName)
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxCrashFile))
 	if err == nil && len(text) > 0 {

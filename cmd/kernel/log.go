@@ -2,10 +2,11 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
+	"ocapkernel.dev/internal/logging"
 )
 
 // courtesyTime is how long the end of a kernel waits for what is still to be printed on standard error.
@@ -17,16 +18,17 @@ const courtesyTime = time.Second
 //
 // From then on what Go prints when the process crashes is in the crash file. What an earlier kernel has left there is
 // moved into the log; crashed says that there was a crash that no kernel has judged. The caller holds the state's lock.
-func (a *app) logger(f *runFlags, dir string) (log hclog.Logger, crashed bool, closeLog func(), err error) {
+func (a *app) logger(f *runFlags, dir string) (log *slog.Logger, crashed bool, closeLog func(), err error) {
 	file, err := openRotating(dir)
 	if err != nil {
 		return nil, false, nil, err
 	}
-	sink := &logSink{level: hclog.LevelFromString(f.logLevel), file: file}
+	level, _ := logging.ParseLevel(f.logLevel) // it was checked
+	sink := &logSink{file: file}
 	if !f.background {
 		sink.text = a.courteous()
 	}
-	log = newSinkLogger(sink)
+	log = newSinkLogger(level, sink)
 	crash, err := openCrashFile(dir)
 	if err != nil {
 		log.Warn("no file for what is printed if this kernel crashes", "err", err)
@@ -57,32 +59,28 @@ func (a *app) courteous() io.Writer {
 }
 
 // newLogger returns a logger of text alone.
-func newLogger(out io.Writer, level string) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{Name: "kernel", Level: hclog.LevelFromString(level), Output: out})
+func newLogger(out io.Writer, level slog.Level) *slog.Logger {
+	return newSinkLogger(level, &logSink{text: out})
 }
 
 // newSinkLogger returns a logger of which a sink gets all.
-func newSinkLogger(sink *logSink) hclog.Logger {
-	log := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "kernel", Level: sink.level, Output: io.Discard})
-	log.RegisterSink(sink)
-	return log
+func newSinkLogger(level slog.Level, sink *logSink) *slog.Logger {
+	return logging.Named(logging.New(level, sink.write), "kernel")
 }
 
-// logSink writes entries to a file, and as text to another output if there is one.
+// logSink writes entries to a file, and as text to another output; either may be missing.
 type logSink struct {
-	level hclog.Level
-	file  io.Writer
-	text  io.Writer
+	file io.Writer
+	text io.Writer
 }
 
-// Accept is part of hclog.SinkAdapter, which calls it for one entry at a time.
-func (s *logSink) Accept(name string, level hclog.Level, msg string, args ...any) {
-	if level < s.level {
-		return
-	}
-	line, e := newEntry(time.Now(), level, name, msg, args)
+func (s *logSink) write(l logging.Line) {
+	line, e := newEntry(l.Time, l.Level, l.Component, l.Message, l.Args)
 	// A full disk must not silence the terminal, nor a closed terminal the file.
-	_, err := s.file.Write(line)
+	var err error
+	if s.file != nil {
+		_, err = s.file.Write(line)
+	}
 	if s.text == nil {
 		return
 	}
@@ -91,5 +89,3 @@ func (s *logSink) Accept(name string, level hclog.Level, msg string, args ...any
 	}
 	_, _ = io.WriteString(s.text, printableLines(e.String())+"\n")
 }
-
-var _ hclog.SinkAdapter = (*logSink)(nil)

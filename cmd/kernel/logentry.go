@@ -3,13 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/hashicorp/go-hclog"
+	"ocapkernel.dev/internal/logging"
 )
 
 // The limits of an entry of the log. A value that is longer is cut, and ends in an ellipsis; further fields are left out.
@@ -36,8 +37,8 @@ type entry struct {
 }
 
 // newEntry returns the line for the file, with its newline, and the entry that it holds.
-func newEntry(now time.Time, level hclog.Level, module, message string, args []any) ([]byte, entry) {
-	e := entry{Time: now.UTC().Format(entryTime), Level: level.String(), Module: module, Message: cut(message)}
+func newEntry(now time.Time, level slog.Level, module, message string, args []any) ([]byte, entry) {
+	e := entry{Time: now.UTC().Format(entryTime), Level: logging.LevelName(level), Module: module, Message: cut(message)}
 	var text strings.Builder
 	fields := make([]byte, 0, 256)
 	known := map[string]bool{}
@@ -109,8 +110,6 @@ func entryValue(v any) (text string, asJSON []byte) {
 		text = v.Error()
 	case fmt.Stringer:
 		text = v.String()
-	case hclog.Format:
-		text = fmt.Sprintf(fmt.Sprint(v[0]), v[1:]...)
 	default:
 		switch r := reflect.ValueOf(v); {
 		case r.Kind() == reflect.String:

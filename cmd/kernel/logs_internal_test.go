@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,6 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/internal/scripttest"
 )
@@ -290,7 +290,7 @@ func TestLogEntryHoldsWhatItWasGiven(t *testing.T) {
 		{"x", []any{"stack", "one\ntwo\n", "a", 1}, "", "x:\n  stack=\n  | one\n  | two\n  a=1", `"stack":"one\ntwo\n"`},
 		{"x", []any{"t", "\x1b[31m\u202e\u0085\U000e0001\xff"}, "", `x: t="\x1b[31m\u202e\u0085\U000e0001\xff"`, `"t":"\u001b[31m\u202e\u0085\udb40\udc01`},
 	} {
-		line, _ := newEntry(at, hclog.Warn, "kernel", test.message, test.args)
+		line, _ := newEntry(at, slog.LevelWarn, "kernel", test.message, test.args)
 		text, whole := strings.CutSuffix(string(line), "\n")
 		if !whole || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%q is not one line that is harmless", line)
@@ -307,7 +307,7 @@ func TestLogEntryHoldsWhatItWasGiven(t *testing.T) {
 			t.Errorf("got %s, want it to contain %s", text, test.has)
 		}
 	}
-	long, _ := newEntry(at, hclog.Info, "kernel", strings.Repeat("m", 1<<20), []any{"v", strings.Repeat("\n", 1<<20)})
+	long, _ := newEntry(at, slog.LevelInfo, "kernel", strings.Repeat("m", 1<<20), []any{"v", strings.Repeat("\n", 1<<20)})
 	if e, ok := parseEntry(strings.TrimSuffix(string(long), "\n")); !ok || len(long) > maxLogLine {
 		t.Errorf("a long entry is %v, of %d bytes", ok, len(e.Message))
 	}

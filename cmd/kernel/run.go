@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,13 +16,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/internal/backend"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
@@ -95,7 +96,7 @@ func (f *runFlags) check() error {
 	if _, err := badgerstore.ParseDurability(f.durability); err != nil {
 		return usagef("--durability is power or process, not %q", f.durability)
 	}
-	if hclog.LevelFromString(f.logLevel) == hclog.NoLevel {
+	if _, ok := logging.ParseLevel(f.logLevel); !ok {
 		return usagef("--log-level is trace, debug, info, warn or error, not %q", f.logLevel)
 	}
 	if least := statedir.LeastReserve >> 20; f.diskReserve < least {
@@ -269,7 +270,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 
 // serve runs the kernel, and first beside it. It returns when both have ended. The kernel ends because ctx ended, a client
 // asked for a shutdown, or first failed.
-func (a *app) serve(ctx context.Context, kernel openKernel, log hclog.Logger, first func(context.Context) error) error {
+func (a *app) serve(ctx context.Context, kernel openKernel, log *slog.Logger, first func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var g errgroup.Group

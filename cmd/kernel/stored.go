@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -112,7 +113,7 @@ func (a *app) withPaused(ctx context.Context, dir string, do func(context.Contex
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	k, err := a.newKernel(backend.Options{Dir: dir, Lock: lock, Logger: newLogger(a.stderr, "error"), Version: a.version, Paused: true})
+	k, err := a.newKernel(backend.Options{Dir: dir, Lock: lock, Logger: newLogger(a.stderr, slog.LevelError), Version: a.version, Paused: true})
 	if err != nil {
 		return damagedHint(err)
 	}

@@ -4,10 +4,9 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/e2e/testvats"
 	"ocapkernel.dev/examples"
@@ -31,7 +30,7 @@ func main() {
 // stream is what the worker says its frames on.
 type stream struct{ frames worker.Frames }
 
-func (s *stream) transport(handshake *os.File, log hclog.Logger) (_ worker.Frames, err error) {
+func (s *stream) transport(handshake *os.File, log *slog.Logger) (_ worker.Frames, err error) {
 	s.frames, err = grpcvat.Transport(handshake, log)
 	return s.frames, err
 }

@@ -2,9 +2,8 @@
 package testvats
 
 import (
+	"log/slog"
 	"slices"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/wire"
@@ -29,7 +28,7 @@ type Mouth interface {
 func WithHostile(p worker.Program, m Mouth) worker.Program {
 	sdk := p.New
 	p.Modules = append(slices.Clone(p.Modules), hostileModule, garblerModule)
-	p.New = func(start wire.Start, store worker.Store, log hclog.Logger) (worker.Vat, error) {
+	p.New = func(start wire.Start, store worker.Store, log *slog.Logger) (worker.Vat, error) {
 		switch start.Module {
 		case hostileModule:
 			return hostile{mouth: m}, nil

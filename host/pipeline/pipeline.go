@@ -20,10 +20,9 @@ package pipeline
 
 import (
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/storage"
 )
@@ -37,7 +36,7 @@ type Config struct {
 	Witness *storage.Witness
 	// Room tells whether there is what commits need; nil if that cannot run out.
 	Room Room
-	Log  hclog.Logger
+	Log  *slog.Logger
 }
 
 // Pipeline commits groups of what it is given. T is what waits for a group.

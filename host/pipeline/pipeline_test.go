@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/host/pipeline"
 	"ocapkernel.dev/storage"
@@ -86,7 +85,7 @@ func open(t *testing.T) *owner {
 		Mem: storage.NewMem(), limits: storage.Limits{Rows: 100, Bytes: 1 << 20}, gate: make(chan error, 1000),
 	}}
 	o.layers = storage.NewLayers(o.store, 0)
-	o.Pipeline = pipeline.New[string](pipeline.Config{Store: o.store, Layers: o.layers, Room: o.room, Log: hclog.NewNullLogger()})
+	o.Pipeline = pipeline.New[string](pipeline.Config{Store: o.store, Layers: o.layers, Room: o.room, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() {
 		o.room.descriptors.Store(false)
 		o.store.pass(10)
@@ -369,7 +368,7 @@ func TestWhatIsToldIsInTheWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := storage.NewMem()
-	p := pipeline.New[string](pipeline.Config{Store: store, Layers: storage.NewLayers(store, 0), Witness: w, Log: hclog.NewNullLogger()})
+	p := pipeline.New[string](pipeline.Config{Store: store, Layers: storage.NewLayers(store, 0), Witness: w, Log: slog.New(slog.DiscardHandler)})
 	if _, err := p.Add(7, []storage.Write{{Key: "a", Value: []byte("1")}}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,11 @@
 package backend
 
 import (
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/cluster"
@@ -30,7 +30,7 @@ func TestObjectsAreNotOpenedWithTheLastDescriptors(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &small); err != nil {
 		t.Fatal(err)
 	}
-	b := &Backend{budget: descriptors.New(), opts: Options{Dir: t.TempDir(), Logger: hclog.NewNullLogger()}}
+	b := &Backend{budget: descriptors.New(), opts: Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}

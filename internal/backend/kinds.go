@@ -15,6 +15,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/service/timer"
@@ -32,7 +33,7 @@ func (b *Backend) kinds() map[string]service.Kind {
 		},
 		"random": {Service: true, Open: func(service.Opening) (service.Object, error) { return service.Random(), nil }},
 		"console": {Service: true, Open: func(o service.Opening) (service.Object, error) {
-			return service.Console(b.opts.Logger.Named("console").With("service", o.Name)), nil
+			return service.Console(logging.Named(b.opts.Logger, "console").With("service", o.Name)), nil
 		}},
 		cluster.ServiceFS: {Service: true, Open: func(o service.Opening) (service.Object, error) {
 			c, err := cluster.UnmarshalStoredService(o.Config)
@@ -106,7 +107,7 @@ func (b *Backend) openChannel(o service.Opening) (service.Object, error) {
 	object, err := b.sockets().Open(o.Name, ioservice.ConfigOf(c), ioservice.Options{
 		State: o.State, Commit: b.commitOf(o), Stdin: b.opts.Stdin, Stdout: b.opts.Stdout,
 		Allow: func() bool { return b.budget.Allows(descriptors.Channels, 1) },
-		Log:   b.opts.Logger.Named("io").With("service", o.Name),
+		Log:   logging.Named(b.opts.Logger, "io").With("service", o.Name),
 	})
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func (b *Backend) sockets() ioservice.Sockets { return ioservice.Sockets(shortDi
 func (b *Backend) commitOf(o service.Opening) func(state []byte, then func()) {
 	return func(state []byte, then func()) {
 		if err := o.Commit(state, then); err != nil {
-			b.opts.Logger.Named("io").Error("the state of a channel is not stored", "service", o.Name, "err", err)
+			logging.Named(b.opts.Logger, "io").Error("the state of a channel is not stored", "service", o.Name, "err", err)
 		}
 	}
 }

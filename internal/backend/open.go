@@ -11,16 +11,17 @@ package backend
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"sync/atomic"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/supervisor"
@@ -41,7 +42,7 @@ type Backend struct {
 // code ALREADY_RUNNING, if another kernel has the directory, or INVALID, if the declaration has mistakes.
 func New(o Options) (_ *Backend, err error) {
 	if o.Logger == nil {
-		o.Logger = hclog.NewNullLogger()
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := o.check(); err != nil {
 		return nil, err
@@ -186,7 +187,7 @@ func (b *Backend) Run(ctx context.Context) (err error) {
 	ctx, stopKernel := context.WithCancel(ctx)
 	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
 	server := control.NewServer(b.listener, b, control.ServerOptions{
-		Version: b.opts.Version, Logger: b.opts.Logger.Named("control"), Allow: b.AllowControl,
+		Version: b.opts.Version, Logger: logging.Named(b.opts.Logger, "control"), Allow: b.AllowControl,
 	})
 	var g errgroup.Group
 	g.Go(func() error {

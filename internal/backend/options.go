@@ -2,11 +2,10 @@ package backend
 
 import (
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
@@ -54,7 +53,7 @@ type Options struct {
 	Control      bool
 	Stdin        io.Reader
 	Stdout       io.Writer
-	Logger       hclog.Logger
+	Logger       *slog.Logger
 	Version      string
 }
 

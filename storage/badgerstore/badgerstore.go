@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/storage"
 )
@@ -77,7 +77,7 @@ type Options struct {
 	// Name is the directory's name in the log; empty for its path.
 	Name string
 	// Logger gets the log lines of Badger; nil for none.
-	Logger hclog.Logger
+	Logger *slog.Logger
 	// Examined is called with the state as it lies in the files, before any file is changed. If it returns an
 	// error, Open returns that error and changes nothing. Nil accepts each state that is whole.
 	Examined func(storage.Reader) error
@@ -196,7 +196,7 @@ func locked(dir string) bool {
 func badgerOptions(dir string, o Options) badger.Options {
 	logger := o.Logger
 	if logger == nil {
-		logger = hclog.NewNullLogger()
+		logger = slog.New(slog.DiscardHandler)
 	}
 	return badger.DefaultOptions(dir).
 		WithLogger(badgerLog{logger, dir, o.Name}).

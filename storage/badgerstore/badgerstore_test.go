@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
-
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 	"ocapkernel.dev/storage/storagetest"
@@ -110,7 +110,7 @@ func TestLimitsAreUseful(t *testing.T) {
 
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
-	log := hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Debug})
+	log := logging.NewText(&out, slog.LevelDebug)
 	s, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
 	if err != nil {
 		t.Fatal(err)

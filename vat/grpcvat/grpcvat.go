@@ -14,18 +14,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/vat"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
@@ -35,7 +36,7 @@ import (
 func Main(modules vat.Modules) { vat.MainOver(Transport, modules) }
 
 // Transport is the [worker.Transport] that serves a plugin. It returns when the kernel has opened the stream of frames.
-func Transport(handshake *os.File, log hclog.Logger) (worker.Frames, error) {
+func Transport(handshake *os.File, log *slog.Logger) (worker.Frames, error) {
 	p := &served{streams: make(chan *frames)}
 	stdout, stderr := os.Stdout, os.Stderr
 	os.Stdout = handshake // Serve writes the handshake to it
@@ -48,7 +49,9 @@ func Transport(handshake *os.File, log hclog.Logger) (worker.Frames, error) {
 			GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 				return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(wire.MaxDownFrameBytes+wire.EnvelopeBytes))...)
 			},
-			Logger: log,
+			Logger: hclog.New(&hclog.LoggerOptions{
+				Level: hclog.LevelFromString(logging.LevelName(logging.LevelOf(log))), Output: stderr, JSONFormat: true,
+			}),
 		})
 	}()
 	select {

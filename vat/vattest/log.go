@@ -2,29 +2,25 @@ package vattest
 
 import (
 	"fmt"
-	"io"
+	"log/slog"
 	"strings"
 
-	"github.com/hashicorp/go-hclog"
+	"ocapkernel.dev/internal/logging"
 )
 
 // logger returns the log of a vat: its lines are lines of the test's log.
-func (k *Kernel) logger(p *process) hclog.Logger {
-	log := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Trace})
-	log.RegisterSink(logSink{p})
-	return log
+func (k *Kernel) logger(p *process) *slog.Logger {
+	return logging.New(logging.Trace, p.logged)
 }
 
-type logSink struct{ p *process }
-
-// Accept is part of hclog.SinkAdapter. A turn may log on a goroutine of its own, while the test waits for it.
-func (s logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
-	p := s.p
+// logged logs a line of a vat. A turn may log on a goroutine of its own, while the test waits for it.
+func (p *process) logged(l logging.Line) {
 	if p.again {
 		return // the line was logged when it happened
 	}
+	args := l.Args
 	var b strings.Builder
-	fmt.Fprintf(&b, "vat %s: %s: %s", p.start.Name, level, msg)
+	fmt.Fprintf(&b, "vat %s: %s: %s", p.start.Name, logging.LevelName(l.Level), l.Message)
 	for i := 0; i+1 < len(args); i += 2 {
 		value := fmt.Sprint(args[i+1])
 		if strings.Contains(value, "\n") { // a stack

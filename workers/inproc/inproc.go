@@ -10,13 +10,12 @@ package inproc
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/worker"
 	"ocapkernel.dev/workers"
@@ -27,7 +26,7 @@ type Config struct {
 	// Program makes the vats. The program that a Spec names is ignored.
 	Program worker.Program
 	// Logger takes what the vats log; nil takes nothing.
-	Logger hclog.Logger
+	Logger *slog.Logger
 	// Delay is asked for each thing that a worker says how long that takes to arrive; nil is no time. It is called on the
 	// goroutine of the worker, in the order in which the worker says things.
 	Delay func(w workers.Worker) time.Duration
@@ -49,7 +48,7 @@ type Starter struct {
 // New returns a starter of vats.
 func New(cfg Config) *Starter {
 	if cfg.Logger == nil {
-		cfg.Logger = hclog.NewNullLogger()
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Starter{cfg: cfg, done: make(chan struct{})}
 	s.mu.live = map[*life]struct{}{}

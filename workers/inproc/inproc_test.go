@@ -2,13 +2,13 @@ package inproc_test
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/go-hclog"
 
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
@@ -47,7 +47,7 @@ func (s *script) Close() { *s.heard = append(*s.heard, "closed") }
 func house(t *testing.T, do string, heard *[]string) (workers.Worker, chan workers.Event, *inproc.Starter) {
 	t.Helper()
 	s := inproc.New(inproc.Config{Program: worker.Program{
-		New: func(start wire.Start, store worker.Store, _ hclog.Logger) (worker.Vat, error) {
+		New: func(start wire.Start, store worker.Store, _ *slog.Logger) (worker.Vat, error) {
 			if start.Module == "none" {
 				return nil, errors.New("there is no such module")
 			}
