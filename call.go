@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // Ref is the kernel's name of an object or a promise, such as ko4 or kp7, where it is an argument or the result
@@ -72,12 +73,12 @@ func (k *Kernel) CallOnce(ctx context.Context, id, target, method string, args .
 func (k *Kernel) call(ctx context.Context, id, target, method string, args []any) (control.Answer, error) {
 	ticket, err := control.ParseTicket(id)
 	if err != nil || ticket.Epoch != "" {
-		return control.Answer{}, control.Errorf(control.CodeInvalid, "%q is no id of a call", id)
+		return control.Answer{}, control.Errorf(errcode.Invalid, "%q is no id of a call", id)
 	}
 	list := make([]json.RawMessage, len(args))
 	for i, a := range args {
 		if list[i], err = json.Marshal(a); err != nil {
-			return control.Answer{}, control.Errorf(control.CodeInvalid, "argument %d: %v", i+1, err)
+			return control.Answer{}, control.Errorf(errcode.Invalid, "argument %d: %v", i+1, err)
 		}
 	}
 	call, err := control.NewCall(target, method, list)
@@ -96,7 +97,7 @@ func (k *Kernel) call(ctx context.Context, id, target, method string, args []any
 // declared system subclusters were launched. The error is [ErrRejected] if this one could not be, and [ErrNotFound] if
 // there is none of that name.
 func (k *Kernel) Root(ctx context.Context, name string) (string, error) {
-	if err := k.b.SystemReady(ctx); err != nil && control.CodeOf(err) != control.CodeRejected {
+	if err := k.b.SystemReady(ctx); err != nil && control.CodeOf(err) != errcode.Rejected {
 		return "", public(err)
 	}
 	list, err := k.b.System(ctx)
@@ -109,10 +110,10 @@ func (k *Kernel) Root(ctx context.Context, name string) (string, error) {
 		case s.Root != "":
 			return s.Root, nil
 		case s.Why != "":
-			return "", public(control.Errorf(control.CodeRejected, "system subcluster %s: %s", name, s.Why))
+			return "", public(control.Errorf(errcode.Rejected, "system subcluster %s: %s", name, s.Why))
 		}
 	}
-	return "", public(control.Errorf(control.CodeNotFound, "there is no system subcluster %s", name))
+	return "", public(control.Errorf(errcode.NotFound, "there is no system subcluster %s", name))
 }
 
 // Revoke makes the kernel reject every call of an object, such as ko4, with [ErrRevoked], from every vat and every client,

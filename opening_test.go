@@ -9,6 +9,7 @@ import (
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/logging"
 )
 
@@ -33,7 +34,7 @@ func TestNobodyCanConnectBeforeTheStateIsOpen(t *testing.T) {
 		if err == nil {
 			connected.Add(1)
 			_ = client.Close()
-		} else if control.CodeOf(err) != control.CodeNotRunning {
+		} else if control.CodeOf(err) != errcode.NotRunning {
 			t.Error(err)
 		}
 	}), logging.Trace)

@@ -11,6 +11,7 @@ import (
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/scripttest"
 )
 
@@ -26,7 +27,7 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 		text := fmt.Sprintf(`{"system": {"a": {"bootstrap": "user", "services": [%q], "vats": {"user": {"module": "user"}}}}}`, service)
 		return k.Backend().CheckSystem(t.Context(), control.LaunchRequest{Path: filepath.Join(dir, "system.json"), Config: []byte(text)})
 	}
-	if err := declares(k, "lab"); control.CodeOf(err) != control.CodeInvalid {
+	if err := declares(k, "lab"); control.CodeOf(err) != errcode.Invalid {
 		t.Errorf("a declaration, before: %v, want that the service is unknown", err)
 	}
 	lab := newLab().object(t)["lab"]
@@ -43,7 +44,7 @@ func TestAServiceIsRegisteredWhileTheKernelRuns(t *testing.T) {
 	if err := declares(k, "lab"); err != nil {
 		t.Errorf("a declaration with it: %v", err)
 	}
-	if err := declares(k, "labs"); control.CodeOf(err) != control.CodeInvalid {
+	if err := declares(k, "labs"); control.CodeOf(err) != errcode.Invalid {
 		t.Errorf("a declaration with another: %v, want that the service is unknown", err)
 	}
 	sub := k.ensure(t, `["lab"]`)

@@ -12,6 +12,7 @@ import (
 
 	"ocapkernel.dev"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 )
 
@@ -38,7 +39,7 @@ func TestAResetThatIsRefusedDeletesNothing(t *testing.T) {
 			_ = k.Run(ctx) // which closes the state
 		}
 	}
-	if _, err := backend.New(backend.Options{Dir: dir, Reset: true, Paused: true}); control.CodeOf(err) != control.CodeInvalid {
+	if _, err := backend.New(backend.Options{Dir: dir, Reset: true, Paused: true}); control.CodeOf(err) != errcode.Invalid {
 		t.Errorf("a kernel that is to change nothing: %v, want INVALID", err)
 	}
 	k = start(t, ocapkernel.Options{Dir: dir})
@@ -88,7 +89,7 @@ func TestAResetThatWasInterruptedIsFinishedBeforeTheStateIsOpened(t *testing.T) 
 		t.Fatal(err)
 	}
 	// A kernel that is opened to inspect the state meanwhile does not report damage.
-	if _, err := backend.New(backend.Options{Dir: dir, Paused: true}); control.CodeOf(err) != control.CodeConflict {
+	if _, err := backend.New(backend.Options{Dir: dir, Paused: true}); control.CodeOf(err) != errcode.Conflict {
 		t.Errorf("got %v, want that there is nothing to read", err)
 	}
 	k = start(t, ocapkernel.Options{Dir: dir})

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 func TestEncodeRefusesAndSaysWhere(t *testing.T) {
@@ -97,7 +98,7 @@ func TestEncodeJoinsHalvesOfAPair(t *testing.T) {
 }
 
 func TestKernelErrors(t *testing.T) {
-	for _, code := range capdata.Codes() {
+	for _, code := range errcode.Rejections() {
 		body := capdata.KernelError(code, "ko4 \"x\"\n\xff")
 		if want := `#{"#error":"[KERNEL:` + string(code) + `] ko4 \"x\"\n` + "\uFFFD" + `","name":"Error"}`; body != want {
 			t.Errorf("got %s, want %s", body, want)

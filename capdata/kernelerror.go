@@ -1,48 +1,30 @@
 package capdata
 
-import "strings"
+import (
+	"strings"
 
-// Code is the reason for which the kernel itself rejected a promise. The set is closed and the codes are
-// stable: programs branch on them.
-type Code string
-
-const (
-	// CodeRevoked: the object was revoked.
-	CodeRevoked Code = "REVOKED"
-	// CodeVatTerminated: the vat that was to resolve the promise is gone for good, or stopped.
-	CodeVatTerminated Code = "VAT_TERMINATED"
-	// CodeVatRestarted: the vat that was to resolve the promise lost its memory, and the promise with it.
-	CodeVatRestarted Code = "VAT_RESTARTED"
-	// CodeObjectDeleted: the object no longer exists.
-	CodeObjectDeleted Code = "OBJECT_DELETED"
-	// CodeBadTarget: the target takes no messages.
-	CodeBadTarget Code = "BAD_TARGET"
-	// CodeDeliveryTimeout: the vat did not finish the message in time, at any of its attempts.
-	CodeDeliveryTimeout Code = "DELIVERY_TIMEOUT"
-	// CodeDeliveryPoisoned: the message killed the vat's worker at each of its attempts.
-	CodeDeliveryPoisoned Code = "DELIVERY_POISONED"
-	// CodeQueueFull: the vat has too many messages waiting.
-	CodeQueueFull Code = "QUEUE_FULL"
-	// CodeLimit: a limit of the cluster's configuration was exceeded.
-	CodeLimit Code = "LIMIT"
-	// CodeServiceGone: the kernel service no longer exists.
-	CodeServiceGone Code = "SERVICE_GONE"
-	// CodeAmbiguous: the kernel stopped while the call of a service was under way; the call may have happened
-	// or not.
-	CodeAmbiguous Code = "AMBIGUOUS"
-	// CodeConnectionLost: the other end of an IO channel went away.
-	CodeConnectionLost Code = "CONNECTION_LOST"
-	// CodeUnknown: any other reason.
-	CodeUnknown Code = "UNKNOWN"
+	"ocapkernel.dev/errcode"
 )
 
-// Codes returns all codes, in the order of their declaration.
-func Codes() []Code {
-	return []Code{
-		CodeRevoked, CodeVatTerminated, CodeVatRestarted, CodeObjectDeleted, CodeBadTarget, CodeDeliveryTimeout, CodeDeliveryPoisoned,
-		CodeQueueFull, CodeLimit, CodeServiceGone, CodeAmbiguous, CodeConnectionLost, CodeUnknown,
-	}
-}
+// Code is the reason for which the kernel itself rejected a promise: one of [errcode.Rejections].
+type Code = errcode.Code
+
+// The codes under the names that they have had here; package errcode says what they mean.
+const (
+	CodeRevoked          = errcode.Revoked
+	CodeVatTerminated    = errcode.VatTerminated
+	CodeVatRestarted     = errcode.VatRestarted
+	CodeObjectDeleted    = errcode.ObjectDeleted
+	CodeBadTarget        = errcode.BadTarget
+	CodeDeliveryTimeout  = errcode.DeliveryTimeout
+	CodeDeliveryPoisoned = errcode.DeliveryPoisoned
+	CodeQueueFull        = errcode.QueueFull
+	CodeLimit            = errcode.Limit
+	CodeServiceGone      = errcode.ServiceGone
+	CodeAmbiguous        = errcode.Ambiguous
+	CodeConnectionLost   = errcode.ConnectionLost
+	CodeUnknown          = errcode.Unknown
+)
 
 // maxDetailBytes bounds the detail of a kernel error, which may quote text of a vat.
 const maxDetailBytes = 1 << 10
@@ -81,7 +63,7 @@ func ParseKernelError(e *Error) (code Code, detail string, ok bool) {
 	if !ok {
 		return "", "", false
 	}
-	for _, c := range Codes() {
+	for _, c := range errcode.Rejections() {
 		if string(c) == word {
 			return c, detail, true
 		}

@@ -12,11 +12,11 @@ type Data = capdata.Data[string]
 // Backend is the kernel, as the server sees it.
 //
 // A vat and a subcluster are named in the forms that [CheckVat] and [CheckSubcluster] accept; an unknown name
-// is CodeNotFound, and a name that several vats have is CodeConflict.
+// is errcode.NotFound, and a name that several vats have is errcode.Conflict.
 //
 // Methods may be called by many goroutines at a time, with the arguments of a client: only the properties that
 // the comments below promise have been checked. An error that is an [*Error], or wraps one, goes to the client
-// as it is; any other reaches the client as CodeInternal with its text.
+// as it is; any other reaches the client as errcode.Internal with its text.
 //
 // A context ends waiting, nothing else: the work that a method has begun goes on. Every method returns soon
 // after its context ends.
@@ -26,11 +26,11 @@ type Backend interface {
 	// PS describes the vats, in the order of their ids.
 	PS(ctx context.Context) ([]Vat, error)
 	// Launch makes a subcluster, and returns it when its bootstrap method has answered, with that
-	// answer. A configuration with mistakes is CodeInvalid, the mistakes in Details.
+	// answer. A configuration with mistakes is errcode.Invalid, the mistakes in Details.
 	Launch(ctx context.Context, r LaunchRequest) (Subcluster, Data, error)
 	// Apply changes a running subcluster to another configuration, and keeps its stored state: all of the
-	// changes are made, or none. A configuration with mistakes is CodeInvalid, one that cannot be applied
-	// CodeConflict, both with Details. With r.Replace the subcluster of that id is deleted and launched anew
+	// changes are made, or none. A configuration with mistakes is errcode.Invalid, one that cannot be applied
+	// errcode.Conflict, both with Details. With r.Replace the subcluster of that id is deleted and launched anew
 	// where the changes demand it.
 	Apply(ctx context.Context, r ApplyRequest) (Applied, error)
 	// CheckConfig checks a configuration as Launch does, and launches nothing.
@@ -54,13 +54,13 @@ type Backend interface {
 	// is waited for, the answer is Pending too, without an error.
 	//
 	// The same call under the same ticket is accepted once and answered each time; another call under
-	// it is CodeConflict. A ticket of another epoch is UNKNOWN.
+	// it is errcode.Conflict. A ticket of another epoch is UNKNOWN.
 	Send(ctx context.Context, c Call) (Answer, error)
 	// Await waits for the answer of an earlier call. If the context ends first, the answer is Pending.
 	// A ticket that is not known is UNKNOWN.
 	Await(ctx context.Context, t Ticket) (Answer, error)
 	// Acknowledge lets an answer go. The ticket stays used. A second call has no further effect; a call that is
-	// not settled is CodeConflict.
+	// not settled is errcode.Conflict.
 	Acknowledge(ctx context.Context, t Ticket) error
 	// PoisonedList returns the oldest poisoned messages behind the one with the id after, at most limit of
 	// them, oldest first; more reports whether there are younger ones. With an empty after it begins with the
@@ -83,7 +83,7 @@ type Backend interface {
 	// ReloadAll reloads all running subclusters.
 	ReloadAll(ctx context.Context) ([]Subcluster, error)
 	// PingVat asks a vat for a sign of life, and returns "pong": its process is well, if it has one, and it is not in
-	// the middle of one delivery until ctx ends. Otherwise the error is CodeTimeout.
+	// the middle of one delivery until ctx ends. Otherwise the error is errcode.Timeout.
 	PingVat(ctx context.Context, vat string) (string, error)
 	// TerminateVat deletes one vat, and returns when it can no longer be reached. Its subcluster stays, without
 	// it, and ends with its last vat. TerminateAllVats terminates every subcluster, with all of its vats, and
@@ -93,9 +93,9 @@ type Backend interface {
 	// Revoke makes every call of an object be rejected with REVOKED, for good. Done twice it has no further
 	// effect. The kref is an object's.
 	Revoke(ctx context.Context, kref string) error
-	// IsRevoked reports whether an object was revoked. An object that does not exist is CodeNotFound.
+	// IsRevoked reports whether an object was revoked. An object that does not exist is errcode.NotFound.
 	IsRevoked(ctx context.Context, kref string) (bool, error)
-	// Inspect describes an object or a promise. One that does not exist is CodeNotFound.
+	// Inspect describes an object or a promise. One that does not exist is errcode.NotFound.
 	Inspect(ctx context.Context, kref string) (Inspection, error)
 	// CollectGarbage removes the rows that are left of deleted things, and returns when none is left.
 	CollectGarbage(ctx context.Context) error

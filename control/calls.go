@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+
+	"ocapkernel.dev/errcode"
 )
 
 // Status describes the kernel.
@@ -22,12 +24,12 @@ func (c *Client) PS(ctx context.Context) ([]Vat, error) {
 	return out.Vats, err
 }
 
-// Launch makes a subcluster and returns when its bootstrap method has answered. An error with CodeInvalid
+// Launch makes a subcluster and returns when its bootstrap method has answered. An error with errcode.Invalid
 // lists the mistakes of the configuration in its Details.
 func (c *Client) Launch(ctx context.Context, r LaunchRequest) (Launched, error) {
 	text, err := json.Marshal(string(r.Config))
 	if err != nil {
-		return Launched{}, Errorf(CodeInvalid, "%v", err)
+		return Launched{}, Errorf(errcode.Invalid, "%v", err)
 	}
 	var out Launched
 	err = c.Call(ctx, methodLaunch, launchParams{Path: r.Path, Config: text}, &out)
@@ -36,12 +38,12 @@ func (c *Client) Launch(ctx context.Context, r LaunchRequest) (Launched, error) 
 
 // Apply changes a running subcluster to another configuration, and keeps its stored state. All of the changes
 // are made, or none; applied twice, it changes nothing more. A change that would delete stored state is refused
-// with CodeConflict, and Details that name the fields, unless r.Replace names the subcluster: then it is
+// with errcode.Conflict, and Details that name the fields, unless r.Replace names the subcluster: then it is
 // deleted and launched anew.
 func (c *Client) Apply(ctx context.Context, r ApplyRequest) (Applied, error) {
 	text, err := json.Marshal(string(r.Config))
 	if err != nil {
-		return Applied{}, Errorf(CodeInvalid, "%v", err)
+		return Applied{}, Errorf(errcode.Invalid, "%v", err)
 	}
 	var out Applied
 	err = c.Call(ctx, methodApply, applyParams{ID: r.Subcluster, Path: r.Path, Config: text, DryRun: r.DryRun, Replace: r.Replace}, &out)
@@ -62,7 +64,7 @@ func (c *Client) CheckSystem(ctx context.Context, r LaunchRequest) error {
 func (c *Client) check(ctx context.Context, method string, r LaunchRequest) error {
 	text, err := json.Marshal(string(r.Config))
 	if err != nil {
-		return Errorf(CodeInvalid, "%v", err)
+		return Errorf(errcode.Invalid, "%v", err)
 	}
 	return c.Call(ctx, method, launchParams{Path: r.Path, Config: text}, nil)
 }
@@ -181,7 +183,7 @@ func (c *Client) reload(ctx context.Context, p reloadParams) ([]Subcluster, erro
 
 // PingVat asks a vat for a sign of life, and returns "pong": its process is well, and it is not in the middle
 // of one delivery for as long as ctx lasts, or for 10 seconds if ctx has no deadline. Otherwise the error is
-// CodeTimeout, and names the failed condition.
+// errcode.Timeout, and names the failed condition.
 func (c *Client) PingVat(ctx context.Context, vat string) (string, error) {
 	p := pingParams{ID: vat}
 	if deadline, ok := ctx.Deadline(); ok { // the kernel is to answer a little before
@@ -208,7 +210,7 @@ func (c *Client) Revoke(ctx context.Context, kref string) error {
 	return c.Call(ctx, methodRevoke, krefParams{KRef: kref}, nil)
 }
 
-// IsRevoked reports whether an object was revoked; an object that does not exist is CodeNotFound.
+// IsRevoked reports whether an object was revoked; an object that does not exist is errcode.NotFound.
 func (c *Client) IsRevoked(ctx context.Context, kref string) (bool, error) {
 	var out bool
 	err := c.Call(ctx, methodIsRevoked, krefParams{KRef: kref}, &out)

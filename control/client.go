@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"ocapkernel.dev/errcode"
 )
 
 // Client speaks to the kernel of one state directory. Its methods may be used by many goroutines, and block
@@ -36,7 +38,7 @@ type reply struct {
 	err    *rpcError
 }
 
-// Dial connects to the kernel that runs at the state directory dir. The error is CodeNotRunning if there
+// Dial connects to the kernel that runs at the state directory dir. The error is errcode.NotRunning if there
 // is none. The caller closes the client.
 func Dial(ctx context.Context, dir string) (*Client, error) {
 	conn, err := dial(ctx, dir)
@@ -49,7 +51,7 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection; requests that wait for an answer fail with CodeNotRunning.
+// Close ends the connection; requests that wait for an answer fail with errcode.NotRunning.
 func (c *Client) Close() error {
 	err := c.conn.Close()
 	<-c.done
@@ -84,10 +86,10 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 		Params  any    `json:"params"`
 	}{"2.0", id, method, params})
 	if err != nil {
-		return Errorf(CodeInvalid, "%v", err)
+		return Errorf(errcode.Invalid, "%v", err)
 	}
 	if len(line) > MaxLineBytes {
-		return Errorf(CodeInvalid, "the request has %d bytes: at most %d", len(line), MaxLineBytes)
+		return Errorf(errcode.Invalid, "the request has %d bytes: at most %d", len(line), MaxLineBytes)
 	}
 	if err := c.write(ctx, line); err != nil {
 		return err
@@ -111,7 +113,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 		return nil
 	}
 	if err := json.Unmarshal(r.result, result); err != nil {
-		return Errorf(CodeInternal, "the kernel's answer to %s cannot be read: %v", method, err)
+		return Errorf(errcode.Internal, "the kernel's answer to %s cannot be read: %v", method, err)
 	}
 	return nil
 }
@@ -122,7 +124,7 @@ func (c *Client) lost() error {
 	if c.mu.last != nil {
 		return c.mu.last.publicError()
 	}
-	return Errorf(CodeNotRunning, "the kernel at %s went away before it answered", c.dir)
+	return Errorf(errcode.NotRunning, "the kernel at %s went away before it answered", c.dir)
 }
 
 // write sends one line. A line that is sent in part leaves the connection useless, so it is closed then.

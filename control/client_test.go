@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/errcode"
 )
 
 // check fails the test unless err is nil and got is want.
@@ -26,7 +26,7 @@ func check[T any](t *testing.T, what string, got T, err error, want T) {
 	}
 }
 
-func checkCode(t *testing.T, what string, err error, want control.Code) {
+func checkCode(t *testing.T, what string, err error, want errcode.Code) {
 	t.Helper()
 	var e *control.Error
 	if !errors.As(err, &e) || e.Code != want {
@@ -49,7 +49,7 @@ func TestClient(t *testing.T) {
 	launched, err := client.Launch(ctx, control.LaunchRequest{Path: "/c.json", Config: []byte("{}")})
 	check(t, "launch", launched, err, control.Launched{Subcluster: sub, Result: json.RawMessage(`{"$ref":"ko1"}`)})
 	_, err = client.Launch(ctx, control.LaunchRequest{Path: "/c.json", Config: []byte("mistake")})
-	checkCode(t, "launch", err, control.CodeInvalid)
+	checkCode(t, "launch", err, errcode.Invalid)
 	var e *control.Error
 	if errors.As(err, &e) {
 		check(t, "details", e.Details, nil, []string{"/c.json:1:1: bootstrap: there is a mistake"})
@@ -61,21 +61,21 @@ func TestClient(t *testing.T) {
 		Subclusters: 1, Vats: 1, Clusters: []control.Subcluster{sub}, Version: "fake",
 	})
 	check(t, "restart", struct{}{}, client.RestartVat(ctx, "v1", true), struct{}{})
-	checkCode(t, "restart", client.RestartVat(ctx, "v2", false), control.CodeNotFound)
+	checkCode(t, "restart", client.RestartVat(ctx, "v2", false), errcode.NotFound)
 	vats, err := client.PS(ctx)
 	check(t, "ps", vats, err, []control.Vat{{ID: "v1", Name: "root", Subcluster: "s1", State: control.VatIdle, Restarts: 1}})
 
 	list, _, err := client.PoisonedList(ctx, "", 0)
 	check(t, "poisoned", list, err, []control.Poisoned{{
 		ID: "m7", Vat: "v1", Name: "root", Target: "ko1", Method: "explode", Attempts: 3,
-		Code: capdata.CodeDeliveryPoisoned, Message: "the message killed its vat 3 times",
+		Code: errcode.DeliveryPoisoned, Message: "the message killed its vat 3 times",
 	}})
 	check(t, "retry", struct{}{}, client.PoisonedRetry(ctx, "m7"), struct{}{})
-	checkCode(t, "drop", client.PoisonedDrop(ctx, "m7"), control.CodeNotFound)
+	checkCode(t, "drop", client.PoisonedDrop(ctx, "m7"), errcode.NotFound)
 
 	check(t, "terminate", struct{}{}, client.Terminate(ctx, "s1"), struct{}{})
-	checkCode(t, "terminate", client.Terminate(ctx, "s1"), control.CodeNotFound)
-	checkCode(t, "call", client.Call(ctx, "frobnicate", nil, nil), control.CodeUnsupported)
+	checkCode(t, "terminate", client.Terminate(ctx, "s1"), errcode.NotFound)
+	checkCode(t, "call", client.Call(ctx, "frobnicate", nil, nil), errcode.Unsupported)
 	check(t, "shutdown", struct{}{}, client.Shutdown(ctx), struct{}{})
 }
 
@@ -97,16 +97,16 @@ func TestCallsHappenOnce(t *testing.T) {
 	}
 	check(t, "effects", fake.Effects(), nil, 1)
 	_, err := client.Send(ctx, control.SendRequest{Ticket: ticket, Target: "ko1", Method: "echo"})
-	checkCode(t, "another call", err, control.CodeConflict)
+	checkCode(t, "another call", err, errcode.Conflict)
 	_, err = client.Send(ctx, control.SendRequest{Ticket: control.Ticket{Epoch: "e0", ID: "pay-1"}, Target: "ko1", Method: "echo"})
-	checkCode(t, "another epoch", err, capdata.CodeUnknown)
+	checkCode(t, "another epoch", err, errcode.Unknown)
 
 	o, err := client.Await(ctx, ticket, time.Minute, false)
 	check(t, "await", o, err, want)
 	check(t, "acknowledge", struct{}{}, client.Acknowledge(ctx, ticket), struct{}{})
 	check(t, "acknowledge twice", struct{}{}, client.Acknowledge(ctx, ticket), struct{}{})
 	_, err = client.Await(ctx, ticket, time.Minute, false)
-	checkCode(t, "await", err, capdata.CodeUnknown)
+	checkCode(t, "await", err, errcode.Unknown)
 }
 
 func TestContextEndsACall(t *testing.T) {
@@ -127,7 +127,7 @@ func TestContextEndsACall(t *testing.T) {
 func TestRequestTooLong(t *testing.T) {
 	client := dial(t, serve(t, controltest.New(), control.ServerOptions{}))
 	_, err := client.Launch(context.Background(), control.LaunchRequest{Config: make([]byte, control.MaxLineBytes)})
-	checkCode(t, "launch", err, control.CodeInvalid)
+	checkCode(t, "launch", err, errcode.Invalid)
 }
 
 func TestTickets(t *testing.T) {
@@ -137,7 +137,7 @@ func TestTickets(t *testing.T) {
 	}
 	for _, bad := range []string{"", ".", "a.", ".a", "a.b.c", "a b", "a/b", "ä", "a\n", "e." + string(make64('x')) + "x"} {
 		_, err := control.ParseTicket(bad)
-		checkCode(t, bad, err, control.CodeInvalid)
+		checkCode(t, bad, err, errcode.Invalid)
 	}
 }
 
@@ -151,8 +151,8 @@ func make64(c byte) []byte {
 
 func TestCodeOf(t *testing.T) {
 	check(t, "nil", control.CodeOf(nil), nil, "")
-	check(t, "other", control.CodeOf(errors.New("x")), nil, control.CodeInternal)
-	check(t, "wrapped", control.CodeOf(fmt.Errorf("x: %w", control.Errorf(control.CodeDiskFull, "full"))), nil, control.CodeDiskFull)
+	check(t, "other", control.CodeOf(errors.New("x")), nil, errcode.Internal)
+	check(t, "wrapped", control.CodeOf(fmt.Errorf("x: %w", control.Errorf(errcode.DiskFull, "full"))), nil, errcode.DiskFull)
 }
 
 // This is how a program asks for something to happen exactly once.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"ocapkernel.dev/errcode"
 )
 
 // serve reads the requests of one connection until it ends, and works on them side by side.
@@ -90,7 +92,7 @@ func (s *Server) read(ctx context.Context, conn *net.UnixConn, answers chan<- []
 		if err != nil {
 			if errors.Is(err, errLineTooLong) {
 				// The beginning of the next request is not known.
-				answers <- appendError(nil, nil, newRPCError(rpcRequest, CodeInvalid, "a request is longer than %d bytes", s.options.MaxLineBytes))
+				answers <- appendError(nil, nil, newRPCError(rpcRequest, errcode.Invalid, "a request is longer than %d bytes", s.options.MaxLineBytes))
 			}
 			return
 		}
@@ -124,7 +126,7 @@ func (s *Server) read(ctx context.Context, conn *net.UnixConn, answers chan<- []
 func (s *Server) answer(ctx context.Context, req request) []byte {
 	result, err := s.dispatch(ctx, req.method, req.params)
 	if err != nil && errors.Is(err, context.Canceled) {
-		err = Errorf(CodeStopping, "the kernel is stopping")
+		err = Errorf(errcode.Stopping, "the kernel is stopping")
 	}
 	if req.id == nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // NewCall marshals a call whose arguments are JSON, without a ticket yet. Its errors are those that a client of
@@ -36,15 +37,15 @@ func makeCall(p sendParams) (Call, error) {
 	case CheckTarget(p.Target) != nil:
 		return Call{}, CheckTarget(p.Target)
 	case p.Method == "" || len(p.Method) > MaxMethodBytes || !utf8.ValidString(p.Method):
-		return Call{}, Errorf(CodeInvalid, "a method's name has 1 to %d bytes of UTF-8", MaxMethodBytes)
+		return Call{}, Errorf(errcode.Invalid, "a method's name has 1 to %d bytes of UTF-8", MaxMethodBytes)
 	case len(p.Args) > MaxArgs:
-		return Call{}, Errorf(CodeInvalid, "%d arguments are too many: at most %d", len(p.Args), MaxArgs)
+		return Call{}, Errorf(errcode.Invalid, "%d arguments are too many: at most %d", len(p.Args), MaxArgs)
 	}
 	call := Call{Ticket: p.Ticket, Target: p.Target, Wait: p.Wait}
 	index := make(map[string]int)
 	slot := func(kref string) (int, error) {
 		if !validRef("ko", kref) && !validRef("kp", kref) {
-			return 0, Errorf(CodeInvalid, "%s is no capability: want an object such as ko4 or a promise such as kp7", quoteShort(kref))
+			return 0, Errorf(errcode.Invalid, "%s is no capability: want an object such as ko4 or a promise such as kp7", quoteShort(kref))
 		}
 		i, known := index[kref]
 		if !known {
@@ -58,13 +59,13 @@ func makeCall(p sendParams) (Call, error) {
 	for i, text := range p.Args {
 		v, err := capdata.FromJSON(text, slot)
 		if err != nil {
-			return Call{}, Errorf(CodeInvalid, "argument %d: %v", i+1, err)
+			return Call{}, Errorf(errcode.Invalid, "argument %d: %v", i+1, err)
 		}
 		args[i] = v
 	}
 	body, err := capdata.EncodeCall(p.Method, args)
 	if err != nil {
-		return Call{}, Errorf(CodeInvalid, "%v", err)
+		return Call{}, Errorf(errcode.Invalid, "%v", err)
 	}
 	call.MethArgs.Body = body
 	return call, nil
@@ -90,7 +91,7 @@ func makeOutcome(a Answer, raw bool) (Outcome, error) {
 	value, err := ToJSON(a.Value)
 	if err != nil {
 		// The vat caused it, and that is no reason to withhold the answer: --raw shows the body.
-		return o, Errorf(CodeInvalid, "%v (ask for the raw form)", err)
+		return o, Errorf(errcode.Invalid, "%v (ask for the raw form)", err)
 	}
 	o.Value = value
 	return o, nil
@@ -101,30 +102,30 @@ func makeOutcome(a Answer, raw bool) (Outcome, error) {
 func rejection(d Data) *Error {
 	v, err := capdata.Decode(d.Body, len(d.Slots))
 	if err != nil {
-		return Errorf(CodeRejected, "the reason cannot be read: %v", err)
+		return Errorf(errcode.Rejected, "the reason cannot be read: %v", err)
 	}
 	e, ok := v.(*capdata.Error)
 	if !ok {
 		text, err := capdata.ToJSON(v, nameSlot(d))
 		if err != nil {
-			return Errorf(CodeRejected, "the reason cannot be shown: %v", err)
+			return Errorf(errcode.Rejected, "the reason cannot be shown: %v", err)
 		}
-		return Errorf(CodeRejected, "%s", text)
+		return Errorf(errcode.Rejected, "%s", text)
 	}
 	if code, detail, ok := capdata.ParseKernelError(e); ok {
 		return Errorf(code, "%s", detail)
 	}
 	if e.Name == "" || e.Name == "Error" {
-		return Errorf(CodeRejected, "%s", e.Message)
+		return Errorf(errcode.Rejected, "%s", e.Message)
 	}
-	return Errorf(CodeRejected, "%s: %s", e.Name, e.Message)
+	return Errorf(errcode.Rejected, "%s: %s", e.Name, e.Message)
 }
 
 // ToJSON returns a value as JSON.
 func ToJSON(d Data) (json.RawMessage, error) {
 	v, err := capdata.Decode(d.Body, len(d.Slots))
 	if err != nil {
-		return nil, Errorf(CodeInvalid, "the value's body is not smallcaps: %v", err)
+		return nil, Errorf(errcode.Invalid, "the value's body is not smallcaps: %v", err)
 	}
 	return capdata.ToJSON(v, nameSlot(d))
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"ocapkernel.dev/errcode"
 )
 
 // The methods of the protocol.
@@ -198,7 +200,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 			return nil, err
 		}
 		if p.TimeoutMS < 0 || p.TimeoutMS > MaxWait.Milliseconds() {
-			return nil, Errorf(CodeInvalid, "timeoutMs must be from 0 to %d", MaxWait.Milliseconds())
+			return nil, Errorf(errcode.Invalid, "timeoutMs must be from 0 to %d", MaxWait.Milliseconds())
 		}
 		if p.TimeoutMS > 0 {
 			var cancel context.CancelFunc
@@ -276,7 +278,7 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		}
 		return Version{Version: s.options.Version, Protocol: ProtocolVersion}, nil
 	}
-	return nil, newRPCError(rpcMethod, CodeUnsupported, "there is no method %s", quoteShort(method))
+	return nil, newRPCError(rpcMethod, errcode.Unsupported, "there is no method %s", quoteShort(method))
 }
 
 // listed performs a method without params that returns a list under a name.
@@ -317,7 +319,7 @@ func notNull[T any](list []T) []T {
 func settle(ctx context.Context, wait bool, timeoutMS int64, raw bool, get func(context.Context) (Answer, error)) (any, error) {
 	timeout := MaxWait
 	if timeoutMS < 0 || timeoutMS > MaxWait.Milliseconds() {
-		return nil, Errorf(CodeInvalid, "timeoutMs must be from 0 to %d", MaxWait.Milliseconds())
+		return nil, Errorf(errcode.Invalid, "timeoutMs must be from 0 to %d", MaxWait.Milliseconds())
 	}
 	if timeoutMS > 0 {
 		timeout = time.Duration(timeoutMS) * time.Millisecond
@@ -327,7 +329,7 @@ func settle(ctx context.Context, wait bool, timeoutMS int64, raw bool, get func(
 	answer, err := get(timed)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, Errorf(CodeTimeout, "the kernel did not answer in time; whether it accepted the call is not known")
+		return nil, Errorf(errcode.Timeout, "the kernel did not answer in time; whether it accepted the call is not known")
 	case err != nil:
 		return nil, err
 	case wait && answer.Status == Pending && ctx.Err() != nil:

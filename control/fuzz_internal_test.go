@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"ocapkernel.dev/errcode"
 )
 
 // FuzzRequest feeds lines to everything that looks at a request before the backend does.
@@ -45,7 +47,7 @@ func FuzzRequest(f *testing.F) {
 		if bytes.Count(answer, []byte("\n")) != 1 || answer[len(answer)-1] != '\n' || !json.Valid(answer) {
 			t.Errorf("answer to %q is not one line of JSON: %q", line, answer)
 		}
-		if e := asRPCError(err); e.Data == nil || e.Data.Code == "" || e.Data.Code == CodeInternal {
+		if e := asRPCError(err); e.Data == nil || e.Data.Code == "" || e.Data.Code == errcode.Internal {
 			t.Errorf("%q is answered with %+v: want a code that says it is the client's fault", line, e)
 		}
 	})

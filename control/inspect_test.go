@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"testing"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/errcode"
 )
 
 // launched returns a client of a kernel with one subcluster that has a channel.
@@ -63,13 +63,13 @@ func TestSystemSubclusters(t *testing.T) {
 		t.Errorf("got %+v, %v, want it to run what is declared", list, err)
 	}
 	_, err = client.Reload(ctx, "door")
-	checkCode(t, "reload what is suspended", err, control.CodeConflict)
+	checkCode(t, "reload what is suspended", err, errcode.Conflict)
 	_, err = client.Reload(ctx, "s9")
-	checkCode(t, "reload", err, control.CodeNotFound)
+	checkCode(t, "reload", err, errcode.NotFound)
 	_, err = client.Reload(ctx, "../x")
-	checkCode(t, "reload", err, control.CodeInvalid)
+	checkCode(t, "reload", err, errcode.Invalid)
 	_, err = client.Reload(ctx, "")
-	checkCode(t, "reload without a name", err, control.CodeInvalid)
+	checkCode(t, "reload without a name", err, errcode.Invalid)
 	now, err = client.ReloadAll(ctx)
 	if err != nil || len(now) != 1 || now[0].ID != "s4" {
 		t.Errorf("got %+v, %v, want all that is declared", now, err)
@@ -87,12 +87,12 @@ func TestRevocation(t *testing.T) {
 	revoked, err = client.IsRevoked(ctx, "ko1")
 	check(t, "after", revoked, err, true)
 	o, err := client.Send(ctx, control.SendRequest{Target: "s1", Method: "echo", Wait: true})
-	if err != nil || o.Status != control.Rejected || o.Error.Code != capdata.CodeRevoked {
+	if err != nil || o.Status != control.Rejected || o.Error.Code != errcode.Revoked {
 		t.Errorf("got %+v, %v, want REVOKED", o, err)
 	}
-	checkCode(t, "promise", client.Revoke(ctx, "kp1"), control.CodeInvalid)
-	checkCode(t, "vat", client.Revoke(ctx, "v1"), control.CodeInvalid)
-	checkCode(t, "unknown", client.Revoke(ctx, "ko77"), control.CodeNotFound)
+	checkCode(t, "promise", client.Revoke(ctx, "kp1"), errcode.Invalid)
+	checkCode(t, "vat", client.Revoke(ctx, "v1"), errcode.Invalid)
+	checkCode(t, "unknown", client.Revoke(ctx, "ko77"), errcode.NotFound)
 }
 
 func TestInspection(t *testing.T) {
@@ -122,9 +122,9 @@ func TestInspection(t *testing.T) {
 	check(t, "acknowledge", struct{}{}, client.Acknowledge(ctx, sent.Ticket), struct{}{})
 	check(t, "collect", struct{}{}, client.CollectGarbage(ctx), struct{}{})
 	_, err = client.Inspect(ctx, "kp1")
-	checkCode(t, "collected", err, control.CodeNotFound)
+	checkCode(t, "collected", err, errcode.NotFound)
 	_, err = client.Inspect(ctx, "ko01")
-	checkCode(t, "no kref", err, control.CodeInvalid)
+	checkCode(t, "no kref", err, errcode.Invalid)
 }
 
 func TestVatsOneByOne(t *testing.T) {
@@ -134,9 +134,9 @@ func TestVatsOneByOne(t *testing.T) {
 	check(t, "ping", answer, err, "pong")
 	check(t, "terminate", struct{}{}, client.TerminateVat(ctx, "v1"), struct{}{})
 	_, err = client.PingVat(ctx, "v1")
-	checkCode(t, "ping", err, control.CodeNotFound)
-	checkCode(t, "terminate", client.TerminateVat(ctx, "v1"), control.CodeNotFound)
-	checkCode(t, "terminate", client.TerminateVat(ctx, "s1"), control.CodeInvalid)
+	checkCode(t, "ping", err, errcode.NotFound)
+	checkCode(t, "terminate", client.TerminateVat(ctx, "v1"), errcode.NotFound)
+	checkCode(t, "terminate", client.TerminateVat(ctx, "s1"), errcode.Invalid)
 	status, err := client.Status(ctx)
 	if err != nil || len(status.Clusters) != 1 || len(status.Clusters[0].Vats) != 0 {
 		t.Errorf("got %+v, %v, want the subcluster without its vat", status.Clusters, err)
@@ -162,5 +162,5 @@ func TestClearedStateKnowsNoTicket(t *testing.T) {
 		t.Errorf("got %+v, %v, want nothing, in a new epoch", status, err)
 	}
 	_, err = client.Send(ctx, control.SendRequest{Ticket: o.Ticket, Target: "ko1", Method: "count", Wait: true})
-	checkCode(t, "the same call", err, capdata.CodeUnknown)
+	checkCode(t, "the same call", err, errcode.Unknown)
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/errcode"
 )
 
 // maxSunPath is the length of the longest path that fits a Unix socket address with its final zero.
@@ -43,7 +45,7 @@ type Listener struct {
 // Listen makes the socket in dir, with mode 0600. The directory must exist and should be closed to others.
 //
 // A socket on which no process listens, left behind by a kernel that was killed, is replaced. If a process
-// listens on it, it is left alone, and the error is CodeAlreadyRunning. Any other file of that name is an
+// listens on it, it is left alone, and the error is errcode.AlreadyRunning. Any other file of that name is an
 // error.
 func Listen(dir string) (*Listener, error) {
 	path, release, err := socketPath(dir)
@@ -97,7 +99,7 @@ func removeStale(path string) error {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err == nil {
 		_ = conn.Close() // the connection was only a test
-		return Errorf(CodeAlreadyRunning, "another process listens on %s", path)
+		return Errorf(errcode.AlreadyRunning, "another process listens on %s", path)
 	}
 	// Only a refusal means that no process listens; a full backlog, say, means the opposite.
 	if !errors.Is(err, unix.ECONNREFUSED) {
@@ -124,7 +126,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// dial connects to the socket in dir. The error is CodeNotRunning if no kernel listens.
+// dial connects to the socket in dir. The error is errcode.NotRunning if no kernel listens.
 func dial(ctx context.Context, dir string) (net.Conn, error) {
 	path, release, err := socketPath(dir)
 	if err == nil {
@@ -135,7 +137,7 @@ func dial(ctx context.Context, dir string) (net.Conn, error) {
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
-		return nil, Errorf(CodeNotRunning, "no kernel is running at %s", dir)
+		return nil, Errorf(errcode.NotRunning, "no kernel is running at %s", dir)
 	}
 	return nil, fmt.Errorf("connect to the kernel at %s: %w", dir, err)
 }

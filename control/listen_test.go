@@ -10,6 +10,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/errcode"
 )
 
 func TestListen(t *testing.T) {
@@ -24,7 +25,7 @@ func TestListen(t *testing.T) {
 		t.Errorf("got mode %v, %v, want a socket with 0600", info.Mode(), err)
 	}
 	_, err = control.Listen(dir)
-	checkCode(t, "a live socket", err, control.CodeAlreadyRunning)
+	checkCode(t, "a live socket", err, errcode.AlreadyRunning)
 	if err := listener.Close(); err != nil {
 		t.Error(err)
 	}
@@ -44,7 +45,7 @@ func TestListenReplacesOnlyADeadSocket(t *testing.T) {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Dial(context.Background(), dir); control.CodeOf(err) != control.CodeNotRunning {
+	if _, err := control.Dial(context.Background(), dir); control.CodeOf(err) != errcode.NotRunning {
 		t.Errorf("got %v, want NOT_RUNNING", err)
 	}
 	listener, err := control.Listen(dir)
@@ -109,7 +110,7 @@ func TestLongPath(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Dial(context.Background(), dir); control.CodeOf(err) != control.CodeNotRunning {
+	if _, err := control.Dial(context.Background(), dir); control.CodeOf(err) != errcode.NotRunning {
 		t.Errorf("got %v, want NOT_RUNNING", err)
 	}
 	stop := serveIn(t, dir, controltest.New(), control.ServerOptions{})
@@ -117,7 +118,7 @@ func TestLongPath(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := control.Listen(dir)
-	checkCode(t, "a live socket", err, control.CodeAlreadyRunning)
+	checkCode(t, "a live socket", err, errcode.AlreadyRunning)
 	stop()
 	if _, err := os.Lstat(filepath.Join(dir, control.SocketName)); !os.IsNotExist(err) {
 		t.Errorf("got %v, want no socket", err)
@@ -130,5 +131,5 @@ func TestNoDirectory(t *testing.T) {
 		t.Error("got no error")
 	}
 	_, err := control.Dial(context.Background(), dir)
-	checkCode(t, "dial", err, control.CodeNotRunning)
+	checkCode(t, "dial", err, errcode.NotRunning)
 }

@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"strings"
+
+	"ocapkernel.dev/errcode"
 )
 
 // The names of things, as a person or a program may write them. An id goes before a name that looks like one.
@@ -12,12 +14,12 @@ import (
 //	target      ko4, kp7, a subcluster (the root of its bootstrap vat), or a vat (its root)
 //
 // The checks below look at the form alone; the kernel looks up the names. Their errors are [*Error]s with
-// CodeInvalid.
+// errcode.Invalid.
 
 // CheckVat refuses a text that cannot name a vat.
 func CheckVat(s string) error {
 	if !validRef("v", s) && (!isName(s) || looksLikeID(s)) && !isMember(s) {
-		return Errorf(CodeInvalid, "%s is no vat: want an id such as v1, or a name such as mint or s1/mint", quoteShort(s))
+		return Errorf(errcode.Invalid, "%s is no vat: want an id such as v1, or a name such as mint or s1/mint", quoteShort(s))
 	}
 	return nil
 }
@@ -25,7 +27,7 @@ func CheckVat(s string) error {
 // CheckSubcluster refuses a text that cannot name a subcluster.
 func CheckSubcluster(s string) error {
 	if !validRef("s", s) && !isName(s) {
-		return Errorf(CodeInvalid, "%s is no subcluster: want an id such as s1, or the name of a system subcluster", quoteShort(s))
+		return Errorf(errcode.Invalid, "%s is no subcluster: want an id such as s1, or the name of a system subcluster", quoteShort(s))
 	}
 	return nil
 }
@@ -33,7 +35,7 @@ func CheckSubcluster(s string) error {
 // CheckTarget refuses a text that cannot name the target of a call.
 func CheckTarget(s string) error {
 	if CheckKRef(s) != nil && (CheckSubcluster(s) != nil || looksLikeID(s) && !validRef("s", s) && !validRef("v", s)) && CheckVat(s) != nil {
-		return Errorf(CodeInvalid, "%s is no target: want an object such as ko4, a promise such as kp7, a subcluster such as s1, or a vat such as s1/mint", quoteShort(s))
+		return Errorf(errcode.Invalid, "%s is no target: want an object such as ko4, a promise such as kp7, a subcluster such as s1, or a vat such as s1/mint", quoteShort(s))
 	}
 	return nil
 }
@@ -41,7 +43,7 @@ func CheckTarget(s string) error {
 // CheckKRef refuses a text that cannot name an object or a promise.
 func CheckKRef(s string) error {
 	if !validRef("ko", s) && !validRef("kp", s) {
-		return Errorf(CodeInvalid, "%s is not an object, such as ko4, or a promise, such as kp7", quoteShort(s))
+		return Errorf(errcode.Invalid, "%s is not an object, such as ko4, or a promise, such as kp7", quoteShort(s))
 	}
 	return nil
 }
@@ -52,7 +54,7 @@ func CheckObject(s string) error {
 		return err
 	}
 	if strings.HasPrefix(s, "kp") {
-		return Errorf(CodeInvalid, "cannot revoke promise %s: revoke the object that it stands for", s)
+		return Errorf(errcode.Invalid, "cannot revoke promise %s: revoke the object that it stands for", s)
 	}
 	return nil
 }
@@ -60,7 +62,7 @@ func CheckObject(s string) error {
 // CheckPoisoned refuses a text that cannot be the id of a poisoned message.
 func CheckPoisoned(s string) error {
 	if !validID(s) {
-		return Errorf(CodeInvalid, "%s is not the id of a poisoned message", quoteShort(s))
+		return Errorf(errcode.Invalid, "%s is not the id of a poisoned message", quoteShort(s))
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package control
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"ocapkernel.dev/errcode"
+)
 
 // The params of those methods that have any.
 type (
@@ -86,7 +90,7 @@ func configText(config json.RawMessage) ([]byte, error) {
 	case len(config) > 0 && config[0] == '{':
 		return config, nil
 	}
-	return nil, Errorf(CodeInvalid, "config must be the text of a configuration, or an object")
+	return nil, Errorf(errcode.Invalid, "config must be the text of a configuration, or an object")
 }
 
 // parseID reads params that are an id, which check accepts.
@@ -105,9 +109,9 @@ func parseReload(params json.RawMessage) (reloadParams, error) {
 	switch {
 	case err != nil:
 	case p.ID == "" && !p.All:
-		err = Errorf(CodeInvalid, "id is missing: name a subcluster, or say \"all\": true")
+		err = Errorf(errcode.Invalid, "id is missing: name a subcluster, or say \"all\": true")
 	case p.ID != "" && p.All:
-		err = Errorf(CodeInvalid, "id and all are given: one of them is enough")
+		err = Errorf(errcode.Invalid, "id and all are given: one of them is enough")
 	case p.ID != "":
 		err = CheckSubcluster(p.ID)
 	}
@@ -133,7 +137,7 @@ func parsePage(params json.RawMessage) (pageParams, error) {
 		return p, err
 	}
 	if p.Limit < 0 || p.Limit > maxPage {
-		return p, Errorf(CodeInvalid, "limit must be from 1 to %d", maxPage)
+		return p, Errorf(errcode.Invalid, "limit must be from 1 to %d", maxPage)
 	}
 	if p.Limit == 0 {
 		p.Limit = maxPage
@@ -153,4 +157,4 @@ func parseTicket(params json.RawMessage) (Ticket, error) {
 	return p.Ticket, nil
 }
 
-func errNoTicket() error { return Errorf(CodeInvalid, "ticket is missing") }
+func errNoTicket() error { return Errorf(errcode.Invalid, "ticket is missing") }

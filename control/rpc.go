@@ -9,6 +9,8 @@ import (
 	"io"
 	"strconv"
 	"unicode/utf8"
+
+	"ocapkernel.dev/errcode"
 )
 
 // The numeric codes of JSON-RPC. Everything else about an error is in its data.
@@ -40,24 +42,24 @@ type rpcError struct {
 }
 
 type errorData struct {
-	Code    Code     `json:"code"`
-	Details []string `json:"details,omitempty"`
+	Code    errcode.Code `json:"code"`
+	Details []string     `json:"details,omitempty"`
 }
 
 // Error lets an rpcError travel as the error of a function here; it does not leave the package.
 func (e *rpcError) Error() string { return e.Message }
 
-func newRPCError(number int, code Code, format string, args ...any) *rpcError {
+func newRPCError(number int, code errcode.Code, format string, args ...any) *rpcError {
 	return &rpcError{Code: number, Message: fmt.Sprintf(format, args...), Data: &errorData{Code: code}}
 }
 
 // parseRequest checks one line. The request's id is set, if it can be read, also if the rest is wrong.
 func parseRequest(line []byte) (request, *rpcError) {
 	if !utf8.Valid(line) || !json.Valid(line) {
-		return request{}, newRPCError(rpcParse, CodeInvalid, "not JSON: one request is one JSON object on one line, in UTF-8")
+		return request{}, newRPCError(rpcParse, errcode.Invalid, "not JSON: one request is one JSON object on one line, in UTF-8")
 	}
 	if first := bytes.TrimLeft(line, " \t\r"); first[0] != '{' {
-		return request{}, newRPCError(rpcRequest, CodeInvalid, "not a request: want a JSON object (batches are not supported)")
+		return request{}, newRPCError(rpcRequest, errcode.Invalid, "not a request: want a JSON object (batches are not supported)")
 	}
 	var r struct {
 		JSONRPC json.RawMessage `json:"jsonrpc"`
@@ -66,20 +68,20 @@ func parseRequest(line []byte) (request, *rpcError) {
 		Params  json.RawMessage `json:"params"`
 	}
 	if err := json.Unmarshal(line, &r); err != nil {
-		return request{}, newRPCError(rpcRequest, CodeInvalid, "not a request: %v", err)
+		return request{}, newRPCError(rpcRequest, errcode.Invalid, "not a request: %v", err)
 	}
 	req := request{params: r.Params}
 	if r.ID != nil {
 		if len(r.ID) > maxRequestID || !(r.ID[0] == '"' || r.ID[0] == '-' || r.ID[0] >= '0' && r.ID[0] <= '9') {
-			return request{}, newRPCError(rpcRequest, CodeInvalid, "id must be a string or a number of at most %d bytes", maxRequestID)
+			return request{}, newRPCError(rpcRequest, errcode.Invalid, "id must be a string or a number of at most %d bytes", maxRequestID)
 		}
 		req.id = r.ID
 	}
 	if string(r.JSONRPC) != `"2.0"` {
-		return req, newRPCError(rpcRequest, CodeInvalid, `jsonrpc must be "2.0"`)
+		return req, newRPCError(rpcRequest, errcode.Invalid, `jsonrpc must be "2.0"`)
 	}
 	if err := json.Unmarshal(r.Method, &req.method); err != nil || req.method == "" {
-		return req, newRPCError(rpcRequest, CodeInvalid, "method must be a string")
+		return req, newRPCError(rpcRequest, errcode.Invalid, "method must be a string")
 	}
 	return req, nil
 }
@@ -91,12 +93,12 @@ func parseParams(params json.RawMessage, p any) error {
 		params = json.RawMessage("{}")
 	}
 	if params[0] != '{' {
-		return newRPCError(rpcParams, CodeInvalid, "Invalid params: want an object with named members")
+		return newRPCError(rpcParams, errcode.Invalid, "Invalid params: want an object with named members")
 	}
 	dec := json.NewDecoder(bytes.NewReader(params))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(p); err != nil {
-		return newRPCError(rpcParams, CodeInvalid, "Invalid params: %v", err)
+		return newRPCError(rpcParams, errcode.Invalid, "Invalid params: %v", err)
 	}
 	return nil
 }
@@ -131,13 +133,13 @@ func asRPCError(err error) *rpcError {
 	}
 	var e *Error
 	if !errors.As(err, &e) {
-		return newRPCError(rpcInternal, CodeInternal, "%v", err)
+		return newRPCError(rpcInternal, errcode.Internal, "%v", err)
 	}
 	number := rpcKernel
 	switch e.Code {
-	case CodeInvalid:
+	case errcode.Invalid:
 		number = rpcParams
-	case CodeInternal:
+	case errcode.Internal:
 		number = rpcInternal
 	}
 	return &rpcError{Code: number, Message: e.Message, Data: &errorData{Code: e.Code, Details: e.Details}}
@@ -145,14 +147,14 @@ func asRPCError(err error) *rpcError {
 
 // publicError is the reverse, at the client. A foreign server may send no data.
 func (e *rpcError) publicError() *Error {
-	out := &Error{Code: CodeInternal, Message: e.Message}
+	out := &Error{Code: errcode.Internal, Message: e.Message}
 	switch {
 	case e.Data != nil && e.Data.Code != "":
 		out.Code, out.Details = e.Data.Code, e.Data.Details
 	case e.Code == rpcMethod:
-		out.Code = CodeUnsupported
+		out.Code = errcode.Unsupported
 	case e.Code == rpcParse, e.Code == rpcRequest, e.Code == rpcParams:
-		out.Code = CodeInvalid
+		out.Code = errcode.Invalid
 	}
 	return out
 }

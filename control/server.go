@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // ServerOptions are the choices of a server. The zero value is useful.
@@ -193,7 +193,7 @@ func (s *Server) leave(conn *net.UnixConn) {
 func (s *Server) refuse(conn *net.UnixConn) {
 	s.log.Warn("refused a connection: too many")
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	line := appendError(nil, nil, Errorf(capdata.CodeLimit, "the kernel serves %d connections already", s.options.MaxConns))
+	line := appendError(nil, nil, Errorf(errcode.Limit, "the kernel serves %d connections already", s.options.MaxConns))
 	_, _ = conn.Write(line) // the peer may be gone
 	_ = conn.Close()
 }

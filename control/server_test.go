@@ -18,9 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/errcode"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -379,7 +379,7 @@ func TestTooManyConnections(t *testing.T) {
 		runtime.Gosched()
 	}
 	_, err := dial(t, dir).Status(context.Background())
-	if control.CodeOf(err) != capdata.CodeLimit {
+	if control.CodeOf(err) != errcode.Limit {
 		t.Errorf("got %v, want LIMIT", err)
 	}
 	fake.Release()
@@ -512,14 +512,14 @@ func TestStopEndsWaiting(t *testing.T) {
 	}()
 	<-w.began
 	stop()
-	if err := <-failed; control.CodeOf(err) != control.CodeStopping {
+	if err := <-failed; control.CodeOf(err) != errcode.Stopping {
 		t.Errorf("got %v, want STOPPING", err)
 	}
 	<-client.Done()
-	if _, err := client.Status(ctx); control.CodeOf(err) != control.CodeNotRunning {
+	if _, err := client.Status(ctx); control.CodeOf(err) != errcode.NotRunning {
 		t.Errorf("got %v, want NOT_RUNNING", err)
 	}
-	if _, err := control.Dial(ctx, dir); control.CodeOf(err) != control.CodeNotRunning {
+	if _, err := control.Dial(ctx, dir); control.CodeOf(err) != errcode.NotRunning {
 		t.Errorf("got %v, want NOT_RUNNING", err)
 	}
 }

@@ -1,6 +1,10 @@
 package control
 
-import "context"
+import (
+	"context"
+
+	"ocapkernel.dev/errcode"
+)
 
 // StoredRows asks for rows of a vat's store.
 type StoredRows struct {
@@ -50,9 +54,9 @@ func parseStored(params []byte) (StoredRows, error) {
 	}
 	switch {
 	case q.Limit < 0 || q.Limit > maxPage:
-		return q, Errorf(CodeInvalid, "limit must be from 1 to %d", maxPage)
+		return q, Errorf(errcode.Invalid, "limit must be from 1 to %d", maxPage)
 	case len(q.Prefix) > maxStoreKeyBytes || len(q.After) > maxStoreKeyBytes:
-		return q, Errorf(CodeInvalid, "a key has at most %d bytes", maxStoreKeyBytes)
+		return q, Errorf(errcode.Invalid, "a key has at most %d bytes", maxStoreKeyBytes)
 	}
 	if q.Limit == 0 {
 		q.Limit = maxPage

@@ -3,6 +3,8 @@ package control
 import (
 	"crypto/rand"
 	"strings"
+
+	"ocapkernel.dev/errcode"
 )
 
 // maxIDBytes bounds a ticket's id and its epoch.
@@ -21,14 +23,14 @@ type Ticket struct {
 // NewID returns a ticket id that was never used: 128 random bits.
 func NewID() string { return strings.ToLower(rand.Text()) }
 
-// ParseTicket reads EPOCH.ID, or a bare ID. The error is an [*Error] with CodeInvalid.
+// ParseTicket reads EPOCH.ID, or a bare ID. The error is an [*Error] with errcode.Invalid.
 func ParseTicket(s string) (Ticket, error) {
 	epoch, id, both := strings.Cut(s, ".")
 	if !both {
 		epoch, id = "", s
 	}
 	if !validID(id) || (both && !validID(epoch)) {
-		return Ticket{}, Errorf(CodeInvalid, "%s is not a ticket: want EPOCH.ID or ID, each of 1 to %d letters, digits, _ or -", quoteShort(s), maxIDBytes)
+		return Ticket{}, Errorf(errcode.Invalid, "%s is not a ticket: want EPOCH.ID or ID, each of 1 to %d letters, digits, _ or -", quoteShort(s), maxIDBytes)
 	}
 	return Ticket{Epoch: epoch, ID: id}, nil
 }

@@ -3,6 +3,8 @@ package control
 import (
 	"encoding/json"
 	"time"
+
+	"ocapkernel.dev/errcode"
 )
 
 // State is the present state of a kernel.
@@ -203,7 +205,7 @@ type Outcome struct {
 	// Value is the answer of a fulfilled call.
 	Value json.RawMessage `json:"value,omitempty"`
 	// Error describes the answer of a rejected call. It is the kernel's if its code is, the vat's if its code
-	// is CodeRejected.
+	// is errcode.Rejected.
 	Error *Error `json:"error,omitempty"`
 	// CapData is the answer as the vat marshalled it. It comes alone, and only if the client wants it.
 	CapData *CapData `json:"capdata,omitempty"`
@@ -228,8 +230,8 @@ type Poisoned struct {
 	// Attempts is how often it was delivered.
 	Attempts int `json:"attempts"`
 	// Code and Message are the rejection of its result.
-	Code    Code   `json:"code"`
-	Message string `json:"message"`
+	Code    errcode.Code `json:"code"`
+	Message string       `json:"message"`
 }
 
 // Version describes the server.

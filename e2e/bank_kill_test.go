@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // transfer is one transfer that a customer ordered, and its outcome.
@@ -163,7 +164,7 @@ func order(dir, id string, tr *transfer) error {
 			continue
 		case out.Status == control.Fulfilled:
 			tr.applied = true
-		case out.Error.Code != control.CodeRejected:
+		case out.Error.Code != errcode.Rejected:
 			return fmt.Errorf("rejected with %s: %s", out.Error.Code, out.Error.Message)
 		}
 		return nil

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // waiters launches a vat whose turns wait for a source, both of the test program.
@@ -53,7 +53,7 @@ func ask(ctx context.Context, dir, id, target, method string, args ...string) (c
 			return out, nil
 		}
 		switch control.CodeOf(err) {
-		case capdata.CodeObjectDeleted, capdata.CodeVatTerminated, control.CodeInvalid, control.CodeNotFound, control.CodeConflict:
+		case errcode.ObjectDeleted, errcode.VatTerminated, errcode.Invalid, errcode.NotFound, errcode.Conflict:
 			return out, err
 		}
 		select {

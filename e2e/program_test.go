@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/programs"
 )
 
@@ -53,7 +53,7 @@ func hasLeft(out control.Outcome, err error) bool {
 	if out.Error != nil {
 		err = out.Error
 	}
-	return slices.Contains([]control.Code{capdata.CodeObjectDeleted, capdata.CodeVatTerminated, control.CodeNotFound}, control.CodeOf(err))
+	return slices.Contains([]errcode.Code{errcode.ObjectDeleted, errcode.VatTerminated, errcode.NotFound}, control.CodeOf(err))
 }
 
 // programSite starts a kernel in a site of its own, with the vats of programs as s1.

@@ -12,6 +12,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -506,7 +507,7 @@ func coded(err error) error {
 	switch {
 	case !ok:
 		return err
-	case slices.Contains(capdata.Codes(), r.Code):
+	case slices.Contains(errcode.Rejections(), r.Code):
 		return &service.Error{Code: r.Code, Message: r.Detail}
 	}
 	return errors.New(r.Detail)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Fault is a vat's fault found in what it answered. The crank is aborted: nothing was changed.
@@ -25,14 +26,11 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Detail }
 
-// Codes of refusals beside the kernel's closed set of errors: they never reach a vat.
+// Codes of refusals beside those of the kernel's errors: they never reach a vat.
 const (
-	// CodeNotFound says that there is no such vat, subcluster or poisoned message.
-	CodeNotFound capdata.Code = "NOT_FOUND"
-	// CodeConflict says that the id of a host call was used for another call.
-	CodeConflict capdata.Code = "CONFLICT"
-	// CodeInvalid says that an argument is malformed.
-	CodeInvalid capdata.Code = "INVALID"
+	CodeNotFound = errcode.NotFound
+	CodeConflict = errcode.Conflict
+	CodeInvalid  = errcode.Invalid
 )
 
 func refuse(code capdata.Code, format string, args ...any) error {

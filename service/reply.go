@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Error is an error that reaches the caller with a code of the kernel's, on which programs branch. A method
@@ -39,7 +40,7 @@ func Fulfil(v any) Reply {
 // Reject returns the reply of a call that the kernel itself refuses: an error with a code on which programs
 // branch. An unknown code becomes UNKNOWN.
 func Reject(code capdata.Code, format string, args ...any) Reply {
-	if !slices.Contains(capdata.Codes(), code) {
+	if !slices.Contains(errcode.Rejections(), code) {
 		code = capdata.CodeUnknown
 	}
 	return Reply{Rejected: true, Value: Data{Body: capdata.KernelError(code, fmt.Sprintf(format, args...))}}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 const (
@@ -93,7 +94,7 @@ func lock(dir string, flags int, kind int16) (_ *Lock, err error) {
 		if h := conflict(f, kind); h != nil && h.Type == unix.F_RDLCK {
 			return nil, BeingRead(dir)
 		}
-		return nil, control.Errorf(control.CodeAlreadyRunning, "a kernel runs on %s already (pid %s)", dir, pid)
+		return nil, control.Errorf(errcode.AlreadyRunning, "a kernel runs on %s already (pid %s)", dir, pid)
 	} else if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
@@ -254,7 +255,7 @@ type Held struct {
 
 // BeingRead returns the error, CodeConflict, of a state that is being read.
 func BeingRead(dir string) error {
-	return control.Errorf(control.CodeConflict, "the state %s is being read, by kernel check, kernel replay or kernel state", dir)
+	return control.Errorf(errcode.Conflict, "the state %s is being read, by kernel check, kernel replay or kernel state", dir)
 }
 
 // Holder returns the holders of the lock of a state directory, or the reason why they cannot be known.

@@ -11,6 +11,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/errcode"
 )
 
 const (
@@ -73,7 +74,7 @@ func (r *Room) CheckReset(keep func(name string) bool) error {
 // fullError returns an error with the code DISK_FULL and the text what, or nil if full is false.
 func fullError(what string, full bool) error {
 	if full {
-		return control.Errorf(control.CodeDiskFull, "%s", what)
+		return control.Errorf(errcode.DiskFull, "%s", what)
 	}
 	return nil
 }

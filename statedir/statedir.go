@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 const (
@@ -158,7 +159,7 @@ func CheckWhole(dir string) error {
 	if !ResetBegun(dir) {
 		return nil
 	}
-	return control.Errorf(control.CodeConflict, "the state %s was being reset, which was interrupted: there is nothing in it to read", dir)
+	return control.Errorf(errcode.Conflict, "the state %s was being reset, which was interrupted: there is nothing in it to read", dir)
 }
 
 // FinishReset wipes a state that is marked for it; otherwise it does nothing.

@@ -16,6 +16,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
 	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/statedir"
 )
 
@@ -145,7 +146,7 @@ func TestLockOfAKernelThatAnswersIsRefused(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- control.NewServer(listener, controltest.New(), control.ServerOptions{}).Run(ctx) }()
 	_, err = statedir.LockState(dir)
-	if control.CodeOf(err) != control.CodeAlreadyRunning || !strings.Contains(err.Error(), strconv.Itoa(cmd.Process.Pid)) {
+	if control.CodeOf(err) != errcode.AlreadyRunning || !strings.Contains(err.Error(), strconv.Itoa(cmd.Process.Pid)) {
 		t.Errorf("got %v", err)
 	}
 	stop()
@@ -173,7 +174,7 @@ func TestLockForReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := statedir.LockState(dir); control.CodeOf(err) != control.CodeConflict || !strings.Contains(err.Error(), "is being read") {
+	if _, err := statedir.LockState(dir); control.CodeOf(err) != errcode.Conflict || !strings.Contains(err.Error(), "is being read") {
 		t.Errorf("a kernel beside readers: %v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
@@ -183,7 +184,7 @@ func TestLockForReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, dir)
-	if _, err := statedir.LockForReading(dir); control.CodeOf(err) != control.CodeAlreadyRunning {
+	if _, err := statedir.LockForReading(dir); control.CodeOf(err) != errcode.AlreadyRunning {
 		t.Errorf("a reader beside a kernel: %v", err)
 	}
 }
@@ -311,7 +312,7 @@ func TestRoom(t *testing.T) {
 	if !full || !strings.HasPrefix(what, "the disk of the state has ") {
 		t.Errorf("got %q, %v", what, full)
 	}
-	if err := room.Check(); control.CodeOf(err) != control.CodeDiskFull {
+	if err := room.Check(); control.CodeOf(err) != errcode.DiskFull {
 		t.Errorf("got %v", err)
 	}
 	room.At = filepath.Join(dir, "none")
@@ -327,19 +328,19 @@ func TestRoomForAReset(t *testing.T) {
 	ballast(t, filepath.Join(dir, "kernel.log"))
 	room := &statedir.Room{Dir: "the state", At: dir, Reserve: free(t, dir) + ballastBytes/2, Descriptors: descriptors.New()}
 	keepLog := func(name string) bool { return name == "kernel.log" }
-	if err := room.Check(); control.CodeOf(err) != control.CodeDiskFull {
+	if err := room.Check(); control.CodeOf(err) != errcode.DiskFull {
 		t.Errorf("got %v, want that the disk is full", err)
 	}
 	if err := room.CheckReset(keepLog); err != nil {
 		t.Error(err)
 	}
-	if err := room.CheckReset(func(string) bool { return true }); control.CodeOf(err) != control.CodeDiskFull {
+	if err := room.CheckReset(func(string) bool { return true }); control.CodeOf(err) != errcode.DiskFull {
 		t.Errorf("what outlives the reset counts as free: %v", err)
 	}
 	if err := os.Link(filepath.Join(dir, "db", "rows.sst"), filepath.Join(t.TempDir(), "copy")); err != nil {
 		t.Fatal(err)
 	}
-	if err := room.CheckReset(keepLog); control.CodeOf(err) != control.CodeDiskFull {
+	if err := room.CheckReset(keepLog); control.CodeOf(err) != errcode.DiskFull {
 		t.Errorf("a file that has another name counts as free: %v", err)
 	}
 }

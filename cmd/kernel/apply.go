@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 func (a *app) applyCommand() *cobra.Command {
@@ -57,7 +58,7 @@ Bootstrap is not called again: send the references of what was added to whoever 
 			return a.ask(ctx, noLimit, func(ctx context.Context, client *control.Client) error {
 				applied, err := client.Apply(ctx, request)
 				switch {
-				case control.CodeOf(err) == control.CodeNotFound && request.Subcluster == "":
+				case control.CodeOf(err) == errcode.NotFound && request.Subcluster == "":
 					return &hinted{err, "launch it: " + a.typed() + " launch " + shellQuote(args[0]) + ", or name the subcluster: " + a.typed() + " apply " + shellQuote(args[0]) + " s1"}
 				case err != nil:
 					return asTyped(err, cfg.Source, args[0])

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
@@ -44,7 +45,7 @@ func (a *app) checkState() (err error) {
 	if len(problems) == 0 {
 		return a.print(map[string]any{"problems": []string{}}, func(w io.Writer) { fmt.Fprintln(w, "every invariant holds") })
 	}
-	e := control.Errorf(control.CodeInternal, "the state violates %s", plural(len(problems), "invariant"))
+	e := control.Errorf(errcode.Internal, "the state violates %s", plural(len(problems), "invariant"))
 	e.Details = problems
 	return e
 }
@@ -86,13 +87,13 @@ func damagedHint(err error) error {
 // readState locks a state for reading, which changes nothing.
 func (a *app) readState(dir string) (*statedir.Lock, error) {
 	if ours, err := statedir.IsState(dir); err != nil || !ours {
-		return nil, errors.Join(err, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir))
+		return nil, errors.Join(err, control.Errorf(errcode.NotFound, "%s holds no state of a kernel", dir))
 	}
 	lock, err := statedir.LockForReading(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, control.Errorf(control.CodeNotFound, "%s holds no state of a kernel", dir)
+		return nil, control.Errorf(errcode.NotFound, "%s holds no state of a kernel", dir)
 	}
-	if control.CodeOf(err) == control.CodeConflict && statedir.ResetBegun(dir) {
+	if control.CodeOf(err) == errcode.Conflict && statedir.ResetBegun(dir) {
 		err = &hinted{err, "the next start finishes the reset: " + a.typed() + " start CONFIG"}
 	}
 	return lock, err

@@ -12,6 +12,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 )
 
@@ -75,7 +76,7 @@ func (a *app) dial(ctx context.Context) (*control.Client, error) {
 		return nil, nil
 	}
 	client, err := a.reach(ctx, dir)
-	if control.CodeOf(err) == control.CodeTimeout {
+	if control.CodeOf(err) == errcode.Timeout {
 		return nil, err
 	}
 	return client, nil
@@ -84,7 +85,7 @@ func (a *app) dial(ctx context.Context) (*control.Client, error) {
 // asTyped gives the mistakes that a kernel found in a file the name under which the file was given.
 func asTyped(err error, source, typed string) error {
 	var e *control.Error
-	if !errors.As(err, &e) || e.Code != control.CodeInvalid {
+	if !errors.As(err, &e) || e.Code != errcode.Invalid {
 		return err
 	}
 	out := *e

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/statedir"
 )
 
@@ -31,7 +32,7 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 		defer cancel()
 	}
 	client, err := a.reach(ctx, dir)
-	if control.CodeOf(err) == control.CodeNotRunning {
+	if control.CodeOf(err) == errcode.NotRunning {
 		held, lookErr := statedir.Holder(dir)
 		switch {
 		case lookErr != nil:
@@ -76,10 +77,10 @@ func orSilent(dir string, err error) error {
 	case lookErr != nil:
 		return errors.Join(err, lookErr)
 	case !held.Kernel:
-		return control.Errorf(control.CodeTimeout, "the kernel that was asked did not answer, and is gone")
+		return control.Errorf(errcode.Timeout, "the kernel that was asked did not answer, and is gone")
 	}
 	return &hinted{
-		control.Errorf(control.CodeTimeout, "the kernel (pid %s) does not answer", held.PID),
+		control.Errorf(errcode.Timeout, "the kernel (pid %s) does not answer", held.PID),
 		fmt.Sprintf("it may be stopped or overloaded; kill -KILL %s is safe: what was accepted is not lost", held.PID),
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 func (a *app) startCommand() *cobra.Command {
@@ -62,7 +63,7 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 	}
 	// The lock also makes the directory, and refuses a foreign one. It is released for the child.
 	lock, err := openState(dir)
-	if control.CodeOf(err) == control.CodeAlreadyRunning {
+	if control.CodeOf(err) == errcode.AlreadyRunning {
 		return &hinted{err, fmt.Sprintf("add a cluster with: %[1]s launch CONFIG, stop it with: %[1]s stop", a.typed())}
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 func (a *app) launchCommand() *cobra.Command {
@@ -68,7 +69,7 @@ func checkTerminable(s string) error {
 	if control.CheckSubcluster(s) == nil || control.CheckVat(s) == nil {
 		return nil
 	}
-	return control.Errorf(control.CodeInvalid, "%q is neither a subcluster, such as s1, nor a vat, such as v3 or s1/mint", s)
+	return control.Errorf(errcode.Invalid, "%q is neither a subcluster, such as s1, nor a vat, such as v3 or s1/mint", s)
 }
 
 // terminate deletes the subcluster or vat of a name, and returns the word for it. A vat is named by its id or
@@ -79,11 +80,11 @@ func (a *app) terminate(ctx context.Context, client *control.Client, name string
 		return "vat", client.TerminateVat(ctx, name)
 	}
 	err = client.Terminate(ctx, name)
-	if control.CodeOf(err) != control.CodeNotFound || control.CheckVat(name) != nil {
+	if control.CodeOf(err) != errcode.NotFound || control.CheckVat(name) != nil {
 		return "subcluster", err
 	}
 	switch v, vatErr := client.FindVat(ctx, name); control.CodeOf(vatErr) {
-	case control.CodeNotFound:
+	case errcode.NotFound:
 		return "", err
 	case "":
 		return "", &hinted{err, fmt.Sprintf("if the vat of that name is meant, which is %s: %s terminate %s", v.ID, a.typed(), shellQuote(v.Subcluster+"/"+v.Name))}

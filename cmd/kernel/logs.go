@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 const (
@@ -74,7 +75,7 @@ func (a *app) logs(ctx context.Context, lines int, vat string, follow bool) (err
 	}
 	defer func() { closeLogs(files) }()
 	if len(files) == 0 && !follow {
-		return &hinted{control.Errorf(control.CodeNotFound, "there is no log at %s", dir), "a kernel writes one: " + a.typed() + " start CONFIG"}
+		return &hinted{control.Errorf(errcode.NotFound, "there is no log at %s", dir), "a kernel writes one: " + a.typed() + " start CONFIG"}
 	}
 	if vat != "" {
 		if err := a.logsUnknown(ctx, dir, files, vat); err != nil {
@@ -150,7 +151,7 @@ func (a *app) logsUnknown(ctx context.Context, dir string, files []*logFile, vat
 		return nil
 	}
 	return &hinted{
-		control.Errorf(control.CodeNotFound, "there is no vat %s, and the log has nothing about one", vat),
+		control.Errorf(errcode.NotFound, "there is no vat %s, and the log has nothing about one", vat),
 		"list them with: " + a.typed() + " ps",
 	}
 }

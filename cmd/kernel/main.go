@@ -17,6 +17,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/supervisor"
 )
@@ -250,9 +251,9 @@ func hintFor(err error) string {
 		return ""
 	}
 	switch control.CodeOf(err) {
-	case control.CodeNotRunning:
+	case errcode.NotRunning:
 		return "start one with: kernel start CONFIG"
-	case control.CodeDiskFull:
+	case errcode.DiskFull:
 		return "free some space on the disk of the state directory: the kernel goes on by itself"
 	}
 	return ""

@@ -23,6 +23,7 @@ import (
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/statedir"
@@ -167,7 +168,7 @@ func (k *fakeKernel) Ensure(ctx context.Context, r control.LaunchRequest) (backe
 		case s.Hash == hex.EncodeToString(sum[:]):
 			return backend.Ensured{Subcluster: s}, nil
 		default:
-			return backend.Ensured{}, control.Errorf(control.CodeConflict, "%s changed since it was launched as %s", r.Path, s.ID)
+			return backend.Ensured{}, control.Errorf(errcode.Conflict, "%s changed since it was launched as %s", r.Path, s.ID)
 		}
 	}
 	sub, result, err := k.Launch(ctx, r)

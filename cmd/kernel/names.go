@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // isVatID reports whether s is an id, and no name that the kernel would have to look up.
@@ -28,7 +29,7 @@ func (a *app) vatID(ctx context.Context, name string) (id string, err error) {
 		id = found.ID
 		return err
 	})
-	if control.CodeOf(err) == control.CodeNotRunning {
+	if control.CodeOf(err) == errcode.NotRunning {
 		return "", &hinted{err, "only a running kernel knows names; write the vat's id, such as v3"}
 	}
 	return id, err

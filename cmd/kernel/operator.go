@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 func (a *app) pingCommand() *cobra.Command {
@@ -24,7 +25,7 @@ func (a *app) pingCommand() *cobra.Command {
 				begun := time.Now()
 				answer, err := client.PingVat(ctx, args[0])
 				if ctx.Err() != nil {
-					return control.Errorf(control.CodeTimeout, "%s does not answer within %v", args[0], timeout)
+					return control.Errorf(errcode.Timeout, "%s does not answer within %v", args[0], timeout)
 				}
 				if err != nil {
 					return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 func (a *app) replayCommand() *cobra.Command {
@@ -32,7 +33,7 @@ func (a *app) replay(ctx context.Context, vat string) error {
 	client, err := a.reach(ctx, dir)
 	var lines []string
 	switch {
-	case control.CodeOf(err) == control.CodeNotRunning:
+	case control.CodeOf(err) == errcode.NotRunning:
 		err = a.withPaused(ctx, dir, func(ctx context.Context, k openKernel) (err error) {
 			lines, err = k.ReplayVat(ctx, vat)
 			return err

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/statedir"
@@ -187,7 +188,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		return err
 	}
 	lock, err := openState(dir)
-	if control.CodeOf(err) == control.CodeAlreadyRunning {
+	if control.CodeOf(err) == errcode.AlreadyRunning {
 		return &hinted{err, fmt.Sprintf("stop it with: %s stop, or name another state: --state DIR", a.typed())}
 	}
 	if err != nil {
@@ -319,7 +320,7 @@ func (a *app) launchFirst(ctx context.Context, kernel openKernel, cfg *configFil
 	if !f.noWait {
 		var failed *control.Error
 		switch err := kernel.SystemReady(ctx); {
-		case errors.As(err, &failed) && failed.Code == control.CodeRejected:
+		case errors.As(err, &failed) && failed.Code == errcode.Rejected:
 			r.Failed = failed.Details
 		case err != nil:
 			return nil, err
@@ -337,7 +338,7 @@ func (a *app) launchFirst(ctx context.Context, kernel openKernel, cfg *configFil
 	}
 	r.Preface = preface(cfg.text)
 	e, err := kernel.Ensure(ctx, control.LaunchRequest{Path: cfg.Source, Config: cfg.text})
-	if control.CodeOf(err) == control.CodeConflict {
+	if control.CodeOf(err) == errcode.Conflict {
 		return nil, a.changed(ctx, kernel, cfg, err)
 	}
 	if err != nil {
@@ -357,7 +358,7 @@ func (a *app) systemFailed(r *ready) error {
 	if len(r.Failed) == 0 {
 		return nil
 	}
-	err := control.Errorf(control.CodeRejected, "the kernel runs, but without %s", plural(len(r.Failed), "system subcluster"))
+	err := control.Errorf(errcode.Rejected, "the kernel runs, but without %s", plural(len(r.Failed), "system subcluster"))
 	err.Details = r.Failed
 	return &hinted{err, fmt.Sprintf("they are launched again with the next start, or with: %s reload NAME", a.typed())}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 const defaultTimeout = time.Minute
@@ -91,7 +92,7 @@ func (a *app) send(ctx context.Context, f *sendFlags, words []string) error {
 		outcome, err := client.Send(ctx, request)
 		stopTelling()
 		switch control.CodeOf(err) {
-		case control.CodeNotRunning, control.CodeStopping, control.CodeTimeout:
+		case errcode.NotRunning, errcode.Stopping, errcode.Timeout:
 			return &hinted{err, fmt.Sprintf("it may have been accepted; when the kernel runs, ask: %s await %s", a.typed(), ticket)}
 		}
 		if err != nil {
@@ -132,7 +133,7 @@ func (a *app) printOutcome(o control.Outcome, timeout time.Duration) (answered b
 		reason := "see its body"
 		if o.Error != nil {
 			reason = o.Error.Message
-			if o.Error.Code != control.CodeRejected {
+			if o.Error.Code != errcode.Rejected {
 				reason = string(o.Error.Code) + ": " + reason
 			}
 		}

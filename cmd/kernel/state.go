@@ -8,6 +8,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/statedir"
 )
 
@@ -89,7 +90,7 @@ func (f *runFlags) checkRoom(dir string) error {
 
 // diskHint adds a hint to the error of a kernel that does not start for lack of room on the disk.
 func diskHint(err error) error {
-	if control.CodeOf(err) != control.CodeDiskFull {
+	if control.CodeOf(err) != errcode.DiskFull {
 		return err
 	}
 	return &hinted{err, "free some space, or keep back less: --disk-reserve MIB"}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/statedir"
 )
 
@@ -100,9 +101,9 @@ func (s *stopping) ask(ctx context.Context) error {
 		err = client.Shutdown(ctx)
 	}
 	switch control.CodeOf(err) {
-	case control.CodeStopping:
+	case errcode.Stopping:
 		err = nil
-	case control.CodeNotRunning: // it starts, or ends, or its socket is gone
+	case errcode.NotRunning: // it starts, or ends, or its socket is gone
 		if time.Since(s.since) >= signalAfter && signalHolder(s.dir, s.pid) {
 			s.asked = true
 		}

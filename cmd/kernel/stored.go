@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/liveslots"
 )
@@ -92,7 +93,7 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, storedFunc
 	}
 	client, err := a.reach(ctx, dir)
 	switch {
-	case control.CodeOf(err) == control.CodeNotRunning:
+	case control.CodeOf(err) == errcode.NotRunning:
 		return a.withPaused(ctx, dir, func(ctx context.Context, k openKernel) error { return do(ctx, k.Stored) })
 	case err != nil:
 		return err

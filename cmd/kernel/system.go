@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/statedir"
 )
 
@@ -49,11 +50,11 @@ func (f *runFlags) findSystem() error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return control.Errorf(control.CodeNotFound, "--system: there is no file %s", f.system)
+		return control.Errorf(errcode.NotFound, "--system: there is no file %s", f.system)
 	case err != nil:
 		return fmt.Errorf("--system: %w", err)
 	case info.IsDir():
-		return control.Errorf(control.CodeInvalid, "--system: %s is a directory", f.system)
+		return control.Errorf(errcode.Invalid, "--system: %s is a directory", f.system)
 	}
 	f.system = path
 	return nil

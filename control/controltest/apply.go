@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // Apply implements [control.Backend]. A text that contains "removed" is refused, unless Replace allows it; any other text that differs from the one
@@ -33,7 +34,7 @@ func (f *Fake) Apply(_ context.Context, r control.ApplyRequest) (control.Applied
 			}
 			return out, nil
 		case strings.Contains(string(r.Config), "removed"):
-			err := control.Errorf(control.CodeConflict, "1 change cannot be made to %s, which keeps what it has stored; nothing is changed (--replace %s deletes what it has stored, and launches it anew)", s.ID, s.ID)
+			err := control.Errorf(errcode.Conflict, "1 change cannot be made to %s, which keeps what it has stored; nothing is changed (--replace %s deletes what it has stored, and launches it anew)", s.ID, s.ID)
 			err.Details = []string{r.Path + ":1:1: vats.teller: it is removed; it cannot be taken away from what runs"}
 			return control.Applied{}, err
 		}
@@ -49,5 +50,5 @@ func (f *Fake) Apply(_ context.Context, r control.ApplyRequest) (control.Applied
 		}
 		return out, nil
 	}
-	return control.Applied{}, control.Errorf(control.CodeNotFound, "no subcluster runs that was launched from %s", r.Path)
+	return control.Applied{}, control.Errorf(errcode.NotFound, "no subcluster runs that was launched from %s", r.Path)
 }

@@ -14,6 +14,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // Epoch is the epoch of a fake's tickets, until its state is cleared.
@@ -76,7 +77,7 @@ func New() *Fake {
 	f.mu.revoked = make(map[string]bool)
 	f.mu.poisoned = []control.Poisoned{{
 		ID: "m7", Vat: "v1", Name: "root", Target: "ko1", Method: "explode", Attempts: 3,
-		Code: capdata.CodeDeliveryPoisoned, Message: "the message killed its vat 3 times",
+		Code: errcode.DeliveryPoisoned, Message: "the message killed its vat 3 times",
 	}}
 	return f
 }
@@ -150,7 +151,7 @@ func (f *Fake) CheckConfig(_ context.Context, r control.LaunchRequest) error {
 	if !strings.Contains(string(r.Config), "mistake") {
 		return nil
 	}
-	err := control.Errorf(control.CodeInvalid, "1 mistake in %s", r.Path)
+	err := control.Errorf(errcode.Invalid, "1 mistake in %s", r.Path)
 	err.Details = []string{r.Path + ":1:1: bootstrap: there is a mistake"}
 	return err
 }
@@ -267,7 +268,7 @@ func (f *Fake) accept(c control.Call) (*call, error) {
 	content := fmt.Sprint(c.Target, c.MethArgs)
 	if known, ok := f.mu.calls[c.Ticket.ID]; ok {
 		if known.content != content {
-			return nil, control.Errorf(control.CodeConflict, "ticket %s.%s was used for another call", f.epoch(), c.Ticket.ID)
+			return nil, control.Errorf(errcode.Conflict, "ticket %s.%s was used for another call", f.epoch(), c.Ticket.ID)
 		}
 		return known, nil
 	}
@@ -286,7 +287,7 @@ func (f *Fake) accept(c control.Call) (*call, error) {
 	}
 	f.mu.calls[c.Ticket.ID] = made
 	if f.mu.revoked[made.target] {
-		made.settle(control.Rejected, control.Data{Body: capdata.KernelError(capdata.CodeRevoked, made.target+" was revoked")})
+		made.settle(control.Rejected, control.Data{Body: capdata.KernelError(errcode.Revoked, made.target+" was revoked")})
 		return made, nil
 	}
 	return made, made.perform(method, args, c.MethArgs.Slots, f.mu.effects)
@@ -310,7 +311,7 @@ func (c *call) perform(method string, args []any, slots []string, effects int) e
 	case "reject":
 		status, value = control.Rejected, args[0]
 	case "revoked":
-		c.settle(control.Rejected, control.Data{Body: capdata.KernelError(capdata.CodeRevoked, "ko9 was revoked")})
+		c.settle(control.Rejected, control.Data{Body: capdata.KernelError(errcode.Revoked, "ko9 was revoked")})
 		return nil
 	case "garbage":
 		c.settle(control.Fulfilled, control.Data{Body: "no smallcaps"})
@@ -354,7 +355,7 @@ func (f *Fake) wait(ctx context.Context, c *call) (control.Answer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c.dropped {
-		return control.Answer{}, control.Errorf(capdata.CodeUnknown, "the answer of %s was acknowledged", c.answer.Ticket)
+		return control.Answer{}, control.Errorf(errcode.Unknown, "the answer of %s was acknowledged", c.answer.Ticket)
 	}
 	return c.answer, nil
 }
@@ -368,7 +369,7 @@ func (f *Fake) Acknowledge(_ context.Context, t control.Ticket) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if known.answer.Status == control.Pending {
-		return control.Errorf(control.CodeConflict, "%s has no answer yet", known.answer.Ticket)
+		return control.Errorf(errcode.Conflict, "%s has no answer yet", known.answer.Ticket)
 	}
 	known.dropped = true
 	return nil
@@ -379,7 +380,7 @@ func (f *Fake) epoch() string { return fmt.Sprintf("e%d", f.mu.epochs) }
 
 func (f *Fake) ofThisEpoch(t control.Ticket) error {
 	if t.Epoch != "" && t.Epoch != f.epoch() {
-		return control.Errorf(capdata.CodeUnknown, "ticket %s is of another epoch", t)
+		return control.Errorf(errcode.Unknown, "ticket %s is of another epoch", t)
 	}
 	return nil
 }
@@ -392,7 +393,7 @@ func (f *Fake) find(t control.Ticket) (*call, error) {
 	}
 	known, ok := f.mu.calls[t.ID]
 	if !ok {
-		return nil, control.Errorf(capdata.CodeUnknown, "there is no call %s", t)
+		return nil, control.Errorf(errcode.Unknown, "there is no call %s", t)
 	}
 	return known, nil
 }
@@ -419,7 +420,7 @@ func (f *Fake) PoisonedDrop(_ context.Context, id string) error {
 	n := len(f.mu.poisoned)
 	f.mu.poisoned = slices.DeleteFunc(f.mu.poisoned, func(p control.Poisoned) bool { return p.ID == id })
 	if len(f.mu.poisoned) == n {
-		return control.Errorf(control.CodeNotFound, "there is no poisoned message %s", id)
+		return control.Errorf(errcode.NotFound, "there is no poisoned message %s", id)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // Facet is the kref of the one service that is registered. Another, ticker, was registered in an earlier life.
@@ -89,7 +90,7 @@ func (f *Fake) inspect(kref string) (control.Inspection, error) {
 			return f.inspectPromise(i, c)
 		}
 	}
-	return control.Inspection{}, control.Errorf(control.CodeNotFound, "there is no %s", kref)
+	return control.Inspection{}, control.Errorf(errcode.NotFound, "there is no %s", kref)
 }
 
 func (f *Fake) inspectPromise(i control.Inspection, c *call) (control.Inspection, error) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // FindVat implements [control.Backend].
@@ -32,7 +33,7 @@ func (f *Fake) subcluster(name string) (control.Subcluster, error) {
 			return f.mu.clusters[i], nil
 		}
 	}
-	return control.Subcluster{}, control.Errorf(control.CodeNotFound, "there is no subcluster %s", name)
+	return control.Subcluster{}, control.Errorf(errcode.NotFound, "there is no subcluster %s", name)
 }
 
 // vat finds a vat by its id or name. The fake's mu is held.
@@ -50,11 +51,11 @@ func (f *Fake) vat(name string) (*control.Vat, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, control.Errorf(control.CodeNotFound, "there is no vat %s", name)
+		return nil, control.Errorf(errcode.NotFound, "there is no vat %s", name)
 	case 1:
 		return found[0], nil
 	}
-	return nil, control.Errorf(control.CodeConflict, "%d vats are named %s: write SUBCLUSTER/%s", len(found), name, name)
+	return nil, control.Errorf(errcode.Conflict, "%d vats are named %s: write SUBCLUSTER/%s", len(found), name, name)
 }
 
 // target finds the object of a call. The fake's mu is held.
@@ -70,7 +71,7 @@ func (f *Fake) target(name string) (string, error) {
 	switch {
 	case vatErr == nil:
 		return rootOf(v), nil
-	case strings.Contains(name, "/") || control.CodeOf(vatErr) == control.CodeConflict:
+	case strings.Contains(name, "/") || control.CodeOf(vatErr) == errcode.Conflict:
 		return "", vatErr
 	}
 	return "", err

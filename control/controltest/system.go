@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // Declaration declares a system subcluster.
@@ -113,11 +114,11 @@ func (f *Fake) reload(subcluster string) ([]control.Subcluster, error) {
 		case f.declaration(s.System) != nil:
 			now = append(now, clone(f.relaunch(s.System)))
 		case subcluster != "":
-			return nil, control.Errorf(control.CodeConflict, "system subcluster %s is not declared in this run", s.System)
+			return nil, control.Errorf(errcode.Conflict, "system subcluster %s is not declared in this run", s.System)
 		}
 	}
 	if !found {
-		return nil, control.Errorf(control.CodeNotFound, "there is no subcluster %s", subcluster)
+		return nil, control.Errorf(errcode.NotFound, "there is no subcluster %s", subcluster)
 	}
 	return now, nil
 }

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 )
@@ -26,11 +26,11 @@ func coded(err error) error {
 	case errors.As(err, &refusal):
 		return control.Errorf(refusal.Code, "%s", refusal.Detail)
 	case errors.As(err, &launch):
-		return control.Errorf(control.CodeRejected, "%s", err)
+		return control.Errorf(errcode.Rejected, "%s", err)
 	case errors.Is(err, host.ErrStopping):
-		return control.Errorf(control.CodeStopping, "%s", err)
+		return control.Errorf(errcode.Stopping, "%s", err)
 	case errors.Is(err, host.ErrDiskFull):
-		return control.Errorf(control.CodeDiskFull, "%s", err)
+		return control.Errorf(errcode.DiskFull, "%s", err)
 	}
 	return err
 }
@@ -185,7 +185,7 @@ func cannotApply(cfg *cluster.Config, e *host.ReplaceError) error {
 	if n := len(e.Changes); n > 1 {
 		changes = strconv.Itoa(n) + " changes"
 	}
-	err := control.Errorf(control.CodeConflict, "%s cannot be made to %s, which keeps what it has stored; nothing is changed (--replace %s deletes what it has stored, and launches it anew)", changes, e.Sub, e.Sub)
+	err := control.Errorf(errcode.Conflict, "%s cannot be made to %s, which keeps what it has stored; nothing is changed (--replace %s deletes what it has stored, and launches it anew)", changes, e.Sub, e.Sub)
 	for _, c := range e.Changes {
 		message := "it is removed; it cannot be taken away from what runs"
 		if c.Kind == cluster.Changed {
@@ -290,7 +290,7 @@ func answer(a host.Answer, err error) (control.Answer, error) {
 	out := control.Answer{Ticket: t, Status: control.Fulfilled, Value: data(a.Value)}
 	switch {
 	case a.Acknowledged:
-		return control.Answer{}, control.Errorf(capdata.CodeUnknown, "the answer of ticket %s was acknowledged and let go", a.Ticket)
+		return control.Answer{}, control.Errorf(errcode.Unknown, "the answer of ticket %s was acknowledged and let go", a.Ticket)
 	case a.Pending:
 		out.Status = control.Pending
 	case a.Rejected:
@@ -326,7 +326,7 @@ func (b *Backend) PoisonedList(ctx context.Context, after string, limit int) ([]
 	for i, p := range list {
 		out[i] = control.Poisoned{
 			ID: strconv.FormatUint(p.N, 10), Vat: string(p.Vat), Name: p.Name, Target: string(p.Target), Method: p.Method,
-			Attempts: int(p.Attempts), Code: control.Code(p.Code), Message: p.Why,
+			Attempts: int(p.Attempts), Code: errcode.Code(p.Code), Message: p.Why,
 		}
 	}
 	return out, more, nil
@@ -335,7 +335,7 @@ func (b *Backend) PoisonedList(ctx context.Context, after string, limit int) ([]
 func poisonNumber(id string) (uint64, error) {
 	n, err := strconv.ParseUint(id, 10, 64)
 	if err != nil {
-		return 0, control.Errorf(control.CodeInvalid, "%q is no poisoned message: want its number, see poisoned ls", id)
+		return 0, control.Errorf(errcode.Invalid, "%q is no poisoned message: want its number, see poisoned ls", id)
 	}
 	return n, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 )
 
 // ConfigError turns the mistakes of a configuration into an error that prints one line for each, and
@@ -16,7 +17,7 @@ func ConfigError(path string, err error) error {
 		return err
 	}
 	n := len(list.Problems) + list.More
-	out := control.Errorf(control.CodeInvalid, "%s in %s", mistakes(n), path)
+	out := control.Errorf(errcode.Invalid, "%s in %s", mistakes(n), path)
 	for _, p := range list.Problems {
 		out.Details = append(out.Details, p.String())
 	}

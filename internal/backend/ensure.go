@@ -7,6 +7,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 )
 
@@ -48,7 +49,7 @@ func (b *Backend) SystemReady(ctx context.Context) error {
 	if !ok {
 		return coded(err)
 	}
-	out := control.Errorf(control.CodeRejected, "%s", failed.Error())
+	out := control.Errorf(errcode.Rejected, "%s", failed.Error())
 	for _, s := range failed.Failed {
 		out.Details = append(out.Details, "system subcluster "+s.Name+": "+s.Why)
 	}

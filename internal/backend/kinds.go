@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/ioservice"
@@ -29,7 +29,7 @@ func (b *Backend) kinds() map[string]service.Kind {
 		host.KindIO: {Open: b.openChannel, Traits: ioservice.ChannelTraits, Configure: configureChannel, Remove: b.removeChannel},
 		ioservice.ConnectionKind: {
 			Traits: ioservice.ConnectionTraits,
-			Lost:   capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it",
+			Lost:   errcode.ConnectionLost, Why: "the connection ended with the kernel that had it",
 		},
 		"random": {Service: true, Open: func(service.Opening) (service.Object, error) { return service.Random(), nil }},
 		"console": {Service: true, Open: func(o service.Opening) (service.Object, error) {

@@ -20,6 +20,7 @@ import (
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/statedir"
@@ -116,7 +117,7 @@ func New(o Options) (_ *Backend, err error) {
 			return nil, err
 		}
 		if what, full := room.Lacks(); full { // the wiped state has left less room than CheckReset had counted on
-			return nil, control.Errorf(control.CodeDiskFull, "%s", what)
+			return nil, control.Errorf(errcode.DiskFull, "%s", what)
 		}
 	}
 	witness := storage.NewWitness(filepath.Join(o.Dir, "witness"))

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/kernel"
@@ -44,7 +45,7 @@ func (b *Backend) FindVat(ctx context.Context, s string) (control.FoundVat, erro
 func kref(s string) (kernel.KRef, error) {
 	k, ok := kernel.ParseKRef(s)
 	if !ok {
-		return "", control.Errorf(control.CodeInvalid, "%q is no reference: want ko4 or kp7", s)
+		return "", control.Errorf(errcode.Invalid, "%q is no reference: want ko4 or kp7", s)
 	}
 	return k, nil
 }
@@ -209,7 +210,7 @@ func (b *Backend) ClearState(ctx context.Context) error { return coded(b.host.Re
 // INVALID if there is one of that name already, or the name or the object is none.
 func (b *Backend) Register(ctx context.Context, name string, s service.Registration) error {
 	if name == host.KindIO || name == ioservice.ConnectionKind {
-		return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
+		return control.Errorf(errcode.Invalid, "service %q: there is a built-in one of this name", name)
 	}
 	return coded(b.host.Register(ctx, name, s))
 }

@@ -9,6 +9,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
@@ -61,19 +62,19 @@ type Options struct {
 func (o *Options) check() error {
 	switch {
 	case o.Dir == "":
-		return control.Errorf(control.CodeInvalid, "the options name no state directory")
+		return control.Errorf(errcode.Invalid, "the options name no state directory")
 	case o.Paused && o.Reset:
-		return control.Errorf(control.CodeInvalid, "a paused kernel changes nothing: it cannot reset the state")
+		return control.Errorf(errcode.Invalid, "a paused kernel changes nothing: it cannot reset the state")
 	}
 	builtin := BuiltinServices(true)
 	for _, name := range slices.Sorted(maps.Keys(o.Services)) {
 		switch {
 		case !cluster.ValidServiceName(name):
-			return control.Errorf(control.CodeInvalid, "service %q: a name is a letter, then up to 63 letters, digits, _, - and .", name)
+			return control.Errorf(errcode.Invalid, "service %q: a name is a letter, then up to 63 letters, digits, _, - and .", name)
 		case slices.Contains(builtin, name) || name == host.KindIO || name == ioservice.ConnectionKind:
-			return control.Errorf(control.CodeInvalid, "service %q: there is a built-in one of this name", name)
+			return control.Errorf(errcode.Invalid, "service %q: there is a built-in one of this name", name)
 		case o.Services[name].Object == nil:
-			return control.Errorf(control.CodeInvalid, "service %q has no object", name)
+			return control.Errorf(errcode.Invalid, "service %q has no object", name)
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage"
@@ -62,7 +63,7 @@ func (b *Backend) openStore(dir string, witness *storage.Witness) (storage.Store
 // diskFull gives an error that says that there is no room the code for it.
 func diskFull(err error) error {
 	if errors.Is(err, storage.ErrNoRoom) {
-		return control.Errorf(control.CodeDiskFull, "%s", err)
+		return control.Errorf(errcode.DiskFull, "%s", err)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -15,7 +16,7 @@ func checkWorker() error {
 	if os.Getenv(wire.CookieKey) != wire.CookieValue {
 		return nil
 	}
-	return control.Errorf(control.CodeInvalid, "a kernel has started this program as a worker program, and it begins another kernel: "+
+	return control.Errorf(errcode.Invalid, "a kernel has started this program as a worker program, and it begins another kernel: "+
 		"begin main with ocapkernel.Worker(vat.Modules{…}), or name another program as worker")
 }
 
