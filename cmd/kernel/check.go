@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 )

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 )
 
 // confirm asks a person for confirmation of the command. Without a terminal the flag --yes has to be given: a

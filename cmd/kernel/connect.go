@@ -9,7 +9,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 )
 
 // patience bounds the wait for an answer that needs no vat. A kernel that is held by a debugger, say, must not

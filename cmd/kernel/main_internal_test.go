@@ -26,7 +26,7 @@ import (
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/scripttest"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 )
 
 // hearing runs the tests, in the process that is not a program of theirs.

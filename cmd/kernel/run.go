@@ -24,7 +24,7 @@ import (
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/logging"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 )

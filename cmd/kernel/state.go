@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/errcode"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/descriptors"
+	"ocapkernel.dev/internal/statedir"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 )
 
 func (a *app) stopCommand() *cobra.Command {

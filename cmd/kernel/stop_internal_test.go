@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 )
 
 // slowTimer is a context whose time is up, and whose timer has not run yet.

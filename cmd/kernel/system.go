@@ -12,7 +12,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 )
 
 // declaration returns the path of the declaration of system subclusters: the given one, else the one in the

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/cluster"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/descriptors"
 	"ocapkernel.dev/service"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/descriptors"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"

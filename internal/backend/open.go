@@ -19,11 +19,11 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/descriptors"
 	"ocapkernel.dev/internal/logging"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/supervisor"
 )

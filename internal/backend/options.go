@@ -11,9 +11,9 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
-	"ocapkernel.dev/statedir"
 	"ocapkernel.dev/storage/badgerstore"
 )
 

@@ -6,10 +6,10 @@ import (
 	"path/filepath"
 
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/descriptors"
+	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 	"ocapkernel.dev/supervisor"

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ocapkernel.dev/descriptors"
+	"ocapkernel.dev/internal/descriptors"
 )
 
 // childEnv makes the test binary be a process with few descriptors.

@@ -15,9 +15,9 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/control/controltest"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/errcode"
-	"ocapkernel.dev/statedir"
+	"ocapkernel.dev/internal/descriptors"
+	"ocapkernel.dev/internal/statedir"
 )
 
 // holderDir makes the test binary be a process that holds the lock of that directory until it is killed.

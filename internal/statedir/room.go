@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/descriptors"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/descriptors"
 )
 
 const (
