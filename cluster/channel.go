@@ -1,6 +1,10 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"ocapkernel.dev/internal/limits"
+)
 
 // Channel is an IO channel of a subcluster: a way between the vats and the world outside, offered to the
 // bootstrap vat as a service under the channel's name.
@@ -81,10 +85,10 @@ var unitNames = []string{string(UnitLine), string(UnitString), string(UnitChars)
 const (
 	maxChannels         = 64
 	maxSocketPathBytes  = 107 // the size of sun_path, without the zero byte at its end
-	defaultMaxUnitBytes = 1 << 20
+	defaultMaxUnitBytes = limits.UnitBytes
 	lowestMaxUnitBytes  = 1 << 10
 	highestMaxUnitBytes = 2 << 20
-	defaultWriteTime    = 10 * time.Second
+	defaultWriteTime    = limits.Write
 	lowestWriteTime     = 10 * time.Millisecond
 	highestWriteTime    = time.Hour
 )

@@ -8,6 +8,8 @@ package cluster
 import (
 	"encoding/json"
 	"time"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // Config is a configuration without mistakes, its defaults filled in.
@@ -95,17 +97,17 @@ type Limits struct {
 // DefaultLimits returns the limits of a configuration that names none.
 func DefaultLimits() Limits {
 	return Limits{
-		Delivery:   10 * time.Second,
-		Syscalls:   10_000,
-		FrameBytes: 4 << 20,
-		Queue:      10_000,
-		Transcript: 100_000,
-		Bootstrap:  time.Minute,
+		Delivery:   limits.Delivery,
+		Syscalls:   limits.Syscalls,
+		FrameBytes: limits.FrameBytes,
+		Queue:      limits.Queue,
+		Transcript: limits.Transcript,
+		Bootstrap:  limits.Bootstrap,
 	}
 }
 
 const (
 	defaultMaxRestarts = 5
 	maxMaxRestarts     = 1000
-	maxVats            = 1000
+	maxVats            = limits.ClusterVats
 )

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/tailscale/hujson"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 const notYet = "%q is not supported yet by this version"
@@ -220,7 +222,7 @@ func (d *decoder) limits(o object, known []string, defaults Limits) Limits {
 		Syscalls:   d.integer(l, "syscalls", defaults.Syscalls, 1, 1_000_000),
 		FrameBytes: d.size(l, "frameBytes", defaults.FrameBytes, 64<<10, 16<<20),
 		Queue:      d.integer(l, "queue", defaults.Queue, 1, 1_000_000),
-		Transcript: d.integer(l, "transcript", defaults.Transcript, 0, 100_000),
+		Transcript: d.integer(l, "transcript", defaults.Transcript, 0, limits.Transcript),
 		Bootstrap:  d.duration(l, "bootstrap", defaults.Bootstrap, 100*time.Millisecond, time.Hour),
 	}
 }

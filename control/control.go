@@ -28,7 +28,11 @@
 // order they came.
 package control
 
-import "time"
+import (
+	"time"
+
+	"ocapkernel.dev/internal/limits"
+)
 
 // SocketName is the name of the socket within the state directory.
 const SocketName = "kernel.sock"
@@ -40,7 +44,7 @@ const ProtocolVersion = 1
 // The bounds of the protocol. A server enforces them; [ServerOptions] can only make them tighter.
 const (
 	// MaxLineBytes is the length of the longest request.
-	MaxLineBytes = 8 << 20
+	MaxLineBytes = limits.RequestBytes
 	// MaxConns is the number of connections that are served at a time. One more is told so and closed.
 	MaxConns = 128
 	// MaxInFlight is the number of requests of one connection that are worked on at a time. The server

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // Type is the type of a channel.
@@ -48,15 +50,15 @@ const (
 
 // Bounds of a stream, and the defaults of a Config.
 const (
-	maxReads      = 256     // reads, or accepts, that wait
-	maxStreams    = 1000    // connections that were accepted and not closed
-	maxWrites     = 4096    // writes that wait
-	maxWriteBytes = 1 << 20 // bytes of all waiting writes
+	maxReads      = limits.Reads      // reads, or accepts, that wait
+	maxStreams    = 1000              // connections that were accepted and not closed
+	maxWrites     = limits.Writes     // writes that wait
+	maxWriteBytes = limits.WriteBytes // bytes of all waiting writes
 	maxChunkBytes = 64 << 10
 
-	defaultUnitBytes = 1 << 20
+	defaultUnitBytes = limits.UnitBytes
 	maxUnitBytes     = 16 << 20
-	defaultWriteTime = 10 * time.Second
+	defaultWriteTime = limits.Write
 )
 
 // Config describes a channel.

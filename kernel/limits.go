@@ -1,35 +1,37 @@
 package kernel
 
+import "ocapkernel.dev/internal/limits"
+
 // Limits of the machine that no configuration changes.
 const (
 	// MaxVats bounds the vats of one kernel.
-	MaxVats = 5000
+	MaxVats = limits.Vats
 	// MaxSlots bounds the slots of one message or value.
-	MaxSlots = 1000
+	MaxSlots = limits.Slots
 	// MaxParked bounds the messages parked on one promise.
-	MaxParked = 10_000
+	MaxParked = limits.Parked
 	// maxQueueBytes bounds the messages in one queue: of a vat, of a service object, parked on one promise, and the
 	// poisoned ones kept for one vat. The last one may be large.
-	maxQueueBytes = 256 << 20
+	maxQueueBytes = limits.QueueBytes
 	// MaxStoreKeyBytes bounds a key of a vat's store.
-	MaxStoreKeyBytes = 1024
+	MaxStoreKeyBytes = limits.KeyBytes
 	// maxKills is the number of SIGKILLs from outside that one message survives, and one memory in its replays.
-	maxKills = 20
+	maxKills = limits.Kills
 	// maxAttempts is the number of deaths for one delivery until it is poisoned, maxDeadlines the same
 	// for deliveries that did not end.
-	maxAttempts, maxDeadlines = 3, 2
+	maxAttempts, maxDeadlines = limits.Attempts, limits.Deadlines
 	// maxPoisoned bounds the poisoned messages kept for one vat.
-	maxPoisoned = 1000
+	maxPoisoned = limits.Poisoned
 	// closureBytes and closureSlots cut the closure of one notification.
-	closureBytes, closureSlots = 256 << 10, 2000
+	closureBytes, closureSlots = limits.ClosureBytes, limits.ClosureSlots
 	// closureDepth is how many promises lead from the one that is told of to the last one in its closure.
-	closureDepth = 16
+	closureDepth = limits.ClosureDepth
 	// closureReads bounds the values that are read for it though they may not fit.
 	closureReads = 4 * closureBytes
 	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
-	maxLoneBytes = 4 << 10
+	maxLoneBytes = limits.InterfaceBytes
 	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
-	maxChain = 10_000
+	maxChain = limits.Chain
 	// passRows is how many removed rows the store may pass over for what counts as the reading of one row, stepRows how many
 	// for one question of a worker.
 	passRows, stepRows = 50, 4000
@@ -39,17 +41,17 @@ const (
 	maxReason = 64 << 10
 	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies,
 	// which are in memory; maxAsked those that wait to be begun.
-	maxCalls, maxCallBytes, maxAsked = 1000, 8 << 20, 10_000
+	maxCalls, maxCallBytes, maxAsked = limits.Calls, limits.CallBytes, 10_000
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
 	MaxExports, maxServices = 100, 10_000
 	// maxWatches bounds the promises of how vats end that one vat has asked for and that are still held, by it or by others,
 	// maxEndBytes the values of those that are settled: each watcher has a copy.
-	maxWatches, maxEndBytes = 10_000, 16 << 20
+	maxWatches, maxEndBytes = limits.Ends, limits.EndBytes
 	// maxClass bounds the name of a class of units.
 	maxClass = 100
 	// headRows and headBytes are kept free in each commit for its own number and hash.
 	headRows, headBytes = 1, 64
 	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.
-	prefetchBytes, prefetchReads = 64 << 10, 4 * 64 << 10
+	prefetchBytes, prefetchReads = limits.StateBytes, limits.StateReads
 )

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
 )
@@ -19,8 +20,8 @@ const (
 	// vat is quiescent, and it would start from its durable state. The bytes are those of the transcript's rows and
 	// those that a replay holds in memory: what the span has written to each row of the store last, and rowBytes
 	// for the row itself.
-	MaxRecords         = 100_000
-	MaxTranscriptBytes = 64 << 20
+	MaxRecords         = limits.Transcript
+	MaxTranscriptBytes = limits.TranscriptBytes
 	rowBytes           = 48
 	// wholeFrameBytes is up to which size a frame is recorded itself, and not its hash.
 	wholeFrameBytes = 4 << 10

@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/wire"
 )
 
@@ -67,7 +68,7 @@ const maxDepth = 4 * capdata.MaxDepth
 
 // maxSlots bounds the references of one value, as the kernel does. Beyond it the sender gets an error; the
 // kernel would take it for the vat's fault.
-const maxSlots = 1000
+const maxSlots = limits.Slots
 
 // slot returns the index of a slot: the same index for the same thing.
 func (e *encoder) slot(x any) int {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/wire"
 )
 
@@ -106,10 +107,10 @@ func New(m *Module, start wire.Start, store Store, log *slog.Logger) *Vat {
 		log = slog.New(slog.DiscardHandler)
 	}
 	if start.MaxFrameBytes <= 0 {
-		start.MaxFrameBytes = 4 << 20
+		start.MaxFrameBytes = limits.FrameBytes
 	}
 	if start.MaxSyscalls <= 0 {
-		start.MaxSyscalls = 10_000
+		start.MaxSyscalls = limits.Syscalls
 	}
 	v := &Vat{
 		module: m, start: start,

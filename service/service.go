@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/internal/limits"
 )
 
 // Data is a marshalled value. Its slots are the kernel's names of objects and promises, "ko4" and "kp7". In a
@@ -107,9 +108,9 @@ type Idempotent interface {
 // Bounds of a reply that the helpers of this package make. Beyond them it is a rejection with LIMIT.
 const (
 	// MaxResultBytes bounds the body of a result.
-	MaxResultBytes = 1 << 20
+	MaxResultBytes = limits.ResultBytes
 	// MaxResultSlots bounds the references in a result.
-	MaxResultSlots = 1000
+	MaxResultSlots = limits.Slots
 	// MaxExports bounds the objects that one call may export.
-	MaxExports = 64
+	MaxExports = limits.ResultObjects
 )

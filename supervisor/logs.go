@@ -18,16 +18,17 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/internal/logging"
 )
 
 // Bounds of what a worker may log.
 const (
-	maxLine       = 4 << 10 // bytes of a line that are looked at; the rest is cut off
-	maxLogText    = 1 << 10 // bytes of a message, or of a value, that are logged
+	maxLine       = limits.LogLineBytes // bytes of a line that are looked at; the rest is cut off
+	maxLogText    = limits.LogTextBytes // bytes of a message, or of a value, that are logged
 	maxLogFields  = 16
-	linesPerSec   = 100
-	linesAtOnce   = 1000
+	linesPerSec   = limits.LogLines
+	linesAtOnce   = limits.LogLinesAtOnce
 	bytesPerSec   = 16 << 20 // beyond it the worker's writes wait: a flood costs CPU here as well
 	maxLastWords  = 300
 	droppedNotice = "worker log lines dropped"

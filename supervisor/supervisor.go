@@ -47,6 +47,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/workers"
 )
@@ -105,10 +106,10 @@ func New(cfg Config) (*Supervisor, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Starts <= 0 {
-		cfg.Starts = 3
+		cfg.Starts = limits.Starts
 	}
 	if cfg.StartTimeout <= 0 {
-		cfg.StartTimeout = 10 * time.Second
+		cfg.StartTimeout = limits.Start
 	}
 	if cfg.StopTimeout <= 0 {
 		cfg.StopTimeout = time.Second

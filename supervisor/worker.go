@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
 )
@@ -75,7 +76,7 @@ func newWorker(s *Supervisor, spec workers.Spec, events chan<- workers.Event) *w
 		spec.Program = s.cfg.StockProgram
 	}
 	if spec.DeliveryTime <= 0 {
-		spec.DeliveryTime = 10 * time.Second
+		spec.DeliveryTime = limits.Delivery
 	}
 	w := &worker{
 		sup: s, spec: spec, events: events,

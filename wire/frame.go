@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // A frame is a uint32, little endian, that counts the bytes after it, and then one msgpack array: the
@@ -34,14 +36,14 @@ type Limits struct {
 }
 
 // DefaultFrameBytes is the limit of a frame for which no other limit is configured.
-const DefaultFrameBytes = 4 << 20
+const DefaultFrameBytes = limits.FrameBytes
 
 // Bounds of single fields, kept by both ends.
 const (
 	// MaxRefBytes bounds a reference. The codec checks only the length; see [ParseRef].
 	MaxRefBytes = 48
 	// MaxKeyBytes bounds a key of the vat's store.
-	MaxKeyBytes = 1024
+	MaxKeyBytes = limits.KeyBytes
 	// MaxTextBytes bounds a text from the worker that is for people, such as Hello.Error.
 	MaxTextBytes = 4096
 )
@@ -60,8 +62,8 @@ func (l Limits) full() Limits {
 		}
 	}
 	or(&l.FrameBytes, DefaultFrameBytes)
-	or(&l.Syscalls, 10_000)
-	or(&l.Depth, 16)
+	or(&l.Syscalls, limits.Syscalls)
+	or(&l.Depth, limits.FrameDepth)
 	or(&l.Slots, 4_096)
 	or(&l.List, 65_536)
 	return l

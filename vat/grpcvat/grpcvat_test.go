@@ -2,13 +2,13 @@ package grpcvat_test
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/bufbuild/protocompile"
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -105,7 +105,7 @@ func serve(t *testing.T) (_ *grpc.ClientConn, cmd *exec.Cmd, data *os.File) {
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		Plugins:         plugin.PluginSet{wire.PluginName: host{}}, Cmd: cmd,
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, Logger: slog.New(slog.DiscardHandler),
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, Logger: hclog.NewNullLogger(),
 	})
 	t.Cleanup(client.Kill)
 	protocol, err := client.Client()

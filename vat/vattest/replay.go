@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
@@ -37,7 +38,7 @@ func (k *Kernel) boot(v kernel.VatID) {
 		k.tb.Fatal(err)
 	}
 	start.Name, start.Module, start.Parameters = config.Name, config.Module, config.Parameters
-	start.MaxFrameBytes, start.MaxSyscalls = 4<<20, 10_000
+	start.MaxFrameBytes, start.MaxSyscalls = limits.FrameBytes, limits.Syscalls
 	start.Replays = k.vat(v).Records
 	past, err := k.machine.Replay(v)
 	if err != nil {
