@@ -204,7 +204,7 @@ func (ss *subclusters) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o
 
 // replace deletes a running subcluster and launches another configuration in its place.
 func (ss *subclusters) replace(sub kernel.Subcluster, ml kernel.Launch, out Applied, done func(Applied, error)) {
-	c, err := ss.machine.Replace(sub.ID, ml)
+	c, err := ss.removal(func() (kernel.Commit, error) { return ss.machine.Replace(sub.ID, ml) })
 	if err != nil {
 		ss.refuse(err, func(err error) { done(Applied{}, err) })
 		return

@@ -158,15 +158,16 @@ func (c *core) fail(err error) {
 	}
 }
 
-// input applies what an input gave. A refusal changes nothing.
+// input applies what an input gave. A refusal changes nothing; nor does an input that fails because of rows that cannot be
+// read, which is the log's to keep.
 func (c *core) input(commit kernel.Commit, err error) {
 	var refusal *kernel.Refusal
-	if err != nil && !errors.As(err, &refusal) {
-		c.fail(err)
-		return
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		c.apply(commit)
+	case !errors.As(err, &refusal):
+		c.log.Error("something cannot be done, and changed nothing", "err", err)
+		c.checkStore()
 	}
 }
 
@@ -190,6 +191,25 @@ func (c *core) isolated(step func() error) (err error) {
 		err = fmt.Errorf("invariant broken: %v", p)
 	}()
 	return step()
+}
+
+// removal computes a commit that removes something. What is removed goes also if rows of it, or rows that it touches, are
+// missing or cannot be read: the log names them. A refusal changes nothing.
+func (c *core) removal(change func() (kernel.Commit, error)) (commit kernel.Commit, err error) {
+	attempt := func() (err error) {
+		commit, err = change()
+		return err
+	}
+	err = c.isolated(attempt)
+	refusal := (*kernel.Refusal)(nil)
+	if err == nil || errors.As(err, &refusal) || c.fatal != nil {
+		return commit, err
+	}
+	c.log.Error("rows cannot be read: what they belong to is removed all the same", "err", err)
+	salvage := change
+	change = func() (kernel.Commit, error) { return c.machine.Salvage(salvage) }
+	err = c.isolated(attempt)
+	return commit, err
 }
 
 // checkStore ends the kernel if the store itself is damaged, which is not one vat's trouble: no row can be trusted. It is

@@ -3,9 +3,11 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
@@ -137,18 +139,150 @@ func TestDamageOfOneSubclusterIsNoneOfTheOthers(t *testing.T) {
 			cleared := make(chan struct{})
 			go func() {
 				defer close(cleared)
-				_ = k.Reset(t.Context()) // done, or it waits for what cannot be removed
-			}()
-			waitFor(t, func() bool {
-				st, err := k.Status(t.Context())
-				if err != nil {
-					t.Fatal(err)
+				if err := k.Reset(t.Context()); err != nil {
+					t.Error(err)
 				}
-				return !slices.ContainsFunc(st.Subclusters, func(s kernel.Subcluster) bool { return s.ID == "s2" || s.ID == "s3" })
-			})
-			k.end(t)
+			}()
 			<-cleared
+			if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) > 0 {
+				t.Errorf("after the state was cleared there are %+v, %v", st.Subclusters, err)
+			}
+			k.end(t)
 		})
+	}
+}
+
+// What a held vat's hint says is true: kernel terminate removes a subcluster of which rows cannot be read, whichever they
+// are. The others answer, before and after, and the next kernel starts and can read every row.
+func TestADamagedSubclusterCanBeTerminated(t *testing.T) {
+	t.Parallel()
+	base := storage.NewMem()
+	k := start(t, base, channelsOf(patient{}))
+	launch(t, k, "repl")
+	launch(t, k, "pingpong")
+	k.end(t)
+	reopen(t, base)
+	rows := base.Snapshot()
+	tried := map[string]bool{}
+	for _, row := range rows {
+		kind, rest, _ := strings.Cut(row.Key, ".")
+		name, _, _ := strings.Cut(rest, ".")
+		of := name == "s1" || name == "v1" || name == "v2" && !strings.Contains(string(row.Value), "pingpong") ||
+			strings.HasPrefix(kind, "k") && bytes.Contains(row.Value, []byte("io:s1:")) || kind == "a" || kind == "p" || kind == "f"
+		if !of || tried[kind] {
+			continue
+		}
+		tried[kind] = true
+		t.Run(row.Key, func(t *testing.T) {
+			mem := storage.NewMem()
+			if err := mem.Commit(append(slices.Clone(rows), storage.Write{Key: row.Key, Value: []byte{0xc1}})); err != nil {
+				t.Fatal(err)
+			}
+			k := start(t, mem, channelsOf(prompt{}))
+			if a, err := send(t.Context(), k, "other", "s2", "play", 3.0); err != nil || a.Value.Body != "#3" {
+				t.Errorf("another subcluster answers %+v, %v", a, err)
+			}
+			if err := k.Terminate(t.Context(), "s1"); err != nil {
+				t.Fatal(err)
+			}
+			st, err := k.Status(t.Context())
+			if err != nil || len(st.Subclusters) != 1 || len(st.Held) > 0 {
+				t.Errorf("after the termination there are %+v, and held are %v, %v", st.Subclusters, st.Held, err)
+			}
+			k.end(t)
+			reopen(t, mem)
+			problems, err := host.CheckRows(mem)
+			if err != nil || slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, "cannot be read") }) {
+				t.Errorf("check: %q, %v", problems, err)
+			}
+			k = start(t, mem, channelsOf(prompt{}))
+			if a, err := send(t.Context(), k, "next", "s2", "play", 2.0); err != nil || a.Value.Body != "#5" {
+				t.Errorf("another subcluster answers the next kernel %+v, %v", a, err)
+			}
+			k.end(t)
+		})
+	}
+	for _, kind := range strings.Fields("u h v r c k l a p f") {
+		if !tried[kind] {
+			t.Errorf("no row of kind %s was damaged: %v", kind, tried)
+		}
+	}
+}
+
+// An answer that cannot be read is forgotten in its time like the others, and ends nothing.
+func TestADamagedAnswerIsForgotten(t *testing.T) {
+	t.Parallel()
+	for _, value := range [][]byte{{0xc1}, {}, []byte("no row")} {
+		mem := storage.NewMem()
+		k := start(t, mem, nil)
+		launch(t, k, "pingpong")
+		for _, id := range []string{"a", "b", "c"} {
+			if a, err := send(t.Context(), k, id, "s1", "play", 1.0); err != nil || a.Rejected {
+				t.Fatalf("%+v, %v", a, err)
+			}
+		}
+		k.end(t)
+		reopen(t, mem)
+		tickets := garbage("t.", value)(mem)
+		if err := mem.Commit(tickets[1:2]); err != nil {
+			t.Fatal(err)
+		}
+		k = start(t, mem, func(c *host.Config) { c.KeepAnswers = time.Millisecond })
+		waitFor(t, func() bool {
+			return !slices.ContainsFunc(mem.Snapshot(), func(row storage.Write) bool { return strings.HasPrefix(row.Key, "t.") })
+		})
+		if a, err := send(t.Context(), k, "d", "s1", "play", 1.0); err != nil || a.Rejected {
+			t.Errorf("%+v, %v", a, err)
+		}
+		k.end(t)
+	}
+}
+
+// A launch of which a row goes bad while its channel is opened fails, and what there is of it is removed. The others go on.
+func TestALaunchThatCannotBeReadFails(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"u.s2", "r.v", "v.v", "k.", "result.s2", "unstarted.s2", "q.v", "c.v"} {
+		for _, opened := range []error{nil, errors.New("it cannot be opened")} {
+			mem := storage.NewMem()
+			k := start(t, mem, func(c *host.Config) {
+				c.CacheBytes = 1
+				c.Kinds = map[string]service.Kind{host.KindIO: {Open: func(o service.Opening) (service.Object, error) {
+					var writes []storage.Write
+					for _, row := range mem.Snapshot() {
+						own := strings.HasPrefix(row.Key, "k.") && bytes.Contains(row.Value, []byte(o.Name)) ||
+							!strings.HasPrefix(row.Key, "k.") && !strings.Contains(row.Key, ".v1") && !strings.Contains(row.Key, ".v2")
+						if strings.HasPrefix(row.Key, prefix) && own {
+							writes = append(writes, storage.Write{Key: row.Key, Value: []byte{0xc1}})
+						}
+					}
+					return patient{}, errors.Join(opened, mem.Commit(writes))
+				}}}
+			})
+			launch(t, k, "pingpong")
+			ctx, cancel := context.WithCancel(t.Context())
+			launched := make(chan error, 1)
+			go func() {
+				_, err := k.Launch(ctx, example(t, "repl"))
+				launched <- err
+			}()
+			if opened != nil {
+				if err := <-launched; err == nil {
+					t.Errorf("%s: a launch whose channel cannot be opened succeeds", prefix)
+				}
+			}
+			if a, err := send(t.Context(), k, "other", "s1", "play", 3.0); err != nil || a.Value.Body != "#3" {
+				t.Errorf("%s: another subcluster answers %+v, %v", prefix, a, err)
+			}
+			cancel()
+			refusal := (*kernel.Refusal)(nil)
+			if err := k.Terminate(t.Context(), "s2"); err != nil && !(errors.As(err, &refusal) && refusal.Code == kernel.CodeNotFound) {
+				t.Errorf("%s: terminate: %v", prefix, err)
+			}
+			if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) != 1 {
+				t.Errorf("%s: there are %+v, %v", prefix, st.Subclusters, err)
+			}
+			k.end(t)
+		}
 	}
 }
 

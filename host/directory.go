@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,6 +14,8 @@ import (
 // what is not there any more.
 type directory struct {
 	*core
+	running *vats // those of a subcluster that cannot be read are held
+
 	entries map[kernel.SubID]kernel.Subcluster // Vats and Source alone are looked at
 	sources map[string][]kernel.SubID          // in the order of launch
 	vats    map[string][]directoryVat          // by name, in the order of launch
@@ -68,6 +71,9 @@ func without[T any](lists map[string][]T, key string, gone func(T) bool) {
 	}
 }
 
+// list takes in a subcluster of which the row cannot be read, so that it is found by its id. It has no source and no names.
+func (d *directory) list(s kernel.Subcluster) { d.entries[s.ID] = s }
+
 // members lists the vats of a subcluster.
 func (d *directory) members(id kernel.SubID) []kernel.SubclusterVat { return d.entries[id].Vats }
 
@@ -80,7 +86,8 @@ func (d *directory) all() []kernel.SubID {
 func (d *directory) enter(id kernel.SubID) {
 	sub, found, err := d.machine.Subcluster(id)
 	if err != nil {
-		d.fail(err)
+		d.checkStore()
+		d.running.holdMembers(id, fmt.Errorf("read subcluster %s: %w", id, err))
 		return
 	}
 	if found {

@@ -77,6 +77,8 @@ func (s *Shell) trace(e kernel.Event) {
 		s.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
 	case kernel.ServiceFailed:
 		s.log.Warn("call of a service failed, and nobody waits for the answer", "service", e.Call.Service, "call", e.Call.N, "why", e.Why)
+	case kernel.Unreadable:
+		s.log.Error("row not read: what it held is not let go of, and kernel check names what is left over", "row", e.Key, "err", e.Why)
 	case kernel.VatStopped:
 		s.log.Error("vat stopped", "vat", e.Vat, "why", e.Why)
 	case kernel.VatTerminated:

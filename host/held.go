@@ -122,7 +122,15 @@ func (vs *vats) holdMembers(sub kernel.SubID, why error) {
 }
 
 // Restart is [Shell.Restart].
+//
+// Before a memory is forgotten, the worker program is asked for the vat's module: if no worker could be started, the memory
+// stays, and the error says why.
 func (vs *vats) Restart(ctx context.Context, id kernel.VatID, forget bool) error {
+	if forget {
+		if err := vs.checkStartable(ctx, id); err != nil {
+			return err
+		}
+	}
 	return change(ctx, vs.core, func() (kernel.Commit, error) {
 		c, err := vs.machine.Restart(id, forget)
 		if v := vs.table[id]; v != nil && err == nil {

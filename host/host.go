@@ -184,7 +184,8 @@ func (s *Shell) recover() error {
 	}
 	for _, sub := range subs {
 		if sub.Corrupt != nil {
-			s.log.Error("subcluster is damaged", "subcluster", sub.ID, "err", sub.Corrupt)
+			s.log.Error("subcluster is damaged: kernel terminate removes it", "subcluster", sub.ID, "err", sub.Corrupt)
+			s.names.list(sub)
 			s.vats.holdMembers(sub.ID, sub.Corrupt)
 			continue
 		}
@@ -194,7 +195,9 @@ func (s *Shell) recover() error {
 		}
 		// A call of the facet that waits for it is begun again.
 		if err := s.isolated(func() error {
-			c, err := m.InterruptLaunch(sub.ID, "the kernel ended during the launch")
+			c, err := s.removal(func() (kernel.Commit, error) {
+				return m.InterruptLaunch(sub.ID, "the kernel ended during the launch")
+			})
 			if err == nil {
 				s.apply(c)
 			}

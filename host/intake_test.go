@@ -103,3 +103,50 @@ func TestAKernelWithoutDescriptorsAnswersAndStops(t *testing.T) {
 		}
 	}
 }
+
+// A launch and a termination that come while no file can be opened wait, too, and are done when there are descriptors again.
+func TestALaunchAndATerminationWaitForDescriptors(t *testing.T) {
+	t.Parallel()
+	room := &scarce{}
+	room.tells.Store(true)
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = room })
+	old := launch(t, k, "pingpong")
+	room.none.Store(true)
+	called := make(chan error, 1)
+	go func() {
+		_, err := send(t.Context(), k, "one", string(old.ID), "play", 2.0)
+		called <- err
+	}()
+	waitFor(t, func() bool {
+		st, err := k.Status(t.Context())
+		return err == nil && len(st.Pauses) > 0
+	})
+	launched, ended, unwanted := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	given, give := context.WithCancel(t.Context())
+	go func() {
+		_, err := k.Launch(given, example(t, "bank"))
+		unwanted <- err
+	}()
+	go func() {
+		_, err := k.Launch(t.Context(), example(t, "pingpong"))
+		launched <- err
+	}()
+	go func() { ended <- k.Terminate(t.Context(), old.ID) }()
+	for range 20 {
+		if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) != 1 || st.Subclusters[0].State != kernel.SubRunning {
+			t.Fatalf("without descriptors there are %+v, %v", st.Subclusters, err)
+		}
+	}
+	give()
+	if err := <-unwanted; !errors.Is(err, context.Canceled) {
+		t.Errorf("a launch that nobody waits for: %v", err)
+	}
+	room.none.Store(false)
+	if err := errors.Join(<-called, <-launched, <-ended); err != nil {
+		t.Error(err)
+	}
+	if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) != 1 || st.Subclusters[0].Source == example(t, "bank").Source {
+		t.Errorf("in the end there are %+v, %v", st.Subclusters, err)
+	}
+	k.end(t)
+}

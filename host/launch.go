@@ -9,10 +9,26 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Launch is [Shell.Launch].
+// Launch is [Shell.Launch]. While what is stored has to wait (for descriptors, say), the launch waits with it, and is not begun
+// if ctx ends meanwhile.
 func (ss *subclusters) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subcluster, error) {
+	stored, _ := cluster.MarshalStoredConfig(cfg) // the launch itself says what is wrong with it
 	return ask(ctx, ss.core, func(done func(kernel.Subcluster, error)) {
-		ss.launch(launch{cfg: cfg}, done)
+		start := func() {
+			switch {
+			case ss.stopping:
+				done(kernel.Subcluster{}, ErrStopping)
+			case ctx.Err() != nil:
+				done(kernel.Subcluster{}, ctx.Err())
+			default:
+				ss.launch(launch{cfg: cfg}, done)
+			}
+		}
+		if ss.diskFull() {
+			start() // it is refused
+			return
+		}
+		ss.whenRoom(2*len(stored), start) // the vats have their parts of it, too
 	})
 }
 
@@ -78,9 +94,9 @@ func (ss *subclusters) launch(l launch, done func(kernel.Subcluster, error)) {
 }
 
 func (ss *subclusters) failLaunch(id kernel.SubID, why string) {
-	c, err := ss.machine.FailLaunch(id, why)
+	c, err := ss.removal(func() (kernel.Commit, error) { return ss.machine.FailLaunch(id, why) })
 	if err != nil {
-		ss.fail(err)
+		ss.vats.holdMembers(id, fmt.Errorf("end the launch of %s, %s: %w", id, why, err))
 		return
 	}
 	ss.apply(c)
@@ -144,9 +160,12 @@ func launchVat(v cluster.Vat) (kernel.LaunchVat, error) {
 // openServices makes the objects of a subcluster that is being launched, one after the other, and then lets its
 // vats begin.
 func (ss *subclusters) openServices(id kernel.SubID) {
-	list, err := ss.machine.ServicesOf(id)
-	if err != nil {
-		ss.fail(err)
+	var list []kernel.Service
+	if err := ss.isolated(func() (err error) {
+		list, err = ss.machine.ServicesOf(id)
+		return err
+	}); err != nil {
+		ss.failLaunch(id, "its channels and services cannot be read: "+oneLine(err))
 		return
 	}
 	ss.openNext(id, list)
@@ -156,7 +175,8 @@ func (ss *subclusters) openNext(id kernel.SubID, list []kernel.Service) {
 	sub, found, err := ss.machine.Subcluster(id)
 	switch {
 	case err != nil:
-		ss.fail(err)
+		ss.checkStore()
+		ss.failLaunch(id, "it cannot be read: "+oneLine(err))
 	case ss.stopping || !found || sub.State != kernel.SubLaunching:
 		// Its end closes what was opened.
 	case len(list) == 0:

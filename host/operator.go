@@ -46,7 +46,9 @@ func (op *operator) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspe
 
 // TerminateVat is [Shell.TerminateVat].
 func (op *operator) TerminateVat(ctx context.Context, v kernel.VatID) error {
-	return change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.TerminateVat(v) })
+	return change(ctx, op.core, func() (kernel.Commit, error) {
+		return op.removal(func() (kernel.Commit, error) { return op.machine.TerminateVat(v) })
+	})
 }
 
 // TerminateAll is [Shell.TerminateAll].

@@ -52,6 +52,24 @@ func (p *programs) check(ctx context.Context, cfg *cluster.Config) error {
 	return nil
 }
 
+// checkStartable refuses a vat whose worker program is missing, is another one than it must be, or has not got the vat's module.
+// It executes the program, and is not called in the loop.
+func (vs *vats) checkStartable(ctx context.Context, id kernel.VatID) error {
+	cfg, err := look(ctx, vs.core, func() (*cluster.Config, error) {
+		v, found, err := vs.machine.Vat(id)
+		if err != nil || !found {
+			return &cluster.Config{}, nil // Restart says so
+		}
+		stored, err := cluster.UnmarshalStored(v.Config)
+		stored.Name = v.Name
+		return &cluster.Config{Source: string(v.Sub), Vats: []cluster.Vat{stored}}, err
+	})
+	if p := vs.subs.programs(); p != nil && err == nil {
+		err = p.check(ctx, cfg)
+	}
+	return err
+}
+
 func (p *programs) ask(ctx context.Context, which program) ([]string, error) {
 	p.mu.Lock()
 	answer := p.answers[which]

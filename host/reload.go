@@ -71,7 +71,7 @@ func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(k
 		refuse(errCleared)
 		return
 	}
-	c, err := ss.machine.ReloadBy(s.ID, by)
+	c, err := ss.removal(func() (kernel.Commit, error) { return ss.machine.ReloadBy(s.ID, by) })
 	if err != nil {
 		refuse(err)
 		return
@@ -99,8 +99,7 @@ func (ss *subclusters) reloadNext() {
 			continue
 		case m.System != "" && !declared:
 			ss.log.Warn("system subcluster is no longer declared: it is not launched again", "name", m.System, "subcluster", m.Sub)
-			c, err := ss.machine.DropReload(m.Sub, "it is no longer declared")
-			ss.input(c, err)
+			ss.dropReload(m.Sub, "it is no longer declared")
 			ss.objects.forgetCall(m.By)
 			continue
 		case !m.Gone || ss.diskFull():
@@ -137,6 +136,11 @@ func (ss *subclusters) notRelaunched(id kernel.SubID, why error) {
 	}
 }
 
+// dropReload gives up launching a subcluster again.
+func (ss *subclusters) dropReload(id kernel.SubID, why string) {
+	ss.input(ss.removal(func() (kernel.Commit, error) { return ss.machine.DropReload(id, why) }))
+}
+
 // cancelReload gives up launching a subcluster again that somebody terminates meanwhile.
 func (ss *subclusters) cancelReload(id kernel.SubID) {
 	list, err := ss.machine.Reloads()
@@ -146,8 +150,7 @@ func (ss *subclusters) cancelReload(id kernel.SubID) {
 	}
 	for _, m := range list {
 		if m.Sub == id {
-			c, err := ss.machine.DropReload(id, "the subcluster was terminated")
-			ss.input(c, err)
+			ss.dropReload(id, "the subcluster was terminated")
 			ss.tellChanged()
 			ss.objects.forgetCall(m.By)
 		}
@@ -193,8 +196,7 @@ func (ss *subclusters) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *relo
 			if failed, ok := errors.AsType[*LaunchError](err); ok {
 				why = failed.Why
 			}
-			c, e := ss.machine.DropReload(m.Sub, why)
-			ss.input(c, e)
+			ss.dropReload(m.Sub, why)
 			ss.objects.forgetCall(by)
 		}
 		if m.System != "" {

@@ -52,11 +52,7 @@ func (ss *subclusters) reset(atOnce bool, done func()) {
 		ss.whenDurable(done)
 	}
 	end := func(id kernel.SubID) {
-		var c kernel.Commit
-		err := ss.isolated(func() (err error) {
-			c, err = ss.machine.Terminate(id)
-			return err
-		})
+		c, err := ss.terminate(id)
 		switch {
 		case codeOf(err) == kernel.CodeNotFound: // nothing was left of it before its turn came
 		case err != nil:

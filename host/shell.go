@@ -48,6 +48,7 @@ func newShell(cfg Config) (*Shell, error) {
 	c.effects = s
 	s.vats.subs, s.vats.names = s.subs, s.names
 	s.subs.vats, s.subs.system, s.subs.names, s.subs.objects, s.subs.registry = s.vats, s.system, s.names, s.objects, s.registry
+	s.names.running = s.vats
 	s.system.subs = s.subs
 	s.objects.vats, s.objects.subs, s.objects.registry = s.vats, s.subs, s.registry
 	s.registry.objects = s.objects

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +25,25 @@ import (
 //
 // Noted are always the vats whose memory is being made again. After a death of its own doing the kernel is careful:
 // for its first moments it makes one memory at a time, and notes each step that it does for a vat.
+//
+// Which death counts where. A worker's are the machine's to count (kernel/died.go), in the vat's row; the kernel's stand
+// here. Each bound is one of deaths in a row: progress sets it back.
+//
+//	who dies            of what                          while                counts as              bound, and then
+//	worker              its own doing, a limit           a delivery           attempts               3 (2 deadlines): poisoned
+//	worker              SIGKILL of others, no memory     a delivery           kills                  20: poisoned
+//	worker              its own doing, a limit           anything             deaths                 maxRestarts: stopped
+//	worker              its own doing, a limit           its memory is made   replays                3: the memory is given up
+//	worker              SIGKILL of others, no memory     its memory is made   replayKills            20: the memory is given up
+//	kernel              an error, a crash                a memory is made,    suspicion.Own          3: the vat is held back
+//	                                                     or, careful, a step
+//	kernel              SIGKILL, no memory               a memory is made     suspicion.Own + Short  5: the vat is held back
+//	kernel              SIGKILL, more than 5 s after     a memory is made     suspicion.All          20: the vat is held back
+//	                    its start
+//
+// A worker that the system kills for lack of memory is told from one that a person kills by nobody: both are kills of others,
+// and the kernel lives. So the bound is the higher one. That the kernel itself was killed for it is known by memoryKills only,
+// which count its workers, too; that takes 5 in a row, not 3.
 //
 // The file is only a help. A write needs no space and no descriptor, and survives the death of the process; what a
 // power loss makes of it may be unreadable, and is then as if nothing had been noted.
@@ -70,10 +88,10 @@ type note struct {
 	// Deaths counts the starts in a row that the kernel itself has ended.
 	Deaths int `json:"deaths,omitempty"`
 	// Step is the vat that a step of the loop is working for, Open are those whose memory is being made again.
-	Step kernel.VatID `json:"step,omitempty"`
-	// Short is how many processes the system had killed for lack of memory, when the newest of Open was noted.
-	Short uint64         `json:"short,omitempty"`
-	Open  []kernel.VatID `json:"open,omitempty"`
+	Step kernel.VatID   `json:"step,omitempty"`
+	Open []kernel.VatID `json:"open,omitempty"`
+	// memoryKills is what was counted when the newest of Open was noted.
+	memoryKills
 	// Suspects are the vats that each of the last deaths has met.
 	Suspects map[kernel.VatID]suspicion `json:"suspects,omitempty"`
 	// Held are the vats that are held back until a person says otherwise, and why.
@@ -88,11 +106,11 @@ type suspicion struct {
 }
 
 // judge returns what a kernel that starts now notes first, given what the last one has noted. crashed says that the last
-// one has left what Go prints in a crash; short is how many processes the system has killed for lack of memory by now.
-func (n note) judge(crashed bool, short uint64, now time.Time) note {
+// one has left what Go prints in a crash; kills are the processes killed for lack of memory by now.
+func (n note) judge(crashed bool, kills memoryKills, now time.Time) note {
 	own := n.Failed != "" || n.Running && crashed
-	forMemory := n.Running && !own && short > n.Short
-	next := note{Running: true, Began: now.UnixMilli(), Short: short, Deaths: n.Deaths, Suspects: n.Suspects, Held: maps.Clone(n.Held)}
+	forMemory := n.Running && !own && kills.since(n.memoryKills)
+	next := note{Running: true, Began: now.UnixMilli(), memoryKills: kills, Deaths: n.Deaths, Suspects: n.Suspects, Held: maps.Clone(n.Held)}
 	if own {
 		next.Deaths++
 	}
@@ -160,7 +178,7 @@ func beginStarts(path string, crashed bool, log *slog.Logger) *starts {
 	if !ok && len(text) > 0 {
 		log.Warn("what the last kernel has noted of its work cannot be read", "file", path)
 	}
-	first := last.judge(crashed, killedForMemory(), time.Now())
+	first := last.judge(crashed, countMemoryKills(), time.Now())
 	s := &starts{file: f, log: log, note: first, careful: first.Deaths > 0, written: len(text)}
 	if s.careful {
 		log.Warn("the last kernel died by itself: this one makes one vat's memory at a time, and notes for whom it works",
@@ -168,21 +186,6 @@ func beginStarts(path string, crashed bool, log *slog.Logger) *starts {
 	}
 	s.write()
 	return s
-}
-
-// killedForMemory is how many processes the system has killed for lack of memory since it began; 0 if it does not tell.
-func killedForMemory() uint64 {
-	text, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			count, _ := strconv.ParseUint(strings.TrimSpace(n), 10, 64) // none, else
-			return count
-		}
-	}
-	return 0
 }
 
 func names(vats []kernel.VatID) (out []string) {
@@ -217,7 +220,7 @@ func (s *starts) open(v kernel.VatID) {
 		return
 	}
 	s.note.Open = append(s.note.Open, v)
-	s.note.Short = killedForMemory()
+	s.note.memoryKills = countMemoryKills()
 	s.write()
 }
 

@@ -25,7 +25,7 @@ type life struct {
 // heldAfter has kernels live one after the other, and returns whom the next one holds back, and how many have died by
 // themselves.
 func heldAfter(lives []life) (held []kernel.VatID, deaths int) {
-	var short uint64
+	var short memoryKills
 	n, now := note{}.judge(false, short, time.UnixMilli(0)), time.UnixMilli(0)
 	for _, l := range lives {
 		for _, v := range l.made {
@@ -39,7 +39,7 @@ func heldAfter(lives []life) (held []kernel.VatID, deaths int) {
 			n.Running, n.Failed = false, "commit: the disk fails"
 		}
 		if now = now.Add(l.after); l.end == "short" {
-			short++
+			short.Machine++
 		}
 		n = n.judge(l.end == "crash", short, now)
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"maps"
 
@@ -79,19 +80,35 @@ func (ss *subclusters) Suspended(ctx context.Context) (map[kernel.SubID]bool, er
 	return look(ctx, ss.core, func() (map[kernel.SubID]bool, error) { return ss.allSuspended(), nil })
 }
 
-// Terminate is [Shell.Terminate].
+// Terminate is [Shell.Terminate]. It waits as [Shell.Launch] does.
 func (ss *subclusters) Terminate(ctx context.Context, id kernel.SubID) error {
 	_, err := ask(ctx, ss.core, func(done func(struct{}, error)) {
-		c, err := ss.machine.Terminate(id)
-		if err != nil {
-			ss.refuse(err, func(err error) { done(struct{}{}, err) })
-			return
-		}
-		ss.whenGone(id, func() { done(struct{}{}, nil) })
-		ss.apply(c)
-		ss.cancelReload(id)
+		ss.whenRoom(0, func() {
+			if ss.stopping || ctx.Err() != nil {
+				done(struct{}{}, cmp.Or(ctx.Err(), ErrStopping))
+				return
+			}
+			c, err := ss.terminate(id)
+			if err != nil {
+				ss.refuse(err, func(err error) { done(struct{}{}, err) })
+				return
+			}
+			ss.whenGone(id, func() { done(struct{}{}, nil) })
+			ss.apply(c)
+			ss.cancelReload(id)
+		})
 	})
 	return err
+}
+
+// terminate begins the removal of a subcluster. One of which the row is missing is known by those of its vats.
+func (ss *subclusters) terminate(id kernel.SubID) (kernel.Commit, error) {
+	end := func() (kernel.Commit, error) { return ss.machine.Terminate(id) }
+	c, err := ss.removal(end)
+	if codeOf(err) == kernel.CodeNotFound {
+		return ss.machine.Salvage(end)
+	}
+	return c, err
 }
 
 // whenGone has the loop call f when nothing of a subcluster is left, durably, and no process of its vats.

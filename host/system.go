@@ -71,8 +71,7 @@ func (sy *system) start() {
 		running[s.System] = s
 		if _, ok := sy.declared(s.System); !ok && sy.mayReplace(s.System) {
 			sy.log.Warn("system subcluster is no longer declared: it is removed, as --replace says", "name", s.System, "subcluster", s.ID)
-			c, err := sy.machine.Terminate(s.ID)
-			sy.input(c, err)
+			sy.input(sy.subs.terminate(s.ID))
 		}
 	}
 	pending, err := sy.machine.Reloads()

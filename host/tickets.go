@@ -265,9 +265,14 @@ func (ts *tickets) expire() {
 		return
 	}
 	old := now.UnixMilli() - ts.cfg.KeepAnswers.Milliseconds()
-	c, next, err := ts.machine.Expire(old)
+	var next int64
+	c, err := ts.removal(func() (c kernel.Commit, err error) {
+		c, next, err = ts.machine.Expire(old)
+		return c, err
+	})
 	if err != nil {
-		ts.fail(err)
+		ts.log.Error("answers cannot be forgotten: that is tried again later", "err", err)
+		ts.expireLater(expireTime)
 		return
 	}
 	ts.apply(c)

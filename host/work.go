@@ -29,11 +29,10 @@ func (w *work) can() bool {
 
 // do does one slice of the machine's own work.
 func (w *work) do() {
-	var c kernel.Commit
 	var more bool
-	err := w.isolated(func() (err error) {
+	c, err := w.removal(func() (c kernel.Commit, err error) {
 		c, more, err = w.machine.Work(nowMillis())
-		return err
+		return c, err
 	})
 	if err == nil {
 		w.apply(c)

@@ -163,7 +163,9 @@ func (t *tx) call(id CallID) *serviceCall {
 		return nil
 	}
 	c := &serviceCall{id: id}
-	t.codec.decode(key, b, c.fields)
+	if !t.decoded(key, func() { t.codec.decode(key, b, c.fields) }) {
+		return nil
+	}
 	return c
 }
 
@@ -315,7 +317,7 @@ func (t *tx) finishCall(call *serviceCall, c Completion) {
 		if !isUnit {
 			t.forgetAsked(result)
 		}
-		if p := t.promise(result); p.state != unresolved {
+		if p := t.promise(result); p.state != unresolved && !t.salvaging {
 			panic(fmt.Sprintf("kernel: result %s of call %s is settled", result, call.id))
 		}
 		t.settle(result, c.Rejected, c.Value)

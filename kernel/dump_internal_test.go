@@ -215,7 +215,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 	d.each("t.", func(id string, b []byte) {
 		var tk ticket
 		d.t.codec.decode("", b, tk.fields)
-		add("%s %s %s", id, [...]string{"pending", "fulfilled", "rejected", "acknowledged"}[tk.state], d.data(tk.value))
+		add("%s %s %s", id, [...]string{"pending", "fulfilled", "rejected", "acknowledged"}[tk.state], d.data(d.t.stateOf(&tk).Value))
 	})
 	d.each("x.", func(id string, b []byte) {
 		var p poisoned

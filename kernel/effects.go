@@ -54,7 +54,7 @@ func (Gone) isEffect()          {}
 
 // An Event is a line of a commit's story: what a person who reads logs wants to know. It is one of
 // [Delivered], [Rejected], [Dropped], [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled],
-// [TranscriptFull], [MemoryLost], [ServiceFailed].
+// [TranscriptFull], [MemoryLost], [ServiceFailed], [Unreadable].
 type Event interface {
 	fmt.Stringer
 	isEvent()
@@ -126,6 +126,13 @@ type ServiceFailed struct {
 	Why  string
 }
 
+// Unreadable says that a row is missing or cannot be read, and that something was removed all the same. What the row held
+// was not let go of, and may be left over.
+type Unreadable struct {
+	Key string
+	Why string
+}
+
 // Settled says that a promise was settled.
 type Settled struct {
 	Promise  KRef
@@ -143,6 +150,7 @@ func (Settled) isEvent()        {}
 func (TranscriptFull) isEvent() {}
 func (MemoryLost) isEvent()     {}
 func (ServiceFailed) isEvent()  {}
+func (Unreadable) isEvent()     {}
 
 func (e Delivered) String() string {
 	return fmt.Sprintf("%s: delivery %d: %s", e.Vat, e.Number, e.What)
@@ -179,6 +187,7 @@ func (e ServiceFailed) String() string {
 	return fmt.Sprintf("%s: call %d failed: %s", e.Call.Service, e.Call.N, e.Why)
 }
 
+func (e Unreadable) String() string    { return fmt.Sprintf("row %s was not read: %s", e.Key, e.Why) }
 func (e VatStopped) String() string    { return fmt.Sprintf("%s: stopped: %s", e.Vat, e.Why) }
 func (e VatTerminated) String() string { return fmt.Sprintf("%s: terminated: %s", e.Vat, e.Why) }
 

@@ -73,7 +73,9 @@ func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 		return true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", v))
 	}
 	var e exit
-	t.codec.decode(keyExit(v), b, e.fields)
+	if !t.decoded(keyExit(v), func() { t.codec.decode(keyExit(v), b, e.fields) }) {
+		return true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s has ended, and what it said cannot be read", v))
+	}
 	return e.rejected, e.value
 }
 

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,29 +11,29 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Check reads a whole state and returns what is wrong with it, one line for each violation; none is
-// good. docs/invariants.md numbers the invariants. It is for tests and for a person with a stopped
-// store: it reads everything.
+// Check reads a whole state and returns what is wrong with it, one line for each row that cannot be read, then one for each
+// violation, some of which may follow from such rows; none is good. There are 100 lines at most, and one that says how many
+// more there are. docs/invariants.md numbers the invariants. It is for tests and for a person with a stopped store: it reads
+// everything.
 func Check(r storage.Reader) (problems []string, err error) {
 	defer caught(&err)
 	c := &checker{
 		t: NewView(r).begin(0), reach: map[KRef]uint64{},
 		recog: map[KRef]uint64{}, objects: map[KRef]object{}, promises: map[KRef]promise{},
-		vats: map[VatID]vatRow{}, runs: map[VatID]run{},
+		vats: map[VatID]vatRow{}, runs: map[VatID]run{}, unread: map[string]bool{},
 	}
-	c.load()
-	c.queues()
-	c.clists()
-	c.others()
-	c.services()
-	c.compare()
-	c.spans()
-	c.sizes()
-	for _, d := range c.t.damages() {
-		c.bad("I8: %s", d)
+	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.spans, c.sizes, c.damages} {
+		c.row(part) // a row that is read in passing, as those of counters are, ends its part
 	}
-	return c.problems, nil
+	problems = append(slices.Sorted(maps.Keys(c.unread)), c.problems...)
+	if n := len(problems) - maxProblems + c.more; n > 0 {
+		problems = append(problems[:min(len(problems), maxProblems):maxProblems], fmt.Sprintf("and %d more", n))
+	}
+	return problems, nil
 }
+
+// maxProblems bounds what Check tells.
+const maxProblems = 100
 
 type checker struct {
 	t            *tx
@@ -42,16 +43,42 @@ type checker struct {
 	promises     map[KRef]promise
 	vats         map[VatID]vatRow
 	runs         map[VatID]run
+	unread       map[string]bool // lines of rows that cannot be read
+	more         int             // problems that are not kept
 }
 
 func (c *checker) bad(format string, args ...any) {
+	if len(c.problems) == maxProblems {
+		c.more++
+		return
+	}
 	c.problems = append(c.problems, fmt.Sprintf(format, args...))
+}
+
+// row calls read, which reads rows, and notes one that cannot be read.
+func (c *checker) row(read func()) {
+	why := readable(read)
+	switch line := fmt.Sprintf("cannot be read: %v", why); {
+	case why == nil || c.unread[line]:
+	case !errors.Is(why, storage.ErrCorrupt): // the store itself fails
+		panic(failure{why})
+	case len(c.unread) == maxProblems:
+		c.more++ // once for each time that the row is met
+	default:
+		c.unread[line] = true
+	}
+}
+
+func (c *checker) damages() {
+	for _, d := range c.t.damages() {
+		c.bad("I8: %s", d)
+	}
 }
 
 // scan calls each with what follows the prefix.
 func (c *checker) scan(prefix string, each func(rest string, value []byte)) {
 	for rest, value := range c.t.all(prefix, "") {
-		each(rest, value)
+		c.row(func() { each(rest, value) })
 	}
 }
 
@@ -183,6 +210,9 @@ func (c *checker) clists() {
 	c.scan("c.", func(rest string, b []byte) {
 		vs, name, _ := strings.Cut(rest, ".")
 		v := VatID(vs)
+		if name[0] == 'k' && !isEntry(b) {
+			c.t.codec.corruptAt("c."+rest, errLength)
+		}
 		if _, ok := c.vats[v]; !ok {
 			c.bad("I5: c.%s is of a vat that does not exist", rest)
 			return
@@ -215,7 +245,7 @@ func (c *checker) clists() {
 		if o.owner == "" {
 			continue
 		}
-		if _, _, ok := c.t.vref(o.owner, k); !ok {
+		if _, ok := c.t.get(keyCListK(o.owner, k)); !ok {
 			c.bad("I6: %s is owned by %s, which has no name for it", k, o.owner)
 		}
 	}
@@ -289,6 +319,9 @@ func (c *checker) others() {
 		var tk ticket
 		codec.decode("t."+rest, b, tk.fields)
 		c.holdData(tk.value)
+		if tk.isElsewhere() {
+			c.hold(tk.promise)
+		}
 		if tk.state == ticketPending && c.promises[tk.promise].ticket != rest {
 			c.bad("I9: ticket %s waits for %s, which does not know it", rest, tk.promise)
 		}
@@ -389,7 +422,7 @@ func (c *checker) services() {
 		}
 		if n := count("i."+string(k)+".", func(rest string, b []byte) {
 			var it item
-			codec.decode("i."+rest, b, it.fields)
+			codec.decode("i."+string(k)+"."+rest, b, it.fields)
 			if it.kind == itemDrain {
 				c.hold(it.promise)
 			} else {
@@ -401,7 +434,7 @@ func (c *checker) services() {
 		bytes := uint64(0)
 		if n := count(prefixServiceCalls(k), func(rest string, b []byte) {
 			var call serviceCall
-			codec.decode("a."+rest, b, call.fields)
+			codec.decode(prefixServiceCalls(k)+rest, b, call.fields)
 			bytes += uint64(len(call.msg.methArgs.Body))
 			c.holdMessage(call.msg)
 			if r := call.msg.result; r != "" && c.promises[r].state != unresolved {
@@ -412,7 +445,7 @@ func (c *checker) services() {
 		}
 		if n := count(prefixUnits(k), func(rest string, b []byte) {
 			var u unit
-			codec.decode("j."+rest, b, u.fields)
+			codec.decode(prefixUnits(k)+rest, b, u.fields)
 			if key := prefixUnits(k) + rest; key != keyUnit(k, u.class, unitNumber(key)) && len(rest) != unitDigits {
 				c.bad("I15: %s is a unit of class %q", key, u.class)
 			}
@@ -428,10 +461,19 @@ func (c *checker) services() {
 		}
 	})
 	for _, prefix := range []string{"i.", "a.", "j."} {
-		c.scan(prefix, func(rest string, _ []byte) {
+		c.scan(prefix, func(rest string, b []byte) {
 			k, _, _ := strings.Cut(rest, ".")
-			if _, ok := services[KRef(k)]; !ok {
-				c.bad("I15: %s%s is of no service object", prefix, rest)
+			if _, ok := services[KRef(k)]; ok {
+				return // it was looked at
+			}
+			c.bad("I15: %s%s is of no service object", prefix, rest)
+			switch prefix {
+			case "i.":
+				codec.decode(prefix+rest, b, new(item).fields)
+			case "a.":
+				codec.decode(prefix+rest, b, new(serviceCall).fields)
+			default:
+				codec.decode(prefix+rest, b, new(unit).fields)
 			}
 		})
 	}

@@ -230,6 +230,9 @@ func (m *Machine) InterruptLaunch(s SubID, why string) (c Commit, err error) {
 func (m *Machine) endLaunch(s SubID, why string, answer bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
+	if sub := t.sub(s); sub != nil && sub.guessed {
+		sub.state = SubLaunching // for all that is known
+	}
 	if !t.launching(s) {
 		return Commit{}, nil
 	}

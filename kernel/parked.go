@@ -105,6 +105,11 @@ func (t *tx) rejectParked(k KRef) (done bool) {
 		if t.spent() {
 			return false
 		}
+		if key := keyParked(k, p.head); t.salvaging && !t.decoded(key, func() { t.parked(p) }) {
+			t.delete(key)
+			p.head++
+			continue
+		}
 		m := t.takeParked(p)
 		t.route(m, false)
 		t.releaseMessage(m)

@@ -51,6 +51,11 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 		}
 		event.What = "notification of " + string(it.promise)
 		p := t.promise(it.promise)
+		with := ""
+		if p.asked.unit != "" && !it.isSubstitute() { // given again it would end the next worker
+			with = ", and the input that it brought is not given again"
+			event.What += with
+		}
 		if it.isSubstitute() {
 			t.stop(u, fmt.Sprintf("its store waits for a promise, and the notification that it is rejected killed %d workers, the last: %s", attempts, why))
 			u.acquit()
@@ -58,7 +63,7 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 		}
 		if slices.Contains(p.watched, u.id) {
 			t.gotUnit(it.promise)
-			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time: "+d.public())
+			it.msg.methArgs = kernelError(code, "the notification of a promise ended the worker each time"+with+": "+d.public())
 			t.set(keyQueue(u.id, it.at), t.codec.encode(it.fields))
 			u.acquit()
 			break

@@ -71,6 +71,11 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 	prefix := prefixDecides(v)
 	for key := range t.scanByNumber(prefix+"kp", cursor) {
 		k := KRef(key[len(prefix):])
+		if t.promise(k); t.promises.isGuess(k) {
+			t.settle(k, true, t.reason(capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", v)))
+			t.delete(key)
+			continue
+		}
 		if p := t.promise(k); p.awaitsEnd && t.run(v).phase == dead {
 			t.settleEnd(k, p.decider)
 		} else {
@@ -102,7 +107,13 @@ func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 // promise.
 func (t *tx) settle(k KRef, reject bool, value Data) {
 	p := t.promise(k)
-	if p.state != unresolved {
+	switch {
+	case t.salvaging && p.state != unresolved:
+		return
+	case t.promises.isGuess(k):
+		t.restore(k, p, value)
+		return
+	case p.state != unresolved:
 		panic(fmt.Sprintf("kernel: %s is settled twice", k))
 	}
 	t.holdData(value)

@@ -112,7 +112,12 @@ func (t *tx) passHoles(u *run, most int) {
 		return
 	}
 	for ; most > 0 && !t.isItem(u.id, u.queue.head); most-- {
-		if u.queue.head++; u.queue.head == u.queue.tail {
+		if u.queue.head++; u.queue.head == u.queue.tail && t.salvaging {
+			t.unreadable(keyQueue(u.id, u.queue.head-1), nil)
+			u.queue.items = 0
+			return
+		}
+		if u.queue.head == u.queue.tail {
 			t.lacks(keyQueue(u.id, u.queue.head))
 		}
 	}
@@ -120,7 +125,11 @@ func (t *tx) passHoles(u *run, most int) {
 
 // dropHead ends the item at the head of a dead vat's queue.
 func (t *tx) dropHead(u *run) {
-	it := t.headItem(u)
+	var it item
+	if !t.decoded(keyQueue(u.id, u.queue.head), func() { it = t.headItem(u) }) {
+		t.removeItem(u, u.queue.head)
+		return
+	}
 	switch it.kind {
 	case itemDrain:
 		// The messages go the way of those whose target is gone; the item's count goes with them.
@@ -142,5 +151,22 @@ func (t *tx) dropHead(u *run) {
 func (t *tx) wakeMore(v VatID) {
 	if u := t.lookRun(v); u.memory.reap != 0 || u.queue.rejectAt < u.queue.rejectUntil || (u.phase == live && u.queue.head != u.queue.tail) {
 		t.effect(Wake{v})
+	}
+}
+
+// dropLoose ends an item of a dead vat's queue that the counters of the queue do not know of.
+func (t *tx) dropLoose(key string, b []byte) {
+	t.delete(key)
+	var it item
+	if !t.decoded(key, func() { t.codec.decode(key, b, it.fields) }) {
+		return
+	}
+	switch it.kind {
+	case itemDrain:
+		t.addWork(work{kind: workDrain, promise: it.promise}) // with the item's count
+	case itemNotify:
+		t.release(it.promise)
+	case itemMessage:
+		t.endMessage(it.msg)
 	}
 }

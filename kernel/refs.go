@@ -5,6 +5,9 @@ import "fmt"
 // object returns the object for changing. It must exist: whoever holds a kref holds a count on it.
 func (t *tx) object(k KRef) *object {
 	o := t.objects.edit(t, k)
+	if o == nil && t.salvaging {
+		return t.objects.invent(t, k)
+	}
 	if o == nil {
 		panic(fmt.Sprintf("kernel: object %s is held but does not exist", k))
 	}
@@ -14,6 +17,9 @@ func (t *tx) object(k KRef) *object {
 // promise returns the promise for changing. It must exist.
 func (t *tx) promise(k KRef) *promise {
 	p := t.promises.edit(t, k)
+	if p == nil && t.salvaging {
+		return t.promises.invent(t, k)
+	}
 	if p == nil {
 		panic(fmt.Sprintf("kernel: promise %s is held but does not exist", k))
 	}
@@ -23,6 +29,9 @@ func (t *tx) promise(k KRef) *promise {
 // run returns how a vat runs, for changing. It must exist.
 func (t *tx) run(v VatID) *run {
 	u := t.runs.edit(t, v)
+	if u == nil && t.salvaging {
+		return t.runs.invent(t, v)
+	}
 	if u == nil {
 		panic(fmt.Sprintf("kernel: vat %s does not exist", v))
 	}
@@ -46,6 +55,9 @@ func (t *tx) hold(k KRef) {
 func (t *tx) release(k KRef) {
 	if k.IsPromise() {
 		p := t.promise(k)
+		if p.refs == 0 && t.salvaging {
+			return
+		}
 		if p.refs == 0 {
 			panic(fmt.Sprintf("kernel: count of %s below zero", k))
 		}
@@ -80,6 +92,9 @@ func (t *tx) countEphemeral(o *object, n int) {
 
 func (t *tx) unreach(k KRef) {
 	o := t.object(k)
+	if o.reachable == 0 && t.salvaging {
+		return
+	}
 	if o.reachable == 0 {
 		panic(fmt.Sprintf("kernel: reachable count of %s below zero", k))
 	}
@@ -91,6 +106,9 @@ func (t *tx) unreach(k KRef) {
 
 func (t *tx) unrecognize(k KRef) {
 	o := t.object(k)
+	if t.salvaging && (o.recognizable == 0 || o.recognizable-1 < o.reachable) {
+		return
+	}
 	if o.recognizable == 0 || o.recognizable-1 < o.reachable {
 		panic(fmt.Sprintf("kernel: recognizable count of %s below the reachable one", k))
 	}
@@ -159,7 +177,7 @@ func (t *tx) free() {
 			t.delete(keyValue(k))
 		}
 		units += 1 + len(slots)
-		if p.head != p.tail {
+		if p.head != p.tail && !t.salvaging {
 			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
 		}
 		t.clearDecider(k)
@@ -180,9 +198,10 @@ func (t *tx) slotsOf(p *promise) []KRef {
 	case p.size > 0 && p.slots == 0:
 		return nil
 	}
-	key := keyValue(p.id)
-	var slots []KRef
-	t.codec.decode(key, t.must(key), func(c *codec) { c.slots(&slots) })
+	key, slots := keyValue(p.id), []KRef(nil)
+	if !t.decoded(key, func() { t.codec.decode(key, t.must(key), func(c *codec) { c.slots(&slots) }) }) {
+		return nil
+	}
 	return slots
 }
 

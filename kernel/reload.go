@@ -22,7 +22,9 @@ func (t *tx) config(s SubID) *config {
 		return nil
 	}
 	c := &config{}
-	t.codec.decode(keyConfig(s), b, c.fields)
+	if !t.decoded(keyConfig(s), func() { t.codec.decode(keyConfig(s), b, c.fields) }) {
+		return &config{} // to be removed
+	}
 	return c
 }
 

@@ -179,6 +179,8 @@ type subcluster struct {
 	replaces SubID
 	// by is the call of the kernel facet that launched it, and waits for that.
 	by CallID
+	// guessed says that a salvage knows of it only what other rows say.
+	guessed bool
 }
 
 func (s *subcluster) fields(c *codec) {
@@ -259,6 +261,8 @@ const (
 	workEndServices                 // end the service objects of a subcluster
 	workEndService                  // remove a service object
 	workBegin                       // begin calls of a service object
+	workLoose                       // send messages on their way that are parked on a promise whose row was lost
+	workStranded                    // reject the results of messages that were lost
 )
 
 // work is an item of the kernel's own work.
@@ -273,7 +277,7 @@ type work struct {
 }
 
 func (w *work) fields(c *codec) {
-	number(c, "kind", workBegin, &w.kind)
+	number(c, "kind", workStranded, &w.kind)
 	text(c, "promise (or service object)", &w.promise)
 	text(c, "vat", &w.vat)
 	number(c, "stage", 255, &w.stage)

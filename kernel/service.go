@@ -34,6 +34,12 @@ type NewService struct {
 // service returns a service object for changing. It must exist.
 func (t *tx) service(k KRef) *service {
 	s := t.services.edit(t, k)
+	if s == nil && t.salvaging {
+		s = t.services.invent(t, k)
+	}
+	if t.services.isGuess(k) {
+		t.guessService(k, s)
+	}
 	if s == nil {
 		panic(fmt.Sprintf("kernel: service object %s does not exist", k))
 	}

@@ -18,6 +18,9 @@ func (t *tx) endService(k KRef) {
 		return
 	}
 	s.ended = true
+	if t.services.isGuess(k) {
+		t.services.keep(k)
+	}
 	if b, ok := t.get(keyServiceName(s.name)); s.name != "" && ok && KRef(b) == k {
 		t.delete(keyServiceName(s.name))
 	}
@@ -51,6 +54,10 @@ const (
 // removeService removes an ended service object, a slice at a time.
 func (t *tx) removeService(w *work) (done bool) {
 	k := w.promise
+	if t.salvaging && t.services.look(t, k) == nil && t.ownerOf(k) == "" {
+		t.release(k)
+		return true // it was removed already
+	}
 	s := t.service(k)
 	t.left.bytes = whole.bytes // its state, which may be large, does not end the slice: so each has progress
 	why := kernelError(capdata.CodeServiceGone, s.isGone())
@@ -62,19 +69,34 @@ func (t *tx) removeService(w *work) (done bool) {
 			for s.head != s.tail && !t.spent() {
 				t.dropItem(s, why)
 			}
+			if s.head == s.tail { // what the counters do not tell, because they could not be read
+				prefix := "i." + string(k) + "."
+				for key, b := range t.scanByNumber(prefix, &w.after) {
+					var it item
+					if t.delete(key); t.decoded(key, func() { t.codec.decode(key, b, it.fields) }) {
+						t.endItem(it, why)
+					}
+				}
+			}
 		case endBegun, endCalls:
 			if w.stage == endBegun {
 				next = endQueue
 			}
 			for key := range t.scanByNumber(prefixServiceCalls(k), &w.after) {
 				n := numberIn(key[len(prefixServiceCalls(k)):])
-				t.finishCall(t.call(CallID{k, n}), Completion{Rejected: true, Value: why})
+				call := t.call(CallID{k, n})
+				if t.salvaging && call == nil {
+					t.delete(key)
+					continue
+				}
+				t.finishCall(call, Completion{Rejected: true, Value: why})
 			}
 		case endUnits:
 			for key, b := range t.scan(prefixUnits(k), &w.after) {
 				var u unit
-				t.codec.decode(key, b, u.fields)
-				t.releaseData(u.value)
+				if t.decoded(key, func() { t.codec.decode(key, b, u.fields) }) {
+					t.releaseData(u.value)
+				}
 				t.delete(key)
 				s.units--
 			}
@@ -85,6 +107,13 @@ func (t *tx) removeService(w *work) (done bool) {
 			t.delete(keyServiceOf(s.sub, k))
 			sub := s.sub
 			t.services.remove(t, k)
+			if s.calls > 0 {
+				t.unreadable(prefixServiceCalls(k), nil) // fewer of them are there than were begun
+			}
+			if t.object(k); t.objects.isGuess(k) {
+				t.object(k).service = true
+				t.objects.keep(k) // others may hold it
+			}
 			t.release(k) // the pin
 			t.release(k) // of this work
 			if sub != "" {
@@ -101,8 +130,18 @@ func (t *tx) removeService(w *work) (done bool) {
 
 // dropItem ends the item at the head of a service object's queue.
 func (t *tx) dropItem(s *service, why Data) {
-	it := t.waiting(s)
+	var it item
+	if key := keyServiceItem(s.id, s.head); !t.decoded(key, func() { it = t.waiting(s) }) {
+		t.delete(key)
+		s.head++
+		return
+	}
 	t.takeCall(s, it)
+	t.endItem(it, why)
+}
+
+// endItem ends an item that was taken from a service object's queue.
+func (t *tx) endItem(it item, why Data) {
 	if it.kind == itemDrain {
 		t.addWork(work{kind: workDrain, promise: it.promise}) // the item's count goes with it
 		return

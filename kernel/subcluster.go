@@ -29,7 +29,13 @@ var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running"
 func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
 
 // sub returns a subcluster, nil if there is none. Within a commit all get the same one. Who changes it calls setSub.
-func (t *tx) sub(s SubID) *subcluster { return t.subs.look(t, s) }
+func (t *tx) sub(s SubID) *subcluster {
+	sub := t.subs.look(t, s)
+	if t.subs.isGuess(s) {
+		return t.guessSub(s)
+	}
+	return sub
+}
 
 // setSub notes that a subcluster was made, or what sub has returned was changed.
 func (t *tx) setSub(sub *subcluster) {
@@ -83,12 +89,18 @@ func (t *tx) removeMember(s SubID, v VatID) {
 	} else if leaving {
 		t.delete(keyLeft(s))
 		sub := t.sub(s)
+		if sub == nil && t.salvaging {
+			return
+		}
 		sub.members = nil
 		t.setSub(sub)
 		t.endSub(sub)
 		return
 	}
 	sub := t.sub(s)
+	if sub == nil && t.salvaging {
+		return
+	}
 	for i, m := range sub.members {
 		if m.vat == v {
 			sub.members = append(sub.members[:i:i], sub.members[i+1:]...)
@@ -105,6 +117,9 @@ func (t *tx) removeMember(s SubID, v VatID) {
 
 func (t *tx) lessServices(s SubID) {
 	sub := t.sub(s)
+	if t.salvaging && (sub == nil || sub.services == 0) {
+		return
+	}
 	sub.services--
 	t.setSub(sub)
 	t.endSub(sub)
@@ -112,8 +127,14 @@ func (t *tx) lessServices(s SubID) {
 
 // endSub removes the row of a subcluster of which nothing is left.
 func (t *tx) endSub(sub *subcluster) {
-	if len(sub.members) > 0 || sub.services > 0 {
+	if len(sub.members) > 0 {
 		return
+	}
+	if sub.services > 0 {
+		if key, _ := t.next(prefixServicesOf(sub.id), ""); key != "" {
+			return
+		}
+		t.unreadable(prefixServicesOf(sub.id), nil) // fewer of them are known than there were
 	}
 	t.releaseData(t.resultOf(sub))
 	t.subs.remove(t, sub.id)

@@ -161,6 +161,9 @@ func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
 		t.countEphemeral(o, -1)
 	}
 	o.owner, o.inc = "", 0
+	if t.objects.isGuess(k) {
+		t.objects.keep(k) // others may hold it
+	}
 	t.removeEntry(v, k, r, true)
 	if o.recognizable == 0 {
 		t.maybeFree = append(t.maybeFree, k)

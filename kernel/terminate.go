@@ -13,12 +13,18 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	sub := t.sub(s)
+	if sub == nil && t.salvaging {
+		sub = t.guessSub(s)
+	}
 	if sub == nil {
 		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
 	}
 	if sub.state == SubLaunching {
 		t.failLaunch(s, "the subcluster was terminated")
 		return m.done(t), nil
+	}
+	if sub != nil && sub.guessed {
+		sub.state = SubRunning // for all that is known
 	}
 	t.terminate(sub, "its subcluster was terminated")
 	return m.done(t), nil
@@ -38,7 +44,10 @@ func (t *tx) terminate(sub *subcluster, why string) {
 func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
-	if u := t.lookRun(v); u == nil || u.phase == dead {
+	u := t.lookRun(v)
+	if _, there := t.get(keyVat(v)); there && u == nil && !t.salvaging {
+		t.lacks(keyRun(v))
+	} else if !there && u == nil || u != nil && u.phase == dead && !t.runs.isGuess(v) {
 		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
 	}
 	t.kill(v, "a person said so")
@@ -66,11 +75,21 @@ func (t *tx) kill(v VatID, why string) {
 // killMember is kill without a look at the subcluster, whose row is long. It returns whether the vat was alive.
 func (t *tx) killMember(v VatID, why string) bool {
 	u := t.run(v)
+	if t.runs.isGuess(v) {
+		t.guessDead(v, why)
+		return true
+	}
 	if u.phase == dead {
 		return false
 	}
 	u.phase, u.memory.deadInc = dead, u.memory.inc
-	t.release(t.vat(v).root)
+	row := t.vat(v)
+	if t.salvaging {
+		t.set(keyVat(v), t.codec.encode(row.fields)) // it may be a guess
+	}
+	if row.root != "" {
+		t.release(row.root)
+	}
 	t.addWork(work{kind: workBury, vat: v})
 	t.effect(StopWorker{v})
 	t.event(VatTerminated{v, why})
@@ -105,6 +124,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 			prefix := prefixAsked(v)
 			for key := range t.scan(prefix, &w.after) {
 				t.forgetAsked(KRef(key[len(prefix):]))
+				t.delete(key)
 			}
 		case buryPromises:
 			t.touchDecided(v, &w.after)
@@ -116,10 +136,25 @@ func (t *tx) buryVat(w *work) (done bool) {
 				}
 				t.dropHead(u)
 			}
+			if u := t.run(v); u.queue.head == u.queue.tail { // what the counters do not tell, because they could not be read
+				prefix := "q." + string(v) + "."
+				for key, b := range t.scanByNumber(prefix, &w.after) {
+					t.dropLoose(key, b)
+				}
+			}
 		case buryCList:
 			prefix := prefixCList(v)
-			for key, value := range t.scan(prefix+"k", &w.after) {
-				k, ref := KRef(key[len(prefix):]), wire.Ref(value[1:])
+			for key, value := range t.scan(prefix, &w.after) {
+				k := KRef(key[len(prefix):])
+				if k[0] != 'k' { // the other row of an entry that could not be read
+					t.delete(key)
+					continue
+				}
+				if t.salvaging && !isEntry(value) {
+					t.removeBadEntry(v, key, k)
+					continue
+				}
+				ref := wire.Ref(value[1:])
 				if !k.IsPromise() && isExport(ref) {
 					t.orphan(v, k, ref)
 				} else {
@@ -135,8 +170,9 @@ func (t *tx) buryVat(w *work) (done bool) {
 		case buryPoisoned:
 			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
 				var p poisoned
-				t.codec.decode(key, value, p.fields)
-				t.releaseMessage(p.msg)
+				if t.decoded(key, func() { t.codec.decode(key, value, p.fields) }) {
+					t.releaseMessage(p.msg)
+				}
 				t.delete(key)
 			}
 		default:

@@ -41,7 +41,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 		if tk.hash != h.Hash {
 			return TicketState{}, Commit{}, refuse(CodeConflict, "ticket %s was used for another call", h.Ticket)
 		}
-		return tk.export(), Commit{}, nil
+		return t.stateOf(tk), Commit{}, nil
 	}
 	if err := t.admit(h.Target, h.MethArgs); err != nil {
 		return TicketState{}, Commit{}, err
@@ -56,7 +56,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 		// Refused, not answered: the caller may try again under the same ticket.
 		return TicketState{}, Commit{}, refuse(capdata.CodeQueueFull, queueFull)
 	}
-	return t.ticket(h.Ticket).export(), m.done(t), nil
+	return t.stateOf(t.ticket(h.Ticket)), m.done(t), nil
 }
 
 // admit checks a message that comes from outside of any vat. It is bounded, as those of vats are, before any of its
@@ -108,16 +108,38 @@ func (t *tx) ticket(id string) *ticket {
 		return nil
 	}
 	tk := &ticket{}
-	t.codec.decode(keyTicket(id), b, tk.fields)
+	if !t.decoded(keyTicket(id), func() { t.codec.decode(keyTicket(id), b, tk.fields) }) {
+		return &ticket{}
+	}
 	return tk
 }
 
 func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), t.codec.encode(tk.fields)) }
 
-func (tk *ticket) export() TicketState {
-	return TicketState{
+// stateOf tells where a host call stands.
+func (t *tx) stateOf(tk *ticket) TicketState {
+	st := TicketState{
 		Found: true, Pending: tk.state == ticketPending, Acknowledged: tk.state == ticketAcknowledged,
 		Rejected: tk.state == ticketRejected, Value: tk.value, Hash: tk.hash,
+	}
+	if tk.isElsewhere() {
+		st.Value = t.dataAt(keyValue(tk.promise))
+	}
+	return st
+}
+
+// maxCopied is the size of the largest answer that is written twice: as the value of its promise and with the ticket. A crank
+// that gives a larger one would reach its limit with it.
+const maxCopied = 64 << 10
+
+// isElsewhere reports whether the answer of a settled call is that of its promise, which the ticket holds.
+func (tk *ticket) isElsewhere() bool { return tk.promise != "" && tk.state != ticketPending }
+
+// releaseAnswer lets go of what a settled host call holds.
+func (t *tx) releaseAnswer(tk *ticket) {
+	t.releaseData(tk.value)
+	if tk.isElsewhere() {
+		t.release(tk.promise)
 	}
 }
 
@@ -126,23 +148,32 @@ func (t *tx) settleTicket(p *promise) {
 	id := p.ticket
 	p.ticket = ""
 	tk := t.ticket(id)
+	if tk == nil && t.salvaging {
+		t.release(p.id)
+		return
+	}
 	tk.state, tk.value, tk.settledAt, tk.promise = ticketFulfilled, p.value, t.now, ""
 	if p.state == rejected {
 		tk.state = ticketRejected
 	}
-	t.holdData(tk.value)
-	t.own.bytes += len(tk.value.Body) // the value is written twice
+	if len(tk.value.Body) > maxCopied {
+		tk.value, tk.promise = Data{}, p.id // which it holds already
+	} else {
+		t.holdData(tk.value)
+		t.own.bytes += len(tk.value.Body) // the value is written twice
+		t.release(p.id)
+	}
 	t.setTicket(id, tk)
 	t.setExpiry(keyExpiry(t.now, id))
-	t.release(p.id)
 	t.effect(Answer{id})
 }
 
 // Ticket tells where a host call stands.
 func (q *View) Ticket(id string) (st TicketState, err error) {
 	defer caught(&err)
-	if tk := q.begin(0).ticket(id); tk != nil {
-		return tk.export(), nil
+	t := q.begin(0)
+	if tk := t.ticket(id); tk != nil {
+		return t.stateOf(tk), nil
 	}
 	return TicketState{}, nil
 }
@@ -156,8 +187,8 @@ func (m *Machine) Acknowledge(id string) (c Commit, err error) {
 	if tk == nil || tk.state == ticketPending || tk.state == ticketAcknowledged {
 		return Commit{}, nil
 	}
-	t.releaseData(tk.value)
-	tk.state, tk.value = ticketAcknowledged, Data{}
+	t.releaseAnswer(tk)
+	tk.state, tk.value, tk.promise = ticketAcknowledged, Data{}, ""
 	t.setTicket(id, tk)
 	return m.done(t), nil
 }
@@ -191,7 +222,7 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 		id := key[len("e.")+14:]
 		t.delete(key)
 		if tk := t.ticket(id); tk != nil {
-			t.releaseData(tk.value)
+			t.releaseAnswer(tk)
 			t.delete(keyTicket(id))
 		}
 	}

@@ -3,7 +3,9 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 
+	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/storage"
 )
 
@@ -33,7 +35,9 @@ type tx struct {
 	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
 	failed    []SubID
 	queueFull bool // a message found no room
-	delivered bool // it is that of a crank
+	// lookForStranded says that a row which a salvage could not read may have held a message.
+	lookForStranded bool
+	delivered       bool // it is that of a crank
 	// left is what this commit may still do, own what the vat itself has asked for.
 	left       budget
 	own        demand
@@ -59,6 +63,8 @@ type base struct {
 	limits storage.Limits
 	// queueBytes is maxQueueBytes, or less in tests.
 	queueBytes uint64
+	// salvaging says that rows which cannot be read do not end the commit, see Salvage.
+	salvaging bool
 }
 
 // begin starts a transaction. The one begun before, if it was not done, is dropped.
@@ -84,6 +90,7 @@ func (q *View) begin(now int64) *tx {
 	t.services.reset()
 	t.subs.reset()
 	t.left, t.own, t.wroteBytes, t.queueFull, t.delivered = whole, demand{}, 0, false, false
+	t.lookForStranded = false
 	t.effects, t.trace = nil, nil // the last commit took them along
 	return t
 }
@@ -122,6 +129,9 @@ func (s *slab[T]) next() *T {
 func (m *Machine) done(t *tx) Commit {
 	t.endFailed()
 	t.free()
+	if t.lookForStranded {
+		t.addWork(work{kind: workStranded})
+	}
 	t.objects.flush(t)
 	t.promises.flush(t)
 	t.runs.flush(t)
@@ -180,7 +190,9 @@ func (t *tx) lacks(key string) {
 // dataAt returns the data that is all of a row.
 func (t *tx) dataAt(key string) Data {
 	var a answer
-	t.codec.decode(key, t.must(key), a.fields)
+	if !t.decoded(key, func() { t.codec.decode(key, t.must(key), a.fields) }) {
+		return kernelError(capdata.CodeUnknown, "the value cannot be read")
+	}
 	return a.value
 }
 
@@ -268,6 +280,11 @@ func (t *tx) uintRow(key string) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
+	if len(b) != 8 && t.salvaging && !strings.HasPrefix(key, "next.") {
+		t.unreadable(key, errLength)
+		t.delete(key)
+		return 0, false
+	}
 	if len(b) != 8 {
 		t.codec.corruptAt(key, errLength)
 	}
@@ -287,13 +304,15 @@ func (t *tx) allocate(x string) uint64 {
 }
 
 // rowOf is a decoded row.
-type rowOf[T any] interface {
+type rowOf[K ~string, T any] interface {
 	*T
 	fields(*codec)
+	// guess sets what a salvage takes a row for that cannot be read.
+	guess(K)
 }
 
 // cache holds decoded rows of one kind within a transaction. A row handed out by edit is written back.
-type cache[K ~string, T any, P rowOf[T]] struct {
+type cache[K ~string, T any, P rowOf[K, T]] struct {
 	key  func(K) string
 	m    map[K]*cached[K, T]
 	list []*cached[K, T] // in the order of first edit
@@ -306,6 +325,7 @@ type cached[K ~string, T any] struct {
 	space   T
 	edited  bool
 	created bool
+	guessed bool // the row cannot be read, and is not written, unless it is kept or removed
 }
 
 func (c *cache[K, T, P]) init(key func(K) string) {
@@ -327,13 +347,24 @@ func (c *cache[K, T, P]) entry(t *tx, id K) *cached[K, T] {
 		key := c.key(id)
 		if b, ok := t.get(key); ok {
 			e.val = &e.space
-			t.codec.begin(key, b)
-			P(e.val).fields(t.codec)
-			t.codec.end()
+			if !t.salvaging {
+				c.read(t, key, b, e.val)
+			} else if why := readable(func() { c.read(t, key, b, e.val) }); why != nil {
+				t.unreadable(key, why)
+				P(e.val).guess(id)
+				e.guessed = true
+			}
 		}
 		c.m[id] = e
 	}
 	return e
+}
+
+// read decodes a row into v, which is zero.
+func (c *cache[K, T, P]) read(t *tx, key string, b []byte, v *T) {
+	t.codec.begin(key, b)
+	P(v).fields(t.codec)
+	t.codec.end()
 }
 
 // look returns the row for reading; nil if there is none.
@@ -373,6 +404,9 @@ func (c *cache[K, T, P]) flush(t *tx) {
 	for _, e := range c.list {
 		key := c.key(e.id)
 		var b []byte
+		if e.val != nil && e.guessed {
+			continue
+		}
 		if e.val != nil {
 			t.codec.beginRow()
 			P(e.val).fields(t.codec)
@@ -381,7 +415,7 @@ func (c *cache[K, T, P]) flush(t *tx) {
 		switch {
 		case e.created:
 			t.create(key, b)
-		case !bytes.Equal(t.rows[key].value, b): // an edit need not have changed anything
+		case !bytes.Equal(t.rows[key].value, b) || b == nil && t.rows[key].value != nil: // an edit need not have changed anything
 			t.set(key, b)
 		}
 	}

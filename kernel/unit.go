@@ -115,6 +115,11 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 	for key := range t.scan(prefixAsked(v), cursor) {
 		k := KRef(key[len(prefixAsked(v)):])
 		p := t.promises.look(t, k)
+		if p == nil && t.salvaging {
+			t.unreadable(keyPromise(k), nil)
+			t.delete(key)
+			continue
+		}
 		if p == nil {
 			t.lacks(key)
 		}

@@ -153,7 +153,9 @@ func (t *tx) exportVat(v VatID) Vat {
 func (t *tx) vat(v VatID) *vatRow {
 	key := keyVat(v)
 	r := &vatRow{}
-	t.codec.decode(key, t.must(key), r.fields)
+	if !t.decoded(key, func() { t.codec.decode(key, t.must(key), r.fields) }) {
+		return t.guessVat(v)
+	}
 	return r
 }
 

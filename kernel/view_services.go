@@ -108,7 +108,11 @@ func (q *View) ServicesOf(id SubID) (out []Service, err error) {
 	defer caught(&err)
 	t := q.begin(0)
 	for k := range t.all(prefixServicesOf(id), "") {
-		out = append(out, t.services.look(t, KRef(k)).export())
+		s := t.services.look(t, KRef(k))
+		if s == nil {
+			t.lacks(keyService(KRef(k)))
+		}
+		out = append(out, s.export())
 	}
 	return out, nil
 }

@@ -89,13 +89,16 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 	return out
 }
 
-// Systems lists the system subclusters that are launching or running, in the order of their names.
+// Systems lists the system subclusters that are launching or running, in the order of their names; those too of which the
+// rows cannot be read.
 func (q *View) Systems() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for _, b := range t.all("g.", "") {
-		if sub := t.sub(SubID(b)); sub != nil {
-			out = append(out, t.export(sub))
+	for name, b := range t.all("g.", "") {
+		if row, ok := t.get(keySub(SubID(b))); ok {
+			sub := t.listedSub(SubID(b), row)
+			sub.System = name
+			out = append(out, sub)
 		}
 	}
 	return out, nil

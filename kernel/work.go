@@ -39,7 +39,11 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	}
 	key := keyWorkItem(head)
 	var w work
-	m.codec.decode(key, t.must(key), w.fields)
+	if !t.decoded(key, func() { m.codec.decode(key, t.must(key), w.fields) }) {
+		t.delete(key)
+		t.setWorkRange(head+1, tail)
+		return m.done(t), head+1 != tail, nil
+	}
 	t.delete(key)
 	t.setWorkRange(head+1, tail)
 	var done bool
@@ -61,6 +65,10 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.endServices(&w)
 	case workEndService:
 		done = t.removeService(&w)
+	case workLoose:
+		done = t.sendLoose(&w)
+	case workStranded:
+		done = t.rejectStranded()
 	case workBegin:
 		if s := t.services.edit(t, w.promise); s != nil {
 			s.more, t.left.bytes = false, whole.bytes // its state, which may be large, does not end the slice: so each has progress

@@ -31,7 +31,9 @@ func Loops() []Steps {
 			// What a process asks of its own machine at any time: a local file or a clock.
 			"Shell.watchOwned": "looks at the state directory once a second",
 			"beginStarts":      "opens the file of starts, once",
-			"killedForMemory":  "reads a file of /proc",
+			"memoryKillsIn":    "looks for the files of the control group",
+			"ownGroup":         "reads a file of /proc",
+			"counterIn":        "reads a file of /proc or of the control group",
 			"starts.write":     "writes a page into the file of starts",
 			"settings.set":     "reads a clock",
 		},
