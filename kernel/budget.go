@@ -4,6 +4,8 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // budget is what one commit may still do of what is bounded. Each commit begins with the whole of it, and each use is taken
@@ -27,7 +29,7 @@ type budget struct {
 // whole is the budget of one commit.
 var whole = budget{
 	reads: 1000, bytes: 1 << 20, rows: 2000,
-	moved: 1 << 20, repeated: 1 << 20,
+	moved: 1 << 20, repeated: limits.RepeatedBytes,
 	notified: 1000, touched: 1000,
 	walked: 1_000_000, walkReads: maxChain,
 }
