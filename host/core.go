@@ -11,8 +11,8 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// core is what the loop's steps have to do with the machine: they give it an input, and apply the commit that comes of it.
-// All of its methods are for steps.
+// core is the access of the loop's steps to the machine: a step gives the machine an input, and applies the commit that the
+// machine returns. All methods of core are for steps.
 type core struct {
 	*loop
 	cfg      Config
@@ -24,8 +24,8 @@ type core struct {
 	applying bool // a commit is being applied; it stays so if that breaks off
 }
 
-// effects is told what a commit asks for. Its methods run within the step that applies the commit: what they do at once stays
-// inside of this process, and everything else waits until the commit is durable.
+// effects receives the effects and the trace of each commit. Its methods run within the step that applies the commit.
+// Effects inside this process are performed at once; every other effect waits until the commit is durable.
 type effects interface {
 	perform(e kernel.Effect)
 	trace(e kernel.Event)
@@ -35,7 +35,7 @@ type effects interface {
 	applied()
 }
 
-// Room tells whether the kernel has what it needs to go on. Its methods may be called from any goroutine.
+// Room tells whether the kernel has the space and descriptors to go on. Its methods may be called from any goroutine.
 type Room = pipeline.Room
 
 func newCore(cfg Config, log *slog.Logger) *core {
@@ -52,9 +52,9 @@ func (c *core) use(m *kernel.Machine, stored uint64) {
 	c.pipeline.Stored(stored)
 }
 
-// apply takes a commit of the machine: its writes are visible at once, its effects wait for them to be
-// durable, but for those that stay inside this process. It applies no other commit: what an effect leads to is a
-// step of its own. Apply waits for the committer if the commit finds no room.
+// apply applies a commit of the machine: its writes are visible at once, and its effects wait until the writes are durable,
+// but for effects inside this process. apply applies no other commit: a consequence of an effect is a step of its own.
+// apply waits for the committer if the commit finds no room.
 func (c *core) apply(commit kernel.Commit) {
 	if commit.Number == 0 {
 		return
@@ -73,8 +73,8 @@ func (c *core) apply(commit kernel.Commit) {
 	c.applying = outer
 }
 
-// became lists what waited for commits that are durable now, as steps to be run next. With an error nothing more becomes
-// durable, and the kernel ends.
+// became lists the functions held for commits that are durable now, as steps to be run next. With an error no later commit
+// becomes durable, and the kernel ends.
 func (c *core) became(durable []func(), err error) {
 	for _, step := range durable {
 		c.soon(step)
@@ -100,13 +100,13 @@ func (c *core) flush() {
 // busy.
 func (c *core) handOver() { c.became(c.pipeline.HandOver()) }
 
-// look takes notice of what the committer and the time have brought about.
+// look has the pipeline act on signals of the committer and of timers.
 func (c *core) look() {
 	c.pipeline.Look()
 	c.became(nil, nil)
 }
 
-// flushAll makes everything durable that is applied, and runs what waits for that. The loop has ended.
+// flushAll makes all applied commits durable, and runs the functions held for them. The loop has ended.
 func (c *core) flushAll() {
 	for c.fatal == nil && (c.hasNext() || !c.pipeline.Idle()) {
 		c.guard(c.handOver)
@@ -129,16 +129,16 @@ func (c *core) whenRoom(bytes int, take func()) {
 	}
 }
 
-// lacks says what the kernel lacks to go on; it is empty if nothing is short.
+// lacks returns the kernel's shortage in words; it is empty if there is none.
 func (c *core) lacks() string { return c.pipeline.Lacks() }
 
-// diskFull reports whether that is room on the disk.
+// diskFull reports whether the disk has too little room.
 func (c *core) diskFull() bool { return c.pipeline.Full() }
 
-// noRoom is the error of what is not accepted while the disk is full.
+// noRoom is the error for a request that is refused while the disk is full.
 func (c *core) noRoom() error { return fmt.Errorf("%w: %s", ErrDiskFull, c.lacks()) }
 
-// pauses says what the kernel lacks, and what it cannot do that it should.
+// pauses returns a sentence for each shortage, and for a witness that falls behind.
 func (c *core) pauses() []string {
 	var out []string
 	if lacks := c.lacks(); lacks != "" {
@@ -158,8 +158,8 @@ func (c *core) fail(err error) {
 	}
 }
 
-// input applies what an input gave. A refusal changes nothing; nor does an input that fails because of rows that cannot be
-// read, which is the log's to keep.
+// input applies the commit of an input, given the results of the machine's method. A refusal changes nothing. An input that
+// fails because rows cannot be read changes nothing either, and its error goes to the log.
 func (c *core) input(commit kernel.Commit, err error) {
 	var refusal *kernel.Refusal
 	switch {
@@ -193,8 +193,8 @@ func (c *core) isolated(step func() error) (err error) {
 	return step()
 }
 
-// removal computes a commit that removes something. What is removed goes also if rows of it, or rows that it touches, are
-// missing or cannot be read: the log names them. A refusal changes nothing.
+// removal returns the commit of a removal. The thing is removed even if its rows, or rows that the removal touches, are
+// missing or cannot be read: the log names such rows. A refusal changes nothing.
 func (c *core) removal(change func() (kernel.Commit, error)) (commit kernel.Commit, err error) {
 	attempt := func() (err error) {
 		commit, err = change()

@@ -4,23 +4,24 @@
 //	calls ──►                          ┌──► workers: deliveries
 //	events of workers ──► loop ── Machine ──► pipeline ──► store.Commit ──► held outputs
 //
-// Everything that comes in is handled one at a time: a call, a frame, a death. Each gives a commit of the
-// machine, which is visible to the machine at once and durable with its group (package pipeline). Deliveries to workers do
-// not wait for that: they die with the kernel, together with what they depended on. All other outputs do.
+// The loop handles one thing at a time: a call, a frame, a death. Each gives a commit of the machine. The commit is visible
+// to the machine at once, and durable with its group (package pipeline). A delivery to a worker does not wait for the
+// commit to be durable: the delivery dies with the kernel, together with the commits that it depends on. All other outputs
+// wait.
 //
-// Handling one thing is a step of the loop. No held function runs within a step: what waited for a commit to be
-// durable, or for the end of something else, is called between two steps. Nothing that may block is called
-// in the loop, but for a group that is full, which waits for the disk: what opens, closes or looks up does so beside
-// the loop, and its result is a step of its own. See loop.go.
+// Handling one thing is a step of the loop. No held function runs within a step: a function held for a durable commit, or
+// for the end of another operation, is called between two steps. No function that may block is called in the loop, except
+// that a full group waits for the disk. Opening, closing and looking up run beside the loop, and the result of each is a
+// step of its own. See loop.go.
 //
 // # Concurrency
 //
-// Exported methods may be called from any goroutine. A context ends waiting; what was begun goes on.
+// Exported methods may be called from any goroutine. The end of a context ends the waiting; the operation goes on.
 //
 // # Durability
 //
-// What a method has answered is durable. A commit that fails ends the process: [Shell.Run] returns its
-// error, nothing that was held is released, and the next start recovers.
+// The answer of a method is durable. A commit that fails ends the process: [Shell.Run] returns its error, no held output is
+// released, and the next start recovers.
 package host
 
 import (
@@ -44,14 +45,15 @@ var ErrStopping = errors.New("the kernel is stopping")
 // ErrDiskFull is returned by calls that need space while the disk has too little.
 var ErrDiskFull = errors.New("the disk has too little free space")
 
-// Config says what a kernel is made of.
+// Config is the configuration of a Shell.
 type Config struct {
 	// Store holds the state. Run closes it.
 	Store storage.Store
 	// Witness guards against a store that opens at an older state; nil for a store in memory.
 	Witness *storage.Witness
-	// StartsFile is where the kernel notes for which vats it works, so that a vat of which kernels die again and again
-	// is held back; empty notes nothing. Crashed says that the last kernel has left what Go prints in a crash.
+	// StartsFile is the path of the file in which the kernel notes the vats that it works for, so that a vat which kills one
+	// kernel after the other is held back; empty notes no vat. Crashed says that the last kernel has left the output of a Go
+	// crash.
 	StartsFile string
 	Crashed    bool
 	// AcceptRollback runs on a store that is older than its witness, or that was restored from a copy
@@ -71,21 +73,21 @@ type Config struct {
 	Kinds    map[string]service.Kind
 	// System declares the system subclusters of this run. If it is nil, those that there are stay, suspended.
 	System *cluster.System
-	// UpgradeSystem applies a declaration that has changed to what runs.
+	// UpgradeSystem applies a changed declaration to the running system subclusters.
 	UpgradeSystem bool
-	// Replace names system subclusters whose stored state the upgrade may delete: the declaration no longer names them,
-	// or changes what cannot be changed in place.
+	// Replace names system subclusters whose stored state the upgrade may delete: the declaration no longer names the
+	// subcluster, or makes a change that cannot be made in place.
 	Replace []string
-	// CheckConfig completes [cluster.Parse], whose results it takes, by what needs worker programs to be asked;
-	// nil checks nothing more.
+	// CheckConfig takes the results of [cluster.Parse], and adds the checks for which worker programs have to be executed; nil
+	// adds no check.
 	CheckConfig func(ctx context.Context, cfg *cluster.Config, err error) error
 	// Modules returns the names of the modules in a worker program, named as in a configuration, with the hash that it must
-	// have: what is loaded anew is checked by it before it is deleted. Nil checks nothing.
+	// have. A subcluster that is to be reloaded is checked by it before the subcluster is deleted. Nil checks nothing.
 	Modules func(ctx context.Context, program, sha256 string) ([]string, error)
 	// Paused makes a kernel that begins no crank, does none of the work that earlier ones have left, and opens, closes and
 	// removes nothing of services: for looking at a state.
 	Paused bool
-	// Room tells whether the kernel has what it needs to go on; nil if that cannot run out.
+	// Room tells whether the kernel has the space and descriptors to go on; nil if those cannot run out.
 	Room Room
 	// Owned returns an error if the state is not this kernel's any more: its directory was removed, or replaced. It is
 	// asked once a second; then Run returns the error at once, and leaves everything as it is. Nil is not asked.
@@ -94,7 +96,7 @@ type Config struct {
 	CacheBytes int
 }
 
-// Open opens the state in cfg.Store and recovers what was under way when the last kernel ended.
+// Open opens the state in cfg.Store and recovers the operations that the last kernel had not ended.
 // Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema], [storage.ErrCorrupt] and [storage.ErrNoRoom].
 // The caller calls Run next, in any case.
 func Open(cfg Config) (*Shell, error) {

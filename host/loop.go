@@ -11,34 +11,35 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// loop is the goroutine in which everything happens: it takes one thing after the other that comes in, and runs a step for
-// it. It has no state of the kernel's.
+// loop is the goroutine that owns the machine: it takes one input after the other, and runs a step for each. loop itself
+// holds no state of the kernel.
 //
 // # Steps
 //
-// A step runs to its end before the next one begins. What waited for a commit, or for the end of something else, is a step
-// of its own, which guard runs when the present one has ended: [loop.soon] lists it. So no step finds the world changed by
-// something that it has caused itself.
+// A step runs to its end before the next one begins. A function held for a commit, or for the end of another operation, is
+// a step of its own: [loop.soon] lists it, and guard runs it when the present step has ended. So no step finds the world
+// changed by an effect of its own.
 //
 // # Where the loop may wait
 //
 // In six places, and none of them waits for a step:
 //
-//  1. run, in its select, for something to do. Whatever comes in is one of its cases.
+// 1. run, in its select, for an input. Every source of inputs is one of its cases.
 //  2. core.apply and core.handOver, for the committer, when a group is full while another one is being committed. The
 //     committer takes nothing from the loop: see pipeline.HandOver.
 //  3. awaitObjects, once, before the first question is taken, for the objects of an earlier run: 250 ms at most.
-//  4. finishFlights, while the kernel stops, for what is under way: a second at most. It serves meanwhile what run serves.
-//  5. waitAside, when the loop has ended, for what runs beside it: five seconds at most.
+//
+// 4. finishFlights, while the kernel stops, for calls under way: a second at most. It serves the same inputs as run meanwhile.
+// 5. waitAside, when the loop has ended, for the functions beside it: five seconds at most.
 //  6. close, when the loop has ended: the workers have five seconds, then they are killed, and the committer and the store
 //     end with the commit that they have begun.
 //
-// Beside that a step asks the store and the operating system (for a row, the free space, the file of starts), as any program
-// does, and hands frames to workers, which does not wait. What opens, closes, looks up or executes something runs beside the
-// loop (aside), and its result is a step (later).
+// Beside that a step asks the store and the operating system (for a row, the free space, the file of starts), as any
+// program does, and hands frames to workers, which does not wait. A function that opens, closes, looks up or executes
+// something runs beside the loop (aside), and its result is a step (later).
 type loop struct {
 	log   *slog.Logger
-	inbox chan func()   // what other goroutines ask of the loop; full: they wait
+	inbox chan func()   // steps posted by other goroutines; when it is full, they wait
 	done  chan struct{} // closed when the loop has ended
 
 	stopOnce sync.Once
@@ -47,13 +48,13 @@ type loop struct {
 	// Of the loop's goroutine only:
 	told      <-chan struct{} // ends when Run is told to stop
 	stopping  bool
-	finishing bool     // what is under way may end, and the calls that it made begin
+	finishing bool     // the kernel stops, and calls under way may end and make further calls
 	fatal     error    // ends the loop
 	next      []func() // steps to be run before anything else is taken
 
-	// ctx ends with the kernel, and beside waits for what runs beside the loop. What that has to say must not wait for the
-	// loop: it lists a step with later. There are no more of these steps than there are calls of service objects and
-	// things that run beside the loop, but for what objects.laterIfRoom admits.
+	// ctx ends with the kernel, and beside waits for the functions that run beside the loop. Such a function must not wait for
+	// the loop: it lists its result as a step with later. The number of listed steps is bounded by the calls of service
+	// objects and the functions beside the loop, except for those that objects.laterIfRoom admits.
 	ctx     context.Context
 	cancel  context.CancelFunc
 	beside  sync.WaitGroup
@@ -72,7 +73,7 @@ func newLoop(log *slog.Logger) *loop {
 	}
 }
 
-// run takes what comes in until the kernel ends.
+// run takes inputs until the kernel ends.
 func (s *Shell) run(ctx context.Context) {
 	for s.fatal == nil && !s.stopping {
 		s.guard(s.pump)
@@ -99,7 +100,7 @@ func (s *Shell) run(ctx context.Context) {
 	}
 }
 
-// drain takes what else has come in meanwhile, so that one group and one round of the pump serve it all.
+// drain takes further inputs that have come in meanwhile, so that one group and one round of the pump serve them all.
 func (s *Shell) drain() {
 	for range 128 {
 		select {
@@ -116,8 +117,8 @@ func (s *Shell) drain() {
 	}
 }
 
-// heard are the events of workers. While a commit waits they are not heard: the cranks that they end would fill the next
-// group. What a worker has to say waits with it.
+// heard returns the events of workers. It returns nil while a commit waits: the cranks that the events end would fill the
+// next group. The events wait in their channel then.
 func (s *Shell) heard() <-chan workers.Event {
 	if s.pipeline.Waits() && !s.stops() {
 		return nil
@@ -136,7 +137,7 @@ func (s *Shell) takeIntake() {
 	}
 }
 
-// pump does a slice of the machine's own work, and begins what can be begun for vats.
+// pump does a slice of the machine's own work, and begins the next steps of vats.
 func (s *Shell) pump() {
 	if s.work.can() {
 		s.work.do()
@@ -155,8 +156,8 @@ func (s *Shell) more() <-chan struct{} {
 	return nil
 }
 
-// guard runs a step of the loop, and then, each as a step of its own, what it has released. Only the loop itself
-// calls it, never a step.
+// guard runs a step of the loop, and then, each as a step of its own, the functions that the step has released. Only the
+// loop itself calls guard, never a step.
 func (l *loop) guard(step func()) {
 	l.attempt(step)
 	for l.fatal == nil && len(l.next) > 0 {
@@ -196,13 +197,13 @@ func (l *loop) until(told <-chan struct{}) { l.told = told }
 // stopsNow says that the loop takes nothing more.
 func (l *loop) stopsNow() { l.stopping = true }
 
-// finish says whether what is under way may end although the kernel stops.
+// finish sets whether calls under way may end although the kernel stops.
 func (l *loop) finish(may bool) { l.finishing = may }
 
-// hasNext reports whether a step waits for nothing but the end of the present one.
+// hasNext reports whether a step is listed to run after the present one.
 func (l *loop) hasNext() bool { return len(l.next) > 0 }
 
-// stops says whether the kernel stops, or has been told to: what happens from then on may be of the same cause.
+// stops reports whether the kernel stops, or has been told to. A failure from then on may be due to the stop.
 func (l *loop) stops() bool {
 	select {
 	case <-l.told:
@@ -229,8 +230,8 @@ func (l *loop) after(d time.Duration, f func()) {
 	time.AfterFunc(d, func() { l.post(f) })
 }
 
-// later has the loop run a step, without waiting for it: for what must not block, and is bounded otherwise. It may be called
-// from any goroutine.
+// later has the loop run a step, and does not wait for the loop. Its callers must not block, and are bounded otherwise.
+// later may be called from any goroutine.
 func (l *loop) later(step func()) {
 	l.mu.Lock()
 	l.mu.replies = append(l.mu.replies, step)
@@ -241,7 +242,7 @@ func (l *loop) later(step func()) {
 	}
 }
 
-// takeReplies runs what later was given.
+// takeReplies runs the steps listed by later.
 func (l *loop) takeReplies() {
 	l.mu.Lock()
 	list := l.mu.replies
@@ -252,12 +253,12 @@ func (l *loop) takeReplies() {
 	}
 }
 
-// aside runs what must not hold up the loop.
+// aside runs f beside the loop, on a goroutine of its own.
 func (l *loop) aside(f func()) {
 	l.beside.Add(1)
 	go func() {
 		defer l.beside.Done()
-		defer func() { // what a program has registered may panic
+		defer func() { // an object of an embedding program may panic
 			if p := recover(); p != nil {
 				l.log.Error("service object panicked", "err", p, "stack", string(debug.Stack()))
 			}
@@ -266,7 +267,7 @@ func (l *loop) aside(f func()) {
 	}()
 }
 
-// waitAside waits for what was begun aside, but not for ever: a file system that hangs must not keep the process.
+// waitAside waits for the functions that run aside, but not for ever: a file system that hangs must not keep the process.
 func (l *loop) waitAside() {
 	done := make(chan struct{})
 	go func() {

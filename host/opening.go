@@ -13,19 +13,19 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// The object behind a service object is made beside the loop, whoever needs it: a launch, the start of the kernel, a
-// call, a reply that exports it. Making it may take long, or for ever: a name that does not resolve, a directory
-// on a file system that hangs.
+// The object behind a service object is made beside the loop, whether a launch, the start of the kernel, a call, or a reply
+// that exports it needs it. Making it may take long, or for ever: a name that does not resolve, a directory on a file
+// system that hangs.
 //
 //	none ── open ──► under way ──► bound ── endService ──► closing ──► none
 //	                  ▲    │
-//	                  │    └─► failed: what waits for input waits on, everything else is rejected
+//	                  │    └─► failed: calls that wait for input wait on, all other calls are rejected
 //	                  └── retry ┘
 //
-// Calls that come before the object is there wait in the making, in their order. A service object that ends while an
-// attempt is under way is closed when that is over.
+// Calls that come before the object is there wait in the making, in their order. A service object may end while an attempt
+// is under way: the object is closed when the attempt is over.
 
-// making is the entry of a service object whose object is not there.
+// making is the entry of a service object while the object behind it is not there.
 type making struct {
 	// underWay says that an attempt runs beside the loop.
 	underWay bool
@@ -49,7 +49,7 @@ type madeCall struct {
 // errEnded is told when a service object ends while it is opened.
 var errEnded = errors.New("it has ended meanwhile")
 
-// closeTime is how long the end of a subcluster waits for what does not close, or never opens.
+// closeTime is how long the end of a subcluster waits for an object that does not close, or an attempt that does not end.
 const closeTime = 30 * time.Second
 
 // canOpen reports whether this run can make the objects of a service object.
@@ -85,7 +85,7 @@ func (obs *objects) entry(kref kernel.KRef) *making {
 	return m
 }
 
-// makeObject makes an object, beside the loop. What a program has registered may panic.
+// makeObject makes an object, beside the loop. It turns a panic of a registered kind into an error.
 func (obs *objects) makeObject(s kernel.Service, opening service.Opening) (o service.Object, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -113,7 +113,7 @@ func (obs *objects) opened(s kernel.Service, m *making, object service.Object, e
 		if object != nil {
 			obs.closeObject(s.Name, s.Kind, s.Config, object, func() {})
 		}
-		return // what waits is for the next kernel
+		return // the waiting calls are for the next kernel
 	case err != nil:
 		m.failures++
 		obs.log.Warn("service object cannot be made", "service", s.Name, "kref", s.KRef, "err", err)
@@ -131,8 +131,8 @@ func (obs *objects) opened(s kernel.Service, m *making, object service.Object, e
 	}
 }
 
-// notOpened decides what becomes of calls whose object cannot be made now. What waits for input waits on, in
-// its order; what is to be done now cannot be.
+// notOpened ends the calls of an object that cannot be made now. Calls of methods that wait for input wait on, in their
+// order; all other calls are rejected.
 func (obs *objects) notOpened(s kernel.Service, m *making, why error) {
 	calls := m.calls
 	m.calls = slices.DeleteFunc(slices.Clone(calls), func(c madeCall) bool { return !obs.traits(s.Kind, c.method).WaitsForInput })
@@ -169,7 +169,7 @@ func (obs *objects) retry(kref kernel.KRef, m *making) {
 	})
 }
 
-// waitForObject has a call wait until its object is there. What waits for input does not have it tried sooner.
+// waitForObject has a call wait until its object is there. A call that waits for input makes the next attempt no sooner.
 func (obs *objects) waitForObject(s kernel.Service, call madeCall) {
 	m := obs.entry(s.KRef)
 	if slices.ContainsFunc(m.calls, func(c madeCall) bool { return c.number == call.number }) {
@@ -192,7 +192,7 @@ func (obs *objects) beginAgain(id callID, again bool) {
 	}
 }
 
-// endService ends what is behind a service object.
+// endService cancels the calls of a service object, and closes the object behind it.
 func (obs *objects) endService(e kernel.EndService) {
 	for id, r := range obs.calls { // in any order: each only hears that it is over
 		if id.Service == e.Service {
@@ -218,10 +218,10 @@ func (obs *objects) endService(e kernel.EndService) {
 // isClosing reports whether something of a subcluster is being closed.
 func (obs *objects) isClosing(sub kernel.SubID) bool { return obs.closing[sub] > 0 }
 
-// object returns what is behind a service object; nil if nothing is.
+// object returns the object behind a service object; nil if there is none.
 func (obs *objects) object(kref kernel.KRef) service.Object { return objectOf(obs.bound[kref]) }
 
-// all returns what is behind each service object.
+// all returns the object behind each service object.
 func (obs *objects) all() map[kernel.KRef]service.Object {
 	out := make(map[kernel.KRef]service.Object, len(obs.bound))
 	for kref, b := range obs.bound { // into another map: order does not matter
@@ -230,8 +230,8 @@ func (obs *objects) all() map[kernel.KRef]service.Object {
 	return out
 }
 
-// startClosing notes that something of a subcluster is being closed: until it is, nobody is told that the subcluster is
-// gone. What does not close in time is left behind. The function that it returns is called in the loop.
+// startClosing notes that an object of a subcluster is being closed, and returns a function that the loop calls when it is
+// closed. Until then tellGone does not run for the subcluster. After closeTime the object is left behind.
 func (obs *objects) startClosing(sub kernel.SubID, name string) (closed func()) {
 	obs.closing[sub]++
 	var timer *time.Timer
@@ -258,7 +258,7 @@ func (obs *objects) startClosing(sub kernel.SubID, name string) (closed func()) 
 	return end
 }
 
-// closeObject closes an object beside the loop, or, if there is none, removes what an earlier run has left of it.
+// closeObject closes an object beside the loop. If there is no object, it removes the leftovers of an earlier run.
 func (obs *objects) closeObject(name, kind string, config []byte, object service.Object, closed func()) {
 	obs.aside(func() {
 		var err error
@@ -280,8 +280,8 @@ func (obs *objects) closeObject(name, kind string, config []byte, object service
 	})
 }
 
-// openTime is how long a start of the kernel waits for the objects that it makes again, before it serves anybody:
-// what opens at once is there when the first question comes.
+// openTime is how long a start of the kernel waits for the objects that it makes again, before it serves its first caller.
+// So an object that opens at once is there when the first question comes.
 const openTime = 250 * time.Millisecond
 
 // awaitObjects waits until no attempt is under way, but for openTime at most.
@@ -305,7 +305,7 @@ type objectCount struct {
 	kind string
 }
 
-// count counts the objects of a kind whose number is bounded.
+// count adds n to the number of objects of a kind, if that number is bounded.
 func (obs *objects) count(sub kernel.SubID, kind string, n int) {
 	if obs.cfg.Kinds[kind].Most == 0 {
 		return
@@ -316,7 +316,7 @@ func (obs *objects) count(sub kernel.SubID, kind string, n int) {
 	}
 }
 
-// tooMany returns the rejection of a reply whose objects are more than there may be, or nil. The objects of a
+// tooMany returns a rejection if the objects of a reply exceed the bound of their kind, nil otherwise. The objects of a
 // bounded kind belong to the subcluster of the service that makes them.
 func (obs *objects) tooMany(sub kernel.SubID, news []kernel.NewService) *service.Reply {
 	for i, n := range news {

@@ -7,12 +7,12 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// run is the committer: it owns nothing but the group that it was handed, and the witness.
+// run is the committer. It owns the group that it was handed, and the witness.
 //
-// Each commit is recorded in the witness, so that a log which loses its end is noticed after the death of a process. At
-// most once a second that is synced: after a power loss, a state that is older by less is not told from the newest.
-// What the witness cannot record is no failure: the commit is durable, and a witness may be behind. It is told by
-// [Pipeline.Behind], and tried again.
+// run records each commit in the witness, so that a log which loses its end is noticed after the death of a process. The
+// witness is synced once a second at most: after a power loss, a state that is older than the newest by less than a second
+// is not recognized as old. A failure to write the witness fails no commit: the commit is durable, and a witness may be
+// behind. [Pipeline.Behind] reports that failure, and run tries again.
 func (p *Pipeline[T]) run() {
 	defer close(p.answers)
 	witness := p.cfg.Witness
@@ -59,7 +59,7 @@ func (p *Pipeline[T]) Behind() string {
 	return ""
 }
 
-// shortage is what a commit waits for.
+// shortage is the reason why a commit waits.
 type shortage struct {
 	why  string
 	full bool // it is room on the disk
@@ -72,8 +72,8 @@ const (
 	impatientWait = 2 * time.Second
 )
 
-// commit commits a group, and waits until there is what it needs: files that can be opened, without which the store
-// would end, and room on the disk.
+// commit commits a group. It waits until the kernel can open files, without which the store would end, and until there is
+// room on the disk.
 func (p *Pipeline[T]) commit(group group) error {
 	defer p.waits.Store(nil)
 	for waited := time.Duration(0); ; waited += roomWait {

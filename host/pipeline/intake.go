@@ -1,23 +1,23 @@
 package pipeline
 
-// What somebody gives the owner to store (a call, the reply of a service, the state of an object) may be large. If the group
-// that it goes into becomes full while the committer is busy, the owner has to wait for the committer; and the committer may
-// wait for descriptors, or for room on the disk. So such an input waits in the intake until its commit can be handed over,
-// and the owner goes on: it answers questions, and hears that it is to stop. Who gives the input waits with it, which
-// bounds the intake: a caller for its answer, a service object within its calls and its backlog.
+// An input to the owner (a call, the reply of a service, the state of an object) may be large. If the group for that input
+// becomes full while the committer is busy, the owner has to wait for the committer; and the committer may wait for
+// descriptors, or for room on the disk. So such an input waits in the intake until its commit can be handed over, and the
+// owner goes on: it answers questions, and hears that it is to stop. The giver of the input waits with it: a caller waits
+// for its answer, a service object is held to its bounds of calls and backlog. That bounds the intake.
 
-// input is what waits in the intake.
+// input is a value that waits in the intake, with its size.
 type input[T any] struct {
 	bytes int // of its commit, about
 	v     T
 }
 
-// takeRoom is what a commit takes beside the data that it is about.
+// takeRoom is the room in a group that a commit takes beside the data of its input.
 const takeRoom = 64 << 10
 
-// Enter has v wait until a commit of about so many bytes can be applied without waiting for the committer, and reports
-// whether it has to wait. If it has not v is not kept: the owner takes it at once. What waits is returned by
-// [Pipeline.Next].
+// Enter reports whether v has to wait until a commit of about so many bytes can be applied without waiting for the
+// committer. If v has to wait, the intake keeps it until [Pipeline.Next] returns it. Otherwise the owner takes v at once,
+// and the intake does not keep it.
 func (p *Pipeline[T]) Enter(bytes int, v T) (waits bool) {
 	if len(p.intake) == 0 && p.hasRoom(bytes) {
 		return false
@@ -26,7 +26,7 @@ func (p *Pipeline[T]) Enter(bytes int, v T) (waits bool) {
 	return true
 }
 
-// Next returns what has waited longest, if there is room for it now.
+// Next returns the value that has waited longest, if there is room for its commit now.
 func (p *Pipeline[T]) Next() (v T, ok bool) {
 	if len(p.intake) == 0 || !p.hasRoom(p.intake[0].bytes) {
 		return v, false

@@ -1,15 +1,15 @@
 // Package pipeline makes commits durable, in groups.
 //
-//	Add ──► the current group ──► the committer: Store.Commit, Witness ──► Committed: what waited for it
+//	Add ──► the current group ──► the committer: Store.Commit, Witness ──► Committed: the values held for the group
 //
-// The owner applies commits to the current group. When the committer is idle and somebody waits for its durability, the
-// group is sealed and handed over whole, and what waits is returned when the group comes back. So the busier the owner,
-// the larger the groups. A group for which nobody waits is left to grow for a moment: a promise, a queue item, a name
+// The owner applies commits to the current group. When the committer is idle and a value is held for the current group, the
+// group is sealed and handed over whole, and its held values are returned when the group comes back. So the busier the
+// owner, the larger the groups. A group without held values is left to grow for a moment: a promise, a queue item, a name
 // that is born and dies in it costs nothing then.
 //
-// A pipeline has no function to call: what waits for a group is a value of the owner's type T, which the pipeline keeps and
-// returns. The list of what became durable is a result of the method that has found it out, and the owner decides when
-// it goes on with that. So nothing that waits for a commit happens within another one.
+// A pipeline calls no function. A held value is of the owner's type T; the pipeline keeps it and returns it. Each method
+// that may find a group durable returns the list of that group's held values, and the owner decides when it goes on with
+// them. So no held value is acted on within another commit.
 //
 // # Concurrency
 //
@@ -27,19 +27,19 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// Config says what a pipeline commits to.
+// Config says where a pipeline commits.
 type Config struct {
 	Store storage.Store
-	// Layers hold what is applied and not durable yet, over Store.
+	// Layers hold the applied writes that are not durable yet, over Store.
 	Layers *storage.Layers
 	// Witness records each commit; nil records nothing.
 	Witness *storage.Witness
-	// Room tells whether there is what commits need; nil if that cannot run out.
+	// Room tells whether there are space and descriptors for commits; nil if those cannot run out.
 	Room Room
 	Log  *slog.Logger
 }
 
-// Pipeline commits groups of what it is given. T is what waits for a group.
+// Pipeline commits groups of commits. T is the type of the values that are held until a group is durable.
 type Pipeline[T any] struct {
 	cfg     Config
 	work    chan group
@@ -47,7 +47,7 @@ type Pipeline[T any] struct {
 	looks   chan struct{}
 
 	busy    bool   // the committer has a group
-	due     bool   // the group is to be handed over although nobody waits
+	due     bool   // the group is to be handed over although no value is held for it
 	waiting bool   // a timer will make it due
 	halted  bool   // nothing more is handed over
 	newest  uint64 // number of the newest commit applied
@@ -66,10 +66,10 @@ type Pipeline[T any] struct {
 	behind           atomic.Pointer[string]
 }
 
-// growTime is how long a group for which nobody waits may grow. A kernel that dies forgets no more.
+// growTime is how long a group without held values may grow. A kernel that dies loses commits of that time at most.
 const growTime = 20 * time.Millisecond
 
-// group is what the committer gets.
+// group is the committer's work: the writes of one or more commits.
 type group struct {
 	writes []storage.Write
 	commit uint64 // number of its newest commit
@@ -88,11 +88,11 @@ func (p *Pipeline[T]) Stored(commit uint64) { p.durable = commit }
 // Durable is the number of the newest durable commit.
 func (p *Pipeline[T]) Durable() uint64 { return p.durable }
 
-// Add applies a commit to the current group: its writes are visible in the layers at once. It returns what has become
-// durable, if it had to wait for another group. The commit is applied in any case: with an error it never becomes durable.
+// Add applies a commit to the current group: its writes are visible in the layers at once. It returns the held values of
+// the group that it had to wait for, if any. The commit is applied in any case: with an error it never becomes durable.
 //
-// A group never grows above what one transaction of the store takes, whatever the commits in it are. So if there is no room
-// for the commit Add hands the group over, and waits for the committer if that is busy.
+// A group never grows above one transaction of the store. If there is no room for the commit, Add hands the group over, and
+// waits for the committer if the committer is busy.
 func (p *Pipeline[T]) Add(commit uint64, writes []storage.Write) (durable []T, err error) {
 	if !p.fits(writes) {
 		durable, err = p.HandOver()
@@ -116,9 +116,9 @@ func (p *Pipeline[T]) fits(writes []storage.Write) bool {
 	return rows <= limits.Rows && bytes <= limits.Bytes
 }
 
-// Bound closes a group that has grown beyond half of a transaction, so that the next crank, which may be as large as the
-// other half, need not wait. While the committer is busy that is left for when it is not: only a commit for which there is
-// no room waits for it. Bound returns what has become durable.
+// Bound returns the held values that have become durable. It closes a group that has grown beyond half of a transaction, so
+// that the next crank, which may be as large as the other half, need not wait. While the committer is busy, closing the
+// group waits until the committer is idle: only a commit for which there is no room waits for the committer.
 func (p *Pipeline[T]) Bound() (durable []T, err error) {
 	rows, bytes := p.cfg.Layers.Size()
 	limits := p.cfg.Store.Limits()
@@ -178,13 +178,14 @@ func (p *Pipeline[T]) Flush() {
 	p.work <- group{writes, p.sealed} // the committer is idle
 }
 
-// HandOver seals the current group, waiting for the committer if that is busy. It returns what has become durable.
+// HandOver seals the current group, waiting for the committer if the committer is busy. It returns the held values that
+// have become durable.
 //
-// That the owner waits here holds back whoever fills groups faster than the disk takes them: nothing of a full group could
-// be applied anyway, and whatever the owner would take next could only grow what is in memory. The wait is for one commit
-// of one transaction at most. It cannot be for ever: the committer waits for nothing that the owner does, since its answer
-// fits into the channel; while it lacks room on the disk or descriptors, [Pipeline.Waits] and [Pipeline.Enter] tell the
-// owner to begin nothing that fills a group; and from [Pipeline.Hurry] on the committer waits for impatientWait only.
+// The owner waits here, so a source of commits that is faster than the disk is held back: no commit could join the full
+// group anyway, and further inputs would only grow the memory. The wait is for one commit of one transaction at most. It
+// ends: the committer waits for nothing that the owner does, since its answer fits into the channel; while the committer
+// lacks room on the disk or descriptors, [Pipeline.Waits] and [Pipeline.Enter] tell the owner to begin nothing that fills a
+// group; and from [Pipeline.Hurry] on the committer waits for impatientWait only.
 func (p *Pipeline[T]) HandOver() (durable []T, err error) {
 	if p.busy {
 		durable, err = p.Committed(<-p.answers)
@@ -194,11 +195,11 @@ func (p *Pipeline[T]) HandOver() (durable []T, err error) {
 	return durable, err
 }
 
-// Answers has what became of each group that was handed over. The owner receives, and gives it to [Pipeline.Committed].
+// Answers has the committer's answer for each group. The owner receives it, and gives it to [Pipeline.Committed].
 func (p *Pipeline[T]) Answers() <-chan error { return p.answers }
 
-// Committed takes the committer's answer, and returns what has become durable. If the commit has failed nothing has, and
-// nothing more will: the error says why.
+// Committed takes the committer's answer, and returns the held values that have become durable. After a failed commit it
+// returns the error; no later commit becomes durable.
 func (p *Pipeline[T]) Committed(answer error) (durable []T, err error) {
 	p.busy = false
 	if answer != nil {
@@ -214,8 +215,8 @@ func (p *Pipeline[T]) Committed(answer error) (durable []T, err error) {
 // Looks is ready when the owner is to call [Pipeline.Look].
 func (p *Pipeline[T]) Looks() <-chan struct{} { return p.looks }
 
-// Look takes notice of what the committer and the time have brought about: a group has grown for long enough, a commit
-// waits, or it is time to ask again whether there is room.
+// Look acts on signals of the committer and of timers: a group has grown for long enough, a commit waits, or it is time to
+// check the room again.
 func (p *Pipeline[T]) Look() {
 	if p.grown.Swap(false) {
 		p.waiting, p.due = false, true
@@ -223,7 +224,7 @@ func (p *Pipeline[T]) Look() {
 	p.CheckRoom()
 }
 
-// look has the owner look. It does not block.
+// look makes [Pipeline.Looks] ready. It does not block.
 func (p *Pipeline[T]) look() {
 	select {
 	case p.looks <- struct{}{}:

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Room tells whether there is what commits need. Its methods may be called from any goroutine.
+// Room tells whether there are space and descriptors for commits. Its methods may be called from any goroutine.
 type Room interface {
-	// Lacks says in a few words what is short, and how to mend it; it is empty if nothing is. With full it is room on
-	// the disk, so that no new call is accepted.
+	// Lacks returns the shortage in a few words, with the way to mend it; empty means no shortage. full means that the disk
+	// has too little room, so that no new call is accepted.
 	Lacks() (what string, full bool)
 	// Ready returns nil if the files that a commit may need can be opened.
 	Ready() error
 }
 
-// room is what was found out about the room when that was asked last.
+// room is the result of the last check of the room.
 type room struct {
 	lacks string // empty if nothing is short
 	full  bool
@@ -46,8 +46,8 @@ func (p *Pipeline[T]) CheckRoom() {
 	}
 }
 
-// Lacks says what is short; it is empty if nothing is. While something is, no delivery begins: the store ends where it
-// cannot open a file, or where its own work finds the disk full, and must not come to either.
+// Lacks returns the shortage in words; it is empty if there is none. During a shortage no delivery begins: the store ends
+// if it cannot open a file, or if its own work finds the disk full, and must not come to either.
 func (p *Pipeline[T]) Lacks() string { return p.room.lacks }
 
 // Full reports whether it is room on the disk that is short.
@@ -60,6 +60,6 @@ func (p *Pipeline[T]) Eased() bool {
 	return eased
 }
 
-// Waits reports whether the committer waits with its group for what it lacks. Whoever would fill the next group is not to
-// begin then, since the owner would have to wait with the committer.
+// Waits reports whether the committer waits with its group because of a shortage. The owner begins no work then that would
+// fill the next group, since it would have to wait with the committer.
 func (p *Pipeline[T]) Waits() bool { return p.waits.Load() != nil }
