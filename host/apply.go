@@ -13,10 +13,10 @@ import (
 
 // ApplyOptions say how a configuration is applied.
 type ApplyOptions struct {
-	// DryRun asks what would be done, and does nothing.
+	// DryRun returns the changes without making them.
 	DryRun bool
-	// Replace is the id of the subcluster that may be deleted, with all that it has stored, and launched anew, if there are
-	// changes that cannot be made to what runs. Empty means none.
+	// Replace is the id of the subcluster that may be deleted, with all that it has stored, and launched anew, if some changes
+	// cannot be made in place. Empty permits no deletion.
 	Replace string
 }
 
@@ -25,17 +25,17 @@ type Applied struct {
 	// Sub is the subcluster that runs the configuration now.
 	Sub     kernel.SubID
 	Changes []cluster.Change
-	// Replaced, if it is not empty, is the subcluster that was deleted, or would be, in whose place Sub was launched. Deleted
-	// are the vats that it had.
+	// Replaced is the subcluster that was deleted, or would be, and in whose place Sub was launched; empty if there is none.
+	// Deleted are the vats of Replaced.
 	Replaced kernel.SubID
 	Deleted  []kernel.SubclusterVat
-	// Vats and Services are what was added; both are empty after a dry run.
+	// Vats and Services are the added ones; both are empty after a dry run.
 	Vats     []AddedVat
 	Services []AddedService
 }
 
-// AddedVat is a vat that was added to a running subcluster. Bootstrap is not called again: whoever is to know the vat is
-// sent its root.
+// AddedVat is a vat that was added to a running subcluster. Bootstrap is not called again: the caller of Apply sends the
+// vat's root to the vats that need it.
 type AddedVat struct {
 	Name string
 	Vat  kernel.VatID
@@ -51,7 +51,7 @@ type AddedService struct {
 	Problem string
 }
 
-// A ReplaceError refuses a configuration some of whose changes cannot be made to what runs. Nothing has changed.
+// A ReplaceError refuses a configuration with changes that cannot be made in place. The subcluster is unchanged.
 type ReplaceError struct {
 	Sub     kernel.SubID
 	Changes []cluster.Change
@@ -78,7 +78,7 @@ func (ss *subclusters) applyTo(ctx context.Context, name string, cfg *cluster.Co
 	case ss.stopping:
 		done(Applied{}, ErrStopping)
 		return
-	case ctx.Err() != nil: // nobody wants it any more
+	case ctx.Err() != nil: // the caller has left
 		done(Applied{}, ctx.Err())
 		return
 	}
@@ -131,8 +131,8 @@ func (ss *subclusters) toApply(name string, cfg *cluster.Config) (kernel.Subclus
 	return kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%d subclusters were launched from %s: say which: %s", len(found), cfg.Source, strings.Join(ids, ", "))}
 }
 
-// reconfigure makes the changes that can be made. done is called in the loop, when they are durable and what was added is
-// there.
+// reconfigure makes the changes that can be made in place. done is called in the loop, when the changes are durable and the
+// added services are open.
 func (ss *subclusters) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
 	fail := func(err error) { ss.refuse(err, func(err error) { done(Applied{}, err) }) }
 	old, err := ss.configOf(sub.ID)

@@ -6,8 +6,8 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// ask runs f in the loop and waits for it to call done with what it has to answer; f may keep done for
-// later. If ctx ends first, what f has begun goes on.
+// ask runs f in the loop and waits for f to call done with the answer; f may keep done for later. If ctx ends first, ask
+// returns, and the operation that f has begun goes on.
 func ask[T any](ctx context.Context, c *core, f func(done func(T, error))) (T, error) {
 	type answer struct {
 		value T
@@ -75,7 +75,7 @@ func (c *core) refuse(err error, done func(error)) {
 	done(err)
 }
 
-// look asks the machine something.
+// look runs a question to the machine in a step of the loop, and returns its answer.
 func look[T any](ctx context.Context, c *core, f func() (T, error)) (T, error) {
 	return ask(ctx, c, func(done func(T, error)) {
 		var v T

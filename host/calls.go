@@ -65,8 +65,8 @@ const (
 	maxBacklogBytes = 16 << 20
 )
 
-// laterIfRoom is later for what an object asks for by itself, of a size in bytes. Beyond the bounds of the backlog it is
-// refused.
+// laterIfRoom lists a step, as later does, for a request that an object makes by itself, of a size in bytes. It refuses the
+// request beyond the bounds of the backlog.
 func (obs *objects) laterIfRoom(b *backlog, bytes int, f func()) error {
 	if n, waiting, ok := b.add(bytes); !ok {
 		return &kernel.Refusal{Code: capdata.CodeLimit, Detail: fmt.Sprintf(
@@ -235,14 +235,14 @@ func (obs *objects) finishCall(id callID, r service.Reply) {
 	call := obs.calls[id]
 	delete(obs.calls, id)
 	if obs.stops() && r.Unit == "" && r.State == nil && (obs.ctx.Err() != nil || obs.againLater(id, call, r)) {
-		return // it was cut short by the end of the kernel: what becomes of it is for the next one to say
+		return // the end of the kernel cut the call short: the next kernel decides about it
 	}
 	obs.complete(id, r, r.Exports)
 }
 
 // againLater reports whether the next kernel does a call again instead of keeping this reply, which came while the kernel
-// stops. What a method could not do may be due to the stop: this kernel takes no more requests, and its standard input may
-// be closed. So a rejection says nothing of a method that can be done again.
+// stops. A failure of the method may be due to the stop: this kernel takes no more requests, and its standard input may be
+// closed. So the rejection of a method that can be done again is not kept.
 func (obs *objects) againLater(id callID, call *running, r service.Reply) bool {
 	return r.Rejected && call != nil && isIdempotent(obs.bound[id.Service], call.method)
 }
@@ -325,7 +325,7 @@ func (obs *objects) complete(id callID, r service.Reply, exports []service.Expor
 func (obs *objects) closeExports(exports []service.Export) {
 	for _, e := range exports {
 		if closer, ok := e.Object.(io.Closer); ok {
-			obs.aside(func() { _ = closer.Close() }) // nobody has seen it
+			obs.aside(func() { _ = closer.Close() }) // no caller has seen the object
 		}
 	}
 }
@@ -361,7 +361,7 @@ func (obs *objects) unitBack(kref kernel.KRef) {
 	}
 }
 
-// forgetCall ends what the loop knows of a call that the machine has ended.
+// forgetCall removes a call from the loop's tables and cancels it, after the machine has ended it.
 func (obs *objects) forgetCall(id callID) {
 	if r := obs.calls[id]; r != nil {
 		r.cancel()
@@ -373,7 +373,7 @@ func (obs *objects) forgetCall(id callID) {
 	}
 }
 
-// cancelCall ends a call that nobody waits for. What it has read meanwhile still comes, and is kept.
+// cancelCall ends a call whose result has no listener. Input that the call has already read still comes, and is kept.
 func (obs *objects) cancelCall(e kernel.CancelCall) {
 	obs.forgetCall(e.Call)
 }
@@ -388,8 +388,8 @@ func (obs *objects) onlyOnce() (n int) {
 	return n
 }
 
-// closeAll ends what this run has made. The calls under way stay as they are stored. What runs of them has
-// a moment to see the end of its context.
+// closeAll closes the objects of this run. The calls under way stay as they are stored. Their methods have a moment to see
+// the end of their contexts.
 func (obs *objects) closeAll() {
 	obs.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -409,6 +409,6 @@ func (obs *objects) closeAll() {
 		}
 	}
 	obs.waitAside()
-	obs.takeReplies() // what was opened and is not wanted any more is closed here
+	obs.takeReplies() // objects that were opened too late are closed here
 	obs.waitAside()
 }

@@ -18,8 +18,8 @@ func CheckState(r storage.Reader, w *storage.Witness) error {
 	return w.Check(stored(m, first))
 }
 
-// CheckRows reads a whole state, and returns what is wrong with it: what [kernel.Check] finds, and configurations of vats
-// from which no worker could be started.
+// CheckRows reads a whole state, and returns its problems: those that [kernel.Check] finds, and configurations of vats from
+// which no worker could be started.
 func CheckRows(r storage.Reader) (problems []string, err error) {
 	if problems, err = kernel.Check(r); err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func CheckRows(r storage.Reader) (problems []string, err error) {
 	}
 	vats, err := m.Vats()
 	for _, v := range vats {
-		if v.Corrupt == nil && !v.Terminated { // else it is told already, or nobody starts it
+		if v.Corrupt == nil && !v.Terminated { // else the row is reported already, or the vat never runs again
 			if _, err := cluster.UnmarshalStored(v.Config); err != nil {
 				problems = append(problems, fmt.Sprintf("configuration of %s: %v", v.ID, err))
 			}
@@ -39,10 +39,10 @@ func CheckRows(r storage.Reader) (problems []string, err error) {
 	return problems, err
 }
 
-// maxDamages bounds what is told of a damaged state; `kernel check` tells all.
+// maxDamages bounds the damages that an error names; `kernel check` names all.
 const maxDamages = 5
 
-// checkDamage looks at the subclusters that are stored, before anything runs.
+// checkDamage checks the stored subclusters before any vat runs.
 func (c *core) checkDamage() error {
 	list, err := c.machine.Damages()
 	if err != nil || len(list) == 0 {

@@ -23,7 +23,7 @@ func (s *Shell) close() error {
 		s.flushAll()
 	}
 	if s.lost {
-		// The store, which would write what is in memory, is left to the end of the process.
+		// The store, whose end would write its memory to the directory, is left to the end of the process.
 		s.cfg.Workers.Abandon()
 		s.pipeline.Stop()
 		s.vats.starts.leave() // it is not our state's any more
@@ -42,7 +42,7 @@ func (s *Shell) close() error {
 	return errors.Join(err, s.cfg.Store.Close())
 }
 
-// flightTime is how long a stop in order waits for what is under way.
+// flightTime is how long a stop in order waits for calls under way.
 const flightTime = time.Second
 
 // finishFlights gives cranks in flight a moment to end, and calls of services that must not be done twice, so that
@@ -56,7 +56,7 @@ func (s *Shell) finishFlights() {
 	for s.fatal == nil && s.vats.inFlight()+s.objects.onlyOnce()+s.pipeline.Held() > 0 {
 		s.flush()
 		select {
-		case f := <-s.inbox: // who asks now hears at once that the kernel is stopping
+		case f := <-s.inbox: // the caller hears at once that the kernel is stopping
 			s.guard(f)
 		case <-s.replied:
 			s.takeReplies()
@@ -81,8 +81,8 @@ func (vs *vats) inFlight() (n int) {
 	return n
 }
 
-// watchOwned ends the kernel when its state is not its own any more. Whatever it would still do there it would do to
-// files of somebody else, another kernel most likely.
+// watchOwned ends the kernel when its state is not its own any more. Any further write would go to files of another owner,
+// another kernel most likely.
 func (s *Shell) watchOwned() {
 	if s.cfg.Owned == nil {
 		return

@@ -8,8 +8,8 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// configure has the object behind a service object work by the configuration that is stored, if it is another one than the
-// object was made from. An object that is not there is made from what is stored.
+// configure gives the object behind a service object its stored configuration, if the object was made from another one. An
+// object that is not there yet is made from the stored configuration anyway.
 func (obs *objects) configure(kref kernel.KRef, made []byte) {
 	s, found, err := obs.machine.Service(kref)
 	b := obs.bound[kref]

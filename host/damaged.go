@@ -7,9 +7,9 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// forService runs a step of the loop that works for a service object, as forVat does for a vat. What is wrong with the rows
-// that the step reads costs the vats of the object's subcluster. What was asked of the object stays as it is stored: a call
-// that is begun is for the next kernel, or waits.
+// forService runs a step of the loop that works for a service object, as forVat does for a vat. Damaged rows that the step
+// reads cost the vats of the object's subcluster. The calls of the object stay as they are stored: a call that is begun is
+// for the next kernel, or waits.
 func (obs *objects) forService(kref kernel.KRef, doing string, step func() error) {
 	if err := obs.isolated(step); err != nil {
 		obs.holdService(kref, fmt.Errorf("%s %s: %w", doing, kref, err))
@@ -25,7 +25,7 @@ func (obs *objects) holdService(kref kernel.KRef, why error) {
 	}
 }
 
-// serviceInput applies what an input of a service object gave. A refusal changes nothing.
+// serviceInput applies the commit of an input of a service object, and reports whether it did. A refusal changes nothing.
 func (obs *objects) serviceInput(kref kernel.KRef, doing string, input func() (kernel.Commit, error)) (done bool) {
 	obs.forService(kref, doing, func() error {
 		c, err := input()

@@ -8,10 +8,10 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// directory finds subclusters by the file that they were launched from, and vats by their names, so that no step of the loop
-// reads the rows of all of them. It is filled from the state when that is opened, and follows each launch, each change of a
-// subcluster and the end of each. It holds names and no states: whoever looks something up reads its row, and passes over
-// what is not there any more.
+// directory finds subclusters by the file that they were launched from, and vats by their names, so that no step of the
+// loop reads the rows of all of them. It is filled when the state is opened, and follows each launch, each change and the
+// end of each subcluster. It holds names and no states: a caller reads the row of the subcluster or vat that it finds, and
+// passes over one that has no row any more.
 type directory struct {
 	*core
 	running *vats // those of a subcluster that cannot be read are held
@@ -33,7 +33,7 @@ func newDirectory(c *core) *directory {
 	}
 }
 
-// put takes a subcluster into the directory, in the place of what stands there of it.
+// put enters a subcluster into the directory, replacing its earlier entry.
 func (d *directory) put(s kernel.Subcluster) {
 	d.remove(s.ID)
 	d.entries[s.ID] = s
@@ -82,7 +82,7 @@ func (d *directory) all() []kernel.SubID {
 	return slices.SortedFunc(maps.Keys(d.entries), func(a, b kernel.SubID) int { return compare(string(a), string(b)) })
 }
 
-// enter brings what the directory has of a subcluster up to its row.
+// enter makes the directory's entry of a subcluster agree with its row.
 func (d *directory) enter(id kernel.SubID) {
 	sub, found, err := d.machine.Subcluster(id)
 	if err != nil {

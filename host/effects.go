@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// perform does what a commit asks for.
+// perform performs an effect of a commit.
 func (s *Shell) perform(e kernel.Effect) {
 	switch e := e.(type) {
 	case kernel.Wake:
@@ -39,13 +39,13 @@ func (s *Shell) perform(e kernel.Effect) {
 // applied says that any commit may leave work.
 func (s *Shell) applied() { s.work.mayBe() }
 
-// eased begins what had to wait while something was short.
+// eased begins the operations that have waited for the end of a shortage.
 func (s *Shell) eased() {
 	s.subs.reloadNext()
 	s.system.nextTurn()
 }
 
-// trace writes what has happened to the log, and counts it.
+// trace writes an event to the log, and counts it.
 func (s *Shell) trace(e kernel.Event) {
 	switch e := e.(type) {
 	case kernel.Delivered:

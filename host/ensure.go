@@ -21,7 +21,7 @@ func (ss *subclusters) Ensure(ctx context.Context, cfg *cluster.Config) (Ensured
 	return ask(ctx, ss.core, func(done func(Ensured, error)) { ss.ensure(ctx, cfg, done) })
 }
 
-// ensure is Ensure in the loop. It looks again each time when something that it waited for is over.
+// ensure is Ensure in the loop. It begins again each time when an operation that it has waited for is over.
 func (ss *subclusters) ensure(ctx context.Context, cfg *cluster.Config, done func(Ensured, error)) {
 	again := func() { ss.ensure(ctx, cfg, done) }
 	fail := func(err error) { ss.refuse(err, func(err error) { done(Ensured{}, err) }) }
@@ -29,7 +29,7 @@ func (ss *subclusters) ensure(ctx context.Context, cfg *cluster.Config, done fun
 	case ss.stopping:
 		done(Ensured{}, ErrStopping)
 		return
-	case ctx.Err() != nil: // nobody wants it any more
+	case ctx.Err() != nil: // the caller has left
 		done(Ensured{}, ctx.Err())
 		return
 	case ss.resets > 0:
@@ -100,7 +100,7 @@ func (ss *subclusters) isReloading(source string) (bool, error) {
 		if m.System != "" {
 			continue
 		}
-		if cfg, err := cluster.UnmarshalStoredConfig(m.Config); err == nil && cfg.Source == source { // what cannot be read is not launched
+		if cfg, err := cluster.UnmarshalStoredConfig(m.Config); err == nil && cfg.Source == source { // an unreadable reload is not launched
 			return true, nil
 		}
 	}

@@ -20,8 +20,8 @@ import (
 // FacetName is the name of the kernel's own service, for system subclusters: docs/system.md describes it.
 const FacetName = "kernelFacet"
 
-// facet gives vats what the host can do. Its methods wait for the loop, as every caller does; three of them
-// must be one with the commit that answers them, and are performed by facetObject.
+// facet gives vats the operations of the host. Its methods wait for the loop, as every caller does; three of them must be
+// one with the commit that answers them, and are performed by facetObject.
 type facet struct{ k *Shell }
 
 // facetObject is the facet as a service object.
@@ -89,12 +89,12 @@ func parseCallID(s string) callID {
 	return callID{Service: kernel.KRef(kref), N: number}
 }
 
-// wrong says what a method takes.
+// wrong rejects a call with the signature of the method.
 func wrong(signature string) service.Reply {
 	return service.Fail(fmt.Errorf("%s.%s: wrong number or type of arguments", FacetName, signature))
 }
 
-// kernelObject is what a reference is called that the facet makes, unless the caller says otherwise.
+// kernelObject is the interface name of a reference that the facet makes, unless the caller gives one.
 const kernelObject = "kernelObject"
 
 // reference is the reply that is a reference and nothing else.
@@ -152,7 +152,7 @@ func (ss *subclusters) parse(ctx context.Context, text []byte) (*cluster.Config,
 	return cfg, err
 }
 
-// queue sends a message whose result becomes that of the call, in one commit.
+// queue sends a message whose result becomes the result of the call, in one commit.
 func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply)) {
 	const signature = "queueMessage(target, method, args)"
 	if len(args) != 3 {
@@ -217,7 +217,7 @@ func encodeWith(method string, args []any, slots []string) (body string, used []
 	return body, used, err
 }
 
-// presence makes a reference of a name. iface is what the reference is called; it proves nothing.
+// presence makes a reference of a name. iface is the interface name of the reference; it proves nothing.
 func (o *facetObject) presence(args []any, reply func(service.Reply)) {
 	const maxIface = 256
 	name, iface, ok := "", kernelObject, false
@@ -299,7 +299,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 	}
 }
 
-// facetStatus is what getStatus answers.
+// facetStatus is the answer of getStatus.
 type facetStatus struct {
 	Epoch       string            `json:"epoch"`
 	Cranks      uint64            `json:"cranks"`
@@ -379,7 +379,7 @@ func (f *facet) GetSubcluster(ctx context.Context, id string) (*facetCluster, er
 	return out, err
 }
 
-// subclusterConfig finds a subcluster, and what it was launched with; both are nil if there is none.
+// subclusterConfig returns a subcluster and the configuration that it was launched with; both are nil if there is none.
 func (ss *subclusters) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
 	var cfg *cluster.Config
 	sub, err := look(ctx, ss.core, func() (*kernel.Subcluster, error) {

@@ -10,15 +10,15 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// The damage of one vat costs that vat, and never the kernel. A step of the loop that works for a vat runs in forVat:
-// a row of the vat's that cannot be read, a panic, an invariant that is broken hold the vat back, and all others go
-// on. The machine computes a whole commit before any of it happens, so that a step which breaks off has changed
-// nothing; only where a commit was being applied the kernel ends, since nobody knows how much of it has happened.
+// The damage of one vat costs that vat, and never the kernel. A step of the loop that works for a vat runs in forVat: an
+// unreadable row of the vat, a panic, or a broken invariant holds the vat back, and all others go on. The machine computes
+// a whole commit before any of it is applied, so a step that breaks off has changed nothing. If the step breaks off while a
+// commit is being applied, the kernel ends, since the commit may be half applied.
 //
-// A vat that is held back keeps all that it has. It gets no deliveries, and no worker, until a person says so
+// A vat that is held back keeps all that it has. It gets no deliveries, and no worker, until the operator restarts it
 // ([Shell.Restart]) or the next kernel tries again.
 
-// forVat runs a step of the loop that works for a vat. doing says in a few words what the step does.
+// forVat runs a step of the loop that works for a vat. doing names the step in a few words.
 func (vs *vats) forVat(v *vat, doing string, step func() error) {
 	vs.starts.step(v.id)
 	err := vs.isolated(step) // a panic that ends the kernel leaves the step noted
@@ -28,8 +28,7 @@ func (vs *vats) forVat(v *vat, doing string, step func() error) {
 	}
 }
 
-// hold gives a vat no more work in this run, and its worker up. What the worker was doing is forgotten: it changed
-// nothing.
+// hold gives a vat no more work in this run, and ends its worker. The crank under way is dropped: it changed nothing.
 func (vs *vats) hold(v *vat, why error) {
 	first := v.held == ""
 	v.held = oneLine(why)
@@ -55,8 +54,8 @@ func oneLine(err error) string {
 	return strings.ToValidUTF8(s, "?")
 }
 
-// giveUpMemory ends the incarnation of a vat whose memory cannot be made again. The vat starts from its durable
-// state, and whoever waits for its memory is told VAT_RESTARTED.
+// giveUpMemory ends the incarnation of a vat whose memory cannot be made again. The vat starts from its durable state, and
+// callers whose promises lived in the memory are told VAT_RESTARTED.
 func (vs *vats) giveUpMemory(v *vat, why error) error {
 	var diverged *kernel.Divergence
 	reason := "its memory cannot be made again: " + oneLine(why)
@@ -78,8 +77,8 @@ func (vs *vats) giveUpMemory(v *vat, why error) error {
 	return nil
 }
 
-// unsendable charges a vat's delivery with a frame that cannot be encoded: what was to be sent, or the row that the
-// worker asked for. The worker ends, and the delivery is tried again, and poisoned in the end.
+// unsendable charges a vat's delivery with a frame that cannot be encoded: the delivery itself, or the row that the worker
+// has read. The worker ends, and the delivery is tried again, and poisoned in the end.
 func (vs *vats) unsendable(v *vat, why error) error {
 	vs.log.Error("a frame to a worker cannot be encoded", "vat", v.id, "err", why)
 	w := v.worker
@@ -114,7 +113,7 @@ func (vs *vats) holdMembers(sub kernel.SubID, why error) {
 	for _, v := range vs.names.members(sub) {
 		vs.hold(vs.vat(v.Vat), why)
 	}
-	for _, v := range vs.table { // in any order; for one whose own row cannot be read
+	for _, v := range vs.table { // in any order; for a vat whose own row cannot be read
 		if v.sub == sub && v.held == "" {
 			vs.hold(v, why)
 		}

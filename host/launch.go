@@ -9,10 +9,10 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Launch is [Shell.Launch]. While what is stored has to wait (for descriptors, say), the launch waits with it, and is not begun
+// Launch is [Shell.Launch]. While commits have to wait (for descriptors, say), the launch waits with them, and is not begun
 // if ctx ends meanwhile.
 func (ss *subclusters) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subcluster, error) {
-	stored, _ := cluster.MarshalStoredConfig(cfg) // the launch itself says what is wrong with it
+	stored, _ := cluster.MarshalStoredConfig(cfg) // the launch itself reports a configuration that is wrong
 	return ask(ctx, ss.core, func(done func(kernel.Subcluster, error)) {
 		start := func() {
 			switch {
@@ -32,7 +32,7 @@ func (ss *subclusters) Launch(ctx context.Context, cfg *cluster.Config) (kernel.
 	})
 }
 
-// launch is what is known of a launch that begins.
+// launch holds the parameters of a launch.
 type launch struct {
 	cfg *cluster.Config
 	// system is the name of a system subcluster.
@@ -83,7 +83,7 @@ func (ss *subclusters) launch(l launch, done func(kernel.Subcluster, error)) {
 	ss.apply(c)
 	ss.names.enter(id)
 	if len(own) > 0 {
-		// What is made must be known to the next kernel, which may have to unmake it.
+		// The next kernel must know of a service object before it is opened: it may have to remove the object.
 		ss.whenDurable(func() { ss.openServices(id) })
 	}
 	stopTimer = ss.cfg.Workers.AfterRunning(l.cfg.Limits.Bootstrap, func() {
@@ -178,7 +178,7 @@ func (ss *subclusters) openNext(id kernel.SubID, list []kernel.Service) {
 		ss.checkStore()
 		ss.failLaunch(id, "it cannot be read: "+oneLine(err))
 	case ss.stopping || !found || sub.State != kernel.SubLaunching:
-		// Its end closes what was opened.
+		// The end of the subcluster closes the opened objects.
 	case len(list) == 0:
 		ss.unsuspend(sub)
 	default:

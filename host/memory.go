@@ -31,8 +31,8 @@ func (vs *vats) remember(v *vat) error {
 	return vs.replaying(v, func() error { return vs.replayNext(v) })
 }
 
-// replaying runs a step of a replay. Whatever is wrong with it, a record that cannot be read, a frame that no worker
-// can be sent, a mistake of ours, costs the vat its memory and nothing else.
+// replaying runs a step of a replay. Any failure of the step (a record that cannot be read, a frame that cannot be encoded,
+// a mistake of ours) costs the vat its memory and nothing else.
 func (vs *vats) replaying(v *vat, step func() error) error {
 	if err := vs.isolated(step); err != nil {
 		return vs.giveUpMemory(v, err)
@@ -62,7 +62,7 @@ func (vs *vats) replayNext(v *vat) error {
 	return nil
 }
 
-// replayed compares what came with what was recorded.
+// replayed compares a worker's answer with the recorded one.
 func (vs *vats) replayed(v *vat, e workers.Done) error {
 	return vs.replaying(v, func() error {
 		if err := v.replay.Answer(e.Done, e.Frame); err != nil {

@@ -6,7 +6,7 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// objects are what is behind service objects in this run, and the calls of it.
+// objects are the objects behind service objects in this run, and the calls of them.
 type objects struct {
 	*core
 	vats     *vats
@@ -21,8 +21,7 @@ type objects struct {
 	// lost paces the calls of objects that cannot be made again, refusing are those that wait for it.
 	lost     map[kernel.KRef]*service.Pace
 	refusing map[callID]refusedCall
-	// closing counts the objects of a subcluster that are being closed, counts those of the kinds whose number is
-	// bounded.
+	// closing counts the objects of a subcluster that are being closed. counts has the number of objects of each bounded kind.
 	closing map[kernel.SubID]int
 	counts  map[objectCount]int
 }
@@ -44,8 +43,8 @@ type binding struct {
 	sub    kernel.SubID
 }
 
-// resume makes the objects of an earlier run again, and decides what becomes of the calls that were under
-// way when it ended.
+// resume makes the objects of an earlier run again, and decides for each call that was under way at the end of that run
+// whether it is begun again.
 func (obs *objects) resume() error {
 	list, err := obs.machine.Services()
 	if err != nil {
@@ -132,7 +131,7 @@ func (obs *objects) opening(s kernel.Service) service.Opening {
 			}
 			return obs.laterIfRoom(waiting, len(state)+len(data.Body), func() {
 				if obs.diskFull() {
-					return // what is missed comes with the next one
+					return // the next message carries the state of this one
 				}
 				obs.serviceInput(s.KRef, "send for", func() (kernel.Commit, error) {
 					return obs.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
@@ -143,7 +142,7 @@ func (obs *objects) opening(s kernel.Service) service.Opening {
 			obs.later(func() {
 				obs.whenRoom(0, func() {
 					obs.serviceInput(s.KRef, "end", func() (kernel.Commit, error) { return obs.machine.EndService(s.KRef) })
-				}) // behind what it has stored
+				}) // after the states that the object has stored
 			})
 		},
 	}

@@ -12,10 +12,10 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// operator is what a person asks and orders. It owns nothing.
+// operator holds the questions and orders of a person. It owns no table.
 type operator struct {
 	*core
-	shell *Shell // whose other owners it asks
+	shell *Shell // operator asks the other owners by it
 }
 
 // Revoke is [Shell.Revoke].
@@ -146,7 +146,7 @@ func (op *operator) pingProcess(ctx context.Context, id kernel.VatID) (string, e
 	return "pong", nil
 }
 
-// ServiceStatus is a service object, or a service of this run that nobody was given yet.
+// ServiceStatus is a service object, or a registered service of this run that no vat holds yet.
 type ServiceStatus struct {
 	kernel.Service
 	// SystemOnly and Registered are of services that are known by name.

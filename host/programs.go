@@ -52,8 +52,8 @@ func (p *programs) check(ctx context.Context, cfg *cluster.Config) error {
 	return nil
 }
 
-// checkStartable refuses a vat whose worker program is missing, is another one than it must be, or has not got the vat's module.
-// It executes the program, and is not called in the loop.
+// checkStartable refuses a vat whose worker program is missing, has another hash than configured, or lacks the vat's
+// module. It executes the program, and is not called in the loop.
 func (vs *vats) checkStartable(ctx context.Context, id kernel.VatID) error {
 	cfg, err := look(ctx, vs.core, func() (*cluster.Config, error) {
 		v, found, err := vs.machine.Vat(id)

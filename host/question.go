@@ -9,9 +9,9 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// question answers a question about all that there is, of which there may be much. know runs in a step and notes what the
-// loop knows; nil notes nothing. answer runs beside the loop and reads the state of the moment of that step. So the
-// answer is true of one moment, and the loop goes on while it is looked for.
+// question answers a question about the whole state, which may be large. know runs in a step and notes facts of the loop;
+// nil notes nothing. answer runs beside the loop and reads the state of the moment of that step. So the answer is true of
+// one moment, and the loop goes on meanwhile.
 func question[T any](ctx context.Context, c *core, know func(), answer func(q *kernel.View) (T, error)) (T, error) {
 	return ask(ctx, c, func(done func(T, error)) {
 		if know != nil {

@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// registry are the services of this run, by name. What is registered may be asked from any goroutine.
+// registry holds the services of this run, by name. Its registrations may be read from any goroutine.
 type registry struct {
 	*core
 	objects *objects

@@ -10,8 +10,7 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// rehearsal is a replay to a worker that does not become the vat's: for the author of a vat, who wants to
-// see what it did.
+// rehearsal is a replay to a worker that does not become the vat's. It shows the author of a vat the vat's past deliveries.
 type rehearsal struct {
 	v      *vat
 	sub    kernel.SubID
@@ -19,7 +18,7 @@ type rehearsal struct {
 	past   *kernel.Replay
 	lines  []string
 	done   func([]string, error)
-	// unwatch ends the watch for that nobody waits any more.
+	// unwatch ends the watch of the caller's context.
 	unwatch func() bool
 }
 
@@ -35,7 +34,7 @@ func (vs *vats) beginRehearsal(ctx context.Context, id kernel.VatID, done func([
 	case vs.stopping:
 		done(nil, ErrStopping)
 		return
-	case ctx.Err() != nil: // nobody wants it any more
+	case ctx.Err() != nil: // the caller has left
 		done(nil, ctx.Err())
 		return
 	}
@@ -75,7 +74,7 @@ func (vs *vats) beginRehearsal(ctx context.Context, id kernel.VatID, done func([
 	r.unwatch = context.AfterFunc(ctx, func() { vs.post(func() { vs.endRehearsal(r, "nobody waits for it any more") }) })
 }
 
-// rehearse handles what a rehearsing worker says. What is wrong with the vat's past ends the rehearsal.
+// rehearse handles an event of a rehearsing worker. An error of the vat's past ends the rehearsal.
 func (vs *vats) rehearse(r *rehearsal, e workers.Event) {
 	_, exited := e.(workers.Exited)
 	if r.done == nil && !exited {
@@ -134,7 +133,7 @@ func (vs *vats) rehearseNext(r *rehearsal) error {
 	return r.worker.Deliver(d)
 }
 
-// endRehearsals ends those of a vat whose past is about to change.
+// endRehearsals ends the rehearsals of a vat whose past is about to change.
 func (vs *vats) endRehearsals(v *vat, why string) {
 	if !v.paused {
 		return

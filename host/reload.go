@@ -10,18 +10,18 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// reload is a subcluster that is removed, to be launched again. That it is stands in the machine: this is what the
-// loop knows beside.
+// reload is a subcluster that is removed, to be launched again. The machine stores the reload; this entry is the loop's
+// part of it.
 type reload struct {
 	done func(kernel.Subcluster, error)
 	// launching says that it is being launched, queued that it waits for its turn.
 	launching, queued bool
 }
 
-// reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run
-// declares it, others from what they were launched with. Before anything is removed, what is to be launched is checked,
-// beside the loop: the programs p are what they were, or reload is refused. by is the call that waits for it, if there is
-// one. done is called in the loop; its error is a refusal if nothing was begun.
+// reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run declares
+// it, any other from the configuration that it was launched with. Before the subcluster is removed, its worker programs p
+// are checked, beside the loop; reload is refused if one has changed. by is the call that waits for the reload, if there is
+// one. done is called in the loop; a refusal says that the reload was not begun.
 func (ss *subclusters) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { ss.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if ss.suspended[s.ID] {
@@ -64,7 +64,7 @@ func (ss *subclusters) reload(s kernel.Subcluster, by callID, p *programs, done 
 	})
 }
 
-// reloadChecked is reload of what can be launched, as far as that can be known.
+// reloadChecked is reload after the checks.
 func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { ss.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if ss.resets > 0 {
@@ -81,8 +81,8 @@ func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(k
 	ss.apply(c)
 }
 
-// reloadNext launches what is gone and was to be launched again, also if an earlier kernel has begun it. What is a
-// system subcluster waits for a run that declares it.
+// reloadNext launches each subcluster that is gone and has a stored reload, including reloads of an earlier kernel. The
+// reload of a system subcluster waits for a run that declares it.
 func (ss *subclusters) reloadNext() {
 	list, err := ss.machine.Reloads()
 	if err != nil {
@@ -121,14 +121,14 @@ func (ss *subclusters) reloadNext() {
 		}
 		ss.whenGone(m.Sub, func() { ss.relaunch(m, cfg, r) })
 		ss.whenDurable(func() {
-			ss.buried[m.Sub] = true // by an earlier kernel, maybe, in which case nobody says so again
+			ss.buried[m.Sub] = true // an earlier kernel may have removed it, and no second Gone event follows
 			ss.tellGone(m.Sub)
 		})
 	}
 }
 
-// notRelaunched says, once in a run, that a subcluster is not launched again, since what is to be launched cannot be read. It
-// stays noted: a person may restore the state from a copy, or launch the configuration file again.
+// notRelaunched logs, once in a run, that a subcluster is not launched again, since its stored configuration cannot be
+// read. The reload stays stored: the operator may restore the state from a copy, or launch the configuration file again.
 func (ss *subclusters) notRelaunched(id kernel.SubID, why error) {
 	if !ss.unreadable[id] {
 		ss.unreadable[id] = true
@@ -141,7 +141,7 @@ func (ss *subclusters) dropReload(id kernel.SubID, why string) {
 	ss.input(ss.removal(func() (kernel.Commit, error) { return ss.machine.DropReload(id, why) }))
 }
 
-// cancelReload gives up launching a subcluster again that somebody terminates meanwhile.
+// cancelReload gives up the reload of a subcluster that is terminated meanwhile.
 func (ss *subclusters) cancelReload(id kernel.SubID) {
 	list, err := ss.machine.Reloads()
 	if err != nil {
@@ -161,7 +161,7 @@ func (ss *subclusters) cancelReload(id kernel.SubID) {
 	}
 }
 
-// relaunch launches what is gone, with its processes and channels; a system subcluster in its turn.
+// relaunch launches a subcluster again after its rows, processes and channels are gone; a system subcluster in its turn.
 func (ss *subclusters) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload) {
 	if m.System == "" {
 		ss.relaunchNow(m, cfg, r, func() {})
@@ -174,20 +174,20 @@ func (ss *subclusters) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload)
 	ss.system.takeTurn(turn{
 		name:   m.System,
 		begin:  func(end func()) { ss.relaunchNow(m, cfg, r, end) },
-		cancel: func(error) {}, // whoever calls it off tells r
+		cancel: func(error) {}, // reloadNext calls it off, and tells r
 	})
 }
 
 // relaunchNow is relaunch when it is its turn; end is called when that is over.
 func (ss *subclusters) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *reload, end func()) {
 	if ss.reloads[m.Sub] != r || r.launching {
-		end() // somebody has called it off, or has begun it
+		end() // the reload was called off, or has begun
 		return
 	}
 	r.launching = true
 	by := m.By
 	if _, waits, err := ss.machine.ServiceCall(by); err != nil || !waits {
-		by = callID{} // who asked for it is gone, maybe in this very reload, or cannot be told
+		by = callID{} // the caller is gone, maybe in this very reload, or its row cannot be read
 	}
 	ss.launch(launch{cfg: cfg, system: m.System, by: by, replaces: m.Sub}, func(s kernel.Subcluster, err error) {
 		delete(ss.reloads, m.Sub)

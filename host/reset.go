@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// errCleared is what is given up because the state is being cleared.
+// errCleared is the error of operations that a reset gives up.
 var errCleared = &kernel.Refusal{Code: kernel.CodeConflict, Detail: "the state is being cleared"}
 
 // Reset is [Shell.Reset].
@@ -73,7 +73,7 @@ func (ss *subclusters) reset(atOnce bool, done func()) {
 	one()
 }
 
-// resumeReset goes on with what an earlier kernel has begun, before anything of the old state comes to life.
+// resumeReset goes on with a reset that an earlier kernel has begun, before any vat of the old state runs.
 func (ss *subclusters) resumeReset() {
 	resetting, err := ss.machine.Resetting()
 	if err != nil {

@@ -13,7 +13,7 @@ type settings struct {
 	boot time.Duration
 }
 
-// settingSize is what is taken for a setting; less is the two clocks' drift.
+// settingSize is the least difference of the two clocks that counts as a setting of the wall clock; a smaller one is drift.
 const settingSize = time.Minute
 
 // set reports whether the wall clock was set forward since it was called last.

@@ -9,18 +9,18 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// Shell is a running kernel. What it does is done by its owners: each of them owns a part of what the loop knows beside the
-// stored state, and only its methods change that part. Others ask it, or tell it, by its methods.
+// Shell is a running kernel. Its work is done by its owners: each owns a part of the loop's tables, and only the owner's
+// methods change them. An owner asks and tells another one by methods.
 //
-//	vats         workers, cranks, memory, what is held back
+//	vats         workers, cranks, memory, vats that are held back
 //	work         the machine's own work
 //	subclusters  launches, changes, reloads, resets and ends
 //	system       the system subclusters of this run, and their turns
 //	names        the directory of names
-//	objects      what is behind service objects, and the calls of it
+//	objects      the objects behind service objects, and their calls
 //	registry     the services of this run, by name
-//	tickets      those who wait for the answers of host calls
-//	operator     what a person asks and orders; it owns nothing
+//	tickets      the callers that wait for the answers of host calls
+//	operator     a person's questions and orders; it owns no table
 type Shell struct {
 	*core
 	vats     *vats
@@ -90,11 +90,11 @@ func (s *Shell) Stop() {
 }
 
 // Apply changes a running subcluster to another configuration, in one commit: a kernel that dies has made all of the
-// changes, or none. Vats, channels and services can be added, and how vats are run and what only new operations of channels
-// and services heed can change; what would delete something is a [*ReplaceError], unless Replace names the subcluster. Then
-// the subcluster is deleted and launched anew; a kernel that dies meanwhile leaves that to the next one. If that launch fails
-// nothing is left of the subcluster, and the error says why. Applied twice Apply changes nothing more. An empty name stands
-// for the subcluster that runs what is at the configuration's path.
+// changes, or none. Apply can add vats, channels and services, and change settings that only later runs of vats and later
+// operations of channels and services heed. A change that would delete something is a [*ReplaceError], unless Replace names
+// the subcluster. Then the subcluster is deleted and launched anew; if a kernel dies meanwhile, the next one goes on with
+// that. If that launch fails, nothing is left of the subcluster, and the error has the reason. A second Apply of the same
+// configuration changes nothing. An empty name stands for the subcluster that was launched from the configuration's path.
 func (s *Shell) Apply(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions) (Applied, error) {
 	return s.subs.Apply(ctx, name, cfg, o)
 }
@@ -113,8 +113,8 @@ func (s *Shell) Ensure(ctx context.Context, cfg *cluster.Config) (Ensured, error
 	return s.subs.Ensure(ctx, cfg)
 }
 
-// Launch begins a subcluster and returns when bootstrap has answered. If the launch fails, for whatever
-// reason, the error says why, and nothing of it is left.
+// Launch begins a subcluster and returns when bootstrap has answered. If the launch fails, the error has the reason, and
+// nothing of the subcluster is left.
 func (s *Shell) Launch(ctx context.Context, cfg *cluster.Config) (kernel.Subcluster, error) {
 	return s.subs.Launch(ctx, cfg)
 }
@@ -124,10 +124,10 @@ func (s *Shell) Terminate(ctx context.Context, id kernel.SubID) error {
 	return s.subs.Terminate(ctx, id)
 }
 
-// Reload removes a subcluster and launches it again from the configuration that it was launched with, or, if it is a
-// system subcluster, as it is declared in this run. It is named by its id, or its name if it is a system subcluster;
-// empty means all that run. A system subcluster that is declared and could not be launched is launched. It returns
-// what runs then.
+// Reload removes a subcluster, launches it again, and returns the subclusters that were launched. A system subcluster is
+// launched as this run declares it, any other from the configuration that it was launched with. which is the id of the
+// subcluster, or the name of a system subcluster; empty means all running subclusters. A declared system subcluster that
+// could not be launched before is launched.
 func (s *Shell) Reload(ctx context.Context, which string) ([]kernel.Subcluster, error) {
 	return s.subs.Reload(ctx, which)
 }
@@ -152,9 +152,8 @@ func (s *Shell) SystemReady(ctx context.Context) error {
 	return s.system.Ready(ctx)
 }
 
-// FindVat finds the vat that a person names: by its id (v3), by its subcluster and name (s1/mint, or
-// controller/worker for a vat of a system subcluster), or by its name alone, if no other vat has it. An id goes before a
-// name that looks like one.
+// FindVat returns the vat with an id (v3), with a subcluster and name (s1/mint, or controller/worker for a vat of a system
+// subcluster), or with a name that no other vat has. An id goes before a name of the same form.
 func (s *Shell) FindVat(ctx context.Context, name string) (kernel.Vat, error) {
 	return s.names.FindVat(ctx, name)
 }
@@ -190,8 +189,8 @@ func (s *Shell) Acknowledge(ctx context.Context, epoch, id string) error {
 	return s.tickets.Acknowledge(ctx, epoch, id)
 }
 
-// Release is Acknowledge by somebody who has seen the answer and does not wait for it to go. A kernel that dies
-// before that is durable keeps it for KeepAnswers.
+// Release is Acknowledge for a caller that has seen the answer and does not wait for the removal. If the kernel dies before
+// the removal is durable, the answer is kept for KeepAnswers.
 func (s *Shell) Release(epoch, id string) {
 	s.tickets.Release(epoch, id)
 }
@@ -209,16 +208,15 @@ func (s *Shell) Rehearse(ctx context.Context, id kernel.VatID) ([]string, error)
 	return s.vats.Rehearse(ctx, id)
 }
 
-// Register adds a service to this run, under a name that has none: subclusters that are launched from now on may name
-// it. If an earlier run had one under the name, those who hold that hold this one now, and what is sent to it is
-// answered again; calls that waited for it go on.
+// Register adds a service to this run, under a name that has none: subclusters that are launched from now on may name it.
+// If an earlier run had a service under the name, its holders hold this one now: messages to it are answered again, and
+// calls that waited for it go on.
 func (s *Shell) Register(ctx context.Context, name string, r service.Registration) error {
 	return s.registry.Register(ctx, name, r)
 }
 
-// Unregister takes a service away from this run. What is pending is rejected with SERVICE_GONE, and so is what
-// comes later: its object is gone for good, and a service that is registered under the name in a later
-// run is another one.
+// Unregister takes a service away from this run. Pending and later calls are rejected with SERVICE_GONE: the service's
+// object is gone for good, and a service that is registered under the name in a later run is another one.
 func (s *Shell) Unregister(ctx context.Context, name string) error {
 	return s.registry.Unregister(ctx, name)
 }
@@ -238,7 +236,7 @@ func (s *Shell) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
 	return s.operator.IsRevoked(ctx, kref)
 }
 
-// Inspect tells what a reference is, and who has to do with it.
+// Inspect returns the kind of a reference, its state, and the vats that hold it.
 func (s *Shell) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
 	return s.operator.Inspect(ctx, kref)
 }
@@ -253,7 +251,7 @@ func (s *Shell) TerminateAll(ctx context.Context) error {
 	return s.operator.TerminateAll(ctx)
 }
 
-// Collect does what earlier commits have left to be done, and returns when there is nothing more of it.
+// Collect does the work that earlier commits have left, and returns when none is left.
 func (s *Shell) Collect(ctx context.Context) error {
 	return s.operator.Collect(ctx)
 }
@@ -281,12 +279,12 @@ func (s *Shell) Unpoison(ctx context.Context, n uint64, retry bool) error {
 	return s.operator.Unpoison(ctx, n, retry)
 }
 
-// Status describes the kernel. What it tells may not be durable yet.
+// Status describes the kernel. The described state may not be durable yet.
 func (s *Shell) Status(ctx context.Context) (Status, error) {
 	return s.operator.Status(ctx)
 }
 
-// Vats describes all vats and their workers. What it tells may not be durable yet.
+// Vats describes all vats and their workers. The described state may not be durable yet.
 func (s *Shell) Vats(ctx context.Context) ([]VatStatus, error) {
 	return s.operator.Vats(ctx)
 }

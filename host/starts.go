@@ -18,18 +18,18 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// starts is what a kernel notes for the next one, in a small file: for which vats it works. Some deaths of a kernel
-// cannot be caught (what Go calls a fatal error, a commit that fails, the system's SIGKILL for lack of memory). If one
-// vat leads to such a death, each further start would die of it, too, and the state could not be run any more. The
-// note tells which vat it was, and the kernel starts with that vat held back.
+// starts is the note that a kernel leaves for the next one, in a small file: the vats that it works for. Some deaths of a
+// kernel cannot be caught (a fatal error of Go, a commit that fails, the system's SIGKILL for lack of memory). If the work
+// for one vat leads to such a death, each further start would die of it, too, and the state could not be run any more. The
+// note names that vat, and the next kernel starts with that vat held back.
 //
 // Noted are always the vats whose memory is being made again. After a death of its own doing the kernel is careful:
 // for its first moments it makes one memory at a time, and notes each step that it does for a vat.
 //
-// Which death counts where. A worker's are the machine's to count (kernel/died.go), in the vat's row; the kernel's stand
-// here. Each bound is one of deaths in a row: progress sets it back.
+// The table says where each death is counted. The machine counts deaths of workers (kernel/died.go), in the vat's row; this
+// file counts deaths of kernels. Each bound is a number of deaths in a row: progress sets it back.
 //
-//	who dies            of what                          while                counts as              bound, and then
+//	process             cause                            while                counts as              bound, and then
 //	worker              its own doing, a limit           a delivery           attempts               3 (2 deadlines): poisoned
 //	worker              SIGKILL of others, no memory     a delivery           kills                  20: poisoned
 //	worker              its own doing, a limit           anything             deaths                 maxRestarts: stopped
@@ -41,12 +41,12 @@ import (
 //	kernel              SIGKILL, more than 5 s after     a memory is made     suspicion.All          20: the vat is held back
 //	                    its start
 //
-// A worker that the system kills for lack of memory is told from one that a person kills by nobody: both are kills of others,
-// and the kernel lives. So the bound is the higher one. That the kernel itself was killed for it is known by memoryKills only,
-// which count its workers, too; that takes 5 in a row, not 3.
+// A worker that the system kills for lack of memory cannot be told from a worker that a person kills: both are kills of
+// others, and the kernel lives. So the bound is the higher one. A kill of the kernel itself for lack of memory is inferred
+// from memoryKills, which counts kills of its workers, too; that takes 5 in a row, not 3.
 //
-// The file is only a help. A write needs no space and no descriptor, and survives the death of the process; what a
-// power loss makes of it may be unreadable, and is then as if nothing had been noted.
+// The file is only a help. A write needs no space and no descriptor, and survives the death of the process. A power loss
+// may leave the file unreadable; it counts as empty then.
 //
 // Only the loop uses it, and Open before. A nil *starts notes nothing.
 type starts struct {
@@ -63,8 +63,8 @@ const (
 	// maxDeaths is how many deaths in a row, of the kernel's own doing and each while it worked for the same vat, hold
 	// that vat back.
 	maxDeaths = 3
-	// maxKills is the same for deaths by SIGKILL, of which nobody knows why: a person or a test kills a kernel at any
-	// moment, the system kills it for what a vat costs. A kill within lateKill of the start says nothing.
+	// maxKills is the same for deaths by SIGKILL whose sender is unknown: a person or a test kills a kernel at any moment, the
+	// system kills it for the memory of a vat. A kill within lateKill of the start is not counted.
 	maxKills = 20
 	lateKill = 5 * time.Second
 	// maxShort is the same for deaths by SIGKILL while the system was killing processes for lack of memory. One of them was
@@ -87,10 +87,10 @@ type note struct {
 	Failed string `json:"failed,omitempty"`
 	// Deaths counts the starts in a row that the kernel itself has ended.
 	Deaths int `json:"deaths,omitempty"`
-	// Step is the vat that a step of the loop is working for, Open are those whose memory is being made again.
+	// Step is the vat that a step of the loop is working for. Open are the vats whose memory is being made again.
 	Step kernel.VatID   `json:"step,omitempty"`
 	Open []kernel.VatID `json:"open,omitempty"`
-	// memoryKills is what was counted when the newest of Open was noted.
+	// memoryKills is the count of the moment when the newest of Open was noted.
 	memoryKills
 	// Suspects are the vats that each of the last deaths has met.
 	Suspects map[kernel.VatID]suspicion `json:"suspects,omitempty"`
@@ -105,8 +105,8 @@ type suspicion struct {
 	All   int `json:"all"`
 }
 
-// judge returns what a kernel that starts now notes first, given what the last one has noted. crashed says that the last
-// one has left what Go prints in a crash; kills are the processes killed for lack of memory by now.
+// judge returns the first note of a kernel that starts now, given the last note n of the kernel before. crashed says that
+// the kernel before has left the output of a Go crash; kills counts the processes killed for lack of memory by now.
 func (n note) judge(crashed bool, kills memoryKills, now time.Time) note {
 	own := n.Failed != "" || n.Running && crashed
 	forMemory := n.Running && !own && kills.since(n.memoryKills)
@@ -148,7 +148,7 @@ func (n note) judge(crashed bool, kills memoryKills, now time.Time) note {
 	return next
 }
 
-// charged are the vats that a death is charged to: the one that a step was working for, else those whose memory was
+// charged returns the vats that a death is charged to: the vat that a step was working for, else the vats whose memory was
 // being made.
 func (n note) charged() []kernel.VatID {
 	if n.Step != "" {
@@ -157,7 +157,7 @@ func (n note) charged() []kernel.VatID {
 	return n.Open
 }
 
-// beginStarts opens the file and notes that a kernel starts. What is wrong with the file is logged, and stops nobody.
+// beginStarts opens the file and notes that a kernel starts. A failure is logged, and the kernel starts without the note.
 func beginStarts(path string, crashed bool, log *slog.Logger) *starts {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err == nil {
@@ -173,7 +173,7 @@ func beginStarts(path string, crashed bool, log *slog.Logger) *starts {
 		log.Warn("deaths of this kernel are not counted", "err", err)
 		return nil
 	}
-	text, _ := io.ReadAll(io.LimitReader(f, 4*noteBytes)) // what cannot be read is as if it were not there
+	text, _ := io.ReadAll(io.LimitReader(f, 4*noteBytes)) // an unreadable file counts as empty
 	last, ok := decodeNote(string(text))
 	if !ok && len(text) > 0 {
 		log.Warn("what the last kernel has noted of its work cannot be read", "file", path)
@@ -255,7 +255,7 @@ func (s *starts) step(v kernel.VatID) {
 	}
 }
 
-// release forgets what there was against a vat.
+// release removes the suspicion against a vat, and its hold.
 func (s *starts) release(v kernel.VatID) {
 	if s == nil {
 		return
@@ -269,7 +269,7 @@ func (s *starts) release(v kernel.VatID) {
 	}
 }
 
-// ranWell notes that the start went well: what it has done so far kills no kernel.
+// ranWell notes that the start went well: the vats that this run has recovered do not kill the kernel.
 func (s *starts) ranWell() {
 	if s == nil {
 		return
@@ -335,7 +335,7 @@ func (n note) encode() string {
 	return fmt.Sprintf("%s%08x %s\n", noteHead, crc32.ChecksumIEEE(b), b)
 }
 
-// decodeNote reads what encode has made, maybe with empty lines behind it.
+// decodeNote decodes an encoded note, with or without empty lines behind it.
 func decodeNote(text string) (n note, ok bool) {
 	text = strings.TrimRight(text, "\n")
 	sum, body, found := strings.Cut(strings.TrimPrefix(text, noteHead), " ")

@@ -15,7 +15,7 @@ type StoredRow struct {
 	Size  int
 }
 
-// Bounds of what is read of a vat's store for a person.
+// Bounds of the part of a vat's store that is read for a person.
 const (
 	sliceRows, sliceBytes = 64, 256 << 10 // by one step of the loop
 	pageBytes             = 1 << 20

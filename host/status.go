@@ -85,16 +85,16 @@ func (op *operator) Unpoison(ctx context.Context, n uint64, retry bool) error {
 type Status struct {
 	Epoch    string
 	DiskFull bool
-	// Pauses says what the kernel lacks, and waits for; each is a sentence for a person.
+	// Pauses has a sentence for each shortage that the kernel waits for.
 	Pauses         []string
 	Cranks, Commit uint64 // Commit is the newest durable one
 	Vats           int
 	Subclusters    []kernel.Subcluster
-	// Suspended are those whose vats do not run: they are not declared in this run, or their channels are not there
-	// yet.
+	// Suspended are the subclusters whose vats do not run: this run does not declare the subcluster, or its channels are not
+	// there yet.
 	Suspended map[kernel.SubID]bool
-	// Dropped counts the messages that were dropped, in this run, because a queue was full and nobody
-	// waited for an answer.
+	// Dropped counts the messages, in this run, that were dropped because a queue was full and that had no listener for their
+	// answer.
 	Dropped uint64
 	// Held are the vats that are held back, and why.
 	Held map[kernel.VatID]string

@@ -9,8 +9,8 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// subclusters are those that are launched, changed, reloaded and removed in this run: who waits for each of these, and what
-// the loop has to know beside their rows until it is over.
+// subclusters are the subclusters that are launched, changed, reloaded and removed in this run: the callers that wait for
+// each of these, and the loop's facts about them beside their rows.
 type subclusters struct {
 	*core
 	vats     *vats
@@ -19,16 +19,16 @@ type subclusters struct {
 	objects  *objects
 	registry *registry
 
-	launches map[kernel.SubID][]func(failure string) // who waits for the end of a launch
-	changed  []func()                                // who waits for the end of a reload or a reset
-	gone     map[kernel.SubID][]func()               // who waits for nothing being left of a subcluster
+	launches map[kernel.SubID][]func(failure string) // called at the end of a launch
+	changed  []func()                                // called at the end of a reload or a reset
+	gone     map[kernel.SubID][]func()               // called when nothing of a subcluster is left
 	buried   map[kernel.SubID]bool                   // Gone is durable
 	leaving  map[workers.Worker]kernel.SubID         // workers that were given up and have not exited
-	// suspended are the subclusters whose vats are not run: their channels are not there yet, or they are not
-	// declared in this run.
+	// suspended are the subclusters whose vats are not run: their channels are not there yet, or this run does not declare
+	// them.
 	suspended  map[kernel.SubID]bool
 	reloads    map[kernel.SubID]*reload // subclusters that are loaded anew
-	unreadable map[kernel.SubID]bool    // of those, what cannot be read
+	unreadable map[kernel.SubID]bool    // reloads whose stored configuration cannot be read
 	resets     int                      // how many callers have the state cleared
 }
 
@@ -55,8 +55,8 @@ func (ss *subclusters) allSuspended() map[kernel.SubID]bool { return maps.Clone(
 // resetting reports whether the state is being cleared.
 func (ss *subclusters) resetting() bool { return ss.resets > 0 }
 
-// leaves says that a worker of a subcluster's vat was given up, and has not exited: until left is called, nobody is told that
-// the subcluster is gone.
+// leaves notes a worker of a subcluster's vat that was given up and has not exited. Until left is called for it, tellGone
+// does not run for the subcluster.
 func (ss *subclusters) leaves(w workers.Worker, sub kernel.SubID) { ss.leaving[w] = sub }
 
 // left says that a worker that was given up has exited.
@@ -154,7 +154,7 @@ func (ss *subclusters) whenSettled(id kernel.SubID, f func(failure string)) {
 // whenChanged calls f, in a later step of the loop, when a reload, a reset, or a system subcluster's turn is over.
 func (ss *subclusters) whenChanged(f func()) { ss.changed = append(ss.changed, f) }
 
-// tellChanged lets those look again who wait for the end of a reload, a reset, or a system subcluster's turn.
+// tellChanged runs the functions that wait for the end of a reload, a reset, or a system subcluster's turn.
 func (ss *subclusters) tellChanged() {
 	for _, f := range ss.changed {
 		ss.soon(f)

@@ -10,9 +10,9 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// system are the system subclusters of this run: what it declares, the launches of these, and why some of them do not
-// run. It launches them one after the other, in the order of their declaration: when one is launched, those that are
-// declared before it run, or have failed.
+// system are the system subclusters of this run: their declarations, their launches, and the reasons why some of them do
+// not run. It launches them one after the other, in the order of their declaration: a launch begins when each one declared
+// before it runs, or has failed.
 type system struct {
 	*core
 	subs *subclusters
@@ -48,8 +48,8 @@ func (sy *system) find() error {
 	return nil
 }
 
-// start makes what runs agree with the declaration: what is there stays under its name, what is missing is launched.
-// What is no longer named is suspended; it is removed only if this run was told so by its name.
+// start makes the running system subclusters agree with the declaration: one that is there stays under its name, a missing
+// one is launched. One that is no longer declared is suspended; it is removed only if Config.Replace names it.
 func (sy *system) start() {
 	if sy.subs.resetting() {
 		return // when that is done
@@ -96,7 +96,7 @@ func (sy *system) start() {
 	}
 }
 
-// declared finds what this run declares under a name.
+// declared returns this run's declaration of a name.
 func (sy *system) declared(name string) (*cluster.Config, bool) {
 	if sy.cfg.System == nil {
 		return nil, false
@@ -115,8 +115,8 @@ type refusedUpgrade struct {
 	deletes bool
 }
 
-// upgrade applies a changed declaration to what runs. Changes that would delete something are made only if this run was told
-// so by the subcluster's name: then it is launched anew.
+// upgrade applies a changed declaration to a running system subcluster. Changes that would delete something are made only
+// if Config.Replace names the subcluster: then it is launched anew.
 func (sy *system) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 	sy.subs.reconfigure(s, d.Config, ApplyOptions{}, func(a Applied, err error) {
 		var deletes *ReplaceError
@@ -137,7 +137,7 @@ func (sy *system) upgrade(s kernel.Subcluster, d cluster.SystemSubcluster) {
 	})
 }
 
-// mayReplace says whether this run may delete what a system subcluster has stored.
+// mayReplace reports whether this run may delete the stored state of a system subcluster.
 func (sy *system) mayReplace(name string) bool {
 	return sy.cfg.UpgradeSystem && slices.Contains(sy.cfg.Replace, name)
 }

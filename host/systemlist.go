@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// SystemState is what a system subcluster is doing.
+// SystemState is the state of a system subcluster.
 type SystemState string
 
 // The states of a system subcluster: a closed set.
@@ -30,7 +30,7 @@ type SystemStatus struct {
 	Sub   kernel.SubID
 	Root  kernel.KRef
 	State SystemState
-	// Why says why it failed, or why what it runs was not changed to what is declared.
+	// Why is the reason of a failed launch, or of a changed declaration that was not applied.
 	Why      string
 	Declared bool
 	Changed  bool
@@ -128,7 +128,7 @@ func (sy *system) ready(ctx context.Context, done func(struct{}, error)) {
 	case sy.stopping:
 		done(struct{}{}, ErrStopping)
 		return
-	case ctx.Err() != nil: // nobody waits any more
+	case ctx.Err() != nil: // the caller has left
 		return
 	case sy.subs.resetting() || slices.ContainsFunc(list, func(s SystemStatus) bool { return s.Declared && s.State == SystemLaunching }):
 		sy.subs.whenChanged(func() { sy.ready(ctx, done) })

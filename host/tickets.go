@@ -23,7 +23,7 @@ type Answer struct {
 	Value        kernel.Data
 }
 
-// tickets are the host calls: who waits for the answer of which, and when answers are forgotten.
+// tickets are the host calls: the callers that wait for an answer, by ticket, and the time at which answers are forgotten.
 type tickets struct {
 	*core
 	names  *directory
@@ -120,7 +120,7 @@ func (ts *tickets) call(ctx context.Context, epoch, id, target, hash string, met
 					done(Answer{}, &LaunchError{launching, failure})
 				case ts.stopping:
 					done(Answer{}, ErrStopping)
-				case ctx.Err() != nil: // nobody wants it any more
+				case ctx.Err() != nil: // the caller has left
 					done(Answer{}, ctx.Err())
 				default:
 					ts.call(ctx, epoch, id, target, hash, methArgs, done)
@@ -198,7 +198,7 @@ func (ts *tickets) forgetWaiter(ticket string, woken chan struct{}) {
 	}
 }
 
-// answered wakes those who wait for a ticket whose answer is durable.
+// answered runs the functions that wait for a ticket whose answer is durable.
 func (ts *tickets) answered(ticket string) {
 	for _, woken := range ts.waiting[ticket] {
 		close(woken)
@@ -241,8 +241,8 @@ func (ts *tickets) Release(epoch, id string) {
 	})
 }
 
-// expireTime is the longest wait before it is looked again for answers whose time is over: the time is that of the wall
-// clock, which may be set meanwhile.
+// expireTime is the longest wait before the next check for expired answers: their times are those of the wall clock, which
+// may be set meanwhile.
 const expireTime = time.Minute
 
 // expireLater makes sure that expire runs.

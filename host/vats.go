@@ -11,7 +11,7 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// vat is what the loop knows of a vat beyond its durable state: its worker.
+// vat is the loop's entry of a vat, beyond the vat's durable state: its worker.
 type vat struct {
 	id          kernel.VatID
 	sub         kernel.SubID
@@ -33,7 +33,7 @@ type vat struct {
 	holdEvery, holdAt uint64
 	// startFailures counts starts that failed in a row, deaths the deaths since the last progress.
 	startFailures, deaths int
-	// startFailure says what went wrong at the last start that failed.
+	// startFailure is the reason why the last failed start failed.
 	startFailure string
 	// notBefore is when the next worker may be started.
 	notBefore time.Time
@@ -45,7 +45,7 @@ type vats struct {
 	*core
 	subs   *subclusters
 	names  *directory
-	events chan workers.Event // what workers say
+	events chan workers.Event // of all workers
 
 	table      map[kernel.VatID]*vat
 	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
@@ -63,7 +63,7 @@ func newVats(c *core) *vats {
 	}
 }
 
-// vat is what is known of a vat.
+// vat returns the entry of a vat, and makes one if there is none.
 func (vs *vats) vat(id kernel.VatID) *vat {
 	v := vs.table[id]
 	if v == nil {
@@ -77,7 +77,7 @@ func (vs *vats) vat(id kernel.VatID) *vat {
 func (vs *vats) recover(row kernel.Vat) {
 	v := vs.vat(row.ID)
 	if v.sub = row.Sub; v.held != "" {
-		return // its recovery may be what the kernel dies of; Machine.Restart does the same
+		return // its recovery may kill the kernel; Machine.Restart recovers it
 	}
 	vs.forVat(v, "recover", func() error { return vs.recoverVat(row) })
 }
@@ -110,7 +110,7 @@ func (vs *vats) wake(id kernel.VatID) {
 // canBegin reports whether the pump has something to do.
 func (vs *vats) canBegin() bool { return len(vs.ready) > 0 && vs.lacks() == "" && !vs.cfg.Paused }
 
-// pump begins what can be begun: for each listed vat at most one step, so that no vat starves another.
+// pump makes at most one step for each listed vat, so that no vat starves another.
 func (vs *vats) pump() {
 	if !vs.canBegin() {
 		return
@@ -163,14 +163,14 @@ func (vs *vats) step(v *vat) error {
 func (vs *vats) subOf(v *vat) kernel.SubID {
 	if v.sub == "" {
 		row, found, err := vs.machine.Vat(v.id)
-		if err == nil && found { // a row that cannot be read is found by what needs it
+		if err == nil && found { // the step that needs the row finds one that cannot be read
 			v.sub = row.Sub
 		}
 	}
 	return v.sub
 }
 
-// event handles what a worker said or what became of it.
+// event handles an event of a worker.
 func (vs *vats) event(e workers.Event) {
 	if r := vs.rehearsals[e.Source()]; r != nil {
 		vs.rehearse(r, e)
@@ -206,7 +206,7 @@ func (vs *vats) read(v *vat, f wire.UpFrame) error {
 		w, r := v.worker, v.replay
 		later := func(step func() error) {
 			vs.later(func() {
-				if v.worker == w && v.replay == r { // else nobody waits for the answer
+				if v.worker == w && v.replay == r { // else the replay is over
 					vs.forVat(v, "make its memory again", func() error { return vs.replaying(v, step) })
 				}
 			})
@@ -242,7 +242,7 @@ func (vs *vats) read(v *vat, f wire.UpFrame) error {
 func (vs *vats) readLater(v *vat, f wire.Next) {
 	w, c := v.worker, v.crank
 	vs.later(func() {
-		if v.worker == w && v.crank == c { // else nobody waits for the answer
+		if v.worker == w && v.crank == c { // else the crank is over
 			vs.forVat(v, "read its store", func() error { return vs.read(v, f) })
 		}
 	})
@@ -256,7 +256,7 @@ func (vs *vats) finish(v *vat, e workers.Done) error {
 		vs.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)
 		w := v.worker
 		vs.subs.leaves(w, v.sub)
-		w.Kill() // its memory holds what did not happen
+		w.Kill() // its memory holds the aborted crank
 		return vs.over(v, fault.Cause, fault.Reason)
 	}
 	if err != nil {
@@ -267,7 +267,7 @@ func (vs *vats) finish(v *vat, e workers.Done) error {
 	return nil
 }
 
-// crank is what a vat is doing; nil if that is nothing.
+// crank returns the crank of a vat that is in flight; nil if there is none.
 func (vs *vats) crank(id kernel.VatID) *kernel.Crank {
 	if v := vs.table[id]; v != nil {
 		return v.crank
@@ -283,7 +283,7 @@ func (vs *vats) worker(id kernel.VatID) workers.Worker {
 	return nil
 }
 
-// all returns what is known of each vat.
+// all returns a copy of each vat's entry.
 func (vs *vats) all() map[kernel.VatID]vat {
 	out := make(map[kernel.VatID]vat, len(vs.table))
 	for id, v := range vs.table { // into another map: order does not matter
@@ -292,7 +292,7 @@ func (vs *vats) all() map[kernel.VatID]vat {
 	return out
 }
 
-// describe adds to what is stored of a vat what is known of it.
+// describe adds the facts of the entry to the status of a vat, which has the stored ones.
 func (v *vat) describe(st *VatStatus) {
 	if st.Failed = v.startFailures > 0; st.Failed {
 		st.Why = v.startFailure
@@ -306,7 +306,7 @@ func (v *vat) describe(st *VatStatus) {
 	}
 }
 
-// forget drops what is known of the vats of a subcluster of which nothing is left.
+// forget drops the entries of the vats of a subcluster of which nothing is left.
 func (vs *vats) forget(sub kernel.SubID) {
 	for _, v := range vs.table { // removed in any order: nothing is said about it
 		if v.sub == sub {

@@ -6,8 +6,8 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// work is the machine's own work: what earlier commits have left to be done. Items that touch rows which cannot be read
-// cannot be done: each is put at the end of the line, so that the others are done, and tried again after a while.
+// work is the machine's own work, which earlier commits have left. Items that touch unreadable rows cannot be done: each is
+// put at the end of the line, so that the others are done, and tried again after a while.
 type work struct {
 	*core
 	working  bool // the machine has some
@@ -20,9 +20,9 @@ type work struct {
 // mayBe says that the machine may have work: asking costs one cached read.
 func (w *work) mayBe() { w.working = true }
 
-// can says whether the machine has work that may be done now. While a commit waits none is done: the loop would fill
-// the next group, and then wait itself. A kernel that is to look at a state does none: the work removes what there is outside
-// of the state, too.
+// can reports whether the machine has work that may be done now. While a commit waits it returns false: the loop would fill
+// the next group, and then wait itself. It returns false in a paused kernel, too: the work removes things outside of the
+// state as well.
 func (w *work) can() bool {
 	return w.working && !w.cfg.Paused && !w.pipeline.Waits() && !time.Now().Before(w.notBefore)
 }
@@ -49,7 +49,7 @@ func (w *work) do() {
 	w.failures++
 	pause := wait(w.failures)
 	w.notBefore = time.Now().Add(pause)
-	w.after(pause, func() {}) // the loop looks again
+	w.after(pause, func() {}) // the loop tries again
 	if err := w.isolated(func() error {
 		c, err := w.machine.Postpone()
 		if err == nil {

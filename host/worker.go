@@ -55,7 +55,7 @@ type workerSpec struct {
 	sub kernel.SubID
 }
 
-// begin completes the first frame with what the machine knows.
+// begin completes the first frame with the machine's part of it.
 func (s *workerSpec) begin(start wire.Start) {
 	start.Module, start.Parameters, start.Replays = s.Start.Module, s.Start.Parameters, s.Start.Replays
 	start.MaxFrameBytes, start.MaxSyscalls = s.Start.MaxFrameBytes, s.Start.MaxSyscalls
@@ -128,13 +128,13 @@ func (vs *vats) exited(v *vat, e workers.Exited) error {
 	return vs.over(v, cause, e.Detail)
 }
 
-// startKills is how many starts in a row a signal from outside may end before they count as failed: who sends it again
-// and again is most likely the system, which the program asks for too much.
+// startKills is how many starts in a row a signal from outside may end before they count as failed. The sender of such a
+// series of signals is most likely the system, from which the program asks too much memory.
 const startKills = 3
 
-// over tells the machine that the vat's incarnation is over, and decides when the next may start. While the kernel stops,
-// nobody is charged: who stops it may send the same signal to its workers, and what is repeated at the next start is
-// charged then.
+// over tells the machine that the life of the vat's worker is over, and decides when the next worker may start. While the
+// kernel stops, no vat is charged: the sender of the kernel's signal may send it to the workers, too, and a death that
+// repeats at the next start is charged then.
 func (vs *vats) over(v *vat, cause kernel.Cause, detail string) error {
 	if vs.stops() {
 		cause = kernel.CauseStopped
@@ -176,14 +176,14 @@ func (vs *vats) over(v *vat, cause kernel.Cause, detail string) error {
 	return nil
 }
 
-// loseWorker forgets a vat's worker, and what that was doing.
+// loseWorker forgets a vat's worker, with its crank or replay.
 func (vs *vats) loseWorker(v *vat) {
 	v.worker, v.crank, v.replay, v.up = nil, nil, nil, false
 	vs.starts.shut(v.id)
 }
 
-// detach gives a vat's worker up: what it says is not heard any more. The process ends when the reason is
-// durable.
+// detach separates a vat from its worker, whose later events are ignored. The process ends when the commit that caused this
+// is durable.
 func (vs *vats) detach(id kernel.VatID) {
 	v := vs.vat(id)
 	vs.endRehearsals(v, "the vat was stopped meanwhile")
