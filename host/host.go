@@ -85,7 +85,7 @@ type Config struct {
 	// have. A subcluster that is to be reloaded is checked by it before the subcluster is deleted. Nil checks nothing.
 	Modules func(ctx context.Context, program, sha256 string) ([]string, error)
 	// Paused makes a kernel that begins no crank, does none of the work that earlier ones have left, and opens, closes and
-	// removes nothing of services: for looking at a state.
+	// removes nothing of services: for inspecting a state.
 	Paused bool
 	// Room tells whether the kernel has the space and descriptors to go on; nil if those cannot run out.
 	Room Room

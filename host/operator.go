@@ -160,7 +160,7 @@ type ServiceStatus struct {
 type Placed interface {
 	// Where is the path or address.
 	Where() string
-	// Connected says whether somebody is there.
+	// Connected reports whether the other end is connected.
 	Connected() bool
 }
 

@@ -20,7 +20,7 @@ type reload struct {
 
 // reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run declares
 // it, any other from the configuration that it was launched with. Before the subcluster is removed, its worker programs p
-// are checked, beside the loop; reload is refused if one has changed. by is the call that waits for the reload, if there is
+// are checked, beside the loop; reload is refused if one is missing, has changed, or lacks a vat's module. by is the call that waits for the reload, if there is
 // one. done is called in the loop; a refusal says that the reload was not begun.
 func (ss *subclusters) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { ss.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
@@ -174,7 +174,7 @@ func (ss *subclusters) relaunch(m kernel.Reload, cfg *cluster.Config, r *reload)
 	ss.system.takeTurn(turn{
 		name:   m.System,
 		begin:  func(end func()) { ss.relaunchNow(m, cfg, r, end) },
-		cancel: func(error) {}, // reloadNext calls it off, and tells r
+		cancel: func(error) {}, // its caller tells r
 	})
 }
 

@@ -90,7 +90,7 @@ func (s *Shell) Stop() {
 }
 
 // Apply changes a running subcluster to another configuration, in one commit: a kernel that dies has made all of the
-// changes, or none. Apply can add vats, channels and services, and change settings that only later runs of vats and later
+// changes, or none. Apply can add vats, channels and services, change how vats are run, and change settings that only new
 // operations of channels and services heed. A change that would delete something is a [*ReplaceError], unless Replace names
 // the subcluster. Then the subcluster is deleted and launched anew; if a kernel dies meanwhile, the next one goes on with
 // that. If that launch fails, nothing is left of the subcluster, and the error has the reason. A second Apply of the same
@@ -236,7 +236,7 @@ func (s *Shell) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
 	return s.operator.IsRevoked(ctx, kref)
 }
 
-// Inspect returns the kind of a reference, its state, and the vats that hold it.
+// Inspect returns the state of a reference, its owner or decider, and the counts of its holders.
 func (s *Shell) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspection, error) {
 	return s.operator.Inspect(ctx, kref)
 }

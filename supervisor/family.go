@@ -67,7 +67,7 @@ func AdoptOrphans() error {
 	return nil
 }
 
-// adopt has the family of the process self look after orphans.
+// adopt has the family of the process self reap and kill orphans.
 func (f *family) adopt(self int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -82,7 +82,7 @@ func (d *descriptor) next(buf []byte, limit int) ([]byte, error) {
 	return wire.ReadFrame(d.in, buf, limit)
 }
 
-// verdict distinguishes the end of the socket, whose cause is not known here, from bytes that begin no frame.
+// verdict distinguishes the end of the socket, which has an unknown cause here, from bytes that begin no frame.
 func (d *descriptor) verdict(err error) verdict {
 	var op *net.OpError
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &op) {

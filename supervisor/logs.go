@@ -22,7 +22,7 @@ import (
 	"ocapkernel.dev/internal/logging"
 )
 
-// Bounds of what a worker may log.
+// Bounds of a worker's log.
 const (
 	maxLine       = limits.LogLineBytes // bytes of a line that are looked at; the rest is cut off
 	maxLogText    = limits.LogTextBytes // bytes of a message, or of a value, that are logged
@@ -34,7 +34,7 @@ const (
 	droppedNotice = "worker log lines dropped"
 )
 
-// logReader turns what a worker prints into log entries of ours.
+// logReader turns the output of a worker into log entries of ours.
 type logReader struct {
 	log   *slog.Logger
 	lines *rate.Limiter
@@ -59,7 +59,7 @@ func newLogReader(log *slog.Logger) *logReader {
 
 // read logs the lines of in until it ends.
 func (l *logReader) read(in *bufio.Reader) {
-	fresh := true // the next piece begins a line; what does not is cut off
+	fresh := true // the next piece begins a line; a piece that does not is cut off
 	for {
 		piece, err := in.ReadSlice('\n')
 		if fresh {
@@ -73,7 +73,7 @@ func (l *logReader) read(in *bufio.Reader) {
 	}
 }
 
-// printed takes what a plugin has printed, as go-plugin hands it over: in pieces, on one goroutine.
+// printed takes a plugin's output, as go-plugin hands it over: in pieces, on one goroutine.
 type printed struct {
 	logs *logReader
 	line []byte // its beginning
@@ -113,7 +113,7 @@ func (l *logReader) line(line []byte) {
 	if structured && l.structured(line) {
 		return
 	}
-	level := slog.LevelInfo // what an author prints is to be seen
+	level := slog.LevelInfo // the output of an author is shown
 	if bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
 		level = slog.LevelError
 	}
@@ -128,7 +128,7 @@ func (l *logReader) structured(line []byte) bool {
 	}
 	text := func(key string) string {
 		var s string
-		_ = json.Unmarshal(entry[key], &s) // what is no string counts as none
+		_ = json.Unmarshal(entry[key], &s) // a value that is no string counts as none
 		return s
 	}
 	message := text("@message")

@@ -38,9 +38,9 @@ func hostEnv() []string {
 
 // process is the OS process of a worker, and the [runner.Runner] by which go-plugin runs it.
 //
-// Whatever go-plugin reads of a worker is reduced to one short line, the handshake: its log reader lets a worker
-// panic the kernel (a log line whose "@message" is a number), and its reader of stdout keeps a buffer and a
-// goroutine for what nobody wants. Log lines are read by logs.go instead.
+// go-plugin reads one short line of a worker, the handshake, and nothing else: its log reader lets a worker panic the
+// kernel (a log line whose "@message" is a number), and its reader of stdout keeps a buffer and a goroutine without a use.
+// logs.go reads the log lines instead.
 type process struct {
 	w    *worker
 	cmd  *exec.Cmd
@@ -56,14 +56,15 @@ type process struct {
 
 	end    ending
 	exited chan struct{} // closed when the process is reaped
-	// killing are those who kill the process: it is not reaped meanwhile. One begins with mu held, and if it is not reaped.
+	// killing counts the goroutines that kill the process: it is not reaped meanwhile. A killing begins with mu held, and only
+	// if the process is not reaped.
 	killing sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
 		pid            int
 		killed, reaped bool
-		signalled      bool // killed, with all that it has started; or somebody is at it
+		signalled      bool // the process and all that it has started are killed, or being killed
 	}
 }
 
@@ -129,7 +130,7 @@ func (p *process) launch() (_ link, err error) {
 		SyncStderr:       prints,
 		SkipHostEnv:      true,
 		StartTimeout:     24 * time.Hour,        // ours, by which the process is killed, comes before
-		Logger:           hclog.NewNullLogger(), // what it has to say comes back as errors
+		Logger:           hclog.NewNullLogger(), // the process's messages come back as errors
 	})
 	if err := ensureRunDir(p.w.sup.cfg.RunDir); err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func (p *process) launch() (_ link, err error) {
 	return newDescriptor(data.(*net.UnixConn), pings)
 }
 
-// handshakeError says in our words what go-plugin says in many.
+// handshakeError shortens an error of go-plugin to our words.
 func handshakeError(err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	said, odd := strings.CutPrefix(text, "Unrecognized remote plugin message:")
@@ -158,8 +159,8 @@ func handshakeError(err error) error {
 	return errors.New(clean(text, 300))
 }
 
-// withoutCertificate returns the line of a handshake without the sixth field and what follows that, and whether the field
-// says anything. The kernel does not ask for a certificate, and go-plugin panics on one that it has not asked for.
+// withoutCertificate returns the line of a handshake up to its fifth field, and whether the sixth field, the certificate,
+// is there. The kernel does not ask for a certificate, and go-plugin panics on one that it has not asked for.
 func withoutCertificate(line []byte) (_ []byte, has bool) {
 	at := 0
 	for range 5 {
@@ -235,9 +236,9 @@ func (p *process) Start(context.Context) error {
 	return nil
 }
 
-// reap waits for the process without a thread, tells how it has ended, kills what it has left behind while its id is still
-// taken, and only then lets the id go. The killing may take long: when many processes end at once, each waits for those
-// before it.
+// reap waits for the process without a thread, notes its exit status, kills the processes that it has left behind while its
+// id is still taken, and only then releases the id. The killing may take long: when many processes end at once, each waits
+// for those before it.
 func (p *process) reap() {
 	defer close(p.exited)
 	if raw, err := p.pidfd.SyscallConn(); err == nil {
@@ -252,18 +253,18 @@ func (p *process) reap() {
 	p.mu.Lock()
 	pid := p.mu.pid
 	p.mu.Unlock()
-	ours.killRest(pid) // without the lock: whoever kills meanwhile is not to wait
+	ours.killRest(pid) // without the lock, so that a concurrent kill does not wait
 	p.mu.Lock()
 	p.mu.reaped = true
 	p.mu.Unlock()
-	p.killing.Wait()            // whoever kills needs the id
+	p.killing.Wait()            // a kill under way needs the id
 	_, _ = p.cmd.Process.Wait() // the status is known
 	ours.forget(pid)
 	_ = p.pidfd.Close()
 }
 
-// kill ends the process and all that it has started, now or as soon as it exists. It does not wait: to find what the process
-// has started may take as many reads of /proc as there are processes.
+// kill ends the process and all processes that it has started, now or as soon as it exists. It does not wait: finding those
+// processes may take as many reads of /proc as there are processes.
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -273,7 +274,7 @@ func (p *process) kill() {
 	}
 	p.mu.signalled = true
 	pid := p.mu.pid
-	if ours.adopts.Load() { // what it has started is found when it has ended
+	if ours.adopts.Load() { // reap finds the started processes when the process has ended
 		ours.kill(pid, p.pidfd)
 		return
 	}
@@ -336,11 +337,11 @@ func (p *process) lastWords(wait time.Duration) string {
 	return p.logs.lastWords()
 }
 
-// cleanUp waits for the process, which the caller has killed, and releases what belongs to it.
+// cleanUp waits for the process, which the caller has killed, and releases its descriptors and directories.
 func (p *process) cleanUp() {
 	if p.w.Pid() != 0 {
 		<-p.exited
-		// The pipes may hold the last lines, or be held open by what the process left behind.
+		// The pipes may hold the last lines, or be held open by a process left behind.
 		timer := time.NewTimer(200 * time.Millisecond)
 		select {
 		case <-p.pumped:

@@ -54,11 +54,11 @@ import (
 
 // Config says how workers are run.
 type Config struct {
-	// RunDir is a directory for this kernel alone, at a short path. New removes what an earlier run left
-	// there and makes it, in a directory that is there; Close removes it. It holds the socket of a plugin that is being
-	// started, in a directory of that plugin's; so the path is to be 40 bytes shorter than the 107 that a socket's may have.
+	// RunDir is a directory for this kernel alone, at a short path. New makes it, in a directory that is there, and removes
+	// the leftovers of an earlier run; Close removes it. It holds the socket of a plugin that is being started, in a directory
+	// of that plugin; so the path has to be 40 bytes shorter than the 107 that a socket's may have.
 	RunDir string
-	// Logger takes the life of workers, and what they log, with the vat's id and name.
+	// Logger receives the starts and ends of workers, and their log lines, with the vat's id and name.
 	Logger *slog.Logger
 	// Starts is how many workers may be starting at the same time; 3 if zero. Starting is bound by CPU. A worker that
 	// takes longer than a tenth of a second for it lets the next one begin.
@@ -84,7 +84,7 @@ type Supervisor struct {
 	log    *slog.Logger
 	starts lanes
 	clock  clock
-	done   chan struct{} // closed by Close: nobody listens to events any more
+	done   chan struct{} // closed by Close: events have no receiver any more
 	wg     sync.WaitGroup
 	watch  sync.WaitGroup // the goroutine that reaps orphans; ends after the workers
 
@@ -133,8 +133,8 @@ func New(cfg Config) (*Supervisor, error) {
 	return s, nil
 }
 
-// makeRunDir leaves dir empty and private. It refuses a directory with anything in it that is not ours,
-// since it removes what it finds.
+// makeRunDir leaves dir empty and private. Since it removes the files in dir, it refuses a directory with any file that is
+// not ours.
 func makeRunDir(dir string) error {
 	if err := checkRunDir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -156,9 +156,9 @@ func makeRunDir(dir string) error {
 	return ensureRunDir(dir)
 }
 
-// ensureRunDir makes the directory if it is missing: it is empty most of the time, and cleaners of temporary files
-// remove such directories. Somebody else may make one of that name then. The directory around it is not made: if that is
-// gone, somebody has removed the state, and what would be left in its place would be taken for one that is damaged.
+// ensureRunDir makes the directory if it is missing: it is empty most of the time, and cleaners of temporary files remove
+// such directories. Another user may make one of that name then. The directory around it is not made: if that is gone, the
+// state was removed, and a directory in its place would be taken for a damaged state.
 func ensureRunDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("run directory: %w", err)
@@ -179,7 +179,7 @@ func checkRunDir(dir string) error {
 	return nil
 }
 
-// runPrefix begins the name of whatever go-plugin puts into the run directory.
+// runPrefix begins the name of each file that go-plugin puts into the run directory.
 const runPrefix = "plugin"
 
 // Start is part of being a [workers.Starter].
@@ -216,15 +216,15 @@ func (s *Supervisor) Abandon() {
 	}
 }
 
-// Close stops all workers: each is asked to leave, and killed if it has not after Config.StopTimeout, or
-// when ctx ends. It returns when their processes and goroutines are gone and the run directory is removed.
-// An error says what is left. Events are no longer sent, so the caller need not receive any.
+// Close stops all workers: each is asked to leave, and killed if it has not left after Config.StopTimeout, or when ctx
+// ends. It returns when their processes and goroutines are gone and the run directory is removed. An error names the
+// leftovers. Events are no longer sent, so the caller need not receive any.
 func (s *Supervisor) Close(ctx context.Context) error {
 	s.mu.Lock()
 	first := !s.mu.closed
 	s.mu.closed = true
 	live := make([]*worker, 0, len(s.mu.workers))
-	for w := range s.mu.workers { // the order matters to nobody: each is only asked
+	for w := range s.mu.workers { // in any order: each is only told to leave
 		live = append(live, w)
 	}
 	s.mu.Unlock()

@@ -44,8 +44,8 @@ type worker struct {
 		timed bool
 		// ahead are the numbers of the deliveries that the worker has after that one.
 		ahead []uint64
-		// out is the buffer for frames; pending is what the socket did not take, while writing says that
-		// a goroutine is at it. It is not nil then, and closed when the goroutine is through.
+		// out is the buffer for frames. pending has the bytes that the socket did not take. writing is not nil while a goroutine
+		// writes them, and closed when the goroutine is through.
 		out     []byte
 		pending []byte
 		writing chan struct{}
@@ -59,7 +59,7 @@ const (
 	starting   phase = iota // no hello yet
 	idle                    // waits for a delivery
 	delivering              // a delivery is with the worker
-	reading                 // and so is nobody: it waits for our Reply
+	reading                 // the worker waits for our Reply
 	ended                   // its stream is at its end
 )
 
@@ -236,8 +236,8 @@ func (w *worker) encode(f wire.DownFrame) ([]byte, error) {
 	return out, nil
 }
 
-// write writes a frame. It does not block: what the link does not take is left to a goroutine. An error of the
-// link is not reported here, since the reading sees it as well. The caller holds mu.
+// write writes a frame. It does not block: a goroutine writes the bytes that the link does not take. An error of the link
+// is not reported here, since the reading sees it as well. The caller holds mu.
 func (w *worker) write(out []byte) {
 	if w.mu.writing != nil {
 		w.mu.pending = append(w.mu.pending, out...)
@@ -267,7 +267,7 @@ func (w *worker) writePending(through chan struct{}) {
 		link := w.mu.link
 		w.mu.Unlock()
 		if err := link.send(out); err != nil {
-			return // the stream has ended; what else is sent is left in pending
+			return // the stream has ended; further frames stay in pending
 		}
 	}
 }
@@ -412,7 +412,7 @@ func (w *worker) timeUp() {
 	}
 }
 
-// hear reads frames until the worker ends, and returns what it can say about why.
+// hear reads frames until the worker ends, and returns its verdict about the end.
 func (w *worker) hear(l link) verdict {
 	w.emit(workers.Ready{Worker: w, Pid: w.Pid()})
 	var buf []byte
@@ -439,7 +439,8 @@ func (w *worker) hear(l link) verdict {
 	}
 }
 
-// accept checks that up has its place here and now. The event is nil if nobody is to hear it.
+// accept returns the event of a frame, or an error if the frame has no place here and now. The event is nil if the frame
+// has no receiver.
 func (w *worker) accept(up wire.UpFrame, frame []byte) (workers.Event, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -489,7 +490,7 @@ func (w *worker) emit(e workers.Event) {
 	}
 }
 
-// condemned ends the worker for what it sent.
+// condemned ends the worker because of a frame that it sent.
 func (w *worker) condemned(err error) verdict {
 	v := frameVerdict(err)
 	w.condemn(v.cause, v.detail)
@@ -542,10 +543,10 @@ func (w *worker) exited(v verdict) workers.Exited {
 	return e
 }
 
-// ownSignal says whether a signal that ended a worker came of what the worker itself did: a fault of the processor, a call
-// of abort, a system call that is forbidden, a limit of the system, a write to a pipe that nobody reads. Any other was sent
-// by somebody, such as a service manager that stops the kernel with all its workers. (So was one of these, if somebody
-// takes the trouble; of a worker in Go the SDK says so, see package worker.)
+// ownSignal reports whether a signal that ended a worker was caused by the worker itself: a fault of the processor, a call
+// of abort, a forbidden system call, a limit of the system, a write to a pipe without a reader. Any other signal was sent
+// by another process, such as a service manager that stops the kernel with all its workers. (Another process may send one
+// of these, too; of a worker in Go the SDK tells, see package worker.)
 func ownSignal(s syscall.Signal) bool {
 	switch s {
 	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGSYS,

@@ -1,12 +1,12 @@
-// Package worker is the worker's side of the protocol: what a worker program does between its command
-// line and the deliveries of its one vat. The kinds of vat (Go, JavaScript) stand on it.
+// Package worker is the worker's side of the protocol: the part of a worker program between its command line and the
+// deliveries of its one vat. The kinds of vat (Go, JavaScript) stand on it.
 //
 // # Life
 //
 // [Main] answers the handshake of hashicorp/go-plugin, waits for [wire.Start], makes the vat and says
 // hello. Then each [wire.Deliver] is handed to [Vat.Deliver] and answered by the [wire.Done] that it
-// returns. The process ends with the stream on descriptor 3, whatever the vat is doing at the time:
-// a worker does not outlive its kernel.
+// returns. The process ends with the stream on descriptor 3, even while the vat computes: a worker does not outlive its
+// kernel.
 //
 // Frames travel on descriptor 3, by [Descriptor], unless the program brings another [Transport], as package grpcvat does.
 //
@@ -17,8 +17,8 @@
 //
 // # Output
 //
-// Descriptors 1 and 2 are both the log. What the vat prints appears there as lines of the worker, and
-// can neither disturb the protocol nor block for want of a reader.
+// Descriptors 1 and 2 are both the log. The vat's output appears there as lines of the worker, and can neither disturb the
+// protocol nor block for want of a reader.
 package worker
 
 import (
@@ -53,7 +53,7 @@ type Vat interface {
 	Deliver(wire.Deliver) wire.Done
 }
 
-// Program is what a worker program is made of.
+// Program holds the parts of a worker program.
 type Program struct {
 	// Modules names the kinds of vat in this program, for people and for the kernel's configuration.
 	Modules []string
@@ -133,7 +133,7 @@ func serve(t Transport, p Program) error {
 	if err != nil {
 		return err
 	}
-	_ = os.Unsetenv(wire.CookieKey) // what the vat starts is no worker
+	_ = os.Unsetenv(wire.CookieKey) // processes that the vat starts are no workers
 
 	c := &conn{frames: frames}
 	first, err := c.read()
@@ -179,13 +179,13 @@ func takeStdout() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "handshake"), nil
 }
 
-// nameProcess gives the process the name under which tools list it. The kernel may have started the
-// program by way of a descriptor, whose number would be the name. It is no failure if that is not allowed.
+// nameProcess gives the process the name under which tools list it. The kernel may have started the program by way of a
+// descriptor, whose number would be the name. A failure is ignored.
 func nameProcess() {
 	_ = os.WriteFile("/proc/self/comm", []byte(wire.WorkerName), 0)
 }
 
-// clip shortens a text for people to what a frame admits, and makes it UTF-8.
+// clip shortens a text for people to the bound of a frame's field, and makes it UTF-8.
 func clip(s string) string {
 	const most = 1000
 	return strings.ToValidUTF8(s[:min(len(s), most)], "?")

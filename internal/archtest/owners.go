@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Ownership says, of a package, which types own what it knows.
+// Ownership names the types of a package that own its tables.
 type Ownership struct {
 	// Package is the package's path below the module's.
 	Package string
@@ -20,8 +20,8 @@ type Ownership struct {
 }
 
 // Owners checks that each field of an owner has one writer: the methods of the type that owns it, and nothing else in the
-// package, assign to it, delete from it or take its address. Who else wants to see a table (a field that is a map or a
-// slice) asks the owner for what is in it.
+// package, assign to it, delete from it or take its address. Another type that needs an entry of a table (a field that is a
+// map or a slice) asks the owner for it.
 func (m *Module) Owners(rules ...Ownership) (problems []Problem) {
 	for _, rule := range rules {
 		i := slices.IndexFunc(m.Packages, func(p *Package) bool { return p.Path == rule.Package })
@@ -30,7 +30,7 @@ func (m *Module) Owners(rules ...Ownership) (problems []Problem) {
 			continue
 		}
 		p := m.Packages[i]
-		fields := map[*types.Var]string{} // to the type whose methods may change it
+		fields := map[*types.Var]string{} // field → the type whose methods may change it
 		for _, o := range rule.Owners {
 			name, owner, isEntry := strings.Cut(o, " of ")
 			if !isEntry {
@@ -68,7 +68,7 @@ func (p *Package) structure(name string) *types.Struct {
 	return s
 }
 
-// foreignFields finds where a function changes what another type owns, or looks into another one's tables.
+// foreignFields returns the places where a function changes a field of another owner, or reads another owner's tables.
 func (m *Module) foreignFields(p *Package, fn *ast.FuncDecl, fields map[*types.Var]string) (problems []Problem) {
 	self := receiver(fn)
 	written := map[ast.Node]bool{}
@@ -150,7 +150,7 @@ func (p *Package) field(sel *ast.SelectorExpr) *types.Var {
 	return v
 }
 
-// owned returns the field of an owner that an assignment to x changes, and who may change it.
+// owned returns the owner's field that an assignment to x changes, and the owner.
 func (p *Package) owned(x ast.Expr, fields map[*types.Var]string) (*ast.SelectorExpr, string) {
 	for {
 		switch e := ast.Unparen(x).(type) {
@@ -164,7 +164,7 @@ func (p *Package) owned(x ast.Expr, fields map[*types.Var]string) (*ast.Selector
 				return e, owner
 			}
 			if isPointer(p.info.TypeOf(e.X)) {
-				return nil, "" // it changes what is pointed at
+				return nil, "" // it changes the variable behind the pointer
 			}
 			x = e.X
 		default:

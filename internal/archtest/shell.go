@@ -13,7 +13,7 @@ func Ownerships() []Ownership {
 	}}
 }
 
-// Loops are the loops of this module, and what their steps may not reach.
+// Loops are the loops of this module, with the functions that their steps may not reach.
 func Loops() []Steps {
 	return []Steps{{
 		Package: "host",
@@ -28,7 +28,7 @@ func Loops() []Steps {
 			"loop.later":     "a lock that is held for an append",
 			"backlog.add":    "a lock that is held for a sum",
 			"backlog.remove": "a lock that is held for a sum",
-			// What a process asks of its own machine at any time: a local file or a clock.
+			// Questions of a process to its own machine: a local file or a clock.
 			"Shell.watchOwned": "looks at the state directory once a second",
 			"beginStarts":      "opens the file of starts, once",
 			"memoryKillsIn":    "looks for the files of the control group",

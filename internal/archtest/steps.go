@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Steps says, of a package with a loop, what must not be reached from a step of it.
+// Steps describes the loop of a package, and the functions that a step of it must not reach.
 type Steps struct {
 	// Package is the package's path below the module's.
 	Package string
@@ -21,15 +21,16 @@ type Steps struct {
 	Called []string
 	// Runs are the functions that run steps: no step may reach them, so that none runs within another one.
 	Runs []string
-	// Blocks are functions, methods and fields, beyond what is known of the language and the standard library, that may
-	// block. A name is "Type.method", of another package "package.Type.method".
+	// Blocks are functions, methods and fields that may block, beyond those of the language and the standard library. A name
+	// is "Type.method", of another package "package.Type.method".
 	Blocks []string
 	// Allowed are the functions that may block although steps reach them, each with its reason.
 	Allowed map[string]string
 }
 
-// Steps checks that no step reaches what runs steps, or what may block: a channel, a lock, a file, a socket, a process, or a
-// function that the rule names. It follows calls within the package as far as they name what they call.
+// Steps checks that no step reaches a function that runs steps, or one that may block: on a channel, a lock, a file, a
+// socket, a process, or by a function that the rule names. It follows calls within the package, if the call names the
+// called function.
 func (m *Module) Steps(rules ...Steps) (problems []Problem) {
 	for _, rule := range rules {
 		i := slices.IndexFunc(m.Packages, func(p *Package) bool { return p.Path == rule.Package })
@@ -49,7 +50,7 @@ type stepNode struct {
 	body   *ast.BlockStmt
 	calls  []*stepNode
 	blocks []stepBlock
-	step   bool // it is one, whoever calls it
+	step   bool // it is a step, whichever function calls it
 }
 
 // stepBlock is something in a function that may block.
@@ -105,7 +106,7 @@ func (g *stepGraph) problems() (problems []Problem) {
 	return problems
 }
 
-// follow finds what a step must not reach. The chain says how it came here.
+// follow returns the forbidden calls that are reached from a node. chain is the path to the node.
 func (g *stepGraph) follow(n *stepNode, chain string, reached map[*stepNode]string, needed map[string]bool) (problems []Problem) {
 	reached[n] = chain
 	if slices.Contains(g.rule.Runs, n.name) {
@@ -126,8 +127,8 @@ func (g *stepGraph) follow(n *stepNode, chain string, reached map[*stepNode]stri
 	return problems
 }
 
-// read finds what a function calls, and where it may block. Function literals in it are functions of their own, unless
-// they are called where they stand.
+// read notes the functions that a function calls, and the places where it may block. Function literals in it are functions
+// of their own, unless they are called where they stand.
 func (g *stepGraph) read(n *stepNode) {
 	here := map[*ast.FuncLit]bool{}   // called where they stand
 	beside := map[*ast.FuncLit]bool{} // run beside the loop
@@ -218,7 +219,7 @@ func (g *stepGraph) literal(in *stepNode, lit *ast.FuncLit, step bool) {
 	g.read(n)
 }
 
-// value notes that a function of the package is used as a value: somebody calls it in a step.
+// value notes that a function of the package is used as a value: its caller runs in a step.
 func (g *stepGraph) value(id *ast.Ident) {
 	if fn, ok := g.p.info.Uses[id].(*types.Func); ok {
 		if n := g.decls[fn.Origin()]; n != nil {
@@ -240,13 +241,13 @@ func (g *stepGraph) call(n *stepNode, call *ast.CallExpr, fun ast.Expr) {
 	}
 }
 
-// blocking is what may block in the standard library; a name that ends in a dot stands for all of a package.
+// blocking are the functions of the standard library that may block; a name that ends in a dot stands for all of a package.
 var blocking = []string{
 	"os.", "os/exec.", "net.", "syscall.", "golang.org/x/sys/unix.", "time.Sleep", "io.Closer.Close", "io.ReadAll",
 	"sync.Mutex.Lock", "sync.RWMutex.Lock", "sync.RWMutex.RLock", "sync.WaitGroup.Wait", "sync.Cond.Wait",
 }
 
-// used is what an expression that is called names, nil if it names nothing.
+// used returns the object that a called expression names; nil if it names none.
 func (g *stepGraph) used(fun ast.Expr) types.Object {
 	switch fun := fun.(type) {
 	case *ast.Ident:
@@ -259,7 +260,7 @@ func (g *stepGraph) used(fun ast.Expr) types.Object {
 	return nil
 }
 
-// callee is the name of what is called: of this package "function" or "Type.method", of others "path.function" or
+// callee returns the name of the called function: of this package "function" or "Type.method", of others "path.function" or
 // "path.Type.method". A field that holds a function is named as a method is.
 func (g *stepGraph) callee(fun ast.Expr) string {
 	obj := g.used(fun)
@@ -299,7 +300,7 @@ func declaring(s *types.Selection) types.Type {
 	return t
 }
 
-// typeName is the name of a type, or of what it points at.
+// typeName returns the name of a type, or of the type that it points to.
 func typeName(t types.Type) string {
 	if p, ok := t.(*types.Pointer); ok {
 		t = p.Elem()

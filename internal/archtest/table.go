@@ -29,7 +29,7 @@ const (
 func Table() []Row {
 	pure := []string{badger, plugin, hclog, grpc, cobra}
 	worker := []string{badger, cobra}
-	vat := []string{badger, cobra, plugin, grpc, hclog} // what a worker is made of is small
+	vat := []string{badger, cobra, plugin, grpc, hclog} // a worker's libraries are few and small
 	return []Row{
 		{Package: "errcode", About: "The codes of errors, what each means and what to do", NoLink: pure},
 		{Package: "capdata", About: "Body and slots: smallcaps, msgpack, limits", Imports: []string{"errcode"}, NoLink: pure},
