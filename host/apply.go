@@ -20,7 +20,7 @@ type ApplyOptions struct {
 	Replace string
 }
 
-// Applied is what a configuration changes in a running subcluster.
+// Applied lists the changes of a configuration to a running subcluster.
 type Applied struct {
 	// Sub is the subcluster that runs the configuration now.
 	Sub     kernel.SubID

@@ -67,7 +67,7 @@ type listed struct {
 	Error                              *struct{ Err string }
 }
 
-// Load reads the module that dir lies in. It runs the go command, which compiles what is not compiled yet.
+// Load reads the module that dir lies in. It runs the go command, which compiles missing packages.
 func Load(dir string) (*Module, error) {
 	cmd := exec.Command("go", "list", "-deps", "-export",
 		"-json=Dir,ImportPath,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,Imports,Module,Error", "./...")
