@@ -6,23 +6,24 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Crank is a delivery in flight: what Begin named, for Finish to apply.
+// Crank is a delivery in flight: the names that Begin has given, for Finish to apply.
 type Crank struct {
 	Vat         VatID
 	Incarnation uint64
-	// Deliver is what the worker gets.
+	// Deliver is the frame for the worker.
 	Deliver wire.Deliver
-	// What says in a few words what is delivered, for logs.
+	// What describes the delivery in a few words, for logs.
 	What string
 
 	item    item
-	message message // of a message or drain item: what is delivered, its target as it was parked
+	message message // of a message or drain item: the delivered message, its target as it was when parked
 	names   []naming
 	members []KRef // promises of a notification
 	imports [2]uint64
 }
 
-// Step is what Begin found to do. At most one field is set; none means that there is nothing to do.
+// Step is the next thing to do for a vat, as Begin found it. At most one field is set. None is set if there is nothing
+// to do.
 type Step struct {
 	// Crank is to be delivered.
 	Crank *Crank
@@ -32,10 +33,10 @@ type Step struct {
 	NeedsWorker bool
 }
 
-// Begin looks for the next thing that a vat has to do. A crank changes nothing; it holds until its
-// Finish or until the vat's incarnation ends. now is in milliseconds, seed is for the vat's dice. With hold,
-// new messages are held back, so that the vat may come to rest: of what is queued only notifications are
-// delivered, and what the vat that caused one has sent before it.
+// Begin returns the next step of a vat. A Crank in it changes nothing: it is valid until its Finish, or until the vat's
+// incarnation ends. now is in milliseconds; seed is for the vat's dice. With hold, new messages are held back, so that
+// the vat may come to rest: Begin then takes from the queue only notifications, and the messages which the vat that
+// caused a notification has sent before it.
 func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -137,12 +138,13 @@ func (t *tx) splatHead(v VatID, c *Crank) {
 	t.releaseMessage(c.message)
 }
 
-// closure makes the notification of a promise: with it come all settled promises that its value leads
-// to, each once, in the order of discovery, up to a fixed size and depth. What is cut off arrives unresolved; the
-// vat subscribes to it and is told next. A notification that was given up tells that, and nothing else.
+// closure returns the notification of a promise. With the promise come all settled promises to which its value leads,
+// each once, in the order of discovery, up to a fixed size and depth. A promise beyond that arrives unresolved: the vat
+// subscribes to it and is told next. The notification of a substitute tells that rejection alone.
 //
-// The depth is bounded because a vat forgets the names of what it was told. If each of many promises leads to the one before,
-// and the vat was told of all of these already, the notification of the last would bring all of them once more.
+// The depth is bounded because a vat forgets the names of the promises that it was told of. If each of many promises
+// leads to the one before, and the vat was told of all of these already, the notification of the last would bring all
+// of them once more.
 func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 	var out wire.Notify
 	if c.item.isSubstitute() {
@@ -175,7 +177,7 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 				continue
 			}
 			if q.size == 0 && whole.bytes-t.left.bytes > closureReads {
-				continue // of what an earlier version settled the size is unknown
+				continue // an earlier version did not store the size
 			}
 			body, refs := t.valueSize(q)
 			if bytes+body > closureBytes || slots+refs > closureSlots {
@@ -191,8 +193,8 @@ func (t *tx) closure(c *Crank, n *namer) wire.Notify {
 	return out
 }
 
-// prefetch reads the state of the durable objects that a call names, so that the worker need not ask. What
-// it chooses depends on the call and the store alone, since a replay chooses again.
+// prefetch reads the state of the durable objects that a call names, so that the worker need not request it. The choice
+// of rows depends on the call and the store alone, since a replay chooses again.
 func prefetch(call wire.Call, get func(key string) ([]byte, bool)) []wire.Row {
 	var rows []wire.Row
 	size, read := 0, 0

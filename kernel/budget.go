@@ -8,10 +8,11 @@ import (
 	"ocapkernel.dev/internal/limits"
 )
 
-// budget is what one commit may still do of what is bounded. Each commit begins with the whole of it, and each use is taken
-// off. The bounds are of two kinds: what a commit does in passing for others is left to the kernel's own work once that
-// part of the budget is used up; and a slice of that work, or a page of a question, takes no further item once it is spent.
-// One item may overdraw the budget by what one message or value holds. So no step reads or writes without bound.
+// budget holds the amounts that one commit may still use of each bounded resource. Each commit starts with the whole of
+// it, and each use is subtracted. The bounds are of two kinds. Acts that a commit does in passing for others are left
+// to the kernel's own work once their part of the budget is used up. A slice of that work, or a page of a question,
+// takes no further item once the budget is spent. One item may overdraw the budget by the size of one message or value.
+// So no step reads or writes without bound.
 type budget struct {
 	// reads is the number of rows to be read from the store, and bytes that of the bytes of their values, whether anything
 	// comes of them or not. rows is the number of rows to be changed: no use is taken off, see spent.
@@ -34,7 +35,8 @@ var whole = budget{
 	walked: 1_000_000, walkReads: maxChain,
 }
 
-// demand is what the syscalls of a crank have asked for. The vat is at fault beyond half of what one commit may hold.
+// demand is the number of rows and bytes that the syscalls of a crank would write. The vat is at fault beyond half of
+// the limits of one commit.
 type demand struct{ rows, bytes int }
 
 // spent reports whether a slice takes no further item.
@@ -43,8 +45,8 @@ func (t *tx) spent() bool {
 		len(t.changed)+len(t.objects.list)+len(t.promises.list) >= t.left.rows
 }
 
-// all yields the rows that begin with prefix and follow after, in the order of their keys: of each what its key says behind
-// the prefix, and its value. It reads as many as there are, without a bound.
+// all yields the rows whose keys have the prefix and follow after, in the order of their keys: of each row the rest of
+// its key behind the prefix, and its value. It reads all of them, without a bound.
 func (t *tx) all(prefix, after string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for {
@@ -57,9 +59,9 @@ func (t *tx) all(prefix, after string) iter.Seq2[string, []byte] {
 	}
 }
 
-// scan yields the rows that begin with prefix and follow the cursor, which it moves, until there are no more or the
-// budget is spent. The caller asks which of both it was with spent, and stores the cursor for the next slice: so a
-// slice does not look again at what another has passed over.
+// scan yields the rows whose keys have the prefix and follow the cursor, which it moves, until there are no more or the
+// budget is spent. The caller finds out with spent which of both it was, and stores the cursor for the next slice: so a
+// slice does not read again the rows that another has passed over.
 func (t *tx) scan(prefix string, cursor *string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for !t.spent() {
@@ -118,7 +120,7 @@ type numberCursor struct {
 	// length is the length of the numbers that are passed over now, longer says that there are longer ones.
 	length int
 	longer bool
-	// digits is what was passed last.
+	// digits is the number that was passed last.
 	digits string
 }
 
@@ -133,7 +135,7 @@ func (c numberCursor) String() string {
 	return strconv.Itoa(c.length) + more + c.digits
 }
 
-// parseNumberCursor reads what String has written; anything else is the beginning.
+// parseNumberCursor parses a cursor that String has written. Any other text gives the cursor of the first number.
 func parseNumberCursor(prefix, s string) numberCursor {
 	if i := strings.IndexAny(s, "=+"); i > 0 && !strings.HasPrefix(s, prefix) {
 		if length, err := strconv.Atoi(s[:i]); err == nil && length > 0 {
@@ -143,8 +145,8 @@ func parseNumberCursor(prefix, s string) numberCursor {
 	return numberCursor{length: 1}
 }
 
-// roomFor says whether n bytes may go from one row to another in this commit, beside what it does already.
-// Alone they always may: they came in one message.
+// roomFor reports whether n bytes may go from one row to another in this commit, beside the bytes that it moves
+// already. If it moves none, they may always: they came in one message.
 func (t *tx) roomFor(n int) bool {
 	used := whole.moved - t.left.moved + t.own.bytes
 	return used == 0 || used+n <= whole.moved

@@ -11,10 +11,10 @@ type Completion struct {
 	Rejected bool
 	// Value is the result. An empty slot stands for the next of New.
 	Value Data
-	// New are service objects that the call has made, in the subcluster of the object, or of who called.
+	// New are service objects that the call has made, in the subcluster of the object, or of the vat that called.
 	New []NewService
-	// Unit, if not empty, says that the value is a unit of input, of that class: one that nobody got goes to
-	// the next call that asks for one of its class.
+	// Unit is the class of the unit of input that the value is; it is empty if the value is none. A unit that reached
+	// no vat goes to the next call that reads a unit of its class.
 	Unit string
 	// State, if not nil, is the object's new state.
 	State []byte
@@ -49,7 +49,7 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 	t.queueCall(s, item{kind: itemMessage, msg: m})
 }
 
-// noteAsked ties the result of a message that goes to a service object to it.
+// noteAsked ties the result of a message to the service object that the message goes to.
 func (t *tx) noteAsked(k KRef, m message) {
 	if m.result != "" && m.from != "" && t.alive(m.from) {
 		t.promise(m.result).asked = asked{call: CallID{Service: k}, vat: m.from}
@@ -68,7 +68,7 @@ func (t *tx) queueCall(s *service, it item) {
 // mayBegin says whether one more call may be begun. The last one may be large.
 func (s *service) mayBegin() bool { return s.calls < maxCalls && s.callBytes < maxCallBytes }
 
-// beginCall makes a call's row, with which it counts as begun. The message brings its counts along.
+// beginCall creates the row of a call, with which the call counts as begun. The counts of the message pass to the row.
 func (t *tx) beginCall(s *service, m message) {
 	c := serviceCall{id: CallID{s.id, s.next}, at: t.now, msg: m}
 	s.next++
@@ -83,7 +83,8 @@ func (t *tx) beginCall(s *service, m message) {
 	t.effect(Invoke{c.id})
 }
 
-// beginMore begins what waits, as far as there is room; what waits for a revoked object is rejected.
+// beginMore begins the calls at the head of the queue, as far as there is room. If the object is revoked, they are
+// rejected.
 func (t *tx) beginMore(s *service) {
 	if s.head == s.tail || t.gone(s) != "" { // if it is gone, its queue goes with it
 		return
@@ -169,9 +170,9 @@ func (t *tx) call(id CallID) *serviceCall {
 	return c
 }
 
-// Complete ends a call of a service object: its result is settled, and what waits may begin. made are the
-// service objects that were made, in the order of c.New. Of a call that is over, or was cancelled, nothing
-// is kept but units of input and the state; a commit with Number 0 changes nothing.
+// Complete ends a call of a service object: its result is settled, and queued calls may begin. made are the new service
+// objects, in the order of c.New. Of a call that is over, or was cancelled, only units of input and the state are kept.
+// A commit with Number 0 changes nothing.
 func (m *Machine) Complete(id CallID, c Completion, now int64) (commit Commit, made []KRef, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -221,14 +222,14 @@ func (m *Machine) Complete(id CallID, c Completion, now int64) (commit Commit, m
 	switch {
 	case call != nil:
 		t.finishCall(call, c)
-	case !c.Rejected: // it was cancelled, but what was read is not lost
+	case !c.Rejected: // the call was cancelled, but the unit that it has read is not lost
 		t.keepUnit(s, t.nextUnit(s), c.Unit, c.Value)
 	}
 	return m.done(t), made, nil
 }
 
-// subFor says to which subcluster the objects belong that a call makes: that of the service object, or of the vat
-// that called, which may be gone by now.
+// subFor returns the subcluster of the objects that a call makes: that of the service object, or that of the vat that
+// called. It is not found if that vat is gone.
 func (t *tx) subFor(s *service, call *serviceCall) (sub SubID, found bool) {
 	if s.sub != "" || call == nil || call.msg.from == "" {
 		return s.sub, true
@@ -239,7 +240,7 @@ func (t *tx) subFor(s *service, call *serviceCall) (sub SubID, found bool) {
 	return t.vat(call.msg.from).sub, true
 }
 
-// answersWithGone says which reference of a reply is to what is gone; empty if none is.
+// answersWithGone returns an error text if a reply refers to something that is gone; it is empty otherwise.
 func (t *tx) answersWithGone(c Completion) string {
 	for i, slot := range c.Value.Slots {
 		if slot != "" && t.exists(slot) != nil {
@@ -256,7 +257,7 @@ func (t *tx) answersWithGone(c Completion) string {
 	return ""
 }
 
-// checkReply says what of a reply is beyond the bounds of the machine.
+// checkReply returns an error text if a reply exceeds a bound of the machine; it is empty otherwise.
 func (t *tx) checkReply(c Completion) string {
 	empty, holds, stored := 0, 0, len(c.State)
 	for _, s := range c.Value.Slots {
@@ -292,11 +293,11 @@ func (t *tx) finishCall(call *serviceCall, c Completion) {
 	s, result := t.service(call.id.Service), call.msg.result
 	isUnit := c.Unit != "" && !c.Rejected
 	if isUnit {
-		// What was given back before comes first.
+		// Units that were given back earlier come before this one.
 		number := t.nextUnit(s)
 		switch unheard := t.unheard(call.msg); {
 		case unheard && result != "" && t.promise(result).head != t.promise(result).tail:
-			// Messages go on to what was read, and nobody else will hear of it.
+			// Messages are parked on the result and get the unit; the memory of the vat that called is lost.
 			t.keepUnit(s, number, c.Unit, c.Value)
 			defer t.retire(call.msg.from, result) // so that the vat is not told
 			isUnit = false
@@ -337,8 +338,8 @@ func (t *tx) endCall(s *service, call *serviceCall) {
 	s.callBytes -= uint64(len(call.msg.methArgs.Body))
 }
 
-// Forward ends a call of a service object by sending a message for whoever called, whose result becomes that of
-// the call.
+// Forward ends a call of a service object by sending a message on behalf of the caller. The message's result becomes
+// that of the call.
 func (m *Machine) Forward(id CallID, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -379,7 +380,7 @@ func (t *tx) begun(p *promise) bool {
 	return call != nil && call.msg.result == p.id
 }
 
-// cancelCall ends a call that nobody waits for any more.
+// cancelCall ends a call whose result no vat waits for any more.
 func (t *tx) cancelCall(p *promise, why capdata.Code) {
 	a := t.promise(p.id).asked
 	t.effect(CancelCall{a.call})

@@ -138,7 +138,7 @@ func (n *namer) data(d Data) wire.CapData {
 	return out
 }
 
-// applyNames does at Finish what Begin promised the vat.
+// applyNames gives the vat, at Finish, the names that Begin has put into its delivery.
 func (t *tx) applyNames(v VatID, names []naming) {
 	for _, nm := range names {
 		ref, reachable, found := t.vref(v, nm.kref)

@@ -14,7 +14,7 @@ type Damage struct {
 	// System is the name of the subcluster if it is a system subcluster. If Sub is empty, it is a name that leads
 	// nowhere.
 	System string
-	// What says what is wrong.
+	// What describes the damage.
 	What string
 }
 
@@ -28,9 +28,9 @@ func (d Damage) String() string {
 	return fmt.Sprintf("subcluster %s: %s", d.Sub, d.What)
 }
 
-// Damages looks at each system subcluster, its name, its members and their roots, and returns what is damaged. It reads
-// a few rows for each vat. [Check] finds the same, of all subclusters, and more. Damage of any other vat costs that
-// vat alone, and is found when it is to run.
+// Damages returns the damage of the system subclusters: of their names, their members and the roots of these. It reads
+// a few rows for each vat. [Check] finds the same, of all subclusters, and more. Damage of any other vat costs that vat
+// alone, and is found when it is to run.
 func (q *View) Damages() (out []Damage, err error) {
 	defer caught(&err)
 	return slices.DeleteFunc(q.begin(0).damages(), func(d Damage) bool { return d.System == "" }), nil
@@ -88,7 +88,7 @@ func (t *tx) damages() (out []Damage) {
 	return out
 }
 
-// damage says what is wrong with one subcluster.
+// damage returns a description of each damage of one subcluster.
 func (t *tx) damage(sub *subcluster) (out []string) {
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if _, ok := ParseKRef(string(sub.root)); !ok || sub.bootstrap == "" {

@@ -10,21 +10,21 @@ import (
 // Cause is why an incarnation is over.
 type Cause uint8
 
-// The causes. Which of them is charged to what follows from design section 5.
+// The causes. Design section 5 says which cause is charged to which vat or delivery.
 const (
-	// CauseStopped: we asked it to end (shutdown, restart by a person). Nobody is charged.
+	// CauseStopped: the kernel stopped it (shutdown, restart by the operator). It is charged to nothing.
 	CauseStopped Cause = iota
-	// CauseKernel: it died with an earlier kernel. Nobody is charged.
+	// CauseKernel: it died with an earlier kernel. It is charged to nothing.
 	CauseKernel
 	// CauseStart: it never said hello: the world is to blame.
 	CauseStart
-	// CauseKilled: a signal that was neither ours nor of what the worker did itself.
+	// CauseKilled: a signal from outside, sent neither by the kernel nor because of an act of the worker.
 	CauseKilled
 	// CauseCrash: it ended by itself.
 	CauseCrash
 	// CauseDeadline: the delivery did not end in time.
 	CauseDeadline
-	// CauseMalformed: it sent what is no frame.
+	// CauseMalformed: it sent bytes that are no frame.
 	CauseMalformed
 	// CauseLimit: it exceeded a limit.
 	CauseLimit
@@ -44,11 +44,10 @@ func (c Cause) String() string {
 // fault says whether the cause is something that the vat's code did.
 func (c Cause) fault() bool { return c >= CauseMalformed }
 
-// Died reports that the worker of an incarnation is over, why, and what it was doing.
-// Its memory will be made again from the transcript; if that does not hold all of it, what the memory
-// decided is rejected, by the vat's next Begins. What it was given is delivered again, or given up if it
-// killed too often. A report on an incarnation that is already known
-// to be dead gives a commit with Number 0, which changes nothing.
+// Died reports that the worker of an incarnation is over, why, and which delivery it was doing. The memory will be made
+// again from the transcript. If the transcript lacks a part of it, the vat's next Begins reject the promises that the
+// memory decided. The delivery is made again, or given up if it killed too often. A report on an incarnation that is
+// already known to be dead gives a commit with Number 0, which changes nothing.
 func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 	defer caught(&err)
 	v, inc, cause := d.Vat, d.Incarnation, d.Cause
@@ -82,13 +81,13 @@ type Death struct {
 	Cause       Cause
 	// Detail is one line for people.
 	Detail string
-	// Crank is what was in flight, if anything was.
+	// Crank is the delivery in flight; nil if there was none.
 	Crank *Crank
 	// Replaying says that the worker was being given its past.
 	Replaying bool
 }
 
-// why tells the death to those who run the kernel.
+// why tells the death to the operator of the kernel.
 func (d Death) why() string {
 	if d.Detail == "" {
 		return d.Cause.String()
@@ -96,8 +95,8 @@ func (d Death) why() string {
 	return d.Cause.String() + ": " + d.Detail
 }
 
-// public tells the death to other vats. How a process ended is theirs to know, but not what it happened to
-// log while it did, which follows after a colon.
+// public tells the death to other vats. They may know how a process ended, but not the text that it happened to log
+// meanwhile, which follows after a colon.
 func (d Death) public() string {
 	if d.Cause == CauseCrash || d.Cause == CauseStart {
 		d.Detail, _, _ = strings.Cut(d.Detail, ": ")
@@ -105,9 +104,8 @@ func (d Death) public() string {
 	return d.why()
 }
 
-// Diverged reports that the memory of a live incarnation cannot be made again, because its replay came out other than
-// recorded or could not be done at all: the vat starts from its durable state. The caller stops the worker, and says
-// why, in words for whoever reads the log.
+// Diverged reports that the memory of a live incarnation cannot be made again: its replay differed from the record, or
+// could not be done at all. The vat starts from its durable state. The caller stops the worker. why is for the log.
 func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -120,7 +118,7 @@ func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error
 	return m.done(t), nil
 }
 
-// charge does what the table of deaths says.
+// charge applies the table of deaths.
 func (t *tx) charge(d Death, u *run) {
 	why := d.public()
 	v, cause, delivering := d.Vat, d.Cause, d.Crank != nil

@@ -9,7 +9,7 @@ import (
 
 // Divergence says that a replayed crank came out other than it was recorded.
 type Divergence struct {
-	// Delivery is the number of the delivery, What it is.
+	// Delivery is the number of the delivery, What its description.
 	Delivery uint64
 	What     string
 	// Recorded and Came describe the first syscall, or the outcome, that differs.

@@ -27,10 +27,10 @@ type Gone struct{ Sub SubID }
 // Invoke says that a call of a service object is begun: it is performed, and [Machine.Complete] told.
 type Invoke struct{ Call CallID }
 
-// CancelCall says that nobody waits for a call any more, of which nobody knows how far it is.
+// CancelCall says that no vat waits for a call any more. The call may be performed, or not, or in part.
 type CancelCall struct{ Call CallID }
 
-// EndService says that a service object is gone: what is behind it, a connection say, is to be closed.
+// EndService says that a service object is gone: the resource behind it, a connection say, is to be closed.
 type EndService struct {
 	Service    KRef
 	Sub        SubID
@@ -38,8 +38,8 @@ type EndService struct {
 	Config     []byte
 }
 
-// UnitBack says that a unit went back to the head of a channel's input: a call that waits for one gets it
-// with [Machine.TakeUnit].
+// UnitBack says that a unit was given back to a channel's input: the shell offers it with [Machine.TakeUnit] to a call
+// that reads one.
 type UnitBack struct{ Service KRef }
 
 func (Invoke) isEffect()        {}
@@ -52,9 +52,9 @@ func (Answer) isEffect()        {}
 func (LaunchSettled) isEffect() {}
 func (Gone) isEffect()          {}
 
-// An Event is a line of a commit's story: what a person who reads logs wants to know. It is one of
-// [Delivered], [Rejected], [Dropped], [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled],
-// [TranscriptFull], [MemoryLost], [ServiceFailed], [Unreadable].
+// An Event is a line of a commit's story, for the reader of the logs. It is one of [Delivered], [Rejected], [Dropped],
+// [Died], [Poisoned], [VatStopped], [VatTerminated], [Settled], [TranscriptFull], [MemoryLost], [ServiceFailed],
+// [Unreadable].
 type Event interface {
 	fmt.Stringer
 	isEvent()
@@ -120,14 +120,14 @@ type MemoryLost struct {
 	Why string
 }
 
-// ServiceFailed says that a call of a service object failed for whose result nobody waits.
+// ServiceFailed says that a call of a service object failed that has no result to reject.
 type ServiceFailed struct {
 	Call CallID
 	Why  string
 }
 
-// Unreadable says that a row is missing or cannot be read, and that something was removed all the same. What the row held
-// was not let go of, and may be left over.
+// Unreadable says that a row is missing or cannot be read, and that something was removed all the same. The references
+// that the row held were not released: their targets may be left over.
 type Unreadable struct {
 	Key string
 	Why string

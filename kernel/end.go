@@ -7,13 +7,13 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A promise of how a vat ends is decided by that vat as far as the index d. is concerned, only that nothing but the vat's
-// removal settles it: the slice that goes through the promises of the dead vat. So it costs no row that others do
-// not, is let go of with its last holder, and nobody is told of it twice, or never.
+// A promise of how a vat ends is a promise that this vat decides, also in the index d., except that only the removal of
+// the vat settles it. The slices that go through the promises of the dead vat settle it, too. So such a promise needs
+// no further row, is removed with its last holder, and each subscriber is told of it exactly once.
 //
-// Nothing but that end, or its last holder, removes such a promise: a vat that asks again and again would fill the store with
-// them. So each counts for the vat that has asked, until it is removed, and beyond maxWatches the answer is LIMIT. Once it is
-// settled its value counts, too: what would be above maxEndBytes is not told.
+// Nothing but that end, or its last holder, removes such a promise: a vat that makes more and more of them would fill
+// the store. So each counts as a watch of the vat that made it, until the promise is removed, and beyond maxWatches the
+// answer is LIMIT. Once it is settled its value counts, too: a value that would exceed maxEndBytes is not told.
 
 // watch makes the result a promise of how the vat ends that owns the target.
 func (c *vatCall) watch(s wire.Watch) error {
@@ -51,8 +51,8 @@ func (c *vatCall) watch(s wire.Watch) error {
 	return nil
 }
 
-// keepExit notes how a vat ends by itself, for those who are to be told. Each of them gets a copy, so that what is large
-// is not told; nor is a promise, which is no value of a promise.
+// keepExit notes how a vat ends by itself, for the subscribers of its end. Each of them gets a copy, so that a large
+// value is not told. Nor is a lone promise told: a promise cannot be fulfilled with a promise.
 func (t *tx) keepExit(v VatID, rejected bool, value Data) {
 	lonePromise := capdata.LoneSlot(value.Body, len(value.Slots)) && value.Slots[0].IsPromise()
 	switch size := dataSize(value.Body, len(value.Slots)); {
@@ -101,7 +101,7 @@ func (t *tx) tellEnd(k KRef, v VatID) (size int) {
 	return size
 }
 
-// countWatch counts a promise as a watch of the vat that has asked for it.
+// countWatch counts a promise as a watch of the vat that made it with Watch.
 func (t *tx) countWatch(k KRef, watcher VatID) {
 	t.promise(k).watcher = watcher
 	t.run(watcher).watches.count++
@@ -117,7 +117,7 @@ func (t *tx) unwatch(p *promise) {
 	u.watches.bytes -= p.endSize()
 }
 
-// endSize is what a watch counts for against the bytes of its vat.
+// endSize returns the number of bytes that a watch counts against the limit of its vat.
 func (p *promise) endSize() uint64 {
 	if p.watcher == "" || p.state == unresolved {
 		return 0

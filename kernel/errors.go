@@ -8,8 +8,8 @@ import (
 	"ocapkernel.dev/errcode"
 )
 
-// Fault is a vat's fault found in what it answered. The crank is aborted: nothing was changed.
-// The caller replaces the worker and reports its death with [CauseIllegal] or [CauseLimit].
+// Fault is a fault of a vat, found in its answer. The crank is aborted: nothing was changed. The caller replaces the
+// worker and reports its death with [CauseIllegal] or [CauseLimit].
 type Fault struct {
 	Vat    VatID
 	Cause  Cause

@@ -8,9 +8,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Finish applies a crank: what Begin named, the removal of the item, the vat's syscalls in order, as one
-// commit over the state as it is now. A *Fault means that nothing was changed and that the worker must
-// be replaced. frame is the answer as it came, without its header; nil if it did not come as one.
+// Finish applies a crank: the names that Begin gave, the removal of the item, the vat's syscalls in order, as one
+// commit over the state as it is now. A *Fault means that nothing was changed and that the worker must be replaced.
+// frame is the answer as it came, without its header; it is nil if the answer did not come as a frame.
 func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (commit Commit, err error) {
 	defer func() {
 		if r, ok := errors.AsType[*Refusal](err); ok {
@@ -59,7 +59,8 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 	return m.done(t), nil
 }
 
-// consume applies what Begin did not: the names it gave, the end of the item and of its counts.
+// consume applies the part of a crank that its delivery alone decides: the names that Begin gave, the end of the item
+// and of its counts.
 func (t *tx) consume(c *Crank, u *run) {
 	t.applyNames(c.Vat, c.names)
 	u.names.importObjects, u.names.importPromises = c.imports[0], c.imports[1]
@@ -85,8 +86,8 @@ func (t *tx) consume(c *Crank, u *run) {
 	}
 }
 
-// forgetTold retires a vat's name for a promise that the vat was told of, or will never be. The vat keeps the name if its
-// store holds what settles the promise by it.
+// forgetTold retires a vat's name for a promise that the vat was told of, or will never be told of. The vat keeps the
+// name if its store holds a continuation that settles the promise by it.
 func (t *tx) forgetTold(v VatID, k KRef) {
 	if t.promise(k).isInSteadOf(v) {
 		return

@@ -1,8 +1,9 @@
 package kernel
 
-// What is asked for again and again is counted or indexed: how many vats there are (count.v), and which subclusters are
-// to be launched again (reload.). A state of an earlier version has neither, which the absence of count.v tells: then
-// it is looked for by scanning, until index has written both. That is done once in the life of a state.
+// Some answers are requested again and again, and are therefore counted or indexed: the number of vats (count.v), and
+// the subclusters that are to be launched again (reload.). A state of an earlier version has neither, which the absence
+// of count.v tells: then the answer is found by scanning, until index has written both. That is done once in the life
+// of a state.
 
 // indexed says whether the counter and the index are there.
 func (t *tx) indexed() bool {
@@ -10,7 +11,7 @@ func (t *tx) indexed() bool {
 	return ok
 }
 
-// index writes what a state of an earlier version lacks.
+// index writes the counter and the index, which a state of an earlier version lacks.
 func (t *tx) index() {
 	if t.indexed() {
 		return
@@ -69,7 +70,7 @@ func (t *tx) setConfig(s SubID, c *config) {
 	}
 }
 
-// deleteConfig removes the configuration of a subcluster, and what the index says of it.
+// deleteConfig removes the configuration of a subcluster, and its row of the index.
 func (t *tx) deleteConfig(s SubID) {
 	t.delete(keyConfig(s))
 	if _, ok := t.get(keyReload(s)); ok {

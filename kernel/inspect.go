@@ -2,7 +2,7 @@ package kernel
 
 import "ocapkernel.dev/wire"
 
-// Inspection tells what a reference is, and who has to do with it.
+// Inspection describes a reference: its target, its owner and its holders.
 type Inspection struct {
 	KRef KRef
 	// Owner is the vat that exports an object; empty if none does.

@@ -11,10 +11,10 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Check reads a whole state and returns what is wrong with it, one line for each row that cannot be read, then one for each
-// violation, some of which may follow from such rows; none is good. There are 100 lines at most, and one that says how many
-// more there are. docs/invariants.md numbers the invariants. It is for tests and for a person with a stopped store: it reads
-// everything.
+// Check reads a whole state and returns its problems: one line for each row that cannot be read, then one for each
+// violation, some of which may follow from such rows. It returns none if the state is good. There are 100 lines at
+// most, and one that says how many more there are. docs/invariants.md numbers the invariants. Check is for tests and
+// for an operator with a stopped store: it reads everything.
 func Check(r storage.Reader) (problems []string, err error) {
 	defer caught(&err)
 	c := &checker{
@@ -32,7 +32,7 @@ func Check(r storage.Reader) (problems []string, err error) {
 	return problems, nil
 }
 
-// maxProblems bounds what Check tells.
+// maxProblems bounds the problems that Check returns.
 const maxProblems = 100
 
 type checker struct {
@@ -75,7 +75,7 @@ func (c *checker) damages() {
 	}
 }
 
-// scan calls each with what follows the prefix.
+// scan calls each for the rows with the prefix: rest is the key behind the prefix.
 func (c *checker) scan(prefix string, each func(rest string, value []byte)) {
 	for rest, value := range c.t.all(prefix, "") {
 		c.row(func() { each(rest, value) })
@@ -130,7 +130,7 @@ func (c *checker) load() {
 	})
 }
 
-// queues checks that each counted item exists and no other (I2), and counts what items hold.
+// queues checks that each counted item exists and no other (I2), and counts the references that items hold.
 func (c *checker) queues() {
 	codec := c.t.codec
 	items := map[string]int{}
@@ -340,8 +340,8 @@ func (c *checker) others() {
 	})
 }
 
-// spans checks that a vat's own counts of what keeps it from quiescence are right (I13), and that its
-// transcript is whole (I14).
+// spans checks that a vat's counts of the things that keep it from quiescence are right (I13), and that its transcript
+// is whole (I14).
 func (c *checker) spans() {
 	decides, ephemerals := map[VatID]uint64{}, map[VatID]uint64{}
 	for _, p := range sorted(c.promises) {
@@ -370,8 +370,8 @@ func (c *checker) spans() {
 	}
 }
 
-// transcript decodes what makes a vat's memory again, as a replay would (I14). Each row is told for itself: what it
-// costs is the memory of that vat.
+// transcript decodes the rows from which a vat's memory is made again, as a replay would (I14). Each bad row is a
+// problem of its own: it costs that vat its memory.
 func (c *checker) transcript(v VatID, u run) {
 	for n := range u.span.records {
 		// That a record is missing was counted.
@@ -390,8 +390,9 @@ func (c *checker) transcript(v VatID, u run) {
 	})
 }
 
-// services checks that the counters of service objects are right and their indexes whole (I15), and that
-// what a promise says about a call of one is (I16); it counts what they hold.
+// services checks that the counters of service objects are right and their indexes whole (I15), and that each promise
+// tells the truth about the call whose result it is (I16). It counts the references that service objects and their
+// calls hold.
 func (c *checker) services() {
 	codec := c.t.codec
 	count := func(prefix string, each func(rest string, b []byte)) (n uint64) {

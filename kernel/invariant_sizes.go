@@ -2,9 +2,9 @@ package kernel
 
 import "strings"
 
-// sizes checks that what is counted so that nobody has to look is right (I17): the size of a settled promise's value,
-// the bytes of queues, the number of vats, which subclusters are to be launched again, in whose queues a notification
-// is. What an earlier version wrote was not counted, so that a counter of bytes may be too small.
+// sizes checks the counters and indexes that spare a scan (I17): the size of a settled promise's value, the bytes of
+// queues, the number of vats, the subclusters that are to be launched again, the vats in whose queues a notification
+// is. Rows of an earlier version were not counted, so that a counter of bytes may be too small.
 func (c *checker) sizes() {
 	codec := c.t.codec
 	messages := func(prefix string, of map[string]uint64) {

@@ -11,12 +11,12 @@ import (
 // SchemaVersion is the version of the key grammar below. A store that holds another one is refused.
 //
 //	schema            version of this grammar
-//	epoch             identity of this state; a new one begins with a reset or an accepted rollback
+//	epoch             identity of this state; a new one starts with a reset or an accepted rollback
 //	commit            number of the last commit, chained hash of all writes up to it, number of cranks
 //	reset             exists while the state is being cleared
 //	next.<x>          next number to hand out; x is v (vat), s (subcluster), o (object), p (promise), x (poisoned)
 //	count.v           number of vats, dead ones that are being removed included
-//	v.<vat>           what a vat is: name, subcluster, root, configuration
+//	v.<vat>           a vat: name, subcluster, root, configuration
 //	r.<vat>           how a vat runs: incarnation, queue, counters, policy, deaths
 //	q.<vat>.<n>       item n of the vat's queue, head <= n < tail of r.<vat>
 //	c.<vat>.<kref>    c-list: flags and vref
@@ -31,25 +31,25 @@ import (
 //	u.<sub>           subcluster: state, members, source of its configuration, result of bootstrap
 //	unstarted.<sub>   number of its vats that have not started yet; absent if all have
 //	left.<sub>        number of its vats that are not removed yet, of a subcluster that is being removed
-//	result.<sub>      what bootstrap answered
+//	result.<sub>      the answer of bootstrap
 //	t.<ticket>        host call EPOCH.ID: hash of its content, promise, answer
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
 //	expired           the row of e. that was removed last: there is none at it or before
 //	x.<vat>.<n>       poisoned message
 //	y.<vat>.<span>.<n>   record n of the vat's transcript: a delivery of the span, and the frame that answered it
-//	z.<vat>.<span>.<key> what a row of the vat's store was before the span first wrote it
+//	z.<vat>.<span>.<key> a row of the vat's store as it was before the span first wrote it
 //	k.<ko>            service object: name, kind, configuration, state, counters of its calls
 //	n.<name>          the service object of that name
 //	l.<sub>.<ko>      the service object belongs to the subcluster
 //	i.<ko>.<n>        item n of a service object's queue: calls that are not begun
 //	a.<ko>.<n>        call n of a service object: begun, and not known to be done (the outbox)
 //	f.<vat>.<kp>      the vat waits for a call of a service object, or has not been told its result
-//	j.<ko>.c<class>.<n>  unit n of a channel's input, which goes back to the head: who read it has lost its memory
+//	j.<ko>.c<class>.<n>  unit n of a channel's input, which is given back: the memory that called for it was lost
 //	g.<name>          system subcluster of that name
 //	h.<sub>           configuration of the subcluster, to launch it again, and whether that is under way, and for which call
 //	reload.<sub>      exists if the subcluster is to be launched again: h. says so
 //	work              head and tail of the kernel's own work
-//	w.<n>             item of the kernel's own work: what a commit left to do in slices
+//	w.<n>             item of the kernel's own work, which a commit left to be done in slices
 //
 // Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
 const SchemaVersion = 2

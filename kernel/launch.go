@@ -22,12 +22,12 @@ type Launch struct {
 	Bootstrap string
 	// Vats are launched in this order: they get their ids and roots in it, and start in it.
 	Vats []LaunchVat
-	// Services are what bootstrap is given beside the roots. Their names are distinct.
+	// Services are the services that bootstrap gets beside the roots. Their names are distinct.
 	Services []LaunchService
 	// System names a system subcluster; empty for others.
 	System string
-	// By, if not zero, is a call of a service object that waits for the launch: how it comes out settles the call, in the
-	// same commit.
+	// By, if not zero, is the call of a service object that waits for the launch: the outcome of the launch settles the
+	// call, in the same commit.
 	By CallID
 	// Config is kept with the subcluster; see [Machine.Reload].
 	Config []byte
@@ -39,9 +39,9 @@ type Launch struct {
 
 // LaunchService is a service object that is given to a subcluster.
 type LaunchService struct {
-	// Name is what bootstrap gets it as.
+	// Name is the name of the service for bootstrap.
 	Name string
-	// Global, if not empty, names a service of the kernel: one for all who are given it.
+	// Global, if not empty, names a service of the kernel, which many subclusters may share.
 	Global string
 	// New is, otherwise, a service object for this subcluster alone. Its full name is KIND:SUBCLUSTER:NAME.
 	New NewService
@@ -196,7 +196,7 @@ func (t *tx) settleLaunch(p *promise) {
 	t.holdData(p.value)
 	t.own.bytes += len(p.value.Body) // the value is written twice
 	if sub.by != (CallID{}) {
-		t.own.bytes += min(len(p.value.Body), maxPartBytes) // and once more for whoever waits for the launch
+		t.own.bytes += min(len(p.value.Body), maxPartBytes) // and once more for the call that waits for the launch
 	}
 	sub.settled, sub.result, sub.known = true, p.value, true
 	t.setSub(sub)

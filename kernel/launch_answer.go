@@ -13,7 +13,7 @@ func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
 	sub.by = CallID{}
 }
 
-// launchFailure is what a call is told that waits for a launch in vain.
+// launchFailure returns the completion of a call that waits for a launch which fails.
 func launchFailure(why string) Completion {
 	body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
 	if err != nil {
@@ -22,7 +22,7 @@ func launchFailure(why string) Completion {
 	return Completion{Rejected: true, Value: Data{Body: body}}
 }
 
-// launchValue is what a vat gets that launches a subcluster.
+// launchValue returns the completion of the call with which a vat launches a subcluster.
 func launchValue(sub *subcluster, answer Data) Completion {
 	vats := &capdata.Record{}
 	for _, m := range sub.members {
@@ -48,7 +48,7 @@ func launchValue(sub *subcluster, answer Data) Completion {
 	return Completion{Value: Data{Body: body, Slots: slots}}
 }
 
-// maxPartBytes bounds what is repeated of a value that stands in a row already.
+// maxPartBytes bounds the part of a stored value that is repeated in another.
 const maxPartBytes = 64 << 10
 
 // behind reads a value that is to be part of another one, which has slots of its own already, and returns it with all
@@ -76,7 +76,7 @@ func moveSlots(v any, place []int) any {
 	switch v := v.(type) {
 	case capdata.Remotable:
 		if v.Slot = place[v.Slot]; v.Slot == 0 {
-			v.Iface = rootIface // a body says once what a slot is called
+			v.Iface = rootIface // a body names the interface of a slot once
 		}
 		return v
 	case capdata.Promise:
@@ -97,10 +97,10 @@ func moveSlots(v any, place []int) any {
 	return v
 }
 
-// rootIface is what the root of a vat is called in what the kernel says of it.
+// rootIface is the interface name of a vat's root in values that the kernel makes.
 const rootIface = "Alleged: vatRoot"
 
-// errorText makes a person's text of what a promise was rejected with.
+// errorText returns the reason of a rejection as a text for a person.
 func errorText(body string) string {
 	text, isError := valueText(body)
 	if !isError {

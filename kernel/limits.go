@@ -32,8 +32,8 @@ const (
 	maxLoneBytes = limits.InterfaceBytes
 	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
 	maxChain = limits.Chain
-	// passRows is how many removed rows the store may pass over for what counts as the reading of one row, stepRows how many
-	// for one question of a worker.
+	// passRows is the number of removed rows that the store may pass over for the price of one row read, stepRows the
+	// number for one question of a worker.
 	passRows, stepRows = 50, 4000
 	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
 	freeUnits = 2000
@@ -52,6 +52,6 @@ const (
 	maxClass = 100
 	// headRows and headBytes are kept free in each commit for its own number and hash.
 	headRows, headBytes = 1, 64
-	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads what is read for that.
+	// prefetchBytes bounds the stored state that travels with a delivery, prefetchReads the rows read for that.
 	prefetchBytes, prefetchReads = limits.StateBytes, limits.StateReads
 )

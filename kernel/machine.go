@@ -1,13 +1,12 @@
-// Package kernel is the kernel's state machine: queues, promises, c-lists, reference counts, vats,
-// subclusters and host calls.
+// Package kernel is the kernel's state machine: queues, promises, c-lists, reference counts, vats, subclusters and host
+// calls.
 //
-// It is deterministic and has no goroutines, clocks, dice, files or logs. It reads stored state through
-// a [storage.Reader], takes one input at a time and answers with a [Commit]: what to write, and what to
-// do once that is durable. The caller makes the writes visible to the Reader before the next call.
+// It is deterministic and has no goroutines, clocks, dice, files or logs. It reads stored state through a
+// [storage.Reader], takes one input at a time and answers with a [Commit]: the rows to write, and the effects to
+// perform once these are durable. The caller makes the writes visible to the Reader before the next call.
 //
-// A crank is [Machine.Begin], which changes nothing, then the worker's answer, then [Machine.Finish].
-// Cranks of different vats may be begun while others are in flight; they take effect one at a time, in
-// the order of their Finish.
+// A crank is [Machine.Begin], which changes nothing, then the worker's answer, then [Machine.Finish]. Cranks of
+// different vats may be begun while others are in flight; they take effect one at a time, in the order of their Finish.
 //
 // # Concurrency
 //
@@ -15,8 +14,8 @@
 //
 // # Durability
 //
-// Between any two commits the stored state is whole. What a commit leaves to be done in slices is a row
-// too, see [Machine.Work], and until it is done the rows concerned read as if it were.
+// Between any two commits the stored state is whole. Work that a commit leaves to be done in slices is a row too, see
+// [Machine.Work]. Until it is done, the rows concerned read as if it were.
 package kernel
 
 import (
@@ -112,10 +111,10 @@ func (m *Machine) NewEpoch(epoch string) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// Reset begins another epoch, gives up what was to be launched again, and notes that the state is being cleared.
-// Whoever runs the machine then terminates all subclusters, launches none, and calls ResetDone when they are gone;
-// the next kernel goes on with it if this one dies. Numbers are not used twice: no name that somebody has kept
-// comes to mean something else.
+// Reset starts another epoch, drops the subclusters that were to be launched again, and notes that the state is being
+// cleared. The caller then terminates all subclusters, launches none, and calls ResetDone when they are gone; if this
+// kernel dies first, the next one goes on with it. Numbers are not used twice: no kept name comes to mean something
+// else.
 func (m *Machine) Reset(epoch string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -135,7 +134,7 @@ func (q *View) Resetting() (resetting bool, err error) {
 	return resetting, nil
 }
 
-// ResetDone ends what Reset has begun.
+// ResetDone notes that the clearing of the state is over.
 func (m *Machine) ResetDone() (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -143,9 +142,9 @@ func (m *Machine) ResetDone() (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// seal numbers a commit and chains its hash. It is the last thing that a transaction does. A commit that no
-// store would take is not made: it panics with a *Refusal, which caught returns, and nothing has changed. For a
-// crank that is the vat's fault (Finish), for another input an answer to whoever gave it.
+// seal numbers a commit and chains its hash. It is the last act of a transaction. A commit that no store would take is
+// not made: seal panics with a *Refusal, which caught returns, and nothing has changed. For a crank that is the vat's
+// fault (Finish); for another input the Refusal is the answer to it.
 func (m *Machine) seal(t *tx) Commit {
 	writes := t.writes()
 	size := 0

@@ -23,9 +23,9 @@ func (t *tx) park(m message, p *promise, bounded bool) bool {
 	return true
 }
 
-// waitsInCircle says whether parking the message would make its result wait for itself, which nobody
-// could ever settle. A promise waits for another while the message whose result it is is parked there.
-// Only a result on which something is parked already can close a circle, so that the walk is rare.
+// waitsInCircle reports whether parking the message would make its result wait for itself, so that it could never be
+// settled. A promise waits for another while the message whose result it is is parked there. Only a result on which
+// something is parked already can close a circle, so that the walk is rare.
 func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 	k := m.target
 	if p := t.promises.look(t, m.result); p.head == p.tail && k != m.result {
@@ -47,10 +47,9 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 	return capdata.CodeLimit, "the message waits for a chain of more than " + num(maxChain) + " others", true
 }
 
-// drain schedules the messages parked on a settled promise, all at once and in order: one item in the
-// queue of the vat that owns what the promise was fulfilled with stands for them, so that nothing newer
-// overtakes them and no commit grows with their number. If it leads to no vat, the kernel's own work
-// rejects them.
+// drain schedules the messages parked on a settled promise, all at once and in order. If the promise leads to an object
+// of a vat, one item in the queue of that vat stands for them, so that nothing newer overtakes them and no commit grows
+// with their number. If it leads to no vat, the kernel's own work rejects them.
 func (t *tx) drain(p *promise) {
 	p.drained = true
 	t.hold(p.id)

@@ -7,10 +7,10 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// pastStore is a vat's store as it was within a span, before its n-th delivery. A row is looked for in three layers:
+// pastStore is a vat's store as it was within a span, before its n-th delivery. A row is searched in three layers:
 //
-//	written   what the cranks 0 to n-1 of the span wrote, in memory
-//	former    z rows: what rows that the span wrote were before it did; for many, absent
+//	written   the rows that the cranks 0 to n-1 of the span wrote, in memory
+//	former    z rows: the rows that the span wrote, as they were before it did; for many, absent
 //	present   s rows, for rows that the span has not written
 //
 // The lower two do not change during a replay: a vat's rows change by its own cranks only.
@@ -29,13 +29,13 @@ type question struct {
 	behind        string
 }
 
-// version is what a row was after the n-th delivery of the span; nil: deleted.
+// version is the value of a row after the n-th delivery of the span; nil: deleted.
 type version struct {
 	n     uint64
 	value []byte
 }
 
-// lookAhead bounds the rows that one next looks at.
+// lookAhead bounds the rows that one next reads.
 const lookAhead = 1000
 
 func newPastStore(b *base, v VatID, span uint64) *pastStore {
@@ -51,8 +51,8 @@ func newPastStore(b *base, v VatID, span uint64) *pastStore {
 	return p
 }
 
-// write adds what a crank wrote. Of the versions that were before, no reader wants any but the last one that the crank
-// `answered` sees, and newer ones: so each row is kept once, and a few more times while deliveries are ahead.
+// write adds a version that a crank wrote. Readers want the last version that the crank `answered` sees, and newer
+// ones: older versions are dropped. So each row is kept once, and a few more times while deliveries are ahead.
 func (p *pastStore) write(key string, v version, answered uint64) {
 	versions, _ := p.written.Get(key)
 	seen := len(versions) - 1
@@ -65,10 +65,10 @@ func (p *pastStore) write(key string, v version, answered uint64) {
 	p.written.Put(key, append(versions, v))
 }
 
-// settle puts in order what was written: after each crank, so that no read has to do it for all of them.
+// settle sorts the written rows after each crank, so that no read has to do it for all of them.
 func (p *pastStore) settle() { p.written.Settle() }
 
-// get returns what a row was before the n-th delivery of the span.
+// get returns a row as it was before the n-th delivery of the span.
 func (p *pastStore) get(key string, n uint64) ([]byte, bool) {
 	if value, known := p.writtenBefore(key, n); known {
 		return value, value != nil
@@ -79,7 +79,7 @@ func (p *pastStore) get(key string, n uint64) ([]byte, bool) {
 	return p.present.get(key)
 }
 
-// writtenBefore returns what the cranks before the n-th made of a row; known is false if they did not write it.
+// writtenBefore returns a row as the cranks before the n-th left it; known is false if they did not write it.
 func (p *pastStore) writtenBefore(key string, n uint64) (value []byte, known bool) {
 	versions, _ := p.written.Get(key)
 	for i := len(versions) - 1; i >= 0; i-- {
@@ -90,7 +90,7 @@ func (p *pastStore) writtenBefore(key string, n uint64) (value []byte, known boo
 	return nil, false
 }
 
-// existed decodes what a row was before the span first wrote it. Of a row that was absent the value is nil, as
+// existed returns the value of a row from before the span first wrote it. Of a row that was absent the value is nil, as
 // everywhere: a frame cannot carry an absent row that has a value.
 func (p *pastStore) existed(key string, b []byte) (value []byte, existed bool) {
 	var f former
@@ -137,7 +137,8 @@ func (p *pastStore) next(prefix, after string, n uint64) (row wire.Row, ready bo
 	}
 }
 
-// layer is stored rows of which some count and some do not. What does not count is walked over once: runs remembers it.
+// layer is a range of stored rows of which some count and some do not. Rows that do not count are walked over once:
+// runs remembers them.
 type layer struct {
 	reader storage.Reader
 	base   string

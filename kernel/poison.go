@@ -18,14 +18,14 @@ type Poison struct {
 	Attempts uint64
 	// At is when it was given up, in milliseconds.
 	At int64
-	// Code and Why are what its result was rejected with.
+	// Code and Why tell the reason with which its result was rejected.
 	Code, Why string
 }
 
-// poison gives up a delivery. A message is kept for inspection, its result
-// rejected. A notification costs the vat its memory first; then it counts as delivered, unless the store of the vat waits for
-// the promise, and would for ever: then the vat is told that the promise is rejected, though for others it is not. A vat
-// whose code ends its workers even at that is stopped, which settles what it would have settled.
+// poison gives up a delivery. A message is kept for inspection, its result rejected. A notification costs the vat its
+// memory first; then it counts as delivered. If the store of the vat waits for the promise, it would wait for ever:
+// then the vat is told that the promise is rejected, though for others it is not. A vat whose code ends its workers
+// even at that is stopped, which settles the promises that the vat would have settled.
 func (t *tx) poison(u *run, d Death, code capdata.Code) {
 	it, why := d.Crank.item, d.why()
 	attempts := u.charged.attempts + u.charged.kills

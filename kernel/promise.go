@@ -8,7 +8,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// newPromise makes a promise that the vat decides (nobody, if empty).
+// newPromise makes a promise that the vat decides; it has no decider if that is empty.
 func (t *tx) newPromise(decider VatID, inc uint64) KRef {
 	k := KRef("kp" + num(t.allocate("p")))
 	t.promises.create(k, &promise{id: k})
@@ -45,8 +45,8 @@ func (t *tx) clearDecider(k KRef) {
 	}
 }
 
-// touch returns a promise as everybody must see it: one whose decider is dead is rejected here and now, if nobody got to
-// it before. A settled promise may have subscribers that are not told yet, see isTelling.
+// touch returns a promise in the state that readers must see: if its decider is dead, touch rejects it here and now,
+// unless that was done before. A settled promise may have subscribers that are not told yet, see isTelling.
 func (t *tx) touch(k KRef) *promise {
 	p := t.promise(k)
 	if p.state == unresolved && p.decider != "" {
@@ -65,8 +65,8 @@ func (t *tx) touch(k KRef) *promise {
 	return p
 }
 
-// touchDecided touches the promises that a vat decides, in the order in which they were made, a slice at a time: who
-// waits for several hears of them in that order.
+// touchDecided touches the promises that a vat decides, in the order in which they were made, a slice at a time: a
+// subscriber of several is told of them in that order.
 func (t *tx) touchDecided(v VatID, cursor *string) {
 	prefix := prefixDecides(v)
 	for key := range t.scanByNumber(prefix+"kp", cursor) {
@@ -101,10 +101,9 @@ func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	}
 }
 
-// settle fulfils or rejects an unresolved promise: whoever waits is told, and parked messages go on.
+// settle fulfils or rejects an unresolved promise: its subscribers are told, and parked messages go on.
 //
-// Preconditions: the promise is unresolved, and who asks may settle it. A fulfilment is never a lone
-// promise.
+// Preconditions: the promise is unresolved, and the actor may settle it. A fulfilment is never a lone promise.
 func (t *tx) settle(k KRef, reject bool, value Data) {
 	p := t.promise(k)
 	switch {
@@ -204,8 +203,8 @@ func (t *tx) value(p *promise) Data {
 	return p.value
 }
 
-// valueSize returns the length of a settled promise's body and the number of its references. Of what an earlier version
-// settled, the value has to be read for that.
+// valueSize returns the length of a settled promise's body and the number of its references. If an earlier version
+// settled the promise, that needs a read of the value.
 func (t *tx) valueSize(p *promise) (body, slots int) {
 	if p.size > 0 {
 		return int(p.size - 1), int(p.slots)

@@ -43,8 +43,8 @@ func (t *tx) isItem(v VatID, n uint64) bool {
 // the budget of bytes either.
 const holdWindow = 256
 
-// released returns the first item that is delivered although messages are held back: a notification, or
-// what the vat that caused it has sent before.
+// released returns the first item that is delivered although messages are held back: a notification, or a message that
+// the vat which caused it has sent before.
 func (t *tx) released(u *run) (item, bool) {
 	first := map[VatID]item{} // that each vat has sent
 	for n := u.queue.head; n < u.queue.tail && n < u.queue.head+holdWindow && t.left.bytes > 0; n++ {
@@ -66,9 +66,9 @@ func (t *tx) released(u *run) (item, bool) {
 	return item{}, false
 }
 
-// pop removes an item from a vat's queue. A drain item goes with the last message that it stands for: pop
-// removes that message, and the item only if none is left. The counts of what was removed pass to the
-// caller; those of the drain item itself are given back here.
+// pop removes an item from a vat's queue. A drain item goes with the last message that it stands for: pop removes that
+// message, and the item only if none is left. The counts of the removed message pass to the caller; those of the drain
+// item itself are given back here.
 func (t *tx) pop(u *run, it item) {
 	if it.at == u.charged.at {
 		u.acquit()

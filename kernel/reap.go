@@ -5,14 +5,14 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// loseMemory gives an incarnation up though somebody may have relied on its memory.
+// loseMemory ends an incarnation although other vats may rely on its memory.
 func (t *tx) loseMemory(u *run, why string) {
 	t.event(MemoryLost{u.id, why})
 	t.bury(u)
 }
 
-// bury marks the vat's incarnation as dead, to be put away before its next crank. The next one begins a
-// span, from the durable state.
+// bury marks the vat's incarnation as dead. reap removes the rest of it before the vat's next crank. The next
+// incarnation starts a span, from the durable state.
 func (t *tx) bury(u *run) {
 	u.memory.deadInc = u.memory.inc
 	u.memory.reap, u.memory.reapAfter = reapDecides, ""
@@ -21,7 +21,7 @@ func (t *tx) bury(u *run) {
 	t.effect(Wake{u.id})
 }
 
-// The stages of putting a dead incarnation away. Earlier versions did the last two as one.
+// The stages of reaping a dead incarnation. Earlier versions did the last two as one.
 const (
 	reaped uint64 = iota
 	reapDecides
@@ -29,8 +29,8 @@ const (
 	reapUnits
 )
 
-// reap puts the latest dead incarnation of a vat away, a slice at a time: what it decided is rejected,
-// the objects that lived in its memory are orphaned, what it asked of services is cancelled.
+// reap removes the latest dead incarnation of a vat, a slice at a time: the promises that it decided are rejected, the
+// objects that lived in its memory are orphaned, and its calls of service objects are cancelled.
 func (t *tx) reap(v VatID) {
 	u := t.run(v)
 	defer t.wakeMore(v)
@@ -41,8 +41,8 @@ func (t *tx) reap(v VatID) {
 		u.memory.reap, u.memory.reapAfter = reapExports, ""
 	}
 	if u.memory.reap == reapExports {
-		// Ephemeral exports are o+1 and up. In the order of keys they lie between the root, o+0, and the durable
-		// ones, o+d…, which are not looked at.
+		// Ephemeral exports are o+1 and up. In the order of keys they lie between the root, o+0, and the durable ones,
+		// o+d…, which are not read.
 		prefix := prefixCList(v)
 		u.memory.reapAfter = max(u.memory.reapAfter, prefix+string(wire.RootRef))
 		durable := false

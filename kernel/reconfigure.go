@@ -13,19 +13,19 @@ type Reconfiguration struct {
 	// has ended, is passed over. A worker gets the new configuration when it is started the next time; the policy holds
 	// at once.
 	Vats []LaunchVat
-	// NewVats and NewServices are added. Nobody is given them: whoever runs the machine tells somebody.
+	// NewVats and NewServices are added. No vat gets references to them: that is left to the caller.
 	NewVats     []LaunchVat
 	NewServices []LaunchService
-	// Services are the new configurations of service objects that the subcluster has, of the kind that they are. One that
-	// it has not, because it has ended, is passed over. Whoever runs the machine tells the objects of it; the next kernel
-	// makes them from it.
+	// Services are the new configurations of service objects of the subcluster; their kinds do not change. An object
+	// that has ended is passed over. The caller tells the objects; the next kernel makes them from the new
+	// configurations.
 	Services []LaunchService
 	// Config, Source and Hash take the place of those of the launch.
 	Config       []byte
 	Source, Hash string
 }
 
-// Reconfigured tells what a reconfiguration has made.
+// Reconfigured lists the additions and changes of a reconfiguration.
 type Reconfigured struct {
 	// Vats are the vats that were added, in the order of the reconfiguration.
 	Vats []SubclusterVat

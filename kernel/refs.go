@@ -2,7 +2,7 @@ package kernel
 
 import "fmt"
 
-// object returns the object for changing. It must exist: whoever holds a kref holds a count on it.
+// object returns the object for changing. It must exist: each holder of a kref holds a count on it.
 func (t *tx) object(k KRef) *object {
 	o := t.objects.edit(t, k)
 	if o == nil && t.salvaging {
@@ -146,11 +146,12 @@ func (t *tx) releaseMessage(m message) {
 	t.releaseData(m.methArgs)
 }
 
-// free deletes what the commit left without holders: promises, and orphaned objects that nobody can
-// even recognise. Objects that have an owner stay until it has been told (a later issue).
+// free deletes the promises that the commit left without holders, and the orphaned objects that are not even
+// recognizable to any vat. Objects that have an owner stay: their owner is not told.
 //
-// A promise may be all that holds another, and so on without end: beyond freeUnits, or the budget of bytes, the rest is
-// the kernel's own work, which holds it until then. A value that holds nothing is not read.
+// The value of a promise may be the only holder of another, and so on without end: beyond freeUnits, or the budget of
+// bytes, the rest is the kernel's own work, which holds the promises until then. A value that holds nothing is not
+// read.
 func (t *tx) free() {
 	units := 0
 	for i := 0; i < len(t.maybeFree); i++ { // it may grow meanwhile
@@ -190,7 +191,7 @@ func (t *tx) free() {
 	}
 }
 
-// slotsOf returns what the value of a settled promise refers to.
+// slotsOf returns the references in the value of a settled promise.
 func (t *tx) slotsOf(p *promise) []KRef {
 	switch {
 	case p.known:

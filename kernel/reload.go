@@ -12,7 +12,7 @@ type Reload struct {
 	By CallID
 	// Gone says that nothing of the old one is left: the launch can begin.
 	Gone bool
-	// Corrupt says that what is to be launched cannot be read, and why. Then only Sub is set.
+	// Corrupt says why the configuration to be launched cannot be read. Then only Sub is set.
 	Corrupt error
 }
 
@@ -28,7 +28,7 @@ func (t *tx) config(s SubID) *config {
 	return c
 }
 
-// Config returns what a subcluster was launched with.
+// Config returns the configuration with which a subcluster was launched.
 func (q *View) Config(s SubID) (b []byte, found bool, err error) {
 	defer caught(&err)
 	if c := q.begin(0).config(s); c != nil {
@@ -58,9 +58,9 @@ func (m *Machine) ReloadBy(s SubID, by CallID) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// Replace is Reload with another configuration, which takes the place of the old one in the same commit: what is launched
-// when the old subcluster is gone, by this kernel or a later one, is the new one. l is refused here if Launch would refuse it
-// for what it contains.
+// Replace is Reload with another configuration, which takes the place of the old one in the same commit: when the old
+// subcluster is gone, this kernel or a later one launches the new configuration. l is refused here if Launch would
+// refuse its contents.
 func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
 	defer caught(&err)
 	if err := m.checkConfig(l.Config, l.Vats, l.Services); err != nil {
@@ -102,8 +102,8 @@ func (q *View) Reloads() (out []Reload, err error) {
 	return out, nil
 }
 
-// DropReload gives up launching a subcluster again, also while the old one is still on its way; nothing happens if
-// [View.Reloads] does not list it. why is what the call that waits for it is told.
+// DropReload gives up launching a subcluster again, also while the old one is still on its way out. Nothing happens if
+// [View.Reloads] does not list it. why is the reason for the call that waits for it.
 func (m *Machine) DropReload(s SubID, why string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -116,7 +116,7 @@ func (m *Machine) DropReload(s SubID, why string) (c Commit, err error) {
 func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 	var cfg *config
 	if readable(func() { cfg = t.config(s) }) != nil {
-		t.deleteConfig(s) // nobody can launch it any more, or tell who waits for that
+		t.deleteConfig(s) // the subcluster cannot be launched any more, and its call cannot be told
 		return true
 	}
 	if cfg == nil || !cfg.reload {

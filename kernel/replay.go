@@ -8,12 +8,12 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Replay makes the memory of a vat's incarnation again, in a fresh worker: for each Next the worker gets
-// the delivery, reads the store through Get and After, and its answer is put to Answer. It sees the
-// vat's store as it was when the span began, with what the replayed cranks wrote since. It changes
-// nothing. It holds until the vat's next crank, or the end of its incarnation.
+// Replay makes the memory of a vat's incarnation again, in a fresh worker. For each Next the worker gets the delivery,
+// reads the store through Get and After, and its answer is passed to Answer. It sees the vat's store as it was when the
+// span started, changed by the replayed cranks. Replay changes nothing. It is valid until the vat's next crank, or the
+// end of its incarnation.
 //
-// It keeps in memory what the replayed cranks wrote, each row once, which the transcript's bound counts, and the
+// It keeps in memory the rows that the replayed cranks wrote, each once, which the transcript's bound counts, and the
 // keys of these rows.
 type Replay struct {
 	view    *View
@@ -43,7 +43,7 @@ func (q *View) Rehearse(v VatID) (start wire.Start, r *Replay, err error) {
 	return t.startFrame(t.lookRun(v)), r, nil
 }
 
-// Replay returns what is to be replayed to a fresh worker of a vat; nil if there is nothing.
+// Replay returns the replay for a fresh worker of a vat; nil if there is nothing to replay.
 func (q *View) Replay(v VatID) (r *Replay, err error) {
 	defer caught(&err)
 	u := q.begin(0).lookRun(v)
@@ -130,7 +130,7 @@ func (r *Replay) Answer(done wire.Done, frame []byte) error {
 	return nil
 }
 
-// apply does to the view of the store what the n-th crank of the span did.
+// apply applies the n-th crank of the span to the view of the store.
 func (r *Replay) apply(n uint64, done wire.Done) {
 	for _, s := range done.Syscalls {
 		switch s := s.(type) {
@@ -150,8 +150,8 @@ func (r *Replay) apply(n uint64, done wire.Done) {
 	r.store.settle()
 }
 
-// Get reads a row of the vat's store as the replayed worker has to see it, who is doing the first delivery
-// that was not answered.
+// Get reads a row of the vat's store as the replayed worker has to see it, which is doing the first delivery without an
+// answer.
 func (r *Replay) Get(key string) (row wire.Row, err error) {
 	defer caught(&err)
 	value, found := r.store.get(key, r.answered)

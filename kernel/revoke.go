@@ -14,7 +14,7 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	}
 	t.object(k).revoked = true
 	if s := t.services.edit(t, k); s != nil {
-		t.beginMore(s) // that is, rejects what waits
+		t.beginMore(s) // the object is revoked, so that this rejects its queue
 	}
 	return m.done(t), nil
 }

@@ -9,9 +9,9 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// A codec writes and reads rows. Each row says once, in its method fields, which fields it has, in which order, and what
-// they are called: the codec goes through them to write the row, to read it, or to list their names for docs/schema.md.
-// A machine has one codec and reuses it.
+// A codec writes and reads rows. The method fields of each row lists its fields, their order, and their names. The
+// codec goes through them to write the row, to read it, or to list the names for docs/schema.md. A machine has one
+// codec and reuses it.
 type codec struct {
 	task task
 
@@ -29,7 +29,7 @@ type codec struct {
 	names []string
 }
 
-// task is what a codec goes through the fields of a row for.
+// task is the purpose for which a codec goes through the fields of a row.
 type task uint8
 
 const (
@@ -58,7 +58,7 @@ func (c *codec) beginRow() {
 	c.buf.Reset()
 }
 
-// row returns what was written since beginRow, behind the number of its fields.
+// row returns the fields written since beginRow, behind their number.
 func (c *codec) row() []byte {
 	row := make([]byte, 0, 3+c.buf.Len())
 	if c.n < 16 {
@@ -108,7 +108,7 @@ func (c *codec) later() {
 	}
 }
 
-// valid says whether what was read is possible.
+// valid ends the commit if a value just read is impossible, that is if ok is false.
 func (c *codec) valid(ok bool, format string, args ...any) {
 	if c.task == reading && !ok {
 		c.corrupt(fmt.Errorf(format, args...))
@@ -126,8 +126,8 @@ func (c *codec) corruptAt(key string, err error) {
 	c.corrupt(err)
 }
 
-// next turns to the next field and says what to do with it. Writing to a buffer cannot fail, hence the ignored errors of
-// those who write.
+// next turns to the next field and returns whether to write or to read it. Writing to a buffer cannot fail, hence the
+// ignored errors of the methods that write.
 func (c *codec) next(name string) (write, read bool) {
 	switch c.task {
 	case writing:

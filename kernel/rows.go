@@ -10,14 +10,15 @@ type message struct {
 	target   KRef // an object, or the promise that it is parked on
 	methArgs Data
 	result   KRef   // may be empty
-	from     VatID  // who sent it; empty: a host, or the kernel
+	from     VatID  // the sender; empty: a host, or the kernel
 	inc      uint64 // the incarnation of from that did
 }
 
-// size is what a message counts for against the bytes of a queue.
+// size is the number of bytes that a message counts for in a queue.
 func (m message) size() uint64 { return uint64(dataSize(m.methArgs.Body, len(m.methArgs.Slots))) }
 
-// less takes n from a counter of bytes. What an earlier version queued was not counted, so that it may be short.
+// less takes n from a counter of bytes. Messages that an earlier version queued were not counted, so that it may be
+// short.
 func less(counter *uint64, n uint64) { *counter -= min(*counter, n) }
 
 // object is the row of an object.
@@ -57,12 +58,12 @@ type promise struct {
 	state promiseState
 	// decider may settle it; empty while the message whose result it is is in flight, and once settled.
 	decider VatID
-	// inc is the incarnation whose memory decides it; once that is dead the promise reads as rejected. It
-	// is 0 if the decider's store holds what will settle it.
+	// inc is the incarnation whose memory decides it; once that is dead the promise reads as rejected. It is 0 if the
+	// decider's store holds the continuation that will settle it.
 	inc uint64
 	// awaitsEnd says that the end of the decider settles it, and nothing that the decider does before. Then inc is 0.
 	awaitsEnd bool
-	// watcher is the vat that has asked for it with Watch, and of which it counts as one of its watches; empty for others.
+	// watcher is the vat that made it with Watch, and of which it counts as one of its watches; empty for others.
 	watcher VatID
 	refs    uint64
 	// subscribers are vats that wait. A settled promise that still has some has not told them yet.
@@ -74,25 +75,25 @@ type promise struct {
 	head, tail uint64
 	// drained says that an item of a queue, or of the kernel's work, stands for the parked messages.
 	drained bool
-	// inStead is the vat for which the kernel rejected the promise, although the store of that vat still holds what would
-	// have settled it. That vat keeps its name for the promise, and its later resolve or keep of it is ignored. It is
-	// anyVat if an earlier version wrote the row, which did not say for which vat it was.
+	// inStead is the vat for which the kernel rejected the promise, although the store of that vat still holds a
+	// continuation for it. That vat keeps its name for the promise, and its later resolve or keep of it is ignored. It
+	// is anyVat if an earlier version wrote the row, which did not say for which vat it was.
 	inStead VatID
 	// waitsFor is the promise on which the message is parked whose result this is.
 	waitsFor KRef
-	// asked is what a promise knows that is the result of a call of a service object; zero otherwise.
+	// asked is the tie to a call, if the promise is the result of a call of a service object; zero otherwise.
 	asked asked
 	// told are the vats in whose queues a notification of it is, each once: a vat that subscribes again meanwhile is
 	// told by that one. (Earlier versions kept them only for units of input, and once for each notification.)
 	told []VatID
 	// watched are the vats whose store waits for it.
 	watched []VatID
-	// value is that of a settled promise, once known: it has a row of its own, so that who counts a
-	// reference to a large value does not write it again. Use tx.value.
+	// value is that of a settled promise, once known: it has a row of its own, so that a new reference to a large value
+	// does not write it again. Use tx.value.
 	value Data
 	known bool
-	// size is 1 more than the length of the value's body, slots the number of its references: so that nobody reads a
-	// value to find that it is too large. size is 0 if the promise is unresolved, or an earlier version settled it.
+	// size is 1 more than the length of the value's body, slots the number of its references: they save reading a value
+	// to find that it is too large. size is 0 if the promise is unresolved, or an earlier version settled it.
 	size, slots uint64
 	// parkedBytes is the size of the messages parked on it.
 	parkedBytes uint64
@@ -139,9 +140,9 @@ const anyVat VatID = "?"
 // isInSteadOf reports whether the kernel rejected the promise in stead of the vat, see inStead.
 func (p *promise) isInSteadOf(v VatID) bool { return p.inStead == v || p.inStead == anyVat }
 
-// asked ties the result of a call of a service object to the call, and, if it is a unit of input, to that
-// unit until somebody has got it: should who asked lose its memory before, the call is cancelled, or the
-// unit goes back.
+// asked ties the result of a call of a service object to the call and to the vat that called. If that vat loses its
+// memory before it is told, the call is cancelled. If the result is a unit of input, asked ties the result to that unit
+// until it is consumed, so that the unit can be given back; see unit.go.
 type asked struct {
 	// call is the call. Once the promise is a unit of input, the number is that of the unit.
 	call CallID
@@ -165,8 +166,9 @@ type subcluster struct {
 	members   []member // of one that is leaving, some may be removed: see keyLeft
 	unstarted uint64   // as keyUnstarted, of vats that an earlier version made
 	settled   bool     // bootstrap has settled
-	// result is what bootstrap answered, once known: it may be large, and has a row of its own. Use tx.resultOf. apart says
-	// that it has: of a subcluster that an earlier version has written it stands in this row, until that is written.
+	// result is the answer of bootstrap, once known: it may be large, and has a row of its own. Use tx.resultOf. apart
+	// says that it has: an earlier version wrote the answer into this row, where it stands until the row is written
+	// again.
 	result       Data
 	known, apart bool
 	source, hash string
@@ -179,7 +181,7 @@ type subcluster struct {
 	replaces SubID
 	// by is the call of the kernel facet that launched it, and waits for that.
 	by CallID
-	// guessed says that a salvage knows of it only what other rows say.
+	// guessed says that a salvage knows the subcluster from other rows only.
 	guessed bool
 }
 

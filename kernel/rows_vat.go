@@ -9,7 +9,7 @@ const (
 	dead
 )
 
-// vatRow is what a vat is.
+// vatRow is the part of a vat that does not change while it runs.
 type vatRow struct {
 	name   string
 	sub    SubID
@@ -79,8 +79,8 @@ type highest struct {
 	objects, promises             uint64
 }
 
-// charged is what one item of a queue is charged with: the item at the position at, which is the head unless messages were
-// held back.
+// charged counts the deaths that one item of a queue is charged with: the item at the position at, which is the head
+// unless messages were held back.
 type charged struct {
 	at uint64
 	// attempts counts the deaths that the item is charged with, kills those by a signal from outside.
@@ -174,7 +174,7 @@ func (u *run) attemptsAt(at uint64) uint64 {
 	return u.charged.attempts + u.charged.kills
 }
 
-// charge turns to the item at a position. What another item was charged with is forgotten: there is one count.
+// charge turns to the item at a position. The deaths charged to another item are forgotten: there is one count.
 func (u *run) charge(at uint64) {
 	if u.charged.at != at {
 		u.acquit()
@@ -182,7 +182,7 @@ func (u *run) charge(at uint64) {
 	}
 }
 
-// acquit sets back what the item at the position charged was charged with.
+// acquit clears the deaths charged to the item at the position charged.at.
 func (u *run) acquit() { u.charged.attempts, u.charged.kills, u.charged.forgotten = 0, 0, false }
 
 type itemKind uint8
@@ -201,8 +201,8 @@ type item struct {
 	kind    itemKind
 	from    VatID // the vat whose crank queued it, if one did
 	promise KRef
-	// msg is the message. Of a notification it is empty, unless the value of the promise has killed the vat too often:
-	// then msg.methArgs is what the vat is told instead, as a rejection.
+	// msg is the message. It is empty for a notification, unless the value of the promise has killed the vat too often:
+	// then msg.methArgs is the reason of the rejection that the vat is told instead.
 	msg message
 }
 
@@ -244,7 +244,7 @@ func (e *exit) fields(c *codec) {
 	c.data("value", &e.value)
 }
 
-// exchange is a record of a transcript: a delivery, and what answered it.
+// exchange is a record of a transcript: a delivery, and its answer.
 type exchange struct {
 	down []byte
 	// whole says that up is the frame, and not its hash.
@@ -258,7 +258,7 @@ func (e *exchange) fields(c *codec) {
 	c.bytes("frame that answered it (or, if not whole, its SHA-256)", &e.up)
 }
 
-// former is what a row of a vat's store was before the span first wrote it.
+// former is a row of a vat's store as it was before the span first wrote it.
 type former struct {
 	existed bool
 	value   []byte

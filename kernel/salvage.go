@@ -8,24 +8,24 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// What ends has to end although some of its rows cannot be read. A commit that removes something is therefore tried again,
-// as a salvage: there a row that is missing or cannot be decoded reads as a guess, made from what its key and its neighbours
-// say of it, and the trace names the row. A guess is written only where others rely on the row: then it says that the object,
-// promise, vat or subcluster has ended. Any other guess is dropped with the commit, and the bytes of the row stay, unless the
-// row is one of those that are removed.
+// A removal has to succeed although some of its rows cannot be read. A commit that removes something is therefore tried
+// again, as a salvage: there a row that is missing or cannot be decoded reads as a guess, made from its key and its
+// neighbours, and the trace names the row. A guess is written only where others rely on the row: then it says that the
+// object, promise, vat or subcluster has ended. Any other guess is dropped with the commit, and the bytes of the row
+// stay, unless the row is one of those that are removed.
 //
 // A guessed count is manyRefs. The object or promise behind it outlives its holders, and [Check] names it.
 //
-// What a row held that could not be read is not let go of either, and the results of the messages that it held are settled
-// by nobody. Each salvage that has met such a row leaves work of the kind workStranded, which looks for those results and
+// The references in an unreadable row are not released, and the results of the messages in it have no vat that could
+// settle them. Each salvage that has met such a row leaves work of the kind workStranded, which finds those results and
 // rejects them.
 
-// manyRefs stands for a count that is not known, and keeps what is counted.
+// manyRefs stands for a count that is not known. It keeps the counted object or promise.
 const manyRefs = 1 << 40
 
 // Salvage calls change, which is a method of m that removes something, such as Terminate, Work or FailLaunch. Rows that
-// cannot be read do not make it fail: they are passed over, or removed, and each is an [Unreadable] of the commit's trace.
-// The caller has tried change without Salvage before, and nothing has come of that.
+// cannot be read do not make it fail: they are passed over, or removed, and each is an [Unreadable] of the commit's
+// trace. The caller has tried change without Salvage before, in vain.
 func (m *Machine) Salvage(change func() (Commit, error)) (Commit, error) {
 	m.salvaging = true
 	defer func() { m.salvaging = false }()
@@ -58,7 +58,7 @@ func (t *tx) unreadable(key string, why error) {
 	}
 	t.event(Unreadable{key, why.Error()})
 	switch key[:1] {
-	case "q", "i", "a", "m", "p", "r", "k": // a message, or what tells where messages are
+	case "q", "i", "a", "m", "p", "r", "k": // a message, or a row that tells where messages are
 		t.lookForStranded = true
 	}
 }
@@ -91,7 +91,7 @@ func (c *cache[K, T, P]) invent(t *tx, id K) *T {
 	return e.val
 }
 
-// isGuess reports whether what look and edit return of a row is a guess.
+// isGuess reports whether the row that look and edit return is a guess.
 func (c *cache[K, T, P]) isGuess(id K) bool {
 	e := c.m[id]
 	return e != nil && e.guessed
@@ -133,8 +133,8 @@ func (t *tx) guessVat(v VatID) *vatRow {
 	return row
 }
 
-// guessSub finds out what it can of a subcluster whose row is missing or cannot be read, and has it written. It returns nil
-// if there is nothing of it.
+// guessSub gathers a subcluster whose row is missing or cannot be read from other rows, and has it written. It returns
+// nil if no row tells of it.
 func (t *tx) guessSub(s SubID) *subcluster {
 	sub := &subcluster{id: s, state: SubTerminating, settled: true, guessed: true}
 	var lost []VatID // that no readable row tells the subcluster of
@@ -253,8 +253,8 @@ func (t *tx) isBuried(v VatID) bool {
 	}
 }
 
-// restore settles a promise that is a guess. If its value can be read, it was settled before; else it is rejected with why.
-// All vats that know the promise are told, since who waits for it is not known.
+// restore settles a promise that is a guess. If its value can be read, the promise was settled before; else it is
+// rejected with why. All vats that know the promise are told, since its subscribers are not known.
 func (t *tx) restore(k KRef, p *promise, why Data) {
 	t.promises.keep(k)
 	value, settled := why, false
@@ -324,12 +324,12 @@ func (t *tx) endMessage(m message) {
 	t.releaseMessage(m)
 }
 
-// strandedRows and strandedBytes bound what one look for stranded results reads: it cannot be done in slices, since messages
-// move meanwhile.
+// strandedRows and strandedBytes bound the rows that one search for stranded results reads: it cannot be done in
+// slices, since messages move meanwhile.
 const strandedRows, strandedBytes = 500_000, 256 << 20
 
-// rejectStranded rejects the promises that nobody can settle: they have no decider, and are the result of no message. It
-// also settles the host calls whose promise has lost them.
+// rejectStranded rejects the promises that can never be settled: they have no decider, and are the result of no
+// message. It also settles the host calls whose promise has lost them.
 func (t *tx) rejectStranded() (done bool) {
 	pending := map[KRef]bool{} // results of messages
 	bounded := func() bool {
@@ -337,7 +337,7 @@ func (t *tx) rejectStranded() (done bool) {
 	}
 	each := func(prefix string, decode func(key string, b []byte)) {
 		for rest, b := range t.all(prefix, "") {
-			_ = readable(func() { decode(prefix+rest, b) }) // what cannot be read answers nobody
+			_ = readable(func() { decode(prefix+rest, b) }) // a row that cannot be read answers no promise
 			if !bounded() {
 				return
 			}

@@ -8,24 +8,21 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// A service object is one that no vat answers for: a service of the kernel, an IO channel, a connection.
-// Its calls are performed outside, by whoever runs the machine, and their results are inputs like others.
+// A service object is an object without a vat: a service of the kernel, an IO channel, a connection. The caller of the
+// machine performs its calls outside of the machine; their results are inputs like others.
 //
-// A call is begun when its row a. is written, and Invoke is the effect of that: it is performed only if
-// the row has survived. It is over when Complete removes the row, in the commit that settles its result.
-// In between a crash leaves a row of which nobody knows whether it was performed: see [View.Outstanding].
-// A call that has no row yet was never begun.
+// A call is begun when its row a. is written. The effect of that is Invoke: it is performed only if the row is durable.
+// The call is over when Complete removes the row, in the commit that settles the result. A crash in between leaves a
+// row whose call may have been performed or not: see [View.Outstanding]. A call that has no row yet was never begun.
 //
-// What a channel has read is a unit. It is consumed by the commit that settles the call. Until the
-// notification of that has been delivered, a vat that loses its memory gives the unit back, to the head of
-// the channel's input; see giveBack.
+// A unit is one piece of input that a channel has read. unit.go has its life.
 
 // NewService describes a service object to make.
 type NewService struct {
-	// Kind and Config say what it is to whoever performs its calls; the machine does not read them.
+	// Kind and Config describe the object to the performer of its calls; the machine does not read them.
 	Kind   string
 	Config []byte
-	// State is what it knows; it changes with [Completion.State].
+	// State is the stored state of the object; it changes with [Completion.State].
 	State []byte
 	// Holds are references that it keeps while it exists.
 	Holds []KRef
@@ -62,7 +59,7 @@ func (t *tx) newService(name string, sub SubID, n NewService) KRef {
 	return k
 }
 
-// gone says whether nothing reaches a service object any more, in words; else it is empty.
+// gone returns why a service object is unreachable, in words; it is empty if the object can be reached.
 func (t *tx) gone(s *service) string {
 	switch {
 	case s == nil:
@@ -85,9 +82,9 @@ func (s *service) isGone() string {
 	return fmt.Sprintf("the service %s is gone", s.name)
 }
 
-// Emit sends a message on behalf of a service object, without a result, and changes the object's state. It
-// is refused if the object is gone, or with [capdata.CodeLimit] if [CheckState] or [CheckMessage] refuse the state or the
-// message. A message that names what is gone is not sent.
+// Emit sends a message on behalf of a service object, without a result, and changes the object's state. It is refused
+// if the object is gone, or with [capdata.CodeLimit] if [CheckState] or [CheckMessage] refuse the state or the message.
+// A message that refers to something that is gone is not sent.
 func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -124,8 +121,8 @@ func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// CheckState refuses, with [capdata.CodeLimit], a state of a service object that is longer than a quarter of what one commit
-// takes. limits are those of the store. It may be called from any goroutine.
+// CheckState refuses, with [capdata.CodeLimit], a state of a service object that is longer than a quarter of the bytes
+// of one commit. limits are those of the store. It may be called from any goroutine.
 func CheckState(limits storage.Limits, k KRef, state []byte) error {
 	if most := maxState(limits); len(state) > most {
 		return refuse(capdata.CodeLimit, "a state of %d bytes for service object %s, the limit is %d: keep what is large elsewhere, and here where it is", len(state), k, most)

@@ -29,8 +29,8 @@ func (t *tx) endService(k KRef) {
 	t.effect(EndService{k, s.sub, s.name, s.kind, s.config})
 }
 
-// EndService removes a service object, a connection say: what is pending rejects, and so does what comes
-// later. Nothing happens if it is gone.
+// EndService removes a service object, such as a connection: pending calls reject, and so do later ones. Nothing
+// happens if it is gone.
 func (m *Machine) EndService(k KRef) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -64,12 +64,12 @@ func (t *tx) removeService(w *work) (done bool) {
 	for {
 		next := w.stage + 1
 		switch w.stage {
-		case endQueue: // of calls that are younger than those begun
+		case endQueue: // of calls that are not begun: they are younger than those that are
 			next = endUnits
 			for s.head != s.tail && !t.spent() {
 				t.dropItem(s, why)
 			}
-			if s.head == s.tail { // what the counters do not tell, because they could not be read
+			if s.head == s.tail { // items that the counters do not tell of, because the counters could not be read
 				prefix := "i." + string(k) + "."
 				for key, b := range t.scanByNumber(prefix, &w.after) {
 					var it item
@@ -108,11 +108,11 @@ func (t *tx) removeService(w *work) (done bool) {
 			sub := s.sub
 			t.services.remove(t, k)
 			if s.calls > 0 {
-				t.unreadable(prefixServiceCalls(k), nil) // fewer of them are there than were begun
+				t.unreadable(prefixServiceCalls(k), nil) // there are fewer rows than begun calls
 			}
 			if t.object(k); t.objects.isGuess(k) {
 				t.object(k).service = true
-				t.objects.keep(k) // others may hold it
+				t.objects.keep(k) // the object may have other holders
 			}
 			t.release(k) // the pin
 			t.release(k) // of this work

@@ -9,17 +9,17 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A vat's memory is a function of its deliveries, so the kernel can make it again: design section 5a. A
-// span begins whenever the vat is quiescent, that is when all of its state is in its store. Each crank
-// that does not end so appends a record to the span's transcript, and keeps what the rows of the store
-// were before the span wrote them first. A fresh worker that gets the records in order, over the store
-// as it was, has the memory that was lost.
+// A vat's memory is a function of its deliveries, so the kernel can make it again: design section 5a. A span starts
+// whenever the vat is quiescent, that is when all of its state is in its store. Each crank after which the vat is not
+// quiescent appends a record to the span's transcript, and keeps each row of the store that the span writes for the
+// first time as it was before. A fresh worker that gets the records in order, over the store as it was, has the memory
+// that was lost.
 
 const (
-	// MaxRecords and MaxTranscriptBytes bound the transcript of a span. Beyond, recording stops until the
-	// vat is quiescent, and it would start from its durable state. The bytes are those of the transcript's rows and
-	// those that a replay holds in memory: what the span has written to each row of the store last, and rowBytes
-	// for the row itself.
+	// MaxRecords and MaxTranscriptBytes bound the transcript of a span. Beyond, recording stops until the vat is
+	// quiescent, and until then the vat would start from its durable state. The bytes are those of the transcript's
+	// rows and those that a replay holds in memory: the last value that the span has written to each row of the store,
+	// and rowBytes for the row itself.
 	MaxRecords         = limits.Transcript
 	MaxTranscriptBytes = limits.TranscriptBytes
 	rowBytes           = 48

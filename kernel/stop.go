@@ -6,8 +6,8 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// stop takes a vat out of service: what it decides and what is queued for it is rejected, its store is
-// kept, a person may restart it.
+// stop takes a vat out of service. The promises that it decides and the messages in its queue are rejected. Its store
+// is kept, and an operator may restart it.
 func (t *tx) stop(u *run, why string) {
 	u.phase, u.why = stopped, why
 	t.bury(u)
@@ -19,8 +19,8 @@ func (t *tx) stop(u *run, why string) {
 	}
 }
 
-// Restart gives the vat a fresh worker, which gets the memory that the vat had, or, with forget, begins
-// from the durable state alone. It revives a stopped vat. Nobody is charged.
+// Restart gives the vat a fresh worker. The worker gets the memory that the vat had; with forget it starts from the
+// durable state alone. Restart revives a stopped vat. It is charged to nothing.
 func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -41,13 +41,13 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 		}
 		t.effect(StopWorker{v})
 	}
-	u.phase = live // why stays: what was queued before is still to be rejected for it
+	u.phase = live // why stays: the messages queued before are still to be rejected for it
 	u.deaths, u.charged.attempts, u.charged.kills = 0, 0, 0
 	t.effect(Wake{v})
 	return m.done(t), nil
 }
 
-// rejectFrom has the messages from a position on looked for, to be rejected, up to the present tail.
+// rejectFrom marks the messages from a position on, up to the present tail, to be rejected.
 func (t *tx) rejectFrom(u *run, n uint64) {
 	if u.queue.rejectAt >= u.queue.rejectUntil {
 		u.queue.rejectAt = n
@@ -55,8 +55,8 @@ func (t *tx) rejectFrom(u *run, n uint64) {
 	u.queue.rejectUntil = u.queue.tail
 }
 
-// rejectQueued rejects, a slice at a time, the messages that were queued for a vat when it was stopped.
-// Notifications stay where they are, since what is durable in the vat may still wait for them.
+// rejectQueued rejects, a slice at a time, the messages that were queued for a vat when it was stopped. Notifications
+// stay where they are, since continuations in the vat's store may still wait for them.
 func (t *tx) rejectQueued(v VatID) {
 	u := t.run(v)
 	for u.queue.rejectAt < u.queue.rejectUntil && !t.spent() {

@@ -10,9 +10,9 @@ const (
 	SubLaunching SubState = iota
 	// SubRunning: bootstrap has answered.
 	SubRunning
-	// SubFailed: its launch failed. Its vats are dead, and what is left of it is being removed.
+	// SubFailed: its launch failed. Its vats are dead, and their rows are being removed.
 	SubFailed
-	// SubTerminating: it has ended. Its vats are dead, and what is left of it is being removed.
+	// SubTerminating: it has ended. Its vats are dead, and their rows are being removed.
 	SubTerminating
 )
 
@@ -28,7 +28,8 @@ var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running"
 // Leaving reports whether nothing will bring the subcluster back: only its removal is left to do.
 func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
 
-// sub returns a subcluster, nil if there is none. Within a commit all get the same one. Who changes it calls setSub.
+// sub returns a subcluster, nil if there is none. All calls within a commit return the same one. A caller that changes
+// it calls setSub.
 func (t *tx) sub(s SubID) *subcluster {
 	sub := t.subs.look(t, s)
 	if t.subs.isGuess(s) {
@@ -37,7 +38,7 @@ func (t *tx) sub(s SubID) *subcluster {
 	return sub
 }
 
-// setSub notes that a subcluster was made, or what sub has returned was changed.
+// setSub notes that a subcluster was made, or that a subcluster returned by sub was changed.
 func (t *tx) setSub(sub *subcluster) {
 	if sub.settled && !sub.apart {
 		sub.apart, sub.known = true, true
@@ -51,7 +52,7 @@ func (t *tx) setSub(sub *subcluster) {
 	t.subs.edit(t, sub.id)
 }
 
-// resultOf returns what the bootstrap of a subcluster answered; the zero value if it has not.
+// resultOf returns the answer of a subcluster's bootstrap; the zero value if there is none yet.
 func (t *tx) resultOf(sub *subcluster) Data {
 	if !sub.known {
 		sub.result, sub.known = t.dataAt(keyResult(sub.id)), true

@@ -324,8 +324,8 @@ func (c *vatCall) decides(p *promise) bool {
 	return p.state == unresolved && p.decider == c.v && !p.awaitsEnd
 }
 
-// result translates the result of a send: a new promise of the vat, or an unresolved one that it
-// decides. Nobody decides it while the message is in flight.
+// result translates the result of a send: a new promise of the vat, or an unresolved one that it decides. The promise
+// has no decider while the message is in flight.
 func (c *vatCall) result(ref wire.Ref) (KRef, error) {
 	t := c.t
 	parts, err := wire.ParseRef(string(ref))
@@ -351,7 +351,7 @@ func (c *vatCall) result(ref wire.Ref) (KRef, error) {
 	return k, nil
 }
 
-// keep notes who settles a promise of the vat: its memory or its store.
+// keep notes whether the memory or the store of the vat settles a promise.
 func (c *vatCall) keep(s wire.Keep) error {
 	t := c.t
 	k, _, err := c.known(s.Promise)
@@ -420,7 +420,7 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 		}
 		settlements = append(settlements, settlement{k, r.Rejected, value})
 	}
-	// Settling the first must not free what a later one mentions.
+	// Settling the first must not free the references of a later one.
 	for _, st := range settlements {
 		t.hold(st.k)
 		t.holdData(st.value)
@@ -428,7 +428,7 @@ func (c *vatCall) resolve(s wire.Resolve) error {
 	for _, st := range settlements {
 		t.own.rows += 3
 		if c.made[st.k] {
-			t.own.rows -= 5 // what was counted for the name and for the decider: they are gone when the crank ends
+			t.own.rows -= 5 // the rows counted for the name and for the decider: they are gone when the crank ends
 		}
 		t.settle(st.k, st.reject, st.value)
 	}

@@ -7,8 +7,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Terminate removes a subcluster and all that its vats own. What its vats decide reads as rejected at
-// once; the rows go in slices, and Gone says when nothing is left.
+// Terminate removes a subcluster with all that its vats own. The promises that its vats decide read as rejected at
+// once. The rows go in slices; the effect Gone says that none is left.
 func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -72,7 +72,7 @@ func (t *tx) kill(v VatID, why string) {
 	}
 }
 
-// killMember is kill without a look at the subcluster, whose row is long. It returns whether the vat was alive.
+// killMember is kill without a read of the subcluster, whose row is long. It returns whether the vat was alive.
 func (t *tx) killMember(v VatID, why string) bool {
 	u := t.run(v)
 	if t.runs.isGuess(v) {
@@ -110,7 +110,7 @@ const (
 	buryTies
 )
 
-// buryVat removes a dead vat, a slice at a time.
+// buryVat removes the rows of a dead vat, a slice at a time.
 func (t *tx) buryVat(w *work) (done bool) {
 	v := w.vat
 	for {
@@ -119,7 +119,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 		case buryAsked:
 			next = buryTies
 			t.giveBack(v, capdata.CodeVatTerminated, &w.after)
-		case buryTies: // to calls that others wait for as well
+		case buryTies: // the ties to calls that have other holders as well
 			next = buryPromises
 			prefix := prefixAsked(v)
 			for key := range t.scan(prefix, &w.after) {
@@ -136,7 +136,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 				}
 				t.dropHead(u)
 			}
-			if u := t.run(v); u.queue.head == u.queue.tail { // what the counters do not tell, because they could not be read
+			if u := t.run(v); u.queue.head == u.queue.tail { // items that the counters do not tell of, because the counters could not be read
 				prefix := "q." + string(v) + "."
 				for key, b := range t.scanByNumber(prefix, &w.after) {
 					t.dropLoose(key, b)

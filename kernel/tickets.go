@@ -30,10 +30,10 @@ type TicketState struct {
 	Hash         string
 }
 
-// Call accepts a host call and queues it. A ticket that is known is not executed again: the commit has
-// Number 0, and the state tells where the call stands; with another hash it is refused with
-// CodeConflict. References must exist: an object that nobody can reach is OBJECT_DELETED, a promise that
-// does not exist BAD_TARGET. A full queue is QUEUE_FULL, more references or bytes than a vat could send are LIMIT.
+// Call accepts a host call and queues it. A ticket that is known is not executed again: the commit has Number 0, and
+// the state tells where the call stands. A known ticket with another hash is refused with CodeConflict. References must
+// exist: an object that is unreachable for all vats is OBJECT_DELETED, a promise that does not exist BAD_TARGET. A full
+// queue is QUEUE_FULL, more references or bytes than a vat could send are LIMIT.
 func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -85,7 +85,7 @@ func CheckMessage(limits storage.Limits, methArgs Data) error {
 	return nil
 }
 
-// dataSize is what a value counts for against the bytes that one crank, or one input, may write.
+// dataSize is the number of bytes that a value counts for against the limit of one crank, or of one input.
 func dataSize(body string, slots int) int { return len(body) + 64*(slots+1) }
 
 // exists checks a reference that a host names.
@@ -135,7 +135,7 @@ const maxCopied = 64 << 10
 // isElsewhere reports whether the answer of a settled call is that of its promise, which the ticket holds.
 func (tk *ticket) isElsewhere() bool { return tk.promise != "" && tk.state != ticketPending }
 
-// releaseAnswer lets go of what a settled host call holds.
+// releaseAnswer releases the references that a settled host call holds.
 func (t *tx) releaseAnswer(tk *ticket) {
 	t.releaseData(tk.value)
 	if tk.isElsewhere() {
@@ -143,7 +143,7 @@ func (t *tx) releaseAnswer(tk *ticket) {
 	}
 }
 
-// settleTicket keeps the answer of a host call, and what it refers to.
+// settleTicket keeps the answer of a host call, and holds the references in it.
 func (t *tx) settleTicket(p *promise) {
 	id := p.ticket
 	p.ticket = ""

@@ -38,7 +38,7 @@ type tx struct {
 	// lookForStranded says that a row which a salvage could not read may have held a message.
 	lookForStranded bool
 	delivered       bool // it is that of a crank
-	// left is what this commit may still do, own what the vat itself has asked for.
+	// left is the rest of this commit's budget, own the demand of the vat itself.
 	left       budget
 	own        demand
 	wroteBytes int // of values, which lie in memory until the next transaction
@@ -47,7 +47,7 @@ type tx struct {
 	trace   []Event
 }
 
-// row is what the transaction knows of one key.
+// row is the state of one key, as far as the transaction knows it.
 type row struct {
 	value   []byte // nil: absent
 	existed bool   // before this transaction; meaningful if known
@@ -55,7 +55,7 @@ type row struct {
 	changed bool
 }
 
-// base is what transactions are made over.
+// base is the ground of a machine's transactions: the store, its codec and the limits.
 type base struct {
 	reader storage.Reader
 	codec  *codec
@@ -104,7 +104,8 @@ func (t *tx) retireLater(k KRef) {
 	t.retiring = append(t.retiring, k)
 }
 
-// keepRows and keepBytes bound the transaction whose memory is used again: what it has read lies there until then.
+// keepRows and keepBytes bound the transaction whose memory is used again: the rows that it has read stay in memory
+// until then.
 const keepRows, keepBytes = 2000, 1 << 20
 
 // slab hands out values that are all given back at once, by setting n to 0.
@@ -125,7 +126,7 @@ func (s *slab[T]) next() *T {
 	return p
 }
 
-// done settles the counts of a transaction, writes what it has decoded and changed, and seals the commit.
+// done settles the counts of a transaction, writes the rows that it has decoded and changed, and seals the commit.
 func (m *Machine) done(t *tx) Commit {
 	t.endFailed()
 	t.free()
@@ -140,7 +141,7 @@ func (m *Machine) done(t *tx) Commit {
 	return m.seal(t)
 }
 
-// read returns what is known of key, looking it up once.
+// read returns the state of key; it reads the store once for each key.
 func (t *tx) read(key string) *row {
 	r := t.rows[key]
 	if r == nil {
@@ -261,7 +262,8 @@ func (t *tx) step(prefix, after string) (key string, value []byte, ready bool) {
 	}
 }
 
-// writes lists what changed, in the order of first change; what was born and died in here is left out.
+// writes lists the changes, in the order of first change; a row that this transaction has both created and deleted is
+// left out.
 func (t *tx) writes() []storage.Write {
 	ws := make([]storage.Write, 0, len(t.changed)+1)
 	for _, key := range t.changed {
@@ -307,7 +309,7 @@ func (t *tx) allocate(x string) uint64 {
 type rowOf[K ~string, T any] interface {
 	*T
 	fields(*codec)
-	// guess sets what a salvage takes a row for that cannot be read.
+	// guess fills a row that cannot be read with a salvage's guess.
 	guess(K)
 }
 

@@ -6,12 +6,28 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
+// A unit is one piece of input that a channel has read for a call, such as a line. Its class says which calls may get it.
+// Its number orders the units of one service object: calls get the first unit of their class. The life of a unit:
+//
+//	state           rows                 event                                                    next state
+//	read            a. (the call)        Complete; the call has a listener                        offered
+//	                                     Complete; the call has no listener, or was cancelled     given back
+//	offered         f. (tie), b. (value) a crank with the notification is committed               consumed
+//	                                     the vat's memory is lost, and was the only holder        given back
+//	given back      j. (the unit)        Complete or TakeUnit of a call with a listener           offered
+//	                                     the service object has ended and is being removed        removed
+//
+// Complete of a call with a listener stores the new unit as given back if there are such units, and then offers the first
+// one of its class: so no unit overtakes another. A unit that settles the result of a host call or of a launch is consumed
+// in that commit. If only messages that are parked on the result are left, they get the value, and the unit is given
+// back all the same. Once the service object has ended, or is gone, nothing is given back to it.
+
 func (t *tx) nextUnit(s *service) uint64 {
 	s.nextUnit++
 	return s.nextUnit
 }
 
-// keepUnit puts a unit back, where it belongs by its number.
+// keepUnit stores a unit as given back. Its number decides its place among the others.
 func (t *tx) keepUnit(s *service, number uint64, class string, value Data) {
 	u := unit{class, value}
 	t.holdData(value)
@@ -21,7 +37,7 @@ func (t *tx) keepUnit(s *service, number uint64, class string, value Data) {
 	t.effect(UnitBack{s.id})
 }
 
-// takeUnit takes the first unit of a class. Its counts pass to the caller.
+// takeUnit removes the first unit of a class and returns it. Its counts pass to the caller.
 func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, found bool) {
 	first := ""
 	var got unit
@@ -43,7 +59,7 @@ func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, foun
 			break
 		}
 	}
-	// The unit that this commit put back may be the first, which the store does not know yet.
+	// A unit that this commit has given back may be the first, and is not in the store yet.
 	for n := s.nextUnit; n > 0 && n+2 > s.nextUnit; n-- {
 		key := keyUnit(s.id, class, n)
 		if r := t.rows[key]; r != nil && r.changed && r.value != nil {
@@ -58,8 +74,8 @@ func (t *tx) takeUnit(s *service, class string) (number uint64, value Data, foun
 	return unitNumber(first), got.value, true
 }
 
-// TakeUnit ends a call that reads with the first unit of a class that was given back. taken is false if there
-// is none, or no such call: nothing is changed then.
+// TakeUnit ends a call that reads with the first unit of a class that was given back. taken is false if there is no
+// such unit or no such call: nothing is changed then.
 func (m *Machine) TakeUnit(id CallID, class string, now int64) (c Commit, taken bool, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -82,17 +98,18 @@ func (m *Machine) TakeUnit(id CallID, class string, now int64) (c Commit, taken 
 	return m.done(t), true, nil
 }
 
-// asUnit notes, before it is settled, that a promise will be fulfilled with a unit of input.
+// asUnit notes, before the promise is settled, that a promise will be fulfilled with a unit of input.
 func (t *tx) asUnit(k KRef, number uint64, class string) {
 	p := t.promise(k)
 	if p.asked.vat == "" || p.ticket != "" || p.launch != "" {
-		t.forgetAsked(k) // a host, or a launch, has it with the commit
+		t.forgetAsked(k) // a host call, or a launch, has the unit with the commit
 		return
 	}
 	p.asked.call.N, p.asked.unit = number, class
 }
 
-// forgetAsked ends what ties a promise to a call: it is settled with what is no unit, or somebody got that.
+// forgetAsked removes the tie of a promise to a call: the promise is settled with a value that is no unit, or the unit
+// is consumed.
 func (t *tx) forgetAsked(k KRef) {
 	p := t.promise(k)
 	if p.asked.vat != "" {
@@ -101,16 +118,16 @@ func (t *tx) forgetAsked(k KRef) {
 	p.asked = asked{}
 }
 
-// gotUnit notes that a vat was told of a promise: if that is a unit of input, it is consumed.
+// gotUnit notes that a vat was told of a promise. If the value is a unit of input, the unit is consumed.
 func (t *tx) gotUnit(k KRef) {
 	if p := t.promise(k); p.asked.unit != "" {
 		t.forgetAsked(k)
 	}
 }
 
-// giveBack cancels the calls of service objects that a vat waits for, and gives back the input that it was
-// not told of: its memory, which alone knew of them, is lost. What its store waits for, or somebody else
-// has, is left alone. It does a slice, from where the cursor is, and says whether that was the last.
+// giveBack does one slice, from the cursor on, and reports whether it was the last. It handles the results of the vat's
+// calls of service objects that only its lost memory knew: an unfinished call is cancelled, a unit that the vat was not
+// told of is given back. A result that the vat's store waits for, or that has another holder, is left as it is.
 func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 	for key := range t.scan(prefixAsked(v), cursor) {
 		k := KRef(key[len(prefixAsked(v)):])
@@ -146,8 +163,9 @@ func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
 	return !t.spent()
 }
 
-// unheard says that nobody would hear of the result of a call, and so get what it has read: it has none, or
-// nobody holds that but a memory which is lost, the message having been on its way meanwhile.
+// unheard reports whether no live holder would see the result of a call, so that a unit read by the call would be lost.
+// That is so if the call has no result, or if only a lost memory holds the result: the vat may have lost it while the
+// message was on its way.
 func (t *tx) unheard(m message) bool {
 	if m.result == "" {
 		return true
@@ -160,8 +178,8 @@ func (t *tx) unheard(m message) bool {
 	return (u == nil || m.inc <= u.memory.deadInc) && t.onlyFor(m.from, p)
 }
 
-// onlyFor says that nobody but the memory of a vat knows of the result of its call, and perhaps messages that
-// were sent to it.
+// onlyFor reports whether the result of a call is held by the memory of the vat alone. Messages that are parked on the
+// result do not count as holders.
 func (t *tx) onlyFor(v VatID, p *promise) bool {
 	if p.ticket != "" || p.launch != "" {
 		return false
@@ -176,7 +194,7 @@ func (t *tx) onlyFor(v VatID, p *promise) bool {
 	}
 	refs := p.tail - p.head
 	if p.drained && p.head != p.tail {
-		refs++ // what stands for them
+		refs++ // the drain item, which stands for the parked messages
 	}
 	if _, _, ok := t.vref(v, p.id); ok {
 		refs++

@@ -36,8 +36,8 @@ func (q *View) page() *tx {
 	return t
 }
 
-// rowsAfter calls each for the rows of one page that follow after among those that begin with prefix. next is what the
-// following page begins after; empty if there is none.
+// rowsAfter calls each for the rows of one page that follow after among those with the prefix. It returns the ID after
+// which the following page starts; empty if there is none.
 func rowsAfter[ID ~string](t *tx, prefix string, after ID, each func(id ID, value []byte)) (next ID) {
 	cursor := ""
 	if after != "" {
@@ -52,7 +52,7 @@ func rowsAfter[ID ~string](t *tx, prefix string, after ID, each func(id ID, valu
 	return ""
 }
 
-// Vat is what a vat is and where it stands, as far as it is durable.
+// Vat is the durable description and state of a vat.
 type Vat struct {
 	ID     VatID
 	Name   string
@@ -78,7 +78,7 @@ type Vat struct {
 	SpanAt int64
 	// HasWork says that Begin may find something.
 	HasWork bool
-	// Corrupt tells what is wrong with the rows that describe the vat; only ID is known then. Only Vats says so.
+	// Corrupt tells which rows that describe the vat are wrong, and how; only ID is known then. Only Vats sets it.
 	Corrupt error
 }
 

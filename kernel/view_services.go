@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Service is what a service object is and where it stands.
+// Service is the description and state of a service object.
 type Service struct {
 	KRef          KRef
 	Name, Kind    string

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Subcluster is what a subcluster is.
+// Subcluster is the description and state of a subcluster.
 type Subcluster struct {
 	ID   SubID
 	Root KRef
@@ -17,7 +17,7 @@ type Subcluster struct {
 	// Vats are its members, in the order of their launch. While it leaves some of them may be removed already.
 	Vats         []SubclusterVat
 	Source, Hash string
-	// Result is what bootstrap answered.
+	// Result is the answer of bootstrap.
 	Result Data
 	// System is the name of a system subcluster; empty for others.
 	System string
@@ -33,7 +33,7 @@ type SubclusterVat struct {
 	Vat  VatID
 }
 
-// Subcluster tells what a subcluster is; found is false if there is none of that id.
+// Subcluster returns a subcluster; found is false if there is none of that id.
 func (q *View) Subcluster(s SubID) (out Subcluster, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)

@@ -24,8 +24,8 @@ func (t *tx) setWorkRange(head, tail uint64) {
 	t.set(keyWork, t.codec.encode(w.fields))
 }
 
-// Work does one slice of what earlier commits left to be done. more says that there is more; a commit
-// with Number 0 changes nothing. It is interleaved with cranks, and goes on after a restart.
+// Work does one slice of the work that earlier commits left. more says that there is more; a commit with Number 0
+// changes nothing. It is interleaved with cranks, and goes on after a restart.
 func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	defer caught(&err)
 	t := m.begin(now)
@@ -82,8 +82,9 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	switch {
 	case done:
 	case w.kind == workTell:
-		// It stays first, so that promises are told of in the order in which they were settled, and what is rejected
-		// because of this one comes later. That holds up the others for a few slices: there are MaxVats subscribers at most.
+		// It stays first, so that promises are told of in the order in which they were settled, and rejections that
+		// follow from this one come later. That holds up the others for a few slices: there are MaxVats subscribers at
+		// most.
 		_, tail = t.workRange()
 		t.set(key, t.codec.encode(w.fields))
 		t.setWorkRange(head, tail)

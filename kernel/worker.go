@@ -5,9 +5,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// StartWorker tells what a fresh worker of a vat must know: it is to have the memory of the live
-// incarnation, which Replay makes again, or begins a new one if there is none. The module and the limits
-// of the frame are the caller's to fill in. It is refused if the vat is not live.
+// StartWorker returns the start frame for a fresh worker of a vat. The worker is to have the memory of the live
+// incarnation, which Replay makes again; if there is none, it starts a new incarnation. The caller fills in the module
+// and the limits of the frame. StartWorker is refused if the vat is not live.
 func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
