@@ -158,7 +158,7 @@ func TestMessageStaysChargedWhenItIsOvertaken(t *testing.T) {
 	}
 }
 
-// What a version wrote that charged the head, without saying so, is read so.
+// A row of an earlier version that charged the head, without saying so, is read so.
 func TestChargeOfAnEarlierVersionIsOfTheHead(t *testing.T) {
 	w := heldBack(t)
 	for range 2 {

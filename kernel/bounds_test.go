@@ -44,7 +44,7 @@ func list(prefix string, first, n int) string {
 	return strings.ReplaceAll(repeat(first, n, " "+prefix+"%d"), "\n", "")
 }
 
-// What one commit leaves to others goes in slices far below what a store takes at once.
+// Work that one commit leaves to others goes in slices far below the bound of one commit.
 func TestCommitsAreBounded(t *testing.T) {
 	t.Parallel()
 	const sliceRows = 3000
@@ -212,7 +212,7 @@ func (w *world) parked(k kernel.KRef) (n int) {
 	}
 }
 
-// A notification brings only so much at once: what is cut off arrives as a promise, and is told next.
+// A notification brings only so much at once: a promise beyond that arrives unresolved, and is told next.
 func TestClosureIsCut(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{"slots": "(" + list("o+", 1, 700) + " p+%d)", "bytes": strings.Repeat("x", 100<<10)} {
@@ -317,8 +317,9 @@ func TestCrankBeyondItsLimitIsAFault(t *testing.T) {
 	}
 }
 
-// Promises each of which leads to the one before, of all of which a vat is told, cost it no more than a few of them for each
-// notification, and not all of those that it was told of before. What leads to many promises at once brings all of them.
+// Let each of many promises lead to the one before, and let a vat be told of all of them. Each notification then brings
+// a few of them, and not all of those that the vat was told of before. A promise that leads to many others at once
+// brings all of them.
 func TestClosureOfALongChainIsCut(t *testing.T) {
 	t.Parallel()
 	const n = 200
@@ -346,7 +347,7 @@ func TestClosureOfALongChainIsCut(t *testing.T) {
 			case wire.Notify:
 				told++
 				members += len(d.Resolutions)
-				return "" // nothing waits for what was cut off
+				return "" // the promises that were cut off have no subscriber
 			}
 			return answer(d)
 		})

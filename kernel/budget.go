@@ -77,17 +77,17 @@ func (t *tx) scan(prefix string, cursor *string) iter.Seq2[string, []byte] {
 	}
 }
 
-// deleteAll deletes the rows that begin with prefix, as far as the budget goes.
+// deleteAll deletes the rows with the prefix, as far as the budget goes.
 func (t *tx) deleteAll(prefix string, cursor *string) {
 	for key := range t.scan(prefix, cursor) {
 		t.delete(key)
 	}
 }
 
-// scanByNumber is scan for rows whose names end in a number, in the order of the numbers: as keys, 10 comes before 9. It
-// passes over the numbers of one length after those of another, and jumps where longer ones lie between them, so that it
-// reads few rows twice. Its cursor is no key. A cursor that is one comes from an earlier version, which went by keys and
-// had dealt with the rows that it had passed: then the scan begins anew, and finds those that are left.
+// scanByNumber is scan for rows whose names end in a number, in the order of the numbers: as keys, 10 comes before 9.
+// It passes over the numbers of one length after those of another, and jumps where longer ones lie between them, so
+// that it reads few rows twice. Its cursor is no key. A cursor that is a key comes from an earlier version, which went
+// by keys and had dealt with the rows that it had passed: then the scan starts again, and finds the rows that are left.
 func (t *tx) scanByNumber(prefix string, cursor *string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		at := parseNumberCursor(prefix, *cursor)
@@ -104,7 +104,7 @@ func (t *tx) scanByNumber(prefix string, cursor *string) iter.Seq2[string, []byt
 			digits := key[len(prefix):]
 			at.digits = digits
 			if len(digits) > at.length {
-				// Behind it lie those that begin with the same digits and are as long, or longer.
+				// Behind it lie the keys with the same leading digits that are as long, or longer.
 				at.longer, at.digits = true, digits[:at.length]+pastDigits
 			}
 			*cursor = at.String()

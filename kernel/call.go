@@ -65,7 +65,7 @@ func (t *tx) queueCall(s *service, it item) {
 	}
 }
 
-// mayBegin says whether one more call may be begun. The last one may be large.
+// mayBegin reports whether one more call may be begun. The last one may be large.
 func (s *service) mayBegin() bool { return s.calls < maxCalls && s.callBytes < maxCallBytes }
 
 // beginCall creates the row of a call, with which the call counts as begun. The counts of the message pass to the row.
@@ -374,7 +374,7 @@ func (t *tx) answerCall(by CallID, c func() Completion) {
 	}
 }
 
-// begun says whether the call is begun whose result k is.
+// begun reports whether the call whose result p is is begun.
 func (t *tx) begun(p *promise) bool {
 	call := t.call(p.asked.call)
 	return call != nil && call.msg.result == p.id

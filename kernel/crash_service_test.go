@@ -23,8 +23,8 @@ func keepsLines(_ kernel.VatID, d wire.Deliver) string {
 	return words
 }
 
-// serviceSession is a script that does a bit of everything with service objects. What the kernel has accepted
-// durably is noted in made: host calls, and lines of input as "unit LINE".
+// serviceSession is a script that does a bit of everything with service objects. made notes the inputs that the kernel
+// has accepted durably: host calls, and lines of input as "unit LINE".
 func serviceSession(w *world, made map[string]bool) {
 	call := func(ticket string, target kernel.KRef, method string, slots ...kernel.KRef) {
 		if w.call(ticket, target, method, slots...) {
@@ -93,7 +93,7 @@ func serviceSession(w *world, made map[string]bool) {
 	w.run(keepsLines)
 }
 
-// relaunch launches what a reload has removed.
+// relaunch launches the subclusters that a reload has removed.
 func relaunch(w *world) {
 	for _, r := range must(w.m.Reloads()) {
 		w.up(kernel.Launch{
@@ -110,7 +110,7 @@ func TestKillAtEveryCommitOfServiceCalls(t *testing.T) {
 		ended := func(k kernel.KRef) bool { _, found, _ := w.m.Service(k); return !found }
 		w.run(keepsLines)
 		relaunch(w)
-		for { // nobody knows whether they happened
+		for { // these calls may have happened or not
 			pending := false
 			for _, s := range must(w.m.Services()) {
 				for _, n := range w.outstanding(s.KRef) {
@@ -134,7 +134,7 @@ func TestKillAtEveryCommitOfServiceCalls(t *testing.T) {
 		if len(must(w.m.Reloads())) > 0 {
 			w.t.Error("a reload is still to be done")
 		}
-		// Each line is got once, or is still there; the end of the channel or of who got it lets it go.
+		// Each line is got once, or is still there; it may go with the channel, or with the vat that got it.
 		if ended("ko6") || !slices.ContainsFunc(subs, func(s kernel.Subcluster) bool { return s.ID == "s1" }) {
 			return
 		}
@@ -152,7 +152,7 @@ func TestKillAtEveryCommitOfServiceCalls(t *testing.T) {
 				w.t.Errorf("%s is there %d times", line, got)
 			}
 		}
-		for _, s := range must(w.m.Services()) { // what a host asked of them
+		for _, s := range must(w.m.Services()) { // calls by a host
 			for _, n := range w.outstanding(s.KRef) {
 				w.complete(s.KRef, n, "!ambiguous", nil)
 			}

@@ -76,14 +76,14 @@ func session(w *world, made map[string]bool) {
 	w.do(c, err)
 }
 
-// TestKillAtEveryCommit kills the kernel after each commit of a session, so that the next one does not exist
-// and what the last one was to cause has not happened, and lets the next kernel go on from what is stored.
+// TestKillAtEveryCommit kills the kernel after each commit of a session, so that the next commit does not exist and the
+// effects of the last one have not happened, and lets the next kernel go on from the stored state.
 func TestKillAtEveryCommit(t *testing.T) {
 	t.Parallel()
 	killAtEveryCommit(t, 80, session, func(w *world, _ map[string]bool) { w.run(nil) })
 }
 
-// killAtEveryCommit does that with a session of at least so many commits; recovered is what the next kernel does.
+// killAtEveryCommit does that with a session of at least so many commits; recovered plays the next kernel.
 func killAtEveryCommit(t *testing.T, least int, session, recovered func(w *world, made map[string]bool)) {
 	t.Helper()
 	whole := newWorld(t)
@@ -105,7 +105,7 @@ func killAtEveryCommit(t *testing.T, least int, session, recovered func(w *world
 			}()
 			session(w, made)
 		}()
-		// A call whose commit was the last one was accepted, only nobody was told.
+		// A call whose commit was the last one was accepted, only the host was not told.
 		w.reopen()
 		recovered(w, made)
 		for ticket := range made {

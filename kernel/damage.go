@@ -132,7 +132,7 @@ func (t *tx) damage(sub *subcluster) (out []string) {
 	return out
 }
 
-// damagedRoot looks at the root object of a vat that lives.
+// damagedRoot checks the root object of a vat that lives.
 func (t *tx) damagedRoot(v VatID, root KRef, bad func(string)) {
 	o := t.objects.look(t, root)
 	switch ref, _, found := t.vref(v, root); {

@@ -79,7 +79,7 @@ type Death struct {
 	Vat         VatID
 	Incarnation uint64
 	Cause       Cause
-	// Detail is one line for people.
+	// Detail is one line for the operator.
 	Detail string
 	// Crank is the delivery in flight; nil if there was none.
 	Crank *Crank

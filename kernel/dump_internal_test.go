@@ -20,8 +20,8 @@ func Dump(r storage.Reader) []string {
 	return d.lines(false)
 }
 
-// Learn gives names to krefs that have none yet: a name that does not depend on the order in which
-// krefs are allocated, such as "v1/o+3" for what v1 introduced as o+3.
+// Learn gives names to krefs that have none yet: a name that does not depend on the order in which krefs are allocated,
+// such as "v1/o+3" for the object that v1 introduced as o+3.
 func Learn(r storage.Reader, names map[KRef]string) {
 	d := newDumper(r)
 	d.each("c.", func(rest string, b []byte) {
@@ -42,8 +42,8 @@ func Learn(r storage.Reader, names map[KRef]string) {
 	})
 }
 
-// Project renders a stored state so that two states which differ only in the numbers that the kernel
-// allocated, and in what it counted on the way, are rendered alike.
+// Project renders a stored state so that two states which differ only in the numbers that the kernel allocated, and in
+// its counters, are rendered alike.
 func Project(r storage.Reader, names map[KRef]string) []string {
 	d := newDumper(r)
 	d.name = func(k KRef) string {
@@ -55,7 +55,7 @@ func Project(r storage.Reader, names map[KRef]string) []string {
 	return d.lines(true)
 }
 
-// Named tells what the names mean that a crank in flight uses.
+// Named returns the krefs of the names in a crank in flight.
 func Named(c *Crank) map[wire.Ref]KRef {
 	names := map[wire.Ref]KRef{}
 	for _, n := range c.names {
@@ -84,7 +84,7 @@ func (d *dumper) each(prefix string, f func(rest string, value []byte)) {
 	}
 }
 
-// ids lists what follows a prefix, in the order of its numbers.
+// ids lists the rest of the keys behind a prefix, in the order of their numbers.
 func (d *dumper) ids(prefix string) []string {
 	var ids []string
 	d.each(prefix, func(rest string, _ []byte) { ids = append(ids, rest) })

@@ -95,7 +95,7 @@ type Poisoned struct {
 	Code string
 }
 
-// VatStopped says that a vat was stopped for good, until it is restarted by a person.
+// VatStopped says that a vat was stopped, until the operator restarts it.
 type VatStopped struct {
 	Vat VatID
 	Why string

@@ -77,7 +77,7 @@ func TestTheEndOfAVatIsHeardOf(t *testing.T) {
 	}
 }
 
-// What is no end is not told: the death of a worker, lost memory, a stop.
+// The death of a worker, lost memory and a stop are no ends, and are not told.
 func TestWhatIsNoEndIsNotHeardOf(t *testing.T) {
 	t.Parallel()
 	w := watcher(t)
@@ -113,8 +113,8 @@ func TestWhatIsNoEndIsNotHeardOf(t *testing.T) {
 	}
 }
 
-// The promise is the kernel's: no vat can settle it, give it away as a result, or say who keeps it; not even the vat
-// whose end it is, nor one that waits for its own end.
+// The promise is the kernel's: no vat can settle it, give it away as a result, or say that it keeps it; not even the
+// vat whose end it is, nor one that waits for its own end.
 func TestNobodySettlesAnEnd(t *testing.T) {
 	t.Parallel()
 	w := watcher(t)
@@ -140,7 +140,8 @@ func TestNobodySettlesAnEnd(t *testing.T) {
 	}
 }
 
-// Of what has no vat the promise is rejected at once; so it is of an object whose vat has ended already, with how it has.
+// A watch of a target without a vat is rejected at once. A watch of an object whose vat has ended already is settled at
+// once with how that vat has ended.
 func TestWatchingWhatHasNoVat(t *testing.T) {
 	t.Parallel()
 	w := watcher(t)
@@ -169,8 +170,8 @@ func TestWatchingWhatHasNoVat(t *testing.T) {
 	}
 }
 
-// Who watches holds nothing for longer than the promise is held, and one that passes the promise on, or waits for it by
-// its store, is no other than who waits for an answer.
+// A watcher holds nothing for longer than the promise is held. A watcher that passes the promise on, or waits for it by
+// its store, is treated like any other subscriber.
 func TestAWatchGoesWithItsHolders(t *testing.T) {
 	t.Parallel()
 	w := watcher(t)
@@ -231,7 +232,7 @@ func TestTheEndOfAVatThatManyWaitForIsBounded(t *testing.T) {
 	w.check()
 }
 
-// Whenever the kernel is killed, who waits for the end of a vat is told of it once, with the same value.
+// Whenever the kernel is killed, each subscriber of the end of a vat is told of it once, with the same value.
 func TestKillAtEveryCommitOfAnEnd(t *testing.T) {
 	t.Parallel()
 	killAtEveryCommit(t, 20, func(w *world, made map[string]bool) {
@@ -259,7 +260,7 @@ func TestKillAtEveryCommitOfAnEnd(t *testing.T) {
 	}, func(w *world, _ map[string]bool) { w.run(nil) })
 }
 
-// What one vat asks for is bounded where it is held, over all its cranks, and no other vat pays for it.
+// The watches of one vat are bounded while they are held, over all its cranks, and no other vat pays for them.
 func TestWatchesOfOneVatAreBounded(t *testing.T) {
 	t.Parallel()
 	w := watcher(t)
@@ -299,7 +300,8 @@ func TestWatchesOfOneVatAreBounded(t *testing.T) {
 	beyond("after the end of what it waited for", "taken")
 }
 
-// What a vat is told of ends is bounded in bytes, too, while it is held: it hears of each end, but not with every value.
+// The values of the ends that a vat is told of are bounded in bytes, too, while they are held: the vat hears of each
+// end, but not with every value.
 func TestTheValuesOfEndsThatOneVatHoldsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := watcher(t)

@@ -130,7 +130,7 @@ func TestCallsExpireThoughTheClockIsSetBack(t *testing.T) {
 	}
 }
 
-// A state of an earlier version, which did not note what it had removed, is searched from the beginning once.
+// A state of an earlier version, which did not note the row that it had removed last, is searched from the start once.
 func TestExpiryOfAnEarlierVersionGoesOn(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")

@@ -11,8 +11,8 @@ import (
 
 const hostileRows = 5000
 
-// export makes a (v1) do something with n lists of 1000 new objects each: what is the format of a syscall
-// that takes one. a knows b as o-1.
+// export makes a (v1) do something with n lists of 1000 new objects each: what is the format of a syscall that takes
+// one. a knows b as o-1.
 func export(w *world, n int, what string) {
 	for done := 0; done < n; {
 		w.call(fmt.Sprintf("E1.export%d", done), "ko4", "go")
@@ -27,7 +27,7 @@ func export(w *world, n int, what string) {
 	}
 }
 
-// A few messages that hold many references: what ends them counts rows, not messages.
+// A few messages hold many references: the slices that end them count rows, not messages.
 func TestSlicesCountReferences(t *testing.T) {
 	t.Parallel()
 	const n = 16
@@ -157,7 +157,7 @@ func TestReasonsAreNotMultiplied(t *testing.T) {
 	}
 }
 
-// A crank that only names what it knows changes a row for each.
+// A crank that only names references that it knows changes a row for each.
 func TestCrankOfKnownReferencesFitsACommit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -188,7 +188,7 @@ func TestCrankOfKnownReferencesFitsACommit(t *testing.T) {
 	}
 }
 
-// Looking for a circle costs little: a pipeline of any length is none, and who builds many is stopped.
+// The search for a circle costs little: a pipeline of any length is none, and a vat that builds many is stopped.
 func TestPipelinesOfAnyLength(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -219,8 +219,8 @@ func TestPipelinesOfAnyLength(t *testing.T) {
 	w.check()
 }
 
-// What was parked on a promise that turned out to lead to a stopped vat is rejected, though the vat is
-// restarted before the kernel gets to it: it does not come after what was sent later.
+// Messages parked on a promise that turned out to lead to a stopped vat are rejected, though the vat is restarted
+// before the kernel gets to them: they do not come after messages that were sent later.
 func TestParkedMessagesForAStoppedVatAreRejected(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")

@@ -58,7 +58,7 @@ func (q *View) Inspect(k KRef) (in Inspection, found bool, err error) {
 	return in, true, nil
 }
 
-// HoldersAfter looks at a page of the vats for those that know a reference; see [View.VatsAfter].
+// HoldersAfter returns the holders of a reference among one page of the vats; see [View.VatsAfter].
 func (q *View) HoldersAfter(k KRef, after VatID) (out []Holder, next VatID, err error) {
 	defer caught(&err)
 	t := q.page()

@@ -22,7 +22,7 @@ type interleaving struct {
 	name string
 	// setup makes the head item of each vat's queue.
 	setup func(w *world)
-	// script is what a vat does with a method, "v1.go"; what is not in it is answered in few words.
+	// script has the answer of a vat to a method, "v1.go"; a method that is not in it is answered in few words.
 	script map[string]string
 	// vats have the cranks.
 	vats []kernel.VatID
@@ -224,18 +224,18 @@ type unit struct {
 	die bool
 }
 
-// stage is what was stored after the setup, to begin again from.
+// stage is the stored state after the setup, to start again from.
 type stage struct {
 	rows  []storage.Write
 	kept  map[string]string
 	names map[kernel.KRef]string
 }
 
-// play runs the units as ordered by their indexes: for a crank, the first time begins it and the second
-// ends it. It returns the state at rest, and what each vat has seen on the way.
+// play runs the units as ordered by their indexes: for a crank, the first time begins it and the second ends it. It
+// returns the state at rest, and the deliveries that each vat has seen on the way.
 //
-// The serial orders are among all orders, so that only those are checked after each commit; the commits on
-// the way to rest are like others, and only the rest is checked.
+// The serial orders are among all orders, so that only those are checked after each commit; the commits on the way to
+// rest are like others, and only the rest is checked.
 func (in *interleaving) play(t *testing.T, st *stage, units []unit, order []int, serial bool) string {
 	w := &world{t: t, mem: storage.NewMem(), kept: maps.Clone(st.kept), now: 1000}
 	if err := w.mem.Commit(st.rows); err != nil {

@@ -465,7 +465,7 @@ func (c *checker) services() {
 		c.scan(prefix, func(rest string, b []byte) {
 			k, _, _ := strings.Cut(rest, ".")
 			if _, ok := services[KRef(k)]; ok {
-				return // it was looked at
+				return // its row was read already
 			}
 			c.bad("I15: %s%s is of no service object", prefix, rest)
 			switch prefix {

@@ -163,7 +163,7 @@ func keyReload(s SubID) string                 { return "reload." + string(s) }
 func keyExit(v VatID) string                   { return "exit." + string(v) }
 func keyConfig(s SubID) string                 { return "h." + string(s) }
 
-// prefixClass is that of the units of one class. Keys of an earlier version have no class, and begin with a digit.
+// prefixClass is the prefix of the units of one class. Keys of an earlier version have a digit in place of the class.
 func prefixClass(k KRef, class string) string { return fmt.Sprintf("%sc%x.", prefixUnits(k), class) }
 
 // keyUnit has digits enough that units are found in their order.

@@ -55,8 +55,8 @@ func (ls LaunchService) FullName(s SubID) string {
 // GlobalKind is the kind of the service objects that are known by their name alone.
 const GlobalKind = "service"
 
-// Launch begins a subcluster: its vats exist, each with the order to start, and bootstrap is queued for
-// its bootstrap vat. It is a pending launch until LaunchSettled: a failure removes all of it.
+// Launch creates a subcluster: its vats exist, each with the order to start, and bootstrap is queued for its bootstrap
+// vat. It is a pending launch until LaunchSettled: a failure removes all of it.
 func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -221,8 +221,8 @@ func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
 	return m.endLaunch(s, why, true)
 }
 
-// InterruptLaunch is FailLaunch for a launch whose kernel died: a call that waits for it is not settled, and
-// may begin it anew.
+// InterruptLaunch is FailLaunch for a launch whose kernel died: a call that waits for it is not settled, and may launch
+// again.
 func (m *Machine) InterruptLaunch(s SubID, why string) (c Commit, err error) {
 	return m.endLaunch(s, why, false)
 }

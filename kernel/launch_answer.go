@@ -109,8 +109,8 @@ func errorText(body string) string {
 	return text
 }
 
-// valueText makes a person's text of a value's body: of an error its message, of anything else the body, which is not
-// understood beyond that. It says whether it was an error.
+// valueText returns a text for a person, and whether the value is an error: of an error its message, of any other value
+// the body, which is not parsed further.
 func valueText(body string) (text string, isError bool) {
 	const most = 2000
 	text = strings.TrimPrefix(body, "#") // which marks smallcaps

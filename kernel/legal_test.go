@@ -12,7 +12,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// What legal frames, and inputs from outside, could make large, slow or dead. TestStepsBoundWhatTheyRead is beside.
+// Legal frames, and inputs from outside, that could make something large, slow or dead. See TestStepsBoundWhatTheyRead,
+// too.
 
 // text is a value of n bytes that refers to nothing.
 func text(n int) wire.CapData { return wire.CapData{Body: `#"` + strings.Repeat("x", n) + `"`} }
@@ -124,7 +125,7 @@ func TestHostCallIsBounded(t *testing.T) {
 	}
 }
 
-// A launch is bounded by what is stored of it.
+// A launch is bounded by the size of its rows.
 func TestLaunchIsBounded(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")
@@ -147,7 +148,7 @@ func TestLaunchIsBounded(t *testing.T) {
 	w.cluster(nil, "c")
 }
 
-// The reason why a vat was stopped is long, and its own. It is repeated to some of those who ask for it.
+// The reason why a vat was stopped is long, and its own. It is repeated to some of the callers that wait for the vat.
 func TestReasonOfAStoppedVatIsNotMultiplied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -195,7 +196,7 @@ func TestReasonOfAStoppedVatIsNotMultiplied(t *testing.T) {
 	w.check()
 }
 
-// Whatever a crank brings about beyond what a commit holds is its own fault, and ends nothing else.
+// A crank whose consequences exceed one commit is its vat's own fault, and ends nothing else.
 func TestCrankWithTooLargeConsequencesIsAFault(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")
@@ -220,14 +221,14 @@ func TestCrankWithTooLargeConsequencesIsAFault(t *testing.T) {
 	}
 }
 
-// Queues are bounded in bytes as well: of a vat, of a service object, of what is parked.
+// Queues are bounded in bytes as well: those of a vat, of a service object, of a promise.
 func TestQueuesAreBoundedInBytes(t *testing.T) {
 	for _, to := range []wire.Ref{"o-1", "$in", "p+1"} {
 		w := reader(t)
 		w.m.BoundQueues(1 << 20)
 		w.goes("v1", "send $b know\nresolve $r=null")
 		w.deliver("v2", "")
-		if to == "$in" { // what is begun does not wait
+		if to == "$in" { // a begun call does not wait
 			w.goes("v1", repeat(10, 1000, "send $in call -> p+%d")+"resolve $r=null")
 		}
 		if to == "p+1" {
@@ -298,7 +299,7 @@ func TestLargeValuesAreNotReadForNothing(t *testing.T) {
 	}
 }
 
-// The state that travels with a delivery is bounded in what is read for it.
+// The rows read for the state that travels with a delivery are bounded.
 func TestPrefetchReadsLittle(t *testing.T) {
 	w := newWorld(t)
 	w.unchecked = true

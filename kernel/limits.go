@@ -30,7 +30,7 @@ const (
 	closureReads = 4 * closureBytes
 	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
 	maxLoneBytes = limits.InterfaceBytes
-	// maxChain bounds the parked messages that wait for each other in a row, where that is looked at.
+	// maxChain bounds the parked messages that wait for each other in a row, where a chain of them is walked.
 	maxChain = limits.Chain
 	// passRows is the number of removed rows that the store may pass over for the price of one row read, stepRows the
 	// number for one question of a worker.
@@ -39,14 +39,14 @@ const (
 	freeUnits = 2000
 	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise.
 	maxReason = 64 << 10
-	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies,
-	// which are in memory; maxAsked those that wait to be begun.
+	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies, which are
+	// in memory; maxAsked bounds the calls that are queued.
 	maxCalls, maxCallBytes, maxAsked = limits.Calls, limits.CallBytes, 10_000
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
 	MaxExports, maxServices = 100, 10_000
-	// maxWatches bounds the promises of how vats end that one vat has asked for and that are still held, by it or by others,
-	// maxEndBytes the values of those that are settled: each watcher has a copy.
+	// maxWatches bounds the promises of how vats end that one vat has made and that still have holders, maxEndBytes the
+	// values of those that are settled: each watcher has a copy.
 	maxWatches, maxEndBytes = limits.Ends, limits.EndBytes
 	// maxClass bounds the name of a class of units.
 	maxClass = 100

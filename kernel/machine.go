@@ -51,9 +51,9 @@ type Machine struct {
 	epoch  string
 }
 
-// Open returns the machine over the state that r reads, or ErrNewerSchema or ErrOlderSchema. If there is no state yet it
-// is begun with the given epoch and time, and Commit holds its first rows; otherwise Commit.Number is 0.
-// limits bounds one commit: a crank may use half of it.
+// Open returns the machine over the state that r reads, or ErrNewerSchema or ErrOlderSchema. If there is no state yet,
+// Open creates one with the given epoch, and Commit holds its first rows; otherwise Commit.Number is 0. limits bounds
+// one commit: a crank may use half of it.
 func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, first Commit, err error) {
 	defer caught(&err)
 	m = &Machine{View: *NewView(r)}
@@ -95,14 +95,14 @@ func (m *Machine) Epoch() string { return m.epoch }
 // CommitNumber is the number of the last commit.
 func (m *Machine) CommitNumber() uint64 { return m.commit }
 
-// Cranks is the number of deliveries committed since the state was begun.
+// Cranks is the number of deliveries committed since the state was created.
 func (m *Machine) Cranks() uint64 { return m.cranks }
 
 // Hash is the chained hash of all writes up to the last commit: two runs that differ can be bisected.
 func (m *Machine) Hash() uint64 { return m.hash }
 
-// NewEpoch begins another epoch: every ticket handed out before is unknown from now on
-// (their calls go on, and expire as usual).
+// NewEpoch starts another epoch: every ticket handed out before is unknown from now on (their calls go on, and expire
+// as usual).
 func (m *Machine) NewEpoch(epoch string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)

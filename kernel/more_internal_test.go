@@ -8,8 +8,8 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// CheckMore checks what Check does not: the counters and back references that make no state unsound by
-// themselves, but wrong in time. One line for each violation.
+// CheckMore checks counters and back references that Check does not: wrong ones make no state unsound by themselves,
+// but do in time. It returns one line for each violation.
 func CheckMore(r storage.Reader) (problems []string) {
 	d := newDumper(r)
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }

@@ -10,8 +10,8 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// BuryByKey makes a state in which a vat is being removed what an earlier version would have made of it: the promises
-// that it decides are gone as far as kpN in the order of keys.
+// BuryByKey makes of a state in which a vat is being removed the state that an earlier version would have left: the
+// promises that the vat decides are gone as far as kpN in the order of keys.
 func BuryByKey(mem *storage.Mem, n int) {
 	m, _, err := Open(mem, mem.Limits(), "E1")
 	if err != nil {
@@ -34,8 +34,8 @@ func BuryByKey(mem *storage.Mem, n int) {
 	}
 }
 
-// Rows are found in the order of their numbers, each once, by slices of whatever size, which read little more than
-// there is; what is deleted meanwhile changes nothing for the others.
+// Rows are found in the order of their numbers, each once, by slices of any size, which read little more than there is;
+// rows that are deleted meanwhile change nothing for the others.
 func TestScanByNumber(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 2))

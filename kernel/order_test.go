@@ -54,7 +54,7 @@ func TestMessageAfterRestartComesAfterNotification(t *testing.T) {
 	}
 }
 
-// heard is what v2 was told, in order: of each promise the number of the name that v2 has for it.
+// heard appends to told the promises that v2 was told of, in order: the number of the name that v2 has for each.
 func heard(w *world, told *[]int) func(v kernel.VatID, d wire.Deliver) string {
 	return func(v kernel.VatID, d wire.Deliver) string {
 		if n, ok := d.Delivery.(wire.Notify); ok && v == "v2" {
@@ -68,8 +68,8 @@ func heard(w *world, told *[]int) func(v kernel.VatID, d wire.Deliver) string {
 	}
 }
 
-// What is rejected because its decider is gone is heard of in the order in which it was made, over all slices, and
-// whenever the kernel dies while it does the first slices.
+// Promises that are rejected because their decider is gone are told in the order in which they were made, over all
+// slices, and whenever the kernel dies while it does the first slices.
 func TestRejectionsComeInTheOrderOfThePromises(t *testing.T) {
 	t.Parallel()
 	const promises = 1300 // kp5 to kp1304 and beyond: in the order of keys these are thoroughly mixed

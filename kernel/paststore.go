@@ -104,8 +104,8 @@ func (p *pastStore) existed(key string, b []byte) (value []byte, existed bool) {
 	return f.value, true
 }
 
-// next returns the row after `after` among those that begin with prefix, as it was before the n-th delivery; ready is
-// false if it has looked at lookAhead rows and does not know yet.
+// next returns the row after `after` among those with the prefix, as it was before the n-th delivery. ready is false if
+// it has read lookAhead rows and has not found the answer yet.
 func (p *pastStore) next(prefix, after string, n uint64) (row wire.Row, ready bool) {
 	q := question{prefix, after, n, after}
 	if p.asked.prefix == prefix && p.asked.after == after && p.asked.n == n {
@@ -159,8 +159,8 @@ func (l *layer) get(key string) ([]byte, bool) {
 	return value, found
 }
 
-// next returns the first key after `after` that begins with prefix and counts. ready is false if the budget of rows
-// was used up before; the next call goes on there.
+// next returns the first key after `after` that has the prefix and counts. ready is false if the budget of rows was
+// used up before; the next call goes on there.
 func (l *layer) next(prefix, after string, budget *int) (key string, found, ready bool) {
 	// least is the smallest key that may be the one. No key lies between a key and that key with a zero byte behind it.
 	least := max(prefix, after+"\x00")

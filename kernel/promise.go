@@ -88,7 +88,7 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	u := t.lookRun(p.decider)
 	switch {
-	case p.awaitsEnd: // of which everybody is told by the slices that remove the vat
+	case p.awaitsEnd: // the slices that remove the vat tell all subscribers of it
 		return "", "", false
 	case u == nil || u.phase == dead:
 		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true

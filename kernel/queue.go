@@ -39,8 +39,7 @@ func (t *tx) isItem(v VatID, n uint64) bool {
 	return ok
 }
 
-// holdWindow bounds how many items are looked at for one that is not held back; they are not looked at beyond
-// the budget of bytes either.
+// holdWindow bounds the items that are read to find one that is not held back; the budget of bytes bounds them, too.
 const holdWindow = 256
 
 // released returns the first item that is delivered although messages are held back: a notification, or a message that

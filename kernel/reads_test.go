@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// counting counts what is read from a store.
+// counting counts the rows and bytes read from a store.
 type counting struct {
 	storage.Reader
 	reads, bytes int
@@ -42,8 +42,8 @@ func count(w *world) *counting {
 	return r
 }
 
-// A step reads as little as it writes, also where it passes over what is to stay, and does not begin from the start
-// again: the reads of all slices together grow with what there is, not with its square.
+// A step reads as little as it writes, also where it passes over rows that are to stay, and does not start over: the
+// reads of all slices together grow with the number of rows, not with its square.
 func TestStepsBoundWhatTheyRead(t *testing.T) {
 	t.Parallel()
 	const n = 6000
@@ -98,7 +98,7 @@ func TestStepsBoundWhatTheyRead(t *testing.T) {
 	}
 }
 
-// What is asked for at each launch and each end costs the same, however many vats there are.
+// Questions of each launch and each end cost the same, however many vats there are.
 func TestLaunchAndReloadsReadLittle(t *testing.T) {
 	w := newWorld(t)
 	w.unchecked = true
@@ -140,7 +140,8 @@ func TestHoldingBackReadsEachItemOnce(t *testing.T) {
 	}
 }
 
-// A state that the first release wrote goes on: what it did not count is looked for once, or counted from now on.
+// A state that the first release wrote goes on: rows that it did not count are searched for once, or counted from now
+// on.
 func TestStateOfTheFirstReleaseGoesOn(t *testing.T) {
 	t.Parallel()
 	for n := 5; n < 90; n += 7 {
@@ -175,7 +176,8 @@ func TestStateOfTheFirstReleaseGoesOn(t *testing.T) {
 	}
 }
 
-// What was to be launched again in a state of the first release is known, before and after it is indexed.
+// The subclusters that were to be launched again in a state of the first release are known, before and after the state
+// is indexed.
 func TestReloadsOfTheFirstRelease(t *testing.T) {
 	w := newWorld(t)
 	s := w.cluster(nil, "a")
@@ -263,9 +265,9 @@ func TestQuestionsAreAnsweredInPages(t *testing.T) {
 	})
 }
 
-// What a subcluster of many vats costs grows with their number, and not with its square: its row, in which they all stand,
-// is not read for each of them, neither when they start nor when they end, whoever ends them and whenever the kernel is
-// killed meanwhile.
+// The cost of a subcluster of many vats grows with their number, and not with its square: its row, which lists them
+// all, is not read for each of them. That is so when they start and when they end, for every cause of the end and
+// whenever the kernel is killed meanwhile.
 func TestSubclusterOfManyVatsIsReadOnce(t *testing.T) {
 	t.Parallel()
 	const n = 800

@@ -10,7 +10,7 @@ type Reload struct {
 	Config []byte
 	// By, if not zero, is the call of a service object that waits for it.
 	By CallID
-	// Gone says that nothing of the old one is left: the launch can begin.
+	// Gone says that no row of the old one is left: the launch can start.
 	Gone bool
 	// Corrupt says why the configuration to be launched cannot be read. Then only Sub is set.
 	Corrupt error

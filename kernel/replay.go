@@ -158,8 +158,8 @@ func (r *Replay) Get(key string) (row wire.Row, err error) {
 	return wire.Row{Key: key, Value: value, Found: found}, nil
 }
 
-// After reads the row after `after` among those that begin with prefix. It looks at a bounded number of rows; ready is
-// false if that was not enough to know. Then it is called again, and goes on where it was.
+// After returns the row after `after` among those with the prefix. It reads a bounded number of rows; ready is false if
+// that was not enough to know. Then it is called again, and goes on where it was.
 func (r *Replay) After(prefix, after string) (row wire.Row, ready bool, err error) {
 	defer caught(&err)
 	row, ready = r.store.next(prefix, after, r.answered)

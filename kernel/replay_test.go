@@ -78,7 +78,7 @@ func TestReplayFindsTheNextRowInBoundedSteps(t *testing.T) {
 	}
 }
 
-// What a replay has to hold in memory is counted in the transcript: each row once, however often it was written.
+// The rows that a replay has to hold in memory are counted in the transcript: each once, however often it was written.
 func TestTranscriptCountsWhatItsReplayHolds(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 1<<20)

@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// What bootstrap has answered may be large, and has a row of its own: it costs nothing where a service object is called,
+// The answer of bootstrap may be large, and has a row of its own: it costs nothing where a service object is called,
 // made or ended.
 func TestLargeBootstrapResultCostsServiceCallsNothing(t *testing.T) {
 	const size = 1 << 20

@@ -7,8 +7,8 @@ type service struct {
 	sub           SubID // empty: it belongs to the kernel
 	config, state []byte
 	holds         []KRef
-	// ended says that it is being removed: nothing reaches it any more. more says that an item of the
-	// kernel's work will begin more calls.
+	// ended says that it is being removed, and cannot be reached any more. more says that an item of the kernel's work
+	// will begin more calls.
 	ended, more bool
 	// The items of its queue lie between head and tail. calls counts those begun and not done, next numbers
 	// the next one.
@@ -17,7 +17,7 @@ type service struct {
 	queuedBytes uint64
 	// callBytes sums the bodies of the calls begun.
 	callBytes uint64
-	// units counts the units that go back to the head of its input, nextUnit numbers all units.
+	// units counts the units that are given back, nextUnit numbers all units.
 	units, nextUnit uint64
 }
 

@@ -41,8 +41,8 @@ type run struct {
 	started bool
 	// why tells why the vat was stopped.
 	why string
-	// poisoned are the poisoned messages that are kept, watches the promises of how vats end that exist and that this vat
-	// has asked for. The bytes of watches are those of the settled ones.
+	// poisoned counts the poisoned messages that are kept, watches the promises of how vats end that exist and that
+	// this vat has made. The bytes of watches are those of the settled ones.
 	poisoned struct{ messages, bytes uint64 }
 	watches  struct{ count, bytes uint64 }
 }
@@ -51,11 +51,11 @@ type run struct {
 type memory struct {
 	// inc numbers the latest incarnation, deadInc the latest dead one. They are equal if the vat has no memory.
 	inc, deadInc uint64
-	// reap is the stage of putting the latest dead incarnation away, reapAfter how far the stage has come. reap is 0 when
-	// all stages are done; until then the vat begins no crank.
+	// reap is the stage of reaping the latest dead incarnation, reapAfter how far the stage has come. reap is 0 when
+	// all stages are done; until then the vat gets no delivery.
 	reap      uint64
 	reapAfter string
-	// decides counts the promises that the memory decides, ephemerals the objects in the memory that somebody can reach.
+	// decides counts the promises that the memory decides, ephemerals the objects in the memory that are reachable.
 	decides, ephemerals uint64
 	// replays counts the deaths of workers that were replaying the transcript. replayKills counts apart those that a
 	// signal from outside caused.
@@ -68,8 +68,8 @@ type vatQueue struct {
 	head, tail uint64
 	// items counts the items, messages those of them that count against maxQueue; bytes is the size of these messages.
 	items, messages, bytes uint64
-	// Positions from rejectAt to below rejectUntil are still to be looked through for messages that were queued when the
-	// vat was stopped.
+	// Positions from rejectAt to below rejectUntil are still to be searched for messages that were queued when the vat
+	// was stopped.
 	rejectAt, rejectUntil uint64
 }
 
@@ -97,12 +97,12 @@ type policy struct {
 	never, stopOnFault bool
 }
 
-// span is the present span of a vat. It ends, and the next one begins, whenever the vat is quiescent.
+// span is the present span of a vat. It ends, and the next one starts, whenever the vat is quiescent.
 type span struct {
 	number uint64
 	// records and bytes are the length of the span's transcript, at is when its first record was made, in milliseconds.
 	records, bytes, at uint64
-	// objects and promises are the highest o+N and p+N when the span began.
+	// objects and promises are the highest o+N and p+N when the span started.
 	objects, promises uint64
 	// lost says that the transcript does not hold all of the span: the memory cannot be made again.
 	lost bool

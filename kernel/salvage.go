@@ -220,8 +220,8 @@ func (t *tx) guessService(k KRef, s *service) {
 	}
 }
 
-// guessDead makes the rows of a vat of which one cannot be read those of a dead vat, so that everybody else can read them,
-// and has it removed.
+// guessDead makes the rows of a vat of which one cannot be read those of a dead vat, so that all readers can read them,
+// and has the vat removed.
 func (t *tx) guessDead(v VatID, why string) {
 	row := t.vat(v)
 	t.set(keyVat(v), t.codec.encode(row.fields))

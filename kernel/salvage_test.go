@@ -197,7 +197,7 @@ func removeDamaged(t *testing.T, name string, s *sim, sub kernel.SubID, damage s
 	for _, other := range must(s.m.Subclusters()) {
 		s.apply(must(s.m.FailLaunch(other.ID, "its time is over")))
 	}
-	for _, v := range must(s.m.Vats()) { // a new life: what the old one forgot to answer is rejected
+	for _, v := range must(s.m.Vats()) { // a new incarnation: the promises that the old one forgot to settle are rejected
 		if c, err := s.m.Restart(v.ID, true); err == nil {
 			s.apply(c)
 		}

@@ -24,8 +24,8 @@ func big(target wire.Ref, bytes int, results ...wire.Ref) wire.Done {
 	return done
 }
 
-// What moves from one row to another counts, however many promises or calls it is that move it: watch fails
-// the test if a commit is above what the store takes.
+// The bytes that move from one row to another count, however many promises or calls they belong to: watch fails the
+// test if a commit is above the store's limit.
 func TestServiceCommitsAreBounded(t *testing.T) {
 	t.Parallel()
 	t.Run("parked bodies move into the queue of a service", func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 		w := newWorld(t)
 		watch(w)
 		w.withServices(global("facet"), "a")
-		w.goes("v1", "send $facet launch -> $r") // what comes of it is also the answer of a host call
+		w.goes("v1", "send $facet launch -> $r") // the outcome is also the answer of a host call
 		s, c, err := w.m.Launch(kernel.Launch{Bootstrap: "x", Vats: []kernel.LaunchVat{launchVat("x")}, By: kernel.CallID{Service: "ko5"}})
 		w.do(c, err)
 		w.deliver("v2", "")

@@ -110,7 +110,7 @@ func TestServiceQueueIsBounded(t *testing.T) {
 	}
 }
 
-// Revocation takes effect for messages already queued; what is begun goes on.
+// Revocation takes effect for messages already queued; calls that are begun go on.
 func TestRevokedServiceRejectsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	w := reader(t)

@@ -11,8 +11,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// simServices is what is behind the service objects of a simulation. A call is performed once the commit that began it is
-// durable; its answer comes at any time, or the kernel dies before.
+// simServices performs the calls of the service objects of a simulation. A call is performed once the commit that began
+// it is durable; its answer comes at any time, or the kernel dies before.
 type simServices struct {
 	calls map[kernel.CallID]bool
 	late  []kernel.CallID // cancelled, and perhaps further than that
@@ -20,7 +20,8 @@ type simServices struct {
 	units int
 	where map[string][]kernel.UnitPlace
 	seen  map[string]string
-	// shared are those that somebody else might get when the memory of who asked was lost: they need not go back.
+	// shared are the units that another holder might get when the memory of the vat that called was lost: they need not
+	// go back.
 	shared map[string]bool
 	// ended are the service objects that are no more.
 	ended map[kernel.KRef]bool
@@ -58,7 +59,7 @@ func (s *sim) serviceEffect(e kernel.Effect) {
 	}
 }
 
-// resumeServices is what the next kernel does with the calls that it finds begun.
+// resumeServices treats the calls that the next kernel finds begun.
 func (s *sim) resumeServices() {
 	s.services.calls, s.services.late = map[kernel.CallID]bool{}, nil
 	list, err := s.m.Services()
@@ -302,7 +303,7 @@ func (s *sim) checkUnits(c kernel.Commit) {
 	s.services.where = places
 }
 
-// got notes who got a unit: the holders of one promise, or one host call.
+// got notes the receiver of a unit: the holders of one promise, or one host call.
 func (s *sim) got(body, who string) {
 	text, ok := strings.CutPrefix(body, `#"unit `)
 	if !ok {

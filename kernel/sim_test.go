@@ -30,12 +30,13 @@ type sim struct {
 	now     int64
 	tickets map[string]bool // settled?
 	log     []string
-	calm    bool // no new work: only finish what there is
+	calm    bool // no new work: only finish the present work
 	watched bool // a vat has asked for the end of another
 	// waits are the promises that the store of a vat waits for, and how many workers the notification of each will kill.
 	waits map[kernel.VatID]map[wire.Ref]int
 	after func(kernel.Commit)
-	// damaged says that rows were damaged: what the services have lost is not looked for, and what ends is removed as it can be.
+	// damaged says that rows were damaged: units that the services have lost are not searched for, and removals are
+	// done as far as possible.
 	damaged bool
 
 	// services are there if withServices: vats are launched with service objects, and call them.
@@ -120,7 +121,7 @@ func (s *sim) launch(n int) {
 	_, c, err := s.m.Launch(l)
 	var refusal *kernel.Refusal
 	if errors.As(err, &refusal) && l.By != (kernel.CallID{}) {
-		return // nobody waits for it any more
+		return // no vat waits for it any more
 	}
 	if err != nil {
 		s.t.Fatal(err)
@@ -340,8 +341,8 @@ func (s *sim) step() bool {
 	return false
 }
 
-// checkMemory forgets what a vat's memory held if the kernel says that there is none to keep, because the
-// vat is quiescent or its incarnation is over.
+// checkMemory forgets the memory of a vat if the kernel says that there is none to keep, because the vat is quiescent
+// or its incarnation is over.
 func (s *sim) checkMemory(v kernel.VatID) {
 	vat, found, err := s.m.Vat(v)
 	if err != nil {
@@ -498,7 +499,7 @@ func runSimWith(t *testing.T, seed uint64, steps int, services bool) *sim {
 		}
 		s.apply(c)
 	}
-	for _, v := range vats { // a new life: what the old one forgot to answer is rejected
+	for _, v := range vats { // a new incarnation: the promises that the old one forgot to settle are rejected
 		if !v.Terminated {
 			if c, err := s.m.Restart(v.ID, true); err == nil {
 				s.apply(c)

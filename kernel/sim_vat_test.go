@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// simVat is the memory of one incarnation in the simulation: what a correct vat would know.
+// simVat is the memory of one incarnation in the simulation: the knowledge of a correct vat.
 type simVat struct {
 	objects  []wire.Ref // that it may mention
 	dropped  []wire.Ref // imports that it can only recognise
@@ -22,14 +22,14 @@ type simVat struct {
 	rested []wire.Ref
 	// services are service objects; its store knows them too.
 	services []wire.Ref
-	// history is what a replay of the span must deliver, and the answers.
+	// history is the deliveries that a replay of the span must make, and their answers.
 	history []exchange
 }
 
 type exchange struct {
 	deliver wire.Deliver
 	done    wire.Done
-	store   string // what it was before
+	store   string // the store as it was before
 }
 
 func (s *simVat) clone() *simVat {
@@ -78,7 +78,7 @@ func body(n int) string {
 	return `#[]`
 }
 
-// answer makes up what a vat does in a crank: everything it emits is legal for a vat with that memory.
+// answer makes up the answer of a vat to a crank: everything it emits is legal for a vat with that memory.
 func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 	var out []wire.Syscall
 	learn := func(refs []wire.Ref) {
@@ -238,8 +238,8 @@ func (s *sim) deadly(v kernel.VatID, d wire.Delivery) wire.Ref {
 	return n.Resolutions[0].Promise
 }
 
-// noteWaits notes what the store of a vat waits for after a crank: each such promise must be told, whatever its notification
-// does to workers, unless the vat itself settles it.
+// noteWaits notes the promises that the store of a vat waits for after a crank: each must be told, whatever its
+// notification does to workers, unless the vat itself settles it.
 func (s *sim) noteWaits(v kernel.VatID, d wire.Delivery, done wire.Done) {
 	if s.waits[v] == nil {
 		s.waits[v] = map[wire.Ref]int{}
@@ -283,7 +283,7 @@ func (s *sim) checkWaits() {
 	}
 }
 
-// collect makes up what a vat says about what it no longer holds.
+// collect makes up syscalls about references that a vat no longer holds.
 func (s *sim) collect(v *simVat) []wire.Syscall {
 	r, ok := pick(s.rng, v.objects)
 	if ok && r != wire.RootRef && s.rng.IntN(2) == 0 {
@@ -302,7 +302,7 @@ func (s *sim) collect(v *simVat) []wire.Syscall {
 	return nil
 }
 
-// hostile puts an illegal syscall somewhere into what a vat answers.
+// hostile puts an illegal syscall somewhere into an answer of a vat.
 func (s *sim) hostile(v *simVat, done wire.Done) wire.Done {
 	bad := []wire.Syscall{
 		wire.Send{Target: "o-9999"},
@@ -329,10 +329,10 @@ func (s *sim) hostile(v *simVat, done wire.Done) wire.Done {
 		bad = append(bad, wire.Send{Target: r}, wire.DropImports{Refs: []wire.Ref{r}})
 	}
 	b, _ := pick(s.rng, bad)
-	at := len(done.Syscalls) // what comes before is legal
+	at := len(done.Syscalls) // the syscalls before it are legal
 	if at > 0 {
 		if e, ok := done.Syscalls[at-1].(wire.Exit); ok && e.Failure {
-			at-- // what follows it is not looked at
+			at-- // the syscalls that follow it are not read
 		}
 	}
 	done.Syscalls = slices.Insert(done.Syscalls, at, b)

@@ -40,7 +40,7 @@ func (t *tx) endCrank(c *Crank, u *run, done wire.Done, frame []byte, written []
 	}
 }
 
-// nextSpan begins a span, from the vat's durable state as it is now.
+// nextSpan starts a span, from the vat's durable state as it is now.
 func (t *tx) nextSpan(u *run) {
 	u.span.objects, u.span.promises = u.names.objects, u.names.promises
 	if u.span.records == 0 && !u.span.lost {

@@ -166,11 +166,11 @@ func TestDivergenceSaysWhere(t *testing.T) {
 	}
 }
 
-// Who does not wait is not written about: a span that ends with its first crank leaves no trace, and one
+// No transcript is written for a vat that does not wait: a span that ends with its first crank leaves no trace, and one
 // that took longer leaves none when it is over.
 func TestTranscriptsGoWithTheirSpan(t *testing.T) {
 	w := recorded(t, 1000)
-	var b strings.Builder // what answers all calls in the end
+	var b strings.Builder // the answer that settles all calls in the end
 	for n := range 200 {
 		w.call(fmt.Sprintf("E1.%d", n), "ko4", "go")
 		w.begin("v1")
@@ -239,8 +239,8 @@ func TestStoredPromisesOutliveMemory(t *testing.T) {
 	w.check()
 }
 
-// While messages are held back, notifications are delivered, and before each what the vat that caused it
-// had sent earlier; the order of what one vat does is never changed.
+// While messages are held back, notifications are delivered, and before each the messages that the vat which caused it
+// had sent earlier; the order of the acts of one vat is never changed.
 func TestHoldingBackKeepsEachSendersOrder(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a", "b", "c")
@@ -282,8 +282,8 @@ func TestHoldingBackKeepsEachSendersOrder(t *testing.T) {
 	w.check()
 }
 
-// A vat that was stopped is told of the promises that were rejected in its stead, and what its store still
-// says about them is ignored: it is not at fault for what it could not know.
+// A vat that was stopped is told of the promises that were rejected in its stead. Its store may still settle them,
+// which is ignored: the vat is not at fault, since it could not know.
 func TestARevivedVatMaySettleWhatWasRejectedInItsStead(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(func(l *kernel.LaunchVat) { l.MaxRecords, l.Never = 100, true }, "a")

@@ -47,8 +47,8 @@ func mark(w *world, n int, prefixes ...string) *marked {
 	return m
 }
 
-// What a vat has asked and decided leaves marks in the store. No step of the kernel passes over all of them, neither when the
-// vat loses its memory nor when it is removed, and nothing is passed by for that.
+// The calls and promises of a vat leave removed rows in the store. No step of the kernel passes over all of them,
+// neither when the vat loses its memory nor when it is removed, and no live row is skipped for that.
 func TestRemovedRowsArePassedInSteps(t *testing.T) {
 	const n, most = 200_000, 60_000
 	prefixes := []string{"f.v1.kp", "d.v1.kp", "c.v1.o+", "c.v1.k", "s.v1.", "y.v1.", "z.v1.", "x.v1."}

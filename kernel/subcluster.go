@@ -65,8 +65,8 @@ func (t *tx) launching(s SubID) bool {
 	return sub != nil && sub.state == SubLaunching
 }
 
-// leave begins the end of a subcluster, whose state the caller sets: its name, if it is a system subcluster,
-// is free, and its service objects go, in slices. From now on they read as gone.
+// leave starts the removal of a subcluster, whose state the caller sets: its name, if it is a system subcluster, is
+// free, and its service objects go, in slices. From now on they read as gone.
 func (t *tx) leave(sub *subcluster) {
 	if sub.system != "" {
 		if b, ok := t.get(keySystem(sub.system)); ok && SubID(b) == sub.id {

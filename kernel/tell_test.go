@@ -53,9 +53,9 @@ func (w *world) again(t *testing.T) *world {
 	return c
 }
 
-// A promise with thousands of subscribers tells them in slices. Between these a subscriber ends, one subscribes once more,
-// and one sends to the promise; the kernel is killed after each of them. Each that lives is told once, and of what was
-// rejected because of the promise later.
+// A promise with thousands of subscribers tells them in slices. Between these a subscriber ends, one subscribes once
+// more, and one sends to the promise; the kernel is killed after each of these acts. Each subscriber that lives is told
+// once, and is told later of the rejections that follow from the promise.
 func TestThousandsOfSubscribersAreToldInSlices(t *testing.T) {
 	t.Parallel()
 	const n = 1300 // two slices
@@ -73,7 +73,7 @@ func TestThousandsOfSubscribersAreToldInSlices(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, kill %d", name, kill), func(t *testing.T) {
 				w := before.again(t)
 				told := map[kernel.VatID]int{}
-				var order []string // what the last subscriber heard of
+				var order []string // the promises that the last subscriber heard of
 				hear := func(v kernel.VatID, d wire.Deliver) string {
 					if n, ok := d.Delivery.(wire.Notify); ok {
 						for _, r := range n.Resolutions {

@@ -163,7 +163,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 			}
 		case buryStore:
 			t.deleteAll(keyStore(v, ""), &w.after)
-		case buryTranscript: // whatever span they are of, records and former values
+		case buryTranscript: // records and former values, of any span
 			t.deleteAll(prefixTranscripts(v), &w.after)
 		case buryFormers:
 			t.deleteAll(prefixAllFormers(v), &w.after)

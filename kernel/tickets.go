@@ -60,7 +60,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 }
 
 // admit checks a message that comes from outside of any vat. It is bounded, as those of vats are, before any of its
-// references is looked up.
+// references is read.
 func (t *tx) admit(target KRef, methArgs Data) error {
 	if err := CheckMessage(t.limits, methArgs); err != nil {
 		return err

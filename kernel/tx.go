@@ -220,8 +220,8 @@ func (t *tx) create(key string, value []byte) {
 
 func (t *tx) delete(key string) { t.set(key, nil) }
 
-// next returns the row after `after` among those that begin with prefix, as this transaction sees it.
-// Rows that the transaction created are not found: no caller looks for those.
+// next returns the row after `after` among those with the prefix, as this transaction sees it. Rows that the
+// transaction created are not found: no caller needs those.
 func (t *tx) next(prefix, after string) (string, []byte) {
 	for {
 		key, value, ready := t.step(prefix, after)

@@ -47,7 +47,7 @@ func (w *world) take(class string) string {
 	return text
 }
 
-// Who takes a unit does not read those of other classes that are before it, and each class has an order of its own.
+// A take of a unit does not read those of other classes that are before it, and each class has an order of its own.
 func TestTakingAUnitReadsNoOtherClass(t *testing.T) {
 	const n = 200
 	w := classes(t, n)

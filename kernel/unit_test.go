@@ -230,11 +230,11 @@ func TestUnitOfATerminatedVatGoesBack(t *testing.T) {
 	}
 }
 
-// Whenever the answer comes while a dead vat is put away, what was read for it is not lost.
+// Whenever the answer comes while a dead vat is being removed, the unit that was read for it is not lost.
 func TestUnitForAVatThatIsBeingRemovedIsKept(t *testing.T) {
 	for slices := 0; ; slices++ {
 		w := reader(t)
-		// The second read is begun by the end of the first, when nobody looks at what the vat waits for any more.
+		// The second read is begun by the end of the first, when the removal has passed the calls of the vat.
 		w.goes("v1", "send $b give -> p+1\nsend p+1 read -> p+2\nsubscribe p+2\nsend $b take $in\nresolve $r=null")
 		w.deliver("v2", "let give $r")
 		w.deliver("v2", "let in $0")
@@ -298,7 +298,7 @@ func TestUnitReadForAnEarlierMemoryGoesBack(t *testing.T) {
 		}
 		w.check()
 	})
-	t.Run("taken", func(t *testing.T) { // a call of that kind does not take what is for those who wait
+	t.Run("taken", func(t *testing.T) { // a call of that kind does not take a unit of the others
 		w := reader(t)
 		w.goes("v1", "send $b give $in -> p+1\nsend p+1 read -> p+2\nsubscribe p+2\nsend $in read -> p+3\nsubscribe p+3\nresolve $r=null")
 		w.begin("v2")
@@ -314,7 +314,7 @@ func TestUnitReadForAnEarlierMemoryGoesBack(t *testing.T) {
 	})
 }
 
-// What is back goes before what is read later, each class for itself.
+// Units that were given back come before units that are read later, each class for itself.
 func TestUnitsOfAClass(t *testing.T) {
 	w := reader(t)
 	w.goes("v1", "send $in read -> p+1\nsend $in accept -> p+2\nsend $in read -> p+3\nsubscribe p+1\nsubscribe p+2\nsubscribe p+3\nresolve $r=null")
@@ -332,7 +332,7 @@ func TestUnitsOfAClass(t *testing.T) {
 	w.call("E1.b", "ko6", "read")   // call 4
 	w.call("E1.c", "ko6", "read")   // call 5
 	w.call("E1.d", "ko6", "accept") // call 6
-	class(4, "line3", "read")       // read before what went back was known to whoever reads
+	class(4, "line3", "read")       // read before the reader knew of the unit that was given back
 	class(3, "ko5", "accept")
 	for ticket, want := range map[string]string{"E1.a": "fulfilled ko7", "E1.b": `fulfilled "line1"`} {
 		if got := ticketText(must(w.m.Ticket(ticket))); got != want {
@@ -361,7 +361,7 @@ func TestUnitOfACancelledCallIsKept(t *testing.T) {
 	w.goes("v1", "send $in read -> p+1\nsubscribe p+1\nsend $in read\nresolve $r=null")
 	w.forget("v1")
 	w.unit("ko6", 0, "line1")
-	w.unit("ko6", 1, "line2") // nobody ever waited for this one
+	w.unit("ko6", 1, "line2") // no vat ever waited for this one
 	w.wantUnits("ko6", `"line1"`, `"line2"`)
 	w.do(w.m.EndService("ko6"))
 	w.unit("ko6", 2, "line3")
@@ -370,7 +370,7 @@ func TestUnitOfACancelledCallIsKept(t *testing.T) {
 	}
 }
 
-// A message that a service sends on, whose result is that of a call, is sent for whoever called.
+// A message that a service sends on, whose result is that of a call, is sent on behalf of the caller.
 func TestForwardedReadGivesItsUnitBack(t *testing.T) {
 	w := newWorld(t)
 	w.withServices(append(own("in"), global("facet")...), "a", "b")

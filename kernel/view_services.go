@@ -14,8 +14,8 @@ type Service struct {
 	Config, State []byte
 	Holds         []KRef
 	Ended         bool
-	// Calls counts the calls that are begun and not done, Queued the items that wait to be begun, Units the
-	// units of input that go back.
+	// Calls counts the calls that are begun and not done, Queued the items that wait to be begun, Units the units of
+	// input that are given back.
 	Calls, Queued, Units uint64
 	// Corrupt says that the row of the service object cannot be read, and why. Then only KRef and Sub are set.
 	Corrupt error
@@ -117,7 +117,7 @@ func (q *View) ServicesOf(id SubID) (out []Service, err error) {
 	return out, nil
 }
 
-// ServiceCall tells about a call that is begun; found is false if it is over.
+// ServiceCall returns a call that is begun; found is false if it is over.
 func (q *View) ServiceCall(id CallID) (o Outstanding, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -136,8 +136,8 @@ func (t *tx) outstanding(c *serviceCall) Outstanding {
 	return o
 }
 
-// Outstanding lists the calls of a service object that are begun and not done, in the order in which they
-// were begun; those too of which the row cannot be read.
+// Outstanding lists the calls of a service object that are begun and not done, in the order in which they were begun,
+// including those whose row cannot be read.
 func (q *View) Outstanding(k KRef) (out []Outstanding, err error) {
 	defer caught(&err)
 	t := q.begin(0)

@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// These tests of weakness_test.go are about references: counts, names, and who may use them.
+// These tests of weakness_test.go are about references: their counts, their names, and their holders.
 
 // dumped is the line of Dump about one thing; empty if there is none.
 func dumped(w *world, name string) string {
@@ -193,7 +193,7 @@ func TestMessagesThroughChainsArrive(t *testing.T) {
 	w.cluster(nil, "a", "b", "c")
 	w.call("E1.t", "ko4", "go", "ko5", "ko6")
 	w.deliver("v1", "send $0 one p+1 -> p+2\nsend p+2 two -> p+3\nsend p+3 three -> p+4\nsubscribe p+4\nresolve $r=(p+4)")
-	w.deliver("v2", "send $0 wait -> $r") // what "one" answers, "wait" answers
+	w.deliver("v2", "send $0 wait -> $r") // the answer of "one" is the answer of "wait"
 	w.call("E1.u", "ko4", "settle", "ko6")
 	w.deliver("v1", "resolve p+1=$0 $r=null")
 	for range 3 {
@@ -270,7 +270,7 @@ func TestNamesAreNeverUsedTwice(t *testing.T) {
 		w.finish("v1", w.parse("v1", "resolve $r=null"))
 		w.run(nil)
 	}
-	// Krefs: what the kernel handed out never comes again.
+	// A kref that the kernel has handed out is never handed out again.
 	if got, want := row(w, "next.o"), row(w, "next.p"); got == "" || want == "" {
 		t.Error("no counters")
 	}

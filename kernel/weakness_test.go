@@ -116,7 +116,7 @@ func TestDeathIsAnOutcomeOfACrank(t *testing.T) {
 		w.call("E1.t", "ko4", "go", "ko5")
 		w.begin("v1")
 		w.died("v1", cause, "\xff detail")
-		w.call("E1.u", "ko5", "go") // nobody else notices
+		w.call("E1.u", "ko5", "go") // no other vat notices
 		w.run(nil)
 		for _, id := range []string{"E1.t", "E1.u"} {
 			if st := must(w.m.Ticket(id)); st.Pending || st.Rejected {
@@ -129,7 +129,7 @@ func TestDeathIsAnOutcomeOfACrank(t *testing.T) {
 	}
 }
 
-// What killed the loop of the former system, and a few more.
+// The inputs that killed the loop of the former system, and a few more.
 func TestHostileInputsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")
@@ -475,7 +475,7 @@ func TestSlowVatDelaysNobody(t *testing.T) {
 	w.run(nil)
 }
 
-// A message that is given up is rejected alike whether a host or a vat sent it, and not with what the dying
+// A message that is given up is rejected alike whether a host or a vat sent it, and without the text that the dying
 // process logged.
 func TestEveryoneSeesTheSameError(t *testing.T) {
 	w := pair(t)
@@ -493,7 +493,7 @@ func TestEveryoneSeesTheSameError(t *testing.T) {
 	}
 }
 
-// Whoever has something to do after a commit and had nothing before is woken by it.
+// A vat that has work after a commit and had none before is woken by the commit.
 func TestWhoeverHasWorkIsWoken(t *testing.T) {
 	for seed := range uint64(5) {
 		s := newSim(t, 1000+seed)

@@ -30,14 +30,14 @@ func (t *tx) startFrame(u *run) wire.Start {
 	}
 }
 
-// StoreGet reads a row of a vat's own store, for a worker that asks during a crank.
+// StoreGet reads a row of a vat's own store, for a worker that requests it during a crank.
 func (q *View) StoreGet(v VatID, key string) (wire.Row, error) {
 	value, found, err := q.reader.Get(keyStore(v, key))
 	return wire.Row{Key: key, Value: value, Found: found}, err
 }
 
-// StoreNext reads the row of a vat's own store after `after` among those that begin with prefix. It may pass over any
-// number of removed rows; see StoreStep.
+// StoreNext returns the row of a vat's own store after `after` among those with the prefix. It may pass over any number
+// of removed rows; see StoreStep.
 func (q *View) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
 	for {
 		row, reached, ready, err := q.StoreStep(v, prefix, after)

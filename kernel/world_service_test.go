@@ -57,8 +57,8 @@ func global(names ...string) (out []kernel.LaunchService) {
 	return out
 }
 
-// withServices launches vats with service objects, and runs them until they are up. What bootstrap was given
-// is kept for the bootstrap vat by the names of the services.
+// withServices launches vats with service objects, and runs them until they are up. The services that bootstrap got are
+// kept for the bootstrap vat by their names.
 func (w *world) withServices(services []kernel.LaunchService, names ...string) kernel.SubID {
 	w.t.Helper()
 	l := kernel.Launch{Bootstrap: names[0], Services: services}

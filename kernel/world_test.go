@@ -14,14 +14,14 @@ import (
 	"ocapkernel.dev/wire/wiretest"
 )
 
-// world is a machine over a store in memory, with the least that a shell must do around it: it makes
-// each commit durable, checks the invariants, remembers cranks in flight, and writes down what happened.
+// world is a machine over a store in memory, with the least that a shell must do around it: it makes each commit
+// durable, checks the invariants, remembers cranks in flight, and writes a log.
 type world struct {
 	t       testing.TB
 	mem     *storage.Mem
 	m       *kernel.Machine
 	flights map[kernel.VatID]*kernel.Crank
-	kept    map[string]string // what a vat's script keeps by a name of its own, see expand
+	kept    map[string]string // the references that a vat's script keeps by names of its own, see expand
 	woken   []kernel.VatID
 	now     int64
 	out     strings.Builder
@@ -36,7 +36,7 @@ type world struct {
 	after func(kernel.Commit)
 }
 
-// crash is what apply panics with at crashAt.
+// crash is the value with which apply panics at crashAt.
 type crash struct{}
 
 func newWorld(t testing.TB) *world {
@@ -46,7 +46,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// open begins a kernel over what is stored.
+// open opens a kernel over the stored state.
 func (w *world) open() {
 	w.t.Helper()
 	w.flights = map[kernel.VatID]*kernel.Crank{}
@@ -64,7 +64,7 @@ func (w *world) open() {
 	}
 }
 
-// reopen is what the next kernel does after a kill: nothing of the old one is alive.
+// reopen opens the next kernel after a kill: nothing of the old one is alive.
 func (w *world) reopen() {
 	w.t.Helper()
 	w.open()
@@ -89,7 +89,7 @@ func must[T any](v T, err error) T {
 
 func (w *world) printf(format string, args ...any) { fmt.Fprintf(&w.out, format+"\n", args...) }
 
-// flush returns what was written down since the last flush.
+// flush returns the log written since the last flush.
 func (w *world) flush() string {
 	s := w.out.String()
 	w.out.Reset()
@@ -194,8 +194,8 @@ func ticketText(t kernel.TicketState) string {
 	return "fulfilled " + valueText(t.Value)
 }
 
-// begin looks for work of a vat and starts its worker if there is some and no worker: what the vat is
-// given is written down. It says whether a crank is in flight then.
+// begin begins the next step of a vat and starts its worker if it needs one: the delivery is logged. It returns whether
+// a crank is in flight then.
 func (w *world) begin(v kernel.VatID) bool {
 	w.t.Helper()
 	for {
@@ -223,7 +223,7 @@ func (w *world) begin(v kernel.VatID) bool {
 	}
 }
 
-// finish hands in what a vat answers. A fault is followed by the death that the shell reports.
+// finish passes the answer of a vat to the kernel. A fault is followed by the death that the shell reports.
 func (w *world) finish(v kernel.VatID, done wire.Done) {
 	w.t.Helper()
 	c := w.flights[v]
@@ -246,7 +246,7 @@ func (w *world) finish(v kernel.VatID, done wire.Done) {
 	w.apply(commit)
 }
 
-// up takes an answer over the wire, to what the kernel gets: the answer, and its frame.
+// up takes an answer over the wire, and returns it as the kernel gets it: the answer, and its frame.
 func up(t testing.TB, done wire.Done) (wire.Done, []byte) {
 	t.Helper()
 	done, frame, err := wiretest.Up(done, wire.Limits{FrameBytes: 64 << 20, Syscalls: 100_000}) // as a configuration may allow
@@ -315,8 +315,8 @@ func (p past) answer(done wire.Done) error {
 	return p.r.Answer(done, frame)
 }
 
-// try says what finish would say to an answer, and leaves everything as it was, the crank in flight.
-// A fault must have changed nothing by itself.
+// try returns the words of finish for an answer, and leaves everything as it was, the crank in flight. A fault must
+// have changed nothing by itself.
 func (w *world) try(v kernel.VatID, words string) string {
 	w.t.Helper()
 	number, hash := w.m.CommitNumber(), w.m.Hash()
@@ -362,7 +362,7 @@ func (w *world) deliver(v kernel.VatID, words string) bool {
 	return true
 }
 
-// parse reads what a vat answers to the delivery in flight, see parseDone.
+// parse reads the answer of a vat to the delivery in flight, see parseDone.
 func (w *world) parse(v kernel.VatID, words string) wire.Done {
 	w.t.Helper()
 	if strings.ContainsAny(words, "$") || strings.Contains(words, "let ") {
@@ -375,9 +375,9 @@ func (w *world) parse(v kernel.VatID, words string) wire.Done {
 	return done
 }
 
-// expand replaces in a vat's words $r by the result of the delivery in flight, $0, $1, … by its slots (of
-// the value of the first promise, if it is a notification), and $name by what a line "let name $1" in an
-// answer of the same vat kept.
+// expand replaces in a vat's words $r by the result of the delivery in flight, $0, $1, … by its slots (of the value of
+// the first promise, if it is a notification), and $name by the reference that a line "let name $1" in an answer of the
+// same vat kept.
 func (w *world) expand(v kernel.VatID, words string) string {
 	var pairs []string
 	if c := w.flights[v]; c != nil {
@@ -424,7 +424,7 @@ func (w *world) call(ticket string, target kernel.KRef, method string, slots ...
 	return w.do(c, err)
 }
 
-// answer is what a vat of few words does: it fulfils results with null and listens to every promise.
+// answer is the answer of a vat of few words: it fulfils results with null and listens to every promise.
 func answer(d wire.Deliver) string {
 	var out strings.Builder
 	listen := func(refs []wire.Ref) {
@@ -453,8 +453,8 @@ func answer(d wire.Deliver) string {
 	return out.String()
 }
 
-// run lets everybody work until nobody has anything to do: the kernel, and the vats that were woken, which
-// answer as how says, or in few words.
+// run lets the kernel and the vats that were woken work until there is no more work. The vats answer as how says, or in
+// few words.
 func (w *world) run(how func(v kernel.VatID, d wire.Deliver) string) {
 	w.t.Helper()
 	for {
