@@ -29,7 +29,7 @@ func withDoor(t *testing.T, edit func(*cluster.Channel)) *cluster.Config {
 	})
 }
 
-// door is a channel that knows what it was made from, and configured to last.
+// door is a channel that keeps the configuration that it was made from, and the last one that it got.
 type door struct {
 	lines
 	config atomic.Pointer[[]byte]
@@ -165,7 +165,7 @@ func TestASubclusterIsReplacedOnlyByItsName(t *testing.T) {
 	if err != nil || plan.Replaced != "s1" || len(plan.Deleted) != 1 || plan.Deleted[0].Vat != "v1" || len(plan.Changes) != 2 {
 		t.Errorf("a dry run gave %+v, %v", plan, err)
 	}
-	// What can be changed in place is, whatever may be replaced.
+	// Changes that can be made in place are made in place, even if the subcluster may be replaced.
 	if a, err := k.Apply(t.Context(), "s1", live, host.ApplyOptions{Replace: "s1"}); err != nil || a.Replaced != "" || a.Sub != "s1" {
 		t.Errorf("a change in place gave %+v, %v", a, err)
 	}
@@ -215,7 +215,7 @@ func TestAReplacementIsDoneByTheNextKernelAtWhicheverCommitTheKernelDies(t *test
 				t.Errorf("the old one, with all that it had, answers %+v, %v (done: %t)", a, err, done)
 			}
 		}
-		// Typed again, whatever has become of the first time: it waits for what is under way, and deletes nothing twice.
+		// The second Apply waits for the first one, if that is under way, and deletes nothing twice.
 		if a, err := k.Apply(t.Context(), "", more, host.ApplyOptions{Replace: "s2"}); err != nil || a.Replaced != "" && done {
 			t.Errorf("applied again: %+v, %v", a, err)
 		}

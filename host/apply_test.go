@@ -50,7 +50,7 @@ func TestAConfigurationIsAppliedWholeOrNotAtWhicheverCommitTheKernelDies(t *test
 		if n := len(before.Changes); n != 0 && n != 3 || done && n != 0 {
 			t.Errorf("%d changes are left (done: %t)", n, done)
 		}
-		// Again: it changes what is left, and all vats answer.
+		// The second Apply makes the remaining changes, and all vats answer.
 		if _, err := k.Apply(t.Context(), "s2", cfg, host.ApplyOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestWhatWouldDeleteSomethingIsRefusedByItsField(t *testing.T) {
 	k.end(t)
 }
 
-// A declaration that lacks a name deletes nothing; one that names more is applied; the name in Replace is what deletes.
+// A declaration that lacks a name deletes nothing; one that names more is applied; only a name in Replace deletes.
 func TestAnUpgradeDeletesOnlyWhatItIsToldByName(t *testing.T) {
 	mem := storage.NewMem()
 	sys := func(configs map[string]*cluster.Config) *cluster.System {

@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// What a start would stumble over, a check of the stopped state names, and whose it is.
+// A check of the stopped state names each row over which a start would stumble, with its owner.
 func TestACheckFindsWhatAStartWouldDecode(t *testing.T) {
 	t.Parallel()
 	whole := busy(t, 2)

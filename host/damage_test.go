@@ -49,8 +49,8 @@ func rowWith(t *testing.T, mem *storage.Mem, prefix, text string) storage.Write 
 	return storage.Write{}
 }
 
-// What is wrong with the rows of one subcluster, of its service objects, or of a call costs that subcluster. The kernel
-// starts, says so, and goes on for the others.
+// Damaged rows of one subcluster, of its service objects, or of a call cost that subcluster. The kernel starts, reports the
+// damage, and goes on for the others.
 func TestDamageOfOneSubclusterIsNoneOfTheOthers(t *testing.T) {
 	t.Parallel()
 	const garbled = "\xc1"
@@ -127,7 +127,7 @@ func TestDamageOfOneSubclusterIsNoneOfTheOthers(t *testing.T) {
 					return st.Held[kernel.VatID(id)] != ""
 				})
 			}
-			// Whatever a person asks: it ends nothing.
+			// A question of a person ends nothing.
 			_, _ = k.ServiceList(t.Context())
 			_, _ = k.Vats(t.Context())
 			_ = k.Restart(t.Context(), "v1", false)
@@ -152,8 +152,8 @@ func TestDamageOfOneSubclusterIsNoneOfTheOthers(t *testing.T) {
 	}
 }
 
-// What a held vat's hint says is true: kernel terminate removes a subcluster of which rows cannot be read, whichever they
-// are. The others answer, before and after, and the next kernel starts and can read every row.
+// The hint of a held vat is true: kernel terminate removes a subcluster with unreadable rows, whichever they are. The
+// others answer, before and after, and the next kernel starts and can read every row.
 func TestADamagedSubclusterCanBeTerminated(t *testing.T) {
 	t.Parallel()
 	base := storage.NewMem()
@@ -238,7 +238,7 @@ func TestADamagedAnswerIsForgotten(t *testing.T) {
 	}
 }
 
-// A launch of which a row goes bad while its channel is opened fails, and what there is of it is removed. The others go on.
+// A launch with a row that goes bad while its channel is opened fails, and its rows are removed. The others go on.
 func TestALaunchThatCannotBeReadFails(t *testing.T) {
 	t.Parallel()
 	for _, prefix := range []string{"u.s2", "r.v", "v.v", "k.", "result.s2", "unstarted.s2", "q.v", "c.v"} {
@@ -286,7 +286,7 @@ func TestALaunchThatCannotBeReadFails(t *testing.T) {
 	}
 }
 
-// garbleOne replaces the rows with a prefix by what is no row.
+// garbleOne replaces the values of the rows with a prefix by garbage.
 func garbleOne(prefix string) func(*testing.T, *storage.Mem) []storage.Write {
 	return func(t *testing.T, mem *storage.Mem) []storage.Write {
 		writes := garbage(prefix, []byte{0xc1})(mem)

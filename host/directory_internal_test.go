@@ -170,7 +170,7 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 	}
 }
 
-// The directory follows what comes, changes and goes.
+// The directory follows each launch, change and end of a subcluster.
 func TestDirectoryFollowsSubclusters(t *testing.T) {
 	d := newDirectory(nil)
 	sub := func(id, source string, vats ...string) kernel.Subcluster {

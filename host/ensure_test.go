@@ -25,7 +25,7 @@ func parsed(t *testing.T, name, module string) *cluster.Config {
 	return cfg
 }
 
-// answers fails the test unless a subcluster does what it was launched for.
+// answers fails the test unless the vats of a subcluster answer.
 func answers(t *testing.T, k *running, e host.Ensured) {
 	t.Helper()
 	a, err := send(t.Context(), k, "answers-"+string(e.ID), string(e.ID), "hello", "world")
@@ -37,8 +37,8 @@ func answers(t *testing.T, k *running, e host.Ensured) {
 	}
 }
 
-// The kernel ends at each commit of a first launch, and of the removal of a subcluster. What the next kernel ensures
-// runs, and is there once.
+// The kernel ends at each commit of a first launch, and of the removal of a subcluster. The subcluster that the next kernel
+// ensures runs, and is there once.
 func TestWhatIsEnsuredRunsWhereverTheKernelDied(t *testing.T) {
 	cfg := parsed(t, "hello", "hello")
 	acts := map[string]struct {
@@ -157,7 +157,7 @@ func TestEnsureOfAnotherTextIsAConflictAndChangesNothing(t *testing.T) {
 	k.end(t)
 }
 
-// A system subcluster of the same file is another one: it does not count as what is to be ensured.
+// A system subcluster of the same file is another one: Ensure does not return it.
 func TestEnsurePassesOverSystemSubclusters(t *testing.T) {
 	sys, err := cluster.ParseSystem("/test/kernel.json", []byte(`{"system": {"hello": {"bootstrap": "a", "vats": {"a": {"module": "hello"}}}}}`))
 	if err != nil {
@@ -175,7 +175,7 @@ func TestEnsurePassesOverSystemSubclusters(t *testing.T) {
 	k.end(t)
 }
 
-// Whoever calls a subcluster by its name while it is launched is served when it runs.
+// A call of a subcluster by its name during its launch is served when the subcluster runs.
 func TestACallByNameWaitsForTheLaunch(t *testing.T) {
 	k := start(t, storage.NewMem(), nil)
 	launched := make(chan error, 1)
@@ -199,7 +199,7 @@ func TestACallByNameWaitsForTheLaunch(t *testing.T) {
 	k.end(t)
 }
 
-// Vats are launched in the order of the file, whatever their names.
+// Vats are launched in the order of the file, not of their names.
 func TestVatsAreLaunchedInTheOrderOfTheFile(t *testing.T) {
 	k := start(t, storage.NewMem(), nil)
 	cfg, err := cluster.Parse("/test/order.json", []byte(`{"bootstrap": "b", "vats": {
@@ -222,7 +222,7 @@ func TestVatsAreLaunchedInTheOrderOfTheFile(t *testing.T) {
 		if order != "zbac" {
 			t.Errorf("the order is %s, want zbac", order)
 		}
-		list, err := k.Reload(t.Context(), string(sub.ID)) // from what is stored
+		list, err := k.Reload(t.Context(), string(sub.ID)) // from the stored configuration
 		if err != nil || len(list) != 1 || list[0].Vats[0].Name != "z" || list[0].Vats[2].Name != "a" {
 			t.Errorf("reloaded as %+v, %v", list, err)
 		}

@@ -18,7 +18,7 @@ import (
 // plain is a vat that answers.
 type plain struct{ vat.Durable }
 
-// Echo returns what it is given.
+// Echo returns its argument.
 func (*plain) Echo(x any) any { return x }
 
 const plainConfig = `{"bootstrap": "boss", "vats": {"boss": {"module": "plain"}}%s}`

@@ -46,7 +46,7 @@ func poke(t *testing.T, k *running, id, target string, n float64) {
 	}
 }
 
-// status returns what ps says about a vat.
+// status returns a vat's line of ps.
 func status(t *testing.T, k *running, id kernel.VatID) host.VatStatus {
 	t.Helper()
 	vats, err := k.Vats(t.Context())
@@ -84,14 +84,13 @@ func garbage(prefix string, value []byte) func(*storage.Mem) []storage.Write {
 	}
 }
 
-// What is wrong with the rows of one vat costs that vat its memory, or holds it back. The kernel starts, and goes on
-// for the others.
+// Damaged rows of one vat cost that vat its memory, or hold it back. The kernel starts, and goes on for the others.
 func TestDamageOfOneVatIsNoneOfTheOthers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		damage func(*storage.Mem) []storage.Write
-		// held is what the reason says; empty if the vat loses its memory instead.
+		// held is a part of the reason; empty if the vat loses its memory instead.
 		held string
 		// call says that only a further call meets the damage.
 		call bool

@@ -177,9 +177,8 @@ func (f *faulty) Commit(w []storage.Write) error {
 
 func (f *faulty) Close() error { return nil }
 
-// TestAFailedCommitEndsTheProcessAndNothingWasSaid makes each commit of a session fail in turn: Run ends
-// with the error, whatever was answered before is still true after the next start, and the session can be
-// finished then.
+// TestAFailedCommitEndsTheProcessAndNothingWasSaid makes each commit of a session fail in turn: Run ends with the error,
+// every answer given before is still true after the next start, and the session can be finished then.
 func TestAFailedCommitEndsTheProcessAndNothingWasSaid(t *testing.T) {
 	passed := false
 	for n := int64(0); !passed; n++ {
@@ -350,7 +349,7 @@ func TestACommitWithoutRoomIsAPause(t *testing.T) {
 	k.end(t)
 }
 
-// A stop does not wait for long on a disk that is full: what nobody was told of is lost.
+// A stop does not wait for long on a disk that is full: commits without an answer are lost.
 func TestAStopOnAFullDisk(t *testing.T) {
 	mem := storage.NewMem()
 	store := &quota{Store: mem}
@@ -496,8 +495,8 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 	k.end(t)
 }
 
-// TestTranscriptOfABusyVatStaysBounded keeps some turn of a vat waiting at any time: messages are held back
-// now and then, so that the vat comes to rest, and nobody waits for ever for that.
+// TestTranscriptOfABusyVatStaysBounded keeps some turn of a vat waiting at any time: messages are held back now and then,
+// so that the vat comes to rest, and no message waits for ever for that.
 func TestTranscriptOfABusyVatStaysBounded(t *testing.T) {
 	k := start(t, storage.NewMem(), nil)
 	sub := launch(t, k, "pingpong")

@@ -31,8 +31,8 @@ func (s *scarce) Ready() error {
 	return nil
 }
 
-// Large calls, answers and states that come while no file can be opened wait, and nobody who asks or stops the kernel waits
-// with them.
+// Large calls, answers and states that come while no file can be opened wait, and no question and no stop of the kernel
+// waits with them.
 func TestAKernelWithoutDescriptorsAnswersAndStops(t *testing.T) {
 	t.Parallel()
 	for _, tells := range []bool{true, false} {
@@ -79,7 +79,7 @@ func TestAKernelWithoutDescriptorsAnswersAndStops(t *testing.T) {
 			st, err := k.Status(t.Context())
 			return err == nil && len(st.Pauses) > 0
 		})
-		for range 20 { // whatever has come in meanwhile
+		for range 20 { // further inputs of the loop
 			if _, err := k.Status(t.Context()); err != nil {
 				t.Fatal(err)
 			}

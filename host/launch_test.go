@@ -11,7 +11,7 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// timers counts the timers of a starter that nobody has stopped.
+// timers counts the timers of a starter that were not stopped.
 type timers struct {
 	workers.Starter
 	mu   sync.Mutex

@@ -90,7 +90,7 @@ func TestTheLimitOfAKindHoldsAndWhatEndsMakesRoom(t *testing.T) {
 	if err := mem.Reopen(); err != nil {
 		t.Fatal(err)
 	}
-	k = start(t, mem, kinds) // of whose connections nothing is left but their names
+	k = start(t, mem, kinds) // its connections have left only their names
 	if _, err := send(t.Context(), k, "close", string(a.Value.Slots[0]), "close"); err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func underWay(t *testing.T, k *Shell, store *gated, f func()) {
 	store.gate <- struct{}{}
 	<-store.done
 	for range 100 {
-		store.gate <- struct{}{} // what follows need not wait
+		store.gate <- struct{}{} // later commits need not wait
 	}
 	k.guard(func() {
 		c, err := k.machine.NewEpoch("next")

@@ -16,8 +16,8 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// What a service object of a Go host stores or sends beyond the bounds is an error to it, and nothing else: the kernel goes
-// on, and the object stores and sends what is within them.
+// A state or message of a service object beyond the bounds is an error to the object, and nothing else: the kernel goes on,
+// and the object stores and sends others that are within the bounds.
 func TestAnObjectThatStoresOrSendsTooMuchGetsAnError(t *testing.T) {
 	opened := make(chan service.Opening, 1)
 	mem := storage.NewMem()
@@ -75,7 +75,7 @@ func (talker) Begin(_ context.Context, c service.Call, reply func(service.Reply)
 	}
 }
 
-// An object whose state is as large as it may be begins what waits for it, and can be removed.
+// An object whose state is as large as it may be begins its waiting calls, and can be removed.
 func TestAnObjectOfALargeStateBeginsWhatWaitsAndEnds(t *testing.T) {
 	opened := make(chan service.Opening, 1)
 	k := start(t, storage.NewMem(), func(c *host.Config) {

@@ -172,7 +172,7 @@ func TestAnObjectThatIsOpenedForLongHoldsUpNobody(t *testing.T) {
 			s := newSlowKind()
 			k, ref := begin(t, s, storage.NewMem())
 			answersAtOnce(t, k)
-			if name == "a launch" { // whose channel is nobody's yet
+			if name == "a launch" { // its channel has no holder yet
 				s.gate <- nil
 				k.end(t)
 				return
@@ -205,7 +205,7 @@ func TestAnObjectThatIsOpenedForLongHoldsUpNobody(t *testing.T) {
 func TestASubclusterThatEndsWhileItsObjectIsOpenedClosesIt(t *testing.T) {
 	for name, begin := range slowStarts() {
 		if name == "a reply that exports it" {
-			continue // to a host, whose it is
+			continue // the host owns it
 		}
 		t.Run(name, func(t *testing.T) {
 			s := newSlowKind()

@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// copyOf copies a state as it is: what a kernel would leave that is killed now.
+// copyOf copies a state as a kernel would leave it that is killed now.
 func copyOf(t *testing.T, mem *storage.Mem) *storage.Mem {
 	t.Helper()
 	out := storage.NewMem()
@@ -22,7 +22,7 @@ func copyOf(t *testing.T, mem *storage.Mem) *storage.Mem {
 	return out
 }
 
-// Who looks at the state of a kernel that was killed removes nothing of what that has made: the next kernel does.
+// A paused kernel on the state of a killed kernel removes nothing of it: the next kernel does.
 func TestAPausedKernelRemovesNothing(t *testing.T) {
 	t.Parallel()
 	open := make(chan struct{})

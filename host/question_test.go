@@ -84,7 +84,7 @@ func TestAQuestionHoldsNobody(t *testing.T) {
 	}
 }
 
-// What nobody waits for any more is no reason for the kernel not to end.
+// A question whose caller has left does not keep the kernel from ending.
 func TestAKernelEndsWhileAQuestionIsAnswered(t *testing.T) {
 	store := &waiting{storage.NewMem(), make(chan struct{})}
 	k := start(t, store, nil)

@@ -43,8 +43,8 @@ func (w *world) reboot() {
 	w.boot()
 }
 
-// Memory that the transcript does not hold is lost with the kernel: what it would have answered is rejected, once the next
-// kernel has taken the death of its worker into account. What the transcript holds goes on.
+// Memory that the transcript does not hold is lost with the kernel: promises that it would have settled are rejected, once
+// the next kernel has taken the death of its worker into account. Memory that the transcript holds goes on.
 func TestWhatLostMemoryWouldHaveAnsweredIsRejectedByTheNextKernel(t *testing.T) {
 	for limits, lost := range map[string]bool{`, "limits": {"transcript": 0}`: true, "": false} {
 		quietClerk(t, limits, func(w *world, sub kernel.SubID) {
@@ -69,7 +69,7 @@ func TestWhatLostMemoryWouldHaveAnsweredIsRejectedByTheNextKernel(t *testing.T) 
 	}
 }
 
-// The worker of a vat that is terminated is killed, whatever it does then, and a vat that was restarted has one worker.
+// The worker of a terminated vat is killed, even while it computes, and a vat that was restarted has one worker.
 func TestNoWorkerOutlivesItsVat(t *testing.T) {
 	quietClerk(t, "", func(w *world, sub kernel.SubID) {
 		workers := func() string {

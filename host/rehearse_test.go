@@ -14,7 +14,8 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// A rehearsal ends when nobody waits for it any more; and what is terminated meanwhile is gone with the rehearsal's worker.
+// A rehearsal ends when its caller leaves; and a subcluster that is terminated meanwhile is gone only with the rehearsal's
+// worker.
 func TestARehearsalEndsWithWhoAsked(t *testing.T) {
 	program := programOf(t, vat.Modules{"program": programs.Module()})
 	synctest.Test(t, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// What could not be launched again is not removed: its worker program is missing, or has not got the module any more.
+// A subcluster that could not be launched again is not removed: its worker program is missing, or lacks the module.
 func TestAReloadThatCannotBeLaunchedDeletesNothing(t *testing.T) {
 	wrong := map[string]func() ([]string, error){
 		"no such file":  func() ([]string, error) { return nil, errors.New("no such file") },

@@ -125,7 +125,7 @@ func looksOrReads(method string) service.Traits {
 	return t
 }
 
-// What can be done again was not done in part: if that cannot be tried now, the answer says why.
+// A call that can be done again is not ambiguous: if it cannot be tried now, the answer has the reason.
 func TestACallThatCanBeDoneAgainIsNotAmbiguousIfItsObjectCannotBeOpened(t *testing.T) {
 	mem := storage.NewMem()
 	var absent atomic.Bool

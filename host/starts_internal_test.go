@@ -13,7 +13,7 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// life is what one kernel notes, and how it ends.
+// life is the note of one kernel, and its end.
 type life struct {
 	open, made []kernel.VatID // memories that are being made at its end, and that were made
 	step       kernel.VatID
@@ -151,7 +151,7 @@ func TestTheNoteOutlivesTheProcess(t *testing.T) {
 	}
 }
 
-// The note is a help only: whatever is there instead, the kernel starts.
+// The note is a help only: the kernel starts with any content of the file.
 func TestANoteThatCannotBeReadIsNone(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)

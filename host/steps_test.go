@@ -26,7 +26,7 @@ func (r *reluctant) Step(prefix, after string, _ int) (string, []byte, bool, boo
 	return key, value, found, true, err
 }
 
-// A worker that reads its store is answered, and an operator who looks at it, however many removed rows lie between those
+// A worker that reads its store is answered, and an operator who inspects it, however many removed rows lie between those
 // that are there.
 func TestReadsGoOnBehindRemovedRows(t *testing.T) {
 	store := &reluctant{Mem: storage.NewMem()}

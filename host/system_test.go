@@ -170,7 +170,7 @@ func TestAReloadWaitsForADeclaration(t *testing.T) {
 		k = start(t, again, change)
 		there(t, k, 1)
 		k.end(t)
-		// And what is no longer declared is not launched again.
+		// A subcluster that is no longer declared is not launched again.
 		k = start(t, again, func(c *host.Config) { c.System = &cluster.System{} })
 		if err := k.Collect(t.Context()); err != nil {
 			t.Fatal(err)
@@ -235,8 +235,8 @@ func TestALaunchOfAVatHappensOnceAtWhicheverCommitTheKernelDies(t *testing.T) {
 	})
 }
 
-// Rows of a system subcluster that contradict each other, or are missing, stop the kernel before anything runs, and
-// before anything is written: the error names the subcluster. What a start refuses a check finds.
+// Rows of a system subcluster that contradict each other, or are missing, stop the kernel before any vat runs, and before
+// any row is written: the error names the subcluster. A check finds the damage that a start refuses.
 func TestADamagedSystemSubclusterFailsAtOnce(t *testing.T) {
 	replace := func(key, old, with string) func(*testing.T, storage.Store) storage.Write {
 		return func(t *testing.T, s storage.Store) storage.Write {

@@ -17,8 +17,8 @@ import (
 	"ocapkernel.dev/workers/inproc"
 )
 
-// Whoever calls a declared system subcluster by its name is served when it runs, though its turn has not come yet, and while it
-// is loaded anew; and hears why it does not run, if its launch failed.
+// A call of a declared system subcluster by its name is served when the subcluster runs, though its turn has not come yet,
+// and while it is reloaded. If its launch failed, the call gets the reason.
 func TestACallOfASystemSubclusterWaitsForItsTurn(t *testing.T) {
 	program := programOf(t, hello.Modules())
 	parse := func(module string) *cluster.Config {

@@ -32,13 +32,12 @@ var (
 	worldSeed = flag.Uint64("world", 0, "the seed of the one world that is made; 0 for many")
 )
 
-// A world is a whole shell over a store and vats in memory, in virtual time: somebody talks to vats, while workers and
-// kernels die between any two events. All that takes time takes a time that the seed says, so that a world can be made
-// again.
+// A world is a whole shell over a store and vats in memory, in virtual time: clients call vats, while workers and kernels
+// die between any two events. The seed sets the duration of each operation, so that a world can be made again.
 //
-// What must be true in each: every call is answered, once and with the same answer whenever it is asked for again; what
-// the answers say of the vats is so; the stored state keeps the kernel's invariants; and nothing of the shell is left when
-// it has ended.
+// These are true in each world: every call is answered, once and with the same answer however often it is asked for; the
+// answers agree with the vats; the stored state keeps the kernel's invariants; and nothing of the shell is left after its
+// end.
 type world struct {
 	t       *testing.T
 	seed    uint64
@@ -46,7 +45,7 @@ type world struct {
 	mem     *storage.Mem
 	// quiet says that nothing dies.
 	quiet bool
-	// change, if not nil, changes what each kernel of the world is made of.
+	// change, if not nil, changes the configuration of each kernel of the world.
 	change func(*host.Config)
 
 	mu      sync.Mutex
@@ -109,7 +108,7 @@ const (
 	mostKernels, mostKills = 30, 19
 )
 
-// dice are the dice for one thing in the world: what others draw does not change what they show.
+// dice are the dice for one purpose in the world: draws for other purposes do not change them.
 func (w *world) dice(what string) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(what))
@@ -121,8 +120,8 @@ func someTime(dice *rand.Rand, most time.Duration) time.Duration {
 	return 1 + time.Duration(dice.Int64N(int64(most)))
 }
 
-// live has somebody launch a cluster and talk to it, and disturbs that until talk returns. Then it stops the kernel in
-// order, and looks at what it has left.
+// live launches a cluster, calls talk, and disturbs the world until talk returns. Then it stops the kernel in order, and
+// checks its leftovers.
 func (w *world) live(talk func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
 	defer cancel()
@@ -255,7 +254,7 @@ func (w *world) disturb(through chan struct{}) {
 	}
 }
 
-// boot starts a kernel on what the last one has left.
+// boot starts a kernel on the state of the last one.
 func (w *world) boot() {
 	w.kernels++
 	vats := inproc.New(inproc.Config{Program: w.program, Delay: func(l workers.Worker) time.Duration {

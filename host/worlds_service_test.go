@@ -21,7 +21,7 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// clerk is a vat that reads lines all the time, and does with a ledger, a timer and other vats what it is asked to.
+// clerk is a vat that reads lines all the time, and uses a ledger, a timer and other vats as its calls order.
 type clerk struct {
 	vat.Durable
 	Line, Ledger, Timer vat.Ref
@@ -70,18 +70,18 @@ func clerks() vat.Modules {
 	return vat.Modules{"clerk": func() *clerk { return &clerk{} }}
 }
 
-// outside is what a world has beyond vats, and that outlives its kernels: a ledger that writes down what it is told, and the
+// outside is the part of a world beyond vats, which outlives its kernels: a ledger that writes down each payment, and the
 // lines of a channel.
 type outside struct {
 	w    *world
-	work sync.WaitGroup // of what is under way
+	work sync.WaitGroup // of the calls under way
 	mu   sync.Mutex
-	// written counts what was done in the ledger, begun what was begun.
+	// written counts the payments in the ledger, begun the calls that were begun.
 	written, begun map[string]int
 }
 
-// ledger is the outside as a service. A call takes its time, and does what it does somewhere in between, whatever becomes of
-// the kernel.
+// ledger is the outside as a service. A call takes its time, and writes at some moment of it, even if the kernel dies
+// meanwhile.
 type ledger struct{ *outside }
 
 // Idempotent is part of [service.Idempotent].
@@ -161,9 +161,9 @@ func (c *counting) Begin(ctx context.Context, _ service.Call, reply func(service
 const clerkConfig = `{"bootstrap": "clerk", "vats": {"clerk": {"module": "clerk"}%s}, "limits": {"queue": %d},
 	"io": {"line": {"type": "console"}}, "services": ["timer", "ledger"]}`
 
-// Vats read lines, pay and wait, while their configuration changes: each line is heard once and in its order, what may not be
-// done twice is done once if its caller was told so, and once at most else, and what may be done again is done. Calls that are
-// under way when a subcluster is terminated are answered, and no worker of it is left.
+// Vats read lines, pay and wait, while their configuration changes. Each line is heard once and in its order. A call that
+// may not be done twice is done once if its caller was told so, and once at most else; a call that may be done again is
+// done. Calls under way at the end of a subcluster are answered, and no worker of it is left.
 func TestWorldsOfServices(t *testing.T) {
 	program := programOf(t, clerks())
 	makeWorlds(t, 10, func(t *testing.T, seed uint64) (kernels, kills int) {

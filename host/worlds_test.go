@@ -31,8 +31,7 @@ func programOf(t *testing.T, modules vat.Modules) worker.Program {
 	return p
 }
 
-// Clients move money in the bank of the examples: what each answered transfer has moved, and nothing else, is where it
-// belongs.
+// Clients move money in the bank of the examples: the balances are those of the answered transfers, and nothing else.
 func TestWorldsOfTheBank(t *testing.T) {
 	program := programOf(t, bank.Modules())
 	makeWorlds(t, 60, func(t *testing.T, seed uint64) (kernels, kills int) {
@@ -66,7 +65,7 @@ func (w *world) bank(what, sub string, n int) {
 	}
 }
 
-// client makes n transfers one after the other, and notes in balances what each answered one has moved.
+// client makes n transfers one after the other, and adds each answered one to balances.
 func (w *world) client(client, sub string, n int, balances map[string]int) {
 	dice := w.dice(client)
 	names := []string{"alice", "bob"}
@@ -90,8 +89,8 @@ func (w *world) client(client, sub string, n int, balances map[string]int) {
 	}
 }
 
-// Subclusters are launched, used and terminated. What is left of them in the end is what is left undisturbed: nothing but
-// the calls that are remembered.
+// Subclusters are launched, used and terminated. In the end the same rows are left as without disturbance: the remembered
+// calls only.
 func TestWorldsOfSubclusters(t *testing.T) {
 	program := programOf(t, bank.Modules())
 	makeWorlds(t, 10, func(t *testing.T, seed uint64) (kernels, kills int) {
@@ -122,7 +121,7 @@ func TestWorldsOfSubclusters(t *testing.T) {
 	})
 }
 
-// Random programs leave what they leave undisturbed.
+// Random programs leave the same state as without disturbance.
 func TestWorldsOfRandomPrograms(t *testing.T) {
 	program := programOf(t, vat.Modules{"program": programs.Module()})
 	vats := map[string]any{}

@@ -12,7 +12,7 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// What somebody sends to a worker is not of the worker's doing, whatever the signal.
+// A signal from another process is not of the worker's doing.
 func TestSentSignalsAreNotTheWorkersDoing(t *testing.T) {
 	overBoth(t, testSentSignalsAreNotTheWorkersDoing)
 }
@@ -35,8 +35,8 @@ func testSentSignalsAreNotTheWorkersDoing(t *testing.T, via transport) {
 	}
 }
 
-// Somebody kills many workers at once, as the system does when memory is short: none of them is at fault, however long it
-// takes to sweep what they have left.
+// Another process kills many workers at once, as the system does when memory is short: none of them is at fault, however
+// long the sweep of their leftovers takes.
 func TestWorkersThatAreKilledInBulkAreNotAtFault(t *testing.T) {
 	overEach(t, testWorkersThatAreKilledInBulkAreNotAtFault)
 }
@@ -64,7 +64,7 @@ func testWorkersThatAreKilledInBulkAreNotAtFault(t *testing.T, via transport) {
 	release()
 }
 
-// How a process has ended is known before it is reaped, whatever the end.
+// The exit status of a process is known before it is reaped, however it ends.
 func TestTheEndOfAWorkerIsKnownBeforeItIsSwept(t *testing.T) {
 	overEach(t, testTheEndOfAWorkerIsKnownBeforeItIsSwept)
 }
@@ -80,7 +80,7 @@ func testTheEndOfAWorkerIsKnownBeforeItIsSwept(t *testing.T, via transport) {
 	}
 }
 
-// What a worker does is of its doing, and so is what its program does in another language than ours.
+// Faults of a worker are of its doing, and so are faults of a program in another language than ours.
 func TestFaultsAreTheWorkersDoing(t *testing.T) { overEach(t, testFaultsAreTheWorkersDoing) }
 
 func testFaultsAreTheWorkersDoing(t *testing.T, via transport) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A clock counts the time in which somebody could look: of a gap between two looks no more than a late tick.
+// A clock counts the time in which the kernel ran: a gap between two ticks counts no more than a late tick.
 func TestClockDoesNotCountStandstill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clock
@@ -22,7 +22,7 @@ func TestClockDoesNotCountStandstill(t *testing.T) {
 			t.Errorf("with an hour of standstill they count as %s", got)
 		}
 		c.release()
-		<-time.After(time.Minute) // nobody holds it: it does not tick
+		<-time.After(time.Minute) // not held: it does not tick
 		ticking := func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -86,7 +86,7 @@ func TestNoDeadlineWithoutADelivery(t *testing.T) {
 	h.wantExit(workers.CauseStopped)
 }
 
-// What no frame can hold is the caller's error, and nothing of it is sent.
+// A delivery that no frame can hold is the caller's error, and nothing of it is sent.
 func TestWhatIsTooLargeIsNotSent(t *testing.T) {
 	h := newHouse(t)
 	w := h.start(h.spec("echo"))
@@ -242,7 +242,7 @@ func TestNewRemovesWhatAnEarlierRunHasLeft(t *testing.T) {
 	}
 }
 
-// Who cannot wait for workers that leave by themselves has them killed.
+// Workers that do not leave before the context of Close ends are killed.
 func TestCloseKillsWhenItsContextEnds(t *testing.T) {
 	h := newHouse(t, func(c *supervisor.Config) { c.StopTimeout = time.Hour })
 	w := h.start(h.spec("echo"))

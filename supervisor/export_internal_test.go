@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// HoldFamily keeps what processes have left behind from being swept until release is called, or the test ends.
+// HoldFamily keeps leftovers of processes from being swept until release is called, or the test ends.
 func HoldFamily(t testing.TB) (release func()) {
 	ours.mu.Lock()
 	release = sync.OnceFunc(ours.mu.Unlock)
@@ -13,8 +13,8 @@ func HoldFamily(t testing.TB) (release func()) {
 	return release
 }
 
-// HoldDescendants has this process adopt no orphans, and keeps whoever kills a process of ours from finding what that has
-// started until release is called, or the test ends.
+// HoldDescendants has this process adopt no orphans, and holds each kill of a process of ours before it finds the
+// descendants, until release is called, or the test ends.
 func HoldDescendants(t testing.TB) (asked <-chan int, release func()) {
 	pids, held := make(chan int, 10), make(chan struct{})
 	release = sync.OnceFunc(func() { close(held) })

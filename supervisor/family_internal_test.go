@@ -12,8 +12,8 @@ import (
 	"ocapkernel.dev/internal/scripttest"
 )
 
-// The first process of a container gets everybody's orphans: it reaps those that have ended and kills none. Another one that
-// adopts orphans kills them, but for what is of children that were there before.
+// The first process of a container gets the orphans of all processes: it reaps those that have ended and kills none.
+// Another process that adopts orphans kills them, except those that descend from children that were there before.
 func TestWhoIsKilledForBeingAnOrphan(t *testing.T) {
 	if !scripttest.Alone(t) {
 		return

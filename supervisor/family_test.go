@@ -33,7 +33,7 @@ func sleepers(mark string) (n int) {
 // mark is a time to sleep for that no other process has.
 func mark(n int) string { return fmt.Sprintf("%d.%d", 20_000+n, os.Getpid()) }
 
-// What a worker has started ends with it, whatever that did to leave it.
+// The processes that a worker has started end with it, even if they have tried to leave it.
 func TestWhatAWorkerStartsEndsWithIt(t *testing.T) { overEach(t, testWhatAWorkerStartsEndsWithIt) }
 
 func testWhatAWorkerStartsEndsWithIt(t *testing.T, via transport) {
@@ -74,8 +74,8 @@ func testWhatAWorkerStartsEndsWithIt(t *testing.T, via transport) {
 	eventually(t, "the end of what was killed by the stop", func() bool { return sleepers(mark(0)) == 0 })
 }
 
-// Whoever kills a worker does not wait until all that it has started is found: the loop of a kernel kills. Until then the
-// worker is not reaped, and its end is not told.
+// A kill of a worker does not wait until all its descendants are found, since the loop of a kernel kills. Until then the
+// worker is not reaped, and its end is not reported.
 func TestKillDoesNotWaitForDescendants(t *testing.T) { overEach(t, testKillDoesNotWaitForDescendants) }
 
 func testKillDoesNotWaitForDescendants(t *testing.T, via transport) {
@@ -122,11 +122,11 @@ func TestModulesOfAPinnedProgram(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0] != "m" {
 		t.Errorf("got %v, %v", got, err)
 	}
-	// What it has started after it answered is not left.
+	// Processes that it has started after its answer end, too.
 	eventually(t, "end of what the program has left behind", func() bool { return sleepers(mark(100)) == 0 })
 }
 
-// A script that has to have a certain hash is what runs, also when it is changed after the look.
+// A script with a configured hash runs as it was checked, also when its file is changed after the check.
 func TestPinnedScriptRuns(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	text := "#!/bin/sh\nexec '" + self(t) + "' \"$@\"\n"

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ways is lanes with what a test asks of them.
+// ways is lanes with the helpers of a test.
 type ways struct {
 	*testing.T
 	lanes
@@ -20,7 +20,7 @@ func newWays(t *testing.T, places int) *ways {
 	return w
 }
 
-// place takes a place that must be free, and returns what gives it back.
+// place takes a place that must be free, and returns the function that gives it back.
 func (w *ways) place(vat string) (leave func(hello bool)) {
 	w.Helper()
 	leave, ok := w.enter(vat, nil)

@@ -16,7 +16,7 @@ import (
 	"ocapkernel.dev/internal/logging"
 )
 
-// reader is a reader of what a worker prints, and what became of it.
+// reader is a reader of a worker's output, with the log that it writes.
 func reader(level slog.Level) (*logReader, *bytes.Buffer) {
 	var out bytes.Buffer
 	return newLogReader(logging.NewText(&out, level)), &out
@@ -65,7 +65,7 @@ func TestLinesOfAWorkerInTheLog(t *testing.T) {
 	}
 }
 
-// A worker that floods its log is slowed down, and what it says too much of is left out and counted.
+// A worker that floods its log is slowed down, and its surplus lines are left out and counted.
 func TestTooManyLinesAreLeftOutAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, out := reader(slog.LevelInfo)

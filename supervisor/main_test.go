@@ -90,7 +90,7 @@ func overBoth(t *testing.T, test func(*testing.T, transport)) {
 	})
 }
 
-// said is the stream of a worker on a stream, so that a vat can say what it likes.
+// said is the stream of a worker on a stream, so that a vat can send any frame.
 var said worker.Frames
 
 func streamTransport(handshake *os.File, log *slog.Logger) (f worker.Frames, err error) {
@@ -135,7 +135,7 @@ type vat struct {
 	log   *slog.Logger
 }
 
-// Deliver does what the body of a Call says; anything else it answers with no syscalls.
+// Deliver performs the order in the body of a Call; it answers any other delivery with no syscalls.
 func (v *vat) Deliver(d wire.Deliver) wire.Done {
 	call, ok := d.Delivery.(wire.Call)
 	if !ok {
@@ -237,8 +237,8 @@ func (v *vat) Deliver(d wire.Deliver) wire.Done {
 	return wire.Done{}
 }
 
-// leave starts a process that is found by its argument, and which hides from the end of the worker. What may be killed as an
-// orphan before the worker ends makes a file when it was started.
+// leave starts a process that is found by its argument, and which hides from the end of the worker. A process that may be
+// killed as an orphan before the worker ends makes a file at its start.
 func (v *vat) leave(arg string) {
 	how, mark, _ := strings.Cut(arg, " ")
 	mark, file, _ := strings.Cut(mark, " ")
@@ -290,7 +290,7 @@ func oddFrame(name string) []byte {
 	return b
 }
 
-// surroundings lists what the process got beyond its descriptors 0 to 4: variables and files.
+// surroundings lists the variables of the process, and its files beyond descriptors 0 to 4.
 func (v *vat) surroundings() string {
 	var got []string
 	for _, e := range os.Environ() {
@@ -310,7 +310,7 @@ func (v *vat) surroundings() string {
 	return strings.Join(got, " ")
 }
 
-// A house is a supervisor with what a test needs around it.
+// A house is a supervisor with the surroundings of a test.
 type house struct {
 	*supervisor.Supervisor
 	t      testing.TB
@@ -443,7 +443,7 @@ func call(number uint64, body string) wire.Deliver {
 	}}
 }
 
-// eventually polls for what no event tells.
+// eventually polls for a condition that no event reports.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -32,7 +32,7 @@ import (
 // pluginPrefix begins the module of a worker that is such a plugin; its trick follows.
 const pluginPrefix = "plugin/"
 
-// bePlugin is the whole life of such a worker. It does what a plugin does, but for its trick.
+// bePlugin is the whole life of such a worker. It behaves as a plugin, but for its trick.
 func bePlugin(trick string) {
 	trick, arg, _ := strings.Cut(trick, " ")
 	if trick == "stock" {
@@ -79,7 +79,7 @@ func someCertificate() string {
 	return base64.RawStdEncoding.EncodeToString(c)
 }
 
-// serveTrick serves the kernel's connection. What it says is written at once, by one goroutine.
+// serveTrick serves the kernel's connection. Each frame is written at once, by one goroutine.
 func serveTrick(l net.Listener, trick string) {
 	conn, err := l.Accept()
 	if err != nil {
@@ -185,8 +185,7 @@ func (p *trickster) say(f wire.UpFrame) { p.data(message(f)) }
 
 func (p *trickster) data(b []byte) { _ = p.fr.WriteData(p.stream, false, b) }
 
-// do does the trick, when the first part of a delivery has come, the one with that number; further parts are of what is
-// sent later.
+// do does the trick when the first part of delivery number has come; further parts are those of later deliveries.
 func (p *trickster) do(trick string, number int) {
 	switch {
 	case trick == "ask" && number == 3: // the answer has begun to come; the window is never widened, so it stays where it is
@@ -258,7 +257,7 @@ func (p *trickster) do(trick string, number int) {
 	}
 }
 
-// A plugin that does not do what it has announced is not started, and the kernel speaks to nobody else in its stead.
+// A plugin that breaks its announcement is not started, and the kernel dials no other process in its stead.
 func TestPluginsThatCannotBeStarted(t *testing.T) {
 	dir := t.TempDir()
 	victim, err := net.Listen("unix", filepath.Join(dir, "victim"))
@@ -274,7 +273,7 @@ func TestPluginsThatCannotBeStarted(t *testing.T) {
 				close(heard)
 				return
 			}
-			n, _ := io.Copy(io.Discard, c) // what it heard before the end is the answer
+			n, _ := io.Copy(io.Discard, c) // the answer is the bytes that it got before the end
 			heard <- int(n)
 			_ = c.Close()
 		}
@@ -321,7 +320,7 @@ func TestPluginsThatCannotBeStarted(t *testing.T) {
 	}
 }
 
-// What a plugin does during a delivery ends the worker, as on a descriptor, and nothing else.
+// A plugin that misbehaves during a delivery ends its worker, as on a descriptor, and nothing else.
 func TestPluginsThatMisbehave(t *testing.T) {
 	h := newHouse(t)
 	other := h.start(h.spec("echo"))
@@ -368,7 +367,7 @@ func TestPluginsThatMisbehave(t *testing.T) {
 	want[workers.Done](h)
 }
 
-// A plugin that sends what is HTTP/2 and nothing else, for ever, is ended by its deadline, and does not keep others from
+// A plugin that sends valid HTTP/2 without a message, for ever, is ended by its deadline, and does not keep others from
 // working.
 func TestPluginsThatFlood(t *testing.T) {
 	h := newHouse(t)

@@ -73,7 +73,7 @@ func TestWhatIsNoProgramOfThatHash(t *testing.T) {
 	}
 }
 
-// What runs is what was checked: of a binary the file that was open, of a script a copy that nobody can change.
+// The checked program runs: of a binary the file that was open, of a script a copy that no process can change.
 func TestAPinnedProgramIsTheOneThatWasChecked(t *testing.T) {
 	text := "#!/bin/sh\necho as it was\n"
 	path, sum := file(t, text, 0o755)
@@ -184,7 +184,8 @@ func withoutOrphans(t *testing.T) {
 	})
 }
 
-// Whoever asks for modules does not wait for what the program leaves behind, and what can be found of that is killed.
+// A question for modules does not wait for processes that the program leaves behind, and those that can be found are
+// killed.
 func TestWhatIsAskedForModulesIsNotWaitedFor(t *testing.T) {
 	withoutOrphans(t)
 	pid := filepath.Join(t.TempDir(), "pid")

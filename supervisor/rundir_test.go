@@ -21,7 +21,7 @@ func TestRunDirIsNotSomebodyElses(t *testing.T) {
 	}
 }
 
-// The run directory is empty most of the time; whoever cleans up temporary files may remove it.
+// The run directory is empty most of the time; a cleaner of temporary files may remove it.
 func TestRunDirIsMadeAgain(t *testing.T) {
 	h := newHouse(t)
 	if err := os.Remove(h.runDir); err != nil {
@@ -32,7 +32,7 @@ func TestRunDirIsMadeAgain(t *testing.T) {
 	h.wantExit(workers.CauseStopped)
 }
 
-// A state that somebody has removed is not made again, in part, by what still goes on.
+// A state that was removed is not made again, in part, by a kernel that still runs.
 func TestTheDirectoryAroundTheRunDirIsNotMadeAgain(t *testing.T) {
 	h := newHouse(t)
 	state := filepath.Dir(h.runDir)

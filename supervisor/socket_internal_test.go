@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pieces is a connection that hands out what it has in the pieces that the dice cut.
+// pieces is a connection that hands out its bytes in pieces of random length.
 type pieces struct {
 	net.Conn
 	t    *rapid.T
@@ -28,8 +28,8 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// However the bytes come, what is before a GOAWAY is read, nothing of it or after it is acted on, and frames that carry no data
-// are counted.
+// However the bytes come, the frames before a GOAWAY are read, neither it nor a later frame is acted on, and frames that
+// carry no data are counted.
 func TestReadingEndsAtGoAway(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var sent bytes.Buffer

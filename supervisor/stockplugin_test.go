@@ -16,8 +16,7 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// stockVat is a vat as somebody makes it who has go-plugin, vat.proto and docs/workers.md, and nothing of this module's but
-// a codec of frames.
+// stockVat is a vat made with go-plugin, vat.proto and docs/workers.md only, and a codec of frames from this module.
 type stockVat struct{ plugin.NetRPCUnsupportedPlugin }
 
 func (stockVat) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {

@@ -360,7 +360,7 @@ func TestCloseWithoutListener(t *testing.T) { overEach(t, testCloseWithoutListen
 
 func testCloseWithoutListener(t *testing.T, via transport) {
 	h := newHouse(t).over(via)
-	quiet := make(chan workers.Event) // nobody receives
+	quiet := make(chan workers.Event) // without a receiver
 	for range 3 {
 		h.Start(h.spec("echo"), quiet)
 	}
@@ -387,7 +387,7 @@ func testBigDeliveryDoesNotBlock(t *testing.T, via transport) {
 	h.wantExit(workers.CauseStopped)
 }
 
-// A kernel that is killed leaves no worker, whatever they are doing.
+// A kernel that is killed leaves no worker, busy or idle.
 func TestKilledKernelLeavesNoWorker(t *testing.T) {
 	dir, err := os.MkdirTemp("", "ok")
 	if err != nil {

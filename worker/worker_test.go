@@ -134,7 +134,7 @@ func (k *kernel) wantEnd(code int, log string) {
 	}
 }
 
-// Pings are answered while the vat loops, in whatever pieces they come, and their end is not the end of the worker.
+// Pings are answered while the vat loops, however they are cut into pieces, and their end is not the end of the worker.
 func TestPingsAreSentBack(t *testing.T) {
 	k := start(t)
 	k.send(wire.Start{Module: "a"})
@@ -167,7 +167,7 @@ func TestLife(t *testing.T) {
 	k.want(wire.Get{Key: "k"})
 	k.send(wire.Row{})
 	k.want(wire.Done{Number: 6})
-	k.send(wire.Deliver{Number: 7, Delivery: wire.RetireImports{}}) // what no frame can hold is a fault
+	k.send(wire.Deliver{Number: 7, Delivery: wire.RetireImports{}}) // a delivery that no frame can hold is a fault
 	k.want(wire.Done{Number: 7, Outcome: wire.Outcome{Fault: "string is not UTF-8"}})
 	k.send(wire.Bye{})
 	k.wantEnd(0, "")

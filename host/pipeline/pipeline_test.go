@@ -20,7 +20,7 @@ import (
 type gated struct {
 	*storage.Mem
 	limits  storage.Limits
-	gate    chan error // a commit takes what it comes to from here
+	gate    chan error // the result of each commit
 	largest int        // group so far, in bytes
 }
 
@@ -45,7 +45,7 @@ func (g *gated) pass(n int) {
 	}
 }
 
-// room is what a pipeline asks for what is short.
+// room reports the shortages that the test sets.
 type room struct {
 	lacks       atomic.Pointer[string]
 	full        atomic.Bool
@@ -68,7 +68,7 @@ func (r *room) Ready() error {
 	return nil
 }
 
-// owner is a pipeline and what has become durable of it.
+// owner is a pipeline and the names of the commits that have become durable.
 type owner struct {
 	*pipeline.Pipeline[string]
 	t       *testing.T
@@ -94,7 +94,7 @@ func open(t *testing.T) *owner {
 	return o
 }
 
-// took is given the results of what returns a list.
+// took takes the results of a method that returns the durable commits.
 func (o *owner) took(durable []string, err error) {
 	o.t.Helper()
 	o.durable = append(o.durable, durable...)
@@ -103,7 +103,7 @@ func (o *owner) took(durable []string, err error) {
 	}
 }
 
-// add applies a commit of some bytes, whose name then waits.
+// add applies a commit of some bytes, and holds its name.
 func (o *owner) add(name string, bytes int) {
 	o.t.Helper()
 	o.commits++
@@ -167,7 +167,7 @@ func TestWhatIsHeldWithoutACommitOfItsOwnWaitsForTheGroupUnderWay(t *testing.T) 
 	o.want("a", "behind a")
 }
 
-// A commit that finds no room waits for the committer, and what becomes durable thereby is returned to whoever added it.
+// A commit that finds no room waits for the committer, and the caller of Add gets the values that become durable thereby.
 func TestAFullGroupReturnsWhatBecameDurable(t *testing.T) {
 	o := open(t)
 	o.add("a", 10)
@@ -239,7 +239,7 @@ func TestAGroupForWhichNobodyWaitsGrowsForAMoment(t *testing.T) {
 		o.took(o.Add(1, []storage.Write{{Key: "a", Value: []byte("1"), Fresh: true}}))
 		begun := time.Now()
 		o.Flush()
-		o.took(o.Add(2, []storage.Write{{Key: "a"}})) // what is born and dies in it is not written
+		o.took(o.Add(2, []storage.Write{{Key: "a"}})) // a row that is born and dies in the group is not written
 		o.Flush()
 		<-o.Looks()
 		o.Look()
@@ -283,7 +283,7 @@ func TestWhatIsShortIsAskedForAgain(t *testing.T) {
 	})
 }
 
-// A commit waits until what it needs is there, and whoever would give more waits with it.
+// A commit waits until its shortage is over, and large inputs wait with it.
 func TestACommitWaitsForWhatItNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := open(t)
