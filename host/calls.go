@@ -175,7 +175,7 @@ func isIdempotent(b *binding, method string) bool {
 	return ok && o.Idempotent(method)
 }
 
-// methodOf is the name of the method that is called, empty if the body is no call.
+// methodOf returns the name of the called method; empty if the body is no call.
 func methodOf(d kernel.Data) string {
 	method, _, err := capdata.DecodeCall(d.Body, len(d.Slots))
 	if err != nil {

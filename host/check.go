@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// CheckState says whether a kernel can be opened on a state, which it does not change: errors are those of [Open].
+// CheckState returns nil if a kernel can be opened on a state, otherwise an error as of [Open]. It does not change the state.
 func CheckState(r storage.Reader, w *storage.Witness) error {
 	m, first, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
 	if err != nil {

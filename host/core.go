@@ -29,7 +29,7 @@ type core struct {
 type effects interface {
 	perform(e kernel.Effect)
 	trace(e kernel.Event)
-	// eased is called when something that was short is there again.
+	// eased is called when a shortage is over.
 	eased()
 	// applied is called for each commit.
 	applied()
@@ -87,7 +87,7 @@ func (c *core) became(durable []func(), err error) {
 	}
 }
 
-// committed takes the committer's answer.
+// committed takes the committer's answer to a group.
 func (c *core) committed(answer error) { c.became(c.pipeline.Committed(answer)) }
 
 // flush hands the current group to the committer, if it is its time.
@@ -213,7 +213,7 @@ func (c *core) removal(change func() (kernel.Commit, error)) (commit kernel.Comm
 }
 
 // checkStore ends the kernel if the store itself is damaged, which is not one vat's trouble: no row can be trusted. It is
-// called when something could not be read.
+// called when a row could not be read.
 func (c *core) checkStore() {
 	const anyKey = "any" // a damaged store answers no question
 	if _, _, err := c.cfg.Store.Get(anyKey); errors.Is(err, storage.ErrCorrupt) {

@@ -41,7 +41,7 @@ func (obs *objects) serviceInput(kref kernel.KRef, doing string, input func() (k
 	return done
 }
 
-// callFailed says that a call of a service object cannot be answered, since something cannot be read. If that is nothing of
+// callFailed handles a call of a service object that cannot be answered, since a row cannot be read. If that is no row of
 // the object's, it costs the vat that has called.
 func (obs *objects) callFailed(id callID, why error) {
 	why = fmt.Errorf("answer call %s of a service object: %w", id, why)
@@ -57,7 +57,7 @@ func (obs *objects) callFailed(id callID, why error) {
 	}
 }
 
-// ownerOf finds the subcluster of a service object, of which the row may be damaged; it is empty if nothing tells.
+// ownerOf returns the subcluster of a service object, whose row may be damaged; it is empty if no row tells it.
 func (obs *objects) ownerOf(kref kernel.KRef) kernel.SubID {
 	if b := obs.bound[kref]; b != nil {
 		return b.sub

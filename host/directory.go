@@ -14,9 +14,9 @@ import (
 // passes over one that has no row any more.
 type directory struct {
 	*core
-	running *vats // those of a subcluster that cannot be read are held
+	running *vats // it holds back the vats of a subcluster that cannot be read
 
-	entries map[kernel.SubID]kernel.Subcluster // Vats and Source alone are looked at
+	entries map[kernel.SubID]kernel.Subcluster // Vats and Source alone are used
 	sources map[string][]kernel.SubID          // in the order of launch
 	vats    map[string][]directoryVat          // by name, in the order of launch
 }

@@ -471,7 +471,7 @@ func (f *facet) Revoke(ctx context.Context, object json.RawMessage) error {
 	return coded(f.k.operator.Revoke(ctx, kref))
 }
 
-// IsRevoked says whether an object is revoked.
+// IsRevoked reports whether an object is revoked.
 func (f *facet) IsRevoked(ctx context.Context, object json.RawMessage) (bool, error) {
 	kref, err := f.object(object)
 	if err != nil {

@@ -67,11 +67,11 @@ type Config struct {
 	// MaxWorkers is the number of idle workers above which the least recently used are stopped, if
 	// nothing of their vats lives in their memory; 200 if zero.
 	MaxWorkers int
-	// Services are those of the kernel, by name; Kinds those of which each subcluster has objects of its own,
+	// Services are the kernel's services, by name; Kinds the kinds of which each subcluster has objects of its own,
 	// IO channels among them.
 	Services map[string]service.Registration
 	Kinds    map[string]service.Kind
-	// System declares the system subclusters of this run. If it is nil, those that there are stay, suspended.
+	// System declares the system subclusters of this run. If it is nil, the stored ones stay, suspended.
 	System *cluster.System
 	// UpgradeSystem applies a changed declaration to the running system subclusters.
 	UpgradeSystem bool
@@ -90,7 +90,7 @@ type Config struct {
 	// Room tells whether the kernel has the space and descriptors to go on; nil if those cannot run out.
 	Room Room
 	// Owned returns an error if the state is not this kernel's any more: its directory was removed, or replaced. It is
-	// asked once a second; then Run returns the error at once, and leaves everything as it is. Nil is not asked.
+	// called once a second; after an error Run returns the error at once, and leaves everything as it is. Nil is not called.
 	Owned func() error
 	// CacheBytes bounds the rows kept in memory; 32 MiB if zero.
 	CacheBytes int

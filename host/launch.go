@@ -192,7 +192,7 @@ func (ss *subclusters) openNext(id kernel.SubID, list []kernel.Service) {
 	}
 }
 
-// LaunchError says why a launch failed. Nothing of the subcluster is left.
+// LaunchError has the reason of a failed launch. Nothing of the subcluster is left.
 type LaunchError struct {
 	Sub kernel.SubID
 	Why string

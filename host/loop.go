@@ -148,7 +148,7 @@ func (s *Shell) pump() {
 // always is ready at any time.
 var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// more is ready if the loop has something to do without waiting.
+// more is ready if the loop has a step to run without waiting.
 func (s *Shell) more() <-chan struct{} {
 	if s.work.can() || s.vats.canBegin() {
 		return always
@@ -167,7 +167,7 @@ func (l *loop) guard(step func()) {
 	}
 }
 
-// attempt runs a step. A broken invariant stops the kernel before anything more is committed; it must not end
+// attempt runs a step. A broken invariant stops the kernel before a further commit; it must not end
 // in a stack trace alone, since the workers are to be stopped.
 func (l *loop) attempt(step func()) {
 	defer func() {
@@ -191,10 +191,10 @@ func (l *loop) end(err error) {
 // soon has the loop run f when the present step has ended, before anything else.
 func (l *loop) soon(f func()) { l.next = append(l.next, f) }
 
-// until says when the loop is told to stop.
+// until sets the channel that ends when the loop is told to stop.
 func (l *loop) until(told <-chan struct{}) { l.told = told }
 
-// stopsNow says that the loop takes nothing more.
+// stopsNow has the loop take no further input.
 func (l *loop) stopsNow() { l.stopping = true }
 
 // finish sets whether calls under way may end although the kernel stops.
@@ -215,7 +215,7 @@ func (l *loop) stops() bool {
 	}
 }
 
-// post hands a step to the loop, from a goroutine that is not the loop. It says whether the loop took it.
+// post hands a step to the loop, from a goroutine that is not the loop. It reports whether the loop took it.
 func (l *loop) post(f func()) bool {
 	select {
 	case l.inbox <- f:

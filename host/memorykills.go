@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// memoryKills is how many processes were killed for lack of memory: on the whole machine, and in the kernel's own control
+// memoryKills counts the processes that were killed for lack of memory: on the whole machine, and in the kernel's own control
 // group. The machine's number counts the neighbours of a container, too. That of the group counts the kernel and its workers
 // alone, but begins anew with the group, which a service manager makes for each start.
 type memoryKills struct {

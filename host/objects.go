@@ -15,10 +15,10 @@ type objects struct {
 
 	bound map[kernel.KRef]*binding
 	calls map[callID]*running
-	// making are the objects that are not there yet, attempts counts those that are being made now.
+	// making has the service objects whose object is not there yet. attempts counts the attempts under way.
 	making   map[kernel.KRef]*making
 	attempts int
-	// lost paces the calls of objects that cannot be made again, refusing are those that wait for it.
+	// lost paces the calls of objects that cannot be made again. refusing are the calls that wait for their pace.
 	lost     map[kernel.KRef]*service.Pace
 	refusing map[callID]refusedCall
 	// closing counts the objects of a subcluster that are being closed. counts has the number of objects of each bounded kind.
@@ -97,7 +97,7 @@ func (obs *objects) resumeCalls(kref kernel.KRef) error {
 	return err
 }
 
-// alive says whether a subcluster is there to stay; the kernel itself always is.
+// alive reports whether a subcluster is there to stay; the kernel itself always is.
 func (obs *objects) alive(id kernel.SubID) (bool, error) {
 	if id == "" {
 		return true, nil
@@ -155,7 +155,7 @@ func objectOf(b *binding) service.Object {
 	return b.object
 }
 
-// goneReply says why there is nothing to call.
+// goneReply returns the rejection of a call whose object is gone.
 func (obs *objects) goneReply(s kernel.Service, ambiguous bool) service.Reply {
 	kind := obs.cfg.Kinds[s.Kind]
 	switch {

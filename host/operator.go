@@ -81,7 +81,7 @@ func (op *operator) Collect(ctx context.Context) error {
 	return err
 }
 
-// busyPoll is how often it is looked whether a vat has ended its delivery.
+// busyPoll is the time between two checks whether a vat has ended its delivery.
 const busyPoll = 20 * time.Millisecond
 
 // defaultPing is how long a vat has for a sign of life if ctx does not say it.

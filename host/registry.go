@@ -36,16 +36,16 @@ func (reg *registry) fill(facet service.Object, err error) error {
 	return nil
 }
 
-// registered are the services of this run, by name. The map is not changed.
+// registered returns the services of this run, by name. The map is not changed.
 func (reg *registry) registered() map[string]service.Registration { return *reg.byName.Load() }
 
-// ofOwnKind says whether each subcluster has an object of its own of a service.
+// ofOwnKind reports whether each subcluster has an object of its own of a service.
 func (reg *registry) ofOwnKind(name string) bool {
 	kind := reg.cfg.Kinds[name]
 	return kind.Open != nil && kind.Service
 }
 
-// mayHave says whether a service is registered in this run for such a subcluster.
+// mayHave reports whether a service is registered in this run for such a subcluster.
 func (reg *registry) mayHave(name string, system bool) bool {
 	s, ok := reg.registered()[name]
 	return ok && (system || !s.SystemOnly)

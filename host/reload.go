@@ -20,8 +20,8 @@ type reload struct {
 
 // reload removes a running subcluster and launches it again, under the same name: a system subcluster as this run declares
 // it, any other from the configuration that it was launched with. Before the subcluster is removed, its worker programs p
-// are checked, beside the loop; reload is refused if one is missing, has changed, or lacks a vat's module. by is the call that waits for the reload, if there is
-// one. done is called in the loop; a refusal says that the reload was not begun.
+// are checked, beside the loop; reload is refused if one is missing, has changed, or lacks a vat's module. by is the call
+// that waits for the reload, if there is one. done is called in the loop; a refusal says that the reload was not begun.
 func (ss *subclusters) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { ss.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if ss.suspended[s.ID] {

@@ -37,7 +37,7 @@ type Shell struct {
 	dropped uint64 // messages without result, for full queues
 }
 
-// newShell makes the owners, and lets each know those whom it asks.
+// newShell makes the owners, and gives each the owners that it calls.
 func newShell(cfg Config) (*Shell, error) {
 	c := newCore(cfg, logging.Named(cfg.Logger, "host"))
 	s := &Shell{
@@ -134,7 +134,7 @@ func (s *Shell) Reload(ctx context.Context, which string) ([]kernel.Subcluster, 
 
 // Reset removes all subclusters and begins another epoch, so that every ticket handed out before is unknown.
 // When nothing is left of them it returns, and the declared system subclusters are launched again. Numbers are
-// not used twice: no name that somebody has kept comes to mean something else. Whether the caller waits or not, and
+// not used twice: a name that a client has kept never names another object. Whether the caller waits or not, and
 // through the death of the kernel: once begun, it is finished.
 func (s *Shell) Reset(ctx context.Context) error {
 	return s.subs.Reset(ctx)
@@ -231,7 +231,7 @@ func (s *Shell) Revoke(ctx context.Context, kref kernel.KRef) error {
 	return s.operator.Revoke(ctx, kref)
 }
 
-// IsRevoked says whether an object is revoked.
+// IsRevoked reports whether an object is revoked.
 func (s *Shell) IsRevoked(ctx context.Context, kref kernel.KRef) (bool, error) {
 	return s.operator.IsRevoked(ctx, kref)
 }

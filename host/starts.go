@@ -68,7 +68,7 @@ const (
 	maxKills = 20
 	lateKill = 5 * time.Second
 	// maxShort is the same for deaths by SIGKILL while the system was killing processes for lack of memory. One of them was
-	// most likely this kernel; that it was a worker's, and the kernel died of something else, is not likely so many times.
+	// most likely this kernel; it is not likely that so many times it was a worker, and the kernel died of another cause.
 	maxShort = 5
 	// wellTime is how long a kernel has to run so that its start went well.
 	wellTime = 30 * time.Second
@@ -98,7 +98,7 @@ type note struct {
 	Held map[kernel.VatID]string `json:"held,omitempty"`
 }
 
-// suspicion counts deaths in a row: those of the kernel's own doing, those for lack of memory, and all.
+// suspicion counts deaths in a row: deaths of the kernel's own doing, deaths for lack of memory, and all deaths.
 type suspicion struct {
 	Own   int `json:"own"`
 	Short int `json:"short,omitempty"`
@@ -203,10 +203,10 @@ func (s *starts) held() map[kernel.VatID]string {
 	return s.note.Held
 }
 
-// isCareful says whether the last kernel died by its own doing, and this one has not run well yet.
+// isCareful reports whether the last kernel died by its own doing, and this one has not run well yet.
 func (s *starts) isCareful() bool { return s != nil && s.careful }
 
-// deaths is how many starts in a row have ended so.
+// deaths returns how many starts in a row the kernel itself has ended.
 func (s *starts) deaths() int {
 	if s == nil {
 		return 0
@@ -345,7 +345,7 @@ func decodeNote(text string) (n note, ok bool) {
 	return n, json.Unmarshal([]byte(body), &n) == nil
 }
 
-// beginWork notes that this kernel starts, and holds back whom the last ones have died of.
+// beginWork notes that this kernel starts, and reads the note of the last kernel.
 func (vs *vats) beginWork() {
 	if vs.cfg.StartsFile == "" || vs.cfg.Paused {
 		return
@@ -369,7 +369,7 @@ func (vs *vats) holdKillers(vats []kernel.Vat) {
 // ranWell notes that the start went well.
 func (vs *vats) ranWell() { vs.starts.ranWell() }
 
-// remembering says whether some vat's worker is starting, or being given its memory.
+// remembering reports whether some vat's worker is starting, or being given its memory.
 func (vs *vats) remembering() bool {
 	for _, v := range vs.table {
 		if v.worker != nil && !v.up {

@@ -59,7 +59,7 @@ func (ss *subclusters) resetting() bool { return ss.resets > 0 }
 // does not run for the subcluster.
 func (ss *subclusters) leaves(w workers.Worker, sub kernel.SubID) { ss.leaving[w] = sub }
 
-// left says that a worker that was given up has exited.
+// left notes that a worker that was given up has exited.
 func (ss *subclusters) left(w workers.Worker) {
 	if sub, ok := ss.leaving[w]; ok {
 		delete(ss.leaving, w)
@@ -101,7 +101,7 @@ func (ss *subclusters) Terminate(ctx context.Context, id kernel.SubID) error {
 	return err
 }
 
-// terminate begins the removal of a subcluster. One of which the row is missing is known by those of its vats.
+// terminate begins the removal of a subcluster. A subcluster whose row is missing is found by the rows of its vats.
 func (ss *subclusters) terminate(id kernel.SubID) (kernel.Commit, error) {
 	end := func() (kernel.Commit, error) { return ss.machine.Terminate(id) }
 	c, err := ss.removal(end)

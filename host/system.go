@@ -20,9 +20,9 @@ type system struct {
 	// waiting are launches whose turn has not come; busy is the name of the subcluster that is being launched.
 	waiting []turn
 	busy    string
-	// failed tells why the last launch of a subcluster failed, by name.
+	// failed has the reason why the last launch of a subcluster failed, by name.
 	failed map[string]string
-	// notUpgraded says why a declaration that has changed was not applied, by the name of the system subcluster.
+	// notUpgraded has the reason why a changed declaration was not applied, by the name of the system subcluster.
 	notUpgraded map[string]refusedUpgrade
 }
 
@@ -109,7 +109,8 @@ func (sy *system) declared(name string) (*cluster.Config, bool) {
 	return nil, false
 }
 
-// A refusedUpgrade says why a changed declaration was not applied, and whether Replace with the name would have it applied.
+// A refusedUpgrade has the reason why a changed declaration was not applied. deletes says that Replace with the name would
+// have it applied.
 type refusedUpgrade struct {
 	why     string
 	deletes bool

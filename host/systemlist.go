@@ -34,7 +34,7 @@ type SystemStatus struct {
 	Why      string
 	Declared bool
 	Changed  bool
-	// Deletes is whether the change would delete something that is stored, so that only Replace has it made.
+	// Deletes reports whether the change would delete stored state, so that only Replace has it made.
 	Deletes bool
 }
 

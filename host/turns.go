@@ -68,7 +68,7 @@ func (sy *system) cancelTurns(err error) {
 	}
 }
 
-// place is where a system subcluster stands in the declaration.
+// place returns the position of a system subcluster in the declaration.
 func (sy *system) place(name string) int {
 	if sy.cfg.System == nil {
 		return 0

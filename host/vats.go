@@ -22,8 +22,8 @@ type vat struct {
 	replay      *kernel.Replay // its memory is being made again
 	replayed    time.Time      // when that began
 	queued      bool           // listed in vats.ready
-	used        time.Time      // when it last had something to do
-	// held tells why the vat is held back; empty if it is not. See forVat.
+	used        time.Time      // when its last crank began
+	// held is the reason why the vat is held back; empty if it is not. See forVat.
 	held string
 	// paused says that its past is being rehearsed, which its next crank would change.
 	paused bool
@@ -39,8 +39,8 @@ type vat struct {
 	notBefore time.Time
 }
 
-// vats are the vats of which the loop knows something, with their workers: it begins their cranks, makes their memory again,
-// starts their workers and puts them off when these die, and holds back whom something is wrong with.
+// vats is the table of the vats with their workers. It begins the cranks of vats, makes their memory again, starts their
+// workers, delays a start after a death, and holds back damaged vats.
 type vats struct {
 	*core
 	subs   *subclusters
@@ -48,7 +48,7 @@ type vats struct {
 	events chan workers.Event // of all workers
 
 	table      map[kernel.VatID]*vat
-	ready      []kernel.VatID // vats that may have something for Begin, least recently served first
+	ready      []kernel.VatID // vats that may have an item for Begin, least recently served first
 	live       int            // workers that are live or starting
 	rehearsals map[workers.Worker]*rehearsal
 	starts     *starts
@@ -107,7 +107,7 @@ func (vs *vats) wake(id kernel.VatID) {
 	}
 }
 
-// canBegin reports whether the pump has something to do.
+// canBegin reports whether the pump may make a step for a vat.
 func (vs *vats) canBegin() bool { return len(vs.ready) > 0 && vs.lacks() == "" && !vs.cfg.Paused }
 
 // pump makes at most one step for each listed vat, so that no vat starves another.
@@ -178,7 +178,7 @@ func (vs *vats) event(e workers.Event) {
 	}
 	id, _ := kernel.ParseVatID(e.Source().Vat())
 	v := vs.vat(id)
-	current := v.worker == e.Source() // a worker that was given up has something to say still
+	current := v.worker == e.Source() // a worker that was given up may still send events
 	switch e := e.(type) {
 	case workers.Ready:
 		if current {
@@ -275,7 +275,7 @@ func (vs *vats) crank(id kernel.VatID) *kernel.Crank {
 	return nil
 }
 
-// worker is a vat's worker, if it has one that takes deliveries; nil otherwise.
+// worker returns a vat's worker, if the vat has one that takes deliveries; nil otherwise.
 func (vs *vats) worker(id kernel.VatID) workers.Worker {
 	if v := vs.table[id]; v != nil && v.up {
 		return v.worker

@@ -46,10 +46,10 @@ func (vs *vats) start(v *vat) error {
 	return nil
 }
 
-// carefulWait is how long a vat waits before it is looked whether the memory of another one was made.
+// carefulWait is how long a vat waits before the next check whether the memory of another one was made.
 const carefulWait = 20 * time.Millisecond
 
-// workerSpec is how a vat's worker is started.
+// workerSpec is the specification of a vat's worker, with the vat's subcluster.
 type workerSpec struct {
 	workers.Spec
 	sub kernel.SubID

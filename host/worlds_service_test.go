@@ -180,7 +180,7 @@ func TestWorldsOfServices(t *testing.T) {
 	})
 }
 
-// use has clients use a subcluster, while somebody changes its configuration, and terminates it in the end.
+// use has clients use a subcluster, while an operator changes its configuration, and terminates it in the end.
 func (o *outside) use(sub string) {
 	w := o.w
 	var clients sync.WaitGroup

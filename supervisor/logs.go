@@ -24,7 +24,7 @@ import (
 
 // Bounds of a worker's log.
 const (
-	maxLine       = limits.LogLineBytes // bytes of a line that are looked at; the rest is cut off
+	maxLine       = limits.LogLineBytes // bytes of a line that are read; the rest is cut off
 	maxLogText    = limits.LogTextBytes // bytes of a message, or of a value, that are logged
 	maxLogFields  = 16
 	linesPerSec   = limits.LogLines
@@ -170,7 +170,7 @@ func fieldName(key string) string {
 	return key
 }
 
-// remember keeps the line that most likely says why a worker died.
+// remember keeps the line that most likely explains the death of a worker.
 func (l *logReader) remember(line []byte) {
 	starts := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) || bytes.HasPrefix(line, []byte("worker: "))
 	l.mu.Lock()
@@ -188,7 +188,7 @@ func (l *logReader) lastWords() string {
 	return l.mu.last
 }
 
-// report says how many lines were dropped since it last did: at most once a second, and at the end.
+// report logs the number of lines dropped since the last report: at most once a second, and at the end.
 func (l *logReader) report(last bool) {
 	l.mu.Lock()
 	n := 0

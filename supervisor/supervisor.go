@@ -52,7 +52,7 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// Config says how workers are run.
+// Config is the configuration of a Supervisor.
 type Config struct {
 	// RunDir is a directory for this kernel alone, at a short path. New makes it, in a directory that is there, and removes
 	// the leftovers of an earlier run; Close removes it. It holds the socket of a plugin that is being started, in a directory

@@ -218,7 +218,7 @@ func (w *worker) end() {
 	}
 }
 
-// dying says whether nothing more is to be sent. The caller holds mu.
+// dying reports whether no further frame is to be sent. The caller holds mu.
 func (w *worker) dying() bool { return w.mu.verdict.cause != 0 || w.mu.phase == ended }
 
 // encode makes the frame of f, which is valid until the next one. The caller holds mu.

@@ -81,7 +81,7 @@ func MainOver(t Transport, p Program) {
 	os.Exit(run(t, p, os.Args, os.Stdout, os.Stderr))
 }
 
-// IsWorker says whether this process was started as a worker, or to list its modules: then it calls [Main].
+// IsWorker reports whether this process was started as a worker, or to list its modules: then it calls [Main].
 func IsWorker() bool { return isWorker() || asksModules(os.Args) }
 
 func isWorker() bool {
@@ -160,7 +160,7 @@ func serve(t Transport, p Program) error {
 	return c.serve(vat)
 }
 
-// isSocket says whether descriptor fd is open and a Unix stream socket.
+// isSocket reports whether descriptor fd is open and a Unix stream socket.
 func isSocket(fd int) bool {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	return err == nil && domain == unix.AF_UNIX

@@ -51,7 +51,7 @@ func (p *Pipeline[T]) recorded(err error) bool {
 	return err == nil
 }
 
-// Behind says why the witness could not be written; it is empty if it could.
+// Behind returns the reason why the witness could not be written; it is empty if it could.
 func (p *Pipeline[T]) Behind() string {
 	if why := p.behind.Load(); why != nil {
 		return *why

@@ -82,10 +82,10 @@ func New[T any](cfg Config) *Pipeline[T] {
 	return p
 }
 
-// Stored says that all commits up to a number are durable: those of an earlier run.
+// Stored notes that all commits of earlier runs, up to a number, are durable.
 func (p *Pipeline[T]) Stored(commit uint64) { p.durable = commit }
 
-// Durable is the number of the newest durable commit.
+// Durable returns the number of the newest durable commit.
 func (p *Pipeline[T]) Durable() uint64 { return p.durable }
 
 // Add applies a commit to the current group: its writes are visible in the layers at once. It returns the held values of
@@ -146,7 +146,7 @@ func (p *Pipeline[T]) Hold(v T) (waits bool) {
 	return true
 }
 
-// Held is how many values wait.
+// Held returns the number of held values.
 func (p *Pipeline[T]) Held() int { return len(p.held) + len(p.sealedHeld) }
 
 // Idle reports whether everything that was applied is durable, and nothing waits.

@@ -22,7 +22,7 @@ type room struct {
 	asks  atomic.Bool // a timer will ask again
 }
 
-// roomTime is how often it is asked again whether there is room, for as long as something is short.
+// roomTime is the time between two checks of the room during a shortage.
 const roomTime = time.Second
 
 // CheckRoom asks whether there is room, and whether a commit waits for some.

@@ -53,7 +53,7 @@ type stepNode struct {
 	step   bool // it is a step, whichever function calls it
 }
 
-// stepBlock is something in a function that may block.
+// stepBlock is an expression or statement of a function that may block.
 type stepBlock struct {
 	pos  token.Pos
 	what string
@@ -228,7 +228,7 @@ func (g *stepGraph) value(id *ast.Ident) {
 	}
 }
 
-// call notes a call: of a function of the package, or of something that may block.
+// call notes a call: of a function of the package, or of a function elsewhere that may block.
 func (g *stepGraph) call(n *stepNode, call *ast.CallExpr, fun ast.Expr) {
 	name := g.callee(fun)
 	if slices.Contains(g.rule.Blocks, name) || slices.ContainsFunc(blocking, func(b string) bool { return name == b || strings.HasSuffix(b, ".") && strings.HasPrefix(name, b) }) {
