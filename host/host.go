@@ -143,7 +143,7 @@ func stored(m *kernel.Machine, first kernel.Commit) uint64 {
 	return m.CommitNumber()
 }
 
-// recover brings a stored state to life: incarnations and launches of the last kernel are over.
+// recover brings a stored state to life: the workers and launches of the last kernel are over.
 func (s *Shell) recover() error {
 	m, first, err := kernel.Open(s.layers, s.cfg.Store.Limits(), newEpoch())
 	if err != nil {
