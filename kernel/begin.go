@@ -25,9 +25,9 @@ type Crank struct {
 // Step is the next thing to do for a vat, as Begin found it. At most one field is set. None is set if there is nothing
 // to do.
 type Step struct {
-	// Crank is to be delivered.
+	// Crank is the crank to be delivered.
 	Crank *Crank
-	// Commit is something that needed no worker; call Begin again after it.
+	// Commit is a change that needed no worker; call Begin again after it.
 	Commit *Commit
 	// NeedsWorker says that there is something to deliver, and no live incarnation.
 	NeedsWorker bool
@@ -117,7 +117,7 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 
 func step(c Commit) Step { return Step{Commit: &c} }
 
-// target finds the message at the head of the queue and the object of the vat that it goes to now.
+// target returns the object of the vat to which the message at the head of the queue goes now.
 func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 	c.message = c.item.msg
 	target := c.message.target
@@ -130,8 +130,8 @@ func (t *tx) target(c *Crank, v VatID) (KRef, bool) {
 	return target, o != nil && !o.revoked && t.owner(o) == v && !t.isForgedBootstrap(v, target, c.message)
 }
 
-// splatHead takes the message at the head of the queue and sends it on its way again, which rejects it
-// for the reason of the day.
+// splatHead removes the message at the head of the queue and routes it again. Its target refuses it now, so that its
+// result is rejected with the present reason.
 func (t *tx) splatHead(v VatID, c *Crank) {
 	t.pop(t.run(v), c.item)
 	t.route(c.message, false)

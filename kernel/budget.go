@@ -14,16 +14,16 @@ import (
 // takes no further item once the budget is spent. One item may overdraw the budget by the size of one message or value.
 // So no step reads or writes without bound.
 type budget struct {
-	// reads is the number of rows to be read from the store, and bytes that of the bytes of their values, whether anything
-	// comes of them or not. rows is the number of rows to be changed: no use is taken off, see spent.
+	// reads is the number of rows to be read from the store, bytes the number of bytes of their values; rows that turn
+	// out useless count, too. rows is the number of rows to be changed: it stays as it is, see spent.
 	reads, bytes, rows int
-	// moved is the number of bytes of messages and values to go from one row to another (see roomFor), repeated that of the
-	// bytes of reasons to be given to one promise after another.
+	// moved is the number of bytes of messages and values that may go from one row to another (see roomFor). repeated
+	// is the number of bytes of reasons that may be given to one promise after another.
 	moved, repeated int
-	// notified is the number of notifications to be made in passing, touched that of promises of dead deciders to be
-	// rejected in passing.
+	// notified is the number of notifications that may be made in passing. touched is the number of promises of dead
+	// deciders that may be rejected in passing.
 	notified, touched int
-	// walked is the number of steps of waitsInCircle, walkReads that of rows to be read in these.
+	// walked is the number of steps of waitsInCircle, walkReads the number of rows that they may read.
 	walked, walkReads int
 }
 
@@ -115,7 +115,7 @@ func (t *tx) scanByNumber(prefix string, cursor *string) iter.Seq2[string, []byt
 	}
 }
 
-// numberCursor is how far scanByNumber has come.
+// numberCursor is the position of a scanByNumber.
 type numberCursor struct {
 	// length is the length of the numbers that are passed over now, longer says that there are longer ones.
 	length int

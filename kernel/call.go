@@ -6,10 +6,10 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Completion is how a call of a service object came out.
+// Completion is the outcome of a call of a service object.
 type Completion struct {
 	Rejected bool
-	// Value is the result. An empty slot stands for the next of New.
+	// Value is the result. An empty slot stands for the next object of New.
 	Value Data
 	// New are service objects that the call has made, in the subcluster of the object, or of the vat that called.
 	New []NewService
@@ -133,8 +133,8 @@ func (t *tx) waiting(s *service) (it item) {
 	return it
 }
 
-// popCall removes the message at the head of a service object's queue, whose counts pass to the caller. An item
-// that stands for parked messages goes with the last of them.
+// popCall removes the message at the head of a service object's queue. The message's counts pass to the caller. A drain
+// item, which stands for parked messages, is removed with the last of them.
 func (t *tx) popCall(s *service, it item) {
 	if it.kind == itemDrain {
 		p := t.promise(it.promise)
@@ -288,7 +288,7 @@ func (t *tx) checkReply(c Completion) string {
 	return ""
 }
 
-// finishCall settles a call and takes its row away.
+// finishCall settles the result of a call and removes its row.
 func (t *tx) finishCall(call *serviceCall, c Completion) {
 	s, result := t.service(call.id.Service), call.msg.result
 	isUnit := c.Unit != "" && !c.Rejected
@@ -331,7 +331,7 @@ func (t *tx) finishCall(call *serviceCall, c Completion) {
 	t.beginMore(s)
 }
 
-// endCall takes a call's row away.
+// endCall removes the row of a call.
 func (t *tx) endCall(s *service, call *serviceCall) {
 	t.delete(keyServiceCall(call.id))
 	s.calls--

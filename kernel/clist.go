@@ -36,7 +36,7 @@ func (t *tx) kref(v VatID, ref wire.Ref) (KRef, bool) {
 	return KRef(b), ok
 }
 
-// addEntry puts a new entry into a vat's c-list and takes its counts.
+// addEntry adds an entry to a vat's c-list and takes its counts.
 func (t *tx) addEntry(v VatID, k KRef, ref wire.Ref) {
 	t.create(keyCListK(v, k), clistValue(true, ref))
 	t.create(keyCListV(v, ref), []byte(k))
@@ -49,7 +49,7 @@ func (t *tx) addEntry(v VatID, k KRef, ref wire.Ref) {
 	}
 }
 
-// removeEntry takes an entry away and gives its counts back.
+// removeEntry removes an entry and gives its counts back.
 func (t *tx) removeEntry(v VatID, k KRef, ref wire.Ref, reachable bool) {
 	t.delete(keyCListK(v, k))
 	t.delete(keyCListV(v, ref))
@@ -88,8 +88,8 @@ type naming struct {
 	fresh bool
 }
 
-// namer gives krefs their names for one vat during Begin, changing nothing: a name that is missing is
-// reserved from the numbers that Finish will have to commit.
+// namer gives krefs their names for one vat during Begin, and changes nothing: a missing name is reserved from the
+// numbers that Finish commits.
 type namer struct {
 	t                 *tx
 	vat               VatID

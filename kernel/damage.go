@@ -7,8 +7,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// A Damage is something about a subcluster that no commit of a kernel leaves behind: rows are missing, or contradict
-// each other. A kernel that ran on them would fail later, and less plainly.
+// A Damage is a fault in the rows of a subcluster that no commit of a kernel leaves behind: rows are missing, or
+// contradict each other. A kernel that ran on them would fail later, and less plainly.
 type Damage struct {
 	Sub SubID
 	// System is the name of the subcluster if it is a system subcluster. If Sub is empty, it is a name that leads
@@ -75,7 +75,7 @@ func (t *tx) damages() (out []Damage) {
 		}
 		sub := subs[row.sub]
 		if _, ok := unread[row.sub]; ok {
-			continue // which is told already
+			continue // its damage is listed already
 		}
 		if sub == nil || !slices.ContainsFunc(sub.members, func(mb member) bool { return mb.vat == v }) {
 			d := Damage{Sub: row.sub, What: fmt.Sprintf("vat %s (%s) says that it is a member, and is not listed", v, row.name)}

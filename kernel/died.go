@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Cause is why an incarnation is over.
+// Cause is the reason why a worker is over.
 type Cause uint8
 
 // The causes. Design section 5 says which cause is charged to which vat or delivery.
@@ -16,7 +16,7 @@ const (
 	CauseStopped Cause = iota
 	// CauseKernel: it died with an earlier kernel. It is charged to nothing.
 	CauseKernel
-	// CauseStart: it never said hello: the world is to blame.
+	// CauseStart: it never said hello; the surroundings are to blame.
 	CauseStart
 	// CauseKilled: a signal from outside, sent neither by the kernel nor because of an act of the worker.
 	CauseKilled
@@ -41,7 +41,7 @@ func (c Cause) String() string {
 	}[c]
 }
 
-// fault says whether the cause is something that the vat's code did.
+// fault reports whether the cause is something that the vat's code did.
 func (c Cause) fault() bool { return c >= CauseMalformed }
 
 // Died reports that the worker of an incarnation is over, why, and which delivery it was doing. The memory will be made
@@ -83,7 +83,7 @@ type Death struct {
 	Detail string
 	// Crank is the delivery in flight; nil if there was none.
 	Crank *Crank
-	// Replaying says that the worker was being given its past.
+	// Replaying says that the worker was replaying the transcript.
 	Replaying bool
 }
 
@@ -126,7 +126,7 @@ func (t *tx) charge(d Death, u *run) {
 	code := capdata.Code("")
 	switch {
 	case cause == CauseKilled && d.Replaying:
-		// It may be the memory itself for which there is no room.
+		// The memory itself may be too large for the machine.
 		if u.memory.replayKills++; u.memory.replayKills >= maxKills {
 			t.loseMemory(u, fmt.Sprintf("%d workers were killed in its replay, the last: %s", maxKills, why))
 		}
@@ -134,7 +134,7 @@ func (t *tx) charge(d Death, u *run) {
 	case cause == CauseKilled:
 		u.charge(d.Crank.item.at)
 		u.charged.kills++
-		if u.charged.kills >= maxKills && !d.Crank.item.isSubstitute() { // that is not given up because of signals from outside
+		if u.charged.kills >= maxKills && !d.Crank.item.isSubstitute() { // a substitute is not given up because of signals from outside
 			code = capdata.CodeDeliveryPoisoned
 		}
 	default:

@@ -7,7 +7,7 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// Divergence says that a replayed crank came out other than it was recorded.
+// Divergence says that the replay of a crank differs from its record.
 type Divergence struct {
 	// Delivery is the number of the delivery, What its description.
 	Delivery uint64
@@ -28,7 +28,7 @@ func (r *transcriptRecord) divergence(came wire.Done) *Divergence {
 		return d
 	}
 	was := r.done
-	if came.Outcome.Fault != "" { // its syscalls are not worth anything
+	if came.Outcome.Fault != "" { // the syscalls of a fault are not applied
 		d.Recorded, d.Came = fmt.Sprintf("%d syscalls", len(was.Syscalls)), "fault: "+clip(came.Outcome.Fault)
 		return d
 	}

@@ -2,11 +2,11 @@ package kernel
 
 import "fmt"
 
-// An Effect is something to do outside once a commit is durable. It is one of
-// [Wake], [StopWorker], [Answer], [LaunchSettled], [Gone], [Invoke], [CancelCall], [EndService], [UnitBack].
+// An Effect is an act outside of the machine, to be performed once a commit is durable. It is one of [Wake],
+// [StopWorker], [Answer], [LaunchSettled], [Gone], [Invoke], [CancelCall], [EndService], [UnitBack].
 type Effect interface{ isEffect() }
 
-// Wake says that the vat may have something for Begin. It may be performed before the commit is durable.
+// Wake says that Begin may have a step for the vat. It may be performed before the commit is durable.
 type Wake struct{ Vat VatID }
 
 // StopWorker says that the vat's worker, if there is one, is to be stopped.
@@ -21,10 +21,10 @@ type LaunchSettled struct {
 	Failure string
 }
 
-// Gone says that nothing of a subcluster is left.
+// Gone says that all rows of a subcluster are removed.
 type Gone struct{ Sub SubID }
 
-// Invoke says that a call of a service object is begun: it is performed, and [Machine.Complete] told.
+// Invoke says that a call of a service object is begun: the caller performs it, and reports with [Machine.Complete].
 type Invoke struct{ Call CallID }
 
 // CancelCall says that no vat waits for a call any more. The call may be performed, or not, or in part.
@@ -69,8 +69,8 @@ type Delivered struct {
 	Records uint64
 }
 
-// Rejected says that a message was not delivered; its result, if any, was rejected with Code (empty if
-// with the reason of a rejected promise).
+// Rejected says that a message was not delivered. Its result, if any, was rejected with Code, or, if Code is empty,
+// with the reason of a rejected promise.
 type Rejected struct {
 	Target, Result KRef
 	Code           string
@@ -79,7 +79,7 @@ type Rejected struct {
 // Dropped says that a message without result was dropped because a queue was full.
 type Dropped struct{ Target KRef }
 
-// Died says that an incarnation is over.
+// Died says that the worker of an incarnation is over.
 type Died struct {
 	Vat         VatID
 	Incarnation uint64
@@ -107,14 +107,14 @@ type VatTerminated struct {
 	Why string
 }
 
-// TranscriptFull says that recording has stopped until the vat is quiescent: should its worker die before,
-// it starts from its durable state.
+// TranscriptFull says that recording has stopped until the vat is quiescent. If its worker dies before that, the vat
+// starts from its durable state.
 type TranscriptFull struct {
 	Vat            VatID
 	Records, Bytes uint64
 }
 
-// MemoryLost says that a vat starts from its durable state alone, though its memory held something.
+// MemoryLost says that a vat starts from its durable state alone, and that the state in its memory is lost.
 type MemoryLost struct {
 	Vat VatID
 	Why string

@@ -15,7 +15,7 @@ import (
 // the store. So each counts as a watch of the vat that made it, until the promise is removed, and beyond maxWatches the
 // answer is LIMIT. Once it is settled its value counts, too: a value that would exceed maxEndBytes is not told.
 
-// watch makes the result a promise of how the vat ends that owns the target.
+// watch makes the result a promise of how the owner of the target ends.
 func (c *vatCall) watch(s wire.Watch) error {
 	t := c.t
 	target, err := c.target(s.Target)
@@ -79,7 +79,7 @@ func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 	return e.rejected, e.value
 }
 
-// settleEnd settles a promise of how a vat ends, which is dead.
+// settleEnd settles a promise of how a dead vat has ended.
 func (t *tx) settleEnd(k KRef, v VatID) {
 	t.clearDecider(k)
 	t.left.repeated -= t.tellEnd(k, v)
@@ -107,10 +107,10 @@ func (t *tx) countWatch(k KRef, watcher VatID) {
 	t.run(watcher).watches.count++
 }
 
-// unwatch counts a promise no more, which is removed.
+// unwatch takes a promise that is removed off the count of its watcher.
 func (t *tx) unwatch(p *promise) {
 	if p.watcher == "" || t.lookRun(p.watcher) == nil {
-		return // it is no watch, or nothing is left of the vat
+		return // it is no watch, or its watcher is removed
 	}
 	u := t.run(p.watcher)
 	u.watches.count--
@@ -125,7 +125,7 @@ func (p *promise) endSize() uint64 {
 	return uint64(dataSize("", int(p.slots))) + p.size - 1
 }
 
-// forgetExit lets go of how a vat has ended: all are told.
+// forgetExit removes the row of how a vat has ended: all watchers are told.
 func (t *tx) forgetExit(v VatID) {
 	if _, ok := t.get(keyExit(v)); ok {
 		_, value := t.exitOf(v)

@@ -43,7 +43,7 @@ var ErrNewerSchema = errors.New("the state was written by a newer version of the
 // ErrOlderSchema is returned by Open for a store that an older kernel wrote, which this one cannot read.
 var ErrOlderSchema = errors.New("the state was written by an older version of the kernel, in a form that is no longer read")
 
-// failure carries an error of the world (a disk that fails, rows that are corrupt) out of the machine.
+// failure carries an error of the store (a disk that fails, rows that are corrupt) out of the machine.
 type failure struct{ err error }
 
 // caught turns a failure into an error. Broken invariants, which are our mistakes, go on as panics.

@@ -70,7 +70,7 @@ func (t *tx) consume(c *Crank, u *run) {
 		u.started = true
 		t.memberStarted(t.vat(c.Vat).sub)
 	case itemNotify:
-		// The closure is retired: the vat forgets these names, and so do we.
+		// The closure is retired: the vat forgets these names, and so does its c-list.
 		for _, k := range c.members {
 			t.forgetTold(c.Vat, k)
 		}

@@ -5,7 +5,7 @@ package kernel
 // of count.v tells: then the answer is found by scanning, until index has written both. That is done once in the life
 // of a state.
 
-// indexed says whether the counter and the index are there.
+// indexed reports whether the counter and the index are there.
 func (t *tx) indexed() bool {
 	_, ok := t.uintRow(keyCount)
 	return ok
@@ -41,8 +41,8 @@ func (t *tx) lessVats() {
 	}
 }
 
-// reloads lists the subclusters that are to be launched again, in the order of their keys; those too of which that
-// cannot be read.
+// reloads lists the subclusters that are to be launched again, in the order of their keys, including those whose
+// configuration cannot be read.
 func (t *tx) reloads() (out []SubID) {
 	prefix := "reload."
 	if !t.indexed() {

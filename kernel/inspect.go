@@ -31,7 +31,7 @@ type Holder struct {
 	Reachable bool
 }
 
-// Inspect tells about a reference, but for its holders; found is false if there is no such object or promise.
+// Inspect returns all about a reference but its holders; found is false if there is no such object or promise.
 func (q *View) Inspect(k KRef) (in Inspection, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)

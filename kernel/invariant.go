@@ -251,7 +251,7 @@ func (c *checker) clists() {
 	}
 }
 
-// others counts the holders beside queues, values and c-lists.
+// others counts the holders that are no queue, value or c-list.
 func (c *checker) others() {
 	codec := c.t.codec
 	for v, row := range sorted(c.vats) {

@@ -65,7 +65,7 @@ type (
 	SubID string
 )
 
-// IsPromise says whether k has the form of a promise's name.
+// IsPromise reports whether k has the form of a promise's name.
 func (k KRef) IsPromise() bool { return len(k) > 2 && k[1] == 'p' }
 
 // ParseKRef checks the form of a name that came from outside.

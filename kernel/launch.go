@@ -20,7 +20,7 @@ type LaunchVat struct {
 // Launch describes a subcluster to launch. The names are distinct, and Bootstrap is one of them.
 type Launch struct {
 	Bootstrap string
-	// Vats are launched in this order: they get their ids and roots in it, and start in it.
+	// Vats are launched in this order: they get their ids and roots, and start, in it.
 	Vats []LaunchVat
 	// Services are the services that bootstrap gets beside the roots. Their names are distinct.
 	Services []LaunchService
@@ -31,7 +31,7 @@ type Launch struct {
 	By CallID
 	// Config is kept with the subcluster; see [Machine.Reload].
 	Config []byte
-	// Replaces is the subcluster of which this is the reload; empty otherwise.
+	// Replaces is the subcluster that this launch replaces, if it is a reload; empty otherwise.
 	Replaces SubID
 	// Source and Hash tell where the configuration came from.
 	Source, Hash string
@@ -117,7 +117,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	return s, m.done(t), nil
 }
 
-// checkConfig refuses a configuration that one commit does not hold.
+// checkConfig refuses a configuration that is too large for one commit.
 func (m *Machine) checkConfig(config []byte, vats []LaunchVat, services []LaunchService) error {
 	size := len(config)
 	for _, lv := range vats {
@@ -161,8 +161,8 @@ func (u *run) setPolicy(lv LaunchVat) {
 	u.policy = policy{lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault}
 }
 
-// memberStarted notes that one more vat of a subcluster has started. The row of the subcluster, in which all its vats stand,
-// is read for the last one.
+// memberStarted notes that one more vat of a subcluster has started. It reads the row of the subcluster, which lists
+// all its vats, only for the last one.
 func (t *tx) memberStarted(s SubID) {
 	n, counted := t.uintRow(keyUnstarted(s))
 	if n > 1 {
@@ -216,7 +216,7 @@ func (t *tx) launched(sub *subcluster) {
 	}
 }
 
-// FailLaunch ends a pending launch: its time is over, or the kernel died before it settled.
+// FailLaunch ends a pending launch as failed, for instance because its time is over.
 func (m *Machine) FailLaunch(s SubID, why string) (c Commit, err error) {
 	return m.endLaunch(s, why, true)
 }

@@ -51,8 +51,8 @@ func launchValue(sub *subcluster, answer Data) Completion {
 // maxPartBytes bounds the part of a stored value that is repeated in another.
 const maxPartBytes = 64 << 10
 
-// behind reads a value that is to be part of another one, which has slots of its own already, and returns it with all
-// slots. It is not ok if it cannot be a part: it is no value, it is too large, or it has too many slots.
+// behind reads a value that is to become part of another one, which has slots of its own already, and returns it with
+// the slots of both. ok is false if it cannot be a part: it cannot be decoded, is too large, or has too many slots.
 func behind(d Data, slots []KRef) (v any, all []KRef, ok bool) {
 	if len(d.Slots)+len(slots) > MaxSlots || len(d.Body) > maxPartBytes {
 		return nil, slots, false
@@ -71,7 +71,7 @@ func behind(d Data, slots []KRef) (v any, all []KRef, ok bool) {
 	return moveSlots(v, place), slots, true
 }
 
-// moveSlots gives the references in a value other places among the slots.
+// moveSlots renumbers the references in a value: place has the new slot of each.
 func moveSlots(v any, place []int) any {
 	switch v := v.(type) {
 	case capdata.Remotable:

@@ -24,9 +24,9 @@ const (
 	maxPoisoned = limits.Poisoned
 	// closureBytes and closureSlots cut the closure of one notification.
 	closureBytes, closureSlots = limits.ClosureBytes, limits.ClosureSlots
-	// closureDepth is how many promises lead from the one that is told of to the last one in its closure.
+	// closureDepth is the number of steps from the promise of a notification to the last one in its closure.
 	closureDepth = limits.ClosureDepth
-	// closureReads bounds the values that are read for it though they may not fit.
+	// closureReads bounds the values that are read for a closure, though they may not fit into it.
 	closureReads = 4 * closureBytes
 	// maxLoneBytes bounds the body of a value that is one object and nothing else: its interface's name makes it long.
 	maxLoneBytes = limits.InterfaceBytes
@@ -35,7 +35,7 @@ const (
 	// passRows is the number of removed rows that the store may pass over for the price of one row read, stepRows the
 	// number for one question of a worker.
 	passRows, stepRows = 50, 4000
-	// freeUnits bounds the promises that one commit lets go in passing, their slots included.
+	// freeUnits bounds the promises, with their slots, that one commit deletes in passing.
 	freeUnits = 2000
 	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise.
 	maxReason = 64 << 10

@@ -28,13 +28,13 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// A Commit is everything that one crank, or one input, changes.
+// A Commit holds all changes of one crank, or of one input.
 type Commit struct {
 	// Number numbers the commit, from 1.
 	Number uint64
 	// Writes must be durable BEFORE any of Effects is performed.
 	Writes []storage.Write
-	// Effects happen in order, AFTER Writes are durable ([Wake] may happen before). A crash loses those
+	// Effects happen in order, AFTER Writes are durable ([Wake] may happen before). A crash loses the effects that are
 	// not yet done: each follows again from stored state at the next start, and bears being done twice.
 	Effects []Effect
 	// Trace tells the story of the crank, for logs and golden tests.
@@ -68,7 +68,7 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 		t.setUint(keySchema, SchemaVersion)
 		t.set(keyEpoch, []byte(epoch))
 		t.setUint(keyCount, 0)
-		// ko1 to ko3 are kept for the built-in services, as in the system that this one succeeds.
+		// ko1 to ko3 are reserved for the built-in services, as in the system that this one succeeds.
 		t.setUint(keyNext("o"), 4)
 		return m, m.done(t), nil
 	}
@@ -127,7 +127,7 @@ func (m *Machine) Reset(epoch string) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// Resetting says whether the state is being cleared.
+// Resetting reports whether the state is being cleared.
 func (q *View) Resetting() (resetting bool, err error) {
 	defer caught(&err)
 	_, resetting = q.begin(0).get(keyReset)

@@ -2,8 +2,8 @@ package kernel
 
 import "ocapkernel.dev/capdata"
 
-// park puts a message to the others that wait for their target, a promise. It returns whether it did; otherwise the
-// message's result is rejected.
+// park queues a message at its target, an unresolved promise. It returns whether it did; otherwise the message's result
+// is rejected.
 func (t *tx) park(m message, p *promise, bounded bool) bool {
 	if bounded && (p.tail-p.head >= MaxParked || p.parkedBytes >= t.queueBytes) {
 		t.full(m)
@@ -24,7 +24,7 @@ func (t *tx) park(m message, p *promise, bounded bool) bool {
 }
 
 // waitsInCircle reports whether parking the message would make its result wait for itself, so that it could never be
-// settled. A promise waits for another while the message whose result it is is parked there. Only a result on which
+// settled. Promise A waits for promise B while the message with the result A is parked on B. Only a result on which
 // something is parked already can close a circle, so that the walk is rare.
 func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 	k := m.target
@@ -58,7 +58,7 @@ func (t *tx) drain(p *promise) {
 			if v := t.owner(t.objects.look(t, ko)); v != "" {
 				u := t.run(v)
 				t.push(u, item{kind: itemDrain, promise: p.id})
-				if u.phase == stopped { // to be rejected with the rest, also if it is restarted before
+				if u.phase == stopped { // to be rejected with the rest of the queue, also if the vat is restarted before
 					t.rejectFrom(u, u.queue.tail-1)
 				}
 				return
@@ -74,7 +74,7 @@ func (t *tx) drain(p *promise) {
 	t.addWork(work{kind: workDrain, promise: p.id})
 }
 
-// takeParked removes the first message parked on a promise and returns it, its counts with it.
+// takeParked removes the first message parked on a promise and returns it. Its counts pass to the caller.
 func (t *tx) takeParked(p *promise) message {
 	m := t.parked(p)
 	if m.result != "" {
@@ -93,8 +93,8 @@ func (t *tx) parked(p *promise) (m message) {
 	return m
 }
 
-// rejectParked sends the messages parked on a settled promise on their way, a slice at a time. While the promise has
-// subscribers to be told, which is so only if telling them had to be put off, the messages wait.
+// rejectParked routes the messages parked on a settled promise, a slice at a time, which rejects them. It waits while
+// the promise has subscribers that are not told yet, which is so only if telling them had to be put off.
 func (t *tx) rejectParked(k KRef) (done bool) {
 	p := t.promise(k)
 	if p.isTelling() {

@@ -143,7 +143,8 @@ type layer struct {
 	reader storage.Reader
 	base   string
 	counts func(key string, row []byte) bool
-	// runs holds keys none of which counts, from the value to the key, both included. They do not touch each other.
+	// runs holds ranges of keys that do not count, each from the value to the key, both included. The ranges do not
+	// touch each other.
 	runs *storage.Table[string]
 }
 
@@ -162,7 +163,8 @@ func (l *layer) get(key string) ([]byte, bool) {
 // next returns the first key after `after` that has the prefix and counts. ready is false if the budget of rows was
 // used up before; the next call goes on there.
 func (l *layer) next(prefix, after string, budget *int) (key string, found, ready bool) {
-	// least is the smallest key that may be the one. No key lies between a key and that key with a zero byte behind it.
+	// least is the smallest key that may be the answer. No key lies between a key and that key with a zero byte behind
+	// it.
 	least := max(prefix, after+"\x00")
 	first, last := least, ""
 	defer func() {

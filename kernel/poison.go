@@ -32,8 +32,8 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 	event := Poisoned{Vat: u.id, Code: string(code)}
 	switch it.kind {
 	case itemStart:
-		// Other deaths have failed the launch at once; here the worker was killed from outside, again and
-		// again. A launch is not over before all its vats have started, so that there is one to fail.
+		// Deaths by other causes have failed the launch at once; here the worker was killed from outside, again and
+		// again. A launch is not over before all its vats have started: it is still pending, and fails.
 		if t.launching(t.vat(u.id).sub) {
 			t.failLaunch(t.vat(u.id).sub, fmt.Sprintf("vat %s (%s) did not start: %s", u.id, t.vat(u.id).name, why))
 			return
@@ -44,7 +44,7 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 		return
 	case itemNotify:
 		if u.span.records > 0 && !u.charged.forgotten {
-			// Perhaps it is the memory that cannot bear it: the vat starts from its durable state alone.
+			// The memory may be the cause of the deaths: the vat starts from its durable state alone.
 			t.loseMemory(u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
 			u.charged.attempts, u.charged.kills, u.charged.forgotten = 0, 0, true
 			return
@@ -96,7 +96,7 @@ func (t *tx) poison(u *run, d Death, code capdata.Code) {
 	t.event(event)
 }
 
-// Unpoison takes a poisoned message away. With retry it is delivered again, without a result.
+// Unpoison removes a poisoned message. With retry the message is delivered again, without a result.
 func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -137,9 +137,9 @@ func (q *View) Poisoned(v VatID) (out []Poison, err error) {
 	return out, nil
 }
 
-// PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call has
-// returned, or from the first if that is empty. It stops when it has rows messages, or bodies of size bytes; next is empty
-// if there are no more.
+// PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call
+// has returned, or from the first if that is empty. It stops after a number of messages, rows, or of bytes of bodies,
+// size. next is empty if there are no more.
 func (q *View) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -156,7 +156,7 @@ func (q *View) PoisonedAfter(cursor string, rows, size int) (out []Poison, next 
 	return out, "", nil
 }
 
-// PoisonedVat finds the vat that a poisoned message belongs to.
+// PoisonedVat returns the vat of a poisoned message.
 func (q *View) PoisonedVat(n uint64) (v VatID, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)

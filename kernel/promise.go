@@ -52,7 +52,7 @@ func (t *tx) touch(k KRef) *promise {
 	if p.state == unresolved && p.decider != "" {
 		if code, detail, lost := t.lost(p); lost {
 			if slices.Contains(p.subscribers, p.decider) {
-				// Its own store waits for the promise: the vat keeps the name, to be told by it.
+				// The decider's own store waits for the promise: the vat keeps its name, and is told by it.
 				if p.inc == 0 {
 					p.inStead = p.decider // which will try to settle it by that name
 				}
@@ -84,7 +84,7 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 	}
 }
 
-// lost says whether the decider of a promise can settle it no more.
+// lost reports whether the decider of a promise can settle it no more.
 func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
 	u := t.lookRun(p.decider)
 	switch {
@@ -146,7 +146,7 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 			t.notify(v, k)
 		}
 	} else if len(p.subscribers) > 0 {
-		t.left.notified = min(t.left.notified, 0) // so that none that is settled later is told of before this one
+		t.left.notified = min(t.left.notified, 0) // so that promises that are settled later are told later
 		t.hold(k)
 		t.addWork(work{kind: workTell, promise: k})
 	}
@@ -167,8 +167,8 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 func (p *promise) isTelling() bool { return p.state != unresolved && len(p.subscribers) > 0 }
 
 // tell queues notifications of a settled promise for its subscribers, in the order of their subscriptions, until the
-// budget is spent. It returns whether all are told. The subscribers that are left stay in the promise's row; one that
-// has ended meanwhile is passed over.
+// budget is spent. It returns whether all are told. The remaining subscribers stay in the promise's row; a subscriber
+// that has ended meanwhile is passed over.
 func (t *tx) tell(p *promise) (done bool) {
 	told := 0
 	for told < len(p.subscribers) && !t.spent() {
@@ -179,8 +179,8 @@ func (t *tx) tell(p *promise) (done bool) {
 	return len(p.subscribers) == 0
 }
 
-// notify queues the notification of a settled promise for a vat, unless one is in its queue already. So there are
-// never more of them than promises that the vat knows. It says whether it did.
+// notify queues the notification of a settled promise for a vat, unless one is in its queue already, and returns
+// whether it did. So there are never more notifications than promises that the vat knows.
 func (t *tx) notify(v VatID, k KRef) bool {
 	if u := t.lookRun(v); u == nil || u.phase == dead {
 		return false
@@ -213,8 +213,8 @@ func (t *tx) valueSize(p *promise) (body, slots int) {
 	return len(d.Body), len(d.Slots)
 }
 
-// leadsTo returns the object that a fulfilled promise leads to, if its value is one object and nothing else. Values
-// that are something else by their size are not read.
+// leadsTo returns the object that a fulfilled promise leads to, if its value is one object and nothing else. A value
+// whose size shows that it is something else is not read.
 func (t *tx) leadsTo(p *promise) (KRef, bool) {
 	if p.size > 0 && (p.size-1 > maxLoneBytes || p.slots != 1) {
 		return "", false
@@ -223,7 +223,7 @@ func (t *tx) leadsTo(p *promise) (KRef, bool) {
 }
 
 // subscribe makes a vat wait for a promise; stored says that its store does. A crank that subscribes to many promises
-// of a dead decider waits for the slices that put the decider away.
+// of a dead decider waits for the slices that reap the decider.
 func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 	p := t.promise(k)
 	if t.left.touched > 0 {
@@ -246,10 +246,10 @@ func (t *tx) subscribe(v VatID, k KRef, stored bool) {
 	}
 }
 
-// isErrorBody says whether a body is an error value and nothing else, by its shape.
+// isErrorBody reports whether a body is an error value and nothing else, by its shape.
 func isErrorBody(body string) bool { return strings.HasPrefix(body, `#{"#error":`) }
 
-// loneObject returns the object that a value is, if it is one object and nothing else.
+// loneObject returns the object of a value that is one object and nothing else.
 func loneObject(d Data) (KRef, bool) {
 	if len(d.Body) <= maxLoneBytes && capdata.LoneSlot(d.Body, len(d.Slots)) && !d.Slots[0].IsPromise() {
 		return d.Slots[0], true

@@ -94,7 +94,7 @@ func (t *tx) pop(u *run, it item) {
 	t.removeItem(u, it.at)
 }
 
-// removeItem takes an item out, and moves the head a bounded way towards the next one.
+// removeItem removes an item, and moves the head a bounded way towards the next one.
 func (t *tx) removeItem(u *run, at uint64) {
 	t.delete(keyQueue(u.id, at))
 	u.queue.items--
@@ -103,8 +103,8 @@ func (t *tx) removeItem(u *run, at uint64) {
 	}
 }
 
-// passHoles moves the head to the first item, over at most so many positions whose items were taken out of turn. There may be
-// as many of them as messages were rejected behind an item that stays.
+// passHoles moves the head to the first item, over at most so many holes: positions whose items were removed out of
+// turn. An item that stays may be followed by as many holes as messages were rejected behind it.
 func (t *tx) passHoles(u *run, most int) {
 	if u.queue.items == 0 {
 		u.queue.head = u.queue.tail
@@ -131,7 +131,7 @@ func (t *tx) dropHead(u *run) {
 	}
 	switch it.kind {
 	case itemDrain:
-		// The messages go the way of those whose target is gone; the item's count goes with them.
+		// The messages are rejected like others to a target that is gone; the item's count passes to the work.
 		t.addWork(work{kind: workDrain, promise: it.promise})
 		t.removeItem(u, it.at)
 	case itemMessage:
@@ -146,14 +146,14 @@ func (t *tx) dropHead(u *run) {
 	}
 }
 
-// wakeMore says that the vat may have more to do.
+// wakeMore wakes the vat again if it may have more to do.
 func (t *tx) wakeMore(v VatID) {
 	if u := t.lookRun(v); u.memory.reap != 0 || u.queue.rejectAt < u.queue.rejectUntil || (u.phase == live && u.queue.head != u.queue.tail) {
 		t.effect(Wake{v})
 	}
 }
 
-// dropLoose ends an item of a dead vat's queue that the counters of the queue do not know of.
+// dropLoose ends an item of a dead vat's queue that lies outside of the counters of the queue.
 func (t *tx) dropLoose(key string, b []byte) {
 	t.delete(key)
 	var it item

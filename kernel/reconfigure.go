@@ -7,11 +7,10 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// Reconfiguration is how a running subcluster changes. Nothing that it has is taken away.
+// Reconfiguration describes the changes to a running subcluster. Nothing is removed from it.
 type Reconfiguration struct {
-	// Vats are the new configurations and policies of vats that the subcluster has. A vat that it has not, because it
-	// has ended, is passed over. A worker gets the new configuration when it is started the next time; the policy holds
-	// at once.
+	// Vats are the new configurations and policies of vats of the subcluster. A vat that has ended is passed over. A
+	// worker gets the new configuration when it is started the next time; the policy holds at once.
 	Vats []LaunchVat
 	// NewVats and NewServices are added. No vat gets references to them: that is left to the caller.
 	NewVats     []LaunchVat

@@ -26,7 +26,7 @@ func (t *tx) promise(k KRef) *promise {
 	return p
 }
 
-// run returns how a vat runs, for changing. It must exist.
+// run returns the run row of a vat, for changing. It must exist.
 func (t *tx) run(v VatID) *run {
 	u := t.runs.edit(t, v)
 	if u == nil && t.salvaging {
@@ -38,10 +38,10 @@ func (t *tx) run(v VatID) *run {
 	return u
 }
 
-// lookRun returns how a vat runs, for reading; nil if there is no such vat.
+// lookRun returns the run row of a vat, for reading; nil if there is no such vat.
 func (t *tx) lookRun(v VatID) *run { return t.runs.look(t, v) }
 
-// hold takes one count on k, as an item of a queue, a value, a pin or a host does.
+// hold takes one count on k, for an item of a queue, a value, a pin or a host.
 func (t *tx) hold(k KRef) {
 	if k.IsPromise() {
 		t.promise(k).refs++
@@ -206,8 +206,8 @@ func (t *tx) slotsOf(p *promise) []KRef {
 	return slots
 }
 
-// owner returns the vat that answers for an object now: none if it is orphaned, its vat is dead, or it
-// lived in the memory of an incarnation that is.
+// owner returns the vat that answers for an object now. It is empty if the object is orphaned, its vat is dead, or it
+// lived in the memory of a dead incarnation.
 func (t *tx) owner(o *object) VatID {
 	if o == nil || o.owner == "" {
 		return ""

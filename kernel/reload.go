@@ -41,8 +41,8 @@ func (q *View) Config(s SubID) (b []byte, found bool, err error) {
 // it until a launch has replaced it, or DropReload gives up. So a crash in between forgets nothing.
 func (m *Machine) Reload(s SubID) (c Commit, err error) { return m.ReloadBy(s, CallID{}) }
 
-// ReloadBy is Reload for a call of a service object: the call is settled, as with [Launch].By, in the commit in
-// which the new subcluster runs, or in that which gives up.
+// ReloadBy is Reload for a call of a service object: the call is settled, as with [Launch].By, in the commit in which
+// the new subcluster runs, or in the commit that gives up.
 func (m *Machine) ReloadBy(s SubID, by CallID) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -86,7 +86,7 @@ func (t *tx) reload(sub *subcluster, cfg *config, why string) {
 	t.terminate(sub, why)
 }
 
-// Reloads lists the subclusters that are to be launched again, in the order of their keys; those too of which the rows
+// Reloads lists the subclusters that are to be launched again, in the order of their keys, including those whose rows
 // cannot be read.
 func (q *View) Reloads() (out []Reload, err error) {
 	defer caught(&err)

@@ -20,7 +20,7 @@ type Replay struct {
 	v       VatID
 	span    uint64
 	records uint64
-	// n is the next delivery, answered the one whose answer comes next: those between are ahead.
+	// n is the next delivery, answered the one whose answer comes next. The deliveries between them are ahead.
 	n, answered uint64
 	ahead       []transcriptRecord
 	store       *pastStore
@@ -59,12 +59,12 @@ func (r *Replay) Records() uint64 { return r.records }
 // MaxAhead bounds the deliveries that Next hands out before the first of them is answered.
 const MaxAhead = 16
 
-// Done says whether every delivery was handed out and answered.
+// Done reports whether every delivery was handed out and answered.
 func (r *Replay) Done() bool { return r.answered == r.records }
 
-// Next returns the next delivery. It need not wait for the answer to the one before, whose effect is known
-// from the record; where it is not (only the hash of the frame was kept), or where there are enough ahead,
-// or no more, ready is false.
+// Next returns the next delivery. It need not wait for the answer to the one before: the record tells the effect of
+// that, unless only the hash of its frame was kept. ready is false if Next has to wait for an answer, if enough
+// deliveries are ahead, or if there are no more.
 func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 	defer caught(&err)
 	if n := len(r.ahead); r.n == r.records || n >= MaxAhead || (n > 0 && !r.ahead[n-1].whole) {
@@ -144,7 +144,7 @@ func (r *Replay) apply(n uint64, done wire.Done) {
 			r.store.write(s.Key, version{n, nil}, r.answered)
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Watch, wire.Exit, wire.DropImports, wire.RetireImportsCall,
 			wire.RetireExportsCall, wire.AbandonExports:
-			// The kernel has done these; the view is of the store alone.
+			// The kernel has performed the other syscalls; the view is of the store alone.
 		}
 	}
 	r.store.settle()

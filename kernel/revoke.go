@@ -2,7 +2,7 @@ package kernel
 
 import "ocapkernel.dev/capdata"
 
-// Revoke makes an object refuse every message from now on, those in queues included. It cannot be undone.
+// Revoke makes an object refuse every message from now on, and the messages in queues. It cannot be undone.
 func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -19,7 +19,7 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// Revoked says whether an object is revoked.
+// Revoked reports whether an object is revoked.
 func (q *View) Revoked(k KRef) (revoked bool, err error) {
 	defer caught(&err)
 	if k.IsPromise() {

@@ -5,10 +5,10 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// route puts a message that is new to the queues where it belongs: the queue of the vat that owns the
-// target, the parked messages of an unresolved promise, or nowhere, which rejects its result. It takes
-// the counts that its place needs; the caller holds none for it. A bounded message counts against the
-// bounds; the kernel's own (bootstrap, a retry) do not.
+// route puts a new message where it belongs: into the queue of the vat that owns the target, or among the parked
+// messages of an unresolved promise; if there is no such place, its result is rejected. route takes the counts that the
+// place needs; the caller holds none for it. A bounded message counts against the bounds; the kernel's own (bootstrap,
+// a retry) do not.
 func (t *tx) route(m message, bounded bool) {
 	for m.target.IsPromise() {
 		p := t.touch(m.target)
@@ -66,7 +66,7 @@ func (t *tx) route(m message, bounded bool) {
 	}
 }
 
-// isForgedBootstrap says whether a message for an object of a vat calls the bootstrap method of its root, and is not
+// isForgedBootstrap reports whether a message for an object of a vat calls the bootstrap method of its root, and is not
 // the one that its launch has sent.
 func (t *tx) isForgedBootstrap(v VatID, target KRef, m message) bool {
 	if capdata.MethodOf(m.methArgs.Body) != "bootstrap" {
@@ -101,8 +101,8 @@ func (t *tx) splat(m message, code capdata.Code, detail string) {
 	}
 }
 
-// reason returns the value with which the kernel rejects a promise. Details may be long, and are repeated for
-// each promise: beyond the budget the code alone is said.
+// reason returns the value with which the kernel rejects a promise. Details may be long, and are repeated for each
+// promise: beyond the budget the value has the code alone.
 func (t *tx) reason(code capdata.Code, detail string) Data {
 	if d := kernelError(code, detail); len(d.Body) <= t.left.repeated {
 		t.left.repeated -= len(d.Body)

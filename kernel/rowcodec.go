@@ -21,7 +21,7 @@ type codec struct {
 	rd  bytes.Reader
 	d   *msgpack.Decoder
 	key string
-	// ended says that the row that is read ends before the fields that follow: an earlier version wrote it.
+	// ended says that the row ends before the fields that follow: an earlier version wrote it.
 	ended bool
 
 	// n counts the fields written so far, or those that are left to be read.
@@ -96,8 +96,8 @@ func (c *codec) describe(fields func(*codec)) string {
 	return strings.ReplaceAll(strings.Join(c.names, ", "), ", †, ", "; † ")
 }
 
-// later says that the fields which follow came with a later version: a row of an earlier one may end here, and the fields
-// stay zero.
+// later says that the fields which follow came with a later version: a row of an earlier one may end here, and the
+// fields then stay zero.
 func (c *codec) later() {
 	switch c.task {
 	case writing:
@@ -197,7 +197,7 @@ func (c *codec) data(name string, d *Data) {
 	list(c, "its slots", &d.Slots)
 }
 
-// slots is data of which only the slots are read: the body is passed over.
+// slots reads the slots of a data field and passes over its body.
 func (c *codec) slots(slots *[]KRef) {
 	c.next("body")
 	if err := c.d.Skip(); err != nil {

@@ -28,7 +28,7 @@ type object struct {
 	// that incarnation is dead the object reads as orphaned.
 	inc     uint64
 	revoked bool
-	// service says that it is, or was, a service object: the kernel answers for it, and no vat.
+	// service says that it is, or was, a service object: the kernel answers for it, not a vat.
 	service                 bool
 	reachable, recognizable uint64
 }
@@ -56,19 +56,20 @@ func (s promiseState) String() string { return [...]string{"unresolved", "fulfil
 type promise struct {
 	id    KRef // in the key, not in the row
 	state promiseState
-	// decider may settle it; empty while the message whose result it is is in flight, and once settled.
+	// decider may settle it. decider is empty once the promise is settled, and while the message with this result is in
+	// flight.
 	decider VatID
 	// inc is the incarnation whose memory decides it; once that is dead the promise reads as rejected. It is 0 if the
 	// decider's store holds the continuation that will settle it.
 	inc uint64
-	// awaitsEnd says that the end of the decider settles it, and nothing that the decider does before. Then inc is 0.
+	// awaitsEnd says that only the end of the decider settles it, and no act of the decider before that. Then inc is 0.
 	awaitsEnd bool
 	// watcher is the vat that made it with Watch, and of which it counts as one of its watches; empty for others.
 	watcher VatID
 	refs    uint64
-	// subscribers are vats that wait. A settled promise that still has some has not told them yet.
+	// subscribers are the vats that wait for it. Subscribers of a settled promise are not told yet.
 	subscribers []VatID
-	// ticket is the host call that waits, launch the subcluster whose bootstrap it is.
+	// ticket is the host call that waits for it, launch the subcluster whose bootstrap has it as result.
 	ticket string
 	launch SubID
 	// head and tail count the messages parked on it.
@@ -79,12 +80,13 @@ type promise struct {
 	// continuation for it. That vat keeps its name for the promise, and its later resolve or keep of it is ignored. It
 	// is anyVat if an earlier version wrote the row, which did not say for which vat it was.
 	inStead VatID
-	// waitsFor is the promise on which the message is parked whose result this is.
+	// waitsFor is the promise on which the message is parked that has this promise as its result.
 	waitsFor KRef
 	// asked is the tie to a call, if the promise is the result of a call of a service object; zero otherwise.
 	asked asked
-	// told are the vats in whose queues a notification of it is, each once: a vat that subscribes again meanwhile is
-	// told by that one. (Earlier versions kept them only for units of input, and once for each notification.)
+	// told are the vats in whose queues a notification of it is, each once: that notification serves a vat that
+	// subscribes again meanwhile, too. (Earlier versions kept them only for units of input, and once for each
+	// notification.)
 	told []VatID
 	// watched are the vats whose store waits for it.
 	watched []VatID
@@ -134,7 +136,7 @@ func (p *promise) fields(c *codec) {
 	text(c, "the vat for which the kernel rejected it (`?`: in-stead was set by a version that did not say which)", &p.inStead)
 }
 
-// anyVat stands for a vat of which an earlier version did not say which it was. It is no vat's name.
+// anyVat stands for a vat that an earlier version did not name. It is no vat's name.
 const anyVat VatID = "?"
 
 // isInSteadOf reports whether the kernel rejected the promise in stead of the vat, see inStead.
@@ -163,7 +165,7 @@ type subcluster struct {
 	state     SubState
 	bootstrap VatID
 	root      KRef
-	members   []member // of one that is leaving, some may be removed: see keyLeft
+	members   []member // some members of a leaving subcluster may be removed: see keyLeft
 	unstarted uint64   // as keyUnstarted, of vats that an earlier version made
 	settled   bool     // bootstrap has settled
 	// result is the answer of bootstrap, once known: it may be large, and has a row of its own. Use tx.resultOf. apart
@@ -232,7 +234,7 @@ const (
 	ticketPending ticketState = iota
 	ticketFulfilled
 	ticketRejected
-	ticketAcknowledged // answer given and let go; the id is remembered
+	ticketAcknowledged // the answer was let go; the id is remembered
 )
 
 // ticket is the row of a host call.
@@ -288,12 +290,12 @@ func (w *work) fields(c *codec) {
 	text(c, "subcluster", &w.sub)
 }
 
-// answer is a row that is a value and nothing else: of a promise, or of a bootstrap.
+// answer is a row with one value: that of a promise, or of a bootstrap.
 type answer struct{ value Data }
 
 func (a *answer) fields(c *codec) { c.data("value", &a.value) }
 
-// workRange is where the items of the kernel's own work lie.
+// workRange is the range of the items of the kernel's own work.
 type workRange struct{ head, tail uint64 }
 
 func (w *workRange) fields(c *codec) {

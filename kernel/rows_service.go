@@ -10,10 +10,10 @@ type service struct {
 	// ended says that it is being removed, and cannot be reached any more. more says that an item of the kernel's work
 	// will begin more calls.
 	ended, more bool
-	// The items of its queue lie between head and tail. calls counts those begun and not done, next numbers
-	// the next one.
+	// The items of its queue lie between head and tail. calls counts the calls begun and not done, next is the number
+	// of the next call.
 	head, tail, calls, next uint64
-	// queuedBytes is the size of the messages that wait.
+	// queuedBytes is the size of the messages in its queue.
 	queuedBytes uint64
 	// callBytes sums the bodies of the calls begun.
 	callBytes uint64
@@ -55,7 +55,7 @@ func (s *serviceCall) fields(c *codec) {
 	c.message("message", &s.msg)
 }
 
-// unit is a unit of input that goes back to the head of its channel.
+// unit is the row of a unit of input that is given back.
 type unit struct {
 	class string
 	value Data
@@ -70,8 +70,8 @@ func (u *unit) fields(c *codec) {
 type config struct {
 	config []byte
 	system string
-	// reload says that it is to be launched again once the subcluster is gone; by is the call that
-	// waits for that, if there is one.
+	// reload says that the configuration is to be launched again once the subcluster is gone; by is the call that waits
+	// for that, if there is one.
 	reload bool
 	by     CallID
 }

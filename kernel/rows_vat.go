@@ -1,6 +1,6 @@
 package kernel
 
-// phase is the state of a vat as far as it is durable.
+// phase is the durable state of a vat.
 type phase uint8
 
 const (
@@ -24,7 +24,7 @@ func (v *vatRow) fields(c *codec) {
 	c.bytes("configuration (bytes)", &v.config)
 }
 
-// run is how a vat runs: the row that each of its cranks changes.
+// run is the row of a vat that each of its cranks changes.
 type run struct {
 	id     VatID // in the key, not in the row
 	phase  phase
@@ -47,7 +47,8 @@ type run struct {
 	watches  struct{ count, bytes uint64 }
 }
 
-// memory is the memory of a vat: an incarnation is one life of it.
+// memory is the memory of a vat. An incarnation is one life of it: from its start from the durable state until it is
+// lost.
 type memory struct {
 	// inc numbers the latest incarnation, deadInc the latest dead one. They are equal if the vat has no memory.
 	inc, deadInc uint64
@@ -213,10 +214,10 @@ func (i *item) fields(c *codec) {
 	c.message("message", &i.msg)
 }
 
-// isSubstitute reports whether a notification tells the vat something else than the value of the promise.
+// isSubstitute reports whether a notification tells the vat a rejection in place of the promise's value.
 func (i *item) isSubstitute() bool { return i.kind == itemNotify && i.msg.methArgs.Body != "" }
 
-// poisoned is a message that killed its vat too often, or would not end. It holds its references.
+// poisoned is a message that killed its vat too often, or whose delivery did not end. It holds its references.
 type poisoned struct {
 	msg      message // without a result
 	attempts uint64

@@ -32,8 +32,8 @@ func (m *Machine) Salvage(change func() (Commit, error)) (Commit, error) {
 	return change()
 }
 
-// decoded calls decode, which reads the row under key. In a salvage it returns false if the row cannot be read, and the trace
-// says so; otherwise that ends the commit.
+// decoded calls decode, which reads the row under key. If the row cannot be read, decoded returns false in a salvage,
+// and the trace names the row; otherwise it ends the commit.
 func (t *tx) decoded(key string, decode func()) bool {
 	if !t.salvaging {
 		decode()
@@ -79,7 +79,7 @@ func (s *service) guess(k KRef) {
 
 func (s *subcluster) guess(id SubID) { *s = subcluster{id: id} }
 
-// invent makes a guess at a row that is missing.
+// invent returns a guess for a row that is missing.
 func (c *cache[K, T, P]) invent(t *tx, id K) *T {
 	e := c.entry(t, id)
 	if e.val == nil {
@@ -220,8 +220,8 @@ func (t *tx) guessService(k KRef, s *service) {
 	}
 }
 
-// guessDead makes the rows of a vat of which one cannot be read those of a dead vat, so that all readers can read them,
-// and has the vat removed.
+// guessDead is for a vat with a row that cannot be read: it writes the vat's rows as those of a dead vat, so that all
+// readers can read them, and has the vat removed.
 func (t *tx) guessDead(v VatID, why string) {
 	row := t.vat(v)
 	t.set(keyVat(v), t.codec.encode(row.fields))
@@ -297,8 +297,8 @@ func (t *tx) restore(k KRef, p *promise, why Data) {
 	}
 }
 
-// sendLoose sends the messages on their way that are parked on a restored promise, a slice at a time: the counters that tell
-// where they are were lost.
+// sendLoose routes the messages that are parked on a restored promise, a slice at a time: the counters that tell where
+// they are were lost.
 func (t *tx) sendLoose(w *work) (done bool) {
 	prefix := "m." + string(w.promise) + "."
 	for key, b := range t.scanByNumber(prefix, &w.after) {
@@ -315,7 +315,7 @@ func (t *tx) sendLoose(w *work) (done bool) {
 	return true
 }
 
-// endMessage sends a message on its way that stood in a queue which is removed, and gives its counts back.
+// endMessage routes a message from a queue that is removed, and gives its counts back.
 func (t *tx) endMessage(m message) {
 	if m.result != "" {
 		t.promise(m.result).waitsFor = ""
@@ -404,7 +404,7 @@ func (t *tx) rejectStranded() (done bool) {
 	return true
 }
 
-// settleLostTicket answers a host call whose promise does not know it any more.
+// settleLostTicket settles a host call that its promise does not name any more.
 func (t *tx) settleLostTicket(id string) {
 	k := t.ticket(id).promise
 	p := t.promises.look(t, k)
@@ -423,8 +423,8 @@ func (t *tx) settleLostTicket(id string) {
 	t.settleTicket(p)
 }
 
-// removeBadEntry removes an entry of a dead vat's c-list whose row cannot be read. Whether the vat could reach an object of
-// another is not known, so that its counts stay.
+// removeBadEntry removes an entry of a dead vat's c-list whose row cannot be read. It is not known whether the vat
+// could reach the object, so that the counts of the object stay.
 func (t *tx) removeBadEntry(v VatID, key string, k KRef) {
 	t.unreadable(key, errors.New("not a c-list entry"))
 	t.delete(key)

@@ -105,8 +105,8 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 	return m.done(t), nil
 }
 
-// SetServiceState changes the state of a service object; nothing happens if that is gone. A state that [CheckState]
-// refuses changes nothing.
+// SetServiceState changes the state of a service object; nothing happens if the object is gone. A state that
+// [CheckState] refuses changes nothing.
 func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)

@@ -41,8 +41,8 @@ func (m *Machine) EndService(k KRef) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// The stages of removing a service object. The numbers are stored; endBegun is followed by endQueue, that by endUnits.
-// An earlier version emptied the queue as stage 0, and had endCalls follow.
+// The stages of removing a service object. The numbers are stored; endBegun is followed by endQueue, and endQueue by
+// endUnits. An earlier version emptied the queue as stage 0, followed by endCalls.
 const (
 	endBegun uint8 = iota
 	endCalls

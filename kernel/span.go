@@ -23,10 +23,10 @@ const (
 	MaxRecords         = limits.Transcript
 	MaxTranscriptBytes = limits.TranscriptBytes
 	rowBytes           = 48
-	// wholeFrameBytes is up to which size a frame is recorded itself, and not its hash.
+	// wholeFrameBytes is the size of the largest frame that is recorded itself, and not its hash.
 	wholeFrameBytes = 4 << 10
-	// forgetAtOnce is up to how many rows of a span that is over go with the crank that ends it: those
-	// of a short span were never durable, and leave no trace at all.
+	// forgetAtOnce is the number of rows of a span that are removed by the crank that ends it: the rows of a short span
+	// were never durable, and leave no trace at all.
 	forgetAtOnce = 64
 )
 

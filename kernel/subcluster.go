@@ -1,6 +1,6 @@
 package kernel
 
-// SubState is where a subcluster is in its life.
+// SubState is the state of a subcluster.
 type SubState uint8
 
 // The states of a subcluster, a closed set. The numbers are stored.
@@ -25,7 +25,7 @@ func (s SubState) String() string {
 
 var subStateNames = [...]string{SubLaunching: "launching", SubRunning: "running", SubFailed: "failed", SubTerminating: "terminating"}
 
-// Leaving reports whether nothing will bring the subcluster back: only its removal is left to do.
+// Leaving reports whether the subcluster has ended for good: only its removal is left to do.
 func (s SubState) Leaving() bool { return s == SubFailed || s == SubTerminating }
 
 // sub returns a subcluster, nil if there is none. All calls within a commit return the same one. A caller that changes
@@ -126,7 +126,7 @@ func (t *tx) lessServices(s SubID) {
 	t.endSub(sub)
 }
 
-// endSub removes the row of a subcluster of which nothing is left.
+// endSub removes the row of a subcluster whose other rows are all removed.
 func (t *tx) endSub(sub *subcluster) {
 	if len(sub.members) > 0 {
 		return

@@ -319,7 +319,7 @@ func (c *vatCall) target(ref wire.Ref) (KRef, error) {
 	return k, err
 }
 
-// decides says whether the vat may settle a promise.
+// decides reports whether the vat may settle a promise.
 func (c *vatCall) decides(p *promise) bool {
 	return p.state == unresolved && p.decider == c.v && !p.awaitsEnd
 }

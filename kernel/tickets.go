@@ -17,7 +17,7 @@ type HostCall struct {
 	MethArgs Data
 }
 
-// TicketState is where a host call stands.
+// TicketState is the state of a host call.
 type TicketState struct {
 	// Found is false if there is no such ticket.
 	Found bool
@@ -116,7 +116,7 @@ func (t *tx) ticket(id string) *ticket {
 
 func (t *tx) setTicket(id string, tk *ticket) { t.set(keyTicket(id), t.codec.encode(tk.fields)) }
 
-// stateOf tells where a host call stands.
+// stateOf returns the state of a host call.
 func (t *tx) stateOf(tk *ticket) TicketState {
 	st := TicketState{
 		Found: true, Pending: tk.state == ticketPending, Acknowledged: tk.state == ticketAcknowledged,
@@ -128,8 +128,8 @@ func (t *tx) stateOf(tk *ticket) TicketState {
 	return st
 }
 
-// maxCopied is the size of the largest answer that is written twice: as the value of its promise and with the ticket. A crank
-// that gives a larger one would reach its limit with it.
+// maxCopied is the size of the largest answer that is written twice: as the value of its promise and with the ticket.
+// With a second copy of a larger one, a crank would reach its limit.
 const maxCopied = 64 << 10
 
 // isElsewhere reports whether the answer of a settled call is that of its promise, which the ticket holds.
@@ -168,7 +168,7 @@ func (t *tx) settleTicket(p *promise) {
 	t.effect(Answer{id})
 }
 
-// Ticket tells where a host call stands.
+// Ticket returns the state of a host call.
 func (q *View) Ticket(id string) (st TicketState, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -178,8 +178,8 @@ func (q *View) Ticket(id string) (st TicketState, err error) {
 	return TicketState{}, nil
 }
 
-// Acknowledge lets the answer of a settled host call go. Its id stays known until it expires. It does
-// nothing to a call that is pending, unknown or acknowledged.
+// Acknowledge removes the answer of a settled host call. Its id stays known until it expires. Acknowledge does nothing
+// to a call that is pending, unknown or acknowledged.
 func (m *Machine) Acknowledge(id string) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -193,9 +193,9 @@ func (m *Machine) Acknowledge(id string) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// Expire forgets the host calls that were settled before a time, a slice at a time. next is when the
-// next one settled that is still known; 0 if there is none, and 1 if the next slice has to find out. A commit with Number 0
-// changes nothing.
+// Expire removes the host calls that were settled before a time, a slice at a time. next is the time at which the first
+// remaining one was settled; 0 if none remains, and 1 if the next slice has to find out. A commit with Number 0 changes
+// nothing.
 func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -233,14 +233,14 @@ func (m *Machine) Expire(before int64) (c Commit, next int64, err error) {
 	return m.done(t), next, nil
 }
 
-// expired returns the last row of the expiry index that was removed: none is at it or before. So the index is not searched
-// from its beginning, where the store may still have to pass over the rows that were removed.
+// expired returns the last removed row of the expiry index: no row is at it or before. So the index is not searched
+// from its start, where the store may still have to pass over the removed rows.
 func (t *tx) expired() string {
 	b, _ := t.get(keyExpired)
 	return string(b)
 }
 
-// setExpiry adds a row to the expiry index. It comes before one that was removed if the clock was set back.
+// setExpiry adds a row to the expiry index. If the clock was set back, the row may come before one that was removed.
 func (t *tx) setExpiry(key string) {
 	if key <= t.expired() {
 		t.delete(keyExpired)

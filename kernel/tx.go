@@ -15,7 +15,7 @@ import (
 type tx struct {
 	*base
 	now int64
-	// actor is the vat whose crank this is, if it is one.
+	// actor is the vat whose crank this is; empty for other inputs.
 	actor VatID
 	// retiring are the promises that the actor has resolved, in order: its names for them end with the crank, and
 	// until then values may mention them.
@@ -67,7 +67,7 @@ type base struct {
 	salvaging bool
 }
 
-// begin starts a transaction. The one begun before, if it was not done, is dropped.
+// begin starts a transaction. It drops the one started before, if that was not done.
 func (q *View) begin(now int64) *tx {
 	t := q.tx
 	if t == nil || len(t.rows) > keepRows || whole.bytes-t.left.bytes+t.wroteBytes > keepBytes {
@@ -108,7 +108,7 @@ func (t *tx) retireLater(k KRef) {
 // until then.
 const keepRows, keepBytes = 2000, 1 << 20
 
-// slab hands out values that are all given back at once, by setting n to 0.
+// slab hands out values that are all returned at once, by setting n to 0.
 type slab[T any] struct {
 	chunks [][]T
 	n      int
@@ -174,7 +174,7 @@ func (t *tx) get(key string) ([]byte, bool) {
 	return r.value, r.value != nil
 }
 
-// must returns the value of a row that something else says is there: without it the state is corrupt.
+// must returns the value of a row that another row refers to: without it the state is corrupt.
 func (t *tx) must(key string) []byte {
 	b, ok := t.get(key)
 	if !ok {
@@ -188,7 +188,7 @@ func (t *tx) lacks(key string) {
 	t.codec.corruptAt(key, errMissing)
 }
 
-// dataAt returns the data that is all of a row.
+// dataAt returns the data of a row that holds nothing else.
 func (t *tx) dataAt(key string) Data {
 	var a answer
 	if !t.decoded(key, func() { t.codec.decode(key, t.must(key), a.fields) }) {
@@ -232,8 +232,8 @@ func (t *tx) next(prefix, after string) (string, []byte) {
 	}
 }
 
-// step is next, but ends with the budget if the store has to pass over many rows that are removed. Then ready is false, and a
-// step after the key that it returns goes on there.
+// step is next, but stops at the end of the budget if the store has to pass over many removed rows. Then ready is
+// false, and a step after the returned key goes on there.
 func (t *tx) step(prefix, after string) (key string, value []byte, ready bool) {
 	for {
 		key, value, found, ready, err := storage.Step(t.reader, prefix, after, passRows)

@@ -6,21 +6,24 @@ import (
 	"ocapkernel.dev/capdata"
 )
 
-// A unit is one piece of input that a channel has read for a call, such as a line. Its class says which calls may get it.
-// Its number orders the units of one service object: calls get the first unit of their class. The life of a unit:
+// A unit is one piece of input that a channel has read for a call, such as a line. Its class says which calls may get
+// it. Its number orders the units of one service object: calls get the first unit of their class. The life of a unit:
 //
-//	state           rows                 event                                                    next state
-//	read            a. (the call)        Complete; the call has a listener                        offered
-//	                                     Complete; the call has no listener, or was cancelled     given back
-//	offered         f. (tie), b. (value) a crank with the notification is committed               consumed
-//	                                     the vat's memory is lost, and was the only holder        given back
-//	given back      j. (the unit)        Complete or TakeUnit of a call with a listener           offered
-//	                                     the service object has ended and is being removed        removed
+//	state        rows                  event                                                 next state
+//	read         a. (the call)         Complete; the call has a listener                     offered
+//	                                   Complete; the call has no listener, or was cancelled  given back
+//	offered      f. (tie), b. (value)  a crank with the notification is committed            consumed
+//	                                   the vat's memory is lost, and was the only holder     given back
+//	given back   j. (the unit)         Complete or TakeUnit of a call with a listener        offered
+//	                                   the service object has ended and is being removed     removed
 //
-// Complete of a call with a listener stores the new unit as given back if there are such units, and then offers the first
-// one of its class: so no unit overtakes another. A unit that settles the result of a host call or of a launch is consumed
-// in that commit. If only messages that are parked on the result are left, they get the value, and the unit is given
-// back all the same. Once the service object has ended, or is gone, nothing is given back to it.
+// If other units are given back when Complete answers a call with a listener, the new unit joins them, and the first
+// unit of its class is offered: so no unit overtakes another of its class. A unit that settles the result of a host
+// call or of a launch is consumed in that commit. If the result has no listener but messages are parked on it, they get
+// the value, and the unit is given back all the same.
+//
+// A result that other holders share stays offered when the vat loses its memory; its unit is consumed when the vat is
+// told after all, or is removed. giveBack gives nothing back to a service object that has ended.
 
 func (t *tx) nextUnit(s *service) uint64 {
 	s.nextUnit++

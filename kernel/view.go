@@ -70,19 +70,19 @@ type Vat struct {
 	Started bool
 	// Queue counts the items in its queue, Restarts the deaths of its workers.
 	Queue, Restarts, Deliveries uint64
-	// Records is the length of the transcript that a fresh worker would be given; Lost says that it does
-	// not hold all, so that the vat would start from its durable state.
+	// Records is the length of the transcript that a fresh worker would be given; Lost says that the transcript is not
+	// whole, so that the vat would start from its durable state.
 	Records uint64
 	Lost    bool
 	// SpanAt is when the first of the records was made, in milliseconds; 0 if there is none.
 	SpanAt int64
-	// HasWork says that Begin may find something.
+	// HasWork says that Begin may have a step for it.
 	HasWork bool
 	// Corrupt tells which rows that describe the vat are wrong, and how; only ID is known then. Only Vats sets it.
 	Corrupt error
 }
 
-// Vat tells about one vat; found is false if there is none of that id.
+// Vat returns one vat; found is false if there is none of that id.
 func (q *View) Vat(v VatID) (out Vat, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -92,7 +92,7 @@ func (q *View) Vat(v VatID) (out Vat, found bool, err error) {
 	return t.exportVat(v), true, nil
 }
 
-// Vats lists all vats, in the order of their keys, those too of which the rows cannot be read.
+// Vats lists all vats, in the order of their keys, including those whose rows cannot be read.
 func (q *View) Vats() (out []Vat, err error) {
 	for after, first := VatID(""), true; first || after != ""; first = false {
 		var page []Vat
@@ -104,8 +104,8 @@ func (q *View) Vats() (out []Vat, err error) {
 	return out, nil
 }
 
-// VatsAfter lists a page of the vats, in the order of their keys, from the start if after is empty; those too of which the
-// rows cannot be read. The next page follows next; there is none if that is empty.
+// VatsAfter lists a page of the vats, in the order of their keys, from the start if after is empty, including those
+// whose rows cannot be read. The next page follows next; there is none if that is empty.
 func (q *View) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
 	const pageVats = pageReads / 3
 	for range pageVats {

@@ -34,7 +34,7 @@ type Outstanding struct {
 	Corrupt error
 }
 
-// Service tells about a service object; found is false if there is none of that name.
+// Service returns a service object; found is false if there is none.
 func (q *View) Service(k KRef) (out Service, found bool, err error) {
 	defer caught(&err)
 	s := q.begin(0).services.look(q.tx, k)
@@ -44,14 +44,14 @@ func (q *View) Service(k KRef) (out Service, found bool, err error) {
 	return s.export(), true, nil
 }
 
-// ServiceNamed finds a service object by its name; empty if there is none.
+// ServiceNamed returns the service object of a name; empty if there is none.
 func (q *View) ServiceNamed(name string) (k KRef, err error) {
 	defer caught(&err)
 	b, _ := q.begin(0).get(keyServiceName(name))
 	return KRef(b), nil
 }
 
-// Services lists all service objects, in the order of their keys; those too of which the row cannot be read.
+// Services lists all service objects, in the order of their keys, including those whose row cannot be read.
 func (q *View) Services() (out []Service, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -87,8 +87,8 @@ func (s *service) export() Service {
 	}
 }
 
-// ServiceOwner finds the subcluster of a service object, also if the object's own row cannot be read. It is empty for one
-// of the kernel.
+// ServiceOwner returns the subcluster of a service object, also if the object's own row cannot be read. It is empty for
+// a service of the kernel.
 func (q *View) ServiceOwner(k KRef) (s SubID, err error) {
 	defer caught(&err)
 	return q.begin(0).ownerOf(k), nil

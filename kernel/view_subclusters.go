@@ -55,7 +55,7 @@ func (t *tx) export(sub *subcluster) Subcluster {
 	return out
 }
 
-// Subclusters lists all subclusters, in the order of their launch; those too of which the row cannot be read.
+// Subclusters lists all subclusters, in the order of their launch, including those whose row cannot be read.
 func (q *View) Subclusters() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -89,8 +89,8 @@ func (t *tx) listedSub(s SubID, b []byte) Subcluster {
 	return out
 }
 
-// Systems lists the system subclusters that are launching or running, in the order of their names; those too of which the
-// rows cannot be read.
+// Systems lists the system subclusters that are launching or running, in the order of their names, including those
+// whose rows cannot be read.
 func (q *View) Systems() (out []Subcluster, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -104,7 +104,7 @@ func (q *View) Systems() (out []Subcluster, err error) {
 	return out, nil
 }
 
-// SystemNamed finds the system subcluster of that name that is launching or running; found is false if there is none.
+// SystemNamed returns the system subcluster of a name that is launching or running; found is false if there is none.
 func (q *View) SystemNamed(name string) (out Subcluster, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)

@@ -2,7 +2,7 @@ package kernel
 
 import "fmt"
 
-// addWork leaves something to be done in slices.
+// addWork leaves an item of work to be done in slices.
 func (t *tx) addWork(w work) {
 	head, tail := t.workRange()
 	t.create(keyWorkItem(tail), t.codec.encode(w.fields))
@@ -96,8 +96,8 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	return c, head != tail, nil
 }
 
-// Postpone puts the item that Work takes next at the end of the line, as it is: for one that cannot be done, because
-// rows that it touches cannot be read. The others do not wait for it.
+// Postpone moves the item that Work takes next to the end of the line, as it is: for an item that cannot be done,
+// because rows that it touches cannot be read. The others do not wait for it.
 func (m *Machine) Postpone() (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -107,7 +107,7 @@ func (m *Machine) Postpone() (c Commit, err error) {
 	}
 	b, ok := t.get(keyWorkItem(head))
 	if !ok {
-		t.setWorkRange(head+1, tail) // there is nothing left of it that could be done
+		t.setWorkRange(head+1, tail) // the row of the item is missing
 		return m.done(t), nil
 	}
 	t.delete(keyWorkItem(head))

@@ -48,8 +48,8 @@ func (q *View) StoreNext(v VatID, prefix, after string) (wire.Row, error) {
 	}
 }
 
-// StoreStep is StoreNext, but passes over a bounded number of removed rows. If that was not enough, ready is false, and a
-// StoreStep after the key reached goes on there.
+// StoreStep is StoreNext, but passes over a bounded number of removed rows. If that was not enough, ready is false, and
+// a StoreStep after the returned key goes on there.
 func (q *View) StoreStep(v VatID, prefix, after string) (row wire.Row, reached string, ready bool, err error) {
 	base := keyStore(v, "")
 	key, value, found, ready, err := storage.Step(q.reader, base+prefix, base+after, stepRows)
