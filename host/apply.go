@@ -46,8 +46,8 @@ type AddedVat struct {
 type AddedService struct {
 	Name string
 	KRef kernel.KRef
-	// Problem says why the object could not be opened; empty if it was, or is still being opened. It is tried again when it
-	// is called, and at the kernel's next start.
+	// Problem is the reason why the object could not be opened; empty if it was, or is still being opened. A call of the
+	// object, and the kernel's next start, try to open it again.
 	Problem string
 }
 
@@ -70,8 +70,8 @@ func (ss *subclusters) Apply(ctx context.Context, name string, cfg *cluster.Conf
 	return ask(ctx, ss.core, func(done func(Applied, error)) { ss.applyTo(ctx, name, cfg, o, done) })
 }
 
-// applyTo is Apply in the loop. A subcluster from the configuration's path that is being launched, or launched anew, is waited
-// for.
+// applyTo is Apply in the loop. It waits for a subcluster from the configuration's path that is being launched, or
+// launched anew.
 func (ss *subclusters) applyTo(ctx context.Context, name string, cfg *cluster.Config, o ApplyOptions, done func(Applied, error)) {
 	again := func() { ss.applyTo(ctx, name, cfg, o, done) }
 	switch {
@@ -242,7 +242,7 @@ func (ss *subclusters) whenHeeded(sub kernel.SubID, cfg *cluster.Config, ml kern
 	return nil
 }
 
-// servicePath is the path of the list from which the i-th service of a launch is: the channels come first.
+// servicePath returns the path of the configuration's list that has the i-th service of a launch: the channels come first.
 func servicePath(cfg *cluster.Config, i int) string {
 	if i < len(cfg.IO) {
 		return "io."

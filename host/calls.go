@@ -39,7 +39,8 @@ type backlog struct {
 	}
 }
 
-// add counts one more, of a size in bytes. Beyond the bounds it does not, and tells how many wait.
+// add counts a state or message of a size in bytes, and returns the number and bytes that wait. Beyond the bounds it counts
+// nothing, and ok is false.
 func (b *backlog) add(size int) (n, bytes int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +52,7 @@ func (b *backlog) add(size int) (n, bytes int, ok bool) {
 	return b.mu.n, b.mu.bytes, true
 }
 
-// remove counts one less.
+// remove takes one out of the count.
 func (b *backlog) remove(size int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -214,7 +215,7 @@ func (obs *objects) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) 
 }
 
 // beginRefused hands the calls that wait to be refused to their object, which is there now, in the order in which they were
-// made. All others of the object are answered, or begin when their beginning is durable.
+// made. All other calls of the object are answered already, or begin when their rows are durable.
 func (obs *objects) beginRefused(kref kernel.KRef) {
 	delete(obs.lost, kref)
 	var list []refusedCall

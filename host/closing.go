@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// close ends the kernel in order, or after a failure as well as it goes.
+// close ends the kernel in order, or after a failure as far as possible.
 func (s *Shell) close() error {
 	s.stopsNow()
 	s.pipeline.Hurry(true)

@@ -77,8 +77,8 @@ func (obs *objects) resumeService(s kernel.Service) error {
 	return obs.resumeCalls(s.KRef)
 }
 
-// traits are those of a method of a service object. Of a service that a program has registered nothing is known but by its
-// object.
+// traits returns the traits of a method of a kind of service objects. The kinds do not know the traits of a service that a
+// program has registered: only its object does.
 func (obs *objects) traits(kind, method string) service.Traits {
 	return obs.cfg.Kinds[kind].TraitsOf(method)
 }

@@ -25,7 +25,7 @@ func (ss *subclusters) Reset(ctx context.Context) error {
 	return err
 }
 
-// reset removes all that there is, of a state that is being cleared; done is called in the loop. With atOnce it ends all
+// reset removes all subclusters of a state that is being cleared; done is called in the loop. With atOnce it ends all
 // subclusters in this step, otherwise a few in each.
 func (ss *subclusters) reset(atOnce bool, done func()) {
 	ss.resets++

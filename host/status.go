@@ -129,7 +129,7 @@ type VatStatus struct {
 	// RSSBytes is the resident memory of the process.
 	RSSBytes int64
 	// Starting says that a process is being started, or waited for; Failed that the last start failed; Held that the
-	// vat is held back. Why says why it failed, was stopped, or is held back.
+	// vat is held back. Why is the reason of the failure, the stop, or the hold.
 	Starting, Failed, Held bool
 	Why                    string
 

@@ -13,12 +13,12 @@ import (
 	"ocapkernel.dev/kernel"
 )
 
-// Answer is where a host call stands.
+// Answer is the state of a host call.
 type Answer struct {
 	Ticket   string
 	Pending  bool
 	Rejected bool
-	// Acknowledged says that the answer was let go.
+	// Acknowledged reports whether the answer was acknowledged.
 	Acknowledged bool
 	Value        kernel.Data
 }
@@ -41,7 +41,7 @@ func (ts *tickets) Epoch(ctx context.Context) (string, error) {
 	return ask(ctx, ts.core, func(done func(string, error)) { done(ts.machine.Epoch(), nil) })
 }
 
-// ticket completes a ticket: an empty epoch means the present one. Another one is UNKNOWN.
+// ticket completes a ticket: an empty epoch means the present one. A ticket of another epoch is UNKNOWN.
 func (ts *tickets) ticket(epoch, id string) (string, error) {
 	if epoch != "" && epoch != ts.machine.Epoch() {
 		return "", &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s.%s is of another epoch than this state's, %s", epoch, id, ts.machine.Epoch())}

@@ -87,7 +87,7 @@ func (sy *system) launch(name string, cfg *cluster.Config, done func(kernel.Subc
 	}})
 }
 
-// settled notes how the launch of a system subcluster came out.
+// settled notes the outcome of the launch of a system subcluster.
 func (sy *system) settled(name string, s kernel.Subcluster, err error) {
 	if err != nil {
 		sy.failed[name] = err.Error()

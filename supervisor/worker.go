@@ -31,18 +31,18 @@ type worker struct {
 	mu struct {
 		sync.Mutex
 		phase phase
-		// verdict is why the worker ends, once that is decided here. The first one counts, and nothing
-		// that the worker sends after it is heard.
+		// verdict is why the worker ends, once that is decided here. The first verdict counts, and later
+		// frames of the worker are ignored.
 		verdict verdict
 		link    link // nil until the launch has made it
-		// number is that of the delivery in flight, deadline the end of its time, by the supervisor's clock.
+		// number is the number of the delivery in flight, deadline the end of its time, by the supervisor's clock.
 		number   uint64
 		deadline time.Duration
 		// asked is when the worker began to wait for our Reply, by that clock: the wait is not its time.
 		asked time.Duration
 		// timed says that the clock is held, for a deadline.
 		timed bool
-		// ahead are the numbers of the deliveries that the worker has after that one.
+		// ahead are the numbers of the deliveries that the worker has beyond the one in flight.
 		ahead []uint64
 		// out is the buffer for frames. pending has the bytes that the socket did not take. writing is not nil while a goroutine
 		// writes them, and closed when the goroutine is through.
