@@ -16,7 +16,7 @@ func (w *world) flight(v kernel.VatID) *kernel.Crank {
 	return w.flights[v]
 }
 
-// A vat goes about a delivery with care that has ended a worker, whatever it was that ended it.
+// A vat goes carefully about a delivery that has ended a worker, for every cause of that end.
 func TestAttemptCountsDeathsOfEveryCause(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")

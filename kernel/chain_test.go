@@ -24,8 +24,8 @@ func chains(w *world, n, length int) (ends []int, high int) {
 	return ends, high
 }
 
-// closing is an answer that parks a message on each of the ends whose result something waits for already, so that the whole
-// chain has to be looked at for a circle.
+// closing is an answer that parks a message on each of the ends whose result something waits for already, so that the
+// whole chain has to be walked for a circle.
 func closing(ends []int, high int) string {
 	var words strings.Builder
 	fmt.Fprintf(&words, "resolve $r=(%s)\n", list("p+", high+1, len(ends)))
@@ -35,8 +35,8 @@ func closing(ends []int, high int) string {
 	return words.String()
 }
 
-// How far the kernel looks for circles of messages that wait for each other is bounded by the rows that it reads for it in
-// one crank, however many chains there are.
+// The search for circles of messages that wait for each other is bounded by the rows that it reads in one crank,
+// however many chains there are.
 func TestLookingForCirclesReadsABoundedNumberOfRows(t *testing.T) {
 	w := newWorld(t)
 	w.unchecked = true
@@ -54,7 +54,7 @@ func TestLookingForCirclesReadsABoundedNumberOfRows(t *testing.T) {
 		t.Errorf("%d of %d messages were rejected", limited, n)
 	}
 	w.check()
-	// The next crank has a bound of its own, and rows that are known cost nothing: one chain may be looked at often.
+	// The next crank has a bound of its own, and rows that are known cost nothing: one chain may be walked often.
 	for _, end := range [][]int{{ends[n-1]}, slices.Repeat(ends[n-2:n-1], 100)} {
 		high += 1000
 		w.goes("v1", closing(end, high))

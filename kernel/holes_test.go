@@ -42,7 +42,7 @@ func rejectedBehind(t *testing.T, n int) *world {
 	return w
 }
 
-// Taking the head of a queue does not look through all that was taken from behind it.
+// Taking the head of a queue does not read all positions whose items were removed behind it.
 func TestHolesOfAQueueArePassedInSlices(t *testing.T) {
 	const n = 5000
 	t.Run("delivery", func(t *testing.T) {

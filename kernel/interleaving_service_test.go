@@ -2,7 +2,7 @@ package kernel_test
 
 import "ocapkernel.dev/kernel"
 
-// channel is the setup keep, with a channel of a third subcluster that a and b know as $in. a has asked for a line,
+// channel is the setup keep, with a channel of a third subcluster that a and b know as $in. a has called for a line,
 // and told b of the promise; both wait for it.
 func channel(w *world) {
 	keep(w)

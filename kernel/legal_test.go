@@ -95,7 +95,7 @@ func TestVatIsToldAgainOfAPromiseThatItGetsAgain(t *testing.T) {
 	}
 }
 
-// A message from outside is bounded as that of a vat is, before its references are looked up, and leaves no trace.
+// A message from outside is bounded as that of a vat is, before its references are read, and leaves no trace.
 func TestHostCallIsBounded(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(nil, "a")

@@ -138,8 +138,8 @@ func (q *View) Poisoned(v VatID) (out []Poison, err error) {
 }
 
 // PoisonedAfter lists poisoned messages of all vats, in the order of their keys, behind the cursor that an earlier call
-// has returned, or from the first if that is empty. It stops after a number of messages, rows, or of bytes of bodies,
-// size. next is empty if there are no more.
+// has returned, or from the first if that is empty. It stops after `rows` messages, or `size` bytes of bodies. next is
+// empty if there are no more.
 func (q *View) PoisonedAfter(cursor string, rows, size int) (out []Poison, next string, err error) {
 	defer caught(&err)
 	t := q.begin(0)

@@ -117,7 +117,7 @@ func TestLaunchAndReloadsReadLittle(t *testing.T) {
 	w.check()
 }
 
-// Holding messages back looks at each item once, and not at large ones for ever.
+// Holding messages back reads each item once, and does not read large ones for ever.
 func TestHoldingBackReadsEachItemOnce(t *testing.T) {
 	for _, size := range []int{10, 40 << 10} {
 		w := newWorld(t)

@@ -18,8 +18,8 @@ func fresh(prefix string, n int) string {
 	return b.String()
 }
 
-// A worker that is given its past asks for the next row of its store, where thousands lie that were not there yet. The
-// kernel looks at a bounded number of rows at a time, and at each of them once for the whole replay.
+// A worker in its replay requests the next row of its store, among thousands that did not exist yet in the span. The
+// kernel reads a bounded number of rows at a time, and each of them once for the whole replay.
 func TestReplayFindsTheNextRowInBoundedSteps(t *testing.T) {
 	const n = 3000
 	w := recorded(t, 100)

@@ -179,9 +179,9 @@ type subcluster struct {
 	services uint64
 	// system is the name of a system subcluster; empty for others.
 	system string
-	// replaces is the subcluster whose reload this is, until it runs.
+	// replaces is the subcluster that this one replaces, if it is a reload, until it runs.
 	replaces SubID
-	// by is the call of the kernel facet that launched it, and waits for that.
+	// by is the call of the kernel facet that launched it, and waits for the launch.
 	by CallID
 	// guessed says that a salvage knows the subcluster from other rows only.
 	guessed bool
@@ -259,13 +259,13 @@ type workKind uint8
 const (
 	workTell        workKind = iota // tell the subscribers of a settled promise
 	workDrain                       // reject the messages parked on a promise that leads nowhere
-	workFree                        // let go of a promise, the last holder of which was let go
+	workFree                        // delete a promise whose last holder has released it
 	workForget                      // remove the transcript of a span that is over
 	workBury                        // remove a dead vat
 	workEndServices                 // end the service objects of a subcluster
 	workEndService                  // remove a service object
 	workBegin                       // begin calls of a service object
-	workLoose                       // send messages on their way that are parked on a promise whose row was lost
+	workLoose                       // route the messages that are parked on a promise whose row was lost
 	workStranded                    // reject the results of messages that were lost
 )
 

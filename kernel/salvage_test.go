@@ -220,7 +220,7 @@ func removeDamaged(t *testing.T, name string, s *sim, sub kernel.SubID, damage s
 	}
 	goOn()
 	if damage.Value == nil && strings.HasPrefix(damage.Key, "d.") {
-		return // nothing tells any more that somebody waits for the dead vat
+		return // no row tells any more that a vat waits for the dead vat
 	}
 	for ticket, answered := range s.tickets {
 		st, err := s.m.Ticket(ticket)

@@ -116,7 +116,7 @@ func TestServiceCommitsAreBounded(t *testing.T) {
 		for i := range 4 {
 			w.goes("v1", repeat(1001+2500*i, 2500, "send $in call -> p+%d"))
 		}
-		for i := range 4 { // somebody waits for each
+		for i := range 4 { // a vat waits for each
 			w.goes("v1", repeat(1001+2500*i, 2500, "subscribe p+%d"))
 		}
 		*m = most{}

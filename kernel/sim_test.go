@@ -457,8 +457,8 @@ func (s *sim) die(v kernel.VatID, inc uint64, cause kernel.Cause) {
 	s.checkMemory(v)
 }
 
-// TestEverySequenceKeepsTheInvariants drives random vats through deaths, terminations and kernel
-// restarts; in the end everybody answers, everything is terminated, and nothing is left.
+// TestEverySequenceKeepsTheInvariants drives random vats through deaths, terminations and kernel restarts. In the end
+// all vats answer, all subclusters are terminated, and no row is left.
 func TestEverySequenceKeepsTheInvariants(t *testing.T) {
 	t.Parallel()
 	seeds, first := 60, uint64(1)

@@ -81,8 +81,8 @@ func (t *tx) leave(sub *subcluster) {
 	}
 }
 
-// removeMember takes a vat out of its subcluster, which goes with the last one. While a subcluster leaves, its vats are
-// counted, and its row, in which all of them stand, stays as it is until the last one is removed.
+// removeMember removes a vat from its subcluster, which is removed with its last vat. While a subcluster is leaving,
+// its vats are counted: its row, which lists all of them, stays as it is until the last one is removed.
 func (t *tx) removeMember(s SubID, v VatID) {
 	if n, leaving := t.uintRow(keyLeft(s)); leaving && n > 1 {
 		t.setUint(keyLeft(s), n-1)

@@ -7,9 +7,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// vatCall applies the syscalls of one crank, in order. Each is checked whole before it changes anything
-// that others see; where translation must allocate (a new export), an illegal syscall drops the whole
-// transaction, so that nothing stays.
+// vatCall applies the syscalls of one crank, in order. Each is checked whole before it changes anything that other vats
+// see. Where translation must allocate (a new export), an illegal syscall drops the whole transaction, so that nothing
+// stays.
 type vatCall struct {
 	t *tx
 	v VatID
@@ -116,7 +116,7 @@ func (c *vatCall) write(key string, value []byte) {
 	c.t.set(keyStore(c.v, key), value)
 }
 
-// flagState is the state in which a syscall wants the reachable flag of a reference.
+// flagState is the state of a reference's reachable flag that a syscall requires.
 type flagState uint8
 
 const (
@@ -125,8 +125,8 @@ const (
 	flagClear
 )
 
-// refs checks and applies a syscall of garbage collection: each reference must be an existing object,
-// an export or an import, its flag set or clear, as said.
+// refs checks and applies a syscall of garbage collection. Each reference must be an existing object, an export or an
+// import as export says, with its reachable flag set or clear as want says.
 func (c *vatCall) refs(what string, refs []wire.Ref, export bool, want flagState, do func(KRef, wire.Ref)) error {
 	if len(refs) > MaxSlots {
 		return fmt.Errorf("%s: %d references, the limit is %d", what, len(refs), MaxSlots)
@@ -162,7 +162,7 @@ func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
 	}
 	o.owner, o.inc = "", 0
 	if t.objects.isGuess(k) {
-		t.objects.keep(k) // others may hold it
+		t.objects.keep(k) // the object may have other holders
 	}
 	t.removeEntry(v, k, r, true)
 	if o.recognizable == 0 {
@@ -170,7 +170,7 @@ func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
 	}
 }
 
-// known translates a reference that must be in the c-list, and that no resolve of this crank has retired.
+// known translates a reference that must be in the c-list, and must not have been retired by a resolve of this crank.
 func (c *vatCall) known(ref wire.Ref) (k KRef, reachable bool, err error) {
 	if _, err := wire.ParseRef(string(ref)); err != nil {
 		return "", false, err
@@ -183,8 +183,8 @@ func (c *vatCall) known(ref wire.Ref) (k KRef, reachable bool, err error) {
 	return k, reachable, nil
 }
 
-// awaited translates the promise of a subscription: one that is known, or a new one of the vat, which is then
-// told if it loses the memory that was to settle it.
+// awaited translates the promise of a subscription: a known one, or a new one of the vat. The vat is told of a new one
+// if it loses the memory that was to settle it.
 func (c *vatCall) awaited(ref wire.Ref) (KRef, error) {
 	if parts, err := wire.ParseRef(string(ref)); err == nil && parts.Own && parts.Promise {
 		if _, ok := c.t.kref(c.v, ref); !ok {

@@ -24,7 +24,7 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 		return m.done(t), nil
 	}
 	if sub != nil && sub.guessed {
-		sub.state = SubRunning // for all that is known
+		sub.state = SubRunning // its state is not known: it is removed like one that runs
 	}
 	t.terminate(sub, "its subcluster was terminated")
 	return m.done(t), nil
@@ -61,8 +61,8 @@ func (t *tx) killMembers(sub *subcluster, why string) {
 	}
 }
 
-// kill makes a vat dead from this instant, and leaves the rest to the kernel's own work. A launch that it takes part in
-// fails.
+// kill makes a vat dead from this instant, and leaves the removal of its rows to the kernel's own work. A launch with
+// that vat fails.
 func (t *tx) kill(v VatID, why string) {
 	if !t.killMember(v, why) {
 		return

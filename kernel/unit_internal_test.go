@@ -10,10 +10,10 @@ import (
 type UnitPlace struct {
 	// Service is the channel to which it goes back; empty if it is the value of Promise.
 	Service, Promise KRef
-	// Tied says that it is the value of a promise of which only the memory of the vat knows that asked, and which
-	// that has not been told: should the memory be lost, the unit must go back.
+	// Tied says that the unit is the value of a promise that only the memory of the calling vat knows, and that the vat
+	// was not told of: if the memory is lost, the unit must go back.
 	Tied bool
-	// Asked is the channel from which it came, and By the vat that asked, if that is known.
+	// Asked is the channel of the unit, and By the vat that called, if that is known.
 	Asked KRef
 	By    VatID
 }

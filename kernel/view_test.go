@@ -10,7 +10,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// answers asks a view about all that there is.
+// answers puts all questions to a view.
 func answers(t *testing.T, q *kernel.View) string {
 	t.Helper()
 	var out strings.Builder
@@ -44,7 +44,7 @@ func answers(t *testing.T, q *kernel.View) string {
 	return out.String()
 }
 
-// A view over a snapshot answers as the machine did when the snapshot was taken, whatever the machine does afterwards.
+// A view over a snapshot answers as the machine did when the snapshot was taken, though the machine goes on afterwards.
 func TestViewOverASnapshotAnswersAsTheMachineDid(t *testing.T) {
 	t.Parallel()
 	w := reader(t)
