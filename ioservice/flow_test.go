@@ -2,6 +2,7 @@ package ioservice_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -235,8 +236,13 @@ func TestBrokenConnectionIsReadAsFarAsItWasReceived(t *testing.T) {
 	v := openChannel(t, ioservice.Config{Type: ioservice.Socket, Unit: ioservice.String, WriteTime: 50 * time.Millisecond})
 	c := v.dial()
 	v.writeWhenConnected("x")
-	_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	_, _ = c.Write([]byte(strings.Repeat("x", 4<<20))) // until no more is received
+	if err := c.Conn.(*net.UnixConn).SetWriteBuffer(1); err != nil { // the system keeps a few KiB
+		t.Fatal(err)
+	}
+	for sent, n := 0, 1; n > 0 || sent < 64<<10; sent += n { // until no more is received
+		_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		n, _ = c.Write([]byte(strings.Repeat("x", 4<<20)))
+	}
 	v.wantWriteError(strings.Repeat("y", 1_000_000), ioservice.ErrTimeout)
 	received := 0
 	for {
