@@ -196,19 +196,19 @@ func (c *core) isolated(step func() error) (err error) {
 // removal returns the commit of a removal. The thing is removed even if its rows, or rows that the removal touches, are
 // missing or cannot be read: the log names such rows. A refusal changes nothing.
 func (c *core) removal(change func() (kernel.Commit, error)) (commit kernel.Commit, err error) {
-	attempt := func() (err error) {
-		commit, err = change()
-		return err
+	attempt := func(change func() (kernel.Commit, error)) error {
+		return c.isolated(func() (err error) {
+			commit, err = change()
+			return err
+		})
 	}
-	err = c.isolated(attempt)
+	err = attempt(change)
 	refusal := (*kernel.Refusal)(nil)
 	if err == nil || errors.As(err, &refusal) || c.fatal != nil {
 		return commit, err
 	}
 	c.log.Error("rows cannot be read: what they belong to is removed all the same", "err", err)
-	salvage := change
-	change = func() (kernel.Commit, error) { return c.machine.Salvage(salvage) }
-	err = c.isolated(attempt)
+	err = attempt(func() (kernel.Commit, error) { return c.machine.Salvage(change) })
 	return commit, err
 }
 

@@ -24,13 +24,12 @@ import (
 //
 // In six places, and none of them waits for a step:
 //
-// 1. run, in its select, for an input. Every source of inputs is one of its cases.
-//  2. core.apply and core.handOver, for the committer, when a group is full while another one is being committed. The
-//     committer takes nothing from the loop: see pipeline.HandOver.
+//  1. run, in its select, for an input: every source of inputs is one of the cases.
+//  2. core.apply and core.handOver, for the committer, when a group is full while another one is being committed: the
+//     committer takes nothing from the loop, see pipeline.HandOver.
 //  3. awaitObjects, once, before the first question is taken, for the objects of an earlier run: 250 ms at most.
-//
-// 4. finishFlights, while the kernel stops, for calls under way: a second at most. It serves the same inputs as run meanwhile.
-// 5. waitAside, when the loop has ended, for the functions beside it: five seconds at most.
+//  4. finishFlights, while the kernel stops, for calls under way: a second at most, and it serves the inputs of run.
+//  5. waitAside, when the loop has ended, for the functions beside it: five seconds at most.
 //  6. close, when the loop has ended: the workers have five seconds, then they are killed, and the committer and the store
 //     end with the commit that they have begun.
 //
