@@ -123,7 +123,7 @@ func TestKernelErrors(t *testing.T) {
 	if _, _, ok := capdata.ParseKernelError(nil); ok {
 		t.Error("nil was taken for a kernel error")
 	}
-	long := capdata.KernelError(capdata.CodeLimit, strings.Repeat("é", 1<<20))
+	long := capdata.KernelError(errcode.Limit, strings.Repeat("é", 1<<20))
 	if _, err := capdata.Decode(long, 0); err != nil || len(long) > 2<<10 {
 		t.Errorf("a long detail makes %d bytes, %v", len(long), err)
 	}

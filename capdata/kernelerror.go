@@ -6,26 +6,6 @@ import (
 	"ocapkernel.dev/errcode"
 )
 
-// Code is the reason for which the kernel itself rejected a promise: one of [errcode.Rejections].
-type Code = errcode.Code
-
-// The codes under the names that they have had here; package errcode says what they mean.
-const (
-	CodeRevoked          = errcode.Revoked
-	CodeVatTerminated    = errcode.VatTerminated
-	CodeVatRestarted     = errcode.VatRestarted
-	CodeObjectDeleted    = errcode.ObjectDeleted
-	CodeBadTarget        = errcode.BadTarget
-	CodeDeliveryTimeout  = errcode.DeliveryTimeout
-	CodeDeliveryPoisoned = errcode.DeliveryPoisoned
-	CodeQueueFull        = errcode.QueueFull
-	CodeLimit            = errcode.Limit
-	CodeServiceGone      = errcode.ServiceGone
-	CodeAmbiguous        = errcode.Ambiguous
-	CodeConnectionLost   = errcode.ConnectionLost
-	CodeUnknown          = errcode.Unknown
-)
-
 // maxDetailBytes bounds the detail of a kernel error, which may quote text of a vat.
 const maxDetailBytes = 1 << 10
 
@@ -34,7 +14,7 @@ const kernelPrefix = "[KERNEL:"
 // KernelError returns the body of an error that the kernel raises, an Error whose message is "[KERNEL:CODE]
 // detail". It has no slots. detail may be any text: bytes that are not UTF-8 are replaced, and a long text is
 // cut.
-func KernelError(code Code, detail string) (body string) {
+func KernelError(code errcode.Code, detail string) (body string) {
 	if len(detail) > maxDetailBytes {
 		detail = detail[:maxDetailBytes] + "…"
 	}
@@ -51,7 +31,7 @@ func KernelError(code Code, detail string) (body string) {
 
 // ParseKernelError returns the code and the detail of an error that has the form of a kernel error; ok reports
 // whether it has. The form is no proof: a vat can write the same message.
-func ParseKernelError(e *Error) (code Code, detail string, ok bool) {
+func ParseKernelError(e *Error) (code errcode.Code, detail string, ok bool) {
 	if e == nil {
 		return "", "", false
 	}

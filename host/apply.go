@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -83,7 +84,7 @@ func (ss *subclusters) applyTo(ctx context.Context, name string, cfg *cluster.Co
 		return
 	}
 	sub, err := ss.toApply(name, cfg)
-	if refusal, ok := errors.AsType[*kernel.Refusal](err); ok && refusal.Code == kernel.CodeNotFound && name == "" {
+	if refusal, ok := errors.AsType[*kernel.Refusal](err); ok && refusal.Code == errcode.NotFound && name == "" {
 		waits, e := ss.whenLaunched(cfg.Source, again)
 		if waits {
 			return
@@ -93,7 +94,7 @@ func (ss *subclusters) applyTo(ctx context.Context, name string, cfg *cluster.Co
 		}
 	}
 	if err == nil && sub.System != "" {
-		err = &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%s is the system subcluster %s: change its declaration, and start with --upgrade-system", sub.ID, sub.System)}
+		err = &kernel.Refusal{Code: errcode.Conflict, Detail: fmt.Sprintf("%s is the system subcluster %s: change its declaration, and start with --upgrade-system", sub.ID, sub.System)}
 	}
 	if err != nil {
 		ss.refuse(err, func(err error) { done(Applied{}, err) })
@@ -107,7 +108,7 @@ func (ss *subclusters) toApply(name string, cfg *cluster.Config) (kernel.Subclus
 	if name != "" {
 		sub, err := ss.names.subNamed(name)
 		if err == nil && sub.State != kernel.SubRunning {
-			err = &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("subcluster %s is not running: it is %s", sub.ID, sub.State)}
+			err = &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("subcluster %s is not running: it is %s", sub.ID, sub.State)}
 		}
 		return sub, err
 	}
@@ -124,11 +125,11 @@ func (ss *subclusters) toApply(name string, cfg *cluster.Config) (kernel.Subclus
 	}
 	switch len(found) {
 	case 0:
-		return kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("no subcluster runs that was launched from %s", cfg.Source)}
+		return kernel.Subcluster{}, &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("no subcluster runs that was launched from %s", cfg.Source)}
 	case 1:
 		return found[0], nil
 	}
-	return kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%d subclusters were launched from %s: say which: %s", len(found), cfg.Source, strings.Join(ids, ", "))}
+	return kernel.Subcluster{}, &kernel.Refusal{Code: errcode.Conflict, Detail: fmt.Sprintf("%d subclusters were launched from %s: say which: %s", len(found), cfg.Source, strings.Join(ids, ", "))}
 }
 
 // reconfigure makes the changes that can be made in place. done is called in the loop, when the changes are durable and the
@@ -257,7 +258,7 @@ func (ss *subclusters) configOf(id kernel.SubID) (*cluster.Config, error) {
 	case err != nil:
 		return nil, err
 	case !found:
-		return nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no configuration of subcluster %s", id)}
+		return nil, &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no configuration of subcluster %s", id)}
 	}
 	return cluster.UnmarshalStoredConfig(b)
 }

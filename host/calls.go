@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -70,7 +71,7 @@ const (
 // request beyond the bounds of the backlog.
 func (obs *objects) laterIfRoom(b *backlog, bytes int, f func()) error {
 	if n, waiting, ok := b.add(bytes); !ok {
-		return &kernel.Refusal{Code: capdata.CodeLimit, Detail: fmt.Sprintf(
+		return &kernel.Refusal{Code: errcode.Limit, Detail: fmt.Sprintf(
 			"%d states and messages of this service object, of %d bytes, wait for the kernel, the limits are %d and %d: try again later", n, waiting, maxBacklog, maxBacklogBytes)}
 	}
 	obs.later(func() {
@@ -114,7 +115,7 @@ func (obs *objects) begin(o kernel.Outstanding, again bool) {
 		return
 	}
 	if obs.subs.isSuspended(s.Sub) && !again {
-		obs.complete(id, service.Reject(capdata.CodeServiceGone, "the system subcluster of %s is not declared in this run", s.Name), nil)
+		obs.complete(id, service.Reject(errcode.ServiceGone, "the system subcluster of %s is not declared in this run", s.Name), nil)
 		return
 	}
 	method := methodOf(o.MethArgs)
@@ -137,7 +138,7 @@ func (obs *objects) begin(o kernel.Outstanding, again bool) {
 		obs.refuseGone(s, refusedCall{o, again}, again && !obs.traits(s.Kind, method).WaitsForInput)
 		return
 	case again && !isIdempotent(b, method):
-		obs.complete(id, service.Reject(capdata.CodeAmbiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
+		obs.complete(id, service.Reject(errcode.Ambiguous, "the kernel died during the call of %s: whether it happened is not known", method), nil)
 		return
 	}
 	ctx, cancel := context.WithCancel(obs.ctx)
@@ -259,7 +260,7 @@ func (obs *objects) complete(id callID, r service.Reply, exports []service.Expor
 		}
 		x, err := strconv.Atoi(n)
 		if err != nil || x < 0 || x >= len(exports) || slices.Contains(used, x) {
-			obs.complete(id, service.Reject(capdata.CodeLimit, "the service answered with a reference to nothing"), nil)
+			obs.complete(id, service.Reject(errcode.Limit, "the service answered with a reference to nothing"), nil)
 			obs.closeExports(exports)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -275,7 +276,7 @@ func TestALaunchThatCannotBeReadFails(t *testing.T) {
 			}
 			cancel()
 			refusal := (*kernel.Refusal)(nil)
-			if err := k.Terminate(t.Context(), "s2"); err != nil && !(errors.As(err, &refusal) && refusal.Code == kernel.CodeNotFound) {
+			if err := k.Terminate(t.Context(), "s2"); err != nil && !(errors.As(err, &refusal) && refusal.Code == errcode.NotFound) {
 				t.Errorf("%s: terminate: %v", prefix, err)
 			}
 			if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) != 1 {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
@@ -100,7 +101,7 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 		},
 		"a configuration that has changed": func(t *testing.T, k *Shell) {
 			k.subs.ensure(t.Context(), &cluster.Config{Source: "n399", Hash: "another"}, func(_ Ensured, err error) {
-				if codeOf(err) != kernel.CodeConflict {
+				if codeOf(err) != errcode.Conflict {
 					t.Errorf("got %v, want CONFLICT", err)
 				}
 			})
@@ -114,7 +115,7 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 			if v, err := k.names.vatNamed("n200"); err != nil || v != "v201" {
 				t.Errorf("got %s, %v, want v201", v, err)
 			}
-			if _, err := k.names.vatNamed("nobody"); codeOf(err) != kernel.CodeNotFound {
+			if _, err := k.names.vatNamed("nobody"); codeOf(err) != errcode.NotFound {
 				t.Errorf("got %v, want NOT_FOUND", err)
 			}
 		},
@@ -125,7 +126,7 @@ func TestNoStepReadsAllSubclusters(t *testing.T) {
 				c, more, err = k.machine.Work(1)
 				k.input(c, err)
 			}
-			if _, err := k.names.vatNamed("n200"); codeOf(err) != kernel.CodeNotFound {
+			if _, err := k.names.vatNamed("n200"); codeOf(err) != errcode.NotFound {
 				t.Errorf("got %v, want NOT_FOUND", err)
 			}
 		},

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -66,7 +67,7 @@ func (ss *subclusters) ensure(ctx context.Context, cfg *cluster.Config, done fun
 	case reloading:
 		ss.whenChanged(again)
 	case changed != nil:
-		fail(&kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%s changed since it was launched as %s", cfg.Source, changed.ID)})
+		fail(&kernel.Refusal{Code: errcode.Conflict, Detail: fmt.Sprintf("%s changed since it was launched as %s", cfg.Source, changed.ID)})
 	case leaving != nil:
 		ss.whenGone(leaving.ID, again)
 	default:

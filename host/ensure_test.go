@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/kernel"
@@ -137,7 +138,7 @@ func TestEnsureOfAnotherTextIsAConflictAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = k.Ensure(t.Context(), parsed(t, "hello", "bank.mint"))
-	if refusal, ok := errors.AsType[*kernel.Refusal](err); !ok || refusal.Code != kernel.CodeConflict {
+	if refusal, ok := errors.AsType[*kernel.Refusal](err); !ok || refusal.Code != errcode.Conflict {
 		t.Errorf("got %v, want a conflict", err)
 	}
 	answers(t, k, e)

@@ -286,7 +286,7 @@ func (o *facetObject) reload(c service.Call, args []any, reply func(service.Repl
 	}
 	s, err := o.k.names.subNamed(which)
 	switch {
-	case err != nil && codeOf(err) != kernel.CodeNotFound:
+	case err != nil && codeOf(err) != errcode.NotFound:
 		o.k.refuse(err, func(err error) { reply(service.Fail(err)) })
 	case err != nil || s.State != kernel.SubRunning:
 		reply(service.Fail(fmt.Errorf("there is no running subcluster %.80q", which)))
@@ -411,7 +411,7 @@ func (f *facet) TerminateSubcluster(ctx context.Context, id string) error {
 		return err
 	}
 	err = f.k.subs.Terminate(ctx, s)
-	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
+	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == errcode.NotFound {
 		return nil // it was done, and the answer was lost with the kernel
 	}
 	return coded(err)
@@ -441,7 +441,7 @@ func (f *facet) TerminateVat(ctx context.Context, id string) error {
 		return err
 	}
 	err = f.k.operator.TerminateVat(ctx, v)
-	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == kernel.CodeNotFound {
+	if c, _ := service.Caller(ctx); c.Again && codeOf(err) == errcode.NotFound {
 		return nil
 	}
 	return coded(err)
@@ -513,7 +513,7 @@ func coded(err error) error {
 	return errors.New(r.Detail)
 }
 
-func codeOf(err error) capdata.Code {
+func codeOf(err error) errcode.Code {
 	if r, ok := err.(*kernel.Refusal); ok {
 		return r.Code
 	}

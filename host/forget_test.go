@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
@@ -30,7 +31,7 @@ func TestAMemoryIsNotForgottenForAWorkerThatCannotBeStarted(t *testing.T) {
 	} {
 		now.Store(&modules)
 		err := k.Restart(t.Context(), sub.Bootstrap, true)
-		if refusal, ok := errors.AsType[*kernel.Refusal](err); !ok || refusal.Code != kernel.CodeInvalid || !strings.Contains(refusal.Detail, text) {
+		if refusal, ok := errors.AsType[*kernel.Refusal](err); !ok || refusal.Code != errcode.Invalid || !strings.Contains(refusal.Detail, text) {
 			t.Errorf("got %v, want a refusal with %q", err, text)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
@@ -154,7 +155,7 @@ func TestTheSameTicketHasOneEffect(t *testing.T) {
 	}
 	_, err := send(t.Context(), k, "same", string(sub.Root), "play", 2.0)
 	var refusal *kernel.Refusal
-	if !errors.As(err, &refusal) || refusal.Code != kernel.CodeConflict {
+	if !errors.As(err, &refusal) || refusal.Code != errcode.Conflict {
 		t.Errorf("other content under the same ticket: %v, want CONFLICT", err)
 	}
 	k.end(t)

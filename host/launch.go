@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -118,7 +119,7 @@ func (ss *subclusters) machineLaunch(l launch) (kernel.Launch, error) {
 	}
 	for _, c := range cfg.IO {
 		if ss.cfg.Kinds[KindIO].Open == nil {
-			return kernel.Launch{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("io.%s: this kernel serves no IO channels", c.Name)}
+			return kernel.Launch{}, &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("io.%s: this kernel serves no IO channels", c.Name)}
 		}
 		stored, err := cluster.MarshalStoredChannel(c)
 		if err != nil {
@@ -137,7 +138,7 @@ func (ss *subclusters) machineLaunch(l launch) (kernel.Launch, error) {
 		case ss.registry.mayHave(s.Service, l.system != ""):
 			out.Services = append(out.Services, kernel.LaunchService{Name: s.Name, Global: s.Service})
 		default:
-			return kernel.Launch{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("no registered kernel service %q", s.Service)}
+			return kernel.Launch{}, &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("no registered kernel service %q", s.Service)}
 		}
 	}
 	var err error

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -30,7 +30,7 @@ func burst(t *testing.T, k *running, ref string, n int, methArgs kernel.Data) (f
 			t.Fatal(err)
 		case !a.Rejected:
 			fulfilled++
-		case !strings.Contains(a.Value.Body, string(capdata.CodeLimit)):
+		case !strings.Contains(a.Value.Body, string(errcode.Limit)):
 			t.Fatalf("rejected with %s, want LIMIT", a.Value.Body)
 		}
 	}
@@ -69,7 +69,7 @@ func TestTheLimitOfAKindHoldsAndWhatEndsMakesRoom(t *testing.T) {
 	kinds := func(c *host.Config) {
 		c.Kinds = map[string]service.Kind{
 			host.KindIO: {Traits: reads, Open: func(service.Opening) (service.Object, error) { return &lines{}, nil }},
-			"conn":      {Traits: closes, Most: 3, TooMany: "three are enough", Lost: capdata.CodeConnectionLost, Why: "gone"},
+			"conn":      {Traits: closes, Most: 3, TooMany: "three are enough", Lost: errcode.ConnectionLost, Why: "gone"},
 		}
 		c.Services = map[string]service.Registration{"maker": {Object: connector{}}}
 	}

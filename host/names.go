@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -29,7 +30,7 @@ func (d *directory) FindSubcluster(ctx context.Context, name string) (kernel.Sub
 }
 
 func notThere(what, name string) error {
-	return &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no %s %s", what, name)}
+	return &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no %s %s", what, name)}
 }
 
 func (d *directory) subNamed(name string) (kernel.Subcluster, error) {
@@ -88,7 +89,7 @@ func (d *directory) vatNamed(name string) (kernel.VatID, error) {
 	if n > most {
 		found = append(found, "…")
 	}
-	return "", &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("%d vats are named %s: say which: %s", n, name, strings.Join(found, ", "))}
+	return "", &kernel.Refusal{Code: errcode.Conflict, Detail: fmt.Sprintf("%d vats are named %s: say which: %s", n, name, strings.Join(found, ", "))}
 }
 
 // target finds the object or promise that a host names: a kref, a subcluster, which stands for the root of its bootstrap
@@ -100,10 +101,10 @@ func (d *directory) target(name string) (kref kernel.KRef, launching kernel.SubI
 	}
 	sub, err := d.subNamed(name)
 	root := sub.Root
-	if err != nil && codeOf(err) == kernel.CodeNotFound {
+	if err != nil && codeOf(err) == errcode.NotFound {
 		id, vatErr := d.vatNamed(name)
 		_, isID := kernel.ParseVatID(name)
-		if vatErr != nil && codeOf(vatErr) == kernel.CodeNotFound && !isID && !strings.Contains(name, "/") {
+		if vatErr != nil && codeOf(vatErr) == errcode.NotFound && !isID && !strings.Contains(name, "/") {
 			return "", "", err // it is more likely that a subcluster was meant
 		}
 		if vatErr != nil {

@@ -1,7 +1,7 @@
 package host
 
 import (
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -160,11 +160,11 @@ func (obs *objects) goneReply(s kernel.Service, ambiguous bool) service.Reply {
 	kind := obs.cfg.Kinds[s.Kind]
 	switch {
 	case ambiguous:
-		return service.Reject(capdata.CodeAmbiguous, "the kernel died during the call: whether it happened is not known")
+		return service.Reject(errcode.Ambiguous, "the kernel died during the call: whether it happened is not known")
 	case kind.Lost != "":
 		return service.Reject(kind.Lost, "%s", kind.Why)
 	case s.Kind == kernel.GlobalKind:
-		return service.Reject(capdata.CodeServiceGone, "the service %s is not registered in this run of the kernel", s.Name)
+		return service.Reject(errcode.ServiceGone, "the service %s is not registered in this run of the kernel", s.Name)
 	}
-	return service.Reject(capdata.CodeServiceGone, "the service %s is not there", s.Name)
+	return service.Reject(errcode.ServiceGone, "the service %s is not there", s.Name)
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -46,7 +46,7 @@ func TestAnObjectThatStoresOrSendsTooMuchGetsAnError(t *testing.T) {
 		},
 	} {
 		refusal, ok := errors.AsType[*kernel.Refusal](do())
-		if !ok || refusal.Code != capdata.CodeLimit || !strings.Contains(refusal.Detail, "the limit is") {
+		if !ok || refusal.Code != errcode.Limit || !strings.Contains(refusal.Detail, "the limit is") {
 			t.Errorf("%s: got %v, want LIMIT", name, refusal)
 		}
 	}
@@ -132,7 +132,7 @@ func TestAnObjectThatStoresWithoutEndGetsAnError(t *testing.T) {
 	state := make([]byte, 1<<20)
 	for range 1 << 20 {
 		if err := o.Commit(state, nil); err != nil {
-			if refusal, ok := errors.AsType[*kernel.Refusal](err); !ok || refusal.Code != capdata.CodeLimit {
+			if refusal, ok := errors.AsType[*kernel.Refusal](err); !ok || refusal.Code != errcode.Limit {
 				t.Errorf("got %v, want LIMIT", err)
 			}
 			k.end(t)

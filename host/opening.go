@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -322,7 +322,7 @@ func (obs *objects) tooMany(sub kernel.SubID, news []kernel.NewService) *service
 	for i, n := range news {
 		kind := obs.cfg.Kinds[n.Kind]
 		if kind.Most > 0 && obs.counts[objectCount{sub, n.Kind}]+i+1 > kind.Most {
-			r := service.Reject(capdata.CodeLimit, "%s", kind.TooMany)
+			r := service.Reject(errcode.Limit, "%s", kind.TooMany)
 			return &r
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -275,7 +275,7 @@ func TestALaunchFailsWithTheChannelThatDoesNotOpen(t *testing.T) {
 func goneKinds() map[string]service.Kind {
 	return map[string]service.Kind{
 		host.KindIO: {Traits: reads, Open: func(service.Opening) (service.Object, error) { return &lines{}, nil }},
-		"conn":      {Traits: closes, Lost: capdata.CodeConnectionLost, Why: "the connection ended with the kernel that had it"},
+		"conn":      {Traits: closes, Lost: errcode.ConnectionLost, Why: "the connection ended with the kernel that had it"},
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/workers"
@@ -33,7 +33,7 @@ func (op *operator) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspe
 	return question(ctx, op.core, nil, func(q *kernel.View) (kernel.Inspection, error) {
 		in, found, err := q.Inspect(kref)
 		if err == nil && !found {
-			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no object or promise %s", kref)}
+			err = &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no object or promise %s", kref)}
 		}
 		for after, first := kernel.VatID(""), true; err == nil && (first || after != ""); first = false {
 			var page []kernel.Holder
@@ -58,7 +58,7 @@ func (op *operator) TerminateAll(ctx context.Context) error {
 		return err
 	}
 	for _, s := range slices.Backward(subs) {
-		if err := op.shell.subs.Terminate(ctx, s.ID); err != nil && codeOf(err) != kernel.CodeNotFound {
+		if err := op.shell.subs.Terminate(ctx, s.ID); err != nil && codeOf(err) != errcode.NotFound {
 			return err
 		}
 	}
@@ -122,14 +122,14 @@ func (op *operator) PingVat(ctx context.Context, id kernel.VatID) (string, error
 }
 
 // CodeBusy is the code of a vat that gives no sign of life in time.
-const CodeBusy capdata.Code = "TIMEOUT"
+const CodeBusy errcode.Code = "TIMEOUT"
 
 // pingProcess asks the worker of a vat, if it has one.
 func (op *operator) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
 	w, err := look(ctx, op.core, func() (workers.Worker, error) {
 		_, found, err := op.machine.Vat(id)
 		if err == nil && !found {
-			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)}
+			err = &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no vat %s", id)}
 		}
 		return op.shell.vats.worker(id), err
 	})

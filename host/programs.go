@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -40,13 +41,13 @@ func (p *programs) check(ctx context.Context, cfg *cluster.Config) error {
 		modules, err := p.ask(ctx, program{v.Worker, v.SHA256})
 		switch {
 		case err != nil:
-			return &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("vat %s of %s could not be started: %v", v.Name, cfg.Source, err)}
+			return &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("vat %s of %s could not be started: %v", v.Name, cfg.Source, err)}
 		case !slices.Contains(modules, v.Module):
 			name := v.Worker
 			if name == "" {
 				name = "the stock worker program"
 			}
-			return &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("vat %s of %s could not be started: %s has no module %q", v.Name, cfg.Source, name, v.Module)}
+			return &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("vat %s of %s could not be started: %s has no module %q", v.Name, cfg.Source, name, v.Module)}
 		}
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -56,7 +56,7 @@ func TestWhatLostMemoryWouldHaveAnsweredIsRejectedByTheNextKernel(t *testing.T) 
 			begin := time.Now()
 			a := w.must("nap", string(sub), "nap", 60_000.0)
 			took := time.Since(begin)
-			if lost && (!strings.Contains(a.Value.Body, string(capdata.CodeVatRestarted)) || took > 30*time.Second) {
+			if lost && (!strings.Contains(a.Value.Body, string(errcode.VatRestarted)) || took > 30*time.Second) {
 				t.Errorf("after %v what memory that is lost was to answer is %s", took, a.Value.Body)
 			}
 			if !lost && (a.Rejected || took < 50*time.Second) {
@@ -97,7 +97,7 @@ func TestNoWorkerOutlivesItsVat(t *testing.T) {
 		if got := workers(); got != "[]" {
 			t.Errorf("the vat is terminated, and the workers are those of %s", got)
 		}
-		if a := w.must("hang", string(sub), "hang"); !strings.Contains(a.Value.Body, string(capdata.CodeVatTerminated)) {
+		if a := w.must("hang", string(sub), "hang"); !strings.Contains(a.Value.Body, string(errcode.VatTerminated)) {
 			t.Errorf("what it was to answer is %s", a.Value.Body)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -81,7 +82,7 @@ func (reg *registry) Register(ctx context.Context, name string, s service.Regist
 			case !kind && !taken:
 				detail = fmt.Sprintf("service %q: a name is a letter, then up to 63 letters, digits, _, - and .", name)
 			}
-			done(struct{}{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: detail})
+			done(struct{}{}, &kernel.Refusal{Code: errcode.Invalid, Detail: detail})
 			return
 		}
 		all := maps.Clone(reg.registered())
@@ -105,10 +106,10 @@ func (reg *registry) Register(ctx context.Context, name string, s service.Regist
 func (reg *registry) Unregister(ctx context.Context, name string) error {
 	return change(ctx, reg.core, func() (kernel.Commit, error) {
 		if name == FacetName {
-			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("%s is the kernel's own service, and stays", name)}
+			return kernel.Commit{}, &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("%s is the kernel's own service, and stays", name)}
 		}
 		if _, ok := reg.registered()[name]; !ok {
-			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no service %q", name)}
+			return kernel.Commit{}, &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no service %q", name)}
 		}
 		left := maps.Clone(reg.registered())
 		delete(left, name)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -44,7 +45,7 @@ func (vs *vats) beginRehearsal(ctx context.Context, id kernel.VatID, done func([
 		return
 	}
 	if !found {
-		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no vat %s", id)})
+		done(nil, &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no vat %s", id)})
 		return
 	}
 	v := vs.vat(id)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -25,7 +26,7 @@ type reload struct {
 func (ss *subclusters) reload(s kernel.Subcluster, by callID, p *programs, done func(kernel.Subcluster, error)) {
 	refuse := func(err error) { ss.refuse(err, func(err error) { done(kernel.Subcluster{}, err) }) }
 	if ss.suspended[s.ID] {
-		refuse(&kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("the system subcluster %s is not declared in this run", s.System)})
+		refuse(&kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("the system subcluster %s is not declared in this run", s.System)})
 		return
 	}
 	cfg, declared := ss.system.declared(s.System)
@@ -39,7 +40,7 @@ func (ss *subclusters) reload(s kernel.Subcluster, by callID, p *programs, done 
 		return err
 	})
 	if _, ok := err.(*kernel.Refusal); err != nil && !ok {
-		err = &kernel.Refusal{Code: kernel.CodeInvalid, Detail: fmt.Sprintf("what subcluster %s would be launched from cannot be read: %v", s.ID, err)}
+		err = &kernel.Refusal{Code: errcode.Invalid, Detail: fmt.Sprintf("what subcluster %s would be launched from cannot be read: %v", s.ID, err)}
 	}
 	if err != nil {
 		refuse(err)
@@ -157,7 +158,7 @@ func (ss *subclusters) cancelReload(id kernel.SubID) {
 	}
 	if r := ss.reloads[id]; r != nil && !r.launching {
 		delete(ss.reloads, id)
-		r.done(kernel.Subcluster{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("subcluster %s was terminated meanwhile", id)})
+		r.done(kernel.Subcluster{}, &kernel.Refusal{Code: errcode.Conflict, Detail: fmt.Sprintf("subcluster %s was terminated meanwhile", id)})
 	}
 }
 
@@ -219,7 +220,7 @@ func (ss *subclusters) reloadAll(which string, done func([]kernel.Subcluster, er
 	if which != "" {
 		sub, err := ss.names.subNamed(which)
 		switch {
-		case err != nil && codeOf(err) != kernel.CodeNotFound:
+		case err != nil && codeOf(err) != errcode.NotFound:
 			ss.refuse(err, func(err error) { done(nil, err) })
 			return
 		case err == nil && sub.State == kernel.SubRunning:

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
@@ -41,7 +42,7 @@ func TestAReloadThatCannotBeLaunchedDeletesNothing(t *testing.T) {
 			asked.Store(0)
 			_, err := k.Reload(t.Context(), which)
 			refusal, ok := errors.AsType[*kernel.Refusal](err)
-			if !ok || refusal.Code != kernel.CodeInvalid || !strings.Contains(refusal.Detail, text) {
+			if !ok || refusal.Code != errcode.Invalid || !strings.Contains(refusal.Detail, text) {
 				t.Errorf("reload of %q: got %v, want a refusal with %q", which, err, text)
 			}
 			if n := asked.Load(); n != 1 { // they have one program

@@ -4,11 +4,12 @@ import (
 	"context"
 	"slices"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
 // errCleared is the error of operations that a reset gives up.
-var errCleared = &kernel.Refusal{Code: kernel.CodeConflict, Detail: "the state is being cleared"}
+var errCleared = &kernel.Refusal{Code: errcode.Conflict, Detail: "the state is being cleared"}
 
 // Reset is [Shell.Reset].
 func (ss *subclusters) Reset(ctx context.Context) error {
@@ -54,7 +55,7 @@ func (ss *subclusters) reset(atOnce bool, done func()) {
 	end := func(id kernel.SubID) {
 		c, err := ss.terminate(id)
 		switch {
-		case codeOf(err) == kernel.CodeNotFound: // nothing was left of it before its turn came
+		case codeOf(err) == errcode.NotFound: // nothing was left of it before its turn came
 		case err != nil:
 			ss.log.Error("subcluster is damaged and stays: kernel start --reset removes it, with all that there is", "subcluster", id, "err", err)
 		default:

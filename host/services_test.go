@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -161,7 +162,7 @@ func TestACallThatCanBeDoneAgainIsNotAmbiguousIfItsObjectCannotBeOpened(t *testi
 		a, err := k.Await(t.Context(), "", method)
 		want := "it is not mounted"
 		if method == "put" {
-			want = string(capdata.CodeAmbiguous)
+			want = string(errcode.Ambiguous)
 		}
 		if err != nil || !a.Rejected || !strings.Contains(a.Value.Body, want) {
 			t.Errorf("%s: %+v, %v, want %s", method, a, err, want)

@@ -108,7 +108,7 @@ func (s *Shell) Suspended(ctx context.Context) (map[kernel.SubID]bool, error) {
 // if it was launched, by this run or an earlier one, from a file of the same path and text; system subclusters
 // do not count. A subcluster of that path that is on its way is waited for: a launch until it is settled, a
 // removal until nothing is left, a reload until the new one runs. If one of the same path runs another text, the
-// error is a refusal with [kernel.CodeConflict], and nothing is changed.
+// error is a refusal with [errcode.Conflict], and nothing is changed.
 func (s *Shell) Ensure(ctx context.Context, cfg *cluster.Config) (Ensured, error) {
 	return s.subs.Ensure(ctx, cfg)
 }
@@ -172,7 +172,7 @@ func (s *Shell) Epoch(ctx context.Context) (string, error) {
 // waited for; if its launch fails the error is the [LaunchError], and if ctx ends first, the call was not accepted.
 // It returns when the call is durable; with wait when it is settled, or when ctx ends: then the answer is Pending, with no error.
 // The same call under the same ticket has one effect and one answer; another call is refused with
-// [kernel.CodeConflict].
+// [errcode.Conflict].
 func (s *Shell) Call(ctx context.Context, epoch, id, target string, methArgs kernel.Data, wait bool) (Answer, error) {
 	return s.tickets.Call(ctx, epoch, id, target, methArgs, wait)
 }
@@ -184,7 +184,7 @@ func (s *Shell) Await(ctx context.Context, epoch, id string) (Answer, error) {
 }
 
 // Acknowledge lets the answer of a settled call go. A call that is pending is refused with
-// [kernel.CodeConflict].
+// [errcode.Conflict].
 func (s *Shell) Acknowledge(ctx context.Context, epoch, id string) error {
 	return s.tickets.Acknowledge(ctx, epoch, id)
 }

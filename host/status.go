@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/workers"
 )
@@ -72,7 +73,7 @@ func (op *operator) Unpoison(ctx context.Context, n uint64, retry bool) error {
 	return change(ctx, op.core, func() (kernel.Commit, error) {
 		v, found, err := op.machine.PoisonedVat(n)
 		if err == nil && !found {
-			err = &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no poisoned message %d", n)}
+			err = &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no poisoned message %d", n)}
 		}
 		if err != nil {
 			return kernel.Commit{}, err

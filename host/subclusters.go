@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/workers"
 )
@@ -105,7 +106,7 @@ func (ss *subclusters) Terminate(ctx context.Context, id kernel.SubID) error {
 func (ss *subclusters) terminate(id kernel.SubID) (kernel.Commit, error) {
 	end := func() (kernel.Commit, error) { return ss.machine.Terminate(id) }
 	c, err := ss.removal(end)
-	if codeOf(err) == kernel.CodeNotFound {
+	if codeOf(err) == errcode.NotFound {
 		return ss.machine.Salvage(end)
 	}
 	return c, err

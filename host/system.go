@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -161,7 +162,7 @@ func (sy *system) whyNotThere(target string, notFound error) error {
 		return nil
 	}
 	if why := sy.failed[name]; why != "" {
-		return &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("system subcluster %s does not run: %s", name, why)}
+		return &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("system subcluster %s does not run: %s", name, why)}
 	}
 	return notFound
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/examples/hello"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
@@ -55,10 +56,10 @@ func TestACallOfASystemSubclusterWaitsForItsTurn(t *testing.T) {
 		}
 		var refusal *kernel.Refusal
 		_, err = send(t.Context(), r, "failed", "broken", "hello", "world")
-		if !errors.As(err, &refusal) || refusal.Code != kernel.CodeNotFound || !strings.Contains(refusal.Detail, "system subcluster broken does not run") {
+		if !errors.As(err, &refusal) || refusal.Code != errcode.NotFound || !strings.Contains(refusal.Detail, "system subcluster broken does not run") {
 			t.Errorf("got %v", err)
 		}
-		if _, err = send(t.Context(), r, "nobody", "third", "hello", "world"); !errors.As(err, &refusal) || refusal.Code != kernel.CodeNotFound {
+		if _, err = send(t.Context(), r, "nobody", "third", "hello", "world"); !errors.As(err, &refusal) || refusal.Code != errcode.NotFound {
 			t.Errorf("got %v", err)
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Second)

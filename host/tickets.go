@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -44,7 +44,7 @@ func (ts *tickets) Epoch(ctx context.Context) (string, error) {
 // ticket completes a ticket: an empty epoch means the present one. A ticket of another epoch is UNKNOWN.
 func (ts *tickets) ticket(epoch, id string) (string, error) {
 	if epoch != "" && epoch != ts.machine.Epoch() {
-		return "", &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s.%s is of another epoch than this state's, %s", epoch, id, ts.machine.Epoch())}
+		return "", &kernel.Refusal{Code: errcode.Unknown, Detail: fmt.Sprintf("ticket %s.%s is of another epoch than this state's, %s", epoch, id, ts.machine.Epoch())}
 	}
 	return ts.machine.Epoch() + "." + id, nil
 }
@@ -97,7 +97,7 @@ func (ts *tickets) call(ctx context.Context, epoch, id, target, hash string, met
 	if !st.Found {
 		// The target of a known ticket may be gone: its answer is not.
 		var launching kernel.SubID
-		if root, launching, err = ts.names.target(target); codeOf(err) == kernel.CodeNotFound {
+		if root, launching, err = ts.names.target(target); codeOf(err) == errcode.NotFound {
 			if err = ts.system.whyNotThere(target, err); err == nil { // it is to be launched yet
 				ts.subs.whenChanged(func() {
 					if ctx.Err() != nil {
@@ -168,7 +168,7 @@ func (ts *tickets) await(ctx context.Context, ticket string) (Answer, error) {
 			case err != nil:
 				ts.refuse(err, func(err error) { done(Answer{}, err) })
 			case !st.Found:
-				done(Answer{}, &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s is unknown: it was never used, or its time is over", ticket)})
+				done(Answer{}, &kernel.Refusal{Code: errcode.Unknown, Detail: fmt.Sprintf("ticket %s is unknown: it was never used, or its time is over", ticket)})
 			case st.Pending:
 				woken = make(chan struct{})
 				ts.waiting[ticket] = append(ts.waiting[ticket], woken)
@@ -219,9 +219,9 @@ func (ts *tickets) Acknowledge(ctx context.Context, epoch, id string) error {
 		case err != nil:
 			return kernel.Commit{}, err
 		case !st.Found:
-			return kernel.Commit{}, &kernel.Refusal{Code: capdata.CodeUnknown, Detail: fmt.Sprintf("ticket %s is unknown", ticket)}
+			return kernel.Commit{}, &kernel.Refusal{Code: errcode.Unknown, Detail: fmt.Sprintf("ticket %s is unknown", ticket)}
 		case st.Pending:
-			return kernel.Commit{}, &kernel.Refusal{Code: kernel.CodeConflict, Detail: fmt.Sprintf("the call of ticket %s is not settled", ticket)}
+			return kernel.Commit{}, &kernel.Refusal{Code: errcode.Conflict, Detail: fmt.Sprintf("the call of ticket %s is not settled", ticket)}
 		}
 		return ts.machine.Acknowledge(ticket)
 	})

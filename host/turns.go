@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -103,7 +104,7 @@ func (sy *system) launchDeclared(name string, done func([]kernel.Subcluster, err
 	cfg, ok := sy.declared(name)
 	switch {
 	case !ok:
-		done(nil, &kernel.Refusal{Code: kernel.CodeNotFound, Detail: fmt.Sprintf("there is no running subcluster %s", name)})
+		done(nil, &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no running subcluster %s", name)})
 	case sy.diskFull():
 		done(nil, ErrDiskFull)
 	default:

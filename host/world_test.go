@@ -18,6 +18,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
@@ -170,7 +171,7 @@ func (w *world) launch(config string) kernel.SubID {
 func (w *world) terminate(id kernel.SubID) {
 	err := w.until(func(k *host.Shell) error { return k.Terminate(w.ctx, id) })
 	var refusal *kernel.Refusal
-	if err != nil && (!errors.As(err, &refusal) || refusal.Code != kernel.CodeNotFound) { // an earlier kernel was through with it
+	if err != nil && (!errors.As(err, &refusal) || refusal.Code != errcode.NotFound) { // an earlier kernel was through with it
 		w.t.Errorf("terminate: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -232,7 +233,7 @@ func (o *outside) client(client, sub string) {
 		case 2:
 			a := w.must(ticket, sub, "do", "pay", ticket)
 			n := o.count("pay " + ticket)
-			if ambiguous := strings.Contains(a.Value.Body, string(capdata.CodeAmbiguous)); a.Rejected != ambiguous || n > 1 || n == 0 && !a.Rejected {
+			if ambiguous := strings.Contains(a.Value.Body, string(errcode.Ambiguous)); a.Rejected != ambiguous || n > 1 || n == 0 && !a.Rejected {
 				w.t.Errorf("%s: what can be done once was done %d times, with the answer %s", ticket, n, a.Value.Body)
 			}
 		}

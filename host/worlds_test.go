@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/examples/bank"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/programs"
@@ -195,8 +196,8 @@ func (w teller) Ask(_ context.Context, id, to, method string, args ...json.RawMe
 
 // hasLeft says whether a code is that of a call which found a vat that has left. A call that the kernel learns of after
 // that is refused, one that was on its way is rejected.
-func hasLeft(code capdata.Code) bool {
-	return slices.Contains([]capdata.Code{capdata.CodeObjectDeleted, capdata.CodeVatTerminated, kernel.CodeNotFound}, code)
+func hasLeft(code errcode.Code) bool {
+	return slices.Contains([]errcode.Code{errcode.ObjectDeleted, errcode.VatTerminated, errcode.NotFound}, code)
 }
 
 func (w teller) say(id, to, method string, wait bool, args []json.RawMessage) (host.Answer, error) {

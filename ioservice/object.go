@@ -8,6 +8,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/service"
 )
 
@@ -230,14 +231,14 @@ func (s *Stream) Connected() bool {
 
 // failed returns the rejection that vats get for an error.
 func failed(err error) service.Reply {
-	code := capdata.Code("")
+	code := errcode.Code("")
 	switch {
 	case errors.Is(err, ErrConnectionLost):
-		code = capdata.CodeConnectionLost
+		code = errcode.ConnectionLost
 	case errors.Is(err, ErrClosed):
-		code = capdata.CodeServiceGone
+		code = errcode.ServiceGone
 	case errors.Is(err, ErrLimit):
-		code = capdata.CodeLimit
+		code = errcode.Limit
 	default:
 		return service.Fail(err)
 	}

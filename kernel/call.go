@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Completion is the outcome of a call of a service object.
@@ -32,7 +33,7 @@ func (id CallID) String() string { return string(id.Service) + "." + num(id.N) }
 func (t *tx) ask(k KRef, m message, bounded bool) {
 	s := t.services.look(t, k)
 	if why := t.gone(s); why != "" {
-		t.splat(m, capdata.CodeServiceGone, why)
+		t.splat(m, errcode.ServiceGone, why)
 		return
 	}
 	if bounded && (s.tail-s.head >= maxAsked || s.queuedBytes >= t.queueBytes) {
@@ -189,7 +190,7 @@ func (m *Machine) Complete(id CallID, c Completion, now int64) (commit Commit, m
 		s.state = c.State
 	}
 	if fault != "" {
-		c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fault)}
+		c = Completion{Rejected: true, Value: kernelError(errcode.Limit, fault)}
 	}
 	if call == nil && (c.Unit == "" || c.Rejected || t.gone(s) != "") {
 		if c.State == nil {
@@ -198,14 +199,14 @@ func (m *Machine) Complete(id CallID, c Completion, now int64) (commit Commit, m
 		return m.done(t), nil, nil
 	}
 	if what := t.answersWithGone(c); what != "" {
-		c = Completion{Rejected: true, Value: kernelError(capdata.CodeObjectDeleted, what)}
+		c = Completion{Rejected: true, Value: kernelError(errcode.ObjectDeleted, what)}
 	}
 	sub, found := t.subFor(s, call)
 	if len(c.New) > 0 {
 		if row := t.sub(sub); !found || sub != "" && (row == nil || (row.state != SubRunning && row.state != SubLaunching)) {
-			c = Completion{Rejected: true, Value: kernelError(capdata.CodeServiceGone, "the subcluster is gone")}
+			c = Completion{Rejected: true, Value: kernelError(errcode.ServiceGone, "the subcluster is gone")}
 		} else if row != nil && row.services+uint64(len(c.New)) > maxServices {
-			c = Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}
+			c = Completion{Rejected: true, Value: kernelError(errcode.Limit, fmt.Sprintf("the subcluster has %d connections and other service objects, the limit is %d: close some", row.services, maxServices))}
 		} else if row != nil {
 			row.services += uint64(len(c.New))
 			t.setSub(row)
@@ -303,7 +304,7 @@ func (t *tx) finishCall(call *serviceCall, c Completion) {
 			isUnit = false
 		case unheard:
 			t.keepUnit(s, number, c.Unit, c.Value)
-			c = Completion{Rejected: true, Value: kernelError(capdata.CodeVatRestarted, "nobody waits for the input any more")}
+			c = Completion{Rejected: true, Value: kernelError(errcode.VatRestarted, "nobody waits for the input any more")}
 			isUnit = false
 		case s.units > 0:
 			t.keepUnit(s, number, c.Unit, c.Value)
@@ -381,7 +382,7 @@ func (t *tx) begun(p *promise) bool {
 }
 
 // cancelCall ends a call whose result no vat waits for any more.
-func (t *tx) cancelCall(p *promise, why capdata.Code) {
+func (t *tx) cancelCall(p *promise, why errcode.Code) {
 	a := t.promise(p.id).asked
 	t.effect(CancelCall{a.call})
 	t.finishCall(t.call(a.call), Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Cause is the reason why a worker is over.
@@ -123,7 +123,7 @@ func (t *tx) charge(d Death, u *run) {
 	why := d.public()
 	v, cause, delivering := d.Vat, d.Cause, d.Crank != nil
 	event := Died{v, u.memory.inc, cause, 0}
-	code := capdata.Code("")
+	code := errcode.Code("")
 	switch {
 	case cause == CauseKilled && d.Replaying:
 		// The memory itself may be too large for the machine.
@@ -135,7 +135,7 @@ func (t *tx) charge(d Death, u *run) {
 		u.charge(d.Crank.item.at)
 		u.charged.kills++
 		if u.charged.kills >= maxKills && !d.Crank.item.isSubstitute() { // a substitute is not given up because of signals from outside
-			code = capdata.CodeDeliveryPoisoned
+			code = errcode.DeliveryPoisoned
 		}
 	default:
 		u.deaths++
@@ -153,9 +153,9 @@ func (t *tx) charge(d Death, u *run) {
 		event.Attempts = u.charged.attempts
 		switch {
 		case cause == CauseDeadline && u.charged.attempts >= maxDeadlines:
-			code = capdata.CodeDeliveryTimeout
+			code = errcode.DeliveryTimeout
 		case u.charged.attempts >= maxAttempts:
-			code = capdata.CodeDeliveryPoisoned
+			code = errcode.DeliveryPoisoned
 		}
 	}
 	t.event(event)

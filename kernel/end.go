@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -33,13 +34,13 @@ func (c *vatCall) watch(s wire.Watch) error {
 	o := t.objects.look(t, target)
 	switch {
 	case o == nil, o.owner == "" && !o.service:
-		t.settle(k, true, kernelError(capdata.CodeObjectDeleted, "the object does not exist any more, and it is not known how its vat ended"))
+		t.settle(k, true, kernelError(errcode.ObjectDeleted, "the object does not exist any more, and it is not known how its vat ended"))
 	case o.revoked:
-		t.settle(k, true, kernelError(capdata.CodeRevoked, "the object was revoked"))
+		t.settle(k, true, kernelError(errcode.Revoked, "the object was revoked"))
 	case o.service:
-		t.settle(k, true, kernelError(capdata.CodeBadTarget, "the object is the kernel's, and belongs to no vat"))
+		t.settle(k, true, kernelError(errcode.BadTarget, "the object is the kernel's, and belongs to no vat"))
 	case t.run(c.v).watches.count >= maxWatches:
-		t.settle(k, true, kernelError(capdata.CodeLimit, fmt.Sprintf("vat %s waits for %d ends of vats, the limit: ask once for each vat", c.v, maxWatches)))
+		t.settle(k, true, kernelError(errcode.Limit, fmt.Sprintf("vat %s waits for %d ends of vats, the limit: ask once for each vat", c.v, maxWatches)))
 	case t.alive(o.owner):
 		t.countWatch(k, c.v)
 		t.setDecider(k, o.owner, 0)
@@ -57,9 +58,9 @@ func (t *tx) keepExit(v VatID, rejected bool, value Data) {
 	lonePromise := capdata.LoneSlot(value.Body, len(value.Slots)) && value.Slots[0].IsPromise()
 	switch size := dataSize(value.Body, len(value.Slots)); {
 	case lonePromise:
-		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a promise, which cannot be told", v))
+		rejected, value = true, kernelError(errcode.VatTerminated, fmt.Sprintf("vat %s exited with a promise, which cannot be told", v))
 	case size > maxReason:
-		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a value of %d bytes, which is too large to be told", v, size))
+		rejected, value = true, kernelError(errcode.VatTerminated, fmt.Sprintf("vat %s exited with a value of %d bytes, which is too large to be told", v, size))
 	}
 	t.holdData(value)
 	e := exit{rejected, value}
@@ -70,11 +71,11 @@ func (t *tx) keepExit(v VatID, rejected bool, value Data) {
 func (t *tx) exitOf(v VatID) (rejected bool, value Data) {
 	b, ok := t.get(keyExit(v))
 	if !ok {
-		return true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", v))
+		return true, kernelError(errcode.VatTerminated, fmt.Sprintf("vat %s was terminated", v))
 	}
 	var e exit
 	if !t.decoded(keyExit(v), func() { t.codec.decode(keyExit(v), b, e.fields) }) {
-		return true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s has ended, and what it said cannot be read", v))
+		return true, kernelError(errcode.VatTerminated, fmt.Sprintf("vat %s has ended, and what it said cannot be read", v))
 	}
 	return e.rejected, e.value
 }
@@ -91,7 +92,7 @@ func (t *tx) tellEnd(k KRef, v VatID) (size int) {
 	watcher := t.promise(k).watcher
 	u := t.lookRun(watcher)
 	if u != nil && u.watches.bytes+uint64(dataSize(value.Body, len(value.Slots))) > maxEndBytes {
-		rejected, value = true, kernelError(capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a value that is not told: vat %s, which has asked, is given %d bytes of such values at once", v, watcher, maxEndBytes))
+		rejected, value = true, kernelError(errcode.VatTerminated, fmt.Sprintf("vat %s exited with a value that is not told: vat %s, which has asked, is given %d bytes of such values at once", v, watcher, maxEndBytes))
 	}
 	size = dataSize(value.Body, len(value.Slots))
 	if u != nil {

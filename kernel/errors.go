@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/errcode"
 )
 
@@ -20,20 +19,13 @@ func (f *Fault) Error() string { return fmt.Sprintf("vat %s: %s: %s", f.Vat, f.C
 
 // Refusal says that an input was not accepted and changed nothing.
 type Refusal struct {
-	Code   capdata.Code
+	Code   errcode.Code
 	Detail string
 }
 
 func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Detail }
 
-// Codes of refusals beside those of the kernel's errors: they never reach a vat.
-const (
-	CodeNotFound = errcode.NotFound
-	CodeConflict = errcode.Conflict
-	CodeInvalid  = errcode.Invalid
-)
-
-func refuse(code capdata.Code, format string, args ...any) error {
+func refuse(code errcode.Code, format string, args ...any) error {
 	return &Refusal{code, fmt.Sprintf(format, args...)}
 }
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -106,7 +106,7 @@ func (m *Machine) exitWithFailure(c *Crank, why string, info Data, now int64) (C
 	u := t.run(c.Vat)
 	if c.message.target != "" {
 		t.pop(u, c.item)
-		t.splat(c.message, capdata.CodeVatTerminated, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
+		t.splat(c.message, errcode.VatTerminated, fmt.Sprintf("vat %s exited with a failure: %s", c.Vat, why))
 		t.releaseMessage(c.message)
 	}
 	return m.done(t), nil

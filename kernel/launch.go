@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -62,15 +63,15 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	t := m.begin(0)
 	n := t.countVats() + uint64(len(l.Vats))
 	if n > MaxVats {
-		return "", Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
+		return "", Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, MaxVats)
 	}
 	if l.System != "" {
 		if b, ok := t.get(keySystem(l.System)); ok {
-			return "", Commit{}, refuse(CodeConflict, "the system subcluster %s exists, as %s", l.System, b)
+			return "", Commit{}, refuse(errcode.Conflict, "the system subcluster %s exists, as %s", l.System, b)
 		}
 	}
 	if l.By != (CallID{}) && t.call(l.By) == nil {
-		return "", Commit{}, refuse(CodeNotFound, "nobody waits for the launch any more")
+		return "", Commit{}, refuse(errcode.NotFound, "nobody waits for the launch any more")
 	}
 	if err := m.checkConfig(l.Config, l.Vats, l.Services); err != nil {
 		return "", Commit{}, err
@@ -92,7 +93,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 		}
 	}
 	if sub.root == "" {
-		return "", Commit{}, refuse(CodeInvalid, "no vat is named %q, as the bootstrap vat is", l.Bootstrap)
+		return "", Commit{}, refuse(errcode.Invalid, "no vat is named %q, as the bootstrap vat is", l.Bootstrap)
 	}
 	services := &capdata.Record{}
 	for _, ls := range l.Services {
@@ -105,7 +106,7 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	}
 	body, err := capdata.EncodeCall("bootstrap", []any{vats, services})
 	if err != nil {
-		return "", Commit{}, refuse(CodeInvalid, "bootstrap message: %v", err)
+		return "", Commit{}, refuse(errcode.Invalid, "bootstrap message: %v", err)
 	}
 	result := t.newPromise("", 0)
 	t.promise(result).launch = s
@@ -127,7 +128,7 @@ func (m *Machine) checkConfig(config []byte, vats []LaunchVat, services []Launch
 		size += len(ls.New.Config) + len(ls.New.State)
 	}
 	if most := m.limits.Bytes / 2; size > most {
-		return refuse(capdata.CodeLimit, "a configuration that is stored in %d bytes, the limit is %d", size, most)
+		return refuse(errcode.Limit, "a configuration that is stored in %d bytes, the limit is %d", size, most)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // answerLaunch settles the call that waits for a launch.
@@ -17,7 +18,7 @@ func (t *tx) answerLaunch(sub *subcluster, c func() Completion) {
 func launchFailure(why string) Completion {
 	body, err := capdata.Encode(&capdata.Error{Name: "Error", Message: "the launch failed: " + why})
 	if err != nil {
-		body = capdata.KernelError(capdata.CodeLimit, "the launch failed")
+		body = capdata.KernelError(errcode.Limit, "the launch failed")
 	}
 	return Completion{Rejected: true, Value: Data{Body: body}}
 }
@@ -42,7 +43,7 @@ func launchValue(sub *subcluster, answer Data) Completion {
 	if !ok || err != nil {
 		slots = slots[:1]
 		if body, err = record(nil); err != nil {
-			return Completion{Rejected: true, Value: kernelError(capdata.CodeLimit, err.Error())}
+			return Completion{Rejected: true, Value: kernelError(errcode.Limit, err.Error())}
 		}
 	}
 	return Completion{Value: Data{Body: body, Slots: slots}}

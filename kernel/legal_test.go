@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
@@ -112,7 +112,7 @@ func TestHostCallIsBounded(t *testing.T) {
 		r.reads = 0
 		_, _, err := m.Call(kernel.HostCall{Ticket: "E1." + what, Hash: "h", Target: "ko4", MethArgs: data}, 1)
 		var refusal *kernel.Refusal
-		if !errors.As(err, &refusal) || refusal.Code != capdata.CodeLimit {
+		if !errors.As(err, &refusal) || refusal.Code != errcode.Limit {
 			t.Errorf("%s: got %v, want LIMIT", what, err)
 		}
 		if r.reads > 20 || m.Hash() != before {
@@ -141,7 +141,7 @@ func TestLaunchIsBounded(t *testing.T) {
 	} {
 		_, _, err := w.m.Launch(l)
 		var refusal *kernel.Refusal
-		if !errors.As(err, &refusal) || refusal.Code != capdata.CodeLimit || w.m.Hash() != before {
+		if !errors.As(err, &refusal) || refusal.Code != errcode.Limit || w.m.Hash() != before {
 			t.Errorf("%s: got %v, want LIMIT and nothing changed", what, err)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/storage"
 )
 
@@ -152,7 +152,7 @@ func (m *Machine) seal(t *tx) Commit {
 		size += w.Size()
 	}
 	if len(writes)+headRows > m.limits.Rows || size+headBytes > m.limits.Bytes {
-		panic(refuse(capdata.CodeLimit, "it would write %d rows and %d bytes at once, the limits are %d and %d", len(writes), size, m.limits.Rows, m.limits.Bytes))
+		panic(refuse(errcode.Limit, "it would write %d rows and %d bytes at once, the limits are %d and %d", len(writes), size, m.limits.Rows, m.limits.Bytes))
 	}
 	if t.delivered {
 		m.cranks++

@@ -1,6 +1,6 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import "ocapkernel.dev/errcode"
 
 // park queues a message at its target, an unresolved promise. It returns whether it did; otherwise the message's result
 // is rejected.
@@ -26,17 +26,17 @@ func (t *tx) park(m message, p *promise, bounded bool) bool {
 // waitsInCircle reports whether parking the message would make its result wait for itself, so that it could never be
 // settled. Promise A waits for promise B while the message with the result A is parked on B. Only a result on which
 // something is parked already can close a circle, so that the walk is rare.
-func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
+func (t *tx) waitsInCircle(m message) (errcode.Code, string, bool) {
 	k := m.target
 	if p := t.promises.look(t, m.result); p.head == p.tail && k != m.result {
 		return "", "", false
 	}
 	for range maxChain {
 		if k == m.result {
-			return capdata.CodeBadTarget, "the message waits for its own result", true
+			return errcode.BadTarget, "the message waits for its own result", true
 		}
 		if t.left.walked--; t.left.walked < 0 || t.left.walkReads < 0 {
-			return capdata.CodeLimit, "the messages sent at once wait for chains of too many others", true
+			return errcode.Limit, "the messages sent at once wait for chains of too many others", true
 		}
 		reads := t.left.reads
 		k = t.promises.look(t, k).waitsFor
@@ -44,7 +44,7 @@ func (t *tx) waitsInCircle(m message) (capdata.Code, string, bool) {
 			return "", "", false
 		}
 	}
-	return capdata.CodeLimit, "the message waits for a chain of more than " + num(maxChain) + " others", true
+	return errcode.Limit, "the message waits for a chain of more than " + num(maxChain) + " others", true
 }
 
 // drain schedules the messages parked on a settled promise, all at once and in order. If the promise leads to an object

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/storage"
 )
 
@@ -26,7 +26,7 @@ type Poison struct {
 // memory first; then it counts as delivered. If the store of the vat waits for the promise, it would wait for ever:
 // then the vat is told that the promise is rejected, though for others it is not. A vat whose code ends its workers
 // even at that is stopped, which settles the promises that the vat would have settled.
-func (t *tx) poison(u *run, d Death, code capdata.Code) {
+func (t *tx) poison(u *run, d Death, code errcode.Code) {
 	it, why := d.Crank.item, d.why()
 	attempts := u.charged.attempts + u.charged.kills
 	event := Poisoned{Vat: u.id, Code: string(code)}
@@ -104,10 +104,10 @@ func (m *Machine) Unpoison(v VatID, n uint64, retry bool) (c Commit, err error) 
 	b, ok := t.get(key)
 	u := t.lookRun(v)
 	if !ok || u == nil || u.phase == dead {
-		return Commit{}, refuse(CodeNotFound, "vat %s has no poisoned message %d", v, n)
+		return Commit{}, refuse(errcode.NotFound, "vat %s has no poisoned message %d", v, n)
 	}
 	if retry && u.phase == stopped {
-		return Commit{}, refuse(CodeInvalid, "vat %s is stopped; restart it first", v)
+		return Commit{}, refuse(errcode.Invalid, "vat %s is stopped; restart it first", v)
 	}
 	var p poisoned
 	m.codec.decode(key, b, p.fields)

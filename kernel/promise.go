@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // newPromise makes a promise that the vat decides; it has no decider if that is empty.
@@ -72,7 +73,7 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 	for key := range t.scanByNumber(prefix+"kp", cursor) {
 		k := KRef(key[len(prefix):])
 		if t.promise(k); t.promises.isGuess(k) {
-			t.settle(k, true, t.reason(capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", v)))
+			t.settle(k, true, t.reason(errcode.VatTerminated, fmt.Sprintf("vat %s was terminated", v)))
 			t.delete(key)
 			continue
 		}
@@ -85,19 +86,19 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 }
 
 // lost reports whether the decider of a promise can settle it no more.
-func (t *tx) lost(p *promise) (capdata.Code, string, bool) {
+func (t *tx) lost(p *promise) (errcode.Code, string, bool) {
 	u := t.lookRun(p.decider)
 	switch {
 	case p.awaitsEnd: // the slices that remove the vat tell all subscribers of it
 		return "", "", false
 	case u == nil || u.phase == dead:
-		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true
+		return errcode.VatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true
 	case u.phase == stopped && p.inc <= u.memory.deadInc:
-		return capdata.CodeVatTerminated, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
+		return errcode.VatTerminated, fmt.Sprintf("vat %s is stopped: %s", p.decider, u.why), true
 	case p.inc == 0, p.inc > u.memory.deadInc:
 		return "", "", false
 	default:
-		return capdata.CodeVatRestarted, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
+		return errcode.VatRestarted, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
 	}
 }
 

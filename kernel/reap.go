@@ -1,7 +1,7 @@
 package kernel
 
 import (
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -57,7 +57,7 @@ func (t *tx) reap(v VatID) {
 		}
 		u.memory.reap, u.memory.reapAfter = reapUnits, ""
 	}
-	if t.giveBack(v, capdata.CodeVatRestarted, &u.memory.reapAfter) {
+	if t.giveBack(v, errcode.VatRestarted, &u.memory.reapAfter) {
 		u.memory.reap, u.memory.reapAfter = reaped, ""
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"slices"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Reconfiguration describes the changes to a running subcluster. Nothing is removed from it.
@@ -41,7 +41,7 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 	t := m.begin(0)
 	sub, cfg := t.sub(s), t.config(s)
 	if sub == nil || cfg == nil || sub.state != SubRunning {
-		return Reconfigured{}, Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+		return Reconfigured{}, Commit{}, refuse(errcode.Invalid, "subcluster %s is not running", s)
 	}
 	has := func(name string) (VatID, bool) {
 		i := slices.IndexFunc(sub.members, func(m member) bool { return m.name == name })
@@ -52,19 +52,19 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 	}
 	n := t.countVats() + uint64(len(r.NewVats))
 	if n > MaxVats && len(r.NewVats) > 0 {
-		return Reconfigured{}, Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
+		return Reconfigured{}, Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, MaxVats)
 	}
 	if err := m.checkConfig(r.Config, slices.Concat(r.Vats, r.NewVats), slices.Concat(r.Services, r.NewServices)); err != nil {
 		return Reconfigured{}, Commit{}, err
 	}
 	for _, lv := range r.NewVats {
 		if v, there := has(lv.Name); there {
-			return Reconfigured{}, Commit{}, refuse(CodeConflict, "subcluster %s has a vat %s already, %s", s, lv.Name, v)
+			return Reconfigured{}, Commit{}, refuse(errcode.Conflict, "subcluster %s has a vat %s already, %s", s, lv.Name, v)
 		}
 	}
 	for _, ls := range r.NewServices {
 		if b, there := t.get(keyServiceName(ls.FullName(s))); there && ls.Global == "" {
-			return Reconfigured{}, Commit{}, refuse(CodeConflict, "subcluster %s has a service %s already, %s", s, ls.Name, b)
+			return Reconfigured{}, Commit{}, refuse(errcode.Conflict, "subcluster %s has a service %s already, %s", s, ls.Name, b)
 		}
 	}
 	for _, lv := range r.Vats {

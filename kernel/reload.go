@@ -1,6 +1,6 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import "ocapkernel.dev/errcode"
 
 // A Reload is a subcluster that is removed to be launched again.
 type Reload struct {
@@ -49,9 +49,9 @@ func (m *Machine) ReloadBy(s SubID, by CallID) (c Commit, err error) {
 	sub, cfg := t.sub(s), t.config(s)
 	switch {
 	case sub == nil || cfg == nil:
-		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
+		return Commit{}, refuse(errcode.NotFound, "there is no subcluster %s", s)
 	case sub.state != SubRunning:
-		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+		return Commit{}, refuse(errcode.Invalid, "subcluster %s is not running", s)
 	}
 	cfg.by = by
 	t.reload(sub, cfg, "its subcluster is loaded anew")
@@ -69,10 +69,10 @@ func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
 	t := m.begin(0)
 	sub, cfg := t.sub(s), t.config(s)
 	if sub == nil || cfg == nil || sub.state != SubRunning {
-		return Commit{}, refuse(CodeInvalid, "subcluster %s is not running", s)
+		return Commit{}, refuse(errcode.Invalid, "subcluster %s is not running", s)
 	}
 	if n := t.countVats() - uint64(len(sub.members)) + uint64(len(l.Vats)); n > MaxVats {
-		return Commit{}, refuse(capdata.CodeLimit, "%d vats, the limit is %d", n, MaxVats)
+		return Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, MaxVats)
 	}
 	cfg.config = l.Config
 	t.reload(sub, cfg, "its subcluster is replaced")

@@ -1,13 +1,13 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import "ocapkernel.dev/errcode"
 
 // Revoke makes an object refuse every message from now on, and the messages in queues. It cannot be undone.
 func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	if k.IsPromise() {
-		return Commit{}, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
+		return Commit{}, refuse(errcode.BadTarget, "%s is a promise; only an object can be revoked", k)
 	}
 	if err := t.exists(k); err != nil {
 		return Commit{}, err
@@ -23,11 +23,11 @@ func (m *Machine) Revoke(k KRef) (c Commit, err error) {
 func (q *View) Revoked(k KRef) (revoked bool, err error) {
 	defer caught(&err)
 	if k.IsPromise() {
-		return false, refuse(capdata.CodeBadTarget, "%s is a promise; only an object can be revoked", k)
+		return false, refuse(errcode.BadTarget, "%s is a promise; only an object can be revoked", k)
 	}
 	o := q.begin(0).objects.look(q.tx, k)
 	if o == nil {
-		return false, refuse(CodeNotFound, "there is no object %s", k)
+		return false, refuse(errcode.NotFound, "there is no object %s", k)
 	}
 	return o.revoked, nil
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -32,13 +33,13 @@ func (t *tx) route(m message, bounded bool) {
 		case p.state == rejected:
 			t.splatLike(m, p)
 		default:
-			t.splat(m, capdata.CodeBadTarget, "the promise was fulfilled with something that is no object")
+			t.splat(m, errcode.BadTarget, "the promise was fulfilled with something that is no object")
 		}
 		return
 	}
 	o := t.objects.look(t, m.target)
 	if o != nil && o.revoked {
-		t.splat(m, capdata.CodeRevoked, "the object was revoked")
+		t.splat(m, errcode.Revoked, "the object was revoked")
 		return
 	}
 	if o != nil && o.service {
@@ -47,15 +48,15 @@ func (t *tx) route(m message, bounded bool) {
 	}
 	v := t.owner(o)
 	if v == "" {
-		t.splat(m, capdata.CodeObjectDeleted, "the object does not exist any more")
+		t.splat(m, errcode.ObjectDeleted, "the object does not exist any more")
 		return
 	}
 	u := t.run(v)
 	switch {
 	case t.isForgedBootstrap(v, m.target, m):
-		t.splat(m, capdata.CodeBadTarget, "bootstrap is for the kernel to call, once")
+		t.splat(m, errcode.BadTarget, "bootstrap is for the kernel to call, once")
 	case u.phase == stopped:
-		t.splat(m, capdata.CodeVatTerminated, "the vat is stopped: "+u.why)
+		t.splat(m, errcode.VatTerminated, "the vat is stopped: "+u.why)
 	case bounded && (u.queue.messages >= u.policy.maxQueue || u.queue.bytes >= t.queueBytes):
 		t.full(m)
 	default:
@@ -90,11 +91,11 @@ func (t *tx) full(m message) {
 		t.event(Dropped{m.target})
 		return
 	}
-	t.splat(m, capdata.CodeQueueFull, queueFull)
+	t.splat(m, errcode.QueueFull, queueFull)
 }
 
 // splat ends a message that holds no counts by rejecting its result.
-func (t *tx) splat(m message, code capdata.Code, detail string) {
+func (t *tx) splat(m message, code errcode.Code, detail string) {
 	t.event(Rejected{m.target, m.result, string(code)})
 	if m.result != "" {
 		t.settle(m.result, true, t.reason(code, detail))
@@ -103,7 +104,7 @@ func (t *tx) splat(m message, code capdata.Code, detail string) {
 
 // reason returns the value with which the kernel rejects a promise. Details may be long, and are repeated for each
 // promise: beyond the budget the value has the code alone.
-func (t *tx) reason(code capdata.Code, detail string) Data {
+func (t *tx) reason(code errcode.Code, detail string) Data {
 	if d := kernelError(code, detail); len(d.Body) <= t.left.repeated {
 		t.left.repeated -= len(d.Body)
 		return d
@@ -117,7 +118,7 @@ func (t *tx) splatLike(m message, p *promise) {
 	body, slots := t.valueSize(p)
 	size := body + 16*slots
 	if m.result != "" && (size > maxReason || size > t.left.repeated) {
-		t.splat(m, capdata.CodeLimit, "the promise was rejected, with a reason that is too large to repeat")
+		t.splat(m, errcode.Limit, "the promise was rejected, with a reason that is too large to repeat")
 		return
 	}
 	t.event(Rejected{m.target, m.result, ""})
@@ -127,6 +128,6 @@ func (t *tx) splatLike(m message, p *promise) {
 	}
 }
 
-func kernelError(code capdata.Code, detail string) Data {
+func kernelError(code errcode.Code, detail string) Data {
 	return Data{Body: capdata.KernelError(code, detail)}
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -388,9 +388,9 @@ func (t *tx) rejectStranded() (done bool) {
 		if t.spent() {
 			return false
 		}
-		code := capdata.CodeVatTerminated
+		code := errcode.VatTerminated
 		if t.promise(k).asked.call.Service != "" {
-			code = capdata.CodeServiceGone
+			code = errcode.ServiceGone
 			t.forgetAsked(k)
 		}
 		t.settle(k, true, t.reason(code, "the message could not be read, and was removed with its receiver"))
@@ -413,7 +413,7 @@ func (t *tx) settleLostTicket(id string) {
 		p = t.promise(k)
 		t.hold(k)
 		p.ticket = id
-		t.settle(k, true, t.reason(capdata.CodeVatTerminated, "the message could not be read, and was removed with its receiver"))
+		t.settle(k, true, t.reason(errcode.VatTerminated, "the message could not be read, and was removed with its receiver"))
 		return
 	}
 	p = t.promise(k)

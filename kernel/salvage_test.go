@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 )
@@ -162,7 +163,7 @@ func removeDamaged(t *testing.T, name string, s *sim, sub kernel.SubID, damage s
 		spoil()
 	}
 	c, err := removal(s.m, terminate)
-	if refusal := (*kernel.Refusal)(nil); errors.As(err, &refusal) && refusal.Code == kernel.CodeNotFound {
+	if refusal := (*kernel.Refusal)(nil); errors.As(err, &refusal) && refusal.Code == errcode.NotFound {
 		c, err = s.m.Salvage(terminate) // its row is missing
 	}
 	if err != nil {

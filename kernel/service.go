@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/storage"
 )
 
@@ -83,14 +83,14 @@ func (s *service) isGone() string {
 }
 
 // Emit sends a message on behalf of a service object, without a result, and changes the object's state. It is refused
-// if the object is gone, or with [capdata.CodeLimit] if [CheckState] or [CheckMessage] refuse the state or the message.
+// if the object is gone, or with [errcode.Limit] if [CheckState] or [CheckMessage] refuse the state or the message.
 // A message that refers to something that is gone is not sent.
 func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int64) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(now)
 	s := t.services.edit(t, k)
 	if t.gone(s) != "" {
-		return Commit{}, refuse(capdata.CodeServiceGone, "there is no service object %s", k)
+		return Commit{}, refuse(errcode.ServiceGone, "there is no service object %s", k)
 	}
 	if err := CheckState(m.limits, k, state); err != nil {
 		return Commit{}, err
@@ -121,11 +121,11 @@ func (m *Machine) SetServiceState(k KRef, state []byte) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// CheckState refuses, with [capdata.CodeLimit], a state of a service object that is longer than a quarter of the bytes
+// CheckState refuses, with [errcode.Limit], a state of a service object that is longer than a quarter of the bytes
 // of one commit. limits are those of the store. It may be called from any goroutine.
 func CheckState(limits storage.Limits, k KRef, state []byte) error {
 	if most := maxState(limits); len(state) > most {
-		return refuse(capdata.CodeLimit, "a state of %d bytes for service object %s, the limit is %d: keep what is large elsewhere, and here where it is", len(state), k, most)
+		return refuse(errcode.Limit, "a state of %d bytes for service object %s, the limit is %d: keep what is large elsewhere, and here where it is", len(state), k, most)
 	}
 	return nil
 }

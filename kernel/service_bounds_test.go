@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 )
@@ -202,7 +202,7 @@ func TestStateAndMessagesOfAServiceObjectAreBounded(t *testing.T) {
 			if !w.do(c, err) || len(w.service("ko6").State) != most {
 				t.Errorf("%s: %v, and the state has %d bytes", name, err, len(w.service("ko6").State))
 			}
-		case !refused || refusal.Code != capdata.CodeLimit || !strings.Contains(refusal.Detail, test.text):
+		case !refused || refusal.Code != errcode.Limit || !strings.Contains(refusal.Detail, test.text):
 			t.Errorf("%s: got %v, want LIMIT and %q", name, err, test.text)
 		default:
 			if s := w.service("ko6"); string(s.State) != "before" {

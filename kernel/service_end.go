@@ -1,6 +1,6 @@
 package kernel
 
-import "ocapkernel.dev/capdata"
+import "ocapkernel.dev/errcode"
 
 // endServices ends the service objects of a subcluster, a slice at a time.
 func (t *tx) endServices(w *work) (done bool) {
@@ -60,7 +60,7 @@ func (t *tx) removeService(w *work) (done bool) {
 	}
 	s := t.service(k)
 	t.left.bytes = whole.bytes // its state, which may be large, does not end the slice: so each has progress
-	why := kernelError(capdata.CodeServiceGone, s.isGone())
+	why := kernelError(errcode.ServiceGone, s.isGone())
 	for {
 		next := w.stage + 1
 		switch w.stage {

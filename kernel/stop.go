@@ -3,7 +3,7 @@ package kernel
 import (
 	"fmt"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // stop takes a vat out of service. The promises that it decides and the messages in its queue are rejected. Its store
@@ -26,10 +26,10 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 	t := m.begin(0)
 	u := t.runs.edit(t, v)
 	if u == nil || u.phase == dead {
-		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
+		return Commit{}, refuse(errcode.NotFound, "there is no vat %s", v)
 	}
 	if t.launching(t.vat(v).sub) {
-		return Commit{}, refuse(CodeInvalid, "vat %s is being launched", v)
+		return Commit{}, refuse(errcode.Invalid, "vat %s is being launched", v)
 	}
 	if u.memory.inc != u.memory.deadInc {
 		t.event(Died{v, u.memory.inc, CauseStopped, 0})
@@ -69,9 +69,9 @@ func (t *tx) rejectQueued(v VatID) {
 		t.target(c, v)
 		t.pop(u, it) // a drain item stays until the last of its messages
 		if c.message.result != "" {
-			t.settle(c.message.result, true, t.reason(capdata.CodeVatTerminated, "the vat is stopped: "+u.why))
+			t.settle(c.message.result, true, t.reason(errcode.VatTerminated, "the vat is stopped: "+u.why))
 		}
-		t.event(Rejected{c.message.target, c.message.result, string(capdata.CodeVatTerminated)})
+		t.event(Rejected{c.message.target, c.message.result, string(errcode.VatTerminated)})
 		t.releaseMessage(c.message)
 	}
 	t.wakeMore(v)

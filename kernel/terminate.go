@@ -3,7 +3,7 @@ package kernel
 import (
 	"fmt"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -17,7 +17,7 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 		sub = t.guessSub(s)
 	}
 	if sub == nil {
-		return Commit{}, refuse(CodeNotFound, "there is no subcluster %s", s)
+		return Commit{}, refuse(errcode.NotFound, "there is no subcluster %s", s)
 	}
 	if sub.state == SubLaunching {
 		t.failLaunch(s, "the subcluster was terminated")
@@ -48,7 +48,7 @@ func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
 	if _, there := t.get(keyVat(v)); there && u == nil && !t.salvaging {
 		t.lacks(keyRun(v))
 	} else if !there && u == nil || u != nil && u.phase == dead && !t.runs.isGuess(v) {
-		return Commit{}, refuse(CodeNotFound, "there is no vat %s", v)
+		return Commit{}, refuse(errcode.NotFound, "there is no vat %s", v)
 	}
 	t.kill(v, "a person said so")
 	return m.done(t), nil
@@ -118,7 +118,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 		switch w.stage {
 		case buryAsked:
 			next = buryTies
-			t.giveBack(v, capdata.CodeVatTerminated, &w.after)
+			t.giveBack(v, errcode.VatTerminated, &w.after)
 		case buryTies: // the ties to calls that have other holders as well
 			next = buryPromises
 			prefix := prefixAsked(v)

@@ -1,7 +1,7 @@
 package kernel
 
 import (
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/storage"
 )
 
@@ -31,7 +31,7 @@ type TicketState struct {
 }
 
 // Call accepts a host call and queues it. A ticket that is known is not executed again: the commit has Number 0, and
-// the state tells where the call stands. A known ticket with another hash is refused with CodeConflict. References must
+// the state tells where the call stands. A known ticket with another hash is refused with errcode.Conflict. References must
 // exist: an object that is unreachable for all vats is OBJECT_DELETED, a promise that does not exist BAD_TARGET. A full
 // queue is QUEUE_FULL, more references or bytes than a vat could send are LIMIT.
 func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err error) {
@@ -39,7 +39,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 	t := m.begin(now)
 	if tk := t.ticket(h.Ticket); tk != nil {
 		if tk.hash != h.Hash {
-			return TicketState{}, Commit{}, refuse(CodeConflict, "ticket %s was used for another call", h.Ticket)
+			return TicketState{}, Commit{}, refuse(errcode.Conflict, "ticket %s was used for another call", h.Ticket)
 		}
 		return t.stateOf(tk), Commit{}, nil
 	}
@@ -54,7 +54,7 @@ func (m *Machine) Call(h HostCall, now int64) (st TicketState, c Commit, err err
 	t.route(message{target: h.Target, methArgs: h.MethArgs, result: result}, true)
 	if t.queueFull {
 		// Refused, not answered: the caller may try again under the same ticket.
-		return TicketState{}, Commit{}, refuse(capdata.CodeQueueFull, queueFull)
+		return TicketState{}, Commit{}, refuse(errcode.QueueFull, queueFull)
 	}
 	return t.stateOf(t.ticket(h.Ticket)), m.done(t), nil
 }
@@ -73,14 +73,14 @@ func (t *tx) admit(target KRef, methArgs Data) error {
 	return nil
 }
 
-// CheckMessage refuses, with [capdata.CodeLimit], the method and arguments of a message from outside of any vat that have
+// CheckMessage refuses, with [errcode.Limit], the method and arguments of a message from outside of any vat that have
 // more references or bytes than a vat could send. limits are those of the store.
 func CheckMessage(limits storage.Limits, methArgs Data) error {
 	if n := len(methArgs.Slots); n > MaxSlots {
-		return refuse(capdata.CodeLimit, "%d references, the limit is %d", n, MaxSlots)
+		return refuse(errcode.Limit, "%d references, the limit is %d", n, MaxSlots)
 	}
 	if size, most := dataSize(methArgs.Body, len(methArgs.Slots)), limits.Bytes/2; size > most {
-		return refuse(capdata.CodeLimit, "method and arguments of %d bytes, the limit is %d", size, most)
+		return refuse(errcode.Limit, "method and arguments of %d bytes, the limit is %d", size, most)
 	}
 	return nil
 }
@@ -92,12 +92,12 @@ func dataSize(body string, slots int) int { return len(body) + 64*(slots+1) }
 func (t *tx) exists(k KRef) error {
 	if k.IsPromise() {
 		if t.promises.look(t, k) == nil {
-			return refuse(capdata.CodeBadTarget, "there is no promise %s", k)
+			return refuse(errcode.BadTarget, "there is no promise %s", k)
 		}
 		return nil
 	}
 	if o := t.objects.look(t, k); o == nil || o.reachable == 0 || (t.owner(o) == "" && !o.service) {
-		return refuse(capdata.CodeObjectDeleted, "there is no object %s", k)
+		return refuse(errcode.ObjectDeleted, "there is no object %s", k)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"strings"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/storage"
 )
 
@@ -192,7 +192,7 @@ func (t *tx) lacks(key string) {
 func (t *tx) dataAt(key string) Data {
 	var a answer
 	if !t.decoded(key, func() { t.codec.decode(key, t.must(key), a.fields) }) {
-		return kernelError(capdata.CodeUnknown, "the value cannot be read")
+		return kernelError(errcode.Unknown, "the value cannot be read")
 	}
 	return a.value
 }

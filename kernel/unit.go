@@ -3,7 +3,7 @@ package kernel
 import (
 	"slices"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // A unit is one piece of input that a channel has read for a call, such as a line. Its class says which calls may get
@@ -131,7 +131,7 @@ func (t *tx) gotUnit(k KRef) {
 // giveBack does one slice, from the cursor on, and reports whether it was the last. It handles the results of the vat's
 // calls of service objects that only its lost memory knew: an unfinished call is cancelled, a unit that the vat was not
 // told of is given back. A result that the vat's store waits for, or that has another holder, is left as it is.
-func (t *tx) giveBack(v VatID, why capdata.Code, cursor *string) (done bool) {
+func (t *tx) giveBack(v VatID, why errcode.Code, cursor *string) (done bool) {
 	for key := range t.scan(prefixAsked(v), cursor) {
 		k := KRef(key[len(prefixAsked(v)):])
 		p := t.promises.look(t, k)

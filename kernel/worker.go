@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
 )
@@ -13,7 +14,7 @@ func (m *Machine) StartWorker(v VatID) (start wire.Start, c Commit, err error) {
 	t := m.begin(0)
 	u := t.runs.edit(t, v)
 	if u == nil || u.phase != live || u.memory.reap != 0 {
-		return wire.Start{}, Commit{}, refuse(CodeInvalid, "vat %s cannot be started now", v)
+		return wire.Start{}, Commit{}, refuse(errcode.Invalid, "vat %s cannot be started now", v)
 	}
 	if u.memory.inc != u.memory.deadInc {
 		return t.startFrame(u), Commit{}, nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -102,7 +103,7 @@ func (v *Vat) admitWaiting() error {
 	default:
 		return nil
 	}
-	return errorOf(kernelError(capdata.CodeLimit, "an argument is not there yet, and "+what+" wait in this vat already"))
+	return errorOf(kernelError(errcode.Limit, "an argument is not there yet, and "+what+" wait in this vat already"))
 }
 
 // call takes a message.
@@ -139,7 +140,7 @@ func (v *Vat) call(d wire.Call) {
 }
 
 func goneValue() value {
-	return kernelError(capdata.CodeObjectDeleted, "the object lived in memory that is lost")
+	return kernelError(errcode.ObjectDeleted, "the object lived in memory that is lost")
 }
 
 // resultPromise returns the promise by which a message is answered. The vat may know the promise already,

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Error is a rejection that came from outside the turn: from another vat, or from the kernel. A method that
@@ -36,7 +37,7 @@ func (e *Error) Is(target error) bool {
 		return false
 	}
 	got, _, ok := capdata.ParseKernelError(ce)
-	return ok && got == capdata.Code(code)
+	return ok && got == errcode.Code(code)
 }
 
 // Value reads the reason of the rejection into a variable, given by its pointer: a vat may reject with a record
@@ -84,26 +85,26 @@ func (v *Vat) reason(err error) value {
 }
 
 // KernelError is one of the closed set of errors that the kernel raises, for errors.Is.
-type KernelError capdata.Code
+type KernelError errcode.Code
 
 // Error describes the error.
 func (k KernelError) Error() string { return "kernel: " + string(k) }
 
 // The errors that the kernel raises.
 const (
-	ErrRevoked          = KernelError(capdata.CodeRevoked)
-	ErrVatTerminated    = KernelError(capdata.CodeVatTerminated)
-	ErrVatRestarted     = KernelError(capdata.CodeVatRestarted)
-	ErrObjectDeleted    = KernelError(capdata.CodeObjectDeleted)
-	ErrBadTarget        = KernelError(capdata.CodeBadTarget)
-	ErrDeliveryTimeout  = KernelError(capdata.CodeDeliveryTimeout)
-	ErrDeliveryPoisoned = KernelError(capdata.CodeDeliveryPoisoned)
-	ErrQueueFull        = KernelError(capdata.CodeQueueFull)
-	ErrLimit            = KernelError(capdata.CodeLimit)
-	ErrServiceGone      = KernelError(capdata.CodeServiceGone)
-	ErrAmbiguous        = KernelError(capdata.CodeAmbiguous)
-	ErrConnectionLost   = KernelError(capdata.CodeConnectionLost)
-	ErrUnknown          = KernelError(capdata.CodeUnknown)
+	ErrRevoked          = KernelError(errcode.Revoked)
+	ErrVatTerminated    = KernelError(errcode.VatTerminated)
+	ErrVatRestarted     = KernelError(errcode.VatRestarted)
+	ErrObjectDeleted    = KernelError(errcode.ObjectDeleted)
+	ErrBadTarget        = KernelError(errcode.BadTarget)
+	ErrDeliveryTimeout  = KernelError(errcode.DeliveryTimeout)
+	ErrDeliveryPoisoned = KernelError(errcode.DeliveryPoisoned)
+	ErrQueueFull        = KernelError(errcode.QueueFull)
+	ErrLimit            = KernelError(errcode.Limit)
+	ErrServiceGone      = KernelError(errcode.ServiceGone)
+	ErrAmbiguous        = KernelError(errcode.Ambiguous)
+	ErrConnectionLost   = KernelError(errcode.ConnectionLost)
+	ErrUnknown          = KernelError(errcode.Unknown)
 )
 
 // errorValue returns the reason of a rejection with err.
@@ -133,7 +134,7 @@ func errorTree(err error) *capdata.Error {
 	}
 	var code KernelError
 	if errors.As(err, &code) {
-		if ce, ok := kernelError(capdata.Code(code), err.Error()).tree.(*capdata.Error); ok {
+		if ce, ok := kernelError(errcode.Code(code), err.Error()).tree.(*capdata.Error); ok {
 			return ce
 		}
 	}
@@ -151,10 +152,10 @@ func errorOf(x value) error {
 // badTarget returns the rejection of a message to a value that takes none. The vat answers in the kernel's
 // stead here.
 func badTarget(x value) value {
-	return kernelError(capdata.CodeBadTarget, "a "+describe(x.tree, x.slots)+" cannot be sent a message")
+	return kernelError(errcode.BadTarget, "a "+describe(x.tree, x.slots)+" cannot be sent a message")
 }
 
-func kernelError(code capdata.Code, detail string) value {
+func kernelError(code errcode.Code, detail string) value {
 	body := capdata.KernelError(code, detail)
 	tree, err := capdata.Decode(body, 0)
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // A call that waits takes room in the store: its row, and a row for each settled promise that its slots lead
@@ -81,7 +81,7 @@ func (v *Vat) refuse() (refused bool) {
 			v.log.Error("a call that was given up is dropped: what it is called with is too much to keep", "method", c.method)
 			continue
 		}
-		err := errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf(
+		err := errorOf(kernelError(errcode.Limit, fmt.Sprintf(
 			"an argument is not there yet, and the others are too much to keep until then: %d settled promises, of %d bytes", l.promises, l.bytes)))
 		c.on = nil
 		if c.kind == byMessage {

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -262,7 +263,7 @@ func (v *Vat) checkTellable(x value) error {
 // vat has.
 func (v *Vat) checkTellableAlone(x value) error {
 	if n := x.size(); n > v.maxTellBytes() {
-		return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf("a value of %d bytes is too large to pass on: the limit is %d", n, v.maxTellBytes())))
+		return errorOf(kernelError(errcode.Limit, fmt.Sprintf("a value of %d bytes is too large to pass on: the limit is %d", n, v.maxTellBytes())))
 	}
 	if _, bytes, ok := v.nested(x, 0, 0); !ok || x.size()+bytes > v.maxTellBytes() {
 		return v.tooMuchToTell()
@@ -288,7 +289,7 @@ func (v *Vat) nested(x value, promises, bytes int) (p, b int, ok bool) {
 }
 
 func (v *Vat) tooMuchToTell() error {
-	return errorOf(kernelError(capdata.CodeLimit, fmt.Sprintf(
+	return errorOf(kernelError(errcode.Limit, fmt.Sprintf(
 		"the value leads to more settled promises than one crank can pass on: the limit is %d, of %d bytes", maxTold, v.maxValueBytes)))
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/service"
 )
@@ -42,7 +43,7 @@ func (zoo) Echo(r service.Ref) service.Ref          { return r }
 func (zoo) Big(n *big.Int) string                   { return n.String() }
 func (zoo) Fail() error                             { return errors.New("no luck") }
 func (zoo) Half() (int, error)                      { return 1, errors.New("no luck") }
-func (zoo) Coded() error                            { return &service.Error{Code: capdata.CodeConnectionLost, Message: "gone"} }
+func (zoo) Coded() error                            { return &service.Error{Code: errcode.ConnectionLost, Message: "gone"} }
 
 func (zoo) Wrapped() error { return fmt.Errorf("read it: %w", zoo{}.Coded()) }
 

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"sync"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // underWay is a call of a method, from its beginning to its end.
@@ -67,7 +67,7 @@ func ExportObject(ctx context.Context, v any, opts ...Option) (Ref, error) {
 	case u.mu.over:
 		return Ref{}, errors.New("export: the call has ended")
 	case len(u.mu.exports) == MaxExports:
-		return Ref{}, &Error{capdata.CodeLimit, fmt.Sprintf("export: more than the limit of %d objects in one call", MaxExports)}
+		return Ref{}, &Error{errcode.Limit, fmt.Sprintf("export: more than the limit of %d objects in one call", MaxExports)}
 	}
 	if u.mark == "" {
 		u.mark = rand.Text()

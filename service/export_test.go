@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/service"
 )
 
@@ -182,11 +183,11 @@ func TestReplies(t *testing.T) {
 		{service.Fulfil(service.NewRef(64)), `rejected Error: the result cannot be passed: "new64": a reply has at most 64 exports`},
 		{service.Fulfil(func() {}), `rejected Error: the result cannot be passed: json: unsupported type`},
 		{service.Fulfil([]func(){nil}), `rejected Error: the result cannot be passed: json: unsupported type`},
-		{service.Reject(capdata.CodeLimit, "more than %d", 7), `rejected Error: [KERNEL:LIMIT] more than 7`},
-		{service.Reject(capdata.CodeLimit, "%s", "100%"), `rejected Error: [KERNEL:LIMIT] 100%`},
+		{service.Reject(errcode.Limit, "more than %d", 7), `rejected Error: [KERNEL:LIMIT] more than 7`},
+		{service.Reject(errcode.Limit, "%s", "100%"), `rejected Error: [KERNEL:LIMIT] 100%`},
 		{service.Reject("BORED", "so"), `rejected Error: [KERNEL:UNKNOWN] so`},
 		{service.Fail(errors.New("bad \xff")), "rejected Error: bad \uFFFD"},
-		{service.Fail(&service.Error{Code: capdata.CodeRevoked, Message: "x"}), `rejected Error: [KERNEL:REVOKED] x`},
+		{service.Fail(&service.Error{Code: errcode.Revoked, Message: "x"}), `rejected Error: [KERNEL:REVOKED] x`},
 	} {
 		if got := show(t, test.got); !strings.HasPrefix(got, test.want) {
 			t.Errorf("got %s, want %s", got, test.want)

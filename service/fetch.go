@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Fetch is the service "fetch": HTTP to some hosts and no others.
@@ -198,7 +198,7 @@ func (f *fetch) do(ctx context.Context, link string, o fetchOptions) (*answer, e
 		return nil, fmt.Errorf("fetch %s: read the body: %w", request.URL.Host, f.why(ctx, err))
 	}
 	if len(body) > limit {
-		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("fetch %s: the body has more than %d bytes; a part can be had with a Range header, if the server has them", request.URL.Host, limit)}
+		return nil, &Error{errcode.Limit, fmt.Sprintf("fetch %s: the body has more than %d bytes; a part can be had with a Range header, if the server has them", request.URL.Host, limit)}
 	}
 	a := &answer{Status: response.StatusCode, Headers: headersOf(response.Header), Body: body}
 	if !o.Bytes {
@@ -229,7 +229,7 @@ func (f *fetch) request(ctx context.Context, link string, o fetchOptions) (*http
 	case o.Body != nil && o.BodyBytes != nil:
 		return nil, errors.New("body and bodyBytes: want one of them")
 	case len(body) > maxRequestBytes:
-		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("a body of %d bytes, above the limit of %d", len(body), maxRequestBytes)}
+		return nil, &Error{errcode.Limit, fmt.Sprintf("a body of %d bytes, above the limit of %d", len(body), maxRequestBytes)}
 	case (method == "GET" || method == "HEAD") && (o.Body != nil || o.BodyBytes != nil):
 		return nil, fmt.Errorf("method %s has no body", method)
 	}

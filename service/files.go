@@ -16,7 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // Files is the service "fs": the files below one directory. No file outside of it can be reached, by any path
@@ -131,7 +131,7 @@ func (f *files) read(op, name string, offset, length int64, limit int) ([]byte, 
 		return nil, failed(op, name, err)
 	}
 	if len(b) > limit {
-		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("%s %s: more than %d bytes; read it in pieces, with readBytes(path, offset, length)", op, quote(name), limit)}
+		return nil, &Error{errcode.Limit, fmt.Sprintf("%s %s: more than %d bytes; read it in pieces, with readBytes(path, offset, length)", op, quote(name), limit)}
 	}
 	return b, nil
 }
@@ -187,7 +187,7 @@ func (f *files) List(ctx context.Context, name string) ([]entry, error) {
 		return nil, failed("list", name, err)
 	}
 	if len(names) > maxEntries {
-		return nil, &Error{capdata.CodeLimit, fmt.Sprintf("list %s: more than %d entries; keep them in several directories", quote(name), maxEntries)}
+		return nil, &Error{errcode.Limit, fmt.Sprintf("list %s: more than %d entries; keep them in several directories", quote(name), maxEntries)}
 	}
 	slices.Sort(names)
 	for _, n := range names {

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"syscall"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // WriteFile makes text the content of a file. After a death at any moment the file has all of the text or its
@@ -91,7 +91,7 @@ func (f *files) AppendFile(name, text string) error {
 	}
 	info, err := file.Stat()
 	if err == nil && info.Size()+int64(len(text)) > maxFileBytes {
-		err = &Error{capdata.CodeLimit, fmt.Sprintf("the file would be larger than %d bytes", maxFileBytes)}
+		err = &Error{errcode.Limit, fmt.Sprintf("the file would be larger than %d bytes", maxFileBytes)}
 	}
 	if err == nil {
 		_, err = file.WriteString(text)
@@ -200,7 +200,7 @@ func (f *files) checkWritable(op, name string) error {
 
 func small(op, name string, b []byte) error {
 	if len(b) > maxWriteBytes {
-		return &Error{capdata.CodeLimit, fmt.Sprintf("%s %s: %d bytes, above the limit of %d for one call", op, quote(name), len(b), maxWriteBytes)}
+		return &Error{errcode.Limit, fmt.Sprintf("%s %s: %d bytes, above the limit of %d for one call", op, quote(name), len(b), maxWriteBytes)}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/errcode"
 )
 
 // perform performs one call and replies to it, also if the method panics or ends its goroutine.
@@ -36,14 +37,14 @@ func (a *adapter) perform(ctx context.Context, c Call, reply func(Reply)) {
 }
 
 func (a *adapter) crowded() Reply {
-	return Reject(capdata.CodeLimit, "%s: %d calls wait already", a.name, maxWaiting)
+	return Reject(errcode.Limit, "%s: %d calls wait already", a.name, maxWaiting)
 }
 
 // call decodes the message, calls the method and encodes its result. It puts the method's name into what as
 // soon as the name is known.
 func (a *adapter) call(ctx context.Context, u *underWay, what *string) Reply {
 	if ctx.Err() != nil {
-		return Reject(capdata.CodeServiceGone, "%s: the call was cancelled before it began", a.name)
+		return Reject(errcode.ServiceGone, "%s: the call was cancelled before it began", a.name)
 	}
 	slots := u.call.MethArgs.Slots
 	name, args, err := capdata.DecodeCall(u.call.MethArgs.Body, len(slots))
@@ -60,7 +61,7 @@ func (a *adapter) call(ctx context.Context, u *underWay, what *string) Reply {
 		return Fail(typeErrorf("%s: %v", *what, err))
 	}
 	if a.allow != nil && !a.allow() {
-		return Reject(capdata.CodeLimit, "%s: the kernel keeps its last file descriptors for itself: try again when connections have ended", *what)
+		return Reject(errcode.Limit, "%s: the kernel keeps its last file descriptors for itself: try again when connections have ended", *what)
 	}
 	if m.ctx {
 		in = slices.Insert(in, 0, reflect.ValueOf(ctx))

@@ -1,6 +1,6 @@
 package service
 
-import "ocapkernel.dev/capdata"
+import "ocapkernel.dev/errcode"
 
 // Registration is a service of the kernel in this run, known to all subclusters by its name.
 type Registration struct {
@@ -28,7 +28,7 @@ type Kind struct {
 	Remove func(name string, config []byte)
 	// Lost, if not empty, is the code with which the kernel rejects calls of an object that was made by a call and cannot be
 	// made again in a later run; Why is the text of the rejection.
-	Lost capdata.Code
+	Lost errcode.Code
 	Why  string
 	// Most, if not zero, bounds the objects of a subcluster that calls have made; beyond it a call is rejected with
 	// LIMIT and TooMany.
@@ -72,7 +72,7 @@ type Opening struct {
 	// Commit stores a state, and calls then, if that is not nil, when the state is durable. Commit does not block. It refuses
 	// a state that is longer than a quarter of the largest commit of the store (2.1 MB for Badger). It refuses any state
 	// while 1000 states and messages of this object, or 16 MiB of them, wait for the kernel. If it refuses, the error is a
-	// *kernel.Refusal with [capdata.CodeLimit], nothing changes, and then is not called.
+	// *kernel.Refusal with [errcode.Limit], nothing changes, and then is not called.
 	Commit func(state []byte, then func()) error
 	// Send stores a state and sends a message, in one commit. Send does not block. It refuses a state as Commit does, and a
 	// message that has more than kernel.MaxSlots references or is longer than half of the largest commit (4.2 MB): then

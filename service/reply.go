@@ -15,8 +15,8 @@ import (
 // Error is an error that reaches the caller with a code of the kernel's, on which programs branch. A method
 // returns it, alone or wrapped.
 type Error struct {
-	// Code is one of [capdata.Codes]; any other is passed as UNKNOWN.
-	Code    capdata.Code
+	// Code is one of [errcode.Rejections]; any other is passed as UNKNOWN.
+	Code    errcode.Code
 	Message string
 }
 
@@ -39,9 +39,9 @@ func Fulfil(v any) Reply {
 
 // Reject returns the reply of a call that the kernel itself refuses: an error with a code on which programs
 // branch. An unknown code becomes UNKNOWN.
-func Reject(code capdata.Code, format string, args ...any) Reply {
+func Reject(code errcode.Code, format string, args ...any) Reply {
 	if !slices.Contains(errcode.Rejections(), code) {
-		code = capdata.CodeUnknown
+		code = errcode.Unknown
 	}
 	return Reply{Rejected: true, Value: Data{Body: capdata.KernelError(code, fmt.Sprintf(format, args...))}}
 }
@@ -115,7 +115,7 @@ func (e *resultEncoder) encode(v any) (Data, error) {
 		return Data{}, err
 	}
 	if len(text) > capdata.MaxBodyBytes {
-		return Data{}, &Error{capdata.CodeLimit, fmt.Sprintf("%d bytes of JSON, above the limit of %d bytes for a result", len(text), MaxResultBytes)}
+		return Data{}, &Error{errcode.Limit, fmt.Sprintf("%d bytes of JSON, above the limit of %d bytes for a result", len(text), MaxResultBytes)}
 	}
 	tree, err := capdata.FromJSON(text, e.slot)
 	switch {
@@ -129,7 +129,7 @@ func (e *resultEncoder) encode(v any) (Data, error) {
 		return Data{}, err
 	}
 	if len(body) > MaxResultBytes {
-		return Data{}, &Error{capdata.CodeLimit, fmt.Sprintf("%d bytes, above the limit of %d bytes for a result", len(body), MaxResultBytes)}
+		return Data{}, &Error{errcode.Limit, fmt.Sprintf("%d bytes, above the limit of %d bytes for a result", len(body), MaxResultBytes)}
 	}
 	return Data{Body: body, Slots: e.slots}, nil
 }
@@ -143,7 +143,7 @@ func (e *resultEncoder) slot(text string) (int, error) {
 	}
 	name, err := e.name(text)
 	if err == nil && len(e.slots) == MaxResultSlots {
-		err = &Error{capdata.CodeLimit, fmt.Sprintf("more than the limit of %d references in a result", MaxResultSlots)}
+		err = &Error{errcode.Limit, fmt.Sprintf("more than the limit of %d references in a result", MaxResultSlots)}
 	}
 	if err != nil {
 		e.fault = err

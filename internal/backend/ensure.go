@@ -23,7 +23,7 @@ type Ensured struct {
 // Ensure launches a cluster unless it runs already, launched under the same path by this run or an earlier one, and
 // returns when it runs. It waits for a launch, a reload or a removal of the cluster that is under way: a launch that a
 // killed kernel had not finished is never taken for a cluster that runs. If the cluster was launched with another text, the
-// error is CodeConflict, and the cluster goes on unchanged.
+// error is errcode.Conflict, and the cluster goes on unchanged.
 func (b *Backend) Ensure(ctx context.Context, r control.LaunchRequest) (Ensured, error) {
 	cfg, err := b.parse(ctx, r)
 	if err != nil {

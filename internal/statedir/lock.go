@@ -253,7 +253,7 @@ type Held struct {
 	Read bool
 }
 
-// BeingRead returns the error, CodeConflict, of a state that is being read.
+// BeingRead returns the error, errcode.Conflict, of a state that is being read.
 func BeingRead(dir string) error {
 	return control.Errorf(errcode.Conflict, "the state %s is being read, by kernel check, kernel replay or kernel state", dir)
 }

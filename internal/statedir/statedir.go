@@ -153,7 +153,7 @@ func ResetBegun(dir string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// CheckWhole returns an error, CodeConflict, if a reset of the state in dir was interrupted: the rest would
+// CheckWhole returns an error, errcode.Conflict, if a reset of the state in dir was interrupted: the rest would
 // look like damage.
 func CheckWhole(dir string) error {
 	if !ResetBegun(dir) {
