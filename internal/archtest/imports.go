@@ -8,9 +8,11 @@ import (
 )
 
 // Imports checks the module against the table: every package has a row, imports only packages that its row
-// allows and links none that its row forbids, and every row has a package. Tests may import any package.
+// allows and links none that its row forbids, and every row has a package, and allows only packages that one of its packages
+// imports. Tests may import any package.
 func (m *Module) Imports(table []Row) (problems []Problem) {
 	used := map[string]bool{}
+	needed := map[[2]string]bool{} // row, import that it allows
 	for _, p := range m.Packages {
 		row, ok := rowOf(table, p.Path)
 		if !ok {
@@ -22,7 +24,16 @@ func (m *Module) Imports(table []Row) (problems []Problem) {
 		for _, f := range p.files {
 			for _, spec := range f.Imports {
 				path, err := strconv.Unquote(spec.Path.Value)
-				if err != nil || !m.own(path) || slices.ContainsFunc(row.Imports, func(pattern string) bool { return matches(pattern, m.short(path)) }) {
+				if err != nil || !m.own(path) {
+					continue
+				}
+				allowed := false
+				for _, pattern := range row.Imports {
+					if matches(pattern, m.short(path)) {
+						needed[[2]string{row.Package, pattern}], allowed = true, true
+					}
+				}
+				if allowed {
 					continue
 				}
 				problems = append(problems, m.problem(spec.Pos(), "%s may not import %s, only %s: move the code, declare the interface "+
@@ -38,6 +49,12 @@ func (m *Module) Imports(table []Row) (problems []Problem) {
 	for _, row := range table {
 		if !used[row.Package] {
 			problems = append(problems, Problem{File: row.Package, Text: "there is no such package: remove its row from internal/archtest/table.go and ARCHITECTURE.md"})
+			continue
+		}
+		for _, pattern := range row.Imports {
+			if pattern != "..." && !needed[[2]string{row.Package, pattern}] {
+				problems = append(problems, Problem{File: row.Package, Text: "does not import " + pattern + ", which its row allows: remove that from internal/archtest/table.go and ARCHITECTURE.md"})
+			}
 		}
 	}
 	return problems

@@ -26,7 +26,7 @@ func TestRules(t *testing.T) {
 	table := []archtest.Row{
 		{Package: "machine", Pure: true},
 		{Package: "boxes"},
-		{Package: "helptest", Imports: []string{"mach..."}, NoLink: []string{"image"}},
+		{Package: "helptest", Imports: []string{"mach...", "boxes", "away/..."}, NoLink: []string{"image"}},
 		{Package: "shell"},
 		{Package: "gone/..."},
 	}
@@ -47,6 +47,8 @@ func TestRules(t *testing.T) {
 		"away: there is no such package: remove its steps",
 		"boxes.Bag: is no closed set",
 		"gone/...: there is no such package",
+		"helptest: does not import away/..., which its row allows",
+		"helptest: does not import boxes, which its row allows",
 		"helptest: must not link image, but does: helptest → machine → boxes → image/png: cut that chain",
 		"shell: there is no function Shell.Gone",
 		"shell: there is no type nobody with fields",

@@ -65,11 +65,11 @@ func Table() []Row {
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata", "errcode"}, NoLink: worker},
 		{
 			Package: "internal/backend", About: "A whole kernel: what is wired together, behind the admin protocol's Backend",
-			Imports: []string{"capdata", "cluster", "control", "internal/descriptors", "host", "ioservice", "kernel", "service", "service/timer", "internal/statedir", "storage", "storage/badgerstore", "supervisor", "wire", "errcode", "internal/logging"},
+			Imports: []string{"cluster", "control", "internal/descriptors", "host", "ioservice", "kernel", "service", "service/timer", "internal/statedir", "storage", "storage/badgerstore", "supervisor", "wire", "errcode", "internal/logging"},
 		},
 		{
 			Package: ".", About: "The API for a Go program that embeds the kernel",
-			Imports: []string{"capdata", "cluster", "control", "host", "internal/backend", "service", "storage", "storage/badgerstore", "vat", "errcode"},
+			Imports: []string{"cluster", "control", "internal/backend", "service", "storage", "storage/badgerstore", "vat", "errcode"},
 		},
 		{Package: "examples/...", About: "Vats and clusters to read, run and copy", Imports: []string{"vat", "examples/..."}, NoLink: vat},
 		{Package: "examples/embed", About: "A program that is kernel, worker program and service in one", Imports: []string{".", "service", "vat"}},
