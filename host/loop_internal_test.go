@@ -144,7 +144,7 @@ func TestWhatWaitsIsCalledBetweenTwoSteps(t *testing.T) {
 				k.guard(k.pump)
 			}
 			settleAll(k, store)
-			k.subs.buried[s] = true
+			k.subs.removed[s] = true
 			k.guard(func() { k.subs.whenGone(s, held); ended() })
 		},
 		"a unit of input comes back": func(t *testing.T, k *Shell, _ *gated, held, ended func()) {

@@ -122,7 +122,7 @@ func (ss *subclusters) reloadNext() {
 		}
 		ss.whenGone(m.Sub, func() { ss.relaunch(m, cfg, r) })
 		ss.whenDurable(func() {
-			ss.buried[m.Sub] = true // an earlier kernel may have removed it, and no second Gone event follows
+			ss.removed[m.Sub] = true // an earlier kernel may have removed it, and no second Gone event follows
 			ss.tellGone(m.Sub)
 		})
 	}

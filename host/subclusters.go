@@ -23,7 +23,7 @@ type subclusters struct {
 	launches map[kernel.SubID][]func(failure string) // called at the end of a launch
 	changed  []func()                                // called at the end of a reload or a reset
 	gone     map[kernel.SubID][]func()               // called when nothing of a subcluster is left
-	buried   map[kernel.SubID]bool                   // Gone is durable
+	removed  map[kernel.SubID]bool                   // Gone is durable
 	leaving  map[workers.Worker]kernel.SubID         // workers that were given up and have not exited
 	// suspended are the subclusters whose vats are not run: their channels are not there yet, or this run does not declare
 	// them.
@@ -35,7 +35,7 @@ type subclusters struct {
 
 func newSubclusters(c *core) *subclusters {
 	return &subclusters{
-		core: c, launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){}, buried: map[kernel.SubID]bool{},
+		core: c, launches: map[kernel.SubID][]func(string){}, gone: map[kernel.SubID][]func(){}, removed: map[kernel.SubID]bool{},
 		leaving: map[workers.Worker]kernel.SubID{}, suspended: map[kernel.SubID]bool{}, reloads: map[kernel.SubID]*reload{},
 		unreadable: map[kernel.SubID]bool{},
 	}
@@ -120,14 +120,14 @@ func (ss *subclusters) whenGone(id kernel.SubID, f func()) {
 
 func (ss *subclusters) subGone(id kernel.SubID) {
 	ss.log.Info("subcluster removed", "subcluster", id)
-	ss.buried[id] = true
+	ss.removed[id] = true
 	delete(ss.suspended, id)
 	ss.tellGone(id)
 	ss.reloadNext()
 }
 
 func (ss *subclusters) tellGone(id kernel.SubID) {
-	if !ss.buried[id] {
+	if !ss.removed[id] {
 		return
 	}
 	if ss.objects.isClosing(id) || ss.vats.isRehearsed(id) {
@@ -142,7 +142,7 @@ func (ss *subclusters) tellGone(id kernel.SubID) {
 		ss.soon(f)
 	}
 	delete(ss.gone, id)
-	delete(ss.buried, id)
+	delete(ss.removed, id)
 	ss.vats.forget(id)
 }
 

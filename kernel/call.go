@@ -36,13 +36,13 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 		t.splat(m, errcode.ServiceGone, why)
 		return
 	}
-	if bounded && (s.tail-s.head >= maxAsked || s.queuedBytes >= t.queueBytes) {
+	if bounded && (s.tail-s.head >= maxQueuedCalls || s.queuedBytes >= t.queueBytes) {
 		t.full(m)
 		return
 	}
 	s = t.service(k)
 	t.holdMessage(m)
-	t.noteAsked(k, m)
+	t.tieTo(k, m)
 	if s.head == s.tail && s.mayBegin() {
 		t.beginCall(s, m)
 		return
@@ -50,11 +50,11 @@ func (t *tx) ask(k KRef, m message, bounded bool) {
 	t.queueCall(s, item{kind: itemMessage, msg: m})
 }
 
-// noteAsked ties the result of a message to the service object that the message goes to.
-func (t *tx) noteAsked(k KRef, m message) {
+// tieTo ties the result of a message to the service object that the message goes to.
+func (t *tx) tieTo(k KRef, m message) {
 	if m.result != "" && m.from != "" && t.alive(m.from) {
-		t.promise(m.result).asked = asked{call: CallID{Service: k}, vat: m.from}
-		t.set(keyAsked(m.from, m.result), []byte{})
+		t.promise(m.result).tie = tie{call: CallID{Service: k}, vat: m.from}
+		t.set(keyTie(m.from, m.result), []byte{})
 	}
 }
 
@@ -77,7 +77,7 @@ func (t *tx) beginCall(s *service, m message) {
 	s.callBytes += uint64(len(m.methArgs.Body))
 	t.create(keyServiceCall(c.id), t.codec.encode(c.fields))
 	if m.result != "" {
-		if a := &t.promise(m.result).asked; a.vat != "" {
+		if a := &t.promise(m.result).tie; a.vat != "" {
 			a.call.N = c.id.N
 		}
 	}
@@ -115,13 +115,13 @@ func (t *tx) beginMore(s *service) {
 		switch m := it.msg; {
 		case revoked:
 			if m.result != "" {
-				t.forgetAsked(m.result)
+				t.untie(m.result)
 			}
 			t.route(m, false)
 			t.releaseMessage(m)
 		default:
 			t.left.moved -= len(m.methArgs.Body)
-			t.noteAsked(s.id, m)
+			t.tieTo(s.id, m)
 			t.beginCall(s, m)
 		}
 	}
@@ -317,7 +317,7 @@ func (t *tx) finishCall(call *serviceCall, c Completion) {
 	}
 	if result != "" {
 		if !isUnit {
-			t.forgetAsked(result)
+			t.untie(result)
 		}
 		if p := t.promise(result); p.state != unresolved && !t.salvaging {
 			panic(fmt.Sprintf("kernel: result %s of call %s is settled", result, call.id))
@@ -356,7 +356,7 @@ func (m *Machine) Forward(id CallID, target KRef, methArgs Data, now int64) (c C
 	}
 	result := call.msg.result
 	if result != "" {
-		t.forgetAsked(result)
+		t.untie(result)
 	}
 	t.endCall(s, call)
 	t.route(message{target: target, methArgs: methArgs, result: result, from: call.msg.from, inc: call.msg.inc}, true)
@@ -377,13 +377,13 @@ func (t *tx) answerCall(by CallID, c func() Completion) {
 
 // begun reports whether the call whose result p is is begun.
 func (t *tx) begun(p *promise) bool {
-	call := t.call(p.asked.call)
+	call := t.call(p.tie.call)
 	return call != nil && call.msg.result == p.id
 }
 
 // cancelCall ends a call whose result no vat waits for any more.
 func (t *tx) cancelCall(p *promise, why errcode.Code) {
-	a := t.promise(p.id).asked
+	a := t.promise(p.id).tie
 	t.effect(CancelCall{a.call})
 	t.finishCall(t.call(a.call), Completion{Rejected: true, Value: kernelError(why, fmt.Sprintf("vat %s does not wait for the answer any more", a.vat))})
 }

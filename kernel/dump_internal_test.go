@@ -180,7 +180,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		if len(p.watched) > 0 {
 			s += fmt.Sprint(" watched by ", p.watched)
 		}
-		if a := p.asked; a.vat != "" {
+		if a := p.tie; a.vat != "" {
 			s += fmt.Sprintf(" asked of %s by %s", d.name(a.call.Service), a.vat)
 			if a.unit != "" {
 				s += fmt.Sprintf(" (unit %d, told %v)", a.call.N, p.told)
@@ -231,7 +231,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
 		d.t.codec.decode("", b, w.fields)
-		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "bury", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
+		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "remove vat", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
 }

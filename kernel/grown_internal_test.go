@@ -27,7 +27,7 @@ func Downgrade(mem *storage.Mem) {
 		case strings.HasPrefix(key, "p."):
 			var p promise
 			d.t.codec.decode(key, row.Value, p.fields)
-			if p.asked.unit == "" {
+			if p.tie.unit == "" {
 				p.told = nil
 			}
 			p.size, p.slots, p.parkedBytes, p.watcher = 0, 0, 0, ""

@@ -508,15 +508,15 @@ func (c *checker) services() {
 	asked := map[string]bool{}
 	c.scan("f.", func(rest string, _ []byte) { asked[rest] = true })
 	for k, p := range sorted(c.promises) {
-		if p.asked.vat == "" {
+		if p.tie.vat == "" {
 			continue
 		}
-		rest := string(p.asked.vat) + "." + string(k)
+		rest := string(p.tie.vat) + "." + string(k)
 		if !asked[rest] {
-			c.bad("I16: %s asked for %s, and the index does not know it", p.asked.vat, k)
+			c.bad("I16: %s asked for %s, and the index does not know it", p.tie.vat, k)
 		}
 		delete(asked, rest)
-		if p.state != unresolved && p.asked.unit == "" {
+		if p.state != unresolved && p.tie.unit == "" {
 			c.bad("I16: %s is settled, is no unit, and says that it was asked for", k)
 		}
 	}

@@ -155,8 +155,8 @@ func prefixServicesOf(s SubID) string          { return "l." + string(s) + "." }
 func keyServiceItem(k KRef, n uint64) string   { return "i." + string(k) + "." + num(n) }
 func keyServiceCall(id CallID) string          { return "a." + id.String() }
 func prefixServiceCalls(k KRef) string         { return "a." + string(k) + "." }
-func keyAsked(v VatID, k KRef) string          { return "f." + string(v) + "." + string(k) }
-func prefixAsked(v VatID) string               { return "f." + string(v) + "." }
+func keyTie(v VatID, k KRef) string            { return "f." + string(v) + "." + string(k) }
+func prefixTies(v VatID) string                { return "f." + string(v) + "." }
 func prefixUnits(k KRef) string                { return "j." + string(k) + "." }
 func keySystem(name string) string             { return "g." + name }
 func keyReload(s SubID) string                 { return "reload." + string(s) }

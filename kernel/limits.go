@@ -40,8 +40,8 @@ const (
 	// maxReason bounds a reason that is repeated to the results of messages to a rejected promise.
 	maxReason = 64 << 10
 	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies, which are
-	// in memory; maxAsked bounds the calls that are queued.
-	maxCalls, maxCallBytes, maxAsked = limits.Calls, limits.CallBytes, 10_000
+	// in memory; maxQueuedCalls bounds the calls that are queued.
+	maxCalls, maxCallBytes, maxQueuedCalls = limits.Calls, limits.CallBytes, 10_000
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
 	MaxExports, maxServices = 100, 10_000

@@ -10,9 +10,9 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// BuryByKey makes of a state in which a vat is being removed the state that an earlier version would have left: the
+// RemoveVatByKey makes of a state in which a vat is being removed the state that an earlier version would have left: the
 // promises that the vat decides are gone as far as kpN in the order of keys.
-func BuryByKey(mem *storage.Mem, n int) {
+func RemoveVatByKey(mem *storage.Mem, n int) {
 	m, _, err := Open(mem, mem.Limits(), "E1")
 	if err != nil {
 		panic(err)
@@ -23,7 +23,7 @@ func BuryByKey(mem *storage.Mem, n int) {
 		b, _ := t.get(keyWorkItem(at))
 		var w work
 		t.codec.decode(keyWorkItem(at), b, w.fields)
-		if w.kind != workBury || w.stage != buryPromises {
+		if w.kind != workRemoveVat || w.stage != removePromises {
 			continue
 		}
 		w.after = fmt.Sprintf("%skp%d", prefixDecides(w.vat), n)

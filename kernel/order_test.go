@@ -95,7 +95,7 @@ func TestRejectionsComeInTheOrderOfThePromises(t *testing.T) {
 		"termination that an earlier version began": {decides, func(w *world) {
 			w.do(w.m.Terminate("s1"))
 			w.do(work(w)) // the first slice
-			kernel.BuryByKey(w.mem, 700)
+			kernel.RemoveVatByKey(w.mem, 700)
 			w.reopen()
 		}},
 		"end of a service object": {func(t *testing.T) *world {

@@ -52,7 +52,7 @@ func (t *tx) poison(u *run, d Death, code errcode.Code) {
 		event.What = "notification of " + string(it.promise)
 		p := t.promise(it.promise)
 		with := ""
-		if p.asked.unit != "" && !it.isSubstitute() { // given again it would end the next worker
+		if p.tie.unit != "" && !it.isSubstitute() { // given again it would end the next worker
 			with = ", and the input that it brought is not given again"
 			event.What += with
 		}

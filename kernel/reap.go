@@ -8,12 +8,12 @@ import (
 // loseMemory ends an incarnation although other vats may rely on its memory.
 func (t *tx) loseMemory(u *run, why string) {
 	t.event(MemoryLost{u.id, why})
-	t.bury(u)
+	t.endIncarnation(u)
 }
 
-// bury marks the vat's incarnation as dead. reap removes the rest of it before the vat's next crank. The next
+// endIncarnation marks the vat's incarnation as dead. reap removes the rest of it before the vat's next crank. The next
 // incarnation starts a span, from the durable state.
-func (t *tx) bury(u *run) {
+func (t *tx) endIncarnation(u *run) {
 	u.memory.deadInc = u.memory.inc
 	u.memory.reap, u.memory.reapAfter = reapDecides, ""
 	u.memory.decides, u.memory.ephemerals, u.memory.replays, u.memory.replayKills = 0, 0, 0, 0

@@ -182,8 +182,8 @@ func (t *tx) free() {
 			panic(fmt.Sprintf("kernel: promise %s has parked messages and no count", k))
 		}
 		t.clearDecider(k)
-		if p.asked.vat != "" {
-			t.delete(keyAsked(p.asked.vat, k))
+		if p.tie.vat != "" {
+			t.delete(keyTie(p.tie.vat, k))
 		}
 		t.unwatch(p)
 		t.promises.remove(t, k)

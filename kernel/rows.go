@@ -82,8 +82,8 @@ type promise struct {
 	inStead VatID
 	// waitsFor is the promise on which the message is parked that has this promise as its result.
 	waitsFor KRef
-	// asked is the tie to a call, if the promise is the result of a call of a service object; zero otherwise.
-	asked asked
+	// tie is the tie to a call, if the promise is the result of a call of a service object; zero otherwise.
+	tie tie
 	// told are the vats in whose queues a notification of it is, each once: that notification serves a vat that
 	// subscribes again meanwhile, too. (Earlier versions kept them only for units of input, and once for each
 	// notification.)
@@ -118,10 +118,10 @@ func (p *promise) fields(c *codec) {
 	if c.bool("in-stead (the kernel rejected it for a vat whose store still knows it)", &inStead); inStead && p.inStead == "" {
 		p.inStead = anyVat
 	}
-	text(c, "service object of whose call it is the result", &p.asked.call.Service)
-	text(c, "vat that called it", &p.asked.vat)
-	c.uint("number of the call (of the unit, once settled)", &p.asked.call.N)
-	text(c, "class of the unit", &p.asked.unit)
+	text(c, "service object of whose call it is the result", &p.tie.call.Service)
+	text(c, "vat that called it", &p.tie.vat)
+	c.uint("number of the call (of the unit, once settled)", &p.tie.call.N)
+	text(c, "class of the unit", &p.tie.unit)
 	list(c, "vats in whose queues a notification is (list)", &p.told)
 	list(c, "vats whose store waits for it (list)", &p.watched)
 	c.later()
@@ -142,10 +142,10 @@ const anyVat VatID = "?"
 // isInSteadOf reports whether the kernel rejected the promise in stead of the vat, see inStead.
 func (p *promise) isInSteadOf(v VatID) bool { return p.inStead == v || p.inStead == anyVat }
 
-// asked ties the result of a call of a service object to the call and to the vat that called. If that vat loses its
-// memory before it is told, the call is cancelled. If the result is a unit of input, asked ties the result to that unit
+// tie is between the result of a call of a service object, the call, and the vat that called. If that vat loses its
+// memory before it is told, the call is cancelled. If the result is a unit of input, it is tied to that unit
 // until it is consumed, so that the unit can be given back; see unit.go.
-type asked struct {
+type tie struct {
 	// call is the call. Once the promise is a unit of input, the number is that of the unit.
 	call CallID
 	vat  VatID
@@ -261,7 +261,7 @@ const (
 	workDrain                       // reject the messages parked on a promise that leads nowhere
 	workFree                        // delete a promise whose last holder has released it
 	workForget                      // remove the transcript of a span that is over
-	workBury                        // remove a dead vat
+	workRemoveVat                   // remove a dead vat
 	workEndServices                 // end the service objects of a subcluster
 	workEndService                  // remove a service object
 	workBegin                       // begin calls of a service object

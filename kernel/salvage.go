@@ -227,19 +227,19 @@ func (t *tx) guessDead(v VatID, why string) {
 	t.set(keyVat(v), t.codec.encode(row.fields))
 	t.run(v)
 	t.runs.keep(v)
-	if t.isBuried(v) {
+	if t.isRemoving(v) {
 		return
 	}
 	if row.root != "" {
 		t.release(row.root)
 	}
-	t.addWork(work{kind: workBury, vat: v})
+	t.addWork(work{kind: workRemoveVat, vat: v})
 	t.effect(StopWorker{v})
 	t.event(VatTerminated{v, why})
 }
 
-// isBuried reports whether the removal of a vat is among the kernel's own work.
-func (t *tx) isBuried(v VatID) bool {
+// isRemoving reports whether the removal of a vat is among the kernel's own work.
+func (t *tx) isRemoving(v VatID) bool {
 	for after := ""; ; {
 		key, b := t.next("w.", after)
 		if key == "" {
@@ -247,7 +247,7 @@ func (t *tx) isBuried(v VatID) bool {
 		}
 		after = key
 		var w work
-		if readable(func() { t.codec.decode(key, b, w.fields) }) == nil && w.kind == workBury && w.vat == v {
+		if readable(func() { t.codec.decode(key, b, w.fields) }) == nil && w.kind == workRemoveVat && w.vat == v {
 			return true
 		}
 	}
@@ -389,9 +389,9 @@ func (t *tx) rejectStranded() (done bool) {
 			return false
 		}
 		code := errcode.VatTerminated
-		if t.promise(k).asked.call.Service != "" {
+		if t.promise(k).tie.call.Service != "" {
 			code = errcode.ServiceGone
-			t.forgetAsked(k)
+			t.untie(k)
 		}
 		t.settle(k, true, t.reason(code, "the message could not be read, and was removed with its receiver"))
 	}

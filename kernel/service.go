@@ -65,7 +65,7 @@ func (t *tx) gone(s *service) string {
 	case s == nil:
 		return "the service is gone"
 	case s.ended:
-		return s.isGone()
+		return s.goneText()
 	case s.sub == "":
 		return ""
 	}
@@ -75,7 +75,7 @@ func (t *tx) gone(s *service) string {
 	return ""
 }
 
-func (s *service) isGone() string {
+func (s *service) goneText() string {
 	if s.name == "" {
 		return "the service is gone"
 	}

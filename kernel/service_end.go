@@ -60,7 +60,7 @@ func (t *tx) removeService(w *work) (done bool) {
 	}
 	s := t.service(k)
 	t.left.bytes = whole.bytes // its state, which may be large, does not end the slice: so each has progress
-	why := kernelError(errcode.ServiceGone, s.isGone())
+	why := kernelError(errcode.ServiceGone, s.goneText())
 	for {
 		next := w.stage + 1
 		switch w.stage {
@@ -147,7 +147,7 @@ func (t *tx) endItem(it item, why Data) {
 		return
 	}
 	if it.msg.result != "" {
-		t.forgetAsked(it.msg.result)
+		t.untie(it.msg.result)
 		t.settle(it.msg.result, true, why)
 	}
 	t.releaseMessage(it.msg)

@@ -9,8 +9,8 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// maxCalls and maxAsked are the bounds of one service object: calls begun and not done, calls that wait for that.
-const maxCalls, maxAsked = 1000, 10_000
+// maxCalls and maxQueuedCalls are the bounds of one service object: calls begun and not done, calls that wait for that.
+const maxCalls, maxQueuedCalls = 1000, 10_000
 
 // invoked collects the numbers of the calls that commits begin.
 func invoked(w *world, k kernel.KRef) *[]uint64 {
@@ -85,7 +85,7 @@ func TestServiceQueueIsBounded(t *testing.T) {
 	for i := range 5 {
 		w.goes("v1", repeat(1+2200*i, 2200, "send $in call -> p+%d"))
 	}
-	if s := w.service("ko6"); s.Calls != maxCalls || s.Queued != maxAsked {
+	if s := w.service("ko6"); s.Calls != maxCalls || s.Queued != maxQueuedCalls {
 		t.Fatalf("%d calls are begun, %d queued", s.Calls, s.Queued)
 	}
 	w.goes("v1", "send $in more -> p+20001\nsubscribe p+20001\nsend $in dropped")

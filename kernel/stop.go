@@ -10,7 +10,7 @@ import (
 // is kept, and an operator may restart it.
 func (t *tx) stop(u *run, why string) {
 	u.phase, u.why = stopped, why
-	t.bury(u)
+	t.endIncarnation(u)
 	t.rejectFrom(u, u.queue.head)
 	t.effect(StopWorker{u.id})
 	t.event(VatStopped{u.id, why})

@@ -90,45 +90,45 @@ func (t *tx) killMember(v VatID, why string) bool {
 	if row.root != "" {
 		t.release(row.root)
 	}
-	t.addWork(work{kind: workBury, vat: v})
+	t.addWork(work{kind: workRemoveVat, vat: v})
 	t.effect(StopWorker{v})
 	t.event(VatTerminated{v, why})
 	return true
 }
 
-// The stages of removing a dead vat. The numbers are stored; buryAsked is followed by buryTies.
+// The stages of removing a dead vat. The numbers are stored; removeUnits is followed by removeTies.
 const (
-	buryAsked uint8 = iota
-	buryPromises
-	buryQueue
-	buryCList
-	buryStore
-	buryTranscript
-	buryFormers
-	buryPoisoned
-	buryRows
-	buryTies
+	removeUnits uint8 = iota
+	removePromises
+	removeQueue
+	removeCList
+	removeStore
+	removeTranscript
+	removeFormers
+	removePoisoned
+	removeRows
+	removeTies
 )
 
-// buryVat removes the rows of a dead vat, a slice at a time.
-func (t *tx) buryVat(w *work) (done bool) {
+// removeVat removes the rows of a dead vat, a slice at a time.
+func (t *tx) removeVat(w *work) (done bool) {
 	v := w.vat
 	for {
 		next := w.stage + 1
 		switch w.stage {
-		case buryAsked:
-			next = buryTies
+		case removeUnits:
+			next = removeTies
 			t.giveBack(v, errcode.VatTerminated, &w.after)
-		case buryTies: // the ties to calls that have other holders as well
-			next = buryPromises
-			prefix := prefixAsked(v)
+		case removeTies: // the ties to calls that have other holders as well
+			next = removePromises
+			prefix := prefixTies(v)
 			for key := range t.scan(prefix, &w.after) {
-				t.forgetAsked(KRef(key[len(prefix):]))
+				t.untie(KRef(key[len(prefix):]))
 				t.delete(key)
 			}
-		case buryPromises:
+		case removePromises:
 			t.touchDecided(v, &w.after)
-		case buryQueue:
+		case removeQueue:
 			for u := t.run(v); u.queue.head != u.queue.tail && !t.spent(); {
 				if !t.isItem(v, u.queue.head) {
 					t.passHoles(u, holdWindow)
@@ -142,7 +142,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 					t.dropLoose(key, b)
 				}
 			}
-		case buryCList:
+		case removeCList:
 			prefix := prefixCList(v)
 			for key, value := range t.scan(prefix, &w.after) {
 				k := KRef(key[len(prefix):])
@@ -161,13 +161,13 @@ func (t *tx) buryVat(w *work) (done bool) {
 					t.removeEntry(v, k, ref, value[0] == 'r')
 				}
 			}
-		case buryStore:
+		case removeStore:
 			t.deleteAll(keyStore(v, ""), &w.after)
-		case buryTranscript: // records and former values, of any span
+		case removeTranscript: // records and former values, of any span
 			t.deleteAll(prefixTranscripts(v), &w.after)
-		case buryFormers:
+		case removeFormers:
 			t.deleteAll(prefixAllFormers(v), &w.after)
-		case buryPoisoned:
+		case removePoisoned:
 			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
 				var p poisoned
 				if t.decoded(key, func() { t.codec.decode(key, value, p.fields) }) {
@@ -187,7 +187,7 @@ func (t *tx) buryVat(w *work) (done bool) {
 		if t.spent() {
 			return false
 		}
-		if w.stage, w.after = next, ""; next != buryTies && next != buryPromises {
+		if w.stage, w.after = next, ""; next != removeTies && next != removePromises {
 			return false
 		}
 	}

@@ -104,27 +104,27 @@ func (m *Machine) TakeUnit(id CallID, class string, now int64) (c Commit, taken 
 // asUnit notes, before the promise is settled, that a promise will be fulfilled with a unit of input.
 func (t *tx) asUnit(k KRef, number uint64, class string) {
 	p := t.promise(k)
-	if p.asked.vat == "" || p.ticket != "" || p.launch != "" {
-		t.forgetAsked(k) // a host call, or a launch, has the unit with the commit
+	if p.tie.vat == "" || p.ticket != "" || p.launch != "" {
+		t.untie(k) // a host call, or a launch, has the unit with the commit
 		return
 	}
-	p.asked.call.N, p.asked.unit = number, class
+	p.tie.call.N, p.tie.unit = number, class
 }
 
-// forgetAsked removes the tie of a promise to a call: the promise is settled with a value that is no unit, or the unit
+// untie removes the tie of a promise to a call: the promise is settled with a value that is no unit, or the unit
 // is consumed.
-func (t *tx) forgetAsked(k KRef) {
+func (t *tx) untie(k KRef) {
 	p := t.promise(k)
-	if p.asked.vat != "" {
-		t.delete(keyAsked(p.asked.vat, k))
+	if p.tie.vat != "" {
+		t.delete(keyTie(p.tie.vat, k))
 	}
-	p.asked = asked{}
+	p.tie = tie{}
 }
 
 // gotUnit notes that a vat was told of a promise. If the value is a unit of input, the unit is consumed.
 func (t *tx) gotUnit(k KRef) {
-	if p := t.promise(k); p.asked.unit != "" {
-		t.forgetAsked(k)
+	if p := t.promise(k); p.tie.unit != "" {
+		t.untie(k)
 	}
 }
 
@@ -132,8 +132,8 @@ func (t *tx) gotUnit(k KRef) {
 // calls of service objects that only its lost memory knew: an unfinished call is cancelled, a unit that the vat was not
 // told of is given back. A result that the vat's store waits for, or that has another holder, is left as it is.
 func (t *tx) giveBack(v VatID, why errcode.Code, cursor *string) (done bool) {
-	for key := range t.scan(prefixAsked(v), cursor) {
-		k := KRef(key[len(prefixAsked(v)):])
+	for key := range t.scan(prefixTies(v), cursor) {
+		k := KRef(key[len(prefixTies(v)):])
 		p := t.promises.look(t, k)
 		if p == nil && t.salvaging {
 			t.unreadable(keyPromise(k), nil)
@@ -146,16 +146,16 @@ func (t *tx) giveBack(v VatID, why errcode.Code, cursor *string) (done bool) {
 		if !t.onlyFor(v, p) {
 			continue
 		}
-		s := t.services.edit(t, p.asked.call.Service)
+		s := t.services.edit(t, p.tie.call.Service)
 		switch {
 		case s == nil:
-			t.forgetAsked(k) // with the service the unit is gone
+			t.untie(k) // with the service the unit is gone
 		case p.state == unresolved && p.head == p.tail && t.begun(p):
 			t.cancelCall(p, why)
-		case p.state != unresolved && p.asked.unit != "":
-			a := p.asked
+		case p.state != unresolved && p.tie.unit != "":
+			a := p.tie
 			value := t.value(p)
-			t.forgetAsked(k)
+			t.untie(k)
 			if s.ended {
 				break
 			}

@@ -37,8 +37,8 @@ func UnitPlaces(r storage.Reader) map[string][]UnitPlace {
 	d.each("b.", func(rest string, b []byte) {
 		k := KRef(rest)
 		p := d.t.promises.look(d.t, k)
-		place := UnitPlace{Promise: k, Asked: p.asked.call.Service, By: p.asked.vat}
-		place.Tied = p.asked.unit != "" && d.t.onlyFor(p.asked.vat, p)
+		place := UnitPlace{Promise: k, Asked: p.tie.call.Service, By: p.tie.vat}
+		place.Tied = p.tie.unit != "" && d.t.onlyFor(p.tie.vat, p)
 		note(d.t.value(p), place)
 	})
 	return places

@@ -59,8 +59,8 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.rejectParked(w.promise)
 	case workForget:
 		done = t.sweepSpan(&w)
-	case workBury:
-		done = t.buryVat(&w)
+	case workRemoveVat:
+		done = t.removeVat(&w)
 	case workEndServices:
 		done = t.endServices(&w)
 	case workEndService:
