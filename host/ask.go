@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 
+	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 )
 
@@ -89,4 +90,12 @@ func look[T any](ctx context.Context, c *core, f func() (T, error)) (T, error) {
 		}
 		done(v, nil)
 	})
+}
+
+// codeOf returns the code of a refusal, empty for any other error.
+func codeOf(err error) errcode.Code {
+	if r, ok := err.(*kernel.Refusal); ok {
+		return r.Code
+	}
+	return ""
 }

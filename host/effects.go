@@ -60,7 +60,7 @@ func (s *Shell) trace(e kernel.Event) {
 	case kernel.Rejected:
 		s.log.Debug("message rejected", "target", e.Target, "result", e.Result, "code", e.Code)
 	case kernel.Dropped:
-		s.dropped++
+		s.operator.messageDropped()
 		s.log.Warn("message without result dropped, queue full", "target", e.Target)
 	case kernel.Died:
 		switch e.Cause {

@@ -213,3 +213,17 @@ func (ss *subclusters) launchSettled(e kernel.LaunchSettled) {
 		tell(e.Failure)
 	}
 }
+
+// parse reads a configuration that a vat gives. Paths in it are relative to the declaration of the system
+// subclusters.
+func (ss *subclusters) parse(ctx context.Context, text []byte) (*cluster.Config, error) {
+	name := "launchSubcluster"
+	if ss.cfg.System != nil {
+		name = ss.cfg.System.Source
+	}
+	cfg, err := cluster.Parse(name, text)
+	if ss.cfg.CheckConfig != nil {
+		err = ss.cfg.CheckConfig(ctx, cfg, err)
+	}
+	return cfg, err
+}

@@ -15,8 +15,18 @@ import (
 // operator holds the questions and orders of a person. It owns no table.
 type operator struct {
 	*core
-	shell *Shell // operator asks the other owners by it
+	vats     *vats
+	work     *work
+	subs     *subclusters
+	names    *directory
+	objects  *objects
+	registry *registry
+
+	dropped uint64 // messages without result, for full queues
 }
+
+// messageDropped counts a message without result that was dropped because a queue was full.
+func (op *operator) messageDropped() { op.dropped++ }
 
 // Revoke is [Shell.Revoke].
 func (op *operator) Revoke(ctx context.Context, kref kernel.KRef) error {
@@ -58,7 +68,7 @@ func (op *operator) TerminateAll(ctx context.Context) error {
 		return err
 	}
 	for _, s := range slices.Backward(subs) {
-		if err := op.shell.subs.Terminate(ctx, s.ID); err != nil && codeOf(err) != errcode.NotFound {
+		if err := op.subs.Terminate(ctx, s.ID); err != nil && codeOf(err) != errcode.NotFound {
 			return err
 		}
 	}
@@ -70,7 +80,7 @@ func (op *operator) Collect(ctx context.Context) error {
 	_, err := ask(ctx, op.core, func(done func(struct{}, error)) {
 		var step func()
 		step = func() {
-			if op.shell.work.can() && !op.stopping {
+			if op.work.can() && !op.stopping {
 				op.later(step)
 				return
 			}
@@ -103,7 +113,7 @@ func (op *operator) PingVat(ctx context.Context, id kernel.VatID) (string, error
 	var first *kernel.Crank
 	for begun := time.Now(); ; {
 		crank, err := look(context.WithoutCancel(ctx), op.core, func() (*kernel.Crank, error) {
-			return op.shell.vats.crank(id), nil
+			return op.vats.crank(id), nil
 		})
 		switch {
 		case err != nil:
@@ -131,7 +141,7 @@ func (op *operator) pingProcess(ctx context.Context, id kernel.VatID) (string, e
 		if err == nil && !found {
 			err = &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no vat %s", id)}
 		}
-		return op.shell.vats.worker(id), err
+		return op.vats.worker(id), err
 	})
 	if err != nil {
 		return "", err
@@ -167,8 +177,8 @@ type Placed interface {
 // ServiceList is [Shell.ServiceList].
 func (op *operator) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
 	var there map[kernel.KRef]service.Object
-	registered := op.shell.registry.registered()
-	out, err := question(ctx, op.core, func() { there = op.shell.objects.all() }, func(q *kernel.View) (out []ServiceStatus, err error) {
+	registered := op.registry.registered()
+	out, err := question(ctx, op.core, func() { there = op.objects.all() }, func(q *kernel.View) (out []ServiceStatus, err error) {
 		list, err := q.Services()
 		for _, s := range list {
 			st := ServiceStatus{Service: s, Registered: there[s.KRef] != nil}

@@ -7,28 +7,62 @@ import (
 	"slices"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
 )
 
 // question answers a question about the whole state, which may be large. know runs in a step and notes facts of the loop;
 // nil notes nothing. answer runs beside the loop and reads the state of the moment of that step. So the answer is true of
-// one moment, and the loop goes on meanwhile.
+// one moment, and the loop goes on meanwhile. When ctx ends, or the kernel, the answer is given up at its next read.
 func question[T any](ctx context.Context, c *core, know func(), answer func(q *kernel.View) (T, error)) (T, error) {
 	return ask(ctx, c, func(done func(T, error)) {
 		if know != nil {
 			know()
 		}
-		store := c.cfg.Store.Freeze()
+		store := awaited{c.cfg.Store.Freeze(), ctx, c.ctx}
 		view := kernel.NewView(c.layers.Freeze(store))
 		c.aside(func() {
 			defer store.Close()
 			v, err := answered(view, answer)
-			if err == nil {
+			switch over := store.over(); {
+			case err == nil:
 				done(v, nil)
-				return
+			case over != nil:
+				done(v, over)
+			default:
+				c.later(func() { c.refuse(err, func(err error) { done(v, err) }) })
 			}
-			c.later(func() { c.refuse(err, func(err error) { done(v, err) }) })
 		})
 	})
+}
+
+// awaited is the state that an answer reads. Its reads fail when nobody waits for the answer any more.
+type awaited struct {
+	storage.Frozen
+	caller, kernel context.Context
+}
+
+// over returns why nobody waits; nil while there is a caller.
+func (a awaited) over() error {
+	if a.kernel.Err() != nil {
+		return ErrStopping
+	}
+	return a.caller.Err()
+}
+
+// Get is part of [storage.Reader].
+func (a awaited) Get(key string) ([]byte, bool, error) {
+	if err := a.over(); err != nil {
+		return nil, false, err
+	}
+	return a.Frozen.Get(key)
+}
+
+// Next is part of [storage.Reader].
+func (a awaited) Next(prefix, after string) (string, []byte, bool, error) {
+	if err := a.over(); err != nil {
+		return "", nil, false, err
+	}
+	return a.Frozen.Next(prefix, after)
 }
 
 // answered turns a panic of an answer into an error: it has changed nothing.

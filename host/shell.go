@@ -33,8 +33,7 @@ type Shell struct {
 	tickets  *tickets
 	operator *operator
 
-	lost    bool   // the state is not ours any more
-	dropped uint64 // messages without result, for full queues
+	lost bool // the state is not ours any more
 }
 
 // newShell makes the owners, and gives each the owners that it calls.
@@ -53,8 +52,9 @@ func newShell(cfg Config) (*Shell, error) {
 	s.objects.vats, s.objects.subs, s.objects.registry = s.vats, s.subs, s.registry
 	s.registry.objects = s.objects
 	s.tickets.names, s.tickets.subs, s.tickets.system = s.names, s.subs, s.system
-	s.operator.shell = s
-	if err := s.registry.fill(newFacet(s)); err != nil {
+	s.operator.vats, s.operator.work, s.operator.subs, s.operator.names = s.vats, s.work, s.subs, s.names
+	s.operator.objects, s.operator.registry = s.objects, s.registry
+	if err := s.registry.fill(newFacet(s.operator)); err != nil {
 		s.pipeline.Stop()
 		return nil, err
 	}
@@ -268,8 +268,8 @@ func (s *Shell) ServiceList(ctx context.Context) ([]ServiceStatus, error) {
 }
 
 // Poisoned lists the oldest poisoned messages with a number above after, at most limit of them, oldest first, and says
-// whether there are more. It reads one slice of them after the other, so that neither the loop nor the memory is held by
-// their bodies.
+// whether there are more. It reads the messages of one moment beside the loop, a slice at a time, so that their bodies hold
+// neither the loop nor the memory.
 func (s *Shell) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
 	return s.operator.Poisoned(ctx, after, limit)
 }
@@ -290,8 +290,8 @@ func (s *Shell) Vats(ctx context.Context) ([]VatStatus, error) {
 }
 
 // Stored lists rows of a vat's store, in the order of their keys, those with a prefix that are behind a key, and says
-// whether there are more: at most limit rows, and fewer if they are long. It reads them in slices, between which the
-// kernel goes on.
+// whether there are more: at most limit rows, and fewer if they are long. It reads the rows of one moment, and the kernel
+// goes on meanwhile.
 func (s *Shell) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
 	return s.operator.Stored(ctx, vat, prefix, after, limit)
 }

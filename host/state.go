@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/wire"
 )
 
 // StoredRow is a row of a vat's store.
@@ -17,45 +16,50 @@ type StoredRow struct {
 
 // Bounds of the part of a vat's store that is read for a person.
 const (
-	sliceRows, sliceBytes = 64, 256 << 10 // by one step of the loop
-	pageBytes             = 1 << 20
-	shownBytes            = 64 << 10 // of a value
+	pageBytes  = 1 << 20
+	shownBytes = 64 << 10 // of a value
 )
 
+// storedPage is the answer of Stored.
+type storedPage struct {
+	vat  kernel.Vat
+	rows []StoredRow
+	more bool
+}
+
 // Stored is [Shell.Stored].
-func (op *operator) Stored(ctx context.Context, vat, prefix, after string, limit int) (v kernel.Vat, rows []StoredRow, more bool, err error) {
-	if v, err = op.shell.names.FindVat(ctx, vat); err != nil {
-		return v, nil, false, err
-	}
-	for size := 0; ; {
-		passing := false // removed rows, of which there may be many
-		part, err := look(ctx, op.core, func() (part []wire.Row, err error) {
-			for read := 0; len(part) < sliceRows && read < sliceBytes; {
-				row, reached, ready, err := op.machine.StoreStep(v.ID, prefix, after)
-				if passing = !ready; passing && err == nil {
-					after = reached
-					return part, nil
-				}
-				if err != nil || !row.Found {
-					return part, err
-				}
-				after = row.Key
-				read += len(row.Key) + len(row.Value)
-				part = append(part, row)
-			}
-			return part, nil
+func (op *operator) Stored(ctx context.Context, vat, prefix, after string, limit int) (kernel.Vat, []StoredRow, bool, error) {
+	var id kernel.VatID
+	var unnamed error
+	find := func() {
+		unnamed = op.isolated(func() (err error) {
+			id, err = op.names.vatNamed(vat)
+			return err
 		})
-		if err != nil || len(part) == 0 && !passing {
-			return v, rows, false, err
+	}
+	p, err := question(ctx, op.core, find, func(q *kernel.View) (p storedPage, err error) {
+		if unnamed != nil {
+			return p, unnamed
 		}
-		for i, row := range part {
-			if len(rows) == limit || size > pageBytes {
-				return v, rows, true, nil
+		var found bool
+		if p.vat, found, err = q.Vat(id); err == nil && !found {
+			err = notThere("vat", vat)
+		}
+		for size := 0; err == nil; {
+			row, err := q.StoreNext(id, prefix, after)
+			if err != nil || !row.Found {
+				return p, err
+			}
+			if len(p.rows) == limit || size > pageBytes {
+				p.more = true
+				return p, nil
 			}
 			shown := row.Value[:min(len(row.Value), shownBytes)]
-			rows = append(rows, StoredRow{row.Key, append([]byte(nil), shown...), len(row.Value)})
+			p.rows = append(p.rows, StoredRow{row.Key, append([]byte(nil), shown...), len(row.Value)})
 			size += len(row.Key) + len(shown)
-			part[i] = wire.Row{}
+			after = row.Key
 		}
-	}
+		return p, err
+	})
+	return p.vat, p.rows, p.more, err
 }

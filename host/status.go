@@ -27,45 +27,38 @@ type Poison struct {
 
 // Poisoned is [Shell.Poisoned].
 func (op *operator) Poisoned(ctx context.Context, after uint64, limit int) (list []Poison, more bool, err error) {
-	const rows, size = 64, 1 << 20
-	type slice struct {
-		messages []kernel.Poison
-		names    map[kernel.VatID]string
-		next     string
-	}
-	for cursor, first := "", true; first || cursor != ""; first = false {
-		s, err := look(ctx, op.core, func() (s slice, err error) {
-			s.names = map[kernel.VatID]string{}
-			s.messages, s.next, err = op.machine.PoisonedAfter(cursor, rows, size)
-			for _, p := range s.messages {
-				if _, known := s.names[p.Vat]; !known && err == nil {
-					var v kernel.Vat
-					v, _, err = op.machine.Vat(p.Vat)
-					s.names[p.Vat] = v.Name
+	const rows, size = 64, 1 << 20 // whose bodies are in memory at a time
+	list, err = question(ctx, op.core, nil, func(q *kernel.View) (list []Poison, err error) {
+		names := map[kernel.VatID]string{}
+		for cursor, first := "", true; first || cursor != ""; first = false {
+			var messages []kernel.Poison
+			if messages, cursor, err = q.PoisonedAfter(cursor, rows, size); err != nil {
+				return nil, err
+			}
+			for _, p := range messages {
+				if p.N <= after {
+					continue
 				}
+				if _, known := names[p.Vat]; !known {
+					v, _, err := q.Vat(p.Vat)
+					if err != nil {
+						return nil, err
+					}
+					names[p.Vat] = v.Name
+				}
+				method, _, err := capdata.DecodeCall(p.MethArgs.Body, len(p.MethArgs.Slots))
+				if err != nil {
+					method = "?"
+				}
+				list = append(list, Poison{p.N, p.Vat, names[p.Vat], p.Target, strings.Clone(method), p.Attempts, p.Code, p.Why})
 			}
-			return s, err
-		})
-		if err != nil {
-			return nil, false, err
+			slices.SortFunc(list, func(a, b Poison) int { return cmp.Compare(a.N, b.N) })
+			list = list[:min(len(list), limit+1)] // the one beyond tells that there are more
 		}
-		for _, p := range s.messages {
-			if p.N <= after {
-				continue
-			}
-			method, _, err := capdata.DecodeCall(p.MethArgs.Body, len(p.MethArgs.Slots))
-			if err != nil {
-				method = "?"
-			}
-			list = append(list, Poison{p.N, p.Vat, s.names[p.Vat], p.Target, strings.Clone(method), p.Attempts, p.Code, p.Why})
-		}
-		slices.SortFunc(list, func(a, b Poison) int { return cmp.Compare(a.N, b.N) })
-		if len(list) > limit {
-			list, more = list[:limit:limit], true
-		}
-		cursor = s.next
-	}
-	return list, more, nil
+		return list, nil
+	})
+	more = len(list) > limit
+	return list[:min(len(list), limit):min(len(list), limit)], more, err
 }
 
 // Unpoison is [Shell.Unpoison].
@@ -107,7 +100,7 @@ func (op *operator) Status(ctx context.Context) (Status, error) {
 	subs, err := op.subclusters(ctx, func() {
 		st = Status{
 			Epoch: op.machine.Epoch(), DiskFull: op.diskFull(), Pauses: op.pauses(), Cranks: op.machine.Cranks(), Commit: op.pipeline.Durable(),
-			Suspended: op.shell.subs.allSuspended(), Dropped: op.shell.dropped, Held: op.shell.vats.heldBack(),
+			Suspended: op.subs.allSuspended(), Dropped: op.dropped, Held: op.vats.heldBack(),
 		}
 	})
 	if err != nil {
@@ -140,7 +133,7 @@ type VatStatus struct {
 // Vats is [Shell.Vats].
 func (op *operator) Vats(ctx context.Context) ([]VatStatus, error) {
 	var known map[kernel.VatID]vat
-	list, err := question(ctx, op.core, func() { known = op.shell.vats.all() }, func(q *kernel.View) ([]VatStatus, error) {
+	list, err := question(ctx, op.core, func() { known = op.vats.all() }, func(q *kernel.View) ([]VatStatus, error) {
 		rows, err := q.Vats()
 		out := make([]VatStatus, len(rows))
 		for i, row := range rows {

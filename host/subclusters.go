@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 
+	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/workers"
@@ -162,4 +163,21 @@ func (ss *subclusters) tellChanged() {
 	}
 	ss.changed = nil
 	ss.soon(ss.system.nextTurn)
+}
+
+// subclusterConfig returns a subcluster and the configuration that it was launched with; both are nil if there is none.
+func (ss *subclusters) subclusterConfig(ctx context.Context, id kernel.SubID) (*kernel.Subcluster, *cluster.Config, error) {
+	var cfg *cluster.Config
+	sub, err := look(ctx, ss.core, func() (*kernel.Subcluster, error) {
+		sub, found, err := ss.machine.Subcluster(id)
+		if err != nil || !found {
+			return nil, err
+		}
+		b, found, err := ss.machine.Config(id)
+		if err == nil && found {
+			cfg, err = cluster.UnmarshalStoredConfig(b)
+		}
+		return &sub, err
+	})
+	return sub, cfg, err
 }

@@ -15,13 +15,16 @@ type Ownership struct {
 	// Owners are the types whose methods alone change their fields. A type that is not an owner itself, such as the entry of
 	// a table, stands with its owner, as "entry of owner".
 	Owners []string
+	// Whole is the type that has all owners. No other type has a field of it, and no function but Link takes it: the fields of
+	// an owner name the owners that it calls.
+	Whole string
 	// Link is the function that makes the owners, and lets each know the others.
 	Link string
 }
 
 // Owners checks that each field of an owner has one writer: the methods of the type that owns it, and nothing else in the
 // package, assign to it, delete from it or take its address. Another type that needs an entry of a table (a field that is a
-// map or a slice) asks the owner for it.
+// map or a slice) asks the owner for it. Owners also checks that no owner reaches the others through the type that has them all.
 func (m *Module) Owners(rules ...Ownership) (problems []Problem) {
 	for _, rule := range rules {
 		i := slices.IndexFunc(m.Packages, func(p *Package) bool { return p.Path == rule.Package })
@@ -45,6 +48,7 @@ func (m *Module) Owners(rules ...Ownership) (problems []Problem) {
 				fields[f] = owner
 			}
 		}
+		problems = append(problems, m.wholes(p, rule)...)
 		for _, f := range p.files {
 			for _, d := range f.Decls {
 				fn, ok := d.(*ast.FuncDecl)
@@ -56,6 +60,63 @@ func (m *Module) Owners(rules ...Ownership) (problems []Problem) {
 		}
 	}
 	return problems
+}
+
+// wholes returns the fields and parameters that are of the type that has all owners.
+func (m *Module) wholes(p *Package, rule Ownership) (problems []Problem) {
+	whole := p.types.Scope().Lookup(rule.Whole)
+	if whole == nil {
+		return []Problem{{File: rule.Package, Text: "there is no type " + rule.Whole + " that has all owners: mend the rule"}}
+	}
+	check := func(list *ast.FieldList, what string) {
+		for _, f := range list.List {
+			if holds(p.info.TypeOf(f.Type), whole.Type()) {
+				problems = append(problems, m.problem(f.Pos(), "%s has all owners, and is no %s: name the owners that are called", rule.Whole, what))
+			}
+		}
+	}
+	for _, f := range p.files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.StructType:
+				check(n.Fields, "field")
+			case *ast.FuncDecl:
+				if n.Recv != nil || n.Name.Name != rule.Link {
+					check(n.Type.Params, "parameter")
+				}
+			}
+			return true
+		})
+	}
+	return problems
+}
+
+// holds reports whether a value of type t leads to a whole: it is one, a pointer to one, or a collection or function of those.
+func holds(t, whole types.Type) bool {
+	if t == nil || types.Identical(t, whole) {
+		return t != nil
+	}
+	switch t := types.Unalias(t).(type) {
+	case *types.Pointer:
+		return holds(t.Elem(), whole)
+	case *types.Slice:
+		return holds(t.Elem(), whole)
+	case *types.Array:
+		return holds(t.Elem(), whole)
+	case *types.Chan:
+		return holds(t.Elem(), whole)
+	case *types.Map:
+		return holds(t.Key(), whole) || holds(t.Elem(), whole)
+	case *types.Signature:
+		for _, list := range []*types.Tuple{t.Params(), t.Results()} {
+			for v := range list.Variables() {
+				if holds(v.Type(), whole) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // structure finds a type of the package that has fields.

@@ -31,7 +31,8 @@ func TestRules(t *testing.T) {
 		{Package: "gone/..."},
 	}
 	owners := []archtest.Ownership{
-		{Package: "shell", Link: "link", Owners: []string{"Shell", "seats", "seat of seats", "bells", "loop", "nobody"}},
+		{Package: "shell", Whole: "Shell", Link: "link", Owners: []string{"Shell", "seats", "seat of seats", "bells", "loop", "nobody"}},
+		{Package: "boxes", Whole: "Ship", Link: "link"},
 		{Package: "away"},
 	}
 	steps := []archtest.Steps{
@@ -46,6 +47,7 @@ func TestRules(t *testing.T) {
 		"away: there is no such package: remove its owners",
 		"away: there is no such package: remove its steps",
 		"boxes.Bag: is no closed set",
+		"boxes: there is no type Ship that has all owners",
 		"gone/...: there is no such package",
 		"helptest: does not import away/..., which its row allows",
 		"helptest: does not import boxes, which its row allows",

@@ -4,6 +4,7 @@ package archtest
 func Ownerships() []Ownership {
 	return []Ownership{{
 		Package: "host",
+		Whole:   "Shell",
 		Link:    "newShell",
 		Owners: []string{
 			"loop", "core", "Shell", "vats", "work", "subclusters", "system", "directory", "objects", "registry", "tickets", "operator", "starts",
