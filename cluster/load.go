@@ -16,30 +16,39 @@ import (
 )
 
 // Load reads the configuration in the file at path. Its error is [*Errors].
-func Load(path string) (*Config, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, &Errors{Problems: []Problem{{File: path, Message: err.Error()}}}
-	}
-	return Parse(path, data)
-}
+func Load(path string) (*Config, error) { return load(path, Parse) }
 
 // Parse reads the configuration data, as if it were the content of the file called name: paths in it are
 // relative to the directory of name. The worker programs that it names must exist. Its error is [*Errors].
 func Parse(name string, data []byte) (*Config, error) {
-	source, err := filepath.Abs(name)
-	if err != nil {
-		return nil, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
-	}
-	if err := storablePath(name, source); err != nil {
-		return nil, err
-	}
-	doc := newDocument(name, data)
-	root, err := doc.parse()
+	doc, source, root, err := parseDocument(name, data)
 	if err != nil {
 		return nil, err
 	}
 	return decode(doc, source, &root, data)
+}
+
+// load reads a file and has parse read its content.
+func load[T any](path string, parse func(name string, data []byte) (*T, error)) (*T, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, &Errors{Problems: []Problem{{File: path, Message: err.Error()}}}
+	}
+	return parse(path, data)
+}
+
+// parseDocument returns a file's content as a document, with the absolute path of the file and the document's root.
+func parseDocument(name string, data []byte) (doc *document, source string, root hujson.Value, err error) {
+	source, err = filepath.Abs(name)
+	if err != nil {
+		return nil, "", root, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
+	}
+	if err := storablePath(name, source); err != nil {
+		return nil, "", root, err
+	}
+	doc = newDocument(name, data)
+	root, err = doc.parse()
+	return doc, source, root, err
 }
 
 // storablePath refuses a file whose path is not UTF-8. Other paths are made relative to it, and all of them are

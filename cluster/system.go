@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -47,27 +46,13 @@ type declaredPart struct {
 
 // LoadSystem reads the declaration in the file at path, and the configurations that it names. Its error is
 // [*Errors], with the mistakes in all of them.
-func LoadSystem(path string) (*System, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, &Errors{Problems: []Problem{{File: path, Message: err.Error()}}}
-	}
-	return ParseSystem(path, data)
-}
+func LoadSystem(path string) (*System, error) { return load(path, ParseSystem) }
 
 // ParseSystem reads the declaration data, as if it were the content of the file called name: paths in it, also
 // in configurations that stand in it, are relative to the directory of name. The configuration files and worker
 // programs that it names must exist. Its error is [*Errors].
 func ParseSystem(name string, data []byte) (*System, error) {
-	source, err := filepath.Abs(name)
-	if err != nil {
-		return nil, &Errors{Problems: []Problem{{File: name, Message: fmt.Sprintf("find the file's directory: %v", err)}}}
-	}
-	if err := storablePath(name, source); err != nil {
-		return nil, err
-	}
-	doc := newDocument(name, data)
-	root, err := doc.parse()
+	doc, source, root, err := parseDocument(name, data)
 	if err != nil {
 		return nil, err
 	}
