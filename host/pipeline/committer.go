@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"syscall"
 	"time"
 
 	"ocapkernel.dev/storage"
@@ -86,7 +87,7 @@ func (p *Pipeline[T]) commit(group group) error {
 			if err = p.cfg.Store.Commit(group.writes); !errors.Is(err, storage.ErrNoRoom) {
 				return err
 			}
-			short.full = true
+			short.full = !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE)
 		}
 		if p.impatient.Load() && waited > impatientWait {
 			return err

@@ -87,12 +87,17 @@ type Options struct {
 // tables are held in memory.
 const memTableBytes = 64 << 20
 
+// valueLogBytes is the content at which a value log is full.
+const valueLogBytes = 64 << 20
+
 // Store is a [storage.Store] in a directory.
 type Store struct {
 	db      *badger.DB
 	limits  storage.Limits
 	reserve *reserve
 	health  *health
+	// repairer is used by the one caller of Commit at a time.
+	repairer *repairer
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if another process or Store has it
@@ -130,7 +135,12 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
-	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: newHealth(func() error { return verify(db, dir) }, seen)}, nil
+	repairer, err := newRepairer(db, dir)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", dir, errors.Join(err, db.Close()))
+	}
+	health := newHealth(func() error { return verify(db, dir) }, seen)
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, repairer: repairer}, nil
 }
 
 // open opens the database, and returns a panic of Badger, which is its report of some damages, as an error.
@@ -220,7 +230,7 @@ func badgerOptions(dir string, o Options) badger.Options {
 		// Values stay in the LSM tree, beside their keys, up to the most that Badger allows; a value in
 		// another file could be lost alone, and the value log hardly ever shrinks.
 		WithValueThreshold(largeValue).
-		WithValueLogFileSize(64 << 20)
+		WithValueLogFileSize(valueLogBytes)
 }
 
 // limitsOf returns limits below the size of a transaction. Badger also counts bytes that [storage.Write.Size]
@@ -374,7 +384,9 @@ func (f *frozen) in(read func(*badger.Txn) error) error {
 // Close implements [storage.Frozen].
 func (f *frozen) Close() {
 	if f.txn != nil {
-		f.txn.Discard()
+		// A read that panicked while Badger had no memory table counts as one under way, on which Discard panics. The
+		// versions of rows that the transaction sees are then kept until the next Open.
+		_ = noPanic(func() error { f.txn.Discard(); return nil })
 	}
 }
 
@@ -413,10 +425,8 @@ func (s *Store) Commit(writes []storage.Write) error {
 			return fmt.Errorf("commit row %s: %w", versionKey, err)
 		}
 	}
-	if err := txn.Commit(); err != nil {
-		// Badger can neither read nor close any more once it has failed to begin a log, for want of a
-		// descriptor.
-		return s.health.fail(fmt.Errorf("commit %d rows: %w", len(writes), err))
+	if err := s.commit(txn); err != nil {
+		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
 	return nil
 }
@@ -425,8 +435,8 @@ func (s *Store) Commit(writes []storage.Write) error {
 func (s *Store) Limits() storage.Limits { return s.limits }
 
 // Close implements [storage.Store]. It writes out the memory table and takes some 50 ms. It returns
-// [storage.ErrNoRoom], wrapped, if the disk has no room for that. If a Commit has failed, or a table is not as
-// it was written, it returns that error. Then the database stays as it is until the end of the process: the
+// [storage.ErrNoRoom], wrapped, if the disk has no room for that. If a Commit has failed for another reason than
+// that, or a table is not as it was written, it returns that error. Then the database stays as it is until the end of the process: the
 // next Open finds everything in the logs.
 func (s *Store) Close() error {
 	if err := cmp.Or(s.health.check(), s.reserve.beforeClose()); err != nil {

@@ -67,6 +67,9 @@ type health struct {
 	// damage is the reason why the database cannot go on, for good; nil if there is none.
 	damage    atomic.Pointer[error]
 	verifying sync.Mutex
+	// commits is held while Badger commits. repairs counts the repairs after commits that failed, see [repairer].
+	commits sync.Mutex
+	repairs atomic.Int64
 }
 
 // newHealth returns the health of a database whose tables verify reads. The tables were whole when seen bad
@@ -128,10 +131,14 @@ func (h *health) read(f func() error) error {
 		return err
 	}
 	const attempts = 3
-	for range attempts {
-		n := badBlocks.Load()
+	for attempt := 0; attempt < attempts; attempt++ {
+		n, repairs := badBlocks.Load(), h.repairs.Load()
 		err := noPanic(f)
 		if errors.Is(err, storage.ErrCorrupt) {
+			if h.repaired(repairs) {
+				attempt = -1
+				continue
+			}
 			return h.fail(err)
 		}
 		if badBlocks.Load() == n {
@@ -142,6 +149,14 @@ func (h *health) read(f func() error) error {
 		}
 	}
 	return h.fail(damaged("a block of a table cannot be read"))
+}
+
+// repaired reports whether the database was repaired after the first so many repairs. It waits for a commit under way:
+// between the failure of a commit and the repair, reads panic.
+func (h *health) repaired(repairs int64) bool {
+	h.commits.Lock()
+	defer h.commits.Unlock()
+	return h.repairs.Load() != repairs
 }
 
 // noPanic returns a panic, which is Badger's report of a block that is no block, as an error.

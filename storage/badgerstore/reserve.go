@@ -134,7 +134,7 @@ func (r *reserve) allocateLogs(log, values int64) error {
 		if v.id != found.values {
 			v.id, v.used = found.values, logHeaderBytes
 		}
-		if err := r.extend(filepath.Join(r.dir, fmt.Sprintf("%06d.vlog", v.id)), os.O_RDWR, v.used+values); err != nil {
+		if err := r.extend(valueLogPath(r.dir, v.id), os.O_RDWR, v.used+values); err != nil {
 			return err
 		}
 	}
@@ -189,7 +189,10 @@ func (r *reserve) find() (files, error) {
 }
 
 // path returns the path of a log of the memory table.
-func (r *reserve) path(id uint64) string { return filepath.Join(r.dir, fmt.Sprintf("%05d.mem", id)) }
+func (r *reserve) path(id uint64) string { return logPath(r.dir, id) }
+
+// lookAgain has the next commit list the files and allocate their blocks.
+func (r *reserve) lookAgain() { r.logs.left = 0 }
 
 // extend allocates blocks to a file up to an offset.
 func (r *reserve) extend(path string, flags int, end int64) error {
@@ -260,9 +263,12 @@ func shortage(err error) error {
 	return err
 }
 
+// shortages are the errors of the operating system that an operator can mend, and that may go away by themselves.
+var shortages = []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM}
+
 // isShort reports whether the cause of err may go away by itself, or can be removed by an operator.
 func isShort(err error) bool {
-	for _, e := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+	for _, e := range shortages {
 		if errors.Is(err, e) {
 			return true
 		}

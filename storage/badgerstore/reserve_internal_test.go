@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -183,68 +182,6 @@ func TestASmallStateReservesLittle(t *testing.T) {
 		t.Error("there is a next log")
 	}
 	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// No file can be opened at the moment when Badger begins another log, which nothing can be kept back for, as other
-// programs may take the system's last one: the commit has not happened, not in part either, the store says for good why it
-// ended, and the next Open finds all that was committed.
-func TestACommitThatCannotBeginALog(t *testing.T) {
-	dir := t.TempDir()
-	s, err := Open(dir, Options{Durability: Process})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	// Of this size, a log is full at a commit that does not look at the files.
-	commit := func(i int) error {
-		return s.Commit([]storage.Write{
-			{Key: fmt.Sprintf("a%d", i), Value: bytes.Repeat([]byte{1}, 450_000)}, {Key: fmt.Sprintf("b%d", i), Value: bytes.Repeat([]byte{1}, 500_000)},
-		})
-	}
-	// without commits while no file can be opened.
-	without := func(i int) error {
-		none := limit
-		none.Cur = 3
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
-			t.Fatal(err)
-		}
-		err := commit(i)
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			t.Fatal(err)
-		}
-		return err
-	}
-	i := 0
-	for ; i < 400 && err == nil; i++ {
-		if err = without(i); errors.Is(err, storage.ErrNoRoom) {
-			err = commit(i) // it had to look at the files, and has changed nothing
-		}
-	}
-	if !errors.Is(err, unix.EMFILE) && (err == nil || !strings.Contains(err.Error(), unix.EMFILE.Error())) {
-		t.Fatalf("commit %d: %v", i, err)
-	}
-	for what, err := range map[string]error{"read": func() error { _, _, err := s.Get("a0"); return err }(), "commit": commit(i), "close": s.Close()} {
-		if err == nil || errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), unix.EMFILE.Error()) {
-			t.Errorf("%s afterwards: %v", what, err)
-		}
-	}
-	state, err := Examine(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range i {
-		for _, row := range []string{"a", "b"} {
-			if _, found, err := state.Get(fmt.Sprint(row, n)); err != nil || found != (n < i-1) {
-				t.Errorf("row %s%d of %d commits: %t, %v", row, n, i-1, found, err)
-			}
-		}
-	}
-	if err := state.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

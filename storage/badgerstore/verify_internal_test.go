@@ -38,7 +38,7 @@ func BenchmarkRead(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := &Store{db: db}
+			s := &Store{db: db, reserve: newReserve(dir), health: newHealth(func() error { return nil }, badBlocks.Load())}
 			random := rand.New(rand.NewPCG(1, 1))
 			for b.Loop() {
 				if _, found, err := s.Get(key(random.IntN(rows))); !found || err != nil {
