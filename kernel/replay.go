@@ -143,7 +143,7 @@ func (r *Replay) apply(n uint64, done wire.Done) {
 		case wire.StoreDelete:
 			r.store.write(s.Key, version{n, nil}, r.answered)
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Keep, wire.Watch, wire.Exit, wire.DropImports, wire.RetireImportsCall,
-			wire.RetireExportsCall, wire.AbandonExports:
+			wire.RetireExportsCall, wire.AbandonExports, wire.Collect:
 			// The kernel has performed the other syscalls; the view is of the store alone.
 		}
 	}

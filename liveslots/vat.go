@@ -220,7 +220,8 @@ func (v *Vat) syscall(s wire.Syscall) {
 		v.sent += len(x.Key) + len(x.Value)
 	case wire.StoreDelete:
 		v.sent += len(x.Key)
-	case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
+	case wire.Subscribe, wire.Exit, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch,
+		wire.Collect:
 		// small, or at most one in a crank
 	}
 }

@@ -398,7 +398,7 @@ func (h *house) start(spec workers.Spec) workers.Worker {
 	h.t.Helper()
 	w := h.Start(spec, h.events)
 	r := want[workers.Ready](h)
-	if r.Worker != w || r.Pid <= 0 || r.Pid != w.Pid() {
+	if r.Worker != w || r.Pid <= 0 || r.Pid != w.Pid() || r.Version != wire.Version {
 		h.t.Fatalf("got ready %+v, want one of %p with its pid", r, w)
 	}
 	return w

@@ -48,6 +48,7 @@ type process struct {
 
 	socket         *pluginSocket
 	certificate    bool     // is in the handshake
+	version        int      // of the protocol, from the handshake; known after launch
 	stdout, stderr *os.File // our ends
 	pidfd          *os.File
 	handshake      *io.PipeReader
@@ -72,6 +73,12 @@ var _ runner.Runner = (*process)(nil)
 
 func newProcess(w *worker) *process {
 	return &process{w: w, end: ending{known: make(chan struct{})}, exited: make(chan struct{}), pumped: make(chan struct{}), logs: newLogReader(w.log)}
+}
+
+// offered are the versions of the protocol of which a worker announces one.
+var offered = map[int]plugin.PluginSet{
+	wire.OldestVersion: {wire.PluginName: vatPlugin{}},
+	wire.Version:       {wire.PluginName: vatPlugin{}},
 }
 
 // launch starts the program and returns the link to it, after the handshake. On an error
@@ -117,7 +124,7 @@ func (p *process) launch() (_ link, err error) {
 	prints := &printed{logs: p.logs}
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
-		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.PluginName: vatPlugin{}}},
+		VersionedPlugins: offered,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, tmpDir string) (runner.Runner, error) {
 			p.socket.dir = tmpDir
@@ -139,6 +146,7 @@ func (p *process) launch() (_ link, err error) {
 	if _, err := client.Start(); err != nil {
 		return nil, handshakeError(err)
 	}
+	p.version = client.NegotiatedVersion()
 	if p.socket.announced() {
 		pings.close() // a plugin has go-plugin's own health
 		return openStream(client, p.socket, data, p.w.lim, p.w.over, p.exited)

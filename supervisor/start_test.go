@@ -63,6 +63,35 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+// A worker chooses the version of the protocol: this one or the one before it.
+func TestVersionOfTheProtocol(t *testing.T) {
+	program := func(version string) string {
+		path := filepath.Join(t.TempDir(), "worker")
+		script := "#!/bin/sh\necho '1|" + version + "|unix|fd4|grpc|'\nprintf '\\003\\000\\000\\000\\222\\021\\240' >&3\nexec cat <&3 >/dev/null\n"
+		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	h := newHouse(t)
+	for version, known := range map[string]int{"1": 1, "2": 2} { // in any order
+		spec := h.spec("")
+		spec.Program = program(version)
+		w := h.Start(spec, h.events)
+		if r := want[workers.Ready](h); r.Version != known {
+			t.Errorf("version %s: got %+v", version, r)
+		}
+		w.Kill()
+		h.wantExit(workers.CauseStopped)
+	}
+	for _, version := range []string{"0", "3", "-1", "x"} {
+		spec := h.spec("")
+		spec.Program = program(version)
+		h.Start(spec, h.events)
+		h.wantExit(workers.CauseStart, "version")
+	}
+}
+
 func TestStartTimeout(t *testing.T) { overEach(t, testStartTimeout) }
 
 func testStartTimeout(t *testing.T, via transport) {

@@ -71,12 +71,15 @@ func beStockPlugin() {
 	})
 }
 
-// A plugin that go-plugin serves is a worker like any other.
+// A plugin that go-plugin serves is a worker like any other. This one speaks version 1 of the protocol.
 func TestPluginThatGoPluginServes(t *testing.T) {
 	h := newHouse(t)
 	spec := h.spec("")
 	spec.Start.Module = pluginPrefix + "stock"
-	w := h.start(spec)
+	w := h.Start(spec, h.events)
+	if r := want[workers.Ready](h); r.Version != 1 {
+		t.Errorf("got %+v, want version 1", r)
+	}
 	for n := uint64(1); n <= 20; n++ {
 		d := call(n, "echo "+strings.Repeat("é", int(n)))
 		if err := w.Deliver(d); err != nil {

@@ -414,7 +414,7 @@ func (w *worker) timeUp() {
 
 // hear reads frames until the worker ends, and returns its verdict about the end.
 func (w *worker) hear(l link) verdict {
-	w.emit(workers.Ready{Worker: w, Pid: w.Pid()})
+	w.emit(workers.Ready{Worker: w, Pid: w.Pid(), Version: w.proc.version})
 	var buf []byte
 	for {
 		frame, err := l.next(buf, w.lim.FrameBytes)

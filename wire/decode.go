@@ -91,8 +91,12 @@ func (r *reader) delivery() Delivery {
 	case kindRetireImports:
 		return RetireImports{Refs: r.refs("retire imports", fields)}
 	case kindBringOutYourDead:
-		r.want("bring out your dead", fields, 1)
-		return BringOutYourDead{}
+		if fields == 1 {
+			return BringOutYourDead{Bare: true}
+		}
+		r.want("bring out your dead", fields, 3)
+		known := list(r, "known", MaxKnown, func() Ref { return r.ref("known") })
+		return BringOutYourDead{Known: known, More: r.bool("more")}
 	}
 	r.fail("unknown delivery kind %d", kind)
 	return nil
@@ -133,6 +137,9 @@ func (r *reader) syscall() Syscall {
 	case kindWatch:
 		r.want("watch", fields, 3)
 		return Watch{Target: r.ref("target"), Result: r.ref("result")}
+	case kindCollect:
+		r.want("collect", fields, 1)
+		return Collect{}
 	}
 	r.fail("unknown syscall kind %d", kind)
 	return nil

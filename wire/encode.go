@@ -110,8 +110,7 @@ func (w *writer) delivery(d Delivery) {
 	case RetireImports:
 		w.refs(kindRetireImports, d.Refs)
 	case BringOutYourDead:
-		w.array(1)
-		w.uint(kindBringOutYourDead)
+		w.bringOut(&d)
 	default:
 		w.fail(fmt.Errorf("%T is no delivery", d))
 	}
@@ -165,9 +164,35 @@ func (w *writer) syscall(s Syscall) {
 		w.uint(kindWatch)
 		w.ref(s.Target)
 		w.ref(s.Result)
+	case Collect:
+		w.array(1)
+		w.uint(kindCollect)
 	default:
 		w.fail(fmt.Errorf("%T is no syscall", s))
 	}
+}
+
+// bringOut writes the delivery in the form of version 1 or 2.
+func (w *writer) bringOut(d *BringOutYourDead) {
+	switch {
+	case d.Bare && (len(d.Known) > 0 || d.More):
+		w.fail(errors.New("bring out your dead has fields, and is to have none"))
+		return
+	case d.Bare:
+		w.array(1)
+		w.uint(kindBringOutYourDead)
+		return
+	case len(d.Known) > MaxKnown:
+		w.fail(fmt.Errorf("bring out your dead names %d objects, %w of %d", len(d.Known), ErrLimit, MaxKnown))
+		return
+	}
+	w.array(3)
+	w.uint(kindBringOutYourDead)
+	w.array(len(d.Known))
+	for _, r := range d.Known {
+		w.ref(r)
+	}
+	w.bool(d.More)
 }
 
 // refs writes the whole item of a delivery or syscall that is only a list of references.

@@ -44,6 +44,8 @@ const (
 	MaxRefBytes = 48
 	// MaxKeyBytes bounds a key of the vat's store.
 	MaxKeyBytes = limits.KeyBytes
+	// MaxKnown bounds the references in one [BringOutYourDead].
+	MaxKnown = 1000
 	// MaxTextBytes bounds a text from the worker that is for people, such as Hello.Error.
 	MaxTextBytes = 4096
 )
@@ -139,4 +141,5 @@ const (
 	kindStoreDelete       = 10
 	kindKeep              = 11
 	kindWatch             = 12
+	kindCollect           = 13
 )

@@ -24,6 +24,7 @@ func seeds(f *testing.F) {
 			wire.StoreDelete{Key: "k"},
 			wire.Keep{Promise: "p+1", Stored: true},
 			wire.Watch{Target: "o-1", Result: "p+2"},
+			wire.Collect{},
 		}},
 	} {
 		b, err := wire.AppendUp(nil, u)
@@ -40,6 +41,8 @@ func seeds(f *testing.F) {
 		wire.Deliver{Now: -1, State: []wire.Row{{Key: "k"}}, Delivery: wire.Notify{Resolutions: []wire.Resolution{{Promise: "p-1"}}}},
 		wire.Deliver{Delivery: wire.Call{Target: "o+0"}},
 		wire.Deliver{Delivery: wire.RetireExports{Refs: []wire.Ref{"o+d1/2"}}},
+		wire.Deliver{Delivery: wire.BringOutYourDead{Bare: true}},
+		wire.Deliver{Delivery: wire.BringOutYourDead{Known: []wire.Ref{"o-1", "o+d1/2"}, More: true}},
 	} {
 		b, err := wire.AppendDown(nil, d)
 		if err != nil {

@@ -10,8 +10,12 @@ package wire
 
 import "ocapkernel.dev/capdata"
 
-// Version is the version of this protocol. go-plugin negotiates it as the plugin protocol version.
-const Version = 1
+// Version is the version of this protocol, OldestVersion the oldest one whose workers a kernel still takes. go-plugin
+// negotiates the version as the plugin protocol version. docs/protocol.md says how versions differ.
+const (
+	Version       = 2
+	OldestVersion = 1
+)
 
 // CapData is a marshalled value whose slots are the vat's names.
 type CapData = capdata.Data[Ref]
@@ -56,8 +60,18 @@ type RetireExports struct{ Refs []Ref }
 // RetireImports says that these imports no longer exist.
 type RetireImports struct{ Refs []Ref }
 
-// BringOutYourDead asks the vat to name the references that it no longer holds.
-type BringOutYourDead struct{}
+// BringOutYourDead asks the vat to name the references that it no longer holds. The vat is at rest: no turn is parked, and
+// its memory holds nothing that its store does not hold.
+type BringOutYourDead struct {
+	// Known names, in one page, at most MaxKnown objects of the vat's c-list: imports, and durable exports. The vat drops
+	// the imports among them that it does not hold. The first round of a vat's life names all of its c-list, each later
+	// one the imports that it was given since.
+	Known []Ref
+	// More says that another page of the same round follows.
+	More bool
+	// Bare says that the delivery has no fields, as in version 1 of this protocol.
+	Bare bool
+}
 
 func (StartVat) isDelivery()         {}
 func (Call) isDelivery()             {}
@@ -69,7 +83,7 @@ func (BringOutYourDead) isDelivery() {}
 
 // A Syscall is a request that a vat made during a crank. It is one of [Send], [Subscribe], [Resolve],
 // [Exit], [DropImports], [RetireImportsCall], [RetireExportsCall], [AbandonExports], [StoreSet], [StoreDelete], [Keep],
-// [Watch].
+// [Watch], [Collect].
 type Syscall interface{ isSyscall() }
 
 // Send sends a message to an object or a promise.
@@ -138,6 +152,10 @@ type Watch struct {
 	Result Ref
 }
 
+// Collect asks for another [BringOutYourDead] when the vat is at rest and has no other work: the vat has found candidates,
+// or has not finished with them. A vat that asks twice before it is asked gets one.
+type Collect struct{}
+
 func (Send) isSyscall()              {}
 func (Subscribe) isSyscall()         {}
 func (Resolve) isSyscall()           {}
@@ -150,6 +168,7 @@ func (StoreSet) isSyscall()          {}
 func (StoreDelete) isSyscall()       {}
 func (Keep) isSyscall()              {}
 func (Watch) isSyscall()             {}
+func (Collect) isSyscall()           {}
 
 // Outcome is the end of a delivery in the vat.
 type Outcome struct {

@@ -106,14 +106,18 @@ func genDelivery() *rapid.Generator[wire.Delivery] {
 		case 5:
 			return wire.RetireImports{Refs: refs.Draw(t, "refs")}
 		}
-		return wire.BringOutYourDead{}
+		d := wire.BringOutYourDead{Bare: rapid.Bool().Draw(t, "bare")}
+		if !d.Bare {
+			d.Known, d.More = refs.Draw(t, "known"), rapid.Bool().Draw(t, "more")
+		}
+		return d
 	})
 }
 
 func genSyscall() *rapid.Generator[wire.Syscall] {
 	refs, key := genList(genRef(), 20), genText(wire.MaxKeyBytes)
 	return rapid.Custom(func(t *rapid.T) wire.Syscall {
-		switch rapid.IntRange(0, 11).Draw(t, "syscall") {
+		switch rapid.IntRange(0, 12).Draw(t, "syscall") {
 		case 0:
 			return wire.Send{Target: genRef().Draw(t, "target"), Message: genMessage().Draw(t, "message")}
 		case 1:
@@ -136,6 +140,8 @@ func genSyscall() *rapid.Generator[wire.Syscall] {
 			return wire.Keep{Promise: genRef().Draw(t, "promise"), Stored: rapid.Bool().Draw(t, "stored")}
 		case 10:
 			return wire.Watch{Target: genRef().Draw(t, "target"), Result: genRef().Draw(t, "result")}
+		case 11:
+			return wire.Collect{}
 		}
 		return wire.StoreDelete{Key: key.Draw(t, "key")}
 	})
@@ -433,7 +439,46 @@ func TestGeneratorsNameEveryType(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 4+7+4+12 {
+	if len(seen) != 4+7+4+13 {
 		t.Errorf("got %d types: %v", len(seen), seen)
+	}
+}
+
+// The kernel decides by the worker's version in which form it asks; both are told apart.
+func TestFormsOfBringOutYourDead(t *testing.T) {
+	down := func(d wire.Delivery) ([]byte, error) {
+		b, err := wire.AppendDown(nil, wire.Deliver{Number: 1, Delivery: d})
+		return bytes.TrimPrefix(b[min(len(b), wire.HeaderBytes):], []byte{0x97, 2, 1, 0, 0, 0, 0x90}), err
+	}
+	for _, tt := range []struct {
+		d    wire.BringOutYourDead
+		want []byte
+	}{
+		{wire.BringOutYourDead{Bare: true}, cat(0x91, 7)},
+		{wire.BringOutYourDead{}, cat(0x93, 7, 0x90, 0xc2)},
+		{wire.BringOutYourDead{Known: []wire.Ref{"o-1"}, More: true}, cat(0x93, 7, 0x91, 0xa3, "o-1", 0xc3)},
+	} {
+		if got, err := down(tt.d); err != nil || !bytes.Equal(got, tt.want) {
+			t.Errorf("%+v: got %x, %v, want %x", tt.d, got, err, tt.want)
+		}
+	}
+	for _, d := range []wire.BringOutYourDead{
+		{Bare: true, More: true},
+		{Bare: true, Known: []wire.Ref{"o-1"}},
+		{Known: make([]wire.Ref, wire.MaxKnown+1)},
+	} {
+		if b, err := down(d); err == nil {
+			t.Errorf("%d names, %+v: got %x, want an error", len(d.Known), d, b)
+		}
+	}
+	many := cat(0x97, 2, 1, 0, 0, 0, 0x90, 0x93, 7, 0xdc, 0x03, 0xe9, bytes.Repeat([]byte{0xa0}, 1001), 0xc2)
+	for name, frame := range map[string][]byte{
+		"too many names": many,
+		"two fields":     cat(0x97, 2, 1, 0, 0, 0, 0x90, 0x92, 7, 0x90),
+		"nil for more":   cat(0x97, 2, 1, 0, 0, 0, 0x90, 0x93, 7, 0x90, 0xc0),
+	} {
+		if f, err := wire.DecodeDown(frame); err == nil {
+			t.Errorf("%s: got %+v", name, f)
+		}
 	}
 }

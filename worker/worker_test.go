@@ -129,7 +129,7 @@ func (k *kernel) wantEnd(code int, log string) {
 	if got := k.cmd.ProcessState.ExitCode(); got != code || !strings.Contains(k.stderr.String(), log) {
 		k.t.Fatalf("got exit status %d, want %d, and in the log %q:\n%s", got, code, log, k.stderr)
 	}
-	if got := k.stdout.String(); got != "1|1|unix|fd4|grpc|\n" {
+	if got := k.stdout.String(); got != "1|2|unix|fd4|grpc|\n" {
 		k.t.Errorf("got on stdout %q", got)
 	}
 }

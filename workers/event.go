@@ -18,6 +18,8 @@ type Event interface {
 type Ready struct {
 	Worker Worker
 	Pid    int
+	// Version is the version of the protocol that the worker speaks, from wire.OldestVersion to wire.Version.
+	Version int
 }
 
 // Read asks for a row of the vat's store; [Worker.Reply] answers it.

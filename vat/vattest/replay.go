@@ -263,7 +263,7 @@ func highest(s wire.Syscall, object, promise uint64) (uint64, uint64) {
 	case wire.Watch:
 		see(s.Target, s.Result)
 	case wire.Subscribe, wire.Keep, wire.StoreSet, wire.StoreDelete, wire.DropImports, wire.RetireImportsCall,
-		wire.RetireExportsCall, wire.AbandonExports:
+		wire.RetireExportsCall, wire.AbandonExports, wire.Collect:
 		// these make no names
 	}
 	return object, promise
@@ -311,7 +311,7 @@ func (r *rows) apply(syscalls []wire.Syscall) {
 				delete(r.values, s.Key)
 			}
 		case wire.Send, wire.Subscribe, wire.Resolve, wire.Exit, wire.DropImports, wire.RetireImportsCall,
-			wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch:
+			wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch, wire.Collect:
 			// no change of the store
 		}
 	}

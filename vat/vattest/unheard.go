@@ -41,7 +41,7 @@ func (k *Kernel) follow(v kernel.VatID, syscalls []wire.Syscall) {
 		case wire.Exit:
 			handedOn(s.Info.Slots...)
 		case wire.Subscribe, wire.Keep, wire.StoreSet, wire.StoreDelete, wire.DropImports, wire.RetireImportsCall,
-			wire.RetireExportsCall, wire.AbandonExports, wire.Watch:
+			wire.RetireExportsCall, wire.AbandonExports, wire.Watch, wire.Collect:
 			// a vat subscribes to every answer
 		}
 	}

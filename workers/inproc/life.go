@@ -194,7 +194,7 @@ func (l *life) serve() {
 	l.mu.Lock()
 	l.mu.ready = true
 	l.mu.Unlock()
-	for heard := l.say(workers.Ready{Worker: l}); heard; {
+	for heard := l.say(workers.Ready{Worker: l, Version: wire.Version}); heard; {
 		d, ok := l.next()
 		if !ok {
 			return
