@@ -67,7 +67,7 @@ func shellQuote(s string) string {
 // openState makes the state directory usable for a kernel, and locks it.
 func openState(dir string) (*statedir.Lock, error) {
 	lock, err := statedir.Open(dir)
-	return lock, useHint(err)
+	return lock, diskHint(useHint(err))
 }
 
 // useHint adds the way to mend a directory that cannot be used to an error.

@@ -44,7 +44,7 @@ type Lock struct {
 }
 
 // LockState locks a state directory. If a kernel holds the lock, the error is CodeAlreadyRunning and names its
-// process; if the state is being read, the error is [BeingRead].
+// process; if the state is being read, the error is [BeingRead]; if there is no room for the lock, its code is DISK_FULL.
 //
 // The lock is on an open file description, so that a process can ask for its holder without taking it for a
 // moment: such a question must never make a kernel fail that starts meanwhile. The system drops the lock with
@@ -52,7 +52,7 @@ type Lock struct {
 func LockState(dir string) (*Lock, error) {
 	l, err := lock(dir, os.O_RDWR|os.O_CREATE, unix.F_WRLCK)
 	if err != nil {
-		return nil, err
+		return nil, noRoom(err)
 	}
 	_, err = l.file.WriteAt(fmt.Appendf(nil, "%s%-10d\n", lockMagic, os.Getpid()), 0)
 	if err == nil {
@@ -60,9 +60,17 @@ func LockState(dir string) (*Lock, error) {
 	}
 	if err != nil {
 		_ = l.Close() // the first error is the better one
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		return nil, noRoom(fmt.Errorf("lock %s: %w", dir, err))
 	}
 	return l, nil
+}
+
+// noRoom gives an error about a full disk, or a quota, the code DISK_FULL.
+func noRoom(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fullError(err.Error(), true)
+	}
+	return err
 }
 
 // LockForReading keeps kernels from running on a state while it is read, and changes nothing. Several processes

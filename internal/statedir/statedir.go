@@ -40,7 +40,7 @@ func Open(dir string) (*Lock, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, noRoom(err)
 	}
 	info, err := os.Stat(dir)
 	if err != nil {

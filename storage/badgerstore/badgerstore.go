@@ -10,7 +10,7 @@
 // never longer; [storage.Witness] can.
 //
 // Badger writes into memory maps, where a disk without room is a SIGBUS. Each Commit has its blocks allocated
-// beforehand. For the tables that Badger makes of the commits later, Commit only checks that there is room:
+// beforehand, and its pages written to, where a SIGBUS is an error. For the tables that Badger makes of the commits later, Commit only checks that there is room:
 // keep space free.
 //
 // # Concurrency
@@ -96,8 +96,8 @@ type Store struct {
 	limits  storage.Limits
 	reserve *reserve
 	health  *health
-	// repairer is used by the one caller of Commit at a time.
-	repairer *repairer
+	// internals is used by the one caller of Commit at a time.
+	internals *internals
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if another process or Store has it
@@ -135,12 +135,12 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
-	repairer, err := newRepairer(db, dir)
+	internals, err := newInternals(db, dir)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dir, errors.Join(err, db.Close()))
 	}
 	health := newHealth(func() error { return verify(db, dir) }, seen)
-	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, repairer: repairer}, nil
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals}, nil
 }
 
 // open opens the database, and returns a panic of Badger, which is its report of some damages, as an error.
@@ -399,7 +399,10 @@ func (s *Store) Commit(writes []storage.Write) error {
 	if err := s.health.check(); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
-	if err := s.reserve.room(writes); err != nil {
+	if s.internals.full() {
+		s.reserve.lookAgain()
+	}
+	if err := cmp.Or(s.reserve.room(writes), s.internals.touch(writes)); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
 	txn := s.db.NewTransaction(true)

@@ -67,7 +67,7 @@ type health struct {
 	// damage is the reason why the database cannot go on, for good; nil if there is none.
 	damage    atomic.Pointer[error]
 	verifying sync.Mutex
-	// commits is held while Badger commits. repairs counts the repairs after commits that failed, see [repairer].
+	// commits is held while Badger commits. repairs counts the repairs after commits that failed, see repair.
 	commits sync.Mutex
 	repairs atomic.Int64
 }

@@ -1,0 +1,101 @@
+package badgerstore
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/skl"
+	"github.com/dgraph-io/ristretto/v2/z"
+)
+
+// internals are the private fields of Badger by which a commit without room becomes an error that leaves everything as it
+// was: see repair and touch. [Open] fails if the fields are not as in the version that go.mod names.
+//
+// The methods are called by the one caller of [Store.Commit] at a time, while Badger does not commit.
+type internals struct {
+	dir string
+	// lock guards table, a variable of type *badger.memTable: the memory table that is written to.
+	lock  *sync.RWMutex
+	table reflect.Value
+	// nextLog is the id of the next log of a memory table.
+	nextLog *int
+	// values are the value logs by id, of type map[uint32]*badger.logFile. lastValues is the id of the one that is written
+	// to, valuesEnd its content. They are written by commits only.
+	values     reflect.Value
+	lastValues *uint32
+	valuesEnd  *atomic.Uint32
+}
+
+// memTable is a memory table. It is released, and its log removed, at the last DecrRef.
+type memTable interface {
+	IncrRef()
+	DecrRef()
+}
+
+// newInternals returns the internals of a database.
+func newInternals(db *badger.DB, dir string) (in *internals, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("another version of Badger than this program was written for: %v", p)
+		}
+	}()
+	inner := reflect.ValueOf(db).Elem()
+	values := inner.FieldByName("vlog")
+	in = &internals{
+		dir:        dir,
+		lock:       variable(inner, "lock").Addr().Interface().(*sync.RWMutex),
+		table:      variable(inner, "mt"),
+		nextLog:    variable(inner, "nextMemFid").Addr().Interface().(*int),
+		values:     variable(values, "filesMap"),
+		lastValues: variable(values, "maxFid").Addr().Interface().(*uint32),
+		valuesEnd:  variable(values, "writableLogOffset").Addr().Interface().(*atomic.Uint32),
+	}
+	_, _, _ = in.log()
+	// Badger closes MANIFEST before it opens the file that replaces it, and makes no more tables if that fails. The file
+	// grows by some 20 bytes a table: it is not replaced while the database is open.
+	manifest := variable(inner, "manifest").Elem()
+	lock := variable(manifest, "appendLock").Addr().Interface().(*sync.Mutex)
+	lock.Lock()
+	defer lock.Unlock()
+	variable(manifest, "deletionsRewriteThreshold").SetInt(math.MaxInt)
+	_, _ = in.lastValueLog()
+	return in, nil
+}
+
+// variable returns a field of a struct as a variable that can be read and set. It panics if there is no such field.
+func variable(of reflect.Value, name string) reflect.Value {
+	f := of.FieldByName(name)
+	return reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem()
+}
+
+// lastValueLog returns the value log that is written to, and its lock.
+func (in *internals) lastValueLog() (*z.MmapFile, *sync.RWMutex) {
+	log := in.values.MapIndex(reflect.ValueOf(*in.lastValues)).Elem()
+	return variable(log, "MmapFile").Interface().(*z.MmapFile), variable(log, "lock").Addr().Interface().(*sync.RWMutex)
+}
+
+// hold keeps the current memory table until the commit that follows has ended: then its DecrRef is called, or repair.
+// No commit may be under way.
+func (in *internals) hold() memTable {
+	table := in.table.Interface().(memTable)
+	table.IncrRef()
+	return table
+}
+
+// log returns the log of the current memory table, up to where it is written, and the rows of the memory table.
+func (in *internals) log() (log *z.MmapFile, end int64, rows *skl.Skiplist) {
+	table := in.table.Elem()
+	file := variable(table, "wal").Elem()
+	return variable(file, "MmapFile").Interface().(*z.MmapFile), int64(variable(file, "writeAt").Uint()),
+		variable(table, "sl").Interface().(*skl.Skiplist)
+}
+
+// full reports whether the next commit begins a log.
+func (in *internals) full() bool {
+	_, end, rows := in.log()
+	return end >= memTableBytes || rows.MemSize() >= memTableBytes
+}
