@@ -53,7 +53,7 @@ endif
 e2e: build ## the real programs, real SIGKILL
 	$(GO) test -count=1 -timeout 20m ./e2e/...
 
-torture: build ## more kills than in e2e; KILLS=n
+torture: build ## more kills than in e2e, and all scripts over gRPC; KILLS=n
 	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run Torture -v ./e2e/
 
 fuzz: ## each fuzz target for FUZZTIME

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -49,30 +48,22 @@ func envInt(t *testing.T, name string, otherwise uint64) uint64 {
 //
 // KILLS sets the number of kills, KILL_SEED replays the choices of one run (not its timing).
 func TestTortureBank(t *testing.T) {
+	tortureBank(t, descriptor, int(envInt(t, "KILLS", 200)))
+}
+
+// TestTortureBankOverGRPC is the same over gRPC, with a fifth of the kills.
+func TestTortureBankOverGRPC(t *testing.T) {
+	t.Parallel()
+	tortureBank(t, overGRPC, int(envInt(t, "KILLS", 200)/5))
+}
+
+func tortureBank(t *testing.T, over transport, kills int) {
+	t.Helper()
 	config, err := filepath.Abs("../examples/bank/cluster.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tortureBank(t, newSite(t), config, int(envInt(t, "KILLS", 200)))
-}
-
-// TestTortureBankOverGRPC is the same with workers that are plugins, and a fifth of the kills.
-func TestTortureBankOverGRPC(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("../examples/bank/cluster.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSite(t)
-	config := s.file(t, "bank.json", strings.ReplaceAll(string(text), `{"module": "bank.`, `{"worker": "bin/testplugin", "module": "bank.`))
-	tortureBank(t, s, config, int(envInt(t, "KILLS", 200)/5))
-	if list := s.processes("vatworker"); len(list) > 0 {
-		t.Errorf("these are no plugins: %+v", list)
-	}
-}
-
-func tortureBank(t *testing.T, s *site, config string, kills int) {
-	t.Helper()
+	s := newSiteOver(t, over)
 	seed := envInt(t, "KILL_SEED", rand.Uint64())
 	t.Logf("KILL_SEED=%d KILLS=%d", seed, kills)
 	rng := rand.New(rand.NewPCG(seed, 0))

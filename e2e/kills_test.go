@@ -27,9 +27,10 @@ func (s *site) launch(t testing.TB, name, module, delivery string) string {
 
 // The death of a worker is seen when it happens, not when it is next looked at: with a message in its
 // hands another one has taken over long before any deadline; with nothing to do it just has no process.
-func TestDeathOfWorkerIsSeenAtOnce(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestDeathOfWorkerIsSeenAtOnce(t *testing.T) { overEach(t, deathOfWorkerIsSeenAtOnce) }
+
+func deathOfWorkerIsSeenAtOnce(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	s.run(t)
 	counter := s.launch(t, "counter", "test.counter", "10s")
 	unruly := s.launch(t, "unruly", "test.unruly", "10m")
@@ -76,9 +77,10 @@ func TestDeathOfWorkerIsSeenAtOnce(t *testing.T) {
 }
 
 // A kernel that is killed leaves no worker, in the middle of any work.
-func TestDeathOfKernelLeavesNoWorker(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestDeathOfKernelLeavesNoWorker(t *testing.T) { overEach(t, deathOfKernelLeavesNoWorker) }
+
+func deathOfKernelLeavesNoWorker(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	d := s.run(t)
 	counter := s.launch(t, "counter", "test.counter", "10s")
 	unruly := s.launch(t, "unruly", "test.unruly", "10m")

@@ -2,7 +2,8 @@
 // worker processes, the command line, SIGKILL.
 //
 // The scripts in testdata show the behaviour of the system, an area and a case each. The tests in Go are those
-// that need a clock, a load, or many kills. Everything runs in a [site], which finds remains.
+// that need a clock, a load, or many kills. Everything runs in a [site], which finds remains. Where workers die, lie or are
+// waited for, a test runs over each [transport].
 package e2e_test
 
 import (

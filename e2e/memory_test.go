@@ -67,9 +67,10 @@ func ask(ctx context.Context, dir, id, target, method string, args ...string) (c
 // TestTurnsThatWaitSurviveKills has two turns of one vat add up thirty answers each, in local variables,
 // while the vat, its source and the kernel are killed between and in the middle of all of that. The sums
 // are right, nothing was asked twice, and the turns go on after an orderly restart too.
-func TestTurnsThatWaitSurviveKills(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestTurnsThatWaitSurviveKills(t *testing.T) { overEach(t, turnsThatWaitSurviveKills) }
+
+func turnsThatWaitSurviveKills(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	k := s.run(t)
 	sub := s.waiters(t, "test.waiter")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
@@ -140,9 +141,10 @@ func TestTurnsThatWaitSurviveKills(t *testing.T) {
 
 // TestDivergenceIsNamed kills a vat that differs in a replay while it waits: the log names the delivery, the
 // recorded syscall and the new one; its callers are told VAT_RESTARTED; and it works afterwards.
-func TestDivergenceIsNamed(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestDivergenceIsNamed(t *testing.T) { overEach(t, divergenceIsNamed) }
+
+func divergenceIsNamed(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	s.run(t)
 	sub := s.waiters(t, "test.fickle")
 	answers, source := make(chan said, 1), s.source(t)
@@ -190,9 +192,10 @@ func TestDivergenceIsNamed(t *testing.T) {
 
 // A turn that waits is there again after an orderly restart of the kernel; its past can be inspected while the
 // kernel is stopped, and that changes nothing.
-func TestParkedTurnOutlivesTheKernel(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestParkedTurnOutlivesTheKernel(t *testing.T) { overEach(t, parkedTurnOutlivesTheKernel) }
+
+func parkedTurnOutlivesTheKernel(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	k := s.run(t)
 	sub := s.waiters(t, "test.fickle")
 	source := s.source(t)
@@ -222,9 +225,10 @@ func TestParkedTurnOutlivesTheKernel(t *testing.T) {
 
 // A vat that waits with When is at rest meanwhile: its process may end, it may be made to begin from its
 // store, the kernel may be killed, and the answer still comes.
-func TestWhenOutlivesEverything(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestWhenOutlivesEverything(t *testing.T) { overEach(t, whenOutlivesEverything) }
+
+func whenOutlivesEverything(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	k := s.run(t)
 	sub := s.waiters(t, "test.fickle")
 	source := s.source(t)

@@ -57,9 +57,9 @@ func hasLeft(out control.Outcome, err error) bool {
 }
 
 // programSite starts a kernel in a site of its own, with the vats of programs as s1.
-func programSite(t *testing.T) (*site, *daemon) {
+func programSite(t *testing.T, over transport) (*site, *daemon) {
 	t.Helper()
-	s := newSite(t)
+	s := newSiteOver(t, over)
 	vats := map[string]any{}
 	for _, name := range programs.Vats {
 		vats[name] = map[string]string{"module": "test.program", "worker": "bin/testworker"}
@@ -74,14 +74,22 @@ func programSite(t *testing.T) (*site, *daemon) {
 // TestTortureRandomPrograms runs random programs of Go vats, which read and write rows that are there, are not
 // and were there, wait in each way, settle promises in circles and rows, keep objects in memory and leave.
 // Their answers and rows under kills of workers and kernel, orderly stops and replays must be those of an
-// undisturbed run. KILLS is the number of disturbances.
+// undisturbed run. KILLS is the number of disturbances; over gRPC there is a fifth of it.
 func TestTortureRandomPrograms(t *testing.T) {
-	t.Parallel()
+	overEach(t, func(t *testing.T, over transport) {
+		left := int(envInt(t, "KILLS", 60))
+		if over == overGRPC {
+			left /= 5
+		}
+		randomPrograms(t, over, left)
+	})
+}
+
+func randomPrograms(t *testing.T, over transport, left int) {
 	r := dice(t)
-	left := int(envInt(t, "KILLS", 60))
 	for left > 0 {
 		sc := programs.Draw(r, 24)
-		left -= disturbed(t, r, sc, left)
+		left -= disturbed(t, over, r, sc, left)
 		if t.Failed() {
 			return
 		}
@@ -90,12 +98,12 @@ func TestTortureRandomPrograms(t *testing.T) {
 
 // disturbed compares a run of a script that is disturbed at most so often with one that is not, and returns how often it
 // was.
-func disturbed(t *testing.T, r *rand.Rand, sc programs.Script, most int) (times int) {
+func disturbed(t *testing.T, over transport, r *rand.Rand, sc programs.Script, most int) (times int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
 	var at atomic.Int64
-	quiet, d := programSite(t)
+	quiet, d := programSite(t, over)
 	want, err := sc.Run(ctx, told{quiet}, func() { at.Add(1) })
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +116,7 @@ func disturbed(t *testing.T, r *rand.Rand, sc programs.Script, most int) (times 
 		}
 	}
 
-	s, d := programSite(t)
+	s, d := programSite(t, over)
 	at.Store(0)
 	var got []string
 	done := during(func() (err error) {

@@ -19,14 +19,46 @@ import (
 // found in $WORK/bin, the state is in $WORK/state. A process that a script leaves running fails it. REWRITE=1
 // puts the output of the commands in the place of the expected one.
 func TestScripts(t *testing.T) {
+	runScripts(t, descriptor, "d", "*")
+}
+
+// TestScriptsOverGRPC runs the scripts over gRPC in which workers die, lie, or are started by the kernel itself. A line of a
+// script that holds over one transport only begins with [gRPC] or [!gRPC].
+func TestScriptsOverGRPC(t *testing.T) {
+	runScripts(t, overGRPC, "g", "hostile_*", "poisoned_*", "system_[^o]*")
+}
+
+// TestTortureScriptsOverGRPC runs all scripts over gRPC, if KILLS is set, as in make torture: for most of what they wait for,
+// the transport is all the same.
+func TestTortureScriptsOverGRPC(t *testing.T) {
+	if os.Getenv("KILLS") == "" {
+		t.Skip("KILLS is not set")
+	}
+	runScripts(t, overGRPC, "a", "*")
+}
+
+// runScripts runs scripts over a transport, in a directory of the test, whose name is short as that of root is.
+func runScripts(t *testing.T, over transport, dir string, patterns ...string) {
+	var files []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(filepath.Join("testdata", pattern+".txtar"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no scripts %s: %v", pattern, err)
+		}
+		files = append(files, found...)
+	}
+	dir = filepath.Join(root, dir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
-		WorkdirRoot:         root,
+		Files:               files,
+		WorkdirRoot:         dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("REWRITE") != "",
 		Setup: func(env *testscript.Env) error {
-			s, err := newSiteIn(env.WorkDir)
+			s, err := newSiteIn(env.WorkDir, over)
 			if err != nil {
 				return err
 			}
@@ -41,6 +73,12 @@ func TestScripts(t *testing.T) {
 				}
 			})
 			return nil
+		},
+		Condition: func(condition string) (bool, error) {
+			if condition != string(overGRPC) {
+				return false, fmt.Errorf("unknown condition %s", condition)
+			}
+			return over == overGRPC, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"capture": capture,

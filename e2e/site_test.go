@@ -17,6 +17,34 @@ import (
 	"ocapkernel.dev/internal/scripttest"
 )
 
+// A transport is the way of the frames of the workers of a site.
+type transport string
+
+const (
+	descriptor transport = "descriptor"
+	overGRPC   transport = "gRPC"
+)
+
+// program is the name of the built program that stands in a site for one of the commands. Over gRPC testplugin stands for each
+// worker program, under its name, so that a test and its configurations are the same.
+func (over transport) program(command string) string {
+	if over == overGRPC && command != "kernel" {
+		return "testplugin"
+	}
+	return command
+}
+
+// overEach runs a test over each transport, at the same time.
+func overEach(t *testing.T, test func(t *testing.T, over transport)) {
+	t.Parallel()
+	for _, over := range []transport{descriptor, overGRPC} {
+		t.Run(string(over), func(t *testing.T) {
+			t.Parallel()
+			test(t, over)
+		})
+	}
+}
+
 // A site is the place of one test: a directory with the programs, a state directory, and a directory for
 // temporary files. The programs are links of its own, so that each process tells by its executable which
 // test it belongs to, and none can be overlooked at the end.
@@ -29,15 +57,21 @@ type site struct {
 	stdout io.Writer
 }
 
-// newSite makes a site. At the end of the test it ends the processes that still run there, and fails the test
-// for a file that no orderly stop leaves.
+// newSite is newSiteOver the descriptor.
 func newSite(t testing.TB) *site {
+	t.Helper()
+	return newSiteOver(t, descriptor)
+}
+
+// newSiteOver makes a site. At the end of the test it ends the processes that still run there, and fails the test
+// for a file that no orderly stop leaves.
+func newSiteOver(t testing.TB, over transport) *site {
 	t.Helper()
 	dir, err := os.MkdirTemp(root, "t")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSiteIn(dir)
+	s, err := newSiteIn(dir, over)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +87,7 @@ func newSite(t testing.TB) *site {
 }
 
 // newSiteIn makes a site of a directory that exists.
-func newSiteIn(dir string) (*site, error) {
+func newSiteIn(dir string, over transport) (*site, error) {
 	s := &site{dir: dir, state: filepath.Join(dir, "state")}
 	for _, sub := range []string{s.bin(), s.tmp(), filepath.Join(dir, "home")} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
@@ -62,7 +96,7 @@ func newSiteIn(dir string) (*site, error) {
 	}
 	for _, p := range commands {
 		name := filepath.Base(p)
-		if err := os.Link(filepath.Join(built, name), filepath.Join(s.bin(), name)); err != nil {
+		if err := os.Link(filepath.Join(built, over.program(name)), filepath.Join(s.bin(), name)); err != nil {
 			return nil, err
 		}
 	}

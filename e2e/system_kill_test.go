@@ -68,13 +68,14 @@ func (s *site) subclusters(ctx context.Context) (int, error) {
 // lost.
 //
 // KILLS sets the number of kills, KILL_SEED replays the choices of one run (not its timing).
-func TestFacetIsExactlyOnceThroughKills(t *testing.T) {
-	t.Parallel()
+func TestFacetIsExactlyOnceThroughKills(t *testing.T) { overEach(t, facetIsExactlyOnceThroughKills) }
+
+func facetIsExactlyOnceThroughKills(t *testing.T, over transport) {
 	seed := envInt(t, "KILL_SEED", rand.Uint64())
 	kills := int(envInt(t, "KILLS", 8))
 	t.Logf("KILL_SEED=%d KILLS=%d", seed, kills)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	s := newSite(t)
+	s := newSiteOver(t, over)
 	system := s.file(t, "kernel.json", agentSystem)
 	d := s.run(t, "--system", system)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
@@ -213,9 +214,10 @@ func (s *site) runs(t testing.TB, name string) error {
 
 // A reload that the kernel did not survive is finished by the next one, whenever it was killed: each subcluster is
 // there, once, and the name of the system subcluster leads to its root.
-func TestReloadIsFinishedThroughKills(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestReloadIsFinishedThroughKills(t *testing.T) { overEach(t, reloadIsFinishedThroughKills) }
+
+func reloadIsFinishedThroughKills(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	system := s.file(t, "kernel.json", agentSystem)
 	d := s.run(t, "--system", system)
 	eventually(t, func() error { return s.runs(t, "agent") })
@@ -257,9 +259,10 @@ func TestReloadIsFinishedThroughKills(t *testing.T) {
 
 // A state that is being cleared when the kernel is killed is cleared by the next one: nothing of it comes back, and
 // the system subcluster is launched again.
-func TestClearIsFinishedThroughKills(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestClearIsFinishedThroughKills(t *testing.T) { overEach(t, clearIsFinishedThroughKills) }
+
+func clearIsFinishedThroughKills(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	system := s.file(t, "kernel.json", agentSystem)
 	config := s.file(t, "counter.json", counterConfig)
 	d := s.run(t, "--system", system)

@@ -56,7 +56,7 @@ import (
 type Config struct {
 	// RunDir is a directory for this kernel alone, at a short path. New makes it, in a directory that is there, and removes
 	// the leftovers of an earlier run; Close removes it. It holds the socket of a plugin that is being started, in a directory
-	// of that plugin; so the path has to be 40 bytes shorter than the 107 that a socket's may have.
+	// of that plugin: with a path of more than MaxRunDir bytes no worker over gRPC starts, and the log says so.
 	RunDir string
 	// Logger receives the starts and ends of workers, and their log lines, with the vat's id and name.
 	Logger *slog.Logger
@@ -126,12 +126,20 @@ func New(cfg Config) (*Supervisor, error) {
 		starts: newLanes(cfg.Starts),
 		done:   make(chan struct{}),
 	}
+	if n := len(cfg.RunDir); n > MaxRunDir {
+		s.log.Warn("the path of the run directory is too long for the socket of a plugin: no worker over gRPC starts; "+
+			"give the kernel a shorter --state, or a shorter TMPDIR", "dir", cfg.RunDir, "bytes", n, "most", MaxRunDir)
+	}
 	if ours.reaps.Load() {
 		s.watch.Go(func() { ours.watch(s.done) })
 	}
 	s.mu.workers = make(map[*worker]struct{})
 	return s, nil
 }
+
+// MaxRunDir is the length in bytes that the path of a run directory may have: of the 107 bytes of a socket's path, 41 are left
+// for a directory and a socket as go-plugin names them.
+const MaxRunDir = 66
 
 // makeRunDir leaves dir empty and private. Since it removes the files in dir, it refuses a directory with any file that is
 // not ours.

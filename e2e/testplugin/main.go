@@ -1,30 +1,26 @@
-// Testplugin is a worker program of the end-to-end tests that go-plugin serves over gRPC: the vats of the examples, and some
-// that misbehave.
+// Testplugin is the worker program of the end-to-end tests over gRPC, which go-plugin serves: it stands for testworker and for
+// vatworker.
 package main
 
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 
 	"ocapkernel.dev/e2e/testvats"
 	"ocapkernel.dev/examples"
-	"ocapkernel.dev/vat"
 	"ocapkernel.dev/vat/grpcvat"
 	"ocapkernel.dev/worker"
 )
 
 func main() {
-	modules := vat.Modules{"test.counter": testvats.NewCounter}
-	maps.Copy(modules, examples.Modules())
-	p, err := vat.Program(modules)
+	s := &stream{}
+	p, err := testvats.Program(s, examples.Modules())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	s := &stream{}
-	worker.MainOver(s.transport, testvats.WithHostile(p, s))
+	worker.MainOver(s.transport, p)
 }
 
 // stream is what the worker says its frames on.

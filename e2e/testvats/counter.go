@@ -2,20 +2,19 @@ package testvats
 
 import "ocapkernel.dev/vat"
 
-// Counter counts, durably.
-type Counter struct {
+// counter counts, durably.
+type counter struct {
 	vat.Durable
 	Count int
 }
 
-// NewCounter makes one that has counted nothing.
-func NewCounter() *Counter { return &Counter{} }
+func newCounter() *counter { return &counter{} }
 
 // Add adds n and returns the sum.
-func (c *Counter) Add(n int) int {
+func (c *counter) Add(n int) int {
 	c.Count += n
 	return c.Count
 }
 
 // Get returns the sum.
-func (c *Counter) Get() int { return c.Count }
+func (c *counter) Get() int { return c.Count }

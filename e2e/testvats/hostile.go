@@ -1,4 +1,3 @@
-// Package testvats holds the vats of the end-to-end tests that run over each transport.
 package testvats
 
 import (
@@ -23,9 +22,9 @@ type Mouth interface {
 	Shut()
 }
 
-// WithHostile adds vats to a program that no SDK stands behind: they ask the kernel for what is illegal,
+// withHostile adds vats to a program that no SDK stands behind: they ask the kernel for what is illegal,
 // or do not speak its protocol at all.
-func WithHostile(p worker.Program, m Mouth) worker.Program {
+func withHostile(p worker.Program, m Mouth) worker.Program {
 	sdk := p.New
 	p.Modules = append(slices.Clone(p.Modules), hostileModule, garblerModule)
 	p.New = func(start wire.Start, store worker.Store, log *slog.Logger) (worker.Vat, error) {

@@ -1,5 +1,4 @@
-// Testworker is the worker program of the end-to-end tests: vats that misbehave in every way that a vat can,
-// and some that only inspect their arguments.
+// Testworker is the worker program of the end-to-end tests over the descriptor.
 package main
 
 import (
@@ -9,31 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/e2e/testvats"
-	"ocapkernel.dev/internal/programs"
-	"ocapkernel.dev/vat"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
 )
 
 func main() {
-	p, err := vat.Program(vat.Modules{
-		"test.counter": testvats.NewCounter,
-		"test.values":  vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
-		"test.unruly":  newUnruly,
-		"test.agent":   newAgent,
-		"test.boot":    newBoot,
-		"test.waiter":  newWaiter,
-		"test.source":  newSource,
-		"test.fickle":  newFickle,
-		"test.fragile": newFragile,
-		"test.io":      vat.Module(newPort, (*session)(nil)),
-		"test.program": programs.Module(),
-	})
+	p, err := testvats.Program(descriptor{}, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	worker.Main(testvats.WithHostile(p, descriptor{}))
+	worker.Main(p)
 }
 
 // descriptor is what the worker says its frames on.

@@ -196,12 +196,12 @@ func CheckConfig(ctx context.Context, cfg *cluster.Config, err error, system boo
 // runDirectory is the name of the supervisor's directory.
 const runDirectory = "run"
 
-// shortDir is a directory for sockets: in the state, or, where that makes a path too long for a socket's name,
-// under a name that is this state's in the directory for temporary files.
+// shortDir is a directory for sockets: in the state, or, where that makes a path too long for a socket's name, under a name
+// that is this state's in the directory for temporary files, or in /tmp, where that one is too long as well.
 func shortDir(state, name string) string {
 	most := 80 // of 107, which leaves room for a file in it
 	if name == runDirectory {
-		most = 66 // and in this one for a directory and a socket, as go-plugin names them
+		most = supervisor.MaxRunDir
 	}
 	if dir := filepath.Join(state, name); len(dir) <= most {
 		return dir
@@ -210,6 +210,12 @@ func shortDir(state, name string) string {
 	short := fmt.Sprintf("ocapkernel-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6]))
 	if name != runDirectory {
 		short += "-" + name
+	}
+	for _, temporary := range []string{os.TempDir(), "/tmp"} {
+		dir := filepath.Join(temporary, short)
+		if info, err := os.Stat(temporary); err == nil && info.IsDir() && len(dir) <= most {
+			return dir
+		}
 	}
 	return filepath.Join(os.TempDir(), short)
 }
