@@ -428,3 +428,55 @@ func TestLogIsARegularFile(t *testing.T) {
 		}
 	}
 }
+
+// While no file can be opened, lines go to the file that is open, up to twice its limit.
+func TestTheLogGoesOnWithoutDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	log, err := openRotating(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	log.limit = 500
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 3
+	written := 0
+	write := func() error {
+		_, err := fmt.Fprintf(log, "line %03d.\n", written) // of ten bytes
+		if err == nil {
+			written++
+		}
+		return err
+	}
+	if err := errors.Join(write(), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none)); err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	for range 500 {
+		if refused = write(); refused != nil {
+			break
+		}
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if refused == nil || written < 100 || written > 102 {
+		t.Errorf("%d lines, then %v", written, refused)
+	}
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := log.rotated()
+	if err != nil || len(names) != 1 {
+		t.Fatalf("rotated: %q, %v", names, err)
+	}
+	for name, lines := range map[string]int{names[0]: written - 1, logName: 1} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || bytes.Count(text, []byte("\n")) != lines {
+			t.Errorf("%s has %d bytes, want %d lines: %v", name, len(text), lines, err)
+		}
+	}
+}

@@ -56,7 +56,8 @@ func (r *rotatingFile) Write(p []byte) (int, error) {
 		}
 	}
 	if r.size > 0 && r.size+int64(len(p)) > r.limit {
-		if err := r.rotate(); err != nil {
+		// Without a descriptor, say, the old file goes on: better a file that is twice as large than lost lines.
+		if err := r.rotate(); err != nil && r.size > 2*r.limit {
 			return 0, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
@@ -60,9 +61,9 @@ func (b *Backend) openStore(dir string, witness *storage.Witness) (storage.Store
 	return &scratch{storage.NewScratch(snapshot), snapshot}, nil
 }
 
-// diskFull gives an error that says that there is no room the code for it.
+// diskFull gives an error that says that there is no room on the disk the code for it.
 func diskFull(err error) error {
-	if errors.Is(err, storage.ErrNoRoom) {
+	if errors.Is(err, storage.ErrNoRoom) && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
 		return control.Errorf(errcode.DiskFull, "%s", err)
 	}
 	return err

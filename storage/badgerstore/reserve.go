@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -223,14 +224,33 @@ func (r *reserve) probe(bytes int64) error {
 	return errors.Join(err, file.Close())
 }
 
+// newFiles is how many files Badger opens when it opens a database, beside those that are there already.
+const newFiles = 12
+
 // beforeOpen checks that there is room for the files that Badger makes when it opens the database: its new
-// logs, and the tables of the logs of a process that was killed.
+// logs, and the tables of the logs of a process that was killed. It checks that all files can be opened, too: Badger ends
+// the process if one of them cannot.
 func (r *reserve) beforeOpen(s *Snapshot) error {
-	bytes := int64(logStep)
+	bytes, n := int64(logStep), newFiles+2*len(s.logs)+len(s.values)
 	for _, f := range s.logs {
 		bytes += f.end
 	}
-	return r.ask(bytes)
+	for _, tables := range s.levels {
+		n += len(tables)
+	}
+	return cmp.Or(canOpen(n), r.ask(bytes))
+}
+
+// canOpen returns an error that wraps [storage.ErrNoRoom] if this process cannot open n files now.
+func canOpen(n int) error {
+	for range n {
+		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return shortage(&os.PathError{Op: "open", Path: os.DevNull, Err: err})
+		}
+		defer func() { _ = unix.Close(fd) }() // nothing was written
+	}
+	return nil
 }
 
 // beforeClose checks that there is room for the files that Badger makes when it closes the database.

@@ -284,3 +284,37 @@ func TestOpenOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// With any number of descriptors a database is opened, or is not and says so. Badger would end the process.
+func TestOpenWithFewDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	opened := 0
+	for n := uint64(3); n < 200 && opened < 3; n++ {
+		few := limit
+		few.Cur = n
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir, Options{Durability: Process})
+		if lifted := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); lifted != nil {
+			t.Fatal(lifted)
+		}
+		if err != nil {
+			if !errors.Is(err, unix.EMFILE) {
+				t.Fatalf("%d descriptors: %v", n, err)
+			}
+			continue
+		}
+		opened++
+		if err := errors.Join(s.Commit(rowsOf(opened, 100, largeValue)), s.Close()); err != nil {
+			t.Fatalf("%d descriptors: %v", n, err)
+		}
+	}
+	if opened < 3 {
+		t.Error("it was never opened")
+	}
+}

@@ -1,9 +1,11 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4/options"
 
@@ -62,4 +64,41 @@ func BenchmarkRead(b *testing.B) {
 			}
 		}
 	})
+}
+
+// The share of a commit that goes to making sure of room for it: blocks for the logs, and a write to each page.
+func BenchmarkRoom(b *testing.B) {
+	for _, d := range []Durability{Power, Process} {
+		for _, rows := range []int{10, 160, 2560} {
+			b.Run(fmt.Sprintf("%s/%d", d, rows), func(b *testing.B) {
+				s, err := Open(b.TempDir(), Options{Durability: d})
+				if err != nil {
+					b.Fatal(err)
+				}
+				var room, commit time.Duration
+				writes := make([]storage.Write, rows)
+				for n := 0; b.Loop(); n++ {
+					for i := range writes {
+						writes[i] = storage.Write{Key: fmt.Sprintf("table.%018d", (n*7+i)%100_000), Value: make([]byte, 100)}
+					}
+					began := time.Now()
+					if !s.internals.full() {
+						if err := errors.Join(s.reserve.room(writes), s.internals.touch(writes)); err != nil {
+							b.Fatal(err)
+						}
+					}
+					made := time.Now()
+					if err := s.Commit(writes); err != nil {
+						b.Fatal(err)
+					}
+					room, commit = room+made.Sub(began), commit+time.Since(made)
+				}
+				b.ReportMetric(float64(room.Nanoseconds())/float64(b.N), "ns/room")
+				b.ReportMetric(100*room.Seconds()/commit.Seconds(), "%ofcommit")
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
 }
