@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -9,6 +10,9 @@ import (
 
 	"ocapkernel.dev/storage"
 )
+
+// errPage is the shortage of which the operating system does not tell the cause.
+var errPage = errors.New("the disk, or a quota, has no room for one more page of it")
 
 // touch writes to each page of the current logs that a commit of these writes will have Badger write to. It returns an
 // error that wraps [storage.ErrNoRoom] if there is no room for one of the pages. Then nothing has changed.
@@ -38,32 +42,28 @@ func touchPages(file *z.MmapFile, from, to int64) error {
 	to = min(to, int64(len(file.Data))-1)
 	at := from
 	for {
-		fault := touchFrom(file.Data, &at, to)
-		if fault == nil {
+		if touchFrom(file.Data, &at, to) {
 			return nil
 		}
 		// The system call tells why.
 		if _, err := file.Fd.WriteAt([]byte{0}, at); err != nil {
 			return shortage(err)
 		}
-		if again := touchFrom(file.Data, &at, to); again != nil {
-			return fmt.Errorf("%w: %s cannot be written: %w", storage.ErrNoRoom, file.Fd.Name(), again)
+		// A system call may need less room than a page that is mapped.
+		if !touchFrom(file.Data, &at, to) {
+			return fmt.Errorf("%w: %s: %w", storage.ErrNoRoom, file.Fd.Name(), errPage)
 		}
 	}
 }
 
-// touchFrom writes to the pages from *at on, and leaves *at in the page at which it failed.
-func touchFrom(data []byte, at *int64, to int64) (err error) {
+// touchFrom writes to the pages from *at on. It returns false if it cannot, and leaves *at in the page at which it failed.
+func touchFrom(data []byte, at *int64, to int64) (ok bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%v", p)
-		}
-	}()
+	defer func() { ok = recover() == nil }()
 	page := int64(os.Getpagesize())
 	for *at <= to {
 		data[*at] = 0
 		*at = (*at/page + 1) * page
 	}
-	return nil
+	return true
 }
