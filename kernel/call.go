@@ -60,6 +60,7 @@ func (t *tx) tieTo(k KRef, m message) {
 
 func (t *tx) queueCall(s *service, it item) {
 	t.create(keyServiceItem(s.id, s.tail), t.codec.encode(it.fields))
+	t.clearSuspect(it.msg.result)
 	s.tail++
 	if it.kind == itemMessage {
 		s.queuedBytes += it.msg.size()
@@ -76,6 +77,7 @@ func (t *tx) beginCall(s *service, m message) {
 	s.calls++
 	s.callBytes += uint64(len(m.methArgs.Body))
 	t.create(keyServiceCall(c.id), t.codec.encode(c.fields))
+	t.clearSuspect(m.result)
 	if m.result != "" {
 		if a := &t.promise(m.result).tie; a.vat != "" {
 			a.call.N = c.id.N

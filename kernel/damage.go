@@ -104,29 +104,29 @@ func (t *tx) damage(sub *subcluster) (out []string) {
 	}
 	_, counted := t.get(keyLeft(sub.id))
 	for _, mb := range sub.members {
-		name := fmt.Sprintf("vat %sub.id (%sub.id)", mb.vat, mb.name)
+		name := fmt.Sprintf("vat %s (%s)", mb.vat, mb.name)
 		b, ok := t.get(keyVat(mb.vat))
 		if !ok && counted {
 			continue // it is removed
 		}
 		if !ok {
-			bad("%sub.id has no row", name)
+			bad("%s has no row", name)
 			continue
 		}
 		var row vatRow
 		t.codec.decode(keyVat(mb.vat), b, row.fields)
 		if row.sub != sub.id {
-			bad("%sub.id says that it is in %.20q", name, row.sub)
+			bad("%s says that it is in %.20q", name, row.sub)
 		}
 		u := t.lookRun(mb.vat)
 		switch {
 		case u == nil:
-			bad("%sub.id has no state of running", name)
+			bad("%s has no state of running", name)
 		case mb.vat == sub.bootstrap && row.root != sub.root:
-			bad("its root is %sub.id, and that of its bootstrap vat %sub.id", sub.root, row.root)
+			bad("its root is %s, and that of its bootstrap vat %s", sub.root, row.root)
 		case u.phase == dead: // its c-list may have gone
 		default:
-			t.damagedRoot(mb.vat, row.root, func(what string) { bad("%s: its root %sub.id %sub.id", name, row.root, what) })
+			t.damagedRoot(mb.vat, row.root, func(what string) { bad("%s: its root %s %s", name, row.root, what) })
 		}
 	}
 	return out

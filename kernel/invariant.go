@@ -20,9 +20,9 @@ func Check(r storage.Reader) (problems []string, err error) {
 	c := &checker{
 		t: NewView(r).begin(0), reach: map[KRef]uint64{},
 		recog: map[KRef]uint64{}, objects: map[KRef]object{}, promises: map[KRef]promise{},
-		vats: map[VatID]vatRow{}, runs: map[VatID]run{}, unread: map[string]bool{},
+		vats: map[VatID]vatRow{}, runs: map[VatID]run{}, results: map[KRef]bool{}, unread: map[string]bool{},
 	}
-	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.spans, c.sizes, c.damages} {
+	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.spans, c.sizes, c.search, c.damages} {
 		c.row(part) // a row that is read in passing, as those of counters are, ends its part
 	}
 	problems = append(slices.Sorted(maps.Keys(c.unread)), c.problems...)
@@ -43,6 +43,7 @@ type checker struct {
 	promises     map[KRef]promise
 	vats         map[VatID]vatRow
 	runs         map[VatID]run
+	results      map[KRef]bool   // of messages
 	unread       map[string]bool // lines of rows that cannot be read
 	more         int             // problems that are not kept
 }
@@ -98,6 +99,7 @@ func (c *checker) holdData(d Data) {
 func (c *checker) holdMessage(m message) {
 	c.hold(m.target)
 	if m.result != "" {
+		c.results[m.result] = true
 		c.hold(m.result)
 	}
 	c.holdData(m.methArgs)

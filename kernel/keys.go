@@ -50,6 +50,8 @@ import (
 //	reload.<sub>      exists if the subcluster is to be launched again: h. says so
 //	work              head and tail of the kernel's own work
 //	w.<n>             item of the kernel's own work, which a commit left to be done in slices
+//	search            exists while the kernel's own work looks for promises that can never be settled
+//	suspect.<kp>      a promise that may be one of these
 //
 // Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
 const SchemaVersion = 2
@@ -101,10 +103,13 @@ const (
 	keyCommit = "commit"
 	keyWork   = "work"
 	keyReset  = "reset"
+	keySearch = "search"
 	keyCount  = "count.v"
 	// keyExpired is the key that [Machine.Expire] has removed last.
 	keyExpired = "expired"
 )
+
+const prefixSuspects = "suspect."
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }
 
@@ -147,6 +152,7 @@ func prefixRecord(v VatID, span uint64) string { return "y." + string(v) + "." +
 func prefixTranscripts(v VatID) string         { return "y." + string(v) + "." }
 func prefixAllFormers(v VatID) string          { return "z." + string(v) + "." }
 func prefixFormer(v VatID, span uint64) string { return "z." + string(v) + "." + num(span) + "." }
+func keySuspect(k KRef) string                 { return prefixSuspects + string(k) }
 func keyWorkItem(n uint64) string              { return "w." + num(n) }
 func keyService(k KRef) string                 { return "k." + string(k) }
 func keyServiceName(name string) string        { return "n." + name }

@@ -78,6 +78,7 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 	if b, ok := t.get(keyEpoch); ok {
 		m.epoch = string(b)
 	}
+	_, m.searching = t.get(keySearch)
 	if version < SchemaVersion && version > 0 {
 		return nil, Commit{}, fmt.Errorf("schema %d, this program knows %d: %w", version, SchemaVersion, ErrOlderSchema)
 	}

@@ -17,6 +17,7 @@ func (t *tx) park(m message, p *promise, bounded bool) bool {
 		t.promise(m.result).waitsFor = m.target
 	}
 	t.create(keyParked(m.target, p.tail), t.codec.encode(m.fields))
+	t.clearSuspect(m.result)
 	p.tail++
 	p.parkedBytes += m.size()
 	t.holdMessage(m)

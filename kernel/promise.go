@@ -77,11 +77,16 @@ func (t *tx) touchDecided(v VatID, cursor *string) {
 			t.delete(key)
 			continue
 		}
-		if p := t.promise(k); p.awaitsEnd && t.run(v).phase == dead {
-			t.settleEnd(k, p.decider)
-		} else {
-			t.touch(k)
-		}
+		t.touchOf(v, k)
+	}
+}
+
+// touchOf touches a promise that a vat decides, or whose decider's end settles it.
+func (t *tx) touchOf(v VatID, k KRef) {
+	if p := t.promise(k); p.awaitsEnd && t.run(v).phase == dead {
+		t.settleEnd(k, p.decider)
+	} else {
+		t.touch(k)
 	}
 }
 
@@ -126,7 +131,7 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	}
 	if p.decider != "" {
 		decider := p.decider
-		if p.inc == 0 && t.lookRun(decider).phase == stopped {
+		if u := t.lookRun(decider); u != nil && p.inc == 0 && u.phase == stopped {
 			p.inStead = decider
 		}
 		t.clearDecider(k)

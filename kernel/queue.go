@@ -8,6 +8,7 @@ func (t *tx) push(u *run, it item) {
 		it.from = t.actor
 	}
 	t.create(keyQueue(u.id, u.queue.tail), t.codec.encode(it.fields))
+	t.clearSuspect(it.msg.result)
 	u.queue.tail++
 	u.queue.items++
 	t.effect(Wake{u.id})

@@ -2,9 +2,7 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
 
-	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/wire"
 )
 
@@ -18,7 +16,7 @@ import (
 //
 // The references in an unreadable row are not released, and the results of the messages in it have no vat that could
 // settle them. Each salvage that has met such a row leaves work of the kind workStranded, which finds those results and
-// rejects them.
+// rejects them, see stranded.go.
 
 // manyRefs stands for a count that is not known. It keeps the counted object or promise.
 const manyRefs = 1 << 40
@@ -58,7 +56,7 @@ func (t *tx) unreadable(key string, why error) {
 	}
 	t.event(Unreadable{key, why.Error()})
 	switch key[:1] {
-	case "q", "i", "a", "m", "p", "r", "k": // a message, or a row that tells where messages are
+	case "q", "i", "a", "m", "p", "r", "k", "w": // a message, a row that tells where messages are, or an item of a search
 		t.lookForStranded = true
 	}
 }
@@ -322,105 +320,6 @@ func (t *tx) endMessage(m message) {
 	}
 	t.route(m, false)
 	t.releaseMessage(m)
-}
-
-// strandedRows and strandedBytes bound the rows that one search for stranded results reads: it cannot be done in
-// slices, since messages move meanwhile.
-const strandedRows, strandedBytes = 500_000, 256 << 20
-
-// rejectStranded rejects the promises that can never be settled: they have no decider, and are the result of no
-// message. It also settles the host calls whose promise has lost them.
-func (t *tx) rejectStranded() (done bool) {
-	pending := map[KRef]bool{} // results of messages
-	bounded := func() bool {
-		return whole.reads-t.left.reads < strandedRows && whole.bytes-t.left.bytes < strandedBytes
-	}
-	each := func(prefix string, decode func(key string, b []byte)) {
-		for rest, b := range t.all(prefix, "") {
-			_ = readable(func() { decode(prefix+rest, b) }) // a row that cannot be read answers no promise
-			if !bounded() {
-				return
-			}
-		}
-	}
-	item := func(key string, b []byte) {
-		var it item
-		t.codec.decode(key, b, it.fields)
-		pending[it.msg.result] = true
-	}
-	each("q.", item)
-	each("i.", item)
-	each("a.", func(key string, b []byte) {
-		var c serviceCall
-		t.codec.decode(key, b, c.fields)
-		pending[c.msg.result] = true
-	})
-	each("m.", func(key string, b []byte) {
-		var m message
-		t.codec.decode(key, b, m.fields)
-		pending[m.result] = true
-	})
-	var stranded []KRef
-	each("p.", func(key string, b []byte) {
-		var p promise
-		t.codec.decode(key, b, p.fields)
-		if k := KRef(key[len("p."):]); p.state == unresolved && p.decider == "" && !pending[k] {
-			stranded = append(stranded, k)
-		}
-	})
-	var tickets []string
-	each("t.", func(key string, b []byte) {
-		var tk ticket
-		t.codec.decode(key, b, tk.fields)
-		if tk.state != ticketPending {
-			return
-		}
-		if p := t.promises.look(t, tk.promise); p == nil || p.state != unresolved {
-			tickets = append(tickets, key[len("t."):])
-		}
-	})
-	if !bounded() {
-		t.event(Unreadable{keyWork, fmt.Sprintf("there are more than %d rows in which the results of lost messages would have to be looked for: whoever waits for one of them goes on waiting", strandedRows)})
-		return true
-	}
-	t.left.reads, t.left.bytes = whole.reads, whole.bytes
-	for _, k := range stranded {
-		if t.spent() {
-			return false
-		}
-		code := errcode.VatTerminated
-		if t.promise(k).tie.call.Service != "" {
-			code = errcode.ServiceGone
-			t.untie(k)
-		}
-		t.settle(k, true, t.reason(code, "the message could not be read, and was removed with its receiver"))
-	}
-	for _, id := range tickets {
-		if t.spent() {
-			return false
-		}
-		t.settleLostTicket(id)
-	}
-	return true
-}
-
-// settleLostTicket settles a host call that its promise does not name any more.
-func (t *tx) settleLostTicket(id string) {
-	k := t.ticket(id).promise
-	p := t.promises.look(t, k)
-	if p == nil {
-		k = t.newPromise("", 0)
-		p = t.promise(k)
-		t.hold(k)
-		p.ticket = id
-		t.settle(k, true, t.reason(errcode.VatTerminated, "the message could not be read, and was removed with its receiver"))
-		return
-	}
-	p = t.promise(k)
-	p.ticket = id
-	t.value(p)
-	t.hold(k) // as the ticket does
-	t.settleTicket(p)
 }
 
 // removeBadEntry removes an entry of a dead vat's c-list whose row cannot be read. It is not known whether the vat

@@ -220,13 +220,47 @@ func removeDamaged(t *testing.T, name string, s *sim, sub kernel.SubID, damage s
 		s.apply(must(s.m.Terminate(other.ID)))
 	}
 	goOn()
-	if damage.Value == nil && strings.HasPrefix(damage.Key, "d.") {
-		return // no row tells any more that a vat waits for the dead vat
-	}
 	for ticket, answered := range s.tickets {
 		st, err := s.m.Ticket(ticket)
 		if err != nil || !answered && st.Pending {
 			t.Fatalf("%s: ticket %s: %+v, %v", name, ticket, st, err)
+		}
+	}
+}
+
+// Who waits for a promise that a vat decides is told when the vat is removed, although the row that lists the promise as
+// the vat's is missing.
+func TestMissingRowOfADeciderKeepsNobodyWaiting(t *testing.T) {
+	for name, words := range map[string]string{
+		"its memory decides":        "subscribe $r",
+		"its store decides":         "keep $r stored",
+		"and it waits for it":       "keep $r stored\nsubscribe $r stored",
+		"and nobody else names it":  "",
+		"and messages wait for it":  "send $r more -> p+1\nsubscribe p+1",
+		"and it has passed it on":   "send $b take $r",
+		"and a message goes for it": "send o+0 again -> p+1\nkeep p+1",
+	} {
+		w := reader(t)
+		w.unchecked = true
+		w.goes("v1", words)
+		for _, row := range w.mem.Snapshot() {
+			if strings.HasPrefix(row.Key, "d.v1.") {
+				if err := w.mem.Commit([]storage.Write{{Key: row.Key}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		w.run(nil)
+		w.do(w.m.TerminateVat("v1"))
+		w.run(nil)
+		for _, line := range kernel.Dump(w.mem) {
+			if strings.HasSuffix(line, " pending ") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+		w.check()
+		if left := w.leftovers(); len(left) > 0 {
+			t.Errorf("%s: left %q", name, left)
 		}
 	}
 }

@@ -32,6 +32,7 @@ func TestSchemaNamesTheFieldsOfRows(t *testing.T) {
 		"j.<ko>.c<class>.<n>":  new(unit).fields,
 		"work":                 new(workRange).fields,
 		"w.<n>":                new(work).fields,
+		"search":               new(search).fields,
 	}
 	const file = "../docs/schema.md"
 	text, err := os.ReadFile(file)

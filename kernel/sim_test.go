@@ -38,6 +38,8 @@ type sim struct {
 	// damaged says that rows were damaged: units that the services have lost are not searched for, and removals are
 	// done as far as possible.
 	damaged bool
+	// lost are the results of messages in rows that were damaged, see checkStranded.
+	lost map[kernel.KRef]bool
 
 	// services are there if withServices: vats are launched with service objects, and call them.
 	withServices bool
@@ -93,6 +95,7 @@ func (s *sim) apply(c kernel.Commit) {
 	if s.withServices && !s.damaged {
 		defer s.checkUnits(c)
 	}
+	s.checkStranded(c)
 	if s.after != nil {
 		s.after(c)
 		return
@@ -158,6 +161,9 @@ func (s *sim) step() bool {
 	if s.withServices && !s.calm && s.rng.IntN(3) == 0 {
 		s.serviceStep()
 		return true
+	}
+	if !s.calm && !s.damaged && s.rng.IntN(100) == 0 {
+		kernel.AskForSearch(s.mem) // which finds nothing
 	}
 	if !s.calm {
 		switch s.rng.IntN(40) {
@@ -229,26 +235,8 @@ func (s *sim) step() bool {
 			s.apply(c)
 			return true
 		case 10:
-			if s.rng.IntN(6) == 0 { // the kernel is killed
-				clear(s.up)
-				clear(s.flights)
-				s.open()
-				for _, v := range vats {
-					if v.Live {
-						s.die(v.ID, v.Incarnation, kernel.CauseKernel)
-					}
-				}
-				subs, _ := s.m.Subclusters()
-				for _, sub := range subs {
-					c, err := s.m.FailLaunch(sub.ID, "the kernel died")
-					if err != nil {
-						s.t.Fatal(err)
-					}
-					s.apply(c)
-				}
-				if s.withServices {
-					s.resumeServices()
-				}
+			if s.rng.IntN(6) == 0 {
+				s.kill()
 			}
 			return true
 		}

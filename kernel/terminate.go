@@ -154,6 +154,11 @@ func (t *tx) removeVat(w *work) (done bool) {
 					t.removeBadEntry(v, key, k)
 					continue
 				}
+				if k.IsPromise() && t.promise(k).decider == v { // its row in the index of deciders is missing
+					if t.touchOf(v, k); !t.has(key) {
+						continue
+					}
+				}
 				ref := wire.Ref(value[1:])
 				if !k.IsPromise() && isExport(ref) {
 					t.orphan(v, k, ref)

@@ -65,6 +65,8 @@ type base struct {
 	queueBytes uint64
 	// salvaging says that rows which cannot be read do not end the commit, see Salvage.
 	salvaging bool
+	// searching says that there is a row of a search, as [Open] and each commit find: see stranded.go.
+	searching bool
 }
 
 // begin starts a transaction. It drops the one started before, if that was not done.
@@ -138,7 +140,11 @@ func (m *Machine) done(t *tx) Commit {
 	t.runs.flush(t)
 	t.services.flush(t)
 	t.subs.flush(t)
-	return m.seal(t)
+	c := m.seal(t)
+	if r := t.rows[keySearch]; r != nil && r.changed {
+		m.searching = r.value != nil
+	}
+	return c
 }
 
 // read returns the state of key; it reads the store once for each key.
@@ -172,6 +178,12 @@ func (t *tx) get(key string) ([]byte, bool) {
 	}
 	r := t.read(key)
 	return r.value, r.value != nil
+}
+
+// has reports whether there is a row under key.
+func (t *tx) has(key string) bool {
+	_, ok := t.get(key)
+	return ok
 }
 
 // must returns the value of a row that another row refers to: without it the state is corrupt.

@@ -68,7 +68,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	case workLoose:
 		done = t.sendLoose(&w)
 	case workStranded:
-		done = t.rejectStranded()
+		done = t.findStranded(&w)
 	case workBegin:
 		if s := t.services.edit(t, w.promise); s != nil {
 			s.more, t.left.bytes = false, whole.bytes // its state, which may be large, does not end the slice: so each has progress
