@@ -283,7 +283,7 @@ func (s *sim) step() bool {
 			if err != nil {
 				s.t.Fatalf("finish %s %+v\n%+v: %v\n%s", v, c.Deliver, done, err, strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
 			}
-			if n, ok := c.Deliver.Delivery.(wire.Notify); ok {
+			if n, ok := c.Deliver.Delivery.(wire.Notify); ok && !failed(done) {
 				names := kernel.Named(c)
 				before := s.vats[v]
 				for i, r := range n.Resolutions {

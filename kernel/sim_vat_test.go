@@ -338,3 +338,11 @@ func (s *sim) hostile(v *simVat, done wire.Done) wire.Done {
 	done.Syscalls = slices.Insert(done.Syscalls, at, b)
 	return done
 }
+
+// failed reports whether a vat exits with a failure: the delivery that it answers counts as not made.
+func failed(done wire.Done) bool {
+	return slices.ContainsFunc(done.Syscalls, func(s wire.Syscall) bool {
+		e, ok := s.(wire.Exit)
+		return ok && e.Failure
+	})
+}
