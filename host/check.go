@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"strings"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/kernel"
@@ -37,23 +36,4 @@ func CheckRows(r storage.Reader) (problems []string, err error) {
 		}
 	}
 	return problems, err
-}
-
-// maxDamages bounds the damages that an error names; `kernel check` names all.
-const maxDamages = 5
-
-// checkDamage checks the stored subclusters before any vat runs.
-func (c *core) checkDamage() error {
-	list, err := c.machine.Damages()
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	var text []string
-	for _, d := range list[:min(len(list), maxDamages)] {
-		text = append(text, d.String())
-	}
-	if n := len(list) - maxDamages; n > 0 {
-		text = append(text, fmt.Sprintf("and %d more", n))
-	}
-	return fmt.Errorf("%s: %w", strings.Join(text, "; "), storage.ErrCorrupt)
 }

@@ -150,9 +150,6 @@ func (s *Shell) recover() error {
 		return fmt.Errorf("open state: %w", err)
 	}
 	s.use(m, stored(m, first))
-	if err := s.checkDamage(); err != nil { // before anything is written
-		return err
-	}
 	if s.cfg.Witness != nil {
 		stored := s.pipeline.Durable()
 		err := s.cfg.Witness.Check(stored)
@@ -211,6 +208,9 @@ func (s *Shell) recover() error {
 		}
 	}
 	s.work.mayBe()
+	if err := s.system.holdDamaged(); err != nil {
+		return err
+	}
 	return s.system.find()
 }
 

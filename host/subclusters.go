@@ -122,6 +122,7 @@ func (ss *subclusters) whenGone(id kernel.SubID, f func()) {
 func (ss *subclusters) subGone(id kernel.SubID) {
 	ss.log.Info("subcluster removed", "subcluster", id)
 	ss.removed[id] = true
+	ss.system.removed(id)
 	delete(ss.suspended, id)
 	ss.tellGone(id)
 	ss.reloadNext()

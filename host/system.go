@@ -1,8 +1,10 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,10 +27,42 @@ type system struct {
 	failed map[string]string
 	// notUpgraded has the reason why a changed declaration was not applied, by the name of the system subcluster.
 	notUpgraded map[string]refusedUpgrade
+	// damaged has what is wrong with the rows of a system subcluster that is held back, by name.
+	damaged map[string]damaged
+}
+
+// damaged is a damage of a system subcluster, and what to do.
+type damaged struct {
+	sub kernel.SubID // which a person terminates
+	why string
 }
 
 func newSystem(c *core) *system {
-	return &system{core: c, failed: map[string]string{}, notUpgraded: map[string]refusedUpgrade{}}
+	return &system{core: c, failed: map[string]string{}, notUpgraded: map[string]refusedUpgrade{}, damaged: map[string]damaged{}}
+}
+
+// holdDamaged holds back the system subclusters with rows that are missing or contradict each other: their vats would fail
+// later, and less plainly. The others run.
+func (sy *system) holdDamaged() error {
+	list, err := sy.machine.Damages()
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		sub := cmp.Or(d.Sub, d.To)
+		why := fmt.Sprintf("it is damaged: %s; kernel terminate %s removes it with what its vats have stored, and the next start launches it anew", d.What, sub)
+		sy.log.Error("system subcluster is damaged, and held back: the others run", "name", d.System, "subcluster", sub, "why", why)
+		if _, ok := sy.damaged[d.System]; !ok {
+			sy.damaged[d.System] = damaged{sub, why}
+		}
+		sy.subs.vats.holdMembers(sub, errors.New(why))
+	}
+	return nil
+}
+
+// removed notes that nothing is left of a subcluster.
+func (sy *system) removed(id kernel.SubID) {
+	maps.DeleteFunc(sy.damaged, func(_ string, d damaged) bool { return d.sub == id })
 }
 
 // find suspends the system subclusters that are stored and that this run does not declare.
@@ -82,7 +116,10 @@ func (sy *system) start() {
 	}
 	for _, d := range sy.cfg.System.Subclusters {
 		s, ok := running[d.Name]
+		damage, bad := sy.damaged[d.Name]
 		switch {
+		case bad:
+			sy.failed[d.Name] = damage.why
 		case ok && s.Hash == d.Config.Hash:
 			sy.log.Info("system subcluster restored", "name", d.Name, "subcluster", s.ID, "root", s.Root)
 		case ok && !sy.cfg.UpgradeSystem:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service/timer"
 	"ocapkernel.dev/storage"
-	"ocapkernel.dev/supervisor"
 )
 
 // withController declares the controller of the examples as a system subcluster.
@@ -235,9 +235,10 @@ func TestALaunchOfAVatHappensOnceAtWhicheverCommitTheKernelDies(t *testing.T) {
 	})
 }
 
-// Rows of a system subcluster that contradict each other, or are missing, stop the kernel before any vat runs, and before
-// any row is written: the error names the subcluster. A check finds the damage that a start refuses.
-func TestADamagedSystemSubclusterFailsAtOnce(t *testing.T) {
+// A system subcluster with rows that contradict each other, or are missing, is held back, and the others run. The reason
+// says what is wrong, and what to do: that frees the name, and the next start launches the subcluster anew. A check finds the
+// same damage.
+func TestADamagedSystemSubclusterIsHeldBack(t *testing.T) {
 	replace := func(key, old, with string) func(*testing.T, storage.Store) storage.Write {
 		return func(t *testing.T, s storage.Store) storage.Write {
 			row, found, err := s.Get(key)
@@ -284,10 +285,9 @@ func TestADamagedSystemSubclusterFailsAtOnce(t *testing.T) {
 			mem := storage.NewMem()
 			k := start(t, mem, withController(t))
 			there(t, k, 1)
+			launch(t, k, "pingpong")
 			k.end(t)
-			if err := mem.Reopen(); err != nil {
-				t.Fatal(err)
-			}
+			reopen(t, mem)
 			if problems, err := kernel.Check(mem); err != nil || len(problems) > 0 {
 				t.Fatalf("before: %v, %v", problems, err)
 			}
@@ -297,16 +297,41 @@ func TestADamagedSystemSubclusterFailsAtOnce(t *testing.T) {
 			if problems, err := kernel.Check(mem); err == nil && len(problems) == 0 {
 				t.Error("a check finds nothing")
 			}
-			workers, err := supervisor.New(supervisor.Config{RunDir: filepath.Join(t.TempDir(), "r"), StockProgram: program})
-			if err != nil {
+			k = start(t, mem, withController(t))
+			var failed *host.SystemError
+			if err := k.SystemReady(t.Context()); !errors.As(err, &failed) || len(failed.Failed) != 1 {
+				t.Fatalf("got %v, want the controller that does not run", err)
+			}
+			why := failed.Failed[0].Why
+			_, hint, ok := strings.Cut(why, "kernel terminate ")
+			id, _, _ := strings.Cut(hint, " ")
+			sub, isID := kernel.ParseSubID(id)
+			if !ok || !isID {
+				t.Fatalf("the reason does not say what to do: %s", why)
+			}
+			if a, err := send(t.Context(), k, "other", "s2", "play", 3.0); err != nil || a.Value.Body != "#3" {
+				t.Errorf("another subcluster answers %+v, %v", a, err)
+			}
+			if st, err := k.Status(t.Context()); err != nil || (st.Held["v1"] == "") != (name == "two of a name") {
+				t.Errorf("held are %v, %v", st.Held, err)
+			}
+			if err := k.Terminate(t.Context(), sub); err != nil {
 				t.Fatal(err)
 			}
-			defer workers.Close(t.Context())
-			cfg := host.Config{Store: &faulty{Store: mem}, Workers: workers} // nothing can be written
-			withController(t)(&cfg)
-			if _, err := host.Open(cfg); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), "controlle") {
-				t.Errorf("got %v, want ErrCorrupt and the name", err)
+			k.end(t)
+			reopen(t, mem)
+			problems, err := host.CheckRows(mem)
+			if err != nil || slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, "cannot be read") || strings.HasPrefix(p, "I8") }) {
+				t.Errorf("check: %q, %v", problems, err)
 			}
+			k = start(t, mem, withController(t))
+			if err := k.SystemReady(t.Context()); err != nil {
+				t.Errorf("after it was terminated: %v", err)
+			}
+			if a, err := send(t.Context(), k, "next", "s2", "play", 2.0); err != nil || a.Value.Body != "#5" {
+				t.Errorf("another subcluster answers the next kernel %+v, %v", a, err)
+			}
+			k.end(t)
 		})
 	}
 }

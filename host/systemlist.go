@@ -88,6 +88,10 @@ func (sy *system) list() ([]SystemStatus, error) {
 		}
 		st := &out[i]
 		st.Sub, st.Root, st.State, st.Why = s.ID, s.Root, SystemState(s.State.String()), ""
+		if d, bad := sy.damaged[s.System]; bad {
+			st.State, st.Why = SystemFailed, d.why
+			continue
+		}
 		if sy.subs.isSuspended(s.ID) && s.State == kernel.SubRunning {
 			st.State = SystemSuspended
 		}

@@ -12,8 +12,9 @@ import (
 type Damage struct {
 	Sub SubID
 	// System is the name of the subcluster if it is a system subcluster. If Sub is empty, it is a name that leads
-	// nowhere.
+	// to To, which is not there.
 	System string
+	To     SubID
 	// What describes the damage.
 	What string
 }
@@ -55,7 +56,7 @@ func (t *tx) damages() (out []Damage) {
 			what = []string{err.Error()}
 		}
 		for _, w := range what {
-			out = append(out, Damage{s, sub.system, w})
+			out = append(out, Damage{Sub: s, System: sub.system, What: w})
 		}
 	}
 	for name, b := range t.all("g.", "") {
@@ -64,7 +65,8 @@ func (t *tx) damages() (out []Damage) {
 			continue
 		}
 		if sub := subs[SubID(b)]; sub == nil || sub.system != name || sub.state.Leaving() {
-			out = append(out, Damage{System: name, What: fmt.Sprintf("it leads to %.20q, which is not there under that name", b)})
+			to, _ := ParseSubID(string(b))
+			out = append(out, Damage{System: name, To: to, What: fmt.Sprintf("it leads to %.20q, which is not there under that name", b)})
 		}
 	}
 	for rest, b := range t.all("v.", "") {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"slices"
 
 	"ocapkernel.dev/wire"
 )
@@ -174,7 +175,7 @@ func (t *tx) guessSub(s SubID) *subcluster {
 	_, sub.apart = t.get(keyResult(s))
 	sub.known = !sub.apart
 	_, there := t.get(keySub(s))
-	if !there && len(sub.members) == 0 && sub.services == 0 {
+	if !there && len(sub.members) == 0 && sub.services == 0 && sub.system == "" {
 		return nil
 	}
 	if len(sub.members) > 0 {
@@ -183,6 +184,32 @@ func (t *tx) guessSub(s SubID) *subcluster {
 	*t.subs.invent(t, s) = *sub
 	t.subs.keep(s)
 	return t.subs.look(t, s)
+}
+
+// completeMembers has a running subcluster and its vats agree with each other: vats that say that they are in it become
+// members, and members that say otherwise are told, or are no members if another subcluster lists them.
+func (t *tx) completeMembers(sub *subcluster) {
+	listed := map[VatID]bool{}
+	var members []member
+	for _, mb := range sub.members {
+		key, row := keyVat(mb.vat), vatRow{}
+		if b, _ := t.get(key); t.peek(key, b, row.fields) && row.sub != sub.id {
+			if other := t.sub(row.sub); other != nil && slices.ContainsFunc(other.members, func(o member) bool { return o.vat == mb.vat }) {
+				continue
+			}
+			row.sub = sub.id
+			t.set(key, t.codec.encode(row.fields))
+		}
+		listed[mb.vat] = true
+		members = append(members, mb)
+	}
+	for rest, b := range t.all("v.", "") {
+		var row vatRow
+		if v := VatID(rest); t.peek(keyVat(v), b, row.fields) && row.sub == sub.id && !listed[v] {
+			members = append(members, member{row.name, v})
+		}
+	}
+	sub.members = members
 }
 
 func (t *tx) guessRoot(v VatID) KRef {

@@ -69,8 +69,10 @@ func (t *tx) launching(s SubID) bool {
 // free, and its service objects go, in slices. From now on they read as gone.
 func (t *tx) leave(sub *subcluster) {
 	if sub.system != "" {
-		if b, ok := t.get(keySystem(sub.system)); ok && SubID(b) == sub.id {
-			t.delete(keySystem(sub.system))
+		for name, b := range t.all("g.", "") { // there is one, but in a damaged state
+			if to := SubID(b); to == sub.id || name == sub.system && !t.has(keySub(to)) {
+				t.delete(keySystem(name))
+			}
 		}
 	}
 	if n := len(sub.members); n > 0 {

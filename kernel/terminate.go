@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 
 	"ocapkernel.dev/errcode"
@@ -23,10 +24,18 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 		t.failLaunch(s, "the subcluster was terminated")
 		return m.done(t), nil
 	}
-	if sub != nil && sub.guessed {
+	switch {
+	case sub.guessed:
 		sub.state = SubRunning // its state is not known: it is removed like one that runs
+	case t.salvaging && sub.state == SubRunning:
+		t.completeMembers(sub)
+	case len(sub.members) == 0 && sub.state == SubRunning:
+		t.codec.corruptAt(keySub(s), errors.New("it lists no vats"))
 	}
 	t.terminate(sub, "its subcluster was terminated")
+	if len(sub.members) == 0 {
+		t.endSub(sub)
+	}
 	return m.done(t), nil
 }
 
@@ -57,7 +66,10 @@ func (m *Machine) TerminateVat(v VatID) (c Commit, err error) {
 // killMembers kills the vats of a subcluster whose state the caller has set, the last one first.
 func (t *tx) killMembers(sub *subcluster, why string) {
 	for i := len(sub.members) - 1; i >= 0; i-- {
-		t.killMember(sub.members[i].vat, why)
+		v := sub.members[i].vat
+		if t.killMember(v, why) && t.vat(v).sub != sub.id {
+			t.codec.corruptAt(keyVat(v), fmt.Errorf("it is not in %s, of which it is a member", sub.id))
+		}
 	}
 }
 

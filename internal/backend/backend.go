@@ -240,6 +240,9 @@ func data(d kernel.Data) control.Data {
 // Terminate implements [control.Backend].
 func (b *Backend) Terminate(ctx context.Context, s string) error {
 	id, err := b.subID(ctx, s)
+	if named, ok := kernel.ParseSubID(s); err != nil && ok {
+		id, err = named, nil // its row may be missing, or not be readable
+	}
 	if err != nil {
 		return err
 	}
