@@ -1,10 +1,7 @@
 package capdata_test
 
 import (
-	"bytes"
 	"testing"
-
-	"github.com/vmihailenco/msgpack/v5"
 
 	"ocapkernel.dev/capdata"
 )
@@ -47,32 +44,4 @@ func BenchmarkAppendCall(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-func BenchmarkEnvelope(b *testing.B) {
-	d := capdata.Data[ref]{Body: smallCall, Slots: []ref{"o-12"}}
-	b.Run("encode", func(b *testing.B) {
-		var buf bytes.Buffer
-		enc := msgpack.NewEncoder(&buf)
-		b.ReportAllocs()
-		for b.Loop() {
-			buf.Reset()
-			if err := capdata.EncodeData(enc, d); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("decode", func(b *testing.B) {
-		frame := encodeData(b, d)
-		r := bytes.NewReader(frame)
-		dec := msgpack.NewDecoder(r)
-		b.ReportAllocs()
-		for b.Loop() {
-			r.Reset(frame)
-			dec.ResetReader(r)
-			if _, err := capdata.DecodeData[ref](dec, limits); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

@@ -97,23 +97,3 @@ func FuzzFromJSON(f *testing.F) {
 		}
 	})
 }
-
-// FuzzDecodeData: no envelope makes DecodeData panic or pass a limit.
-func FuzzDecodeData(f *testing.F) {
-	f.Add(encodeData(f, capdata.Data[ref]{}))
-	f.Add(encodeData(f, capdata.Data[ref]{Body: `#["ping",["$0"]]`, Slots: []ref{"o-1", "p+2"}}))
-	f.Add([]byte("\x92\xdb\xff\xff\xff\xff#"))
-	f.Add([]byte("\x92\xa1#\xdd\xff\xff\xff\xff"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := decodeData(b)
-		if err != nil {
-			return
-		}
-		if len(d.Body) > limits.MaxBodyBytes || len(d.Slots) > limits.MaxSlots {
-			t.Fatal("above the limits")
-		}
-		if again, err := decodeData(encodeData(t, d)); err != nil || again.Body != d.Body || len(again.Slots) != len(d.Slots) {
-			t.Fatalf("got %v, %v; want %v", again, err, d)
-		}
-	})
-}

@@ -83,11 +83,11 @@ const (
 var unitNames = []string{string(UnitLine), string(UnitString), string(UnitChars), string(UnitBytes)}
 
 const (
-	maxChannels         = 64
-	maxSocketPathBytes  = 107 // the size of sun_path, without the zero byte at its end
+	maxChannels         = limits.Channels
+	maxSocketPathBytes  = limits.SocketPathBytes
 	defaultMaxUnitBytes = limits.UnitBytes
-	lowestMaxUnitBytes  = 1 << 10
-	highestMaxUnitBytes = 2 << 20
+	lowestMaxUnitBytes  = limits.LeastUnitBytes
+	highestMaxUnitBytes = limits.MostUnitBytes
 	defaultWriteTime    = limits.Write
 	lowestWriteTime     = 10 * time.Millisecond
 	highestWriteTime    = time.Hour

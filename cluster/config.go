@@ -107,7 +107,7 @@ func DefaultLimits() Limits {
 }
 
 const (
-	defaultMaxRestarts = 5
-	maxMaxRestarts     = 1000
+	defaultMaxRestarts = limits.Restarts
+	maxMaxRestarts     = limits.MostRestarts
 	maxVats            = limits.ClusterVats
 )

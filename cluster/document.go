@@ -9,14 +9,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 const (
-	maxFileBytes = 1 << 20
+	maxFileBytes = limits.ConfigBytes
 	// maxDepth bounds the nesting of JSON values, and with it the recursion of the parser.
-	maxDepth = 64
+	maxDepth = limits.ConfigDepth
 	// maxValues bounds the memory of the parsed file: a value takes some 200 bytes.
-	maxValues = 100_000
+	maxValues = limits.ConfigValues
 )
 
 // document is the text of a configuration, and the places of its fields.

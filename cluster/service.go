@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/tailscale/hujson"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // Service is a kernel service that the bootstrap vat gets, under a name of its own, with options.
@@ -32,8 +34,8 @@ const (
 )
 
 const (
-	maxServices = 64
-	maxHosts    = 256
+	maxServices = limits.Services
+	maxHosts    = limits.Hosts
 )
 
 // The options of each service, and the way to give them. Fields are in the order in which a message lists them.

@@ -7,9 +7,11 @@ import (
 	"slices"
 
 	"github.com/tailscale/hujson"
+
+	"ocapkernel.dev/internal/limits"
 )
 
-const maxSystemSubclusters = 64
+const maxSystemSubclusters = limits.Systems
 
 // System is a declaration of system subclusters without mistakes: the subclusters that a kernel keeps launched,
 // and that may have services which other subclusters may not.

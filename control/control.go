@@ -28,11 +28,7 @@
 // order they came.
 package control
 
-import (
-	"time"
-
-	"ocapkernel.dev/internal/limits"
-)
+import "ocapkernel.dev/internal/limits"
 
 // SocketName is the name of the socket within the state directory.
 const SocketName = "kernel.sock"
@@ -46,16 +42,16 @@ const (
 	// MaxLineBytes is the length of the longest request.
 	MaxLineBytes = limits.RequestBytes
 	// MaxConns is the number of connections that are served at a time. One more is told so and closed.
-	MaxConns = 128
+	MaxConns = limits.Clients
 	// MaxInFlight is the number of requests of one connection that are worked on at a time. The server
 	// reads no further request from it before one of them is answered.
-	MaxInFlight = 64
+	MaxInFlight = limits.Requests
 	// MaxArgs is the number of arguments of one call.
-	MaxArgs = 1000
+	MaxArgs = limits.Arguments
 	// MaxMethodBytes is the length of the longest method name.
-	MaxMethodBytes = 1000
+	MaxMethodBytes = limits.MethodBytes
 	// MaxWait is the longest time that one request waits for an answer.
-	MaxWait = 24 * time.Hour
+	MaxWait = limits.Wait
 )
 
 // maxAnswerBytes bounds a line that a client accepts. The kernel bounds a value's body; as JSON, a
@@ -64,4 +60,4 @@ const maxAnswerBytes = 64 << 20
 
 // writeTimeout bounds one write to a peer that does not read. Past it the connection is closed; answers
 // are not lost by that, since tickets can be asked for again.
-const writeTimeout = 10 * time.Second
+const writeTimeout = limits.Take

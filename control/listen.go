@@ -13,16 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/limits"
 )
-
-// maxSunPath is the length of the longest path that fits a Unix socket address with its final zero.
-const maxSunPath = 107
 
 // socketPath returns a path to the socket of dir that fits an address. A longer path goes through a
 // descriptor of the directory, which release closes; until then the path works.
 func socketPath(dir string) (path string, release func(), err error) {
 	path = filepath.Join(dir, SocketName)
-	if len(path) <= maxSunPath {
+	if len(path) <= limits.SocketPathBytes {
 		return path, func() {}, nil
 	}
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/limits"
 )
 
 // The params of those methods that have any.
@@ -128,7 +129,7 @@ func parseKRef(params json.RawMessage) (string, error) {
 }
 
 // maxPage bounds the entries of a page.
-const maxPage = 1000
+const maxPage = limits.Page
 
 // parsePage reads params that ask for a page.
 func parsePage(params json.RawMessage) (pageParams, error) {

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/storage"
@@ -104,10 +105,10 @@ func Open(cfg Config) (*Shell, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.KeepAnswers <= 0 {
-		cfg.KeepAnswers = 24 * time.Hour
+		cfg.KeepAnswers = limits.KeepAnswers
 	}
 	if cfg.MaxWorkers <= 0 {
-		cfg.MaxWorkers = 200
+		cfg.MaxWorkers = limits.IdleWorkers
 	}
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 32 << 20

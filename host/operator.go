@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/workers"
@@ -94,14 +95,11 @@ func (op *operator) Collect(ctx context.Context) error {
 // busyPoll is the time between two checks whether a vat has ended its delivery.
 const busyPoll = 20 * time.Millisecond
 
-// defaultPing is how long a vat has for a sign of life if ctx does not say it.
-const defaultPing = 10 * time.Second
-
 // PingVat is [Shell.PingVat].
 func (op *operator) PingVat(ctx context.Context, id kernel.VatID) (string, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, defaultPing)
+		ctx, cancel = context.WithTimeout(ctx, limits.Ping)
 		defer cancel()
 	}
 	answer, err := op.pingProcess(ctx, id)
@@ -125,14 +123,11 @@ func (op *operator) PingVat(ctx context.Context, id kernel.VatID) (string, error
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return "", &kernel.Refusal{Code: CodeBusy, Detail: fmt.Sprintf(
+			return "", &kernel.Refusal{Code: errcode.Timeout, Detail: fmt.Sprintf(
 				"vat %s has been busy with one delivery for more than %v; its process is well", id, time.Since(begun).Round(time.Millisecond))}
 		}
 	}
 }
-
-// CodeBusy is the code of a vat that gives no sign of life in time.
-const CodeBusy errcode.Code = "TIMEOUT"
 
 // pingProcess asks the worker of a vat, if it has one.
 func (op *operator) pingProcess(ctx context.Context, id kernel.VatID) (string, error) {
@@ -148,7 +143,7 @@ func (op *operator) pingProcess(ctx context.Context, id kernel.VatID) (string, e
 	}
 	if w != nil {
 		if err := w.Ping(ctx); err != nil && ctx.Err() != nil {
-			return "", &kernel.Refusal{Code: CodeBusy, Detail: fmt.Sprintf("the process of vat %s does not answer", id)}
+			return "", &kernel.Refusal{Code: errcode.Timeout, Detail: fmt.Sprintf("the process of vat %s does not answer", id)}
 		} else if err != nil {
 			return "", err
 		}

@@ -50,11 +50,11 @@ const (
 
 // Bounds of a stream, and the defaults of a Config.
 const (
-	maxReads      = limits.Reads      // reads, or accepts, that wait
-	maxStreams    = 1000              // connections that were accepted and not closed
-	maxWrites     = limits.Writes     // writes that wait
-	maxWriteBytes = limits.WriteBytes // bytes of all waiting writes
-	maxChunkBytes = 64 << 10
+	maxReads      = limits.Reads       // reads, or accepts, that wait
+	maxStreams    = limits.Connections // connections that were accepted and not closed
+	maxWrites     = limits.Writes      // writes that wait
+	maxWriteBytes = limits.WriteBytes  // bytes of all waiting writes
+	maxChunkBytes = limits.ChunkBytes
 
 	defaultUnitBytes = limits.UnitBytes
 	maxUnitBytes     = 16 << 20

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 const (
 	// maxSunPath is the length of the longest path that fits a Unix socket address with its final zero.
-	maxSunPath = 107
+	maxSunPath = limits.SocketPathBytes
 	// backlog is how many connections wait in the operating system to be accepted.
 	backlog = 128
 )

@@ -62,8 +62,8 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
 	n := t.countVats() + uint64(len(l.Vats))
-	if n > MaxVats {
-		return "", Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, MaxVats)
+	if n > maxVats {
+		return "", Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, maxVats)
 	}
 	if l.System != "" {
 		if b, ok := t.get(keySystem(l.System)); ok {

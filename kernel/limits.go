@@ -4,8 +4,8 @@ import "ocapkernel.dev/internal/limits"
 
 // Limits of the machine that no configuration changes.
 const (
-	// MaxVats bounds the vats of one kernel.
-	MaxVats = limits.Vats
+	// maxVats bounds the vats of one kernel.
+	maxVats = limits.Vats
 	// MaxSlots bounds the slots of one message or value.
 	MaxSlots = limits.Slots
 	// MaxParked bounds the messages parked on one promise.
@@ -41,10 +41,10 @@ const (
 	maxReason = 64 << 10
 	// maxCalls bounds the calls of one service object that are begun and not done, maxCallBytes their bodies, which are
 	// in memory; maxQueuedCalls bounds the calls that are queued.
-	maxCalls, maxCallBytes, maxQueuedCalls = limits.Calls, limits.CallBytes, 10_000
+	maxCalls, maxCallBytes, maxQueuedCalls = limits.Calls, limits.CallBytes, limits.QueuedCalls
 	// MaxExports bounds the service objects that one reply makes, maxServices those that one subcluster has by
 	// such calls.
-	MaxExports, maxServices = 100, 10_000
+	MaxExports, maxServices = 100, limits.ServiceObjects
 	// maxWatches bounds the promises of how vats end that one vat has made and that still have holders, maxEndBytes the
 	// values of those that are settled: each watcher has a copy.
 	maxWatches, maxEndBytes = limits.Ends, limits.EndBytes

@@ -51,8 +51,8 @@ func (m *Machine) Reconfigure(s SubID, r Reconfiguration) (out Reconfigured, c C
 		return sub.members[i].vat, true
 	}
 	n := t.countVats() + uint64(len(r.NewVats))
-	if n > MaxVats && len(r.NewVats) > 0 {
-		return Reconfigured{}, Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, MaxVats)
+	if n > maxVats && len(r.NewVats) > 0 {
+		return Reconfigured{}, Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, maxVats)
 	}
 	if err := m.checkConfig(r.Config, slices.Concat(r.Vats, r.NewVats), slices.Concat(r.Services, r.NewServices)); err != nil {
 		return Reconfigured{}, Commit{}, err

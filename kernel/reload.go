@@ -71,8 +71,8 @@ func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
 	if sub == nil || cfg == nil || sub.state != SubRunning {
 		return Commit{}, refuse(errcode.Invalid, "subcluster %s is not running", s)
 	}
-	if n := t.countVats() - uint64(len(sub.members)) + uint64(len(l.Vats)); n > MaxVats {
-		return Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, MaxVats)
+	if n := t.countVats() - uint64(len(sub.members)) + uint64(len(l.Vats)); n > maxVats {
+		return Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, maxVats)
 	}
 	cfg.config = l.Config
 	t.reload(sub, cfg, "its subcluster is replaced")

@@ -56,8 +56,8 @@ func (q *View) Replay(v VatID) (r *Replay, err error) {
 // Records is the number of deliveries to replay.
 func (r *Replay) Records() uint64 { return r.records }
 
-// MaxAhead bounds the deliveries that Next hands out before the first of them is answered.
-const MaxAhead = 16
+// maxAhead bounds the deliveries that Next hands out before the first of them is answered.
+const maxAhead = 16
 
 // Done reports whether every delivery was handed out and answered.
 func (r *Replay) Done() bool { return r.answered == r.records }
@@ -67,7 +67,7 @@ func (r *Replay) Done() bool { return r.answered == r.records }
 // deliveries are ahead, or if there are no more.
 func (r *Replay) Next() (d wire.Deliver, ready bool, err error) {
 	defer caught(&err)
-	if n := len(r.ahead); r.n == r.records || n >= MaxAhead || (n > 0 && !r.ahead[n-1].whole) {
+	if n := len(r.ahead); r.n == r.records || n >= maxAhead || (n > 0 && !r.ahead[n-1].whole) {
 		return wire.Deliver{}, false, nil
 	}
 	rec := r.view.begin(0).transcriptRecord(r.v, r.span, r.n)

@@ -16,12 +16,12 @@ import (
 // that was lost.
 
 const (
-	// MaxRecords and MaxTranscriptBytes bound the transcript of a span. Beyond, recording stops until the vat is
+	// maxRecords and maxTranscriptBytes bound the transcript of a span. Beyond, recording stops until the vat is
 	// quiescent, and until then the vat would start from its durable state. The bytes are those of the transcript's
 	// rows and those that a replay holds in memory: the last value that the span has written to each row of the store,
 	// and rowBytes for the row itself.
-	MaxRecords         = limits.Transcript
-	MaxTranscriptBytes = limits.TranscriptBytes
+	maxRecords         = limits.Transcript
+	maxTranscriptBytes = limits.TranscriptBytes
 	rowBytes           = 48
 	// wholeFrameBytes is the size of the largest frame that is recorded itself, and not its hash.
 	wholeFrameBytes = 4 << 10
@@ -132,7 +132,7 @@ func (t *tx) record(c *Crank, u *run, done wire.Done, frame []byte, written []st
 		}
 	}
 	bytes := max(int64(u.span.bytes)+int64(size+held), 0)
-	if u.span.records >= min(u.policy.maxRecords, MaxRecords) || bytes > MaxTranscriptBytes || t.own.bytes+size > t.limits.Bytes/2 ||
+	if u.span.records >= min(u.policy.maxRecords, maxRecords) || bytes > maxTranscriptBytes || t.own.bytes+size > t.limits.Bytes/2 ||
 		t.own.rows+len(formers) > t.limits.Rows/2 {
 		u.span.lost = true
 		if u.policy.maxRecords > 0 { // else nothing was to be recorded

@@ -172,6 +172,13 @@ func (t *tx) read(key string) *row {
 	return r
 }
 
+// knows notes the value of a row that the caller has read: it is not read again.
+func (t *tx) knows(key string, value []byte) {
+	r := t.slab.next()
+	r.known, r.existed, r.value = true, true, value
+	t.rows[key] = r
+}
+
 func (t *tx) get(key string) ([]byte, bool) {
 	if r := t.rows[key]; r != nil && (r.changed || r.known) {
 		return r.value, r.value != nil

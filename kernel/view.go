@@ -84,8 +84,16 @@ type Vat struct {
 
 // Vat returns one vat; found is false if there is none of that id.
 func (q *View) Vat(v VatID) (out Vat, found bool, err error) {
+	return q.vatOf(v, nil)
+}
+
+// vatOf is Vat for a caller that has read the vat's own row; nil if it has not.
+func (q *View) vatOf(v VatID, row []byte) (out Vat, found bool, err error) {
 	defer caught(&err)
 	t := q.begin(0)
+	if row != nil {
+		t.knows(keyVat(v), row)
+	}
 	if t.lookRun(v) == nil {
 		return Vat{}, false, nil
 	}
@@ -113,12 +121,12 @@ func (q *View) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
 		if after != "" {
 			from = keyVat(after)
 		}
-		key, _, found, err := q.reader.Next("v.", from)
+		key, row, found, err := q.reader.Next("v.", from)
 		if !found || err != nil {
 			return out, "", err
 		}
 		after = VatID(key[len("v."):])
-		v, found, err := q.Vat(after)
+		v, found, err := q.vatOf(after, row)
 		switch {
 		case errors.Is(err, storage.ErrCorrupt):
 			v = Vat{ID: after, Corrupt: err}

@@ -83,7 +83,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	case done:
 	case w.kind == workTell:
 		// It stays first, so that promises are told of in the order in which they were settled, and rejections that
-		// follow from this one come later. That holds up the others for a few slices: there are MaxVats subscribers at
+		// follow from this one come later. That holds up the others for a few slices: there are maxVats subscribers at
 		// most.
 		_, tail = t.workRange()
 		t.set(key, t.codec.encode(w.fields))

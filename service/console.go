@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"golang.org/x/time/rate"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // Console returns the service "console", which writes to a log: one entry for each call, with the calling vat
@@ -40,8 +42,8 @@ type voice struct {
 }
 
 const (
-	entriesPerSec = 100
-	entriesAtOnce = 1000
+	entriesPerSec = limits.ConsoleEntries
+	entriesAtOnce = limits.ConsoleEntriesAtOnce
 	// maxVoices bounds the vats that are remembered: beyond it, silent vats are forgotten.
 	maxVoices = 1000
 )
@@ -81,7 +83,7 @@ func (c *console) Warn(ctx context.Context, values ...any) { c.write(ctx, slog.L
 // Error is Log with the level of errors.
 func (c *console) Error(ctx context.Context, values ...any) { c.write(ctx, slog.LevelError, values) }
 
-const maxConsoleBytes = 4 << 10
+const maxConsoleBytes = limits.ConsoleBytes
 
 func (c *console) write(ctx context.Context, level slog.Level, values []any) {
 	who, _ := Caller(ctx)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/limits"
 )
 
 // Fetch is the service "fetch": HTTP to some hosts and no others.
@@ -42,12 +43,12 @@ type FetchOptions struct {
 
 // The limits of a fetch. The length of an answer is limited as that of a file is.
 const (
-	fetchTimeout      = 30 * time.Second
-	maxFetches        = 32 // at the same time
-	maxRedirects      = 5
-	maxRequestBytes   = 1 << 20
-	maxHeaders        = 64
-	maxHeaderBytes    = 16 << 10
+	fetchTimeout      = limits.Fetch
+	maxFetches        = limits.Fetches
+	maxRedirects      = limits.Redirects
+	maxRequestBytes   = limits.FetchBytes
+	maxHeaders        = limits.FetchHeaders
+	maxHeaderBytes    = limits.FetchHeaderBytes
 	maxAnswerHeaders  = 64 << 10
 	dialTimeout       = 10 * time.Second
 	idleConnections   = 8

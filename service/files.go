@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/limits"
 )
 
 // Files is the service "fs": the files below one directory. No file outside of it can be reached, by any path
@@ -72,14 +73,14 @@ type files struct {
 const (
 	// maxReadText and maxReadBytes bound the bytes that one call reads, so that they fit a result, as base64
 	// too.
-	maxReadText  = 1_000_000
-	maxReadBytes = 750_000
+	maxReadText  = limits.FileText
+	maxReadBytes = limits.FileBytes
 	// maxWriteBytes bounds the bytes that one call writes, and maxFileBytes the size of a file that is appended
 	// to.
-	maxWriteBytes = 1 << 20
-	maxFileBytes  = 64 << 20
-	maxEntries    = 1000
-	maxPathBytes  = 1000
+	maxWriteBytes = limits.FileWrite
+	maxFileBytes  = limits.FileSize
+	maxEntries    = limits.DirectoryEntries
+	maxPathBytes  = limits.PathBytes
 )
 
 // ReadFile returns the text of a file.

@@ -3,14 +3,16 @@ package service
 import (
 	"context"
 	"sync"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // Bounds of the calls of one object that [New] made.
 const (
 	// maxRunning is how many run at the same time; one, with Serial.
-	maxRunning = 1000
+	maxRunning = limits.Calls
 	// maxWaiting is how many wait for their turn. Further calls are rejected.
-	maxWaiting = 10_000
+	maxWaiting = limits.QueuedCalls
 )
 
 // queue starts the calls of one object in the order in which they come, a bounded number at a time, each in

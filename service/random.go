@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/big"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // Random returns the service "random": numbers from the operating system that cannot be guessed. A vat cannot
@@ -33,7 +35,7 @@ func builtIn(name string, v any, opts ...Option) *adapter {
 type random struct{}
 
 const (
-	maxRandomBytes = 4096
+	maxRandomBytes = limits.RandomBytes
 	maxRandomRange = 1 << 53 // the whole numbers that JavaScript's numbers hold
 )
 

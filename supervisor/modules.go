@@ -12,12 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/wire"
 )
 
 // The limits of a program's answer to the question for its modules.
 const (
-	modulesTime     = 10 * time.Second
+	modulesTime     = limits.Modules
 	maxModulesBytes = 1 << 20
 	maxModules      = 4096
 	maxModuleName   = 128

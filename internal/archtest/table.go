@@ -32,7 +32,7 @@ func Table() []Row {
 	vat := []string{badger, cobra, plugin, grpc, hclog} // a worker's libraries are few and small
 	return []Row{
 		{Package: "errcode", About: "The codes of errors, what each means and what to do", NoLink: pure},
-		{Package: "capdata", About: "Body and slots: smallcaps, msgpack, limits", Imports: []string{"errcode"}, NoLink: pure},
+		{Package: "capdata", About: "Body and slots: smallcaps, JSON, limits", Imports: []string{"errcode"}, NoLink: pure},
 		{Package: "wire", About: "Words of the kernel–vat boundary and their frames", Imports: []string{"capdata", "internal/limits"}, NoLink: pure},
 		{Package: "wire/wiretest", About: "Frames as they arrive in another process, for tests that have one only", Imports: []string{"wire"}, NoLink: pure},
 		{Package: "storage", About: "Ordered keys and values: reader, store, layers, witness", NoLink: pure},
@@ -47,12 +47,12 @@ func Table() []Row {
 		{Package: "workers/inproc", About: "Vats in this process's memory as workers, for tests in virtual time", Imports: []string{"wire", "wire/wiretest", "worker", "workers"}, NoLink: []string{badger, cobra}},
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire", "workers", "internal/limits", "internal/logging"}, NoLink: worker},
 		{Package: "service", About: "Kernel services: what the shell needs of an object, objects of Go values, and the built-in ones", Imports: []string{"capdata", "errcode", "internal/limits"}, NoLink: worker},
-		{Package: "service/timer", About: "The built-in timer, and the clock by which it waits", Imports: []string{"capdata", "service"}, NoLink: worker},
+		{Package: "service/timer", About: "The built-in timer, and the clock by which it waits", Imports: []string{"capdata", "service", "internal/limits"}, NoLink: worker},
 		{Package: "ioservice", About: "IO channels: sockets, connections, files, the console; each a kernel service", Imports: []string{"capdata", "cluster", "service", "internal/limits", "errcode"}, NoLink: pure},
 		{Package: "host/pipeline", About: "Commits in groups: the committer, room for it, the witness", Imports: []string{"storage"}, NoLink: pure},
 		{
 			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
-			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "workers", "service", "host/pipeline", "errcode", "internal/logging"}, NoLink: pure,
+			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "workers", "service", "host/pipeline", "errcode", "internal/limits", "internal/logging"}, NoLink: pure,
 		},
 		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire", "internal/logging"}, NoLink: vat},
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire", "internal/limits", "errcode"}, NoLink: pure},
@@ -82,7 +82,7 @@ func Table() []Row {
 		{Package: "e2e/testvats", About: "Their vats, most of which misbehave, for each transport", Imports: []string{"vat", "worker", "wire", "capdata", "internal/programs"}, NoLink: vat},
 		{Package: "internal/descriptors", About: "File descriptors that are kept back for what a process needs to go on", NoLink: worker},
 		{Package: "internal/statedir", About: "The state directory: who may use it, one kernel at a time, room for it, how it is wiped", Imports: []string{"control", "internal/descriptors", "errcode"}, NoLink: worker},
-		{Package: "internal/limits", About: "The limits that a document names, and their table", NoLink: pure},
+		{Package: "internal/limits", About: "The limits that documents name, and their tables", NoLink: pure},
 		{Package: "internal/logging", About: "What log/slog leaves open: levels, components, lines of a worker", NoLink: pure},
 		{Package: "internal/programs", About: "Random programs of Go vats, for tests that disturb them", Imports: []string{"vat"}, NoLink: worker},
 		{Package: "internal/scripttest", About: "What test scripts say, for cmd/kernel and e2e", NoLink: worker},

@@ -2,6 +2,7 @@ package limits_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,15 +11,18 @@ import (
 	"ocapkernel.dev/internal/limits"
 )
 
-func TestCaveatsShowTheTable(t *testing.T) {
-	text, err := os.ReadFile("../../docs/caveats.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "<!-- limits: begin, from internal/limits/table.go -->\n")
-	got, _, _ := strings.Cut(rest, "<!-- limits: end -->")
-	want := limits.Markdown()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the limits in docs/caveats.md (-want +got):\n%s\nput this between the markers:\n%s", diff, want)
+// Each table of limits in a document is the one that is made of the constants.
+func TestDocumentsShowTheTables(t *testing.T) {
+	for _, table := range limits.Tables() {
+		text, err := os.ReadFile(filepath.Join("../../docs", table.Document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "<!-- limits: begin, "+table.Name+" of internal/limits/table.go -->\n")
+		got, _, _ := strings.Cut(rest, "<!-- limits: end -->")
+		want := table.Markdown()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the limits in docs/%s (-want +got):\n%s\nput this between the markers of %s:\n%s", table.Document, diff, table.Name, want)
+		}
 	}
 }

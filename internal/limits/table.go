@@ -1,7 +1,6 @@
 package limits
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +12,29 @@ type Row struct {
 	Limit, Value, Beyond string
 }
 
-// Table has a row for each limit that docs/caveats.md shows. The bytes and rows of a transaction are those of the store.
-func Table() []Row {
+// Table is a table of limits in a document.
+type Table struct {
+	// Document is the file below docs, and Name the name of the table in it.
+	Document, Name string
+	// Heading has the headings of the columns; there are two if the document says below the table what becomes of more.
+	Heading []string
+	Rows    []Row
+}
+
+// Tables returns the tables of all documents.
+func Tables() []Table {
+	limit := []string{"Limit", "Value", "Beyond it"}
+	return []Table{
+		{"caveats.md", "kernel", limit, kernel()},
+		{"io.md", "channels", []string{"Of", "Limit", "Beyond it"}, channels()},
+		{"services.md", "services", limit, services()},
+		{"config.md", "configuration", []string{"Bound", ""}, configuration()},
+		{"control.md", "control", []string{"Bound", ""}, control()},
+	}
+}
+
+// kernel has the limits of vats and their messages. The bytes and rows of a transaction are those of the store.
+func kernel() []Row {
 	return []Row{
 		{"vats of a kernel", plain(Vats), "the launch is refused"},
 		{"vats of a cluster", plain(ClusterVats), "the configuration is refused"},
@@ -47,33 +67,107 @@ func Table() []Row {
 		{"poisoned messages kept", plain(Poisoned) + ", or " + size(QueueBytes) + ", for each vat", "dropped, and logged"},
 		{"log of a worker", plain(LogLines) + " lines a second after the first " + plain(LogLinesAtOnce) + "; " + size(LogLineBytes) + " a line, of which " + size(LogTextBytes) + " of each text is kept", "lines are dropped, and counted in the log"},
 		{"calls of one service object under way", plain(Calls) + ", and " + size(CallBytes) + " of bodies", "they wait"},
+		{"calls of one service object that wait", number(QueuedCalls), "rejected with QUEUE_FULL"},
+		{"service objects that calls have made for the vats of one subcluster", number(ServiceObjects), "rejected with LIMIT"},
 		{"a result of a service", size(ResultBytes) + ", " + plain(Slots) + " references, " + plain(ResultObjects) + " new objects", "rejected with LIMIT; what was done is done"},
 		{"the state of a service object, of a program that embeds the kernel", "2,139,098 bytes (a quarter of a transaction); 1000 states and messages of one object, or 16 MiB, that the kernel has not taken yet", "the call that stores it returns an error with LIMIT, nothing changes"},
-		{"reads, or accepts, that wait at a channel", plain(Reads), "rejected"},
-		{"writes that wait at a channel", plain(Writes) + ", " + size(WriteBytes) + " together", "rejected"},
-		{"a unit of a channel", size(UnitBytes) + " (`maxUnit`)", "the read is rejected, the unit dropped"},
-		{"time for a write", seconds(Write) + " (`writeTime`)", "rejected"},
-		{"a request to the control socket", size(RequestBytes), "refused; others in [control.md](control.md)"},
+		{"time for a program to say which modules it has", seconds(Modules), "the configuration is refused"},
+		{"time for a sign of life of a vat", seconds(Ping), "TIMEOUT; the vat goes on"},
+		{"the answer of a settled call", hours(KeepAnswers), "the ticket is unknown"},
+		{"idle workers", plain(IdleWorkers), "the least recently used one ends; its vat starts another at its next message"},
+		{"a request to the control socket", size(RequestBytes), "refused; others in [control.md](control.md#transport)"},
 	}
 }
 
-// Markdown returns the table as docs/caveats.md has it.
-func Markdown() string {
+// channels has the limits of IO channels.
+func channels() []Row {
+	return []Row{
+		{"a line that is read", "`maxUnit` (" + size(UnitBytes) + "; " + size(LeastUnitBytes) + " to " + size(MostUnitBytes) + ")", "`read` rejects, `… a line is longer than N bytes: it was skipped`; the next read gives the next line"},
+		{"a line that JSON makes longer (quotes, control characters)", "about 2 MB in a message", "`read` rejects with LIMIT, and the line is gone"},
+		{"one write", size(WriteBytes) + ", the `\\n` of a line included", "`write` rejects with LIMIT"},
+		{"input that no vat has read", size(ChunkBytes) + ", and `maxUnit` where that is a line, for each connection", "nothing more is taken: the client waits, by flow control"},
+		{"writes that wait for the other end", plain(Writes) + ", and " + size(WriteBytes) + " together", "`write` rejects with LIMIT"},
+		{"one write that waits", "`writeTime` (" + seconds(Write) + ")", "`write` rejects: nothing was sent and the connection goes on, or a part was sent and the connection is closed; the console goes on behind the part, with `line` on a line of its own"},
+		{"reads, or accepts, that wait", plain(Reads), "`read` or `accept` rejects with LIMIT"},
+		{"connections of one channel that were accepted and not closed", plain(Connections), "the next one waits in the operating system, and `accept` with it"},
+		{"connections of all channels", "so many that the kernel keeps a third of its file descriptors (512 at most)", "the same; a `network` channel rejects with LIMIT, calls of `fs` and `fetch` too, and a channel or an `fs` is not opened"},
+		{"calls of one channel that were not begun", number(QueuedCalls), "they reject with QUEUE_FULL"},
+	}
+}
+
+// services has the limits of the built-in services.
+func services() []Row {
+	return []Row{
+		{"`timer`: repetitions of a subcluster", plain(Repetitions), "`repeat` rejects with LIMIT"},
+		{"`timer`: the time between two ticks", plain(int(Repetition.Milliseconds())) + " ms at least", "`repeat` rejects"},
+		{"`random`: bytes of one call", plain(RandomBytes), "rejected"},
+		{"`console`: entries of a vat", plain(ConsoleEntries) + " a second after the first " + plain(ConsoleEntriesAtOnce) + ", of " + size(ConsoleBytes) + " each", "entries are left out, and counted in the next one; text is cut"},
+		{"`fs`: a file, or a part of one, that one call reads", number(FileText) + " bytes as text, " + number(FileBytes) + " as base64", "rejected with LIMIT"},
+		{"`fs`: one call that writes", size(FileWrite), "the same"},
+		{"`fs`: a file that is appended to", size(FileSize), "the same"},
+		{"`fs`: entries of a directory that is listed", plain(DirectoryEntries), "the same"},
+		{"`fs`: a path", plain(PathBytes) + " bytes", "rejected"},
+		{"`fetch`: requests under way", plain(Fetches), "the next one waits"},
+		{"`fetch`: time for a request, redirections included", seconds(Fetch), "rejected"},
+		{"`fetch`: redirections", plain(Redirects), "rejected"},
+		{"`fetch`: body and headers of a request", size(FetchBytes) + "; " + plain(FetchHeaders) + " headers, " + size(FetchHeaderBytes) + " together", "rejected"},
+		{"`fetch`: body of an answer", "as a file that is read", "rejected with LIMIT"},
+	}
+}
+
+// configuration has the limits of the text of a configuration.
+func configuration() []Row {
+	return []Row{
+		{"size", size(ConfigBytes), ""},
+		{"nesting of objects and arrays", plain(ConfigDepth), ""},
+		{"values", number(ConfigValues), ""},
+		{"vats", "1 to " + plain(ClusterVats), ""},
+		{"channels, services", plain(Channels) + " of each", ""},
+		{"hosts of one `fetch`", plain(Hosts), ""},
+		{"system subclusters of a declaration", plain(Systems), ""},
+	}
+}
+
+// control has the limits of the control socket.
+func control() []Row {
+	return []Row{
+		{"request line", size(RequestBytes) + "; a longer one is answered and the connection closed", ""},
+		{"connections", plain(Clients) + "; one more is told `LIMIT` and closed", ""},
+		{"requests of one connection being worked on", plain(Requests) + "; more are not read until one is answered", ""},
+		{"time for a client to take an answer", seconds(Take) + ", then the connection is closed", ""},
+		{"arguments of a call; bytes of a method's name", number(Arguments) + "; " + number(MethodBytes), ""},
+		{"entries of a page", number(Page), ""},
+		{"`timeoutMs`", number(int(Wait.Milliseconds())), ""},
+	}
+}
+
+// Markdown returns the table as its document has it.
+func (t Table) Markdown() string {
 	var b strings.Builder
-	b.WriteString("| Limit | Value | Beyond it |\n|---|---|---|\n")
-	for _, r := range Table() {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.Limit, r.Value, r.Beyond)
+	line := func(cells ...string) {
+		text := "| " + strings.Join(cells[:len(t.Heading)], " | ") + " |\n"
+		b.WriteString(strings.ReplaceAll(text, "|  |", "| |"))
+	}
+	line(t.Heading...)
+	b.WriteString(strings.Repeat("|---", len(t.Heading)) + "|\n")
+	for _, r := range t.Rows {
+		line(r.Limit, r.Value, r.Beyond)
 	}
 	return b.String()
 }
 
 func plain(n int) string { return strconv.Itoa(n) }
 
-// number writes a large number with a comma.
+// number writes a number with a comma for each thousand.
 func number(n int) string {
 	text := strconv.Itoa(n)
-	return text[:len(text)-3] + "," + text[len(text)-3:]
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
+
+func hours(d time.Duration) string { return plain(int(d/time.Hour)) + " hours" }
 
 func size(n int) string {
 	if n%(1<<20) == 0 {

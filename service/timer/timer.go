@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/service"
 )
 
@@ -30,9 +31,9 @@ const kindRepeat = "repeat"
 // The bounds of a delay: the shortest repetition, and a limit beyond which milliseconds do not fit a time; and how
 // many repetitions a subcluster may have.
 const (
-	minRepeat  = 100 * time.Millisecond
+	minRepeat  = limits.Repetition
 	maxDelay   = 100 * 365 * 24 * time.Hour
-	maxRepeats = 1000
+	maxRepeats = limits.Repetitions
 )
 
 // Kinds returns the kind of the timer and the kind of its repetitions, by their names. Both use the same clock.
