@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 
@@ -30,6 +31,13 @@ type step struct {
 	Peer string `json:"peer"`
 	// Sub is a program for the peer.
 	Sub []step `json:"sub"`
+}
+
+// place is where a step finds its text: one of seven places that the steps of its key share.
+func (s step) place() int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s.Key)) // never fails
+	return 7*int(h.Sum32()) + s.N%7
 }
 
 // program is the root of a vat that runs random programs.
@@ -176,7 +184,7 @@ func (p *program) delete(ctx context.Context, s step) (string, error) {
 }
 
 func (p *program) has(ctx context.Context, s step) (string, error) {
-	return fmt.Sprint(p.Rows.Has(ctx, s.Key), p.Items.Has(ctx, s.Key), p.Texts.Has(ctx, s.N)), nil
+	return fmt.Sprint(p.Rows.Has(ctx, s.Key), p.Items.Has(ctx, s.Key), p.Texts.Has(ctx, s.place())), nil
 }
 
 // list returns the rows that begin with the key.
@@ -193,11 +201,11 @@ func (p *program) list(ctx context.Context, s step) (string, error) {
 // write stores a text by copy, which is large if N is.
 func (p *program) write(ctx context.Context, s step) (string, error) {
 	it, _ := p.Items.Get(ctx, s.Key)
-	return "", p.Texts.Set(ctx, s.N%7, text{Body: strings.Repeat(s.Key, s.N*s.N), Of: it})
+	return "", p.Texts.Set(ctx, s.place(), text{Body: strings.Repeat(s.Key, s.N*s.N), Of: it})
 }
 
 func (p *program) read(ctx context.Context, s step) (string, error) {
-	t, ok := p.Texts.Get(ctx, s.N%7)
+	t, ok := p.Texts.Get(ctx, s.place())
 	n := -1
 	if t.Of != nil {
 		n = t.Of.N
