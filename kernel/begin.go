@@ -18,7 +18,8 @@ type Crank struct {
 	item    item
 	message message // of a message or drain item: the delivered message, its target as it was when parked
 	names   []naming
-	members []KRef // promises of a notification
+	members []KRef // promises of a notification, or objects that the delivery tells of
+	passed  uint64 // entries of the vat's list that go with the delivery
 	imports [2]uint64
 }
 
@@ -52,7 +53,13 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		t.rejectQueued(v)
 		return step(m.done(t)), nil
 	}
-	if u.phase == stopped || u.queue.head == u.queue.tail {
+	idle := u.queue.head == u.queue.tail
+	switch {
+	case u.phase == stopped:
+		return Step{}, nil
+	case !u.looks.isEmpty() && (idle || u.looks.others >= looksEvery):
+		return m.beginLooks(t, u, seed), nil
+	case idle:
 		return Step{}, nil
 	}
 	if !t.isItem(v, u.queue.head) {
@@ -65,10 +72,12 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		c.item = t.headItem(u)
 	} else if it, ok := t.released(u); ok {
 		c.item = it
+	} else if !u.looks.isEmpty() { // the vat may come to rest by it
+		return m.beginLooks(t, u, seed), nil
 	} else {
 		return Step{}, nil
 	}
-	c.Deliver.Number, c.Deliver.Now, c.Deliver.Seed, c.Deliver.Attempt = u.deliveries+1, now, seed, u.attemptsAt(c.item.at)
+	c.Deliver = t.numbered(u, c.item, seed)
 	n := newNamer(t, u)
 	switch c.item.kind {
 	case itemStart:
@@ -116,6 +125,28 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 }
 
 func step(c Commit) Step { return Step{Commit: &c} }
+
+// numbered returns the frame of the vat's next delivery, without the delivery.
+func (t *tx) numbered(u *run, it item, seed uint64) wire.Deliver {
+	return wire.Deliver{Number: u.deliveries + 1, Now: t.now, Seed: seed, Attempt: u.attemptsAt(it.at)}
+}
+
+// beginLooks returns the step for the head of the vat's list of objects that it may have to be told of.
+func (m *Machine) beginLooks(t *tx, u *run, seed uint64) Step {
+	c := &Crank{Vat: u.id, Incarnation: u.memory.inc, item: item{kind: itemLooks, at: notQueued}}
+	c.Deliver = t.numbered(u, c.item, seed)
+	t.looks(u, c)
+	if c.Deliver.Delivery == nil {
+		t.passLooks(t.run(u.id), c.passed)
+		t.wakeMore(u.id)
+		return step(m.done(t))
+	}
+	if u.memory.inc == u.memory.deadInc {
+		return Step{NeedsWorker: true}
+	}
+	c.imports = [2]uint64{u.names.importObjects, u.names.importPromises}
+	return Step{Crank: c}
+}
 
 // target returns the object of the vat to which the message at the head of the queue goes now.
 func (t *tx) target(c *Crank, v VatID) (KRef, bool) {

@@ -74,7 +74,11 @@ func (t *tx) retire(v VatID, k KRef) {
 // setReachable makes an existing entry reachable again.
 func (t *tx) setReachable(v VatID, k KRef, ref wire.Ref) {
 	t.set(keyCListK(v, k), clistValue(true, ref))
-	if !k.IsPromise() && !isExport(ref) {
+	switch {
+	case k.IsPromise():
+	case isExport(ref):
+		t.maybeFree = append(t.maybeFree, k) // a mention need not hold the object
+	default:
 		t.reach(k)
 	}
 }

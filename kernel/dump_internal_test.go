@@ -231,7 +231,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
 		d.t.codec.decode("", b, w.fields)
-		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "remove vat", "end services", "end service", "begin"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
+		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "remove vat", "end services", "end service", "begin", "loose", "stranded", "retire", "sweep"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
 }
@@ -303,6 +303,16 @@ func (d *dumper) vat(v VatID, canonical bool, add func(string, ...any)) {
 	} else {
 		add("%s %s incarnation %d (dead %d) deaths %d attempts %d kills %d queue %d/%d [%s]", v, phase, u.memory.inc, u.memory.deadInc,
 			u.deaths, u.charged.attempts, u.charged.kills, u.queue.messages, len(items), strings.Join(items, "; "))
+	}
+	var listed []string
+	for n := u.looks.head; n != u.looks.tail; n++ {
+		listed = append(listed, d.name(d.t.listed(v, n)))
+	}
+	if canonical {
+		slices.Sort(listed)
+	}
+	if len(listed) > 0 {
+		add("%s is to be told of %s", v, strings.Join(listed, " "))
 	}
 	names := map[string]string{}
 	d.each(prefixCList(v)+"k", func(rest string, b []byte) {

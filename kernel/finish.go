@@ -64,6 +64,13 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 func (t *tx) consume(c *Crank, u *run) {
 	t.applyNames(c.Vat, c.names)
 	u.names.importObjects, u.names.importPromises = c.imports[0], c.imports[1]
+	if c.item.at == notQueued {
+		t.collected(c, u)
+		return
+	}
+	if !u.looks.isEmpty() {
+		u.looks.others++
+	}
 	t.pop(u, c.item)
 	switch c.item.kind {
 	case itemStart:
@@ -84,6 +91,14 @@ func (t *tx) consume(c *Crank, u *run) {
 		}
 		t.releaseMessage(c.message)
 	}
+}
+
+// collected applies the effect of a delivery that is in no queue.
+func (t *tx) collected(c *Crank, u *run) {
+	if u.charged.at == notQueued {
+		u.acquit()
+	}
+	t.tellLooks(c, u)
 }
 
 // forgetTold retires a vat's name for a promise that the vat was told of, or will never be told of. The vat keeps the

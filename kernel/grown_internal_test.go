@@ -15,7 +15,9 @@ func Downgrade(mem *storage.Mem) {
 	// All later fields are at the end: one byte each, since they were set to zero, but for a name.
 	cut := func(key string, b []byte, fields, later int) {
 		b = b[:len(b)-later]
-		if fields < 16 {
+		if b[0] != 0xdc {
+			b[0] = 0x90 | byte(fields)
+		} else if fields < 16 {
 			b = append([]byte{0x90 | byte(fields)}, b[3:]...)
 		} else {
 			b[2] = byte(fields)
@@ -39,7 +41,14 @@ func Downgrade(mem *storage.Mem) {
 				u.memory.reap = reapExports
 			}
 			u.memory.reapAfter, u.queue.bytes, u.poisoned.bytes, u.watches.count, u.watches.bytes, u.memory.replayKills, u.charged.at = "", 0, 0, 0, 0, 0, 0
-			cut(key, codec.encode(u.fields), 38, 7)
+			u.looks = lookList{}
+			cut(key, codec.encode(u.fields), 38, 10)
+		case strings.HasPrefix(key, "o."):
+			o := *d.t.objects.look(d.t, KRef(key[len("o."):]))
+			o.look = notListed
+			cut(key, codec.encode(o.fields), 6, 1)
+		case key == keySwept, strings.HasPrefix(key, "look."):
+			writes = append(writes, storage.Write{Key: key})
 		case strings.HasPrefix(key, "k."):
 			var s service
 			d.t.codec.decode(key, row.Value, s.fields)

@@ -22,7 +22,7 @@ func Check(r storage.Reader) (problems []string, err error) {
 		recog: map[KRef]uint64{}, objects: map[KRef]object{}, promises: map[KRef]promise{},
 		vats: map[VatID]vatRow{}, runs: map[VatID]run{}, results: map[KRef]bool{}, unread: map[string]bool{},
 	}
-	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.spans, c.sizes, c.search, c.damages} {
+	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.looks, c.spans, c.sizes, c.search, c.damages} {
 		c.row(part) // a row that is read in passing, as those of counters are, ends its part
 	}
 	problems = append(slices.Sorted(maps.Keys(c.unread)), c.problems...)
@@ -46,6 +46,7 @@ type checker struct {
 	results      map[KRef]bool   // of messages
 	unread       map[string]bool // lines of rows that cannot be read
 	more         int             // problems that are not kept
+	sweeping     bool            // the objects of an earlier version are being listed
 }
 
 func (c *checker) bad(format string, args ...any) {
@@ -336,9 +337,10 @@ func (c *checker) others() {
 	c.scan("w.", func(rest string, b []byte) {
 		var w work
 		codec.decode("w."+rest, b, w.fields)
-		if w.promise != "" {
+		if w.promise != "" && w.kind != workRetire {
 			c.hold(w.promise)
 		}
+		c.sweeping = c.sweeping || w.kind == workSweep
 	})
 }
 

@@ -36,6 +36,8 @@ import (
 //	e.<time>.<ticket> expiry index of settled host calls, time in milliseconds, 13 digits
 //	expired           the row of e. that was removed last: there is none at it or before
 //	x.<vat>.<n>       poisoned message
+//	look.<vat>.<n>    entry n of the vat's list of objects that it may have to be told of: kref
+//	swept             exists if the objects of an earlier version are listed, or about to be: see look.go
 //	y.<vat>.<span>.<n>   record n of the vat's transcript: a delivery of the span, and the frame that answered it
 //	z.<vat>.<span>.<key> a row of the vat's store as it was before the span first wrote it
 //	k.<ko>            service object: name, kind, configuration, state, counters of its calls
@@ -105,6 +107,7 @@ const (
 	keyReset  = "reset"
 	keySearch = "search"
 	keyCount  = "count.v"
+	keySwept  = "swept"
 	// keyExpired is the key that [Machine.Expire] has removed last.
 	keyExpired = "expired"
 )
@@ -153,6 +156,8 @@ func prefixTranscripts(v VatID) string         { return "y." + string(v) + "." }
 func prefixAllFormers(v VatID) string          { return "z." + string(v) + "." }
 func prefixFormer(v VatID, span uint64) string { return "z." + string(v) + "." + num(span) + "." }
 func keySuspect(k KRef) string                 { return prefixSuspects + string(k) }
+func keyLook(v VatID, n uint64) string         { return "look." + string(v) + "." + num(n) }
+func prefixLooks(v VatID) string               { return "look." + string(v) + "." }
 func keyWorkItem(n uint64) string              { return "w." + num(n) }
 func keyService(k KRef) string                 { return "k." + string(k) }
 func keyServiceName(name string) string        { return "n." + name }

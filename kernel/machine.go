@@ -68,6 +68,7 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 		t.setUint(keySchema, SchemaVersion)
 		t.set(keyEpoch, []byte(epoch))
 		t.setUint(keyCount, 0)
+		t.set(keySwept, []byte{})
 		// ko1 to ko3 are reserved for the built-in services, as in the system that this one succeeds.
 		t.setUint(keyNext("o"), 4)
 		return m, m.done(t), nil

@@ -22,7 +22,8 @@ type Poison struct {
 	Code, Why string
 }
 
-// poison gives up a delivery. A message is kept for inspection, its result rejected. A notification costs the vat its
+// poison gives up a delivery. A delivery of garbage collection costs the vat its memory first; then it counts as
+// delivered. A message is kept for inspection, its result rejected. A notification costs the vat its
 // memory first; then it counts as delivered. If the store of the vat waits for the promise, it would wait for ever:
 // then the vat is told that the promise is rejected, though for others it is not. A vat whose code ends its workers
 // even at that is stopped, which settles the promises that the vat would have settled.
@@ -42,11 +43,15 @@ func (t *tx) poison(u *run, d Death, code errcode.Code) {
 		u.charged.attempts, u.charged.kills = 0, 0
 		t.stop(u, "it did not start: "+why)
 		return
+	case itemLooks:
+		if t.forgetFor(u, d.Crank.What, why) {
+			return
+		}
+		// It counts as delivered, and the vat as told.
+		event.What = d.Crank.What
+		t.collected(d.Crank, u)
 	case itemNotify:
-		if u.span.records > 0 && !u.charged.forgotten {
-			// The memory may be the cause of the deaths: the vat starts from its durable state alone.
-			t.loseMemory(u, fmt.Sprintf("a notification killed %d workers, the last: %s", attempts, why))
-			u.charged.attempts, u.charged.kills, u.charged.forgotten = 0, 0, true
+		if t.forgetFor(u, "a notification", why) {
 			return
 		}
 		event.What = "notification of " + string(it.promise)
@@ -94,6 +99,17 @@ func (t *tx) poison(u *run, d Death, code errcode.Code) {
 		}
 	}
 	t.event(event)
+}
+
+// forgetFor starts the vat from its durable state alone, once for each delivery: the memory may be the cause of the
+// deaths. It returns whether it did.
+func (t *tx) forgetFor(u *run, what, why string) bool {
+	if u.span.records == 0 || u.charged.forgotten {
+		return false
+	}
+	t.loseMemory(u, fmt.Sprintf("%s killed %d workers, the last: %s", what, u.charged.attempts+u.charged.kills, why))
+	u.charged.attempts, u.charged.kills, u.charged.forgotten = 0, 0, true
+	return true
 }
 
 // Unpoison removes a poisoned message. With retry the message is delivered again, without a result.

@@ -23,6 +23,7 @@ func (t *tx) newPromise(decider VatID, inc uint64) KRef {
 func (t *tx) newObject(owner VatID, inc uint64) KRef {
 	k := KRef("ko" + num(t.allocate("o")))
 	t.objects.create(k, &object{owner: owner, inc: inc})
+	t.maybeFree = append(t.maybeFree, k) // a watch mentions an object and holds nothing
 	return k
 }
 

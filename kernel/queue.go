@@ -149,9 +149,18 @@ func (t *tx) dropHead(u *run) {
 
 // wakeMore wakes the vat again if it may have more to do.
 func (t *tx) wakeMore(v VatID) {
-	if u := t.lookRun(v); u.memory.reap != 0 || u.queue.rejectAt < u.queue.rejectUntil || (u.phase == live && u.queue.head != u.queue.tail) {
+	if t.hasStep(t.lookRun(v)) {
 		t.effect(Wake{v})
 	}
+}
+
+// hasStep reports whether Begin may have a step for a vat.
+func (t *tx) hasStep(u *run) bool {
+	switch {
+	case u.memory.reap != 0, u.queue.rejectAt < u.queue.rejectUntil:
+		return true
+	}
+	return u.phase == live && (u.queue.head != u.queue.tail || !u.looks.isEmpty())
 }
 
 // dropLoose ends an item of a dead vat's queue that lies outside of the counters of the queue.

@@ -101,6 +101,7 @@ func (t *tx) unreach(k KRef) {
 	o.reachable--
 	if o.reachable == 0 {
 		t.countEphemeral(o, -1)
+		t.maybeFree = append(t.maybeFree, k)
 	}
 }
 
@@ -147,7 +148,7 @@ func (t *tx) releaseMessage(m message) {
 }
 
 // free deletes the promises that the commit left without holders, and the orphaned objects that are not even
-// recognizable to any vat. Objects that have an owner stay: their owner is not told.
+// recognizable to any vat. Objects that have an owner are listed, so that their owner is told.
 //
 // The value of a promise may be the only holder of another, and so on without end: beyond freeUnits, or the budget of
 // bytes, the rest is the kernel's own work, which holds the promises until then. A value that holds nothing is not
@@ -157,10 +158,7 @@ func (t *tx) free() {
 	for i := 0; i < len(t.maybeFree); i++ { // it may grow meanwhile
 		k := t.maybeFree[i]
 		if !k.IsPromise() {
-			o := t.objects.look(t, k)
-			if o != nil && o.owner == "" && o.recognizable == 0 {
-				t.objects.remove(t, k)
-			}
+			t.letGo(k)
 			continue
 		}
 		p := t.promises.look(t, k)

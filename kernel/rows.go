@@ -31,6 +31,7 @@ type object struct {
 	// service says that it is, or was, a service object: the kernel answers for it, not a vat.
 	service                 bool
 	reachable, recognizable uint64
+	look                    lookKind
 }
 
 func (o *object) fields(c *codec) {
@@ -40,6 +41,8 @@ func (o *object) fields(c *codec) {
 	c.bool("service (the kernel answers for it, or did)", &o.service)
 	c.uint("reachable", &o.reachable)
 	c.uint("recognizable", &o.recognizable)
+	c.later()
+	number(c, "listed (0: no, 1: for its owner, 2: for its importers)", listedForImporters, &o.look)
 }
 
 type promiseState uint8
@@ -267,6 +270,8 @@ const (
 	workBegin                       // begin calls of a service object
 	workLoose                       // route the messages that are parked on a promise whose row was lost
 	workStranded                    // reject the results of messages that were lost
+	workRetire                      // list an orphaned object for the vats that can recognize it
+	workSweep                       // list the objects of an earlier version
 )
 
 // work is an item of the kernel's own work.
@@ -281,8 +286,8 @@ type work struct {
 }
 
 func (w *work) fields(c *codec) {
-	number(c, "kind", workStranded, &w.kind)
-	text(c, "promise (or service object)", &w.promise)
+	number(c, "kind", workSweep, &w.kind)
+	text(c, "promise (or object)", &w.promise)
 	text(c, "vat", &w.vat)
 	number(c, "stage", 255, &w.stage)
 	text(c, "after", &w.after)

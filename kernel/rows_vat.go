@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // phase is the durable state of a vat.
 type phase uint8
 
@@ -45,6 +47,7 @@ type run struct {
 	// this vat has made. The bytes of watches are those of the settled ones.
 	poisoned struct{ messages, bytes uint64 }
 	watches  struct{ count, bytes uint64 }
+	looks    lookList
 }
 
 // memory is the memory of a vat. An incarnation is one life of it: from its start from the durable state until it is
@@ -163,8 +166,12 @@ func (u *run) fields(c *codec) {
 	c.uint("deaths by a signal from outside while replaying", &u.memory.replayKills)
 	c.later()
 	c.uint("position of the item that attempts and kills are of", &u.charged.at)
+	c.later()
+	c.uint("head of `look.`", &u.looks.head)
+	c.uint("tail of `look.`", &u.looks.tail)
+	c.uint("other deliveries since the last that told of `look.`", &u.looks.others)
 	c.valid(u.queue.head <= u.queue.tail && u.queue.items <= u.queue.tail-u.queue.head &&
-		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.memory.deadInc <= u.memory.inc, "impossible state")
+		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.looks.head <= u.looks.tail && u.memory.deadInc <= u.memory.inc, "impossible state")
 }
 
 // attemptsAt returns how many workers ended at the item at a position.
@@ -193,7 +200,13 @@ const (
 	itemNotify           // tell the vat that promise is settled
 	itemDrain            // deliver the messages parked on promise
 	itemStart            // deliver StartVat
+
+	// Kinds that are in no queue, and at the position notQueued.
+	itemLooks // tell of objects in the vat's list
 )
+
+// notQueued is the position of items that are in no queue.
+const notQueued = math.MaxUint64
 
 // item is an entry of a vat's queue.
 type item struct {

@@ -95,7 +95,15 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 			}
 		}
 	}
+	retired := func(refs []wire.Ref) {
+		gone := func(r wire.Ref) bool { return slices.Contains(refs, r) }
+		v.objects, v.dropped = slices.DeleteFunc(v.objects, gone), slices.DeleteFunc(v.dropped, gone)
+	}
 	switch d := d.Delivery.(type) {
+	case wire.RetireExports:
+		retired(d.Refs)
+	case wire.RetireImports:
+		retired(d.Refs)
 	case wire.Call:
 		learn(d.Message.MethArgs.Slots)
 		if r := d.Message.Result; r != "" {

@@ -162,12 +162,12 @@ func (t *tx) orphan(v VatID, k KRef, r wire.Ref) {
 	if o.reachable > 0 {
 		t.countEphemeral(o, -1)
 	}
-	o.owner, o.inc = "", 0
+	o.owner, o.inc, o.look = "", 0, notListed // an entry in a list is no news any more
 	if t.objects.isGuess(k) {
 		t.objects.keep(k) // the object may have other holders
 	}
 	t.removeEntry(v, k, r, true)
-	if o.recognizable == 0 {
+	if o.reachable == 0 {
 		t.maybeFree = append(t.maybeFree, k)
 	}
 }

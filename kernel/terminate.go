@@ -108,7 +108,8 @@ func (t *tx) killMember(v VatID, why string) bool {
 	return true
 }
 
-// The stages of removing a dead vat. The numbers are stored; removeUnits is followed by removeTies.
+// The stages of removing a dead vat. The numbers are stored; removeUnits is followed by
+// removeTies, removePoisoned by removeLooks.
 const (
 	removeUnits uint8 = iota
 	removePromises
@@ -120,6 +121,7 @@ const (
 	removePoisoned
 	removeRows
 	removeTies
+	removeLooks
 )
 
 // removeVat removes the rows of a dead vat, a slice at a time.
@@ -184,7 +186,11 @@ func (t *tx) removeVat(w *work) (done bool) {
 			t.deleteAll(prefixTranscripts(v), &w.after)
 		case removeFormers:
 			t.deleteAll(prefixAllFormers(v), &w.after)
+		case removeLooks:
+			next = removeRows
+			t.deleteAll(prefixLooks(v), &w.after)
 		case removePoisoned:
+			next = removeLooks
 			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
 				var p poisoned
 				if t.decoded(key, func() { t.codec.decode(key, value, p.fields) }) {
@@ -204,7 +210,7 @@ func (t *tx) removeVat(w *work) (done bool) {
 		if t.spent() {
 			return false
 		}
-		if w.stage, w.after = next, ""; next != removeTies && next != removePromises {
+		if w.stage, w.after = next, ""; next != removeTies && next != removePromises && next != removeLooks {
 			return false
 		}
 	}

@@ -147,7 +147,7 @@ func (t *tx) exportVat(v VatID) Vat {
 		Terminated: u.phase == dead, Incarnation: u.memory.inc, Live: u.memory.inc != u.memory.deadInc, Started: u.started,
 		Queue: u.queue.items, Restarts: u.restarts, Deliveries: u.deliveries,
 		Records: u.span.records, Lost: u.span.lost,
-		HasWork: u.phase != dead && (u.memory.reap != 0 || u.queue.rejectAt < u.queue.rejectUntil || (u.phase == live && u.queue.head != u.queue.tail)),
+		HasWork: u.phase != dead && t.hasStep(u),
 	}
 	if u.phase == stopped {
 		out.Stopped = u.why

@@ -74,6 +74,17 @@ func deliveryText(d wire.Deliver) string {
 			}
 			s += " " + string(r.Promise) + sep + valueText(r.Value)
 		}
+	case wire.DropExports:
+		s += "drop exports " + join(d.Refs)
+	case wire.RetireExports:
+		s += "retire exports " + join(d.Refs)
+	case wire.RetireImports:
+		s += "retire imports " + join(d.Refs)
+	case wire.BringOutYourDead:
+		s += "bring out your dead " + join(d.Known)
+		if d.More {
+			s += " …"
+		}
 	default:
 		s += fmt.Sprintf("%T", d)
 	}

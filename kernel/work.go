@@ -32,7 +32,12 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	head, tail := t.workRange()
 	if !t.indexed() {
 		t.index()
-		return m.done(t), head != tail, nil
+		return m.done(t), true, nil
+	}
+	if _, swept := t.get(keySwept); !swept {
+		t.set(keySwept, []byte{})
+		t.addWork(work{kind: workSweep})
+		return m.done(t), true, nil
 	}
 	if head == tail {
 		return Commit{}, false, nil
@@ -67,6 +72,10 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.removeService(&w)
 	case workLoose:
 		done = t.sendLoose(&w)
+	case workRetire:
+		done = t.listForImporters(&w)
+	case workSweep:
+		done = t.sweepObjects(&w)
 	case workStranded:
 		done = t.findStranded(&w)
 	case workBegin:

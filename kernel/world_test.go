@@ -534,7 +534,7 @@ func (w *world) leftovers() (keys []string) {
 	}
 	for _, row := range w.mem.Snapshot() {
 		switch {
-		case row.Key == "schema", row.Key == "epoch", row.Key == "commit", row.Key == "work", row.Key == "count.v", row.Key == "expired", strings.HasPrefix(row.Key, "next."):
+		case row.Key == "schema", row.Key == "epoch", row.Key == "commit", row.Key == "work", row.Key == "count.v", row.Key == "swept", row.Key == "expired", strings.HasPrefix(row.Key, "next."):
 		default:
 			keys = append(keys, row.Key)
 		}
