@@ -63,7 +63,8 @@ const (
 	byWhen
 	// forward settles the result like the promise in its only slot.
 	forward
-	// sendOn sends a message to the promise in its last slot, which the kernel does not know.
+	// sendOn sends a message to the promise in its last slot, which the kernel does not know. Only spans of
+	// earlier versions make such calls, see [rulesOfOrder], and their stores may still have some.
 	sendOn
 	// allOf and raceOf combine the promises in their slots.
 	allOf

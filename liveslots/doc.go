@@ -31,6 +31,13 @@
 // notification, or with the crank that resolves it. A settled promise that is mentioned later gets a new name
 // and is resolved again under the new name, and so are all promises that its value leads to.
 //
+// # Order
+//
+// Messages leave the vat in the order in which turns send them. A message to a promise that is not settled goes to
+// the promise, whose name is made for that if there is none: the kernel parks the message, and sends it on when
+// the promise is settled. So messages to one target keep their order, and no message waits in the vat. See
+// [Vat.address].
+//
 // # Durability
 //
 // The store is the vat's memory at rest. The vat is at rest when no turn waits, when memory has no promise to
@@ -38,7 +45,8 @@
 // of all memory, and the next crank loads the objects that it touches: so a vat that goes on and one that is
 // started anew do the same. A call that waits in the store keeps no vat from rest; a call that depends on a
 // promise which only memory will settle does. Frames follow from deliveries and the store alone: this package
-// ranges over no map, reads no clock, and rolls no dice of its own.
+// ranges over no map, reads no clock, and rolls no dice of its own. Where a later version of this package answers
+// otherwise than an earlier one, a span goes on by the rules with which it began; see state.go.
 //
 // # Concurrency
 //

@@ -108,7 +108,7 @@ func (v *Vat) putOff(t task) {
 }
 
 // findable returns a settled promise by which the store can find a call that is left, or nil if the call has to
-// wait in memory. Sends wait in memory, because they keep their order there.
+// wait in memory. Sends, which only spans of earlier versions leave, wait in memory; see [rulesOfOrder].
 func (c *call) findable() *promise {
 	if !c.kind.callsMethod() {
 		return nil

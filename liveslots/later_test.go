@@ -128,11 +128,11 @@ func (c *Crowd) Own(ctx context.Context, n, bytes int) {
 // OpenOwn has the promise be this object, and sends it one more message.
 func (c *Crowd) OpenOwn(ctx context.Context, n int) {
 	c.open.Resolve(ctx, c)
-	c.OneMore(ctx, n)
+	vat.Send(ctx, c.doc, "note", n, "")
 }
 
-// OneMore sends one more message to it.
-func (c *Crowd) OneMore(ctx context.Context, n int) { vat.Send(ctx, c.doc, "note", n, "") }
+// OneMore sends one more message to this object.
+func (c *Crowd) OneMore(ctx context.Context, n int) { vat.Send(ctx, c, "note", n, "") }
 
 // Later has many continuations made of a promise that is settled.
 func (c *Crowd) Later(ctx context.Context, n, bytes int) error {

@@ -71,6 +71,8 @@ type presence struct {
 	ref   wire.Ref
 	own   *head
 	iface string
+	// end is the promise for the end of the vat that owns the object, once a turn has asked for it; see [Done].
+	end *promise
 }
 
 // setIface notes the interface name of an object. The first name that came stays.

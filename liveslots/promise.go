@@ -58,7 +58,7 @@ type promise struct {
 	waiters []waiter
 
 	// sends are the calls in memory that send a message to the promise, in the order in which the turns sent
-	// them.
+	// them. There are some only in spans of earlier versions; see [rulesOfOrder].
 	sends []*call
 	// call is the call whose result the promise is, or nil.
 	call *call
@@ -147,7 +147,7 @@ func (v *Vat) subscribe(p *promise, stored bool) {
 
 // settle decides a promise. To settle a promise that is settled, or that follows another, changes nothing.
 func (v *Vat) settle(p *promise, val value, rejected bool) {
-	if p.settled || p.following != nil {
+	if p.settled || p.following != nil || p.isForwarded() && v.ids.rules() >= rulesOfOrder {
 		return
 	}
 	if !rejected {
@@ -169,6 +169,13 @@ func (v *Vat) adopt(p, q *promise) {
 		return
 	}
 	v.follow(p, q)
+}
+
+// isForwarded reports whether a call of kind forward is to settle the promise. The kernel may settle the promise
+// before, in this vat's stead.
+func (p *promise) isForwarded() bool {
+	c := p.call
+	return p.ours && c != nil && c.kind == forward && c.result == p && (c.waits() || c.stored)
 }
 
 // follow makes p settle as q does, in memory.

@@ -289,3 +289,19 @@ func TestRestartWhileTurnsWait(t *testing.T) {
 	}
 	want(t, k, "4950", "lab", "sum", "100")
 }
+
+// Only the first settlement of a promise counts, also if that is to follow a promise of another vat, for which a stored
+// call waits.
+func TestPromiseThatFollowsIsNotSettledAgain(t *testing.T) {
+	for _, m := range modes[:2] {
+		t.Run(m.name, func(t *testing.T) {
+			k := m.launch(t, NewOrderly)
+			for _, s := range [][]string{{"make", `"p"`}, {"note", `"p"`, `["1"]`}, {"follow", `"p"`, `"g"`}, {"resolve", `"p"`}} {
+				m.call(k, "lab", s[0], s[1:]...)
+			}
+			want(t, k, "[]", "b", "notes")
+			m.call(k, "b", "openB")
+			want(t, k, `["1"]`, "b", "notes")
+		})
+	}
+}

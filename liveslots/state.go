@@ -14,7 +14,7 @@ import (
 
 // The vat's store, as this package lays it out:
 //
-//	ids          JSON: the kinds by number, their counters and shapes; the number of the last Map
+//	ids          JSON: the kinds by number, their counters and shapes; the number of the last Map; the rules
 //	o.<ref>      the state of a durable object (wire.StateKey); o.o+0 is the root
 //	m.<n>.<key>  an entry of the Map with number n
 //	n.<n>        the number of its entries; absent for a Map older than this row
@@ -37,6 +37,34 @@ type ids struct {
 	// Root is the number of the root's kind.
 	Root    int    `json:"root,omitempty"`
 	LastMap uint64 `json:"lastMap,omitempty"`
+	// Rules numbers the rules by which the vat's frames follow from its deliveries; see [ids.rules].
+	Rules int `json:"rules,omitempty"`
+}
+
+// A vat that is replayed must answer as it did before, also if an earlier version of this package has answered.
+// So a span keeps the rules with which it began, which its store has: the version that runs now writes its own
+// rules at the end of a span, for the next one. The crank that ends a span is in no transcript.
+const (
+	// rulesOfOrder are the first rules that are numbered. Under the rules before, a message to a promise that the
+	// kernel did not know waited in the vat (in memory, or as a stored call of kind sendOn), and could be
+	// overtaken by messages that were sent later, to the promise once the kernel knew it, or to the object that
+	// it was fulfilled with; each call of Done was a watch of its own; and a promise that was to follow one of
+	// another vat could be settled otherwise, and was settled again.
+	rulesOfOrder = 1
+	currentRules = rulesOfOrder
+)
+
+// rules returns the number of the rules of the present span.
+func (i *ids) rules() int {
+	i.load()
+	return i.Rules
+}
+
+// endSpan has the next span follow the rules of this version.
+func (i *ids) endSpan() {
+	if i.rules() < currentRules {
+		i.Rules, i.changed = currentRules, true
+	}
 }
 
 type kindRow struct {
@@ -168,6 +196,9 @@ func (v *Vat) save() {
 			h.saved = row
 		}
 		h.remember()
+	}
+	if v.AtRest() {
+		v.ids.endSpan()
 	}
 	v.ids.save()
 }

@@ -22,6 +22,10 @@ const (
 	maxModulesBytes = 1 << 20
 	maxModules      = 4096
 	maxModuleName   = 128
+	// modulesRest is how long the answer is read once the program has ended. All of the answer is in a pipe by then,
+	// and a processor that others keep busy may take seconds to read it. Only a process that the program has left
+	// behind, and that was not found, keeps the pipe open for longer.
+	modulesRest = 5 * time.Second
 )
 
 // Modules is the function [Modules], for the stock program if program is empty.
@@ -34,7 +38,7 @@ func (s *Supervisor) Modules(ctx context.Context, program, sha256 string) ([]str
 
 // Modules asks a worker program which modules it contains, and returns their names. The program is given by its path and
 // the hash that it must have, which is empty if any hash will do. A program with another hash is not executed. The program
-// runs until ctx ends, and ten seconds at most. The processes that it leaves behind are killed, as those of a worker.
+// runs until ctx ends, and thirty seconds at most. The processes that it leaves behind are killed, as those of a worker.
 func Modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	found, err := openProgram(program, sha256)
 	if err != nil {
@@ -52,13 +56,16 @@ func Modules(ctx context.Context, program, sha256 string) ([]string, error) {
 	cmd.Env, cmd.Dir = append(hostEnv(), "LC_ALL=C", wire.CookieKey+"="+wire.CookieValue), "/"
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.Cancel = func() error { ours.kill(cmd.Process.Pid, nil); return cmd.Process.Kill() }
-	cmd.WaitDelay = 200 * time.Millisecond
+	cmd.WaitDelay = modulesRest
 	if err = ours.start(cmd); err == nil {
 		pid := cmd.Process.Pid
 		waitEnd(pid)
 		ours.killRest(pid)
 		err = cmd.Wait()
 		ours.forget(pid)
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // the program has ended well, and its answer is what it has said
 	}
 	switch {
 	case out.full:

@@ -184,6 +184,25 @@ func withoutOrphans(t *testing.T) {
 	})
 }
 
+// A program that leaves a process behind which keeps its output open has answered nevertheless.
+func TestModulesOfAProgramWhoseOutputStaysOpen(t *testing.T) {
+	withoutOrphans(t)
+	pid := filepath.Join(t.TempDir(), "pid")
+	t.Cleanup(func() {
+		var left int
+		if b, err := os.ReadFile(pid); err == nil {
+			if _, err := fmt.Sscan(string(b), &left); err == nil {
+				_ = unix.Kill(left, unix.SIGKILL)
+			}
+		}
+	})
+	// The child of the child has another parent before the program ends.
+	got, err := modulesOf(t, `(setsid sh -c 'echo $$ >`+pid+`.new; mv `+pid+`.new `+pid+`; exec sleep 1000' &); while ! test -e `+pid+`; do :; done; echo '["m"]'`)
+	if err != nil || fmt.Sprint(got) != "[m]" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 // A question for modules does not wait for processes that the program leaves behind, and those that can be found are
 // killed.
 func TestWhatIsAskedForModulesIsNotWaitedFor(t *testing.T) {

@@ -109,8 +109,9 @@ const (
 
 // Send sends a message and returns a promise for its answer. target is a [Ref], a [Promise] (the message goes
 // to the object that it resolves to, and is on its way before that is known), or a pointer to an object of this
-// vat. Messages from one vat to one target arrive in the order sent; messages to this vat's own objects take
-// the same way through the kernel as all others, and run in a later crank.
+// vat. Messages from one vat to one target arrive in the order sent. Messages to a promise arrive before those
+// that the vat sends to the object once the promise is settled. Messages to this vat's own objects take the same
+// way through the kernel as all others, and run in a later crank.
 //
 // If the message cannot be sent, the promise is rejected, with an error that says why.
 func Send(ctx context.Context, target any, method string, args ...any) Promise {
@@ -227,8 +228,9 @@ func Exit(ctx context.Context, info any) { liveslots.Exit(ctx, info) }
 // more, the promise is rejected with [ErrObjectDeleted]; for a service object with [ErrBadTarget], for a
 // revoked object with [ErrRevoked].
 //
-// Each call of Done makes a watch that stays until the vat ends, even if no turn waits for it: call Done once
-// for each vat, not in each message. A vat may wait for 10,000 ends; beyond that the promise is rejected with
+// A call of Done makes a watch that stays until the vat ends, even if no turn waits for it, unless the same
+// reference is watched already since this vat was last at rest: call Done once for each vat, not in each
+// message. A vat may wait for 10,000 ends; beyond that the promise is rejected with
 // [ErrLimit]. If the infos of all ends that one notification brings come to more than 16 MiB, the rest are
 // replaced by [ErrVatTerminated].
 func Done(ctx context.Context, target Ref) Promise { return liveslots.Done(ctx, target) }

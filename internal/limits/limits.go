@@ -145,7 +145,7 @@ const (
 	// Ping is the time for a sign of life of a vat, unless the request says otherwise.
 	Ping = 10 * time.Second
 	// Modules is the time in which a worker program says which modules it has.
-	Modules = 10 * time.Second
+	Modules = 30 * time.Second
 	// Wait is the longest time that one request to the control socket waits for an answer, Take the time for its client to
 	// take the answer.
 	Wait, Take = 24 * time.Hour, 10 * time.Second

@@ -1,0 +1,112 @@
+package liveslots_test
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"ocapkernel.dev/liveslots"
+	"ocapkernel.dev/wire"
+)
+
+// oldSpan are the deliveries of a span of a vat of module Orderly, in which messages overtake others under the rules
+// of earlier versions, in each way in which they did.
+func oldSpan(t *testing.T) []wire.Delivery {
+	settled := func(ref wire.Ref, body string, slots ...wire.Ref) wire.Delivery {
+		return wire.Notify{Resolutions: []wire.Resolution{{Promise: ref, Value: wire.CapData{Body: body, Slots: slots}}}}
+	}
+	return []wire.Delivery{
+		message(t, "p-2", "make", "p"),
+		message(t, "p-3", "then", "p", []any{"4"}),
+		message(t, "p-4", "note", "p", []any{"1", "2"}),
+		message(t, "p-5", "note", "p", []any{"3"}),
+		message(t, "p-6", "ends"),
+		message(t, "p-7", "make", "big"),
+		message(t, "p-8", "note", "big", []any{"never"}),
+		message(t, "p-9", "make", "q"),
+		message(t, "p-10", "noteWeak", "q", "1"),
+		message(t, "p-11", "resolve", "p"),
+		message(t, "p-12", "resolveLate", "big", "q"),
+		message(t, "p-13", "store", float64(3)),
+		message(t, "p-14", "note", "q", []any{"2"}),
+		settled("p+1", `#null`),
+		settled("p+10", `#null`),
+		settled("p+11", `#"a"`),
+		settled("p+12", `#"late"`),
+		message(t, "p-15", "make", "r"),
+		message(t, "p-16", "note", "r", []any{"1"}),
+		message(t, "p-17", "follow", "r", "g"),
+		message(t, "p-18", "resolve", "r"),
+	}
+}
+
+// spanFile is a transcript: the rows at the beginning of the span, as "row KEY VALUE", then the answers to
+// the deliveries of oldSpan, as "done FRAME"; values and frames in hexadecimal, and of large frames the hash.
+const spanFile = "testdata/span0.txt"
+
+func readSpan(t *testing.T) (store testStore, answers []string) {
+	t.Helper()
+	f, err := os.Open(spanFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	store = testStore{}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 8<<20)
+	for lines.Scan() {
+		switch words := strings.Fields(lines.Text()); words[0] {
+		case "row":
+			value, err := hex.DecodeString(words[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			store[words[1]] = value
+		case "done":
+			answers = append(answers, words[1])
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return store, answers
+}
+
+func answer(t *testing.T, d wire.Done) string {
+	t.Helper()
+	frame, err := wire.AppendUp(nil, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if frame = frame[wire.HeaderBytes:]; len(frame) > 4<<10 {
+		sum := sha256.Sum256(frame)
+		return "sum:" + hex.EncodeToString(sum[:])
+	}
+	return hex.EncodeToString(frame)
+}
+
+// A span that an earlier version began is replayed by the rules of that version, although messages overtook
+// others by them. testdata/span0.txt was written by the version before rules were numbered.
+func TestSpansOfEarlierVersionsAreReplayed(t *testing.T) {
+	store, answers := readSpan(t)
+	m, err := liveslots.Compile("m", NewOrderly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVat(t, m, wire.Start{}, store, nil)
+	deliveries := oldSpan(t)
+	if len(answers) != len(deliveries) {
+		t.Fatalf("%d answers to %d deliveries", len(answers), len(deliveries))
+	}
+	for i, d := range deliveries {
+		done := v.Deliver(wire.Deliver{Number: uint64(i + 3), Delivery: d})
+		if got := answer(t, done); got != answers[i] {
+			t.Fatalf("delivery %d: got %s\nwant %s\n%.2000s", i+3, got, answers[i], fmt.Sprintf("%+v", done))
+		}
+		store.apply(done.Syscalls)
+	}
+}
