@@ -204,7 +204,7 @@ func (obs *objects) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) 
 	}
 	if d := pace.Wait(now); d > 0 {
 		obs.refusing[id] = c
-		obs.after(d, func() {
+		obs.workAfter(d, func() {
 			if _, waits := obs.refusing[id]; waits {
 				delete(obs.refusing, id)
 				refuse()
@@ -292,7 +292,7 @@ func (obs *objects) complete(id callID, r service.Reply, exports []service.Expor
 	var commit kernel.Commit
 	var made []kernel.KRef
 	if err := obs.isolated(func() (err error) {
-		commit, made, err = obs.machine.Complete(id, c, nowMillis())
+		commit, made, err = obs.machine.Complete(id, c, obs.nowMillis())
 		return err
 	}); err != nil {
 		obs.callFailed(id, err)
@@ -349,7 +349,7 @@ func (obs *objects) unitBack(kref kernel.KRef) {
 		var c kernel.Commit
 		var taken bool
 		if err := obs.isolated(func() (err error) {
-			c, taken, err = obs.machine.TakeUnit(id, r.method, nowMillis())
+			c, taken, err = obs.machine.TakeUnit(id, r.method, obs.nowMillis())
 			return err
 		}); err != nil {
 			obs.holdService(kref, fmt.Errorf("give back a unit of %s: %w", kref, err))

@@ -10,7 +10,7 @@ import (
 
 // CheckState returns nil if a kernel can be opened on a state, otherwise an error as of [Open]. It does not change the state.
 func CheckState(r storage.Reader, w *storage.Witness) error {
-	m, first, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
+	m, first, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch(0))
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
@@ -23,7 +23,7 @@ func CheckRows(r storage.Reader) (problems []string, err error) {
 	if problems, err = kernel.Check(r); err != nil {
 		return nil, err
 	}
-	m, _, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch())
+	m, _, err := kernel.Open(r, (&storage.Mem{}).Limits(), newEpoch(0))
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}

@@ -47,6 +47,7 @@ func (s *Shell) eased() {
 
 // trace writes an event to the log, and counts it.
 func (s *Shell) trace(e kernel.Event) {
+	s.driver.note(e)
 	switch e := e.(type) {
 	case kernel.Delivered:
 		s.vats.recorded(s.vats.vat(e.Vat), e.Records)

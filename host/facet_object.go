@@ -150,7 +150,7 @@ func (o *facetObject) queue(c service.Call, args []any, reply func(service.Reply
 	id := parseCallID(c.ID)
 	var commit kernel.Commit
 	err = o.isolated(func() (err error) {
-		commit, err = o.machine.Forward(id, target, kernel.Data{Body: body, Slots: slots}, nowMillis())
+		commit, err = o.machine.Forward(id, target, kernel.Data{Body: body, Slots: slots}, o.nowMillis())
 		return err
 	})
 	o.objects.forgetCall(id)

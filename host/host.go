@@ -29,7 +29,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"ocapkernel.dev/cluster"
@@ -95,6 +94,8 @@ type Config struct {
 	Owned func() error
 	// CacheBytes bounds the rows kept in memory; 32 MiB if zero.
 	CacheBytes int
+	// Driven has a test drive the kernel; nil for a kernel that goes on by itself.
+	Driven *Driven
 }
 
 // Open opens the state in cfg.Store and recovers the operations that the last kernel had not ended.
@@ -127,11 +128,13 @@ func Open(cfg Config) (*Shell, error) {
 	return s, nil
 }
 
-func newEpoch() string {
+// newEpoch returns the name of a new epoch, which follows from a random number.
+func newEpoch(dice uint64) string {
 	const letters = "abcdefghijkmnpqrstuvwxyz23456789"
 	b := make([]byte, 8)
 	for i := range b {
-		b[i] = letters[rand.IntN(len(letters))]
+		b[i] = letters[dice%uint64(len(letters))]
+		dice /= uint64(len(letters))
 	}
 	return string(b)
 }
@@ -146,7 +149,7 @@ func stored(m *kernel.Machine, first kernel.Commit) uint64 {
 
 // recover brings a stored state to life: the workers and launches of the last kernel are over.
 func (s *Shell) recover() error {
-	m, first, err := kernel.Open(s.layers, s.cfg.Store.Limits(), newEpoch())
+	m, first, err := kernel.Open(s.layers, s.cfg.Store.Limits(), newEpoch(s.seed()))
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
@@ -160,7 +163,7 @@ func (s *Shell) recover() error {
 			if err := s.cfg.Witness.Accept(stored); err != nil {
 				return err
 			}
-			first, err = m.NewEpoch(newEpoch())
+			first, err = m.NewEpoch(newEpoch(s.seed()))
 		} else if err == nil {
 			err = s.cfg.Witness.Prepare()
 		}
@@ -214,5 +217,3 @@ func (s *Shell) recover() error {
 	}
 	return s.system.find()
 }
-
-func nowMillis() int64 { return time.Now().UnixMilli() }

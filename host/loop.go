@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ocapkernel.dev/workers"
@@ -50,6 +51,8 @@ type loop struct {
 	finishing bool     // the kernel stops, and calls under way may end and make further calls
 	fatal     error    // ends the loop
 	next      []func() // steps to be run before anything else is taken
+	driven    bool     // a test drives the kernel: see Driven
+	waits     []func() // of a driven kernel: the steps that workAfter was given
 
 	// ctx ends with the kernel, and beside waits for the functions that run beside the loop. Such a function must not wait for
 	// the loop: it lists its result as a step with later. The number of listed steps is bounded by the calls of service
@@ -57,6 +60,7 @@ type loop struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	beside  sync.WaitGroup
+	asides  atomic.Int64 // how many functions run beside the loop
 	replied chan struct{}
 	mu      struct {
 		sync.Mutex
@@ -64,11 +68,11 @@ type loop struct {
 	}
 }
 
-func newLoop(log *slog.Logger) *loop {
+func newLoop(log *slog.Logger, driven bool) *loop {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &loop{
 		log: log, inbox: make(chan func(), 64), done: make(chan struct{}), stop: make(chan struct{}),
-		ctx: ctx, cancel: cancel, replied: make(chan struct{}, 1),
+		ctx: ctx, cancel: cancel, replied: make(chan struct{}, 1), driven: driven,
 	}
 }
 
@@ -76,7 +80,7 @@ func newLoop(log *slog.Logger) *loop {
 func (s *Shell) run(ctx context.Context) {
 	for s.fatal == nil && !s.stopping {
 		s.guard(s.pump)
-		s.guard(s.flush)
+		s.guard(s.flushNow)
 		s.takeIntake()
 		select {
 		case <-ctx.Done():
@@ -141,15 +145,28 @@ func (s *Shell) pump() {
 	if s.work.can() {
 		s.work.do()
 	}
+	if s.driven {
+		s.driver.pump()
+		return
+	}
 	s.vats.pump()
 }
 
 // always is ready at any time.
 var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
+// flushNow hands the current group to the committer, if it is its time. In a driven kernel it always is.
+func (s *Shell) flushNow() {
+	if s.driven {
+		s.driver.flush()
+		return
+	}
+	s.flush()
+}
+
 // more is ready if the loop has a step to run without waiting.
 func (s *Shell) more() <-chan struct{} {
-	if s.work.can() || s.vats.canBegin() {
+	if s.work.can() || s.driven && s.driver.can() || !s.driven && s.vats.canBegin() {
 		return always
 	}
 	return nil
@@ -202,6 +219,9 @@ func (l *loop) finish(may bool) { l.finishing = may }
 // hasNext reports whether a step is listed to run after the present one.
 func (l *loop) hasNext() bool { return len(l.next) > 0 }
 
+// hasInput reports whether some input waits: a step that was posted, or one that later lists.
+func (l *loop) hasInput() bool { return len(l.inbox) > 0 || len(l.replied) > 0 }
+
 // stops reports whether the kernel stops, or has been told to. A failure from then on may be due to the stop.
 func (l *loop) stops() bool {
 	select {
@@ -224,9 +244,34 @@ func (l *loop) post(f func()) bool {
 	}
 }
 
-// after runs a step in the loop when some time has passed. The timer dies with the loop.
+// after runs a step in the loop when some time has passed, unless the loop has ended. In a driven kernel no time passes, and
+// the step is never run.
 func (l *loop) after(d time.Duration, f func()) {
+	if l.driven {
+		return
+	}
 	time.AfterFunc(d, func() { l.post(f) })
+}
+
+// workAfter runs a step with which some work goes on when some time has passed. In a driven kernel the step is run when nothing
+// else is to be done.
+func (l *loop) workAfter(d time.Duration, f func()) {
+	if l.driven {
+		l.waits = append(l.waits, f)
+		return
+	}
+	l.after(d, f)
+}
+
+// endWait runs the first step that waits for time in a driven kernel. It reports whether there was one.
+func (l *loop) endWait() bool {
+	if len(l.waits) == 0 {
+		return false
+	}
+	f := l.waits[0]
+	l.waits = l.waits[1:]
+	l.soon(f)
+	return true
 }
 
 // later has the loop run a step, and does not wait for the loop. Its callers must not block, and are bounded otherwise.
@@ -235,6 +280,11 @@ func (l *loop) later(step func()) {
 	l.mu.Lock()
 	l.mu.replies = append(l.mu.replies, step)
 	l.mu.Unlock()
+	l.rouse()
+}
+
+// rouse has the loop take the steps listed by later. It does not block.
+func (l *loop) rouse() {
 	select {
 	case l.replied <- struct{}{}:
 	default:
@@ -255,8 +305,13 @@ func (l *loop) takeReplies() {
 // aside runs f beside the loop, on a goroutine of its own.
 func (l *loop) aside(f func()) {
 	l.beside.Add(1)
+	l.asides.Add(1)
 	go func() {
 		defer l.beside.Done()
+		defer func() {
+			l.asides.Add(-1)
+			l.rouse() // a driven kernel may have waited for the end
+		}()
 		defer func() { // an object of an embedding program may panic
 			if p := recover(); p != nil {
 				l.log.Error("service object panicked", "err", p, "stack", string(debug.Stack()))

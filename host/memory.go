@@ -90,7 +90,7 @@ func (vs *vats) recorded(v *vat, records uint64) {
 		}
 	case !v.holding && records >= v.holdAt:
 		v.holding = true
-		vs.after(holdTime, func() {
+		vs.workAfter(holdTime, func() {
 			if vs.table[v.id] == v && v.holding {
 				v.holding = false
 				v.holdEvery *= 2

@@ -134,7 +134,7 @@ func (obs *objects) opening(s kernel.Service) service.Opening {
 					return // the next message carries the state of this one
 				}
 				obs.serviceInput(s.KRef, "send for", func() (kernel.Commit, error) {
-					return obs.machine.Emit(s.KRef, state, kernel.KRef(target), data, nowMillis())
+					return obs.machine.Emit(s.KRef, state, kernel.KRef(target), data, obs.nowMillis())
 				})
 			})
 		},

@@ -14,7 +14,7 @@ var errCleared = &kernel.Refusal{Code: errcode.Conflict, Detail: "the state is b
 // Reset is [Shell.Reset].
 func (ss *subclusters) Reset(ctx context.Context) error {
 	_, err := ask(ctx, ss.core, func(done func(struct{}, error)) {
-		c, err := ss.machine.Reset(newEpoch())
+		c, err := ss.machine.Reset(newEpoch(ss.seed()))
 		if err != nil {
 			ss.refuse(err, func(err error) { done(struct{}{}, err) })
 			return

@@ -21,6 +21,7 @@ import (
 //	registry     the services of this run, by name
 //	tickets      the callers that wait for the answers of host calls
 //	operator     a person's questions and orders; it owns no table
+//	driver       the steps of a kernel that a test drives
 type Shell struct {
 	*core
 	vats     *vats
@@ -32,6 +33,7 @@ type Shell struct {
 	registry *registry
 	tickets  *tickets
 	operator *operator
+	driver   *driver
 
 	lost bool // the state is not ours any more
 }
@@ -42,7 +44,7 @@ func newShell(cfg Config) (*Shell, error) {
 	s := &Shell{
 		core: c, vats: newVats(c), work: &work{core: c}, subs: newSubclusters(c), system: newSystem(c), names: newDirectory(c),
 		objects: newObjects(c), registry: &registry{core: c}, tickets: &tickets{core: c, waiting: map[string][]chan struct{}{}},
-		operator: &operator{core: c},
+		operator: &operator{core: c}, driver: &driver{core: c},
 	}
 	c.effects = s
 	s.vats.subs, s.vats.names = s.subs, s.names
@@ -54,6 +56,7 @@ func newShell(cfg Config) (*Shell, error) {
 	s.tickets.names, s.tickets.subs, s.tickets.system = s.names, s.subs, s.system
 	s.operator.vats, s.operator.work, s.operator.subs, s.operator.names = s.vats, s.work, s.subs, s.names
 	s.operator.objects, s.operator.registry = s.objects, s.registry
+	s.driver.vats, s.driver.work = s.vats, s.work
 	if err := s.registry.fill(newFacet(s.operator)); err != nil {
 		s.pipeline.Stop()
 		return nil, err

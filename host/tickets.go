@@ -129,7 +129,7 @@ func (ts *tickets) call(ctx context.Context, epoch, id, target, hash string, met
 			return
 		}
 	}
-	st, c, err := ts.machine.Call(kernel.HostCall{Ticket: ticket, Hash: hash, Target: root, MethArgs: methArgs}, nowMillis())
+	st, c, err := ts.machine.Call(kernel.HostCall{Ticket: ticket, Hash: hash, Target: root, MethArgs: methArgs}, ts.nowMillis())
 	if err != nil {
 		fail(err)
 		return

@@ -3,7 +3,6 @@ package host
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"ocapkernel.dev/kernel"
@@ -87,7 +86,7 @@ func (vs *vats) recoverVat(v kernel.Vat) error {
 		return v.Corrupt
 	}
 	if v.Live && !v.Terminated {
-		c, err := vs.machine.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, nowMillis())
+		c, err := vs.machine.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, vs.nowMillis())
 		if err != nil {
 			return err
 		}
@@ -127,6 +126,40 @@ func (vs *vats) pump() {
 	}
 }
 
+// beginFirst makes a step for the vat that is listed first, and returns the vat if that began a crank. more is false if no vat is
+// listed.
+func (vs *vats) beginFirst() (begun kernel.VatID, more bool) {
+	if !vs.canBegin() {
+		return "", false
+	}
+	id := vs.ready[0]
+	vs.ready = vs.ready[1:]
+	v := vs.table[id]
+	if v == nil {
+		return "", true // removed meanwhile
+	}
+	v.queued = false
+	vs.forVat(v, "begin a crank", func() error { return vs.step(v) })
+	if v.crank == nil {
+		return "", true
+	}
+	return id, true
+}
+
+// areQuiet reports whether each worker waits for a delivery: none starts, ends, or does a delivery.
+func (vs *vats) areQuiet() bool {
+	n := 0
+	for _, v := range vs.table { // in any order
+		if v.worker != nil {
+			if !v.up || v.crank != nil {
+				return false
+			}
+			n++
+		}
+	}
+	return n == vs.live && len(vs.rehearsals) == 0 && len(vs.events) == 0
+}
+
 // step does the next thing that a vat has to do, if its worker is free for it.
 func (vs *vats) step(v *vat) error {
 	if v.crank != nil || v.paused {
@@ -138,7 +171,7 @@ func (vs *vats) step(v *vat) error {
 	if vs.subs.someSuspended() && vs.subs.isSuspended(vs.subOf(v)) {
 		return nil // so does the end of that
 	}
-	s, err := vs.machine.Begin(v.id, nowMillis(), rand.Uint64(), v.holding)
+	s, err := vs.machine.Begin(v.id, vs.nowMillis(), vs.seed(), v.holding)
 	switch {
 	case err != nil:
 		return err
@@ -250,7 +283,7 @@ func (vs *vats) readLater(v *vat, f wire.Next) {
 
 // finish commits a crank, or finds that the vat is at fault.
 func (vs *vats) finish(v *vat, e workers.Done) error {
-	c, err := vs.machine.Finish(v.crank, e.Done, e.Frame, nowMillis())
+	c, err := vs.machine.Finish(v.crank, e.Done, e.Frame, vs.nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {
 		vs.log.Warn("crank aborted", "vat", v.id, "cause", fault.Cause.String(), "reason", fault.Reason)

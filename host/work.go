@@ -31,7 +31,7 @@ func (w *work) can() bool {
 func (w *work) do() {
 	var more bool
 	c, err := w.removal(func() (c kernel.Commit, err error) {
-		c, more, err = w.machine.Work(nowMillis())
+		c, more, err = w.machine.Work(w.nowMillis())
 		return c, err
 	})
 	if err == nil {

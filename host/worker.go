@@ -162,10 +162,16 @@ func (vs *vats) over(v *vat, cause kernel.Cause, detail string) error {
 		v.deaths++
 	}
 	if delay > 0 {
-		v.notBefore = time.Now().Add(delay)
-		vs.after(delay, func() { vs.wake(v.id) })
+		until := time.Now().Add(delay)
+		v.notBefore = until
+		vs.workAfter(delay, func() {
+			if v.notBefore.Equal(until) { // else another death has begun another wait
+				v.notBefore = time.Time{}
+			}
+			vs.wake(v.id)
+		})
 	}
-	c, err := vs.machine.Died(death, nowMillis())
+	c, err := vs.machine.Died(death, vs.nowMillis())
 	if err != nil {
 		return err
 	}

@@ -61,12 +61,12 @@ func (m *Machine) Died(d Death, now int64) (c Commit, err error) {
 	}
 	t.effect(Wake{v})
 	if cause == CauseStopped || cause == CauseKernel {
-		t.event(Died{v, inc, cause, 0})
+		t.event(Died{v, inc, cause, 0, d.Detail})
 		return m.done(t), nil
 	}
 	u.restarts++
 	if sub := t.vat(v).sub; !u.started && cause != CauseKilled && t.launching(sub) {
-		t.event(Died{v, inc, cause, 0})
+		t.event(Died{v, inc, cause, 0, d.Detail})
 		t.failLaunch(sub, fmt.Sprintf("vat %s (%s) did not start: %s", v, t.vat(v).name, d.why()))
 		return m.done(t), nil
 	}
@@ -122,7 +122,7 @@ func (m *Machine) Diverged(v VatID, inc uint64, why string) (c Commit, err error
 func (t *tx) charge(d Death, u *run) {
 	why := d.public()
 	v, cause, delivering := d.Vat, d.Cause, d.Crank != nil
-	event := Died{v, u.memory.inc, cause, 0}
+	event := Died{v, u.memory.inc, cause, 0, d.Detail}
 	code := errcode.Code("")
 	switch {
 	case cause == CauseKilled && d.Replaying:

@@ -85,6 +85,8 @@ type Died struct {
 	Incarnation uint64
 	Cause       Cause
 	Attempts    uint64
+	// Detail is that of the [Death]. String leaves it out: it may quote the worker's log.
+	Detail string
 }
 
 // Poisoned says that a delivery was given up.

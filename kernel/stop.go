@@ -32,7 +32,7 @@ func (m *Machine) Restart(v VatID, forget bool) (c Commit, err error) {
 		return Commit{}, refuse(errcode.Invalid, "vat %s is being launched", v)
 	}
 	if u.memory.inc != u.memory.deadInc {
-		t.event(Died{v, u.memory.inc, CauseStopped, 0})
+		t.event(Died{v, u.memory.inc, CauseStopped, 0, ""})
 		switch {
 		case forget:
 			t.loseMemory(u, "a person said so")

@@ -34,6 +34,8 @@ type Config struct {
 	Layers *storage.Layers
 	// Witness records each commit; nil records nothing.
 	Witness *storage.Witness
+	// Inline has the owner itself commit, and wait for its commit. It is for a store in memory, without a witness.
+	Inline bool
 	// Room tells whether there are space and descriptors for commits; nil if those cannot run out.
 	Room Room
 	Log  *slog.Logger
@@ -175,6 +177,10 @@ func (p *Pipeline[T]) Flush() {
 	writes := p.cfg.Layers.Seal()
 	p.busy, p.sealed = true, p.newest
 	p.held, p.sealedHeld = nil, p.held
+	if p.cfg.Inline {
+		p.answers <- p.commit(group{writes, p.sealed})
+		return
+	}
 	p.work <- group{writes, p.sealed} // the committer is idle
 }
 

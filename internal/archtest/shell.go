@@ -7,7 +7,7 @@ func Ownerships() []Ownership {
 		Whole:   "Shell",
 		Link:    "newShell",
 		Owners: []string{
-			"loop", "core", "Shell", "vats", "work", "subclusters", "system", "directory", "objects", "registry", "tickets", "operator", "starts",
+			"loop", "core", "Shell", "vats", "work", "subclusters", "system", "directory", "objects", "registry", "tickets", "operator", "driver", "starts",
 			"vat of vats", "rehearsal of vats", "reload of subclusters", "turn of system", "refusedUpgrade of system",
 			"making of objects", "binding of objects", "running of objects", "refusedCall of objects", "backlog",
 		},

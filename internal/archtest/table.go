@@ -60,7 +60,12 @@ func Table() []Row {
 		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: vat},
 		{Package: "vat/grpcvat", About: "Worker programs that go-plugin serves over gRPC", Imports: []string{"vat", "wire", "worker", "internal/logging"}, NoLink: worker},
 		{Package: "vat/attenuate", About: "Objects that stand for others, and forward less: caretaker, read-only, until, times", Imports: []string{"vat"}, NoLink: vat},
-		{Package: "vat/vattest", About: "Vats against a kernel in memory, in `go test`", Imports: []string{"vat", "cluster", "kernel", "storage", "worker", "wire", "wire/wiretest", "capdata", "internal/limits", "internal/logging"}, NoLink: worker},
+		{
+			// It is a kernel for tests: the shell, with workers, a store and a clock in memory.
+			Package: "vat/vattest", About: "Vats in a kernel in memory, in `go test`",
+			Imports: []string{"vat", "cluster", "kernel", "storage", "worker", "wire", "capdata", "internal/logging", "host", "workers", "workers/inproc", "service", "service/timer"},
+			NoLink:  worker,
+		},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata", "errcode", "internal/limits"}, NoLink: worker},
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata", "errcode"}, NoLink: worker},
 		{

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// clock is the time by which timers wait for vats. It is made of two clocks. The wall clock can be set back and forward, and
+// clock is the [Clock] of the system. It is made of two clocks. The wall clock can be set back and forward, and
 // goes on while the machine sleeps. The monotonic clock of the process cannot be set, but stands still while the machine
 // sleeps. The clock of this package never goes back, never stands still, and is never behind the wall clock: it moves on with
 // the monotonic clock, and jumps to the wall clock if that is ahead.
@@ -35,7 +35,10 @@ func newClock() *clock {
 	return c
 }
 
-// Now reads the clock.
+// Wall is part of being a [Clock].
+func (c *clock) Wall() time.Time { return c.wall() }
+
+// Now is part of being a [Clock].
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,12 +56,6 @@ func (c *clock) advance() time.Time {
 	return c.mu.now
 }
 
-// remaining returns the rest of a delay of d that a vat asked for at a time of the wall clock. The rest is never longer than
-// d, although the wall clock may have been set back since.
-func (c *clock) remaining(asked time.Time, d time.Duration) time.Duration {
-	return min(max(asked.Add(d).Sub(c.wall()), 0), d)
-}
-
 // alarm is a function that is called once the clock has reached a time.
 type alarm struct {
 	at    time.Time
@@ -66,9 +63,8 @@ type alarm struct {
 	index int // in the heap; -1 when f was called or the alarm was stopped
 }
 
-// at sets an alarm: it makes ring call f when the clock has reached t, or soon after the machine wakes up if it sleeps at t. f
-// must not block. Calling stop takes the alarm back, unless f is being called.
-func (c *clock) at(t time.Time, f func()) (stop func()) {
+// At is part of being a [Clock]. If the machine sleeps at t, f is called soon after it wakes up.
+func (c *clock) At(t time.Time, f func()) (stop func()) {
 	a := &alarm{at: t, f: f}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -204,7 +204,7 @@ func TestAlarmsRingInTheirOrderAndNotWhenStopped(t *testing.T) {
 		now := c.Now()
 		var stops []func()
 		for _, n := range []int{5, 1, 4, 2, 3} {
-			stops = append(stops, c.at(now.Add(time.Duration(n)*time.Second), func() { rings(n) }))
+			stops = append(stops, c.At(now.Add(time.Duration(n)*time.Second), func() { rings(n) }))
 		}
 		stops[2]()
 		stops[2]()

@@ -36,9 +36,22 @@ const (
 	maxRepeats = limits.Repetitions
 )
 
-// Kinds returns the kind of the timer and the kind of its repetitions, by their names. Both use the same clock.
-func Kinds() map[string]service.Kind {
-	c := newClock()
+// Clock is the time by which timers wait for vats. Its methods are called from any goroutine.
+type Clock interface {
+	// Wall returns the time of the wall clock, which can be set. Vats get it.
+	Wall() time.Time
+	// Now returns a time that never goes back, and is never behind the wall clock.
+	Now() time.Time
+	// At sets an alarm: it makes the clock call f when Now has reached t, or soon after. f does not block, and may set an alarm.
+	// Calling stop takes the alarm back, unless f is being called. At does not call f itself.
+	At(t time.Time, f func()) (stop func())
+}
+
+// Kinds returns the kind of the timer and the kind of its repetitions, by their names. Both use the clock of the system.
+func Kinds() map[string]service.Kind { return KindsBy(newClock()) }
+
+// KindsBy is Kinds with another clock, for tests.
+func KindsBy(c Clock) map[string]service.Kind {
 	return map[string]service.Kind{
 		Kind: {Service: true, Open: func(service.Opening) (service.Object, error) { return timer{c}, nil }},
 		kindRepeat: {
@@ -48,7 +61,7 @@ func Kinds() map[string]service.Kind {
 	}
 }
 
-type timer struct{ clock *clock }
+type timer struct{ clock Clock }
 
 // Idempotent is part of service.Idempotent. The commit that answers a call of repeat also makes the repetition: a call that
 // has no answer yet has made none.
@@ -63,15 +76,15 @@ func (t timer) Begin(ctx context.Context, c service.Call, reply func(service.Rep
 	}
 	switch {
 	case method == "now" && len(args) == 0:
-		reply(service.Fulfil(time.Now().UnixMilli()))
+		reply(service.Fulfil(t.clock.Wall().UnixMilli()))
 	case method == "delay" && len(args) == 1:
 		d, err := millis(args[0], 0)
 		if err != nil {
 			reply(service.Fail(fmt.Errorf("timer.delay: %w", err)))
 			return
 		}
-		due := t.clock.Now().Add(t.clock.remaining(c.At, d))
-		context.AfterFunc(ctx, t.clock.at(due, func() { reply(service.Fulfil(time.Now().UnixMilli())) }))
+		due := t.clock.Now().Add(remaining(t.clock.Wall(), c.At, d))
+		context.AfterFunc(ctx, t.clock.At(due, func() { reply(service.Fulfil(t.clock.Wall().UnixMilli())) }))
 	case method == "repeat" && len(args) == 2:
 		d, err := millis(args[0], minRepeat)
 		target, ok := args[1].(capdata.Remotable)
@@ -93,6 +106,12 @@ func (t timer) Begin(ctx context.Context, c service.Call, reply func(service.Rep
 	}
 }
 
+// remaining returns the rest of a delay of d that a vat asked for at a time of the wall clock. The rest is never longer than
+// d, although the wall clock may have been set back since.
+func remaining(wall, asked time.Time, d time.Duration) time.Duration {
+	return min(max(asked.Add(d).Sub(wall), 0), d)
+}
+
 func millis(v any, least time.Duration) (time.Duration, error) {
 	ms, ok := v.(float64)
 	if !ok || !(ms >= float64(least.Milliseconds()) && ms <= float64(maxDelay.Milliseconds())) {
@@ -109,7 +128,7 @@ type repeatConfig struct {
 // repeat ticks. Its state is the time of the last tick.
 type repeat struct {
 	o     service.Opening
-	clock *clock
+	clock Clock
 	every time.Duration
 	mu    struct {
 		sync.Mutex
@@ -118,7 +137,7 @@ type repeat struct {
 	}
 }
 
-func openRepeat(o service.Opening, c *clock) (service.Object, error) {
+func openRepeat(o service.Opening, c Clock) (service.Object, error) {
 	var config repeatConfig
 	if err := json.Unmarshal(o.Config, &config); err != nil || config.EveryMS <= 0 || len(o.Holds) != 1 {
 		return nil, fmt.Errorf("repetition: bad configuration %q", o.Config)
@@ -141,7 +160,7 @@ func openRepeat(o service.Opening, c *clock) (service.Object, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.stop = c.at(r.mu.last.Add(r.every), r.tick)
+	r.mu.stop = c.At(r.mu.last.Add(r.every), r.tick)
 	return r, nil
 }
 
@@ -155,11 +174,11 @@ func (r *repeat) tick() {
 	// Ticks stay at whole multiples of the interval after the beginning, however late this tick is.
 	if due := now.Sub(r.mu.last) / r.every; due > 0 {
 		r.mu.last = r.mu.last.Add(due * r.every)
-		state, _ := json.Marshal(r.mu.last.UnixMilli())                               // a number: cannot fail
-		body, _ := capdata.EncodeCall("tick", []any{float64(time.Now().UnixMilli())}) // likewise
-		_ = r.o.Send(state, r.o.Holds[0], service.Data{Body: body})                   // small; if it finds no room, the next tick makes up for it
+		state, _ := json.Marshal(r.mu.last.UnixMilli())                                   // a number: cannot fail
+		body, _ := capdata.EncodeCall("tick", []any{float64(r.clock.Wall().UnixMilli())}) // likewise
+		_ = r.o.Send(state, r.o.Holds[0], service.Data{Body: body})                       // small; if it finds no room, the next tick makes up for it
 	}
-	r.mu.stop = r.clock.at(r.mu.last.Add(r.every), r.tick)
+	r.mu.stop = r.clock.At(r.mu.last.Add(r.every), r.tick)
 }
 
 // Idempotent is part of service.Idempotent.

@@ -1,143 +1,135 @@
 package vattest
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
+	"sync"
 	"time"
 
-	"ocapkernel.dev/capdata"
-	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/service/timer"
 )
+
+// crankTime is the time that a crank takes.
+const crankTime = time.Millisecond
 
 // Now returns the time of the kernel, which vats get from vat.Now. Each crank takes a millisecond; besides,
 // only [Kernel.Advance] lets time pass.
-func (k *Kernel) Now() time.Time { return time.UnixMilli(k.now) }
+func (k *Kernel) Now() time.Time { return k.clock.Now() }
 
 // Advance lets time pass, and runs until no work is left. Each delay and each tick of a [Kernel.Timer] that
 // comes due happens at its time, one after the other.
 func (k *Kernel) Advance(d time.Duration) {
 	k.tb.Helper()
-	end := k.now + d.Milliseconds()
+	end := k.Now().Add(d)
 	k.Run()
 	for {
-		due, found := k.nextDue()
-		if !found || due > end {
+		due, found := k.clock.due()
+		if !found || due.After(end) {
 			break
 		}
-		k.now = max(k.now, due)
+		k.clock.advance(due.Sub(k.Now()))
 		k.Run()
 	}
-	k.now = max(k.now, end)
+	k.clock.advance(end.Sub(k.Now()))
 	k.Run()
 }
+
+const timerKind = timer.Kind
 
 // Timer adds a timer to the services that the bootstrap method of the next Launch gets, under this name. It is
 // the service timer with the time of [Kernel.Now], and answers its calls itself.
 func (k *Kernel) Timer(name string) {
-	k.timers = append(k.timers, k.Service(name))
+	k.played.next = append(k.played.next, cluster.Service{Name: name, Service: timerKind})
 }
 
-// repetition is one repeat of a timer.
-type repetition struct {
-	s      *Service
-	target kernel.KRef
-	every  int64
-	next   int64
+// clock is the time of the test. It is a [timer.Clock].
+type clock struct {
+	mu struct {
+		sync.Mutex
+		now    time.Time
+		alarms []*alarm // those that are due earlier come first
+	}
 }
 
-// nextDue returns the time at which the next delay or tick is due.
-func (k *Kernel) nextDue() (due int64, found bool) {
-	k.tb.Helper()
-	see := func(at int64) {
-		if !found || at < due {
-			due, found = at, true
-		}
-	}
-	for _, s := range k.timers {
-		for _, c := range s.Calls() {
-			if ms, err := delay(c); err == nil {
-				see(c.at + ms)
-			}
-		}
-	}
-	for _, r := range k.repetitions {
-		see(r.next)
-	}
-	return due, found
+type alarm struct {
+	at time.Time
+	f  func()
 }
 
-func delay(c *ServiceCall) (ms int64, err error) {
-	if c.Method != "delay" || len(c.Args) != 1 {
-		return 0, fmt.Errorf("timer: vattest has now(), delay(ms) and repeat(ms, target)")
-	}
-	var f float64
-	if err := json.Unmarshal([]byte(c.Args[0]), &f); err != nil {
-		return 0, fmt.Errorf("timer.%s: want a number of milliseconds", c.Method)
-	}
-	return int64(f), nil
+func newClock() *clock {
+	c := &clock{}
+	c.mu.now = time.UnixMilli(1_700_000_000_000)
+	return c
 }
 
-// tick performs the delays and ticks that are due.
-func (k *Kernel) tick() {
-	k.tb.Helper()
-	for _, s := range k.timers {
-		for _, c := range s.Calls() {
-			k.time(c)
-		}
-	}
-	k.repetitions = slices.DeleteFunc(k.repetitions, func(r *repetition) bool {
-		for _, c := range r.s.Calls() {
-			if c.Method != "cancel" {
-				c.Reject("timer: a repetition has cancel()")
-				continue
-			}
-			c.Answer(`{"$undefined":true}`)
-			k.do(k.machine.EndService(r.s.kref))
-			return true
-		}
-		info, found, err := k.machine.Service(r.s.kref)
-		if err != nil {
-			k.tb.Fatal(err)
-		}
-		if !found || info.Ended {
-			return true
-		}
-		if r.next <= k.now {
-			r.next = k.now + r.every
-			body, err := capdata.EncodeCall("tick", []any{float64(k.now)})
-			if err != nil {
-				k.tb.Fatal(err)
-			}
-			k.do(k.machine.Emit(r.s.kref, nil, r.target, kernel.Data{Body: body}, k.now))
-		}
-		return false
-	})
+// Now is part of being a [timer.Clock].
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.now
 }
 
-// time performs a call of a timer, if it is due.
-func (k *Kernel) time(c *ServiceCall) {
-	k.tb.Helper()
-	switch {
-	case c.Method == "now" && len(c.Args) == 0:
-		c.Answer(fmt.Sprint(k.now))
-	case c.Method == "repeat" && len(c.Args) == 2:
-		var ms float64
-		var target struct {
-			Ref kernel.KRef `json:"$ref"`
-		}
-		if json.Unmarshal([]byte(c.Args[0]), &ms) != nil || json.Unmarshal([]byte(c.Args[1]), &target) != nil || target.Ref == "" || ms < 1 {
-			c.Reject("timer.repeat: want a number of milliseconds and a reference to an object")
-			return
-		}
-		s := c.made("", kernel.Completion{New: []kernel.NewService{{Kind: "test", Holds: []kernel.KRef{target.Ref}}}})
-		k.repetitions = append(k.repetitions, &repetition{s, target.Ref, int64(ms), c.at + int64(ms)})
-	default:
-		switch ms, err := delay(c); {
-		case err != nil:
-			c.Reject(err.Error())
-		case c.at+ms <= k.now:
-			c.Answer(fmt.Sprint(k.now))
-		}
+// Wall is part of being a [timer.Clock].
+func (c *clock) Wall() time.Time { return c.Now() }
+
+// At is part of being a [timer.Clock].
+func (c *clock) At(t time.Time, f func()) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := &alarm{t, f}
+	i := slices.IndexFunc(c.mu.alarms, func(b *alarm) bool { return b.at.After(t) })
+	if i < 0 {
+		i = len(c.mu.alarms)
 	}
+	c.mu.alarms = slices.Insert(c.mu.alarms, i, a)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.mu.alarms = slices.DeleteFunc(c.mu.alarms, func(b *alarm) bool { return b == a })
+	}
+}
+
+// advance lets time pass. It does not go back.
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.now = c.mu.now.Add(max(d, 0))
+}
+
+// ring calls the alarms that are due.
+func (c *clock) ring() {
+	c.mu.Lock()
+	n := 0
+	for n < len(c.mu.alarms) && !c.mu.alarms[n].at.After(c.mu.now) {
+		n++
+	}
+	due := c.mu.alarms[:n]
+	c.mu.alarms = slices.Clone(c.mu.alarms[n:])
+	c.mu.Unlock()
+	for _, a := range due {
+		a.f()
+	}
+}
+
+// due returns the time of the next alarm.
+func (c *clock) due() (at time.Time, found bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mu.alarms) == 0 {
+		return time.Time{}, false
+	}
+	return c.mu.alarms[0].at, true
+}
+
+// isSet reports whether an alarm is set.
+func (c *clock) isSet() bool {
+	_, found := c.due()
+	return found
+}
+
+// forget drops all alarms: those who set them are dead.
+func (c *clock) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.alarms = nil
 }

@@ -3,79 +3,188 @@ package vattest
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 
-	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/wire"
+	"ocapkernel.dev/worker"
 )
 
-// Bootstrapped returns the answer of the last launch's bootstrap method, as JSON.
-func (k *Kernel) Bootstrapped() (string, error) {
-	k.tb.Helper()
-	sub, found, err := k.machine.Subcluster(k.launched)
-	if err != nil {
-		return "", err
-	}
-	if !found {
-		return "", errors.New("the launch failed, or its subcluster is terminated")
-	}
-	v, err := capdata.Decode(sub.Result.Body, len(sub.Result.Slots))
-	if err != nil {
-		return "", err
-	}
-	text, err := capdata.ToJSON(v, func(slot int) string { return string(sub.Result.Slots[slot]) })
-	return string(text), err
+// life is the vat of one worker, as the test watches it. Its fields are those of the worker's goroutine while the worker does a
+// delivery, and of the test's at all other times.
+type life struct {
+	worker.Vat
+	k     *Kernel
+	start wire.Start
+	// given counts the deliveries so far. The first of them are the vat's past.
+	given uint64
+	// last is the last delivery that was not of the past.
+	last   crank
+	parked int
+	closed chan struct{} // when the code of the vat has ended
 }
 
-// Terminate ends a vat for good, as `kernel terminate VAT` does, and runs until no work is left. Calls that the
-// vat has begun are rejected with VAT_TERMINATED then; calls that were still queued for it, and later ones,
-// with OBJECT_DELETED.
-func (k *Kernel) Terminate(name string) {
-	k.tb.Helper()
-	k.do(k.machine.TerminateVat(k.id(name)))
-	k.Run()
-}
-
-// RestartKernel has the kernel die by kill -9 and start again on the same state, with all its workers. Turns
-// that wait go on, since a vat with work is given its past. Calls of services wait for their answers as before.
-func (k *Kernel) RestartKernel() {
-	k.tb.Helper()
-	for _, name := range k.sortedNames() {
-		k.stop(k.names[name])
+// newLife makes the vat of a worker, on the worker's goroutine.
+func (k *Kernel) newLife(start wire.Start, s worker.Store, _ *slog.Logger) (worker.Vat, error) {
+	id := kernel.VatID(start.Vat)
+	if before := k.life(id); before != nil {
+		<-before.closed // the code of one life does not run beside that of the next
 	}
-	m, first, err := kernel.Open(k.mem, k.mem.Limits(), epoch)
+	l := &life{k: k, start: start, closed: make(chan struct{})}
+	var err error
+	l.Vat, err = k.program.New(start, s, logging.New(logging.Trace, l.log))
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if err != nil {
-		k.tb.Fatal(err)
+		k.mu.notStarted[id] = fmt.Errorf("start of %s: %w", start.Name, err)
+		return nil, err
 	}
-	k.machine, k.woken = m, nil
-	k.apply(first)
-	vats, err := m.Vats()
-	if err != nil {
-		k.tb.Fatal(err)
-	}
-	for _, v := range vats {
-		if v.Live && !v.Terminated {
-			k.do(m.Died(kernel.Death{Vat: v.ID, Incarnation: v.Incarnation, Cause: kernel.CauseKernel}, k.now))
-		}
-		k.apply(kernel.Commit{Number: m.CommitNumber(), Effects: []kernel.Effect{kernel.Wake{Vat: v.ID}}})
-	}
+	k.mu.lives[id] = l
+	return l, nil
 }
 
-// unanswered returns the reason why a launch is not settled although no work is left.
-func (k *Kernel) unanswered(bootstrap string) error {
-	k.tb.Helper()
-	if k.asksTest() {
-		return nil
-	}
-	return fmt.Errorf("bootstrap of %s never answers: nothing is left to do, and %d turns of it wait in memory", bootstrap, k.parked[k.id(bootstrap)])
+// life returns the vat of a worker that lives; nil if there is none.
+func (k *Kernel) life(v kernel.VatID) *life {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mu.lives[v]
 }
 
-// asksTest reports whether a call of a service waits for an answer of the test.
-func (k *Kernel) asksTest() bool {
-	k.tb.Helper()
-	for _, s := range k.played {
-		if len(s.Calls()) > 0 {
-			return true
+// checkStarts fails the test if a worker could not be started: the kernel would try it for ever. If the vat is being launched
+// the launch fails, which tells the reason.
+func (k *Kernel) checkStarts() {
+	k.mu.Lock()
+	failed := k.mu.notStarted
+	k.mu.notStarted = map[kernel.VatID]error{}
+	k.mu.Unlock()
+	for v, why := range failed { // one at most, unless a launch fails
+		if info, found, err := k.view.Vat(v); err != nil || found && !info.Terminated {
+			k.tb.Helper()
+			k.tb.Fatal(errors.Join(why, err))
 		}
 	}
-	return false
+}
+
+// Deliver is part of being a [worker.Vat].
+func (l *life) Deliver(d wire.Deliver) wire.Done {
+	done := l.Vat.Deliver(d)
+	if l.given++; !l.isAgain() {
+		l.last = crank{deliver: d, syscalls: done.Syscalls}
+		numbered := done
+		numbered.Number = d.Number
+		if frame, err := worker.AppendDone(nil, numbered, l.start); err == nil { // else the worker ends
+			l.last.frame = frame[wire.HeaderBytes:]
+		}
+	}
+	l.parked = done.Outcome.Parked
+	return done
+}
+
+// isAgain reports whether the delivery counted last is one of the past.
+func (l *life) isAgain() bool { return l.given <= l.start.Replays }
+
+// Close ends the vat's goroutines.
+func (l *life) Close() {
+	defer close(l.closed)
+	if c, ok := l.Vat.(interface{ Close() }); ok {
+		c.Close()
+	}
+}
+
+// atRest asks the vat whether it is at rest; known is false for a vat that cannot tell.
+func (l *life) atRest() (rest, known bool) {
+	r, ok := l.Vat.(interface{ AtRest() bool })
+	return ok && r.AtRest(), ok
+}
+
+// delivered takes note of a crank that was committed.
+func (k *Kernel) delivered(e kernel.Delivered, l *life) {
+	if !k.helpers {
+		k.tb.Helper()
+	}
+	done := l.last
+	k.follow(e.Vat, done.syscalls)
+	if k.life(e.Vat) == nil { // it has left in this crank
+		k.past(l).add(done)
+		return
+	}
+	rest, known := l.atRest()
+	if known && rest != (e.Records == 0) && !k.vat(e.Vat).Lost {
+		k.tb.Errorf("vat %s: the kernel says that it is at rest: %t, and the vat itself: %t", l.start.Name, !rest, rest)
+	}
+	done.rest = rest
+	k.past(l).add(done)
+	k.unused(l, done.deliver.Delivery, e.Records)
+}
+
+// memoryLost takes note of a vat that starts from its store.
+func (k *Kernel) memoryLost(e kernel.MemoryLost) {
+	k.tb.Helper()
+	p := k.pasts[e.Vat]
+	if p == nil {
+		return // it has done nothing yet
+	}
+	p.lose()
+	why, diverged := strings.CutPrefix(e.Why, "its replay diverged: ")
+	if !diverged {
+		return
+	}
+	name := p.start.Name
+	if k.OnDivergence == nil {
+		k.tb.Errorf("vat %s does not do the same again: %s", name, why)
+	} else {
+		k.OnDivergence(name, errors.New(why))
+	}
+}
+
+// complain fails the test for the mistakes of the program that the vat itself can report to no caller.
+func (k *Kernel) complain(l *life) {
+	if !k.helpers {
+		k.tb.Helper()
+	}
+	if l == nil {
+		return
+	}
+	if w, ok := l.Vat.(interface{ Complaints() []string }); ok {
+		for _, text := range w.Complaints() {
+			k.complainOf(l, text)
+		}
+	}
+}
+
+func (k *Kernel) complainOf(l *life, text string) {
+	k.tb.Helper()
+	name := l.start.Name
+	if k.complained[name+": "+text] {
+		return
+	}
+	k.complained[name+": "+text] = true
+	if k.OnComplaint != nil {
+		k.OnComplaint(name, text)
+	} else {
+		k.tb.Errorf("vat %s: %s", name, text)
+	}
+}
+
+// log logs a line of the vat. A turn may log on a goroutine of its own, while the test waits for it.
+func (l *life) log(line logging.Line) {
+	if l.given >= l.start.Replays { // else the line was logged when it happened
+		l.k.log("vat "+l.start.Name, line)
+	}
+}
+
+// log writes a line into the log of the test.
+func (k *Kernel) log(who string, l logging.Line) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s: %s", who, logging.LevelName(l.Level), l.Message)
+	for i := 0; i+1 < len(l.Args); i += 2 {
+		value := fmt.Sprint(l.Args[i+1])
+		if strings.Contains(value, "\n") { // a stack
+			value = "\n\t" + strings.ReplaceAll(strings.TrimSpace(value), "\n", "\n\t")
+		}
+		fmt.Fprintf(&b, " %v=%s", l.Args[i], value)
+	}
+	k.tb.Log(b.String())
 }

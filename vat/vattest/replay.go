@@ -2,169 +2,72 @@ package vattest
 
 import (
 	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
-	"ocapkernel.dev/worker"
+	"ocapkernel.dev/workers"
+	"ocapkernel.dev/workers/inproc"
 )
 
-// A record is one incarnation of a vat: its store at the beginning, its deliveries, and its answers.
-type record struct {
-	vat    kernel.VatID
+// past is all that a vat has done since it was made, or since the program changed.
+type past struct {
 	start  wire.Start
-	before *rows
-	cranks []recorded
+	before *rows // the vat's store before the first of cranks
+	cranks []crank
 }
 
-type recorded struct {
-	deliver wire.Deliver
-	frame   []byte
+// crank is a delivery, and the answer of the vat.
+type crank struct {
+	deliver  wire.Deliver
+	syscalls []wire.Syscall
+	frame    []byte // the whole answer
+	// rest says that all of the vat's state was in its store then, or that its memory was lost.
+	rest bool
 }
 
-// boot starts a worker of a vat.
-func (k *Kernel) boot(v kernel.VatID) {
-	k.tb.Helper()
-	start, c, err := k.machine.StartWorker(v)
-	k.do(c, err)
-	var config Vat
-	if err := json.Unmarshal(k.vat(v).Config, &config); err != nil {
-		k.tb.Fatal(err)
-	}
-	start.Name, start.Module, start.Parameters = config.Name, config.Module, config.Parameters
-	start.MaxFrameBytes, start.MaxSyscalls = limits.FrameBytes, limits.Syscalls
-	start.Replays = k.vat(v).Records
-	past, err := k.machine.Replay(v)
-	if err != nil {
-		k.tb.Fatal(err)
-	}
-	s := &store{k.machine, v, past}
-	w := k.spawn(start, s)
-	k.workers[v] = w
-	r := &record{vat: v, start: start, before: &rows{values: map[string][]byte{}}}
-	for after := ""; ; {
-		key, value, found, err := s.Next("", after)
-		if err != nil {
-			k.tb.Fatal(err)
-		}
-		if !found {
-			break
-		}
-		r.before.set(key, value)
-		after = key
-	}
-	k.records = append(k.records, r)
-	for past != nil {
-		d, more, err := past.Next()
-		if err != nil {
-			k.tb.Fatal(err)
-		}
-		if !more {
-			break
-		}
-		done, frame := w.deliver(d)
-		if err := past.Answer(done, frame); err != nil {
-			k.diverged(v, err)
-			return
-		}
-		r.cranks = append(r.cranks, recorded{d, frame})
-	}
-	s.past = nil
-	w.again = false
-}
-
-// diverged notes that a vat answered a replayed delivery otherwise.
-func (k *Kernel) diverged(v kernel.VatID, err error) {
-	k.tb.Helper()
-	vat := k.vat(v)
-	if k.OnDivergence == nil {
-		k.tb.Errorf("vat %s does not do the same again: %v", vat.Name, err)
-	} else {
-		k.OnDivergence(vat.Name, err)
-	}
-	k.records = slices.DeleteFunc(k.records, func(r *record) bool { return r.vat == v })
-	k.stop(v)
-	k.do(k.machine.Diverged(v, vat.Incarnation, "its replay diverged: "+err.Error()))
-}
-
-// crank has a worker do a crank.
-func (k *Kernel) crank(c *kernel.Crank) {
-	k.tb.Helper()
-	done, frame := k.workers[c.Vat].deliver(c.Deliver)
-	k.complain(c.Vat)
-	k.follow(c.Vat, done.Syscalls)
-	i := len(k.records) - 1
-	for k.records[i].vat != c.Vat {
-		i--
-	}
-	k.records[i].cranks = append(k.records[i].cranks, recorded{c.Deliver, frame})
-	commit, err := k.machine.Finish(c, done, frame, k.now)
-	var fault *kernel.Fault
-	if errors.As(err, &fault) {
-		if fault.Cause != kernel.CauseFault {
-			k.tb.Errorf("vat %s: %v", c.Vat, fault)
-		}
-		k.stop(c.Vat)
-		k.do(k.machine.Died(kernel.Death{Vat: c.Vat, Incarnation: c.Incarnation, Cause: fault.Cause, Detail: fault.Reason, Crank: c}, k.now))
-		return
-	}
-	k.do(commit, err)
-	k.parked[c.Vat] = done.Outcome.Parked
-	k.checkRest(c.Vat)
-	if k.workers[c.Vat] != nil {
-		k.unused(c.Vat, c.Deliver.Delivery)
-	}
-	if k.KillAlways && k.workers[c.Vat] != nil {
-		k.kill(c.Vat)
-	}
-}
-
-// complain fails the test for the mistakes of the program that the vat itself can report to no caller.
-func (k *Kernel) complain(v kernel.VatID) {
-	k.tb.Helper()
-	p := k.workers[v]
+// past returns the past of the vat of a worker.
+func (k *Kernel) past(l *life) *past {
+	id := kernel.VatID(l.start.Vat)
+	p := k.pasts[id]
 	if p == nil {
-		return
+		p = &past{start: l.start, before: &rows{values: map[string][]byte{}}}
+		k.pasts[id] = p
 	}
-	w, ok := p.vat.(interface{ Complaints() []string })
-	if !ok {
-		return
-	}
-	for _, text := range w.Complaints() {
-		k.complainOf(v, text)
+	return p
+}
+
+func (p *past) add(c crank) { p.cranks = append(p.cranks, c) }
+
+// lose notes that the memory is lost: what follows is done by a fresh worker.
+func (p *past) lose() {
+	if n := len(p.cranks); n > 0 {
+		p.cranks[n-1].rest = true
 	}
 }
 
-func (k *Kernel) complainOf(v kernel.VatID, text string) {
-	k.tb.Helper()
-	name := k.vat(v).Name
-	if k.complained[name+": "+text] {
-		return
+// forget drops the cranks that another program need not do again: those until the vat was at rest for the last time, or all.
+func (p *past) forget(all bool) {
+	n := len(p.cranks)
+	for n > 0 && !all && !p.cranks[n-1].rest {
+		n--
 	}
-	k.complained[name+": "+text] = true
-	if k.OnComplaint != nil {
-		k.OnComplaint(name, text)
-	} else {
-		k.tb.Errorf("vat %s: %s", name, text)
+	for _, c := range p.cranks[:n] {
+		p.apply(c.syscalls)
 	}
+	p.cranks = slices.Clone(p.cranks[n:])
 }
 
-// checkRest checks that vat and kernel agree whether any state of the vat lives in memory only.
-func (k *Kernel) checkRest(v kernel.VatID) {
-	k.tb.Helper()
-	w := k.workers[v]
-	info, found, err := k.machine.Vat(v)
-	if w == nil || !found || err != nil || info.Lost {
-		return
-	}
-	if own, known := w.atRest(); known && own != (info.Records == 0) {
-		k.tb.Errorf("vat %s: the kernel says that it is at rest: %t, and the vat itself: %t", info.Name, !own, own)
+// apply has the syscalls of a crank be before all others.
+func (p *past) apply(syscalls []wire.Syscall) {
+	p.before.apply(syscalls)
+	for _, s := range syscalls {
+		p.start.HighObject, p.start.HighPromise = highest(s, p.start.HighObject, p.start.HighPromise)
 	}
 }
 
@@ -178,46 +81,83 @@ func (k *Kernel) check() {
 	if k.OnDivergence != nil {
 		return // a test that is told of divergences has vats that diverge
 	}
-	for _, r := range k.records {
-		k.replay(r)
+	fresh := inproc.New(inproc.Config{Program: k.program})
+	for _, id := range slices.Sorted(maps.Keys(k.pasts)) {
+		k.replay(fresh, k.pasts[id])
+	}
+	if err := fresh.Close(context.Background()); err != nil {
+		k.tb.Error(err)
 	}
 }
 
-// replay gives the deliveries of an incarnation to a fresh worker. Whenever the incarnation was at rest,
-// another fresh worker goes on: to a vat at rest it must make no difference whether its worker lives.
-func (k *Kernel) replay(r *record) {
+// replay gives the deliveries of a vat to a fresh worker. Whenever the vat was at rest, another fresh worker goes on: to a
+// vat at rest it must make no difference whether its worker lives.
+func (k *Kernel) replay(fresh *inproc.Starter, p *past) {
 	k.tb.Helper()
-	view, start := r.before.clone(), r.start
-	var w *process
-	defer func() { w.close() }()
-	for _, c := range r.cranks {
+	view := &past{start: p.start, before: p.before.clone()}
+	view.start.Replays = 0
+	events := make(chan workers.Event)
+	var w workers.Worker
+	for _, c := range p.cranks {
 		if w == nil {
-			w = k.spawn(start, view)
+			w = fresh.Start(workers.Spec{Start: view.start, DeliveryTime: forever}, events)
+			if e, ok := (<-events).(workers.Exited); ok {
+				k.tb.Errorf("start of %s: %s", p.start.Name, e.Detail)
+				return
+			}
 		}
-		done, frame := w.deliver(c.deliver)
-		if !bytes.Equal(frame, c.frame) {
-			k.tb.Errorf("vat %s does not do the same again in delivery %d (%s):\n%s", r.start.Name, c.deliver.Number,
-				kernel.DescribeDelivery(c.deliver.Delivery), difference(r.start, c.frame, done))
-			return
+		e, err := view.deliver(w, events, c.deliver)
+		if err != nil || !bytes.Equal(e.Frame, c.frame) {
+			k.tb.Errorf("vat %s does not do the same again in delivery %d (%s):\n%s", p.start.Name, c.deliver.Number,
+				kernel.DescribeDelivery(c.deliver.Delivery), difference(p.start, c.frame, e.Done, err))
+			break
 		}
-		if done.Outcome.Fault != "" {
-			continue
-		}
-		view.apply(done.Syscalls)
-		for _, s := range done.Syscalls {
-			start.HighObject, start.HighPromise = highest(s, start.HighObject, start.HighPromise)
-		}
-		if rest, _ := w.atRest(); rest {
-			w.close()
+		view.apply(e.Done.Syscalls)
+		if c.rest {
+			end(w, events)
 			w = nil
 		}
 	}
+	if w != nil {
+		end(w, events)
+	}
 }
 
-// difference describes the first difference between two answers.
-func difference(start wire.Start, first []byte, then wire.Done) string {
-	f, err := wire.DecodeUp(first, wire.Limits{FrameBytes: start.MaxFrameBytes, Syscalls: start.MaxSyscalls})
-	if err != nil {
+// deliver has a worker do a delivery, and answers its reads.
+func (p *past) deliver(w workers.Worker, events chan workers.Event, d wire.Deliver) (workers.Done, error) {
+	if err := w.Deliver(d); err != nil {
+		return workers.Done{}, err
+	}
+	for {
+		switch e := (<-events).(type) {
+		case workers.Done:
+			return e, nil
+		case workers.Ready:
+			return workers.Done{}, errors.New("it is ready twice")
+		case workers.Exited:
+			return workers.Done{}, fmt.Errorf("%s: %s", e.Cause, e.Detail)
+		case workers.Read:
+			if err := w.Reply(p.before.read(e.Frame)); err != nil {
+				return workers.Done{}, err
+			}
+		}
+	}
+}
+
+// end ends a worker.
+func end(w workers.Worker, events chan workers.Event) {
+	w.Kill()
+	for e := range events {
+		if _, ok := e.(workers.Exited); ok {
+			return
+		}
+	}
+}
+
+// difference describes the first difference between two answers; err is not nil if there is no second one.
+func difference(start wire.Start, first []byte, then wire.Done, err error) string {
+	f, decodeErr := wire.DecodeUp(first, wire.Limits{FrameBytes: start.MaxFrameBytes, Syscalls: start.MaxSyscalls})
+	if err = errors.Join(err, decodeErr); err != nil {
 		return err.Error()
 	}
 	was := f.(wire.Done)
@@ -277,20 +217,24 @@ type rows struct {
 
 func (r *rows) clone() *rows { return &rows{maps.Clone(r.values), slices.Clone(r.keys)} }
 
-func (r *rows) Get(key string) ([]byte, bool, error) {
-	v, ok := r.values[key]
-	return v, ok, nil
-}
-
-func (r *rows) Next(prefix, after string) (string, []byte, bool, error) {
-	i, found := slices.BinarySearch(r.keys, max(prefix, after))
-	if found && r.keys[i] == after {
-		i++
+// read answers a read of the store.
+func (r *rows) read(f wire.UpFrame) wire.Row {
+	switch f := f.(type) {
+	case wire.Get:
+		value, found := r.values[f.Key]
+		return wire.Row{Key: f.Key, Value: value, Found: found}
+	case wire.Next:
+		i, found := slices.BinarySearch(r.keys, max(f.Prefix, f.After))
+		if found && r.keys[i] == f.After {
+			i++
+		}
+		if i < len(r.keys) && strings.HasPrefix(r.keys[i], f.Prefix) {
+			return wire.Row{Key: r.keys[i], Value: r.values[r.keys[i]], Found: true}
+		}
+		return wire.Row{}
+	default:
+		panic(fmt.Sprintf("vattest: a read by %T", f))
 	}
-	if i == len(r.keys) || !strings.HasPrefix(r.keys[i], prefix) {
-		return "", nil, false, nil
-	}
-	return r.keys[i], r.values[r.keys[i]], true, nil
 }
 
 func (r *rows) set(key string, value []byte) {
@@ -316,5 +260,3 @@ func (r *rows) apply(syscalls []wire.Syscall) {
 		}
 	}
 }
-
-var _ worker.Store = &rows{}

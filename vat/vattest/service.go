@@ -1,12 +1,17 @@
 package vattest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
 
 	"ocapkernel.dev/capdata"
-	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/service"
 )
 
 // Service is a kernel service, or an IO channel, that the test plays: the calls of vats wait until the test
@@ -18,9 +23,21 @@ import (
 //	k.Run()
 //	got := console.Call("write").Args[0]
 type Service struct {
-	k    *Kernel
-	name string
-	kref kernel.KRef
+	k      *Kernel
+	name   string
+	number string // among all that were played
+
+	mu struct {
+		sync.Mutex
+		calls []*begun // in the order in which they were sent
+	}
+}
+
+// begun is a call that a kernel has begun.
+type begun struct {
+	ServiceCall
+	ctx   context.Context // it ends when no vat waits for the answer any more
+	reply func(service.Reply)
 }
 
 // ServiceCall is a call of a [Service] that waits for its answer.
@@ -30,58 +47,127 @@ type ServiceCall struct {
 	Args []string
 
 	s  *Service
-	id kernel.CallID
-	at int64
+	id string
 }
+
+// played are the services that the test plays.
+type played struct {
+	// next are the services of the next launch.
+	next []cluster.Service
+
+	mu struct {
+		sync.Mutex
+		all []*Service
+		// waiting are those of the next launch, by their names; found those that were launched, by their full names.
+		waiting, found map[string]*Service
+	}
+}
+
+// kindPlayed is the kind of services that the test plays.
+const kindPlayed = "played"
 
 // Service adds a service to those that the bootstrap method of the next Launch gets, under this name, and
 // returns it.
 func (k *Kernel) Service(name string) *Service {
-	s := &Service{k: k, name: name}
-	k.services = append(k.services, s)
+	k.played.next = append(k.played.next, cluster.Service{Name: name, Service: kindPlayed})
+	return k.played.add(k, name)
+}
+
+// add returns a new service, which the next launch opens under its name.
+func (p *played) add(k *Kernel, name string) *Service {
+	s := p.make(k, name)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.waiting == nil {
+		p.mu.waiting, p.mu.found = map[string]*Service{}, map[string]*Service{}
+	}
+	p.mu.waiting[name] = s
 	return s
 }
 
-// launchServices adds the services to a launch. It returns the function that finds their objects once the
-// launch is made.
-func (k *Kernel) launchServices(l *kernel.Launch) (found func(kernel.SubID)) {
-	added := k.services
-	k.services, k.played = nil, append(k.played, added...)
-	for _, s := range added {
-		l.Services = append(l.Services, kernel.LaunchService{Name: s.name, New: kernel.NewService{Kind: "test"}})
-	}
-	return func(sub kernel.SubID) {
-		for _, s := range added {
-			var err error
-			if s.kref, err = k.machine.ServiceNamed("test:" + string(sub) + ":" + s.name); err != nil {
-				k.tb.Fatal(err)
-			}
+// make returns a new service.
+func (p *played) make(k *Kernel, name string) *Service {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &Service{k: k, name: name, number: fmt.Sprint(len(p.mu.all))}
+	p.mu.all = append(p.mu.all, s)
+	return s
+}
+
+// open is [service.Kind.Open]: it returns the service for a service object, at its launch and in each later kernel.
+func (p *played) open(o service.Opening) (service.Object, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.Name == "" { // a connection
+		n, err := strconv.Atoi(string(o.Config))
+		if err != nil {
+			return nil, err
 		}
+		return p.mu.all[n], nil
+	}
+	s := p.mu.found[o.Name]
+	if s == nil {
+		name := o.Name[strings.LastIndex(o.Name, ":")+1:]
+		if s = p.mu.waiting[name]; s == nil {
+			return nil, fmt.Errorf("the test does not play %s", name)
+		}
+		delete(p.mu.waiting, name)
+		p.mu.found[o.Name] = s
+	}
+	return s, nil
+}
+
+// forget drops the calls that a kernel has begun which is dead. The next one begins them again.
+func (p *played) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.mu.all {
+		s.mu.Lock()
+		s.mu.calls = nil
+		s.mu.Unlock()
 	}
 }
 
+// asked reports whether a call waits for an answer of the test.
+func (p *played) asked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.mu.all, func(s *Service) bool { return len(s.Calls()) > 0 })
+}
+
+// Begin is part of being a [service.Object].
+func (s *Service) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
+	call := &begun{ServiceCall{s: s, id: c.ID}, ctx, reply}
+	var args []any
+	var err error
+	if call.Method, args, err = capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots)); err != nil {
+		reply(service.Fail(fmt.Errorf("%s: the message is no call: %w", s.name, err)))
+		return
+	}
+	for _, a := range args {
+		text, err := capdata.ToJSON(a, func(slot int) string { return c.MethArgs.Slots[slot] })
+		if err != nil {
+			reply(service.Fail(fmt.Errorf("%s.%s: %w", s.name, call.Method, err)))
+			return
+		}
+		call.Args = append(call.Args, string(text))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.calls = append(s.mu.calls, call)
+}
+
+// Idempotent is part of being a [service.Idempotent]: the next kernel begins each call again.
+func (s *Service) Idempotent(string) bool { return true }
+
 // Calls returns the calls that wait, in the order in which they were sent.
 func (s *Service) Calls() (calls []*ServiceCall) {
-	s.k.tb.Helper()
-	list, err := s.k.machine.Outstanding(s.kref)
-	if err != nil {
-		s.k.tb.Fatal(err)
-	}
-	for _, o := range list {
-		slot := func(i int) string { return string(o.MethArgs.Slots[i]) }
-		c := &ServiceCall{s: s, id: o.ID, at: o.At}
-		var args []any
-		if c.Method, args, err = capdata.DecodeCall(o.MethArgs.Body, len(o.MethArgs.Slots)); err != nil {
-			s.k.tb.Fatal(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.mu.calls {
+		if c.ctx.Err() == nil {
+			calls = append(calls, &c.ServiceCall)
 		}
-		for _, a := range args {
-			text, err := capdata.ToJSON(a, slot)
-			if err != nil {
-				s.k.tb.Fatal(err)
-			}
-			c.Args = append(c.Args, string(text))
-		}
-		calls = append(calls, c)
 	}
 	return calls
 }
@@ -101,55 +187,31 @@ func (s *Service) Call(method string) *ServiceCall {
 // Answer fulfils the call with a value, which is JSON.
 func (c *ServiceCall) Answer(value string) {
 	c.s.k.tb.Helper()
-	c.complete(value, kernel.Completion{})
+	c.complete(value, service.Reply{})
 }
 
 // Unit fulfils a read or an accept as an IO channel does: if the vat loses its memory before it is notified,
 // and its store does not wait for the answer, the unit goes to the next call of the method.
 func (c *ServiceCall) Unit(value string) {
 	c.s.k.tb.Helper()
-	c.complete(value, kernel.Completion{Unit: c.Method})
-	c.s.k.giveUnits()
+	c.complete(value, service.Reply{Unit: c.Method})
 }
 
 // Connection fulfils a call, of accept say, with a new object, and returns the object: a connection from which
 // vats read. The connection is a unit of input, like the value of [ServiceCall.Unit].
 func (c *ServiceCall) Connection() *Service {
-	c.s.k.tb.Helper()
-	s := c.made("connection", kernel.Completion{Unit: c.Method, New: []kernel.NewService{{Kind: "test"}}})
-	c.s.k.giveUnits()
-	return s
-}
-
-// made fulfils a call with the one new object of a completion.
-func (c *ServiceCall) made(name string, done kernel.Completion) *Service {
 	k := c.s.k
 	k.tb.Helper()
-	var err error
-	if done.Value.Body, err = capdata.Encode(capdata.Remotable{Slot: 0, Iface: "Alleged: " + c.Method}); err != nil {
+	conn := k.played.make(k, c.s.name+" connection")
+	body, err := capdata.Encode(capdata.Remotable{Slot: 0, Iface: "Alleged: " + c.Method})
+	if err != nil {
 		k.tb.Fatal(err)
 	}
-	done.Value.Slots = []kernel.KRef{""}
-	commit, made, err := k.machine.Complete(c.id, done, k.now)
-	k.do(commit, err)
-	s := &Service{k: k, name: c.s.name + " " + name, kref: made[0]}
-	k.played = append(k.played, s)
-	return s
-}
-
-// giveUnits gives units that went back to calls that wait for them, as a channel does.
-func (k *Kernel) giveUnits() {
-	k.tb.Helper()
-	for len(k.back) > 0 {
-		s := &Service{k: k, kref: k.back[0]}
-		k.back = k.back[1:]
-		for _, c := range s.Calls() {
-			commit, taken, err := k.machine.TakeUnit(c.id, c.Method, k.now)
-			if taken || err != nil {
-				k.do(commit, err)
-			}
-		}
-	}
+	c.reply(service.Reply{
+		Unit: c.Method, Value: service.Data{Body: body, Slots: []string{"new0"}},
+		Exports: []service.Export{{Object: conn, Kind: kindPlayed, Config: []byte(conn.number)}},
+	})
+	return conn
 }
 
 // Reject rejects the call with an error of this text. An error of the kernel is written with its code, as in
@@ -160,26 +222,35 @@ func (c *ServiceCall) Reject(message string) {
 	if err != nil {
 		c.s.k.tb.Fatal(err)
 	}
-	c.complete(fmt.Sprintf(`{"$error":%s,"name":"Error"}`, text), kernel.Completion{Rejected: true})
+	c.complete(fmt.Sprintf(`{"$error":%s,"name":"Error"}`, text), service.Reply{Rejected: true})
 }
 
-func (c *ServiceCall) complete(value string, done kernel.Completion) {
+// complete replies with a value, which is JSON.
+func (c *ServiceCall) complete(value string, r service.Reply) {
+	c.s.k.tb.Helper()
+	v, err := fromJSON(value, &r.Value.Slots)
+	if err != nil {
+		c.s.k.tb.Fatalf("%s: %v", value, err)
+	}
+	if r.Value.Body, err = capdata.Encode(v); err != nil {
+		c.s.k.tb.Fatal(err)
+	}
+	c.reply(r)
+}
+
+// reply ends the call. It does nothing if the call is over, or was begun by a kernel that is dead and is not begun again.
+func (c *ServiceCall) reply(r service.Reply) {
 	k := c.s.k
 	k.tb.Helper()
-	v, err := capdata.FromJSON([]byte(value), func(ref string) (int, error) {
-		i := slices.Index(done.Value.Slots, kernel.KRef(ref))
-		if i < 0 {
-			done.Value.Slots = append(done.Value.Slots, kernel.KRef(ref))
-			i = len(done.Value.Slots) - 1
-		}
-		return i, nil
-	})
-	if err != nil {
-		k.tb.Fatalf("%s: %v", value, err)
+	c.s.mu.Lock()
+	var call *begun
+	if i := slices.IndexFunc(c.s.mu.calls, func(b *begun) bool { return b.id == c.id }); i >= 0 {
+		call = c.s.mu.calls[i]
+		c.s.mu.calls = slices.Delete(c.s.mu.calls, i, i+1)
 	}
-	if done.Value.Body, err = capdata.Encode(v); err != nil {
-		k.tb.Fatal(err)
+	c.s.mu.Unlock()
+	if call != nil {
+		call.reply(r)
+		k.settle()
 	}
-	commit, _, err := k.machine.Complete(c.id, done, k.now)
-	k.do(commit, err)
 }

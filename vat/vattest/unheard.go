@@ -47,15 +47,18 @@ func (k *Kernel) follow(v kernel.VatID, syscalls []wire.Syscall) {
 	}
 }
 
-// unused complains of a vat's messages that were rejected although the vat does not use the answer.
-func (k *Kernel) unused(v kernel.VatID, d wire.Delivery) {
-	k.tb.Helper()
-	of := k.unheard[v]
-	if w, ok := k.workers[v].vat.(interface{ Unused() []wire.Ref }); ok {
+// unused complains of a vat's messages that were rejected although the vat does not use the answer. records is the
+// length of the vat's transcript after the delivery d.
+func (k *Kernel) unused(l *life, d wire.Delivery, records uint64) {
+	if !k.helpers {
+		k.tb.Helper()
+	}
+	of := k.unheard[kernel.VatID(l.start.Vat)]
+	if w, ok := l.Vat.(interface{ Unused() []wire.Ref }); ok {
 		for _, ref := range w.Unused() {
 			// A nudge that the SDK sends to its own vat is no message of the author's.
 			if method, sent := of[ref]; sent && !strings.HasPrefix(method, "vat: ") {
-				k.complainOf(v, method+" was rejected, and nothing uses the answer")
+				k.complainOf(l, method+" was rejected, and nothing uses the answer")
 			}
 		}
 	}
@@ -64,7 +67,7 @@ func (k *Kernel) unused(v kernel.VatID, d wire.Delivery) {
 		return
 	}
 	for _, r := range n.Resolutions {
-		if !r.Rejected || k.vat(v).Records == 0 {
+		if !r.Rejected || records == 0 {
 			delete(of, r.Promise) // a rejection is judged later, when the vat is at rest
 		}
 	}

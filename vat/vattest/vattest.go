@@ -1,5 +1,6 @@
 // Package vattest runs vats in memory for tests: the real kernel, without processes and without a store on
-// disk.
+// disk. It launches, restarts, replays and recovers vats, and takes calls, as the program does. The same test
+// has the same cranks follow each other in the same order, with the same times and random numbers.
 //
 //	k := vattest.New(t, bank.Modules())
 //	k.Launch("teller", vattest.Vat{Name: "teller", Module: "bank.teller"}, …)
@@ -26,9 +27,13 @@
 //
 // # Time
 //
-// Vats get the time of [Kernel.Now], which [Kernel.Advance] drives. There are no deadlines, and one crank
-// follows the other. All deliveries, answers and reads of a vat are encoded, validated and decoded on their
-// way, as between two processes.
+// Vats get the time of [Kernel.Now], which [Kernel.Advance] drives. One crank follows the other. There are no
+// deadlines, of deliveries or of launches, and the waits before a worker is started again end at once. All
+// deliveries, answers and reads of a vat are encoded, validated and decoded on their way, as between two
+// processes.
+//
+// The code of a vat runs on goroutines of the kernel. No call of this package returns while it runs. A test may
+// use real time, goroutines and testing/synctest beside the kernel.
 //
 // # Services
 //
@@ -37,58 +42,54 @@
 package vattest
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"ocapkernel.dev/capdata"
+	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/vat"
 	"ocapkernel.dev/worker"
 )
 
-// Vat configures a vat, as in a cluster's configuration.
-type Vat struct {
-	Name, Module string
-	// Parameters is JSON, or empty.
-	Parameters string
-}
-
 // Kernel runs vats, in memory. It belongs to the goroutine of its test.
 type Kernel struct {
 	tb      testing.TB
 	program worker.Program
 	mem     *storage.Mem
-	machine *kernel.Machine
-	// woken are vats that may have work, in the order in which they get it.
-	woken   []kernel.VatID
-	workers map[kernel.VatID]*process
-	records []*record
+	// view reads the kernel's state. Between two calls of the test all of it is in the store.
+	view    *kernel.View
+	clock   *clock
+	running // the kernel's shell
+
 	names   map[string]kernel.VatID
 	roots   map[string]kernel.KRef
-	parked  map[kernel.VatID]int
 	tickets int
-	now     int64
-	// launched is the last launch; settled is set once it is over, and failure is the reason why it failed.
+	// launched is the last launch.
 	launched kernel.SubID
-	settled  bool
-	failure  string
-	// services are the services of the next launch, played those of all launches, timers those among them that
-	// follow the clock.
-	services, played, timers []*Service
-	repetitions              []*repetition
+	pasts    map[kernel.VatID]*past
 	// unheard are, by vat, the results of messages that only the vat itself can use.
 	unheard map[kernel.VatID]calls
-	// back are service objects of which units of input and waiting calls may be there.
-	back []kernel.KRef
-
 	// complained are the mistakes of programs of which the test was told.
 	complained map[string]bool
+	played     played
+	// helpers says that the functions which each crank calls are marked as helpers of the test. Marking one takes a
+	// microsecond, and need not be done again.
+	helpers bool
+
+	mu struct { // for the goroutines of workers
+		sync.Mutex
+		lives map[kernel.VatID]*life
+		// notStarted are the reasons why workers did not start.
+		notStarted map[kernel.VatID]error
+	}
 
 	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh worker that
 	// was given the vat's past. It finds behaviour that a replay does not repeat, and shows that no behaviour
@@ -104,29 +105,24 @@ type Kernel struct {
 	OnComplaint func(vat, text string)
 }
 
-const epoch = "test"
-
 // New returns a kernel whose worker program has the given modules. It fails the test if the modules have
 // mistakes.
 func New(tb testing.TB, modules vat.Modules) *Kernel {
 	tb.Helper()
 	k := &Kernel{
-		tb: tb, mem: storage.NewMem(), now: 1_700_000_000_000,
-		workers: map[kernel.VatID]*process{}, names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, parked: map[kernel.VatID]int{}, complained: map[string]bool{}, unheard: map[kernel.VatID]calls{},
+		tb: tb, mem: storage.NewMem(), clock: newClock(), names: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{},
+		pasts: map[kernel.VatID]*past{}, unheard: map[kernel.VatID]calls{}, complained: map[string]bool{},
 	}
+	k.view = kernel.NewView(k.mem)
+	k.mu.lives, k.mu.notStarted = map[kernel.VatID]*life{}, map[kernel.VatID]error{}
 	k.load(modules)
-	m, first, err := kernel.Open(k.mem, k.mem.Limits(), epoch)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	k.machine = m
-	k.apply(first)
+	k.boot()
 	tb.Cleanup(func() {
+		if err := k.stop(); err != nil {
+			tb.Errorf("the end of the kernel: %v", err)
+		}
 		if !tb.Failed() {
 			k.check()
-		}
-		for _, w := range k.workers {
-			w.close()
 		}
 	})
 	return k
@@ -141,88 +137,6 @@ func (k *Kernel) load(modules vat.Modules) {
 	k.program = p
 }
 
-// Launch starts vats and calls bootstrap on the root of the vat that bootstrap names, as a launch of a cluster
-// does. It runs until no work is left and returns the reason why the launch failed, if it did. A bootstrap that
-// has not answered then is a failure, unless a vat waits for the test to answer a call of a [Service].
-func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
-	k.tb.Helper()
-	l := kernel.Launch{Bootstrap: bootstrap}
-	for _, v := range vats {
-		config, err := json.Marshal(v)
-		if err != nil {
-			k.tb.Fatal(err)
-		}
-		l.Vats = append(l.Vats, kernel.LaunchVat{Name: v.Name, Config: config, MaxQueue: 10_000, MaxRestarts: 1000, MaxRecords: 100_000})
-	}
-	found := k.launchServices(&l)
-	s, c, err := k.machine.Launch(l)
-	if err != nil {
-		return err
-	}
-	k.apply(c)
-	found(s)
-	sub, _, err := k.machine.Subcluster(s)
-	if err != nil {
-		k.tb.Fatal(err)
-	}
-	for _, m := range sub.Vats {
-		k.names[m.Name], k.roots[m.Name] = m.Vat, k.vat(m.Vat).Root
-	}
-	k.launched, k.settled, k.failure = s, false, ""
-	k.Run()
-	switch {
-	case !k.settled:
-		return k.unanswered(bootstrap)
-	case k.failure != "":
-		return errors.New(k.failure)
-	}
-	return nil
-}
-
-func (k *Kernel) apply(c kernel.Commit) {
-	k.tb.Helper()
-	if c.Number == 0 {
-		return
-	}
-	if err := k.mem.Commit(c.Writes); err != nil {
-		k.tb.Fatal(err)
-	}
-	for _, e := range c.Effects {
-		switch e := e.(type) {
-		case kernel.Wake:
-			if !slices.Contains(k.woken, e.Vat) {
-				k.woken = append(k.woken, e.Vat)
-			}
-		case kernel.StopWorker:
-			k.stop(e.Vat)
-		case kernel.LaunchSettled:
-			k.settled, k.failure = true, e.Failure
-		case kernel.Invoke:
-			k.back = append(k.back, e.Call.Service)
-		case kernel.UnitBack:
-			k.back = append(k.back, e.Service)
-		case kernel.Answer, kernel.Gone, kernel.CancelCall, kernel.EndService:
-			// not the test's concern unless it inspects them
-		}
-	}
-}
-
-func (k *Kernel) do(c kernel.Commit, err error) {
-	k.tb.Helper()
-	if err != nil {
-		k.tb.Fatal(err)
-	}
-	k.apply(c)
-}
-
-func (k *Kernel) stop(v kernel.VatID) {
-	if w := k.workers[v]; w != nil {
-		w.close()
-		delete(k.workers, v)
-		k.parked[v] = 0
-	}
-}
-
 func (k *Kernel) id(name string) kernel.VatID {
 	k.tb.Helper()
 	v, ok := k.names[name]
@@ -234,7 +148,7 @@ func (k *Kernel) id(name string) kernel.VatID {
 
 func (k *Kernel) vat(v kernel.VatID) kernel.Vat {
 	k.tb.Helper()
-	info, found, err := k.machine.Vat(v)
+	info, found, err := k.view.Vat(v)
 	if err != nil || !found {
 		k.tb.Fatalf("vat %s: %v", v, err)
 	}
@@ -262,7 +176,7 @@ func (a *Answer) Result() (string, error) {
 	if a.refused != nil {
 		return "", a.refused
 	}
-	st, err := a.k.machine.Ticket(a.ticket)
+	st, err := a.k.view.Ticket(a.ticket)
 	if err != nil {
 		return "", err
 	}
@@ -288,23 +202,16 @@ func (a *Answer) Result() (string, error) {
 func (k *Kernel) Send(target, method string, args ...string) *Answer {
 	k.tb.Helper()
 	var list []any
-	var slots []kernel.KRef
+	var data kernel.Data
 	for _, a := range args {
-		v, err := capdata.FromJSON([]byte(a), func(ref string) (int, error) {
-			i := slices.Index(slots, kernel.KRef(ref))
-			if i < 0 {
-				slots = append(slots, kernel.KRef(ref))
-				i = len(slots) - 1
-			}
-			return i, nil
-		})
+		v, err := fromJSON(a, &data.Slots)
 		if err != nil {
 			k.tb.Fatalf("argument %s: %v", a, err)
 		}
 		list = append(list, v)
 	}
-	body, err := capdata.EncodeCall(method, list)
-	if err != nil {
+	var err error
+	if data.Body, err = capdata.EncodeCall(method, list); err != nil {
 		k.tb.Fatal(err)
 	}
 	to, ok := kernel.ParseKRef(target)
@@ -313,13 +220,24 @@ func (k *Kernel) Send(target, method string, args ...string) *Answer {
 		to = k.roots[target]
 	}
 	k.tickets++
-	call := kernel.HostCall{Ticket: fmt.Sprint(epoch, ".", k.tickets), Target: to, MethArgs: kernel.Data{Body: body, Slots: slots}}
-	_, c, err := k.machine.Call(call, k.now)
+	a, err := k.shell.Call(context.Background(), "", fmt.Sprint(k.tickets), string(to), data, false)
 	if err != nil {
-		return &Answer{refused: err}
+		return &Answer{refused: k.alive(err)}
 	}
-	k.apply(c)
-	return &Answer{k: k, ticket: call.Ticket}
+	k.settle()
+	return &Answer{k: k, ticket: a.Ticket}
+}
+
+// fromJSON reads a value, and adds its references to slots.
+func fromJSON[S ~string](text string, slots *[]S) (any, error) {
+	return capdata.FromJSON([]byte(text), func(ref string) (int, error) {
+		i := slices.Index(*slots, S(ref))
+		if i < 0 {
+			*slots = append(*slots, S(ref))
+			i = len(*slots) - 1
+		}
+		return i, nil
+	})
 }
 
 // Call sends a message as [Kernel.Send] does, runs until no work is left, and returns the answer.
@@ -339,39 +257,23 @@ func (k *Kernel) Run() {
 
 // Step runs the next crank and reports whether there was one.
 func (k *Kernel) Step() bool {
-	k.tb.Helper()
+	if !k.helpers {
+		k.tb.Helper()
+	}
 	for {
-		k.giveUnits()
-		k.tick()
-		c, more, err := k.machine.Work(k.now)
-		k.do(c, err)
-		if more {
-			continue
-		}
-		if len(k.woken) == 0 {
-			return false
-		}
-		v := k.woken[0]
-		k.woken = k.woken[1:]
-		step, err := k.machine.Begin(v, k.now+1, uint64(k.now), false)
-		if err != nil {
-			k.tb.Fatal(err)
-		}
-		switch {
-		case step.NeedsWorker, step.Crank != nil && k.workers[v] == nil:
-			k.boot(v)
-		case step.Commit != nil:
-			k.apply(*step.Commit)
-		case step.Crank != nil:
-			k.now++
-			k.woken = append(k.woken, v)
-			k.crank(step.Crank)
+		k.clock.ring()
+		p := k.progress((*host.Shell).Step)
+		k.checkStarts()
+		if p.Vat != "" {
+			k.helpers = true
+			k.clock.advance(crankTime)
+			if l := k.life(p.Vat); l != nil && k.KillAlways {
+				k.kill(p.Vat)
+			}
 			return true
-		default:
-			continue
 		}
-		if !slices.Contains(k.woken, v) {
-			k.woken = append(k.woken, v)
+		if !p.More {
+			return false
 		}
 	}
 }
@@ -384,25 +286,31 @@ func (k *Kernel) Kill(name string) {
 }
 
 func (k *Kernel) kill(v kernel.VatID) {
-	k.tb.Helper()
-	if row := k.vat(v); row.Live {
-		k.stop(v)
-		k.do(k.machine.Died(kernel.Death{Vat: v, Incarnation: row.Incarnation, Cause: kernel.CauseKilled}, k.now))
-	}
+	k.workers.Signal(string(v))
+	k.settle()
 }
 
 // Restart makes a vat begin again from its store. State that was in memory only is lost, and the promises that
 // the memory had to settle are rejected.
 func (k *Kernel) Restart(name string) {
 	k.tb.Helper()
-	k.do(k.machine.Restart(k.id(name), true))
+	k.do(k.shell.Restart(context.Background(), k.id(name), true))
+}
+
+// Terminate ends a vat for good, as `kernel terminate VAT` does, and runs until no work is left. Calls that the
+// vat has begun are rejected with VAT_TERMINATED then; calls that were still queued for it, and later ones,
+// with OBJECT_DELETED.
+func (k *Kernel) Terminate(name string) {
+	k.tb.Helper()
+	k.do(k.shell.TerminateVat(context.Background(), k.id(name)))
+	k.Run()
 }
 
 // Upgrade makes every vat begin again from its store with another set of modules. It stands for an operator who
 // has rebuilt the worker program and restarts each vat with it, and accepts the loss of memory.
 func (k *Kernel) Upgrade(modules vat.Modules) {
 	k.tb.Helper()
-	k.change(modules)
+	k.change(modules, true)
 	for _, name := range k.sortedNames() {
 		k.Restart(name)
 	}
@@ -413,16 +321,19 @@ func (k *Kernel) Upgrade(modules vat.Modules) {
 // diverges if the new program answers otherwise.
 func (k *Kernel) Rebuild(modules vat.Modules) {
 	k.tb.Helper()
-	k.change(modules)
+	k.change(modules, false)
 	for _, name := range k.sortedNames() {
 		k.Kill(name)
 	}
 }
 
-func (k *Kernel) change(modules vat.Modules) {
+// change puts another program in place. With forget no vat keeps its memory.
+func (k *Kernel) change(modules vat.Modules, forget bool) {
 	k.tb.Helper()
 	k.check()
-	k.records = nil
+	for _, p := range k.pasts {
+		p.forget(forget)
+	}
 	k.load(modules)
 }
 
@@ -431,7 +342,13 @@ func (k *Kernel) sortedNames() []string {
 }
 
 // Parked returns how many turns of a vat wait in memory, plus the calls that wait there for their arguments.
-func (k *Kernel) Parked(name string) int { return k.parked[k.id(name)] }
+func (k *Kernel) Parked(name string) int {
+	k.tb.Helper()
+	if l := k.life(k.id(name)); l != nil {
+		return l.parked
+	}
+	return 0
+}
 
 // Root returns the reference to the root of a vat, such as ko4.
 func (k *Kernel) Root(name string) string {
@@ -451,44 +368,16 @@ func (k *Kernel) Records(name string) int {
 func (k *Kernel) Store(name string) string {
 	k.tb.Helper()
 	var b strings.Builder
-	s := &store{m: k.machine, v: k.id(name)}
+	view, v := k.view, k.id(name)
 	for after := ""; ; {
-		key, value, found, err := s.Next("", after)
+		row, err := view.StoreNext(v, "", after)
 		if err != nil {
 			k.tb.Fatal(err)
 		}
-		if !found {
+		if !row.Found {
 			return b.String()
 		}
-		fmt.Fprintf(&b, "%s = %q\n", key, value)
-		after = key
+		fmt.Fprintf(&b, "%s = %q\n", row.Key, row.Value)
+		after = row.Key
 	}
-}
-
-// store is a vat's own store.
-type store struct {
-	m    *kernel.Machine
-	v    kernel.VatID
-	past *kernel.Replay // not nil while the worker is given its past
-}
-
-func (s *store) Get(key string) ([]byte, bool, error) {
-	if s.past != nil {
-		r, err := s.past.Get(key)
-		return r.Value, r.Found, err
-	}
-	r, err := s.m.StoreGet(s.v, key)
-	return r.Value, r.Found, err
-}
-
-func (s *store) Next(prefix, after string) (string, []byte, bool, error) {
-	if s.past != nil {
-		r, ready, err := s.past.After(prefix, after)
-		for !ready && err == nil {
-			r, ready, err = s.past.After(prefix, after)
-		}
-		return r.Key, r.Value, r.Found, err
-	}
-	r, err := s.m.StoreNext(s.v, prefix, after)
-	return r.Key, r.Value, r.Found, err
 }

@@ -1,5 +1,5 @@
 // Package inproc runs vats as workers in the memory of this process. It is for tests of packages that use workers, under the
-// race detector and in virtual time (testing/synctest).
+// race detector and in virtual time (testing/synctest), and for tests of vats (package vattest).
 //
 // Every frame between the shell and a vat is encoded, validated and decoded, as it is between two processes. A worker dies by
 // [Starter.Signal], at any moment, as a process does by kill -9: the frames that its vat sends from then on are dropped, and a
@@ -36,6 +36,7 @@ type Config struct {
 type Starter struct {
 	cfg  Config
 	done chan struct{} // closed when events are no longer received
+	jobs chan func()   // for goroutines that have nothing to do
 	wg   sync.WaitGroup
 
 	mu struct {
@@ -50,7 +51,7 @@ func New(cfg Config) *Starter {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Starter{cfg: cfg, done: make(chan struct{})}
+	s := &Starter{cfg: cfg, done: make(chan struct{}), jobs: make(chan func())}
 	s.mu.live = map[*life]struct{}{}
 	return s
 }
@@ -60,18 +61,13 @@ func (s *Starter) Start(spec workers.Spec, events chan<- workers.Event) workers.
 	l := newLife(s, spec, events)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.closed {
-		l.Kill()
+	if s.mu.closed { // it is over before it has begun, and its end is not told
+		l.mu.cause = workers.CauseStopped
+		close(l.over)
 		return l
 	}
 	s.mu.live[l] = struct{}{}
-	s.wg.Go(l.serve)
-	s.wg.Go(func() {
-		l.run()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.mu.live, l)
-	})
+	s.run(l.serve)
 	return l
 }
 
@@ -87,15 +83,51 @@ func (s *Starter) Live() []string {
 	return ids
 }
 
-// Signal ends each worker of a vat as kill -9 from outside ends a process.
+// Signal ends each worker of a vat as kill -9 from outside ends a process. It returns when the end of each was sent as an
+// event.
 func (s *Starter) Signal(vat string) {
+	for _, l := range s.of(vat) {
+		l.condemn(workers.CauseKilled, "signal: killed")
+		<-l.told
+	}
+}
+
+// of returns the workers of a vat.
+func (s *Starter) of(vat string) (list []*life) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for l := range s.mu.live { // in any order: each is only told
+	for l := range s.mu.live { // in any order
 		if l.Vat() == vat {
-			l.condemn(workers.CauseKilled, "signal: killed")
+			list = append(list, l)
 		}
 	}
+	return list
+}
+
+// run runs f on a goroutine that may have run other functions before: its stack has grown already.
+func (s *Starter) run(f func()) {
+	select {
+	case s.jobs <- f:
+		return
+	default:
+	}
+	s.wg.Go(func() {
+		for {
+			f()
+			select {
+			case f = <-s.jobs:
+			case <-s.done:
+				return
+			}
+		}
+	})
+}
+
+// forget takes a worker off the list of those that live.
+func (s *Starter) forget(l *life) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.live, l)
 }
 
 // AfterRunning is part of being a [workers.Starter].

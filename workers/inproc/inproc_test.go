@@ -155,6 +155,52 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// When a signal was sent, the death is told already, and the worker is not among the living.
+func TestSignalReturnsWhenTheDeathIsTold(t *testing.T) {
+	for _, do := range []string{"idle", "read"} {
+		var heard []string
+		w, events, s := house(t, do, &heard)
+		want[workers.Ready](t, events)
+		if do == "read" {
+			deliver(t, w)
+			want[workers.Read](t, events)
+		}
+		s.Signal("v1")
+		if n := len(events); n != 1 || len(s.Live()) > 0 {
+			t.Fatalf("%s: %d events, and %v live", do, n, s.Live())
+		}
+		want[workers.Exited](t, events)
+	}
+}
+
+// A worker that is started when another one has ended is told from it.
+func TestLivesFollowEachOther(t *testing.T) {
+	var heard []string
+	w, events, s := house(t, "idle", &heard)
+	for range 20 {
+		want[workers.Ready](t, events)
+		deliver(t, w)
+		if e := want[workers.Done](t, events); e.Worker != w {
+			t.Fatal("an event of another life")
+		}
+		s.Signal("v1")
+		if e := want[workers.Exited](t, events); e.Worker != w {
+			t.Fatal("the end of another life")
+		}
+		w = s.Start(workers.Spec{Start: wire.Start{Vat: "v1", Module: "idle"}}, events)
+	}
+	want[workers.Ready](t, events)
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if w := s.Start(workers.Spec{Start: wire.Start{Vat: "v2", Module: "idle"}}, events); w.Ping(t.Context()) == nil {
+		t.Error("a starter that is closed has a worker that is well")
+	}
+	if n := len(heard); n != 21 {
+		t.Errorf("the code of %d vats has ended, want 21", n)
+	}
+}
+
 func TestWorkerThatCannotBeItsVat(t *testing.T) {
 	var heard []string
 	_, events, _ := house(t, "none", &heard)

@@ -13,17 +13,18 @@ import (
 	"ocapkernel.dev/workers"
 )
 
-// life is a worker: one life of one vat. It has two goroutines. serve runs the vat's code, and hands its
-// messages to run; run sends them as events, until the life is over: so the end of a life never waits for the
-// vat's code.
+// life is a worker: one life of one vat. Its goroutine runs the vat's code, and sends the vat's messages as events until the
+// life is over. The goroutine that ends the life has another one send the last event: so the end of a life never waits for
+// the vat's code.
 type life struct {
 	s      *Starter
 	spec   workers.Spec
 	events chan<- workers.Event
-	said   chan workers.Event // from serve to run
-	over   chan struct{}      // closed with the verdict
-	more   chan struct{}      // has a value when there may be something in mu.deliveries
-	rows   chan wire.Row      // answers to reads
+	saying chan struct{} // has a value while an event is being sent
+	over   chan struct{} // closed with the verdict
+	told   chan struct{} // closed when the last event was sent
+	more   chan struct{} // has a value when there may be something in mu.deliveries
+	rows   chan wire.Row // answers to reads
 	// clock ends the delivery that takes too long, at deadline. Both belong to the goroutine that runs the
 	// vat's code.
 	clock    *time.Timer
@@ -36,7 +37,6 @@ type life struct {
 		ready, busy, reading bool
 		deliveries           []wire.Deliver
 		cause                workers.Cause // 0 while the life goes on
-		detail               string
 	}
 }
 
@@ -47,7 +47,7 @@ func newLife(s *Starter, spec workers.Spec, events chan<- workers.Event) *life {
 		spec.DeliveryTime = 10 * time.Second
 	}
 	return &life{
-		s: s, spec: spec, events: events, said: make(chan workers.Event), over: make(chan struct{}),
+		s: s, spec: spec, events: events, saying: make(chan struct{}, 1), over: make(chan struct{}), told: make(chan struct{}),
 		more: make(chan struct{}, 1), rows: make(chan wire.Row, 1),
 	}
 }
@@ -121,25 +121,18 @@ func (l *life) condemn(cause workers.Cause, detail string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mu.cause == 0 {
-		l.mu.cause, l.mu.detail = cause, detail
+		l.mu.cause = cause
 		close(l.over)
+		l.s.wg.Go(func() { l.end(workers.Exited{Worker: l, Cause: cause, Detail: detail, ExitCode: -1}) })
 	}
 }
 
-// run sends the vat's messages as events, and at last the end of the life.
-func (l *life) run() {
-	for {
-		select {
-		case <-l.over:
-			l.mu.Lock()
-			e := workers.Exited{Worker: l, Cause: l.mu.cause, Detail: l.mu.detail, ExitCode: -1}
-			l.mu.Unlock()
-			l.tell(e)
-			return
-		case e := <-l.said:
-			l.tell(e)
-		}
-	}
+// end sends the last event.
+func (l *life) end(e workers.Exited) {
+	l.saying <- struct{}{} // an event that is being sent comes first
+	l.s.forget(l)
+	l.tell(e)
+	close(l.told)
 }
 
 func (l *life) tell(e workers.Event) {
@@ -149,7 +142,7 @@ func (l *life) tell(e workers.Event) {
 	}
 }
 
-// say hands a message of the vat to run, and reports whether run takes it.
+// say sends a message of the vat, and reports whether the life still went on.
 func (l *life) say(e workers.Event) bool {
 	if l.s.cfg.Delay != nil {
 		select {
@@ -159,10 +152,17 @@ func (l *life) say(e workers.Event) bool {
 		}
 	}
 	select {
-	case l.said <- e:
-		return true
+	case l.saying <- struct{}{}:
 	case <-l.over:
 		return false
+	}
+	defer func() { <-l.saying }()
+	select {
+	case <-l.over:
+		return false
+	default:
+		l.tell(e)
+		return true
 	}
 }
 
