@@ -249,3 +249,49 @@ func TestMapLenOfAnOlderStore(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// Passer passes the rejections of b on.
+type Passer struct {
+	vat.Durable
+	B vat.Ref
+}
+
+func NewPasser() *Passer { return &Passer{} }
+
+func (p *Passer) Bootstrap(vats map[string]vat.Ref) { p.B = vats["b"] }
+
+// Coded is the value of a rejection.
+type Coded struct{ Code int }
+
+func (h *Helper) Refuse(code int) error { return vat.Reject(Coded{code}) }
+
+func (p *Passer) PassOn(ctx context.Context, wrap bool) error {
+	_, err := vat.Call[vat.None](ctx, p.B, "refuse", 7)
+	var e *vat.Error
+	switch {
+	case !errors.As(err, &e):
+		return fmt.Errorf("%T is no *vat.Error", err)
+	case wrap:
+		return fmt.Errorf("wrapped: %w", e)
+	}
+	return e
+}
+
+func (p *Passer) ReadCode(ctx context.Context) (int, error) {
+	_, err := vat.Call[vat.None](ctx, p, "passOn", false)
+	var r Coded
+	var e *vat.Error
+	if errors.As(err, &e) {
+		err = e.Value(ctx, &r)
+	}
+	return r.Code, err
+}
+
+// An error that errors.As has found is the rejection with all that it has, also when a method returns it.
+func TestErrorThatWasFoundIsPassedOnWhole(t *testing.T) {
+	k := launch(t, NewPasser)
+	want(t, k, "7", "lab", "readCode")
+	if _, err := k.Call("lab", "passOn", "true"); err == nil || !strings.HasPrefix(err.Error(), "wrapped: ") {
+		t.Errorf("got %v", err)
+	}
+}

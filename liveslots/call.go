@@ -383,7 +383,9 @@ func (t *turn) invoke(ctx context.Context, h *head, c *call) (val value, pending
 	}
 	t.starting = false
 	if m.message {
-		in = append(in, reflect.ValueOf(Message{method: c.method, body: c.body, slots: c.slots, t: t}))
+		fn := m.fn.Type()
+		m := reflect.ValueOf(Message{method: c.method, body: c.body, slots: c.slots, t: t})
+		in = append(in, m.Convert(fn.In(fn.NumIn()-1)))
 	}
 	out := m.fn.Call(in)
 	if m.fails {

@@ -36,6 +36,7 @@ type codecs struct {
 	byType   map[reflect.Type]*codec
 	problems []string
 	sealed   bool
+	face     *Face
 	// complaints are mistakes of the program that a vat has met; see [Vat.Complaints].
 	complaints []string
 }
@@ -46,7 +47,7 @@ func newCodecs() *codecs {
 
 // seal returns the copy that one vat works with.
 func (c *codecs) seal() *codecs {
-	return &codecs{module: c.module, kinds: c.kinds, names: c.names, former: c.former, byType: maps.Clone(c.byType), sealed: true}
+	return &codecs{module: c.module, kinds: c.kinds, names: c.names, former: c.former, byType: maps.Clone(c.byType), face: c.face, sealed: true}
 }
 
 func (c *codecs) problem(format string, args ...any) {
@@ -214,13 +215,23 @@ var (
 type None struct{}
 
 func (c *codecs) make(out *codec, t reflect.Type) error {
-	switch t {
-	case typePromise:
+	switch {
+	case isFace(t, typePromise):
 		makePromise(out)
 		return nil
-	case typeRef:
+	case isFace(t, typeRef):
 		makeRef(out)
 		return nil
+	case isFace(t, typeNone):
+		out.enc = func(*encoder, reflect.Value) (any, error) { return capdata.Undefined{}, nil }
+		out.dec = func(*decoder, any, reflect.Value) error { return nil }
+		return nil
+	case isFace(t, typeMutex):
+		return fmt.Errorf("a Mutex cannot be passed")
+	case isFace(t, typeMessage):
+		return fmt.Errorf("a Message cannot be passed: forward it")
+	}
+	switch t {
 	case typeError:
 		makeError(out)
 		return nil
@@ -230,19 +241,11 @@ func (c *codecs) make(out *codec, t reflect.Type) error {
 	case typeBigInt:
 		makeBigInt(out)
 		return nil
-	case typeNone:
-		out.enc = func(*encoder, reflect.Value) (any, error) { return capdata.Undefined{}, nil }
-		out.dec = func(*decoder, any, reflect.Value) error { return nil }
-		return nil
 	case typeAny:
 		out.promise = true
 		out.enc = func(e *encoder, v reflect.Value) (any, error) { return e.any(v.Elem()) }
 		out.dec = decodeAny
 		return nil
-	case typeMutex:
-		return fmt.Errorf("a Mutex cannot be passed")
-	case typeMessage:
-		return fmt.Errorf("a Message cannot be passed: forward it")
 	}
 	if isCollection(t) {
 		makeCollection(out)
@@ -292,14 +295,14 @@ func (c *codecs) whyUnstorable(t reflect.Type, seen []reflect.Type) string {
 	}
 	seen = append(seen, t)
 	switch {
-	case t == typePromise:
+	case isFace(t, typePromise):
 		return "a promise lives in memory only"
 	case isObject(t):
 		if _, ephemeral := embeds(t.Elem()); ephemeral {
 			return typeName(t.Elem()) + " is ephemeral"
 		}
 		return ""
-	case t == typeTime, t == typeRef, t == typeBigInt, t == typeNone:
+	case t == typeTime, isFace(t, typeRef), t == typeBigInt, isFace(t, typeNone):
 		return ""
 	case isCollection(t):
 		return c.whyUnstorableCollection(t)

@@ -275,9 +275,9 @@ func (d *decoder) any(in any) (any, error) {
 	case *big.Int:
 		return new(big.Int).Set(x), nil
 	case capdata.Promise:
-		return Promise{d.slots[x.Slot].(*promise)}, nil
+		return d.v.codecs.face.promise(Promise{d.slots[x.Slot].(*promise)}), nil
 	case capdata.Remotable:
-		return Ref{d.presenceAt(x)}, nil
+		return d.v.codecs.face.ref(Ref{d.presenceAt(x)}), nil
 	case *capdata.Error:
 		return errorFrom(x)
 	case []any:

@@ -11,7 +11,7 @@ import (
 func makePromise(c *codec) {
 	c.promise = true
 	c.enc = func(e *encoder, v reflect.Value) (any, error) {
-		p := v.Interface().(Promise).p
+		p := v.Convert(typePromise).Interface().(Promise).p
 		switch {
 		case p == nil:
 			return nil, fmt.Errorf("the zero Promise cannot be passed: a promise lives in memory, and one that was kept in a field is gone when the vat has been at rest")
@@ -34,14 +34,14 @@ func makePromise(c *codec) {
 			}
 			p = &promise{settled: true, val: val}
 		}
-		out.Set(reflect.ValueOf(Promise{p}))
+		out.Set(reflect.ValueOf(Promise{p}).Convert(out.Type()))
 		return nil
 	}
 }
 
 func makeRef(c *codec) {
 	c.enc = func(e *encoder, v reflect.Value) (any, error) {
-		p := v.Interface().(Ref).p
+		p := v.Convert(typeRef).Interface().(Ref).p
 		if p == nil {
 			return nil, nil
 		}
@@ -56,7 +56,7 @@ func makeRef(c *codec) {
 			out.SetZero()
 			return nil
 		case capdata.Remotable:
-			out.Set(reflect.ValueOf(Ref{d.presenceAt(x)}))
+			out.Set(reflect.ValueOf(Ref{d.presenceAt(x)}).Convert(out.Type()))
 			return nil
 		}
 		return d.mismatch("reference", in)

@@ -69,7 +69,7 @@ func makeCollection(c *codec) {
 func (c *codecs) whyUnstorableCollection(t reflect.Type) string {
 	k, v := collectionTypes(t)
 	switch {
-	case k == typeRef, k.Kind() == reflect.String:
+	case isFace(k, typeRef), k.Kind() == reflect.String:
 	case k.Kind() >= reflect.Int && k.Kind() <= reflect.Uint64:
 	case isObject(k):
 		if why := c.whyUnstorable(k, nil); why != "" {
@@ -267,7 +267,7 @@ func (m *Map[K, V]) decode(v *Vat, key string, row []byte, val *V) {
 // formatKey writes a key so that the order of the texts is the order of the keys.
 func (v *Vat) formatKey(k reflect.Value) (string, error) {
 	switch {
-	case k.Type() == typeRef, isObject(k.Type()):
+	case isFace(k.Type(), typeRef), isObject(k.Type()):
 		e := encoder{v: v, durable: true}
 		c, err := v.codecs.of(k.Type())
 		if err != nil {
@@ -290,13 +290,13 @@ func (v *Vat) formatKey(k reflect.Value) (string, error) {
 
 func (v *Vat) parseKey(s string, k reflect.Value) error {
 	switch {
-	case k.Type() == typeRef, isObject(k.Type()):
+	case isFace(k.Type(), typeRef), isObject(k.Type()):
 		if s == "" {
 			return nil
 		}
 		ref := wire.Ref(s)
-		if k.Type() == typeRef {
-			k.Set(reflect.ValueOf(Ref{v.presence(ref)}))
+		if isFace(k.Type(), typeRef) {
+			k.Set(reflect.ValueOf(Ref{v.presence(ref)}).Convert(k.Type()))
 			return nil
 		}
 		h := v.local(ref)

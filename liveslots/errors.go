@@ -109,7 +109,7 @@ const (
 
 // errorValue returns the reason of a rejection with err.
 func errorValue(err error) value {
-	if e, ok := err.(*Error); ok && e.val.body != "" {
+	if e, ok := ownError(err); ok && e.val.body != "" {
 		return e.val
 	}
 	var e encoder
@@ -122,6 +122,9 @@ func errorValue(err error) value {
 
 // errorTree returns err as a passable. An error that wraps a KernelError has its code for the receiver, too.
 func errorTree(err error) *capdata.Error {
+	if e, ok := ownError(err); ok {
+		err = e
+	}
 	var e *Error
 	name := "Error"
 	if errors.As(err, &e) {

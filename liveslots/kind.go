@@ -80,8 +80,8 @@ func embeds(t reflect.Type) (durable, ephemeral bool) {
 	}
 	for i := range t.NumField() {
 		if f := t.Field(i); f.Anonymous {
-			durable = durable || f.Type == typeDurable
-			ephemeral = ephemeral || f.Type == typeEphemeral
+			durable = durable || isFace(f.Type, typeDurable)
+			ephemeral = ephemeral || isFace(f.Type, typeEphemeral)
 		}
 	}
 	return durable, ephemeral
@@ -130,7 +130,7 @@ func (c *codecs) kindOf(t reflect.Type) (*kind, error) {
 func (c *codecs) formerNames(k *kind) {
 	f, _ := k.typ.FieldByName(typeDurable.Name())
 	tag := f.Tag.Get("vat")
-	if tag == "" || f.Type != typeDurable {
+	if tag == "" || !isFace(f.Type, typeDurable) {
 		return
 	}
 	names, ok := strings.CutPrefix(tag, "formerly ")
@@ -162,9 +162,9 @@ func (c *codecs) fields(t reflect.Type, owner string, durable bool) []field {
 		f := t.Field(i)
 		tag := f.Tag.Get("vat")
 		switch {
-		case f.Name == "_", f.Type == typeMutex, tag == "-":
+		case f.Name == "_", isFace(f.Type, typeMutex), tag == "-":
 			continue
-		case f.Anonymous && (f.Type == typeDurable || f.Type == typeEphemeral):
+		case f.Anonymous && (isFace(f.Type, typeDurable) || isFace(f.Type, typeEphemeral)):
 			continue
 		case !f.IsExported():
 			c.problem("%s.%s is unexported and would be lost: export it, or declare it transient with the tag `vat:\"-\"`", owner, f.Name)
@@ -224,7 +224,7 @@ func (c *codecs) methods(k *kind) {
 				m.ctx = true
 				continue
 			}
-			if ft.In(j) == typeMessage {
+			if isFace(ft.In(j), typeMessage) {
 				if m.message = j == ft.NumIn()-1 && len(m.params) == 0; !m.message {
 					c.problem("%s: a Message must be the only parameter, after the context", where)
 					ok = false

@@ -34,9 +34,14 @@ func (p Problems) Error() string { return strings.Join(p, "\n") }
 //
 // where P is a type that encoding/json can read the vat's parameters into. The error is Problems.
 func Compile(name string, constructor any, extra ...any) (*Module, error) {
+	return CompileFor(nil, name, constructor, extra...)
+}
+
+// CompileFor is [Compile] for the authors that a face is for.
+func CompileFor(face *Face, name string, constructor any, extra ...any) (*Module, error) {
 	m := &Module{name: name, constructor: reflect.ValueOf(constructor), codecs: newCodecs()}
 	c := m.codecs
-	c.module = name
+	c.module, c.face = name, face
 	m.compile(c)
 	for _, x := range extra {
 		t := reflect.TypeOf(x)

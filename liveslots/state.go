@@ -235,7 +235,7 @@ func (h *head) remember() {
 // flat reports whether == tells, without a panic, whether two values of a type are the same.
 func flat(t reflect.Type) bool {
 	switch {
-	case t == typeRef, t == typeTime, isObject(t), isCollection(t):
+	case isFace(t, typeRef), t == typeTime, isObject(t), isCollection(t):
 		return true
 	case t.Kind() == reflect.Struct:
 		for i := range t.NumField() {
@@ -363,7 +363,7 @@ func shapeOf(t reflect.Type, within []reflect.Type) string {
 	}
 	within = append(within, t)
 	switch {
-	case t == typeTime, t == typeRef, t == typeBigInt, t == typeBytes, isObject(t):
+	case t == typeTime, isFace(t, typeRef), t == typeBigInt, t == typeBytes, isObject(t):
 		return typeName(t)
 	case isCollection(t):
 		k, e := collectionTypes(t)

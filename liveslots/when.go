@@ -4,37 +4,19 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"ocapkernel.dev/capdata"
 )
 
-// Outcome is the settlement of a promise, for the method that [When] calls: it is the method's first parameter
-// after the context.
-//
-// Only When calls a method that takes an Outcome. No message can call it, so that no other vat can pretend that
-// a promise has settled.
-type Outcome[T any] struct {
-	// Value is the value with which the promise was fulfilled. It is zero if Err is not nil.
-	Value T
-	// Err is the error with which the promise was rejected, or an error which says that its value is no T.
-	Err error
-}
-
-// Get returns Value and Err.
-func (o Outcome[T]) Get() (T, error) { return o.Value, o.Err }
-
-func (Outcome[T]) valueType() reflect.Type { return reflect.TypeFor[T]() }
-
-// outcomeOf returns the T of an Outcome[T], or nil for any other type.
+// outcomeOf returns the T of an Outcome[T] of package vat, a struct with the fields Value of type T and Err, or nil for any
+// other type.
 func outcomeOf(t reflect.Type) reflect.Type {
-	if t.Kind() != reflect.Struct || t.PkgPath() != typeRef.PkgPath() {
+	if t.Kind() != reflect.Struct || t.PkgPath() != facePath || !strings.HasPrefix(t.Name(), "Outcome[") {
 		return nil
 	}
-	o, ok := reflect.Zero(t).Interface().(interface{ valueType() reflect.Type })
-	if !ok {
-		return nil
-	}
-	return o.valueType()
+	f, _ := t.FieldByName("Value")
+	return f.Type
 }
 
 // outcome fills an Outcome if the promise is settled, or returns the promise that has to be settled first.
@@ -62,7 +44,7 @@ func (v *Vat) outcome(c *codec, x value, out reflect.Value) (pending *promise, e
 // durable object of this vat; method is the name of one of its methods. The method gets, after the context, the
 // outcome of p, then args, which are values that durable state can hold.
 //
-// If the method's first parameter is an [Outcome], the method is called whether p is fulfilled or rejected. If
+// If the method's first parameter is an Outcome, the method is called whether p is fulfilled or rejected. If
 // it is any other type, the method is called with the value; if p is rejected, so is the result.
 func When(ctx context.Context, p Promise, obj any, method string, args ...any) Promise {
 	v := running(ctx).v

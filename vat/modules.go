@@ -45,7 +45,7 @@ func Program(modules Modules) (worker.Program, error) {
 		if !ok {
 			m.constructor = modules[name]
 		}
-		c, err := liveslots.Compile(name, m.constructor, m.types...)
+		c, err := liveslots.CompileFor(face(), name, m.constructor, m.types...)
 		var list liveslots.Problems
 		switch {
 		case errors.As(err, &list):

@@ -9,74 +9,6 @@ import (
 	"ocapkernel.dev/liveslots"
 )
 
-// Durable makes the struct that embeds it an object: passed by reference, kept in the vat's store, and
-// the same after a restart. Its fields are saved at the end of the crank that changed them.
-//
-// Use such objects by pointer only, and do not copy them. Pointers to them that are kept outside of
-// objects and turns, in a package variable say, go stale.
-type Durable = liveslots.Durable
-
-// Ephemeral makes the struct that embeds it an object that is passed by reference and lives in memory: after
-// the vat's memory is lost, messages to the object are answered with [ErrObjectDeleted]. Its fields may be of
-// any type.
-type Ephemeral = liveslots.Ephemeral
-
-// Ref is a reference to an object, of this vat or another. References to the same object are equal.
-// The zero Ref refers to nothing; it is passed as null.
-type Ref = liveslots.Ref
-
-// Promise is a value that is not there yet: the answer to a message, or a promise that this vat makes itself.
-// It can be awaited ([Await]), sent messages before it is settled ([Send]), passed as an argument, and returned
-// from a method. It lives in memory and cannot be part of durable state. The zero Promise is no promise, and
-// cannot be passed.
-type Promise = liveslots.Promise
-
-// Outcome is the settlement of a promise, for a method that [When] calls: a value, or an error.
-type Outcome[T any] = liveslots.Outcome[T]
-
-// Resolver settles a promise made by [NewPromise]. Only the first call of its methods counts. The zero Resolver
-// logs an error.
-//
-//	func (r Resolver) Resolve(ctx context.Context, val any)
-//	func (r Resolver) Reject(ctx context.Context, err error)
-type Resolver = liveslots.Resolver
-
-// Map is a durable table, for collections that may be larger than memory: each entry is a row of the vat's
-// store, and is read when it is needed. It is a field of a durable object; the zero Map is empty and ready for
-// use. Do not copy one.
-//
-//	func (m *Map[K, V]) Get(ctx context.Context, key K) (V, bool)
-//	func (m *Map[K, V]) Has(ctx context.Context, key K) bool
-//	func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error
-//	func (m *Map[K, V]) Delete(ctx context.Context, key K)
-//	func (m *Map[K, V]) Len(ctx context.Context) int
-//	func (m *Map[K, V]) All(ctx context.Context) iter.Seq2[K, V]
-//	func (m *Map[K, V]) After(ctx context.Context, key K) iter.Seq2[K, V]
-//
-// K is a string or integer type, a [Ref], or a pointer to a durable object. V is any type that durable state
-// may hold. Get returns a copy of the stored entry: to change the entry, Set it. Set fails for a key above 1000
-// bytes and for a value that cannot be saved. All and After iterate in the order of the keys, After behind one
-// of them.
-type Map[K comparable, V any] = liveslots.Map[K, V]
-
-// Mutex excludes other turns of the same vat across an [Await]. The zero Mutex is unlocked.
-type Mutex = liveslots.Mutex
-
-// None is the result type of a call that has no result: Await[None] waits and ignores the value.
-type None = liveslots.None
-
-// Error is a rejection that came from outside the turn. errors.Is tells whether it is an error of the kernel,
-// such as [ErrRevoked]. A vat may reject with a value that is no error; the method
-//
-//	func (e *Error) Value(ctx context.Context, into any) error
-//
-// reads the value into a variable, as in
-//
-//	var e *vat.Error
-//	var refusal struct{ Code int }
-//	if errors.As(err, &e) && e.Value(ctx, &refusal) == nil { … }
-type Error = liveslots.Error
-
 // The errors that the kernel raises, for errors.Is.
 const (
 	// ErrRevoked: the object was revoked.
@@ -115,20 +47,8 @@ const (
 //
 // If the message cannot be sent, the promise is rejected, with an error that says why.
 func Send(ctx context.Context, target any, method string, args ...any) Promise {
-	return liveslots.Send(ctx, target, method, args...)
+	return Promise(liveslots.Send(ctx, plain(target), method, args...))
 }
-
-// Message is a message to an object that has no method for it, unread: [Message.Method] returns the name of the
-// method that the sender called. A method whose only parameter, after the context, is a Message gets all such
-// messages, and no message can call it by its own name:
-//
-//	func (p *Proxy) Forward(ctx context.Context, m vat.Message) vat.Promise {
-//		return vat.Forward(ctx, p.Target, m)
-//	}
-//
-// A type has at most one such method. The root's bootstrap is not among its messages. A Message belongs to the
-// turn that got it, and cannot be kept, or passed but by [Forward].
-type Message = liveslots.Message
 
 // Forward sends a message on, to a target as [Send] takes it, and returns a promise for its answer. The
 // arguments arrive as they were sent: references to the same objects, and promises that have not been awaited.
@@ -136,13 +56,15 @@ type Message = liveslots.Message
 //
 // If the message cannot be forwarded, the promise is rejected, with an error that says why.
 func Forward(ctx context.Context, target any, m Message) Promise {
-	return liveslots.Forward(ctx, target, m)
+	return Promise(liveslots.Forward(ctx, plain(target), liveslots.Message(m)))
 }
 
 // Await waits for the promise and returns its value as a T, or the error with which it was rejected. While it
 // waits, the vat handles other messages, so objects that were read before may have changed afterwards. It
 // returns an error also if the value does not fit T. If the promise is settled already, Await returns at once.
-func Await[T any](ctx context.Context, p Promise) (T, error) { return liveslots.Await[T](ctx, p) }
+func Await[T any](ctx context.Context, p Promise) (T, error) {
+	return liveslots.Await[T](ctx, liveslots.Promise(p))
+}
 
 // When has a method of obj called once p is settled, and returns a promise for the method's result. Unlike a
 // turn that awaits, the wait costs the vat no memory and survives everything that the vat does: use When for
@@ -165,35 +87,44 @@ func Await[T any](ctx context.Context, p Promise) (T, error) { return liveslots.
 // A p that this vat's own memory settles, such as a promise of [NewPromise], keeps the vat from rest. The call
 // survives that memory too: if the memory is lost, p is rejected with [ErrVatRestarted].
 func When(ctx context.Context, p Promise, obj any, method string, args ...any) Promise {
-	return liveslots.When(ctx, p, obj, method, args...)
+	return Promise(liveslots.When(ctx, liveslots.Promise(p), obj, method, args...))
 }
 
 // Call sends a message, as [Send] does, and returns the answer, as [Await] does.
 func Call[T any](ctx context.Context, target any, method string, args ...any) (T, error) {
-	return liveslots.Await[T](ctx, liveslots.Send(ctx, target, method, args...))
+	return Await[T](ctx, Send(ctx, target, method, args...))
 }
 
 // All returns a promise for the values of all promises, in their order, which can be awaited as a slice. It is
 // rejected as soon as one of them is, for the same reason.
-func All(ctx context.Context, ps ...Promise) Promise { return liveslots.All(ctx, ps...) }
+func All(ctx context.Context, ps ...Promise) Promise {
+	return Promise(liveslots.All(ctx, promises(ps)...))
+}
 
 // Race returns a promise that settles as the first of the promises does. Without promises it never settles.
-func Race(ctx context.Context, ps ...Promise) Promise { return liveslots.Race(ctx, ps...) }
+func Race(ctx context.Context, ps ...Promise) Promise {
+	return Promise(liveslots.Race(ctx, promises(ps)...))
+}
 
 // Reject returns an error that rejects with a value instead of an error, such as a record. Return it from a
 // method as it is, or give it to a [Resolver]. The receiver reads the value with the method Value of [Error].
 func Reject(val any) error { return liveslots.Reject(val) }
 
 // NewPromise returns a promise that this vat decides, and the resolver that settles it.
-func NewPromise(ctx context.Context) (Promise, Resolver) { return liveslots.NewPromise(ctx) }
+func NewPromise(ctx context.Context) (Promise, Resolver) {
+	p, r := liveslots.NewPromise(ctx)
+	return Promise(p), Resolver(r)
+}
 
 // RefOf returns a reference to an object of this vat, given its pointer. It panics if obj is not such a
 // pointer.
-func RefOf(ctx context.Context, obj any) Ref { return liveslots.RefOf(ctx, obj) }
+func RefOf(ctx context.Context, obj any) Ref { return Ref(liveslots.RefOf(ctx, obj)) }
 
 // Local returns the object that the reference refers to, if it is this vat's own and a T. T is the
 // pointer type of an object.
-func Local[T any](ctx context.Context, r Ref) (T, bool) { return liveslots.Local[T](ctx, r) }
+func Local[T any](ctx context.Context, r Ref) (T, bool) {
+	return liveslots.Local[T](ctx, liveslots.Ref(r))
+}
 
 // Now returns the time of the crank. It does not change while the turn runs, and may jump across an [Await].
 // Use it instead of time.Now: a vat's behaviour must follow from its deliveries alone.
@@ -233,7 +164,9 @@ func Exit(ctx context.Context, info any) { liveslots.Exit(ctx, info) }
 // message. A vat may wait for 10,000 ends; beyond that the promise is rejected with
 // [ErrLimit]. If the infos of all ends that one notification brings come to more than 16 MiB, the rest are
 // replaced by [ErrVatTerminated].
-func Done(ctx context.Context, target Ref) Promise { return liveslots.Done(ctx, target) }
+func Done(ctx context.Context, target Ref) Promise {
+	return Promise(liveslots.Done(ctx, liveslots.Ref(target)))
+}
 
 // Fail ends the vat when the crank ends, and drops the whole crank. err is the error with which the vat's end
 // is reported.

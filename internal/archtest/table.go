@@ -56,7 +56,7 @@ func Table() []Row {
 		},
 		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire", "internal/logging"}, NoLink: vat},
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire", "internal/limits", "errcode"}, NoLink: pure},
-		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"liveslots"}, NoLink: vat},
+		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"vat"}, NoLink: vat},
 		{Package: "vat", About: "What the author of a Go vat imports", Imports: []string{"liveslots", "wire", "worker"}, NoLink: vat},
 		{Package: "vat/grpcvat", About: "Worker programs that go-plugin serves over gRPC", Imports: []string{"vat", "wire", "worker", "internal/logging"}, NoLink: worker},
 		{Package: "vat/attenuate", About: "Objects that stand for others, and forward less: caretaker, read-only, until, times", Imports: []string{"vat"}, NoLink: vat},

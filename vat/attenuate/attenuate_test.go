@@ -370,7 +370,7 @@ func TestOrderIsKept(t *testing.T) {
 func TestPromisesAreForwarded(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *world, which string) {
 		f := w.refs("owner", "caretaker", `"`+which+`"`)[0]
-		w.want(`"liveslots.Promise"`, "client", "promised", ref(f), `"type"`)
+		w.want(`"vat.Promise"`, "client", "promised", ref(f), `"type"`)
 		a := w.send("client", "promised", ref(f), `"put"`)
 		if a.Done() {
 			t.Fatalf("got %s before the argument is there", text(a))

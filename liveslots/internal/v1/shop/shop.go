@@ -4,12 +4,12 @@ package shop
 import (
 	"context"
 
-	"ocapkernel.dev/liveslots"
+	"ocapkernel.dev/vat"
 )
 
 // Stock is a root.
 type Stock struct {
-	liveslots.Durable
+	vat.Durable
 	Kept    string
 	Gone    int
 	Retyped int
@@ -28,35 +28,35 @@ func (s *Stock) Set(gone, retyped, a int) {
 }
 
 // Watch has OnGate called when b settles a promise. The second version has no such method.
-func (s *Stock) Watch(ctx context.Context, b liveslots.Ref) liveslots.Promise {
-	return liveslots.When(ctx, liveslots.Send(ctx, b, "gate", "g"), s, "OnGate")
+func (s *Stock) Watch(ctx context.Context, b vat.Ref) vat.Promise {
+	return vat.When(ctx, vat.Send(ctx, b, "gate", "g"), s, "OnGate")
 }
 
 // WatchItem has a method of an Item called, which the second version does not have.
-func (s *Stock) WatchItem(ctx context.Context, b liveslots.Ref) liveslots.Promise {
-	return liveslots.When(ctx, liveslots.Send(ctx, b, "gate", "g"), &Item{}, "OnGate")
+func (s *Stock) WatchItem(ctx context.Context, b vat.Ref) vat.Promise {
+	return vat.When(ctx, vat.Send(ctx, b, "gate", "g"), &Item{}, "OnGate")
 }
 
 // OnGate is called when a promise is settled.
-func (s *Stock) OnGate(x liveslots.Outcome[string]) string { return x.Value }
+func (s *Stock) OnGate(x vat.Outcome[string]) string { return x.Value }
 
 // Item is another object.
-type Item struct{ liveslots.Durable }
+type Item struct{ vat.Durable }
 
 // GetItem makes Item known.
 func (s *Stock) GetItem() *Item { return nil }
 
 // OnGate is called when a promise is settled.
-func (i *Item) OnGate(x liveslots.Outcome[string]) string { return x.Value }
+func (i *Item) OnGate(x vat.Outcome[string]) string { return x.Value }
 
 // Ledger is a root with records.
 type Ledger struct {
-	liveslots.Durable
+	vat.Durable
 	One   Line
 	Many  []Line
 	Named map[string]*Line
 	Fixed [2]Line
-	Rows  liveslots.Map[string, Line]
+	Rows  vat.Map[string, Line]
 	Small int16
 	Half  float32
 	Other *Former
@@ -87,7 +87,7 @@ type Link struct {
 
 // Former is an object whose type gets another name.
 type Former struct {
-	liveslots.Durable
+	vat.Durable
 	N int
 }
 
@@ -129,9 +129,9 @@ func (l *Ledger) Fill(ctx context.Context, what string) error {
 }
 
 // Later has a method called with a record, when b settles a promise.
-func (l *Ledger) Later(ctx context.Context, b liveslots.Ref, gone string) liveslots.Promise {
-	return liveslots.When(ctx, liveslots.Send(ctx, b, "gate", "g"), l, "OnGate", Line{"later", 11, gone, Inner{X: 110}}, l.Other)
+func (l *Ledger) Later(ctx context.Context, b vat.Ref, gone string) vat.Promise {
+	return vat.When(ctx, vat.Send(ctx, b, "gate", "g"), l, "OnGate", Line{"later", 11, gone, Inner{X: 110}}, l.Other)
 }
 
 // OnGate is called when a promise is settled.
-func (l *Ledger) OnGate(x liveslots.Outcome[string], line Line, other *Former) string { return x.Value }
+func (l *Ledger) OnGate(x vat.Outcome[string], line Line, other *Former) string { return x.Value }

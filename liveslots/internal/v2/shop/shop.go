@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 
-	"ocapkernel.dev/liveslots"
+	"ocapkernel.dev/vat"
 )
 
 // Stock is a root.
 type Stock struct {
-	liveslots.Durable
+	vat.Durable
 	Added   int
 	Kept    string
 	Retyped string
@@ -31,12 +31,12 @@ func (s *Stock) Show() string {
 
 // Ledger is a root with records.
 type Ledger struct {
-	liveslots.Durable
+	vat.Durable
 	One   Line
 	Many  []*Line
 	Named map[string]Line
 	Fixed [2]Line
-	Rows  liveslots.Map[string, Line]
+	Rows  vat.Map[string, Line]
 	Small int64
 	Half  float64
 	Other *Latter
@@ -68,9 +68,9 @@ type Knot struct {
 
 // Latter is an object whose type had another name.
 type Latter struct {
-	liveslots.Durable `vat:"formerly shop.Former"`
-	N                 int64
-	Added             string
+	vat.Durable `vat:"formerly shop.Former"`
+	N           int64
+	Added       string
 }
 
 // Get returns what it holds.
@@ -88,7 +88,7 @@ func (l *Ledger) Show(ctx context.Context) string {
 }
 
 // OnGate is called when a promise is settled.
-func (l *Ledger) OnGate(x liveslots.Outcome[string], line Line, other *Latter) string {
+func (l *Ledger) OnGate(x vat.Outcome[string], line Line, other *Latter) string {
 	return fmt.Sprint(x.Err != nil, line, other.N)
 }
 
