@@ -103,7 +103,7 @@ func (g *generator) local(key func() string) (steps []step) {
 
 // steps draws a program for a vat. Programs that run beside others use rows of their own, which key names.
 func (g *generator) steps(to string, depth int, key func() string) (steps []step) {
-	kinds := []string{"local", "local", "lend", "spark", "pipe", "circle", "row", "chain", "both", "dice", "keepSpark"}
+	kinds := []string{"local", "local", "lend", "spark", "pipe", "circle", "row", "chain", "order", "both", "dice", "keepSpark"}
 	if depth > 0 {
 		kinds = append(kinds, "call", "call", "watch", "watch")
 	}

@@ -67,6 +67,8 @@ type item struct {
 	vat.Durable
 	N    int
 	Next *item
+	// Got are the numbers that came, in their order.
+	Got []int
 }
 
 // Bump adds to the item.
@@ -74,6 +76,12 @@ func (i *item) Bump(by int) int {
 	i.N += by
 	return i.N
 }
+
+// Take notes a number.
+func (i *item) Take(n int) { i.Got = append(i.Got, n) }
+
+// Taken returns the numbers that came.
+func (i *item) Taken() []int { return i.Got }
 
 // spark lives in memory.
 type spark struct {
@@ -154,7 +162,7 @@ var instructions = map[string]instruction{
 	"spark": (*program).spark, "keepSpark": (*program).keepSpark, "call": (*program).call, "watch": (*program).watch,
 	"pipe": (*program).pipe, "promise": (*program).promise, "settle": (*program).settle, "break": (*program).break_,
 	"park": (*program).park, "circle": (*program).circle, "row": (*program).row, "chain": (*program).chain,
-	"both": (*program).both, "dice": (*program).dice, "print": (*program).print, "leave": (*program).leave, "mourn": (*program).mourn,
+	"order": (*program).order, "both": (*program).both, "dice": (*program).dice, "print": (*program).print, "leave": (*program).leave, "mourn": (*program).mourn,
 }
 
 func (p *program) get(ctx context.Context, s step) (string, error) {
@@ -454,6 +462,35 @@ func (p *program) both(ctx context.Context, s step) (string, error) {
 	a, b := p.to(ctx, s, "use", &item{N: 1}, s.N), p.to(ctx, s, "use", &item{N: 2}, s.N)
 	saw, err := vat.Await[[]int](ctx, vat.All(ctx, a, b))
 	return fmt.Sprint(saw), err
+}
+
+// misordered is in the result of a step that finds messages in another order than they were sent in.
+const misordered = "misordered"
+
+// order sends numbers to a promise of this vat, in several cranks, and to the object that it is fulfilled with.
+func (p *program) order(ctx context.Context, s step) (string, error) {
+	to, r := vat.NewPromise(ctx)
+	sent := 0
+	send := func(target any, n int) {
+		for range n {
+			vat.Send(ctx, target, "take", sent)
+			sent++
+		}
+	}
+	send(to, s.N)
+	it, err := vat.Await[vat.Ref](ctx, p.to(ctx, s, "give", s.Key, s.N))
+	if err != nil {
+		return "", err
+	}
+	send(to, 1)
+	r.Resolve(ctx, it)
+	send(it, 1)
+	send(to, 1)
+	got, err := vat.Call[[]int](ctx, it, "taken")
+	if len(got) != sent || !slices.IsSorted(got) {
+		return fmt.Sprint(misordered, got), err
+	}
+	return fmt.Sprint(sent), err
 }
 
 // dice checks that time and dice are the same after a wait.

@@ -73,6 +73,11 @@ func (sc Script) Run(ctx context.Context, c Cluster, told func()) ([]string, err
 		}
 	}
 	slices.Sort(r.left)
+	for _, what := range r.left {
+		if strings.Contains(what, misordered) {
+			return nil, fmt.Errorf("messages overtook others: %s", what)
+		}
+	}
 	return r.left, nil
 }
 
