@@ -43,6 +43,9 @@ type Backend interface {
 	FindVat(ctx context.Context, vat string) (FoundVat, error)
 	// Stored returns a page of a vat's store.
 	Stored(ctx context.Context, q StoredRows) (StoredPage, error)
+	// Backup returns the next piece of a backup, and begins one if the query names none. The id of the query may be any
+	// text. A backup that is not known (any more) is errcode.NotFound.
+	Backup(ctx context.Context, q BackupQuery) (BackupPiece, error)
 	// RestartVat gives a vat a fresh worker, and a stopped one its life back. With forget the vat
 	// starts from its durable state alone.
 	RestartVat(ctx context.Context, vat string, forget bool) error

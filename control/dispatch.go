@@ -28,6 +28,7 @@ const (
 	methodRestart          = "restartVat"
 	methodReplay           = "replayVat"
 	methodStored           = "vatStore"
+	methodBackup           = "backup"
 	methodFindVat          = "findVat"
 	methodPing             = "pingVat"
 	methodTerminateVat     = "terminateVat"
@@ -175,6 +176,13 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		page, err := b.Stored(ctx, q)
 		page.Rows = notNull(page.Rows)
 		return page, err
+
+	case methodBackup:
+		q, err := parseBackup(params)
+		if err != nil {
+			return nil, err
+		}
+		return b.Backup(ctx, q)
 
 	case methodFindVat:
 		id, err := parseID(params, CheckVat)

@@ -27,6 +27,9 @@ type codec struct {
 	// n counts the fields written so far, or those that are left to be read.
 	n     int
 	names []string
+
+	// seen is called with each field that was read; nil is not called. It is for people who look at rows.
+	seen func(name string, value any)
 }
 
 // task is the purpose for which a codec goes through the fields of a row.
@@ -147,12 +150,37 @@ func (c *codec) next(name string) (write, read bool) {
 	return false, false
 }
 
+// saw calls seen with a field that is a pointer to a uint64, a bool or bytes. The field is not copied where nobody looks.
+func (c *codec) saw(name string, field any) {
+	if c.seen == nil {
+		return
+	}
+	switch f := field.(type) {
+	case *uint64:
+		c.seen(name, *f)
+	case *bool:
+		c.seen(name, *f)
+	case *[]byte:
+		c.seen(name, *f)
+	}
+}
+
+// texts returns names as strings.
+func texts[T ~string](names []T) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = string(n)
+	}
+	return out
+}
+
 func (c *codec) uint(name string, n *uint64) {
 	switch write, read := c.next(name); {
 	case write:
 		_ = c.e.EncodeUint(*n)
 	case read:
 		*n = c.readUint()
+		c.saw(name, n)
 	}
 }
 
@@ -172,6 +200,7 @@ func (c *codec) bool(name string, b *bool) {
 		if *b, err = c.d.DecodeBool(); err != nil {
 			c.corrupt(err)
 		}
+		c.saw(name, b)
 	}
 }
 
@@ -184,6 +213,7 @@ func (c *codec) bytes(name string, b *[]byte) {
 		if *b, err = c.d.DecodeBytes(); err != nil {
 			c.corrupt(err)
 		}
+		c.saw(name, b)
 	}
 }
 
@@ -230,6 +260,9 @@ func text[T ~string](c *codec, name string, s *T) {
 		_ = c.e.EncodeString(string(*s))
 	case read:
 		*s = T(c.readString())
+		if c.seen != nil {
+			c.seen(name, string(*s))
+		}
 	}
 }
 
@@ -244,6 +277,7 @@ func number[T ~uint8](c *codec, name string, most T, n *T) {
 			c.corrupt(fmt.Errorf("%s %d", name, is))
 		}
 		*n = T(is)
+		c.saw(name, &is)
 	}
 }
 
@@ -263,13 +297,14 @@ func list[T ~string](c *codec, name string, names *[]T) {
 			_ = c.e.EncodeString(string(s))
 		}
 	case read:
-		n := c.len()
-		if n == 0 {
-			return
+		if n := c.len(); n > 0 {
+			*names = make([]T, n)
+			for i := range *names {
+				(*names)[i] = T(c.readString())
+			}
 		}
-		*names = make([]T, n)
-		for i := range *names {
-			(*names)[i] = T(c.readString())
+		if c.seen != nil {
+			c.seen(name, texts(*names))
 		}
 	}
 }

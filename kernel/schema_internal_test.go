@@ -10,29 +10,9 @@ import (
 // docs/schema.md names the fields of each row as the row itself does. `make rewrite` puts them there.
 func TestSchemaNamesTheFieldsOfRows(t *testing.T) {
 	t.Parallel()
-	rows := map[string]func(*codec){
-		"v.<vat>":              new(vatRow).fields,
-		"r.<vat>":              new(run).fields,
-		"q.<vat>.<n>":          new(item).fields,
-		"y.<vat>.<span>.<n>":   new(exchange).fields,
-		"z.<vat>.<span>.<key>": new(former).fields,
-		"x.<vat>.<n>":          new(poisoned).fields,
-		"exit.<vat>":           new(exit).fields,
-		"o.<ko>":               new(object).fields,
-		"p.<kp>":               new(promise).fields,
-		"b.<kp>":               new(answer).fields,
-		"m.<kp>.<n>":           new(message).fields,
-		"u.<sub>":              new(subcluster).fields,
-		"result.<sub>":         new(answer).fields,
-		"t.<ticket>":           new(ticket).fields,
-		"h.<sub>":              new(config).fields,
-		"k.<ko>":               new(service).fields,
-		"i.<ko>.<n>":           new(item).fields,
-		"a.<ko>.<n>":           new(serviceCall).fields,
-		"j.<ko>.c<class>.<n>":  new(unit).fields,
-		"work":                 new(workRange).fields,
-		"w.<n>":                new(work).fields,
-		"search":               new(search).fields,
+	rows := map[string]func(*codec){}
+	for _, form := range rowForms {
+		rows[form.key] = form.fields()
 	}
 	const file = "../docs/schema.md"
 	text, err := os.ReadFile(file)

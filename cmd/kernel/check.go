@@ -52,25 +52,34 @@ func (a *app) checkState() (err error) {
 
 // checkFiles checks the files in a state directory, and their rows.
 func checkFiles(dir string) (problems []string, err error) {
-	snapshot, err := badgerstore.Examine(filepath.Join(dir, "db"))
+	snapshot, err := examine(dir)
 	if err != nil {
-		return nil, damagedHint(err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	if err := host.CheckState(snapshot, storage.NewWitness(filepath.Join(dir, "witness"))); err != nil {
-		return nil, damagedHint(err)
-	}
 	if _, _, any, err := snapshot.Next("", ""); err != nil || !any {
 		return nil, err // empty, after a kill before the first commit
 	}
 	return host.CheckRows(snapshot)
 }
 
+// examine reads and checks the files of the state in dir.
+func examine(dir string) (*badgerstore.Snapshot, error) {
+	snapshot, err := badgerstore.Examine(filepath.Join(dir, "db"))
+	if err != nil {
+		return nil, damagedHint(err)
+	}
+	if err := host.CheckState(snapshot, storage.NewWitness(filepath.Join(dir, "witness"))); err != nil {
+		return nil, damagedHint(errors.Join(err, snapshot.Close()))
+	}
+	return snapshot, nil
+}
+
 const (
 	// waysOut are the ways to mend a damage of the database, the best first.
-	waysOut = "put back the file from a copy of the state, or the whole copy; kernel check says whether that helped; " + lastResort
+	waysOut = "put back the file from a copy of the state, and kernel check says whether that helped; or restore a backup into another directory, with kernel restore; " + lastResort
 	// lastResort ends in a state without the damage, and without any other content.
-	lastResort = "if there is no copy, kernel start --reset deletes everything and begins anew"
+	lastResort = "if there is neither, kernel start --reset deletes everything and begins anew"
 )
 
 // damagedHint adds the ways to mend a damage of the state to an error.

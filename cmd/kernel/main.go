@@ -167,9 +167,9 @@ accepted is not lost, and nothing happens twice.`,
 			root.AddCommand(c)
 		}
 	}
-	add("life", a.runCommand(), a.startCommand(), a.stopCommand())
+	add("life", a.runCommand(), a.startCommand(), a.stopCommand(), a.backupCommand(), a.restoreCommand(), a.compactCommand())
 	add("look", a.statusCommand(), a.psCommand(), a.logsCommand(), a.systemCommand(), a.servicesCommand(), a.ioCommand(), a.inspectCommand(), a.stateCommand(),
-		a.poisonedCommand(), a.replayCommand(), a.checkCommand(), a.pingCommand())
+		a.poisonedCommand(), a.replayCommand(), a.checkCommand(), a.exportCommand(), a.pingCommand())
 	add("work", a.launchCommand(), a.applyCommand(), a.reloadCommand(), a.terminateCommand(), a.sendCommand(), a.awaitCommand(), a.restartCommand(),
 		a.revokeCommand(), a.collectCommand(), a.clearCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand())

@@ -37,6 +37,7 @@ func Table() []Row {
 		{Package: "wire/wiretest", About: "Frames as they arrive in another process, for tests that have one only", Imports: []string{"wire"}, NoLink: pure},
 		{Package: "storage", About: "Ordered keys and values: reader, store, layers, witness", NoLink: pure},
 		{Package: "storage/storagetest", About: "The suite that every store passes", Imports: []string{"storage"}, NoLink: pure},
+		{Package: "storage/backup", About: "The form of a backup: the rows of one moment as a stream", Imports: []string{"storage"}, NoLink: pure},
 		{Package: "storage/badgerstore", About: "The durable store", Imports: []string{"storage", "internal/logging"}, NoLink: []string{plugin, grpc, hclog, cobra}},
 		{Package: "cluster", About: "Cluster configuration: types, parsing, validation", Imports: []string{"internal/limits"}, NoLink: pure},
 		{
@@ -70,7 +71,7 @@ func Table() []Row {
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata", "errcode"}, NoLink: worker},
 		{
 			Package: "internal/backend", About: "A whole kernel: what is wired together, behind the admin protocol's Backend",
-			Imports: []string{"cluster", "control", "internal/descriptors", "host", "ioservice", "kernel", "service", "service/timer", "internal/statedir", "storage", "storage/badgerstore", "supervisor", "wire", "errcode", "internal/logging"},
+			Imports: []string{"cluster", "control", "internal/descriptors", "host", "ioservice", "kernel", "service", "service/timer", "internal/statedir", "storage", "storage/backup", "storage/badgerstore", "supervisor", "wire", "errcode", "internal/logging"},
 		},
 		{
 			Package: ".", About: "The API for a Go program that embeds the kernel",

@@ -35,6 +35,7 @@ type Backend struct {
 	lock     *statedir.Lock // nil if it is the caller's
 	budget   *descriptors.Budget
 	listener *control.Listener
+	copies   copies
 	stopping atomic.Bool
 }
 
@@ -101,6 +102,11 @@ func New(o Options) (_ *Backend, err error) {
 		if err := check(); err != nil {
 			return nil, err
 		}
+		if !o.Reset && !statedir.ResetBegun(o.Dir) {
+			if err := statedir.CheckRestored(o.Dir); err != nil {
+				return nil, err
+			}
+		}
 		room, owned = r, lock.Owned
 	}
 	if o.Control {
@@ -120,11 +126,17 @@ func New(o Options) (_ *Backend, err error) {
 			return nil, control.Errorf(errcode.DiskFull, "%s", what)
 		}
 	}
-	witness := storage.NewWitness(filepath.Join(o.Dir, "witness"))
-	store, err := b.openStore(lock.Path("db"), witness)
+	if !o.Paused {
+		if err := statedir.RemoveNextDatabase(lock.Path(".")); err != nil {
+			return nil, err
+		}
+	}
+	witness := storage.NewWitness(filepath.Join(o.Dir, witnessName))
+	store, err := b.openStore(lock.Path(databaseName), witness)
 	if err != nil {
 		return nil, err
 	}
+	b.copies.store, store = store, &copied{store, &b.copies}
 	undo = append(undo, store.Close)
 	if o.Control {
 		// The socket is opened after the state, which may take long to open: no request of a client is answered before.

@@ -3,6 +3,7 @@
 package statedir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -153,9 +154,12 @@ func ResetBegun(dir string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// CheckWhole returns an error, errcode.Conflict, if a reset of the state in dir was interrupted: the rest would
-// look like damage.
-func CheckWhole(dir string) error {
+// CheckWhole returns an error, errcode.Conflict, if a reset of the state in dir, or a restore, was interrupted: the rest
+// would look like damage.
+func CheckWhole(dir string) error { return cmp.Or(checkReset(dir), CheckRestored(dir)) }
+
+// checkReset is CheckWhole for resets.
+func checkReset(dir string) error {
 	if !ResetBegun(dir) {
 		return nil
 	}
