@@ -110,3 +110,44 @@ func TestSpansOfEarlierVersionsAreReplayed(t *testing.T) {
 		store.apply(done.Syscalls)
 	}
 }
+
+// The rules of this version hold from the first crank on after one that an earlier version's vat ends at rest.
+func TestNextSpanFollowsTheRulesOfThisVersion(t *testing.T) {
+	store, _ := readSpan(t)
+	m, err := liveslots.Compile("m", NewOrderly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVat(t, m, wire.Start{}, store, nil)
+	deliver := func(n uint64, method string, args ...any) wire.Done {
+		done := v.Deliver(wire.Deliver{Number: n, Delivery: message(t, wire.Ref(fmt.Sprint("p-", n)), method, args...)})
+		store.apply(done.Syscalls)
+		return done
+	}
+	watches := func(d wire.Done) (n int) {
+		for _, s := range d.Syscalls {
+			if _, ok := s.(wire.Watch); ok {
+				n++
+			}
+		}
+		return n
+	}
+	const mark = `"rules":1`
+	if strings.Contains(string(store["ids"]), mark) {
+		t.Fatalf("the store of an earlier version has rules: %s", store["ids"])
+	}
+	if n := watches(deliver(3, "ends")); n != 2 {
+		t.Errorf("in the span of the earlier version there are %d watches, want 2", n)
+	}
+	if !strings.Contains(string(store["ids"]), mark) {
+		t.Errorf("after it the rules are not there: %s", store["ids"])
+	}
+	for _, fresh := range []bool{false, true} {
+		if fresh {
+			v = newVat(t, m, wire.Start{HighPromise: 100}, store, nil)
+		}
+		if n := watches(deliver(4, "ends")); n != 1 {
+			t.Errorf("in the next span (worker fresh: %t) there are %d watches, want 1", fresh, n)
+		}
+	}
+}
