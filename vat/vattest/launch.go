@@ -1,13 +1,12 @@
 package vattest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
-	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
@@ -34,24 +33,16 @@ func (k *Kernel) Launch(bootstrap string, vats ...Vat) error {
 
 // configure makes the configuration of a cluster.
 func configure(bootstrap string, vats []Vat) (*cluster.Config, error) {
-	var b bytes.Buffer
-	text := func(s string) string {
-		quoted, _ := json.Marshal(s) // of a string: cannot fail
-		return string(quoted)
-	}
-	fmt.Fprintf(&b, `{"bootstrap": %s, "vats": {`, text(bootstrap))
-	for i, v := range vats {
-		if i > 0 {
-			b.WriteString(",")
-		}
-		fmt.Fprintf(&b, "\n\t%s: {\"module\": %s", text(v.Name), text(v.Module))
+	var entries []string
+	for _, v := range vats {
+		entry := fmt.Sprintf(`%s: {"module": %s`, quote(v.Name), quote(v.Module))
 		if v.Parameters != "" {
-			fmt.Fprintf(&b, `, "parameters": %s`, v.Parameters)
+			entry += `, "parameters": ` + v.Parameters
 		}
-		b.WriteString("}")
+		entries = append(entries, entry+"}")
 	}
-	b.WriteString("}}")
-	cfg, err := cluster.Parse("launch", b.Bytes())
+	text := fmt.Sprintf(`{"bootstrap": %s, "vats": {%s}}`, quote(bootstrap), strings.Join(entries, ",\n"))
+	cfg, err := cluster.Parse("launch", []byte(text))
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +50,11 @@ func configure(bootstrap string, vats []Vat) (*cluster.Config, error) {
 		cfg.Vats[i].MaxRestarts = manyRestarts
 	}
 	return cfg, nil
+}
+
+func quote(s string) string {
+	quoted, _ := json.Marshal(s) // of a string: cannot fail
+	return string(quoted)
 }
 
 // manyRestarts is how many deaths in a row stop a vat that a test launches.
@@ -174,10 +170,6 @@ func (k *Kernel) Bootstrapped() (string, error) {
 	if !found {
 		return "", errors.New("the launch failed, or its subcluster is terminated")
 	}
-	v, err := capdata.Decode(sub.Result.Body, len(sub.Result.Slots))
-	if err != nil {
-		return "", err
-	}
-	text, err := capdata.ToJSON(v, func(slot int) string { return string(sub.Result.Slots[slot]) })
-	return string(text), err
+	_, text, err := toJSON(sub.Result)
+	return text, err
 }

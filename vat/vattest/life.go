@@ -34,13 +34,11 @@ func (k *Kernel) newLife(start wire.Start, s worker.Store, _ *slog.Logger) (work
 	}
 	l := &life{k: k, start: start, closed: make(chan struct{})}
 	var err error
-	l.Vat, err = k.program.New(start, s, logging.New(logging.Trace, l.log))
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err != nil {
-		k.mu.notStarted[id] = fmt.Errorf("start of %s: %w", start.Name, err)
+	if l.Vat, err = k.program.New(start, s, logging.New(logging.Trace, l.log)); err != nil {
 		return nil, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.mu.lives[id] = l
 	return l, nil
 }
@@ -50,21 +48,6 @@ func (k *Kernel) life(v kernel.VatID) *life {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.lives[v]
-}
-
-// checkStarts fails the test if a worker could not be started: the kernel would try it for ever. If the vat is being launched
-// the launch fails, which tells the reason.
-func (k *Kernel) checkStarts() {
-	k.mu.Lock()
-	failed := k.mu.notStarted
-	k.mu.notStarted = map[kernel.VatID]error{}
-	k.mu.Unlock()
-	for v, why := range failed { // one at most, unless a launch fails
-		if info, found, err := k.view.Vat(v); err != nil || found && !info.Terminated {
-			k.tb.Helper()
-			k.tb.Fatal(errors.Join(why, err))
-		}
-	}
 }
 
 // Deliver is part of being a [worker.Vat].
@@ -117,6 +100,22 @@ func (k *Kernel) delivered(e kernel.Delivered, l *life) {
 	done.rest = rest
 	k.past(l).add(done)
 	k.unused(l, done.deliver.Delivery, e.Records)
+}
+
+// died takes note of the death of a worker.
+func (k *Kernel) died(e kernel.Died) {
+	switch e.Cause {
+	case kernel.CauseStopped, kernel.CauseKernel, kernel.CauseKilled, kernel.CauseFault:
+		return // the test's doing, or told otherwise
+	case kernel.CauseStart: // the kernel would try it for ever, unless it was the launch that failed
+		if info, found, err := k.view.Vat(e.Vat); err != nil || found && !info.Terminated {
+			k.tb.Helper()
+			k.tb.Fatalf("start of %s: %s", info.Name, e.Detail)
+		}
+	default:
+		k.tb.Helper()
+		k.tb.Errorf("vat %s: %s: %s", e.Vat, e.Cause, e.Detail)
+	}
 }
 
 // memoryLost takes note of a vat that starts from its store.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
 	"ocapkernel.dev/workers/inproc"
@@ -18,7 +19,7 @@ import (
 // past is all that a vat has done since it was made, or since the program changed.
 type past struct {
 	start  wire.Start
-	before *rows // the vat's store before the first of cranks
+	before *storage.Mem // the vat's store before the first of cranks
 	cranks []crank
 }
 
@@ -36,7 +37,7 @@ func (k *Kernel) past(l *life) *past {
 	id := kernel.VatID(l.start.Vat)
 	p := k.pasts[id]
 	if p == nil {
-		p = &past{start: l.start, before: &rows{values: map[string][]byte{}}}
+		p = &past{start: l.start, before: storage.NewMem()}
 		k.pasts[id] = p
 	}
 	return p
@@ -65,10 +66,35 @@ func (p *past) forget(all bool) {
 
 // apply has the syscalls of a crank be before all others.
 func (p *past) apply(syscalls []wire.Syscall) {
-	p.before.apply(syscalls)
 	for _, s := range syscalls {
 		p.start.HighObject, p.start.HighPromise = highest(s, p.start.HighObject, p.start.HighPromise)
+		if set, ok := s.(wire.StoreSet); ok {
+			p.set(storage.Write{Key: set.Key, Value: append([]byte{}, set.Value...)})
+		} else if del, ok := s.(wire.StoreDelete); ok {
+			p.set(storage.Write{Key: del.Key})
+		}
 	}
+}
+
+// set writes a row.
+func (p *past) set(w storage.Write) {
+	if err := p.before.Commit([]storage.Write{w}); err != nil {
+		panic(err) // the kernel's own store has taken the row
+	}
+}
+
+// read answers a read of the store.
+func (p *past) read(f wire.UpFrame) (row wire.Row, err error) {
+	switch f := f.(type) {
+	case wire.Get:
+		row.Key = f.Key
+		row.Value, row.Found, err = p.before.Get(f.Key)
+	case wire.Next:
+		row.Key, row.Value, row.Found, err = p.before.Next(f.Prefix, f.After)
+	default:
+		panic(fmt.Sprintf("vattest: a read by %T", f))
+	}
+	return row, err
 }
 
 // check checks the kernel's state, and replays the deliveries of every vat.
@@ -94,8 +120,11 @@ func (k *Kernel) check() {
 // vat at rest it must make no difference whether its worker lives.
 func (k *Kernel) replay(fresh *inproc.Starter, p *past) {
 	k.tb.Helper()
-	view := &past{start: p.start, before: p.before.clone()}
+	view := &past{start: p.start, before: storage.NewMem()}
 	view.start.Replays = 0
+	for _, row := range p.before.Snapshot() {
+		view.set(row)
+	}
 	events := make(chan workers.Event)
 	var w workers.Worker
 	for _, c := range p.cranks {
@@ -137,7 +166,8 @@ func (p *past) deliver(w workers.Worker, events chan workers.Event, d wire.Deliv
 		case workers.Exited:
 			return workers.Done{}, fmt.Errorf("%s: %s", e.Cause, e.Detail)
 		case workers.Read:
-			if err := w.Reply(p.before.read(e.Frame)); err != nil {
+			row, err := p.read(e.Frame)
+			if err = errors.Join(err, w.Reply(row)); err != nil {
 				return workers.Done{}, err
 			}
 		}
@@ -207,56 +237,4 @@ func highest(s wire.Syscall, object, promise uint64) (uint64, uint64) {
 		// these make no names
 	}
 	return object, promise
-}
-
-// rows is the store of a vat that is replayed.
-type rows struct {
-	values map[string][]byte
-	keys   []string // sorted
-}
-
-func (r *rows) clone() *rows { return &rows{maps.Clone(r.values), slices.Clone(r.keys)} }
-
-// read answers a read of the store.
-func (r *rows) read(f wire.UpFrame) wire.Row {
-	switch f := f.(type) {
-	case wire.Get:
-		value, found := r.values[f.Key]
-		return wire.Row{Key: f.Key, Value: value, Found: found}
-	case wire.Next:
-		i, found := slices.BinarySearch(r.keys, max(f.Prefix, f.After))
-		if found && r.keys[i] == f.After {
-			i++
-		}
-		if i < len(r.keys) && strings.HasPrefix(r.keys[i], f.Prefix) {
-			return wire.Row{Key: r.keys[i], Value: r.values[r.keys[i]], Found: true}
-		}
-		return wire.Row{}
-	default:
-		panic(fmt.Sprintf("vattest: a read by %T", f))
-	}
-}
-
-func (r *rows) set(key string, value []byte) {
-	if i, found := slices.BinarySearch(r.keys, key); !found {
-		r.keys = slices.Insert(r.keys, i, key)
-	}
-	r.values[key] = value
-}
-
-func (r *rows) apply(syscalls []wire.Syscall) {
-	for _, s := range syscalls {
-		switch s := s.(type) {
-		case wire.StoreSet:
-			r.set(s.Key, s.Value)
-		case wire.StoreDelete:
-			if i, found := slices.BinarySearch(r.keys, s.Key); found {
-				r.keys = slices.Delete(r.keys, i, i+1)
-				delete(r.values, s.Key)
-			}
-		case wire.Send, wire.Subscribe, wire.Resolve, wire.Exit, wire.DropImports, wire.RetireImportsCall,
-			wire.RetireExportsCall, wire.AbandonExports, wire.Keep, wire.Watch, wire.Collect:
-			// no change of the store
-		}
-	}
 }

@@ -97,12 +97,7 @@ func (k *Kernel) progress(f func(*host.Shell, context.Context) (host.Progress, e
 		case kernel.MemoryLost:
 			k.memoryLost(e)
 		case kernel.Died:
-			switch e.Cause {
-			case kernel.CauseStopped, kernel.CauseKernel, kernel.CauseStart, kernel.CauseKilled, kernel.CauseFault:
-				// the test's doing, or told otherwise
-			default:
-				k.tb.Errorf("vat %s: %s: %s", e.Vat, e.Cause, e.Detail)
-			}
+			k.died(e)
 		case kernel.Dropped, kernel.Poisoned, kernel.Rejected, kernel.ServiceFailed, kernel.Settled, kernel.TranscriptFull, kernel.Unreadable,
 			kernel.VatStopped, kernel.VatTerminated:
 			// the log has those that are errors

@@ -29,15 +29,8 @@ type Service struct {
 
 	mu struct {
 		sync.Mutex
-		calls []*begun // in the order in which they were sent
+		calls []*ServiceCall // those that this kernel has begun, in the order in which they were sent
 	}
-}
-
-// begun is a call that a kernel has begun.
-type begun struct {
-	ServiceCall
-	ctx   context.Context // it ends when no vat waits for the answer any more
-	reply func(service.Reply)
 }
 
 // ServiceCall is a call of a [Service] that waits for its answer.
@@ -48,6 +41,9 @@ type ServiceCall struct {
 
 	s  *Service
 	id string
+	// ctx ends when no vat waits for the answer any more, and reply takes the answer. Both are the kernel's that began it.
+	ctx   context.Context
+	reply func(service.Reply)
 }
 
 // played are the services that the test plays.
@@ -137,7 +133,7 @@ func (p *played) asked() bool {
 
 // Begin is part of being a [service.Object].
 func (s *Service) Begin(ctx context.Context, c service.Call, reply func(service.Reply)) {
-	call := &begun{ServiceCall{s: s, id: c.ID}, ctx, reply}
+	call := &ServiceCall{s: s, id: c.ID, ctx: ctx, reply: reply}
 	var args []any
 	var err error
 	if call.Method, args, err = capdata.DecodeCall(c.MethArgs.Body, len(c.MethArgs.Slots)); err != nil {
@@ -166,7 +162,7 @@ func (s *Service) Calls() (calls []*ServiceCall) {
 	defer s.mu.Unlock()
 	for _, c := range s.mu.calls {
 		if c.ctx.Err() == nil {
-			calls = append(calls, &c.ServiceCall)
+			calls = append(calls, c)
 		}
 	}
 	return calls
@@ -207,7 +203,7 @@ func (c *ServiceCall) Connection() *Service {
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	c.reply(service.Reply{
+	c.end(service.Reply{
 		Unit: c.Method, Value: service.Data{Body: body, Slots: []string{"new0"}},
 		Exports: []service.Export{{Object: conn, Kind: kindPlayed, Config: []byte(conn.number)}},
 	})
@@ -235,22 +231,21 @@ func (c *ServiceCall) complete(value string, r service.Reply) {
 	if r.Value.Body, err = capdata.Encode(v); err != nil {
 		c.s.k.tb.Fatal(err)
 	}
-	c.reply(r)
+	c.end(r)
 }
 
-// reply ends the call. It does nothing if the call is over, or was begun by a kernel that is dead and is not begun again.
-func (c *ServiceCall) reply(r service.Reply) {
-	k := c.s.k
-	k.tb.Helper()
+// end ends the call. It does nothing if the call is over, or was begun by a kernel that is dead and is not begun again.
+func (c *ServiceCall) end(r service.Reply) {
+	c.s.k.tb.Helper()
 	c.s.mu.Lock()
-	var call *begun
-	if i := slices.IndexFunc(c.s.mu.calls, func(b *begun) bool { return b.id == c.id }); i >= 0 {
-		call = c.s.mu.calls[i]
-		c.s.mu.calls = slices.Delete(c.s.mu.calls, i, i+1)
-	}
+	reply := func(service.Reply) {}
+	c.s.mu.calls = slices.DeleteFunc(c.s.mu.calls, func(b *ServiceCall) bool {
+		if b.id == c.id {
+			reply = b.reply
+		}
+		return b.id == c.id
+	})
 	c.s.mu.Unlock()
-	if call != nil {
-		call.reply(r)
-		k.settle()
-	}
+	reply(r)
+	c.s.k.settle()
 }

@@ -87,8 +87,6 @@ type Kernel struct {
 	mu struct { // for the goroutines of workers
 		sync.Mutex
 		lives map[kernel.VatID]*life
-		// notStarted are the reasons why workers did not start.
-		notStarted map[kernel.VatID]error
 	}
 
 	// KillAlways kills a vat's worker after every delivery, so that each crank is done by a fresh worker that
@@ -114,7 +112,7 @@ func New(tb testing.TB, modules vat.Modules) *Kernel {
 		pasts: map[kernel.VatID]*past{}, unheard: map[kernel.VatID]calls{}, complained: map[string]bool{},
 	}
 	k.view = kernel.NewView(k.mem)
-	k.mu.lives, k.mu.notStarted = map[kernel.VatID]*life{}, map[kernel.VatID]error{}
+	k.mu.lives = map[kernel.VatID]*life{}
 	k.load(modules)
 	k.boot()
 	tb.Cleanup(func() {
@@ -183,18 +181,23 @@ func (a *Answer) Result() (string, error) {
 	if st.Pending {
 		return "", errPending
 	}
-	v, err := capdata.Decode(st.Value.Body, len(st.Value.Slots))
-	if err != nil {
-		return "", err
-	}
-	if e, ok := v.(*capdata.Error); ok && st.Rejected {
+	v, text, err := toJSON(st.Value)
+	switch e, ok := v.(*capdata.Error); {
+	case ok && st.Rejected:
 		return "", errors.New(e.Message)
-	}
-	text, err := capdata.ToJSON(v, func(slot int) string { return string(st.Value.Slots[slot]) })
-	if err == nil && st.Rejected {
+	case err == nil && st.Rejected:
 		return "", fmt.Errorf("rejected with %s", text)
 	}
-	return string(text), err
+	return text, err
+}
+
+// toJSON returns a value, and its text.
+func toJSON(d kernel.Data) (v any, text string, err error) {
+	if v, err = capdata.Decode(d.Body, len(d.Slots)); err != nil {
+		return nil, "", err
+	}
+	b, err := capdata.ToJSON(v, func(slot int) string { return string(d.Slots[slot]) })
+	return v, string(b), err
 }
 
 // Send queues a message and returns its Answer; it runs nothing. target is the name of a vat, whose root gets
@@ -263,7 +266,6 @@ func (k *Kernel) Step() bool {
 	for {
 		k.clock.ring()
 		p := k.progress((*host.Shell).Step)
-		k.checkStarts()
 		if p.Vat != "" {
 			k.helpers = true
 			k.clock.advance(crankTime)
