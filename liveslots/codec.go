@@ -19,6 +19,8 @@ type codec struct {
 	typ reflect.Type
 	// promise is set if the type can hold a promise as it is; for other types the promise is awaited first.
 	promise bool
+	// plain is set if no value of the type has a reference.
+	plain bool
 	// outcome is the codec of the value, if the type is an Outcome.
 	outcome *codec
 	enc     func(e *encoder, v reflect.Value) (any, error)
@@ -200,6 +202,7 @@ func (c *codecs) of(t reflect.Type) (*codec, error) {
 		delete(c.byType, t)
 		return nil, err
 	}
+	made.plain = isPlain(t, nil)
 	return made, nil
 }
 
@@ -286,6 +289,29 @@ func (c *codecs) make(out *codec, t reflect.Type) error {
 		return fmt.Errorf("%s cannot be passed", typeName(t))
 	}
 	return nil
+}
+
+// isPlain reports whether no value of a type has a reference.
+func isPlain(t reflect.Type, within []reflect.Type) bool {
+	switch {
+	case t == typeTime, t == typeBigInt, t == typeBytes, slices.Contains(within, t):
+		return true
+	case t == typeRef, t == typePromise, isObject(t):
+		return false
+	}
+	within = append(within, t)
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return isPlain(t.Elem(), within)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); f.IsExported() && f.Tag.Get("vat") != "-" && !isPlain(f.Type, within) {
+				return false
+			}
+		}
+		return true
+	}
+	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Float64 || t.Kind() == reflect.String
 }
 
 // whyUnstorable returns the reason why values of a type cannot be part of durable state, or "".

@@ -135,19 +135,27 @@ func (m *Map[K, V]) Set(ctx context.Context, key K, val V) error {
 		return fmt.Errorf("the value cannot be saved: %w", err)
 	}
 	if m.id == 0 {
-		m.id = v.ids.newMap()
+		m.id = v.newMap(reflect.TypeFor[K]())
 		v.rows.set(m.lengthKey(), []byte("0"))
 	}
 	rowKey, err := m.rowKey(v, key)
 	if err != nil {
 		return err
 	}
-	if n, counted := m.length(v); counted {
-		if _, found := v.rows.get(rowKey); !found {
+	n, counted := m.length(v)
+	keyed := isReference(reflect.TypeFor[K]())
+	var was []byte
+	if counted || keyed || !c.plain {
+		var found bool
+		if was, found = v.rows.get(rowKey); counted && !found {
 			v.rows.set(m.lengthKey(), []byte(utoa(n+1)))
 		}
 	}
-	v.rows.set(rowKey, []byte(v.stored(&e, tree, "the value")))
+	now := []byte(v.stored(&e, tree, "the value"))
+	if keyed || !c.plain {
+		v.entryChanged(rowKey, m.keyRef(rowKey, keyed), was, now)
+	}
+	v.rows.set(rowKey, now)
 	return nil
 }
 
@@ -158,7 +166,8 @@ func (m *Map[K, V]) Delete(ctx context.Context, key K) {
 		return
 	}
 	if rowKey, err := m.rowKey(v, key); err == nil {
-		if _, found := v.rows.get(rowKey); found {
+		if was, found := v.rows.get(rowKey); found {
+			v.entryChanged(rowKey, m.keyRef(rowKey, isReference(reflect.TypeFor[K]())), was, nil)
 			v.rows.delete(rowKey)
 			if n, counted := m.length(v); counted {
 				v.rows.set(m.lengthKey(), []byte(utoa(n-1)))
@@ -184,7 +193,29 @@ func (m *Map[K, V]) Len(ctx context.Context) int {
 	return int(n)
 }
 
-func (m *Map[K, V]) lengthKey() string { return "n." + utoa(m.id) }
+func (m *Map[K, V]) lengthKey() string { return lengthKey(m.id) }
+
+func lengthKey(number uint64) string { return "n." + utoa(number) }
+
+// keyRef returns the reference that is the key of a row, or "" if keys are not references.
+func (m *Map[K, V]) keyRef(rowKey string, keyed bool) string {
+	if !keyed {
+		return ""
+	}
+	return rowKey[len(m.prefix()):]
+}
+
+// isReference reports whether the keys of a Map of this key type are references.
+func isReference(key reflect.Type) bool { return key == typeRef || isObject(key) }
+
+// newMap returns the number of a new Map.
+func (v *Vat) newMap(key reflect.Type) uint64 {
+	n := v.ids.newMap()
+	if isReference(key) {
+		v.tally.keyed = append(v.tally.keyed, n)
+	}
+	return n
+}
 
 // length returns the stored number of entries; counted reports whether it is stored.
 func (m *Map[K, V]) length(v *Vat) (n uint64, counted bool) {
@@ -240,7 +271,9 @@ func (m *Map[K, V]) scan(ctx context.Context, start func(*Vat) (string, error)) 
 	}
 }
 
-func (m *Map[K, V]) prefix() string { return "m." + utoa(m.id) + "." }
+func (m *Map[K, V]) prefix() string { return entryPrefix(m.id) }
+
+func entryPrefix(number uint64) string { return "m." + utoa(number) + "." }
 
 func (m *Map[K, V]) rowKey(v *Vat, key K) (string, error) {
 	k, err := v.formatKey(reflect.ValueOf(&key).Elem())

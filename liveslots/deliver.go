@@ -11,6 +11,7 @@ import (
 func (v *Vat) deliver(d wire.Delivery) {
 	switch d := d.(type) {
 	case wire.StartVat:
+		v.tally.starting = true
 		v.startVat()
 	case wire.Call:
 		v.call(d)
@@ -21,11 +22,9 @@ func (v *Vat) deliver(d wire.Delivery) {
 	case wire.RetireExports:
 		v.retireExports(d.Refs)
 	case wire.RetireImports:
-		for _, ref := range d.Refs {
-			delete(v.imports, ref)
-		}
+		v.retireImports(d.Refs)
 	case wire.BringOutYourDead:
-		// Vats drop nothing yet.
+		v.bringOutYourDead(d)
 	default:
 		v.fail(fmt.Sprintf("delivery %T is unknown", d))
 	}
@@ -105,6 +104,7 @@ func (v *Vat) notify(d wire.Notify) {
 // dropExports notes that these objects cannot be reached from outside. They keep their names until they are
 // retired.
 func (v *Vat) dropExports(refs []wire.Ref) {
+	v.setFlags(refs, flag.droppedOutside)
 	for _, ref := range refs {
 		if h := v.objects[ref]; h != nil && h.kind.ephemeral && !h.dropped {
 			h.dropped = true
@@ -114,6 +114,7 @@ func (v *Vat) dropExports(refs []wire.Ref) {
 }
 
 func (v *Vat) retireExports(refs []wire.Ref) {
+	v.setFlags(refs, flag.retiredOutside)
 	for _, ref := range refs {
 		delete(v.own, ref)
 		if h := v.objects[ref]; h != nil && h.kind.ephemeral {
@@ -122,6 +123,18 @@ func (v *Vat) retireExports(refs []wire.Ref) {
 			}
 			delete(v.objects, ref)
 			h.ref, h.dropped = "", false // if it is passed again, it gets a new name
+		}
+	}
+}
+
+// retireImports forgets imports that no longer exist. Nothing is left to be dropped then.
+func (v *Vat) retireImports(refs []wire.Ref) {
+	for _, ref := range refs {
+		delete(v.imports, ref)
+		if v.readLedger().counting {
+			if _, found := v.rows.get(candidateKey(ref)); found {
+				v.rows.delete(candidateKey(ref))
+			}
 		}
 	}
 }

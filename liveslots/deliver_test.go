@@ -182,7 +182,7 @@ func TestLimits(t *testing.T) {
 	if again := v.Deliver(wire.Deliver{Number: 3, Delivery: wire.BringOutYourDead{}}); again.Outcome.Fault != d.Outcome.Fault {
 		t.Errorf("after a fault: got %+v", again)
 	}
-	v = started(t, NewHelper, wire.Start{MaxSyscalls: 2})
+	v = started(t, NewHelper, wire.Start{MaxSyscalls: 3})
 	d = v.Deliver(wire.Deliver{Number: 2, Delivery: message(t, "p-1", "note", "x")})
 	if d.Outcome.Fault != "" {
 		t.Errorf("got %+v", d)

@@ -22,6 +22,9 @@
 //	object.go                identity of the vat's own objects, and references to those of others
 //	state.go, collection.go  stored state: objects and Maps
 //	store.go                 the store during a crank
+//	ledger.go                collection: its rows, and from when on a vat counts
+//	count.go, journal.go     counts of the references in the store
+//	collect.go, recount.go   what is done when the kernel has the vat bring out its dead
 //
 // # Names
 //

@@ -332,6 +332,7 @@ func (v *Vat) resolve(rs []wire.Resolution) {
 	if n := len(v.syscalls); n >= manySyscalls {
 		if last, ok := v.syscalls[n-1].(wire.Resolve); ok && len(last.Resolutions)+len(rs) <= maxResolutions {
 			v.sent += resolutionBytes(rs)
+			v.tellNames(wire.Resolve{Resolutions: rs})
 			last.Resolutions = append(last.Resolutions, rs...)
 			v.syscalls[n-1] = last
 			return

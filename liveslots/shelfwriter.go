@@ -92,6 +92,7 @@ func (w *shelfWriter) place(key, watcher, head string, slots []any, body string)
 		return
 	}
 	v.rows.set(key, []byte(row))
+	v.shelfChanged(key, string(old), row)
 	v.shelved().size(len(row) - len(old))
 	had := sourcesIn(string(old))
 	for _, s := range sourcesOf(words) {
@@ -117,6 +118,7 @@ func (w *shelfWriter) remove(key, watcher string) {
 		return
 	}
 	w.v.rows.delete(key)
+	w.v.shelfChanged(key, string(old), "")
 	w.v.shelved().size(-len(old))
 	for _, s := range sourcesIn(string(old)) {
 		w.unlink(s, watcher)

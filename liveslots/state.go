@@ -19,6 +19,7 @@ import (
 //	m.<n>.<key>  an entry of the Map with number n
 //	n.<n>        the number of its entries; absent for a Map older than this row
 //	w, w. p. s.  calls that wait; see shelf.go
+//	g, c. g. j. k. x.  counts of references, and garbage; see ledger.go
 //
 // An object's row is three lines: the number of the shape it was written in, its slots, its body. A Map's entry
 // is slots and body. A body is a record of the fields that are not zero.
@@ -192,6 +193,7 @@ func (v *Vat) save() {
 			continue
 		}
 		if row := v.state(h); row != h.saved {
+			v.objectChanged(h.ref, h.saved, row)
 			v.rows.set(wire.StateKey(h.ref), []byte(row))
 			h.saved = row
 		}

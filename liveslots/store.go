@@ -36,6 +36,8 @@ type rows struct {
 	gaps       []gap
 	young, old map[string]row
 	youngBytes int
+	// reads and readBytes count the reads of the store in this crank.
+	reads, readBytes int
 }
 
 // A gap is a range of keys, above from and below to, in which a prefix has no row.
@@ -68,6 +70,8 @@ func (s *rows) get(key string) ([]byte, bool) {
 	if err != nil {
 		panic(fault("read of the vat's store: " + err.Error()))
 	}
+	s.reads++
+	s.readBytes += len(value)
 	s.cache(key, row{value, found})
 	return value, found
 }
@@ -135,6 +139,8 @@ func (s *rows) search(prefix, after string) (key string, value []byte, found boo
 	lower := after
 	for {
 		k, val, ok, err := s.below.Next(prefix, lower)
+		s.reads++
+		s.readBytes += len(val)
 		if err != nil {
 			panic(fault("read of the vat's store: " + err.Error()))
 		}
@@ -174,6 +180,7 @@ func (s *rows) cache(key string, r row) {
 
 // flush yields the crank's writes in the order of their keys, and starts the next crank's.
 func (s *rows) flush(emit func(wire.Syscall)) {
+	s.reads, s.readBytes = 0, 0
 	if len(s.written) == 0 {
 		return
 	}

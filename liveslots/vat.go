@@ -98,6 +98,8 @@ type Vat struct {
 	// ephemerals counts the ephemeral objects that can be reached from outside of the vat.
 	ephemerals int
 
+	tally tally
+
 	maxValueBytes int
 }
 
@@ -124,6 +126,7 @@ func New(m *Module, start wire.Start, store Store, log *slog.Logger) *Vat {
 		objects:       map[wire.Ref]*head{},
 		lastObject:    start.HighObject,
 		lastPromise:   start.HighPromise,
+		tally:         newTally(),
 		maxValueBytes: start.MaxFrameBytes / 2,
 	}
 	v.ids.v = v
@@ -201,6 +204,9 @@ func (v *Vat) crank(d wire.Deliver) {
 	}
 	v.shelve()
 	v.save()
+	if v.exit == nil {
+		v.countCrank()
+	}
 	v.rows.flush(v.syscall)
 	if v.exit != nil {
 		v.syscall(wire.Exit{Failure: v.exit.failure, Info: v.wireValue(v.exit.info)})
@@ -211,6 +217,7 @@ func (v *Vat) crank(d wire.Deliver) {
 
 func (v *Vat) syscall(s wire.Syscall) {
 	v.syscalls = append(v.syscalls, s)
+	v.tellNames(s)
 	switch x := s.(type) {
 	case wire.Send:
 		v.sent += dataBytes(x.Message.MethArgs)

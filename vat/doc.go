@@ -34,6 +34,10 @@
 // of a type that cannot be saved) and has no such tag is a mistake that the program reports when it starts.
 // Loading an object loads the objects that its fields point to; for many objects use a [Map], or hold a [Ref].
 //
+// An object is in the store as long as the root, another vat or a call that waits leads to it. After that it is
+// deleted when the vat is at rest, with the entries of its Maps. A reference that is not in durable state then keeps
+// nothing.
+//
 // When a program changes, a new field is zero in the objects and records that were stored before, and the type
 // of a number may become a type that holds all numbers of the former type. A field that was removed, or has
 // another type, fails the vat by its name, where it holds a value other than zero. A stored object names its

@@ -1,0 +1,316 @@
+package liveslots
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ocapkernel.dev/wire"
+)
+
+// count is the row c.<ref>: a number, and a letter for the flag. The row of a reference without mentions and without a
+// flag is absent.
+type count struct {
+	// mentions may be below 0 while the journal has rows: changes are added in any order.
+	mentions int
+	flag     flag
+}
+
+// flag is what the kernel knows of a durable object of this vat.
+type flag byte
+
+const (
+	// private objects have no name in the kernel.
+	private flag = 0
+	// exported objects can be reached from outside.
+	exported flag = 'x'
+	// recognizable objects have a name in the kernel, and cannot be reached from outside.
+	recognizable flag = 'r'
+	// deleted objects have been deleted by [Delete]: references to them may be left.
+	deleted flag = 'd'
+)
+
+func countKey(ref wire.Ref) string     { return "c." + string(ref) }
+func candidateKey(ref wire.Ref) string { return "g." + string(ref) }
+func keyedKey(number uint64) string    { return "k." + utoa(number) }
+
+const candidatePrefix = "g."
+
+func (v *Vat) readCount(ref wire.Ref) count {
+	row, found := v.rows.get(countKey(ref))
+	if !found {
+		return count{}
+	}
+	digits, c := string(row), count{}
+	if n := len(digits); n > 0 && digits[n-1] > '9' {
+		c.flag, digits = flag(digits[n-1]), digits[:n-1]
+	}
+	var err error
+	if c.mentions, err = strconv.Atoi(digits); err != nil {
+		panic(fault("stored state: " + countKey(ref) + ": " + err.Error()))
+	}
+	return c
+}
+
+func (v *Vat) writeCount(ref wire.Ref, c count) {
+	if c == (count{}) {
+		v.rows.delete(countKey(ref))
+		return
+	}
+	row := strconv.AppendInt(nil, int64(c.mentions), 10)
+	if c.flag != private {
+		row = append(row, byte(c.flag))
+	}
+	v.rows.set(countKey(ref), row)
+}
+
+// isGarbage reports whether nothing but memory can hold a reference with this count. Mentions of a deleted object are
+// counted until none is left, so that those which are left are known for what they are.
+func (c count) isGarbage() bool { return c.mentions == 0 && c.flag != exported }
+
+// isCounted reports whether a name is that of a reference that has a count: an import, or a durable object but for the
+// root. The object to which the vat sends nudges is none.
+func isCounted(name string) bool {
+	return strings.HasPrefix(name, "o-") || isDurable(name)
+}
+
+func isDurable(name string) bool {
+	return strings.HasPrefix(name, "o+d") && !strings.HasPrefix(name, "o+d0/")
+}
+
+// tally is the change of the counts in the crank at hand.
+type tally struct {
+	ledger ledger
+	// starting is set in the vat's first delivery.
+	starting bool
+	// collecting is set during the work of a bring out your dead, which asks for the next one at its end.
+	collecting bool
+	// mentions are the changes of mentions, and made the objects that were saved for the first time.
+	mentions map[wire.Ref]int
+	made     map[wire.Ref]bool
+	// told are durable objects of this vat that the kernel was told of; a name may be there twice.
+	told []wire.Ref
+	// keyed are the new Maps whose keys are references.
+	keyed []uint64
+}
+
+func newTally() tally { return tally{mentions: map[wire.Ref]int{}, made: map[wire.Ref]bool{}} }
+
+// counts reports whether changes of a row are to be counted now.
+func (v *Vat) counts(key string) bool {
+	if v.tally.starting {
+		return true // it is known at the end of the crank
+	}
+	l := v.readLedger()
+	return l.counting && l.covers(key)
+}
+
+// mentionsChanged counts the change of a row from one line of names to another.
+func (v *Vat) mentionsChanged(key, was, now string) {
+	if was == now || !v.counts(key) {
+		return
+	}
+	v.addMentions(was, -1)
+	v.addMentions(now, +1)
+}
+
+func (v *Vat) addMentions(line string, by int) {
+	for name := range strings.SplitSeq(line, " ") {
+		if isCounted(name) {
+			v.tally.mentions[wire.Ref(name)] += by
+		}
+	}
+}
+
+// objectChanged counts the change of an object's row, of which was is empty if it is new.
+func (v *Vat) objectChanged(ref wire.Ref, was, now string) {
+	if was == "" && isDurable(string(ref)) {
+		v.tally.made[ref] = true
+	}
+	v.mentionsChanged(wire.StateKey(ref), secondLine(was), secondLine(now))
+}
+
+// entryChanged counts the change of an entry of a Map, whose key is a reference or empty. A row that is nil is absent.
+func (v *Vat) entryChanged(key, keyRef string, was, now []byte) {
+	v.mentionsChanged(key, entryNames(keyRef, was), entryNames(keyRef, now))
+}
+
+func entryNames(keyRef string, row []byte) string {
+	if row == nil {
+		return ""
+	}
+	slots, _, _ := strings.Cut(string(row), "\n")
+	return slots + " " + keyRef
+}
+
+// shelfChanged counts the change of the row of a call that waits, or of a settled promise.
+func (v *Vat) shelfChanged(key, was, now string) {
+	v.mentionsChanged(key, shelfNames(key, was), shelfNames(key, now))
+}
+
+// shelfNames returns the objects in a row of the shelf, with promises among them.
+func shelfNames(key, row string) string {
+	if !strings.HasPrefix(key, "w.") {
+		return secondLine(row)
+	}
+	head, _, _ := strings.Cut(row, "\n")
+	_, target, _ := strings.Cut(head, " ")
+	target, _, _ = strings.Cut(target, " ")
+	return target + " " + secondLine(row)
+}
+
+func secondLine(row string) string {
+	_, rest, _ := strings.Cut(row, "\n")
+	line, _, _ := strings.Cut(rest, "\n")
+	return line
+}
+
+// tellName notes that a name is in a syscall.
+func (v *Vat) tellName(ref wire.Ref) {
+	if len(ref) > 3 && ref[1] == '+' && ref[2] == 'd' && isDurable(string(ref)) {
+		v.tally.told = append(v.tally.told, ref)
+	}
+}
+
+func (v *Vat) tellData(d wire.CapData) {
+	for _, ref := range d.Slots {
+		v.tellName(ref)
+	}
+}
+
+// tellNames notes the names in a syscall: objects of the vat among them are exported from now on.
+func (v *Vat) tellNames(s wire.Syscall) {
+	switch s := s.(type) {
+	case wire.Send:
+		v.tellName(s.Target)
+		v.tellData(s.Message.MethArgs)
+	case wire.Watch:
+		v.tellName(s.Target)
+	case wire.Resolve:
+		for _, r := range s.Resolutions {
+			v.tellData(r.Value)
+		}
+	case wire.Exit, wire.Subscribe, wire.Keep, wire.DropImports, wire.RetireImportsCall, wire.RetireExportsCall, wire.AbandonExports,
+		wire.StoreSet, wire.StoreDelete, wire.Collect:
+		// none, or the vat ends
+	}
+}
+
+// setFlags changes the flags of durable objects by what the kernel says of them.
+func (v *Vat) setFlags(refs []wire.Ref, change func(flag) flag) {
+	l := v.readLedger()
+	if !l.counting {
+		return
+	}
+	for _, ref := range refs {
+		if !isDurable(string(ref)) {
+			continue
+		}
+		c := v.readCount(ref)
+		if c.flag == private && l.Exports {
+			continue // the object has no name in the kernel
+		}
+		now := count{c.mentions, change(c.flag)}
+		if now == c {
+			continue
+		}
+		v.writeCount(ref, now)
+		if now.isGarbage() {
+			v.addCandidate(ref)
+		}
+	}
+}
+
+func (f flag) droppedOutside() flag {
+	if f == deleted {
+		return f
+	}
+	return recognizable
+}
+
+func (f flag) retiredOutside() flag {
+	if f == deleted {
+		return f
+	}
+	return private
+}
+
+// told returns the flag of an object that the kernel knows.
+func (f flag) told() flag {
+	if f == deleted {
+		return f
+	}
+	return exported
+}
+
+func (v *Vat) addCandidate(ref wire.Ref) {
+	v.rows.set(candidateKey(ref), []byte{})
+	v.askCollect()
+}
+
+// countCrank ends the crank for the counts: it begins to count if the vat is at rest for the first time, and writes the
+// counts that have changed.
+func (v *Vat) countCrank() {
+	t := &v.tally
+	l := v.readLedger()
+	if !l.counting && v.AtRest() {
+		l.begin(t.starting)
+		if !t.starting {
+			v.forgetTally()
+			v.askCollect()
+		}
+	}
+	if l.counting {
+		v.writeCounts()
+	}
+	v.forgetTally()
+	l.save(v.rows)
+}
+
+func (v *Vat) forgetTally() {
+	t := &v.tally
+	t.mentions, t.made = emptied(t.mentions), emptied(t.made)
+	t.told, t.keyed, t.starting = t.told[:0], t.keyed[:0], false
+}
+
+// writeCounts writes the counts that have changed in the crank, and the candidates.
+func (v *Vat) writeCounts() {
+	t := &v.tally
+	for _, n := range t.keyed {
+		v.rows.set(keyedKey(n), []byte{})
+	}
+	t.keyed = t.keyed[:0]
+	if len(t.mentions)+len(t.made)+len(t.told) == 0 {
+		return
+	}
+	maps.DeleteFunc(t.mentions, func(ref wire.Ref, by int) bool { return by == 0 && !t.made[ref] })
+	for ref := range t.made {
+		t.mentions[ref] += 0
+	}
+	if v.isLargeTally() {
+		v.spill()
+	}
+	told := slices.Compact(slices.Sorted(slices.Values(t.told)))
+	refs := slices.Sorted(maps.Keys(t.mentions))
+	refs = slices.Compact(slices.Sorted(slices.Values(append(refs, told...))))
+	for _, ref := range refs {
+		var c count
+		if !t.made[ref] {
+			c = v.readCount(ref)
+		}
+		now := count{c.mentions + t.mentions[ref], c.flag}
+		if _, tell := slices.BinarySearch(told, ref); tell {
+			now.flag = now.flag.told()
+		}
+		if now != c {
+			v.writeCount(ref, now)
+		}
+		if now.isGarbage() && (now != c || t.made[ref]) {
+			v.addCandidate(ref)
+		}
+	}
+	clear(t.mentions)
+	clear(t.made)
+	t.told = t.told[:0]
+}

@@ -1,0 +1,96 @@
+package liveslots
+
+import (
+	"encoding/json"
+
+	"ocapkernel.dev/wire"
+)
+
+// A durable object goes from the store when nothing can reach it any more, and an import is let go of when the store
+// does not hold it. To know that without a look at all rows, the vat counts references:
+//
+//	g          JSON: how far counting has come; while this row is absent, the vat counts nothing
+//	c.<ref>    how many stored mentions an import (o-N) or a durable object (o+dN/M) has, and its flag; see count
+//	g.<ref>    a candidate: an import or object that is to be looked at, since its count was 0
+//	j.<n>      changes of counts that one crank was too large to make; see journal.go
+//	k.<n>      empty: the keys of the Map with number n are references
+//	x.<n>      empty: the object of that Map is gone, and the rows of the Map are being deleted; see collect.go
+//
+// A mention is a slot in the row of an object, of a Map's entry, of a call that waits or of a promise's value, a key of a
+// Map, or the object of a call that waits. Counts change with the rows that hold the mentions, in the same crank. An
+// object without mentions and without a flag is garbage once the vat is at rest, for then no memory holds it.
+//
+// # When the vat counts
+//
+// Frames have to be the same in a replay. The store of a vat of an earlier version has no row g, and the vat may be in a
+// span whose frames that version has recorded: as long as it is, nothing is counted. The row is first written by a crank
+// after which the vat is at rest. The kernel records no such crank. A new vat counts from its first crank if it is at rest
+// after that. In any other vat the rows that are there are counted later, in slices; see recount.go.
+
+const ledgerKey = "g"
+
+// ledger is the vat's durable bookkeeping of counting: the row g.
+type ledger struct {
+	loaded, changed bool
+	// counting is set if the row exists.
+	counting bool
+	// Asked is set while the kernel is asked for a bring out your dead.
+	Asked bool `json:"asked,omitempty"`
+	// Stage and After say how far the rows were counted that were there when counting began: see recount.go.
+	Stage int    `json:"stage"`
+	After string `json:"after,omitempty"`
+	// Exports is set once the kernel has told which objects are exported.
+	Exports bool `json:"exports,omitempty"`
+	// Spills is the number of the last row j, and Pending the number of such rows.
+	Spills  uint64 `json:"spills,omitempty"`
+	Pending int    `json:"pending,omitempty"`
+}
+
+// readLedger returns the bookkeeping. The row is read once in the life of the memory.
+func (v *Vat) readLedger() *ledger {
+	l := &v.tally.ledger
+	if l.loaded {
+		return l
+	}
+	l.loaded = true
+	if row, found := v.rows.get(ledgerKey); found {
+		l.counting = true
+		if err := json.Unmarshal(row, l); err != nil {
+			panic(fault("stored state: " + ledgerKey + ": " + err.Error()))
+		}
+	}
+	return l
+}
+
+func (l *ledger) save(r *rows) {
+	if !l.changed {
+		return
+	}
+	l.changed = false
+	row, err := json.Marshal(l)
+	if err != nil {
+		panic(fault("ledger: " + err.Error()))
+	}
+	r.set(ledgerKey, row)
+}
+
+// begin begins to count. complete says that the store has no rows that were not counted.
+func (l *ledger) begin(complete bool) {
+	l.counting, l.changed = true, true
+	if complete {
+		l.Stage, l.Exports = stageCounted, true
+	}
+}
+
+// isComplete reports whether the counts are those of all rows, and all exported objects have their flags.
+func (l *ledger) isComplete() bool {
+	return l.counting && l.Stage >= len(countedRows) && l.Exports && l.Pending == 0
+}
+
+// askCollect asks the kernel for a bring out your dead, unless it is asked already.
+func (v *Vat) askCollect() {
+	if l := v.readLedger(); !l.Asked && !v.tally.collecting {
+		l.Asked, l.changed = true, true
+		v.syscall(wire.Collect{})
+	}
+}
