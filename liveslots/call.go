@@ -132,7 +132,7 @@ func (v *Vat) call(d wire.Call) {
 	}
 	h := v.local(d.Target)
 	if h == nil {
-		v.settle(result, goneValue(), true)
+		v.settle(result, goneValue(d.Target), true)
 		return
 	}
 	c := &call{ref: d.Target, target: h, method: name, body: d.Message.MethArgs.Body, args: args, slots: slots, result: result}
@@ -140,7 +140,11 @@ func (v *Vat) call(d wire.Call) {
 	v.try(c)
 }
 
-func goneValue() value {
+// goneValue returns the answer to a message whose target the vat does not have.
+func goneValue(ref wire.Ref) value {
+	if isDurable(string(ref)) {
+		return deletedValue()
+	}
 	return kernelError(errcode.ObjectDeleted, "the object lived in memory that is lost")
 }
 
@@ -237,9 +241,13 @@ func (v *Vat) tryMethod(c *call) {
 	h := c.target
 	if h == nil {
 		if h = v.local(c.ref); h == nil {
-			v.settle(c.result, goneValue(), true)
+			v.settle(c.result, goneValue(c.ref), true)
 			return
 		}
+	}
+	if h.deleted {
+		v.settle(c.result, deletedValue(), true)
+		return
 	}
 	if c.kind == byWhen {
 		if err := v.checkContinuation(h.kind, c); err != nil {

@@ -296,7 +296,7 @@ func isPlain(t reflect.Type, within []reflect.Type) bool {
 	switch {
 	case t == typeTime, t == typeBigInt, t == typeBytes, slices.Contains(within, t):
 		return true
-	case t == typeRef, t == typePromise, isObject(t):
+	case isFace(t, typeRef), isFace(t, typePromise), isObject(t):
 		return false
 	}
 	within = append(within, t)

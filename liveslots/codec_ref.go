@@ -88,6 +88,9 @@ func (c *codecs) makeObject(out *codec, t reflect.Type) error {
 		if e.durable && k.ephemeral {
 			return nil, fmt.Errorf("%s is ephemeral and cannot be saved", k.name)
 		}
+		if e.durable && isDeleted(v) {
+			return nil, nil
+		}
 		h, err := headOf(k, v)
 		if err != nil {
 			return nil, err
@@ -110,6 +113,10 @@ func (c *codecs) makeObject(out *codec, t reflect.Type) error {
 			case *presence:
 				if h = s.own; h == nil {
 					h = d.v.local(s.ref)
+				}
+				if h == nil && d.stored && isDurable(string(s.ref)) {
+					o.SetZero() // it was deleted
+					return nil
 				}
 				if h == nil {
 					got := describe(in, d.slots) + ", another vat's object"

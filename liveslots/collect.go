@@ -32,6 +32,8 @@ type collector struct {
 	direct bool
 	// drops are imports to drop and retire, retires and abandons are objects of which the kernel has to forget the names.
 	drops, retires, abandons []wire.Ref
+	// greys are the objects and Maps whose references are to be followed; see trace.go.
+	greys []grey
 }
 
 // bringOutYourDead answers a bring out your dead.
@@ -74,10 +76,18 @@ func (c *collector) learn(ref wire.Ref) {
 	case !isCounted(string(ref)):
 	case isDurable(string(ref)):
 		switch now.flag {
-		case deleted:
-			c.abandons = append(c.abandons, ref) // it was deleted when the vat did not know whether it was exported
+		case deleted, ghost:
+			// It was deleted when the vat did not know whether it was exported.
+			c.abandons = append(c.abandons, ref)
+			v.writeCount(ref, count{now.mentions, deleted})
+			if now.mentions == 0 {
+				v.rows.set(candidateKey(ref), []byte{})
+			}
 		case private:
 			v.writeCount(ref, count{now.mentions, exported})
+			if v.readLedger().isTracing() {
+				v.toFollow(ref)
+			}
 		}
 	case now.mentions != 0:
 	case c.direct:
@@ -102,11 +112,12 @@ func (c *collector) work() {
 			}
 			continue
 		}
-		if len(v.tally.mentions) == 0 {
+		if len(v.tally.mentions) == 0 && !c.trace() {
 			return
 		}
 		v.writeCounts() // there may be new candidates
 	}
+	c.putGreys()
 	v.writeCounts()
 	l := v.readLedger()
 	c.full = c.full || l.Pending > 0 || l.Stage < stageUnheld || l.Stage == stageUnheld && l.Exports
@@ -115,7 +126,7 @@ func (c *collector) work() {
 // hasRoom reports whether the crank has room for more work, and notes if it has not.
 func (c *collector) hasRoom() bool {
 	v := c.v
-	rows := min(maxCollectRows, v.start.MaxSyscalls/5)
+	rows := max(8, min(maxCollectRows, v.start.MaxSyscalls/5))
 	if len(v.rows.written)+2*len(v.tally.mentions) >= rows || v.rows.reads >= maxCollectReads || v.rows.readBytes >= maxCollectBytes {
 		c.full = true
 	}
@@ -162,7 +173,8 @@ func (c *collector) deleteObject(ref wire.Ref, now count) {
 func (v *Vat) deleteState(ref wire.Ref, row string) {
 	v.rows.delete(wire.StateKey(ref))
 	v.mentionsChanged(wire.StateKey(ref), secondLine(row), "")
-	for _, m := range v.ids.mapsOf(ref, row) {
+	maps, _ := v.ids.mapsOf(ref, row)
+	for _, m := range maps {
 		v.rows.set(doomedKey(m.number), []byte{})
 	}
 }

@@ -20,6 +20,15 @@ func TestCountsAreThoseOfTheStore(t *testing.T) {
 	})
 }
 
+// The same with objects that hold each other in circles: they are gone once enough objects were made to have the vat look
+// for circles again.
+func TestCirclesAreCollected(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		g := newGarden(rapidTB{t, rt}, NewHoard, wire.Start{MaxSyscalls: rapid.SampledFrom([]int{60, 100, 10_000}).Draw(rt, "syscalls")})
+		g.walk(rt, true)
+	})
+}
+
 // rapidTB fails by way of rapid, so that it finds a short program.
 type rapidTB struct {
 	testing.TB
@@ -110,6 +119,25 @@ func (g *garden) walk(rt *rapid.T, rings bool) {
 				g.drop(rapid.SampledFrom(all).Draw(rt, "export"), rapid.Bool().Draw(rt, "retire"))
 			}
 		},
+		"destroy": func() {
+			before := maps.Clone(g.store)
+			g.call("destroy", name())
+			g.noteDeleted(before)
+		},
+		"destroy new": func() {
+			before := maps.Clone(g.store)
+			done := g.call("destroyNew", other())
+			for _, s := range done.Syscalls {
+				if s, ok := s.(wire.AbandonExports); ok {
+					for _, r := range s.Refs {
+						g.deleted[r] = true
+					}
+				}
+			}
+			g.noteDeleted(before)
+		},
+		"remember": func() { g.call("remember", name()) },
+		"recall":   func() { g.call("recall", other()) },
 		"restart": func() {
 			if g.v.AtRest() {
 				g.restart()
@@ -118,6 +146,14 @@ func (g *garden) walk(rt *rapid.T, rings bool) {
 		"round": func() {
 			if g.v.AtRest() {
 				g.round(1 + number(4))
+			}
+		},
+		"some pages": func() {
+			for range number(3) {
+				if g.v.AtRest() && g.asked && !g.first {
+					g.asked = false
+					g.deliver(wire.BringOutYourDead{})
+				}
 			}
 		},
 		"one page": func() {
@@ -129,6 +165,8 @@ func (g *garden) walk(rt *rapid.T, rings bool) {
 	}
 	if rings {
 		ops["ring"] = func() { g.call("ring", name()) }
+		ops["forsake"] = func() { g.call("forsake") }
+		ops["move"] = func() { g.call("move", name(), name()) }
 		ops["link"] = func() { g.call("link", name(), name()) }
 	}
 	names := slices.Sorted(maps.Keys(ops))
@@ -142,6 +180,14 @@ func (g *garden) walk(rt *rapid.T, rings bool) {
 		g.answer()
 	}
 	g.round(1000)
+	for range 2 { // a search that had begun before the last change does not find all
+		for range len(g.store) + 25 {
+			if rings {
+				g.call("swap")
+			}
+		}
+		g.round(1000)
+	}
 	g.checkClean()
 }
 
@@ -268,5 +314,43 @@ func TestLargeStructuresGoInSlices(t *testing.T) {
 				t.Errorf("%d rows after %d rounds, %d before", len(g.store), g.rounds-rounds, before)
 			}
 		})
+	}
+}
+
+// A crank whose rows hold no other references than before reads and writes nothing for the counts.
+func TestChangesWithoutReferencesCountNothing(t *testing.T) {
+	g := newGarden(t, NewHoard, wire.Start{})
+	g.call("put", "x")
+	g.call("befriend", g.ref("X"))
+	thing := g.call("get", "x").Syscalls[0].(wire.Resolve).Resolutions[0].Value.Slots[0]
+	g.callOf(thing, "put", "sub")
+	g.call("number", "a", 1)
+	g.call("text", "t", "text")
+	for _, c := range []struct {
+		name string
+		want []string
+		do   func() wire.Done
+	}{
+		{"a field", []string{"o.o+0"}, func() wire.Done { return g.call("add", 1) }},
+		{"a field of an object with references", []string{"o." + string(thing)}, func() wire.Done { return g.callOf(thing, "rename", "new") }},
+		{"an entry", []string{"m.3.a"}, func() wire.Done { return g.call("number", "a", 2) }},
+		{"a new entry", []string{"m.3.b", "n.3"}, func() wire.Done { return g.call("number", "b", 2) }},
+		{"an entry that may have references", []string{"m.4.t"}, func() wire.Done { return g.call("text", "t", "other") }},
+		{"an object that is passed again", nil, func() wire.Done { return g.call("get", "x") }},
+	} {
+		var keys []string
+		for _, s := range c.do().Syscalls {
+			switch s := s.(type) {
+			case wire.StoreSet:
+				keys = append(keys, s.Key)
+			case wire.StoreDelete:
+				keys = append(keys, "-"+s.Key)
+			case wire.Collect:
+				keys = append(keys, "collect")
+			}
+		}
+		if !slices.Equal(keys, c.want) {
+			t.Errorf("%s: wrote %v, want %v", c.name, keys, c.want)
+		}
 	}
 }

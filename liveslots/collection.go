@@ -206,7 +206,7 @@ func (m *Map[K, V]) keyRef(rowKey string, keyed bool) string {
 }
 
 // isReference reports whether the keys of a Map of this key type are references.
-func isReference(key reflect.Type) bool { return key == typeRef || isObject(key) }
+func isReference(key reflect.Type) bool { return isFace(key, typeRef) || isObject(key) }
 
 // newMap returns the number of a new Map.
 func (v *Vat) newMap(key reflect.Type) uint64 {
@@ -300,6 +300,8 @@ func (m *Map[K, V]) decode(v *Vat, key string, row []byte, val *V) {
 // formatKey writes a key so that the order of the texts is the order of the keys.
 func (v *Vat) formatKey(k reflect.Value) (string, error) {
 	switch {
+	case isDeleted(k):
+		return string((*k.Interface().(object).headOf()).ref), nil
 	case isFace(k.Type(), typeRef), isObject(k.Type()):
 		e := encoder{v: v, durable: true}
 		c, err := v.codecs.of(k.Type())
@@ -333,6 +335,9 @@ func (v *Vat) parseKey(s string, k reflect.Value) error {
 			return nil
 		}
 		h := v.local(ref)
+		if h == nil && isDurable(s) {
+			return nil // it was deleted
+		}
 		if h == nil || h.self.Type() != k.Type() {
 			return fmt.Errorf("%s is not a %s", s, typeName(k.Type()))
 		}

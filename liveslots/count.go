@@ -27,8 +27,10 @@ const (
 	exported flag = 'x'
 	// recognizable objects have a name in the kernel, and cannot be reached from outside.
 	recognizable flag = 'r'
-	// deleted objects have been deleted by [Delete]: references to them may be left.
+	// deleted objects have been deleted by [Delete]: references to them may be left. The kernel has a name for a ghost,
+	// since it was told of such a reference.
 	deleted flag = 'd'
+	ghost   flag = 'D'
 )
 
 func countKey(ref wire.Ref) string     { return "c." + string(ref) }
@@ -67,7 +69,12 @@ func (v *Vat) writeCount(ref wire.Ref, c count) {
 
 // isGarbage reports whether nothing but memory can hold a reference with this count. Mentions of a deleted object are
 // counted until none is left, so that those which are left are known for what they are.
-func (c count) isGarbage() bool { return c.mentions == 0 && c.flag != exported }
+func (c count) isGarbage() bool {
+	return c.mentions == 0 && c.flag != exported && c.flag != ghost
+}
+
+// isGone reports whether the object was deleted by [Delete].
+func (f flag) isGone() bool { return f == deleted || f == ghost }
 
 // isCounted reports whether a name is that of a reference that has a count: an import, or a durable object but for the
 // root. The object to which the vat sends nudges is none.
@@ -89,13 +96,21 @@ type tally struct {
 	// mentions are the changes of mentions, and made the objects that were saved for the first time.
 	mentions map[wire.Ref]int
 	made     map[wire.Ref]bool
+	// written are the references that were written while a search for circles goes on; see trace.go.
+	written map[wire.Ref]bool
+	// deleted are the objects that the crank has deleted; see delete.go.
+	deleted map[wire.Ref]*head
+	// doomed is set if Maps of such objects are to be deleted.
+	doomed bool
 	// told are durable objects of this vat that the kernel was told of; a name may be there twice.
 	told []wire.Ref
 	// keyed are the new Maps whose keys are references.
 	keyed []uint64
 }
 
-func newTally() tally { return tally{mentions: map[wire.Ref]int{}, made: map[wire.Ref]bool{}} }
+func newTally() tally {
+	return tally{mentions: map[wire.Ref]int{}, made: map[wire.Ref]bool{}, written: map[wire.Ref]bool{}, deleted: map[wire.Ref]*head{}}
+}
 
 // counts reports whether changes of a row are to be counted now.
 func (v *Vat) counts(key string) bool {
@@ -119,6 +134,9 @@ func (v *Vat) addMentions(line string, by int) {
 	for name := range strings.SplitSeq(line, " ") {
 		if isCounted(name) {
 			v.tally.mentions[wire.Ref(name)] += by
+			if by > 0 && v.tally.ledger.isTracing() {
+				v.tally.written[wire.Ref(name)] = true
+			}
 		}
 	}
 }
@@ -127,6 +145,9 @@ func (v *Vat) addMentions(line string, by int) {
 func (v *Vat) objectChanged(ref wire.Ref, was, now string) {
 	if was == "" && isDurable(string(ref)) {
 		v.tally.made[ref] = true
+	}
+	if l := v.readLedger(); l.isTracing() {
+		v.mapsToFollow(ref, now)
 	}
 	v.mentionsChanged(wire.StateKey(ref), secondLine(was), secondLine(now))
 }
@@ -218,28 +239,39 @@ func (v *Vat) setFlags(refs []wire.Ref, change func(flag) flag) {
 		v.writeCount(ref, now)
 		if now.isGarbage() {
 			v.addCandidate(ref)
+		} else if now.flag == recognizable { // it may be in a circle
+			l.Loose, l.changed = l.Loose+1, true
+			if v.isTraceDue() {
+				v.askCollect()
+			}
 		}
 	}
 }
 
 func (f flag) droppedOutside() flag {
-	if f == deleted {
+	if f.isGone() {
 		return f
 	}
 	return recognizable
 }
 
 func (f flag) retiredOutside() flag {
-	if f == deleted {
-		return f
+	if f.isGone() {
+		return deleted
 	}
 	return private
 }
 
-// told returns the flag of an object that the kernel knows.
-func (f flag) told() flag {
-	if f == deleted {
-		return f
+// flagOfTold returns the flag of an object that the kernel is told of. A reference in memory may be to a deleted object of
+// which the store knows nothing any more.
+func (v *Vat) flagOfTold(ref wire.Ref, f flag) flag {
+	if f == private && !v.tally.made[ref] {
+		if _, found := v.rows.get(wire.StateKey(ref)); !found {
+			return ghost
+		}
+	}
+	if f.isGone() {
+		return ghost
 	}
 	return exported
 }
@@ -254,7 +286,11 @@ func (v *Vat) addCandidate(ref wire.Ref) {
 func (v *Vat) countCrank() {
 	t := &v.tally
 	l := v.readLedger()
-	if !l.counting && v.AtRest() {
+	rest := v.AtRest()
+	if !l.counting && !(rest && t.starting) {
+		v.noteDeleted()
+	}
+	if !l.counting && rest {
 		l.begin(t.starting)
 		if !t.starting {
 			v.forgetTally()
@@ -263,6 +299,9 @@ func (v *Vat) countCrank() {
 	}
 	if l.counting {
 		v.writeCounts()
+		if t.doomed {
+			v.askCollect()
+		}
 	}
 	v.forgetTally()
 	l.save(v.rows)
@@ -270,8 +309,9 @@ func (v *Vat) countCrank() {
 
 func (v *Vat) forgetTally() {
 	t := &v.tally
-	t.mentions, t.made = emptied(t.mentions), emptied(t.made)
-	t.told, t.keyed, t.starting = t.told[:0], t.keyed[:0], false
+	t.mentions, t.made, t.written = emptied(t.mentions), emptied(t.made), emptied(t.written)
+	t.deleted = emptied(t.deleted)
+	t.told, t.keyed, t.starting, t.doomed = t.told[:0], t.keyed[:0], false, false
 }
 
 // writeCounts writes the counts that have changed in the crank, and the candidates.
@@ -281,27 +321,36 @@ func (v *Vat) writeCounts() {
 		v.rows.set(keyedKey(n), []byte{})
 	}
 	t.keyed = t.keyed[:0]
-	if len(t.mentions)+len(t.made)+len(t.told) == 0 {
+	if len(t.mentions)+len(t.made)+len(t.told)+len(t.deleted) == 0 {
 		return
 	}
-	maps.DeleteFunc(t.mentions, func(ref wire.Ref, by int) bool { return by == 0 && !t.made[ref] })
+	maps.DeleteFunc(t.mentions, func(ref wire.Ref, by int) bool { return by == 0 && !t.made[ref] && !t.written[ref] })
 	for ref := range t.made {
 		t.mentions[ref] += 0
 	}
 	if v.isLargeTally() {
 		v.spill()
 	}
+	tracing := v.readLedger().isTracing()
 	told := slices.Compact(slices.Sorted(slices.Values(t.told)))
-	refs := slices.Sorted(maps.Keys(t.mentions))
+	refs := slices.AppendSeq(slices.Collect(maps.Keys(t.mentions)), maps.Keys(t.deleted))
 	refs = slices.Compact(slices.Sorted(slices.Values(append(refs, told...))))
+	var abandoned []wire.Ref
 	for _, ref := range refs {
 		var c count
 		if !t.made[ref] {
 			c = v.readCount(ref)
 		}
 		now := count{c.mentions + t.mentions[ref], c.flag}
-		if _, tell := slices.BinarySearch(told, ref); tell {
-			now.flag = now.flag.told()
+		_, tell := slices.BinarySearch(told, ref)
+		if tell {
+			now.flag = v.flagOfTold(ref, now.flag)
+		}
+		if t.deleted[ref] != nil {
+			if tell || c.flag == exported || c.flag == recognizable {
+				abandoned = append(abandoned, ref)
+			}
+			now.flag = deleted
 		}
 		if now != c {
 			v.writeCount(ref, now)
@@ -309,8 +358,17 @@ func (v *Vat) writeCounts() {
 		if now.isGarbage() && (now != c || t.made[ref]) {
 			v.addCandidate(ref)
 		}
+		if tracing && (tell || t.written[ref]) {
+			v.toFollow(ref)
+		}
+	}
+	v.abandonExports(abandoned)
+	if len(t.made) > 0 && v.isTraceDue() {
+		v.askCollect()
 	}
 	clear(t.mentions)
 	clear(t.made)
+	clear(t.written)
+	clear(t.deleted)
 	t.told = t.told[:0]
 }

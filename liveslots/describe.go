@@ -84,7 +84,7 @@ func NewDescriber(ids []byte) *Describer {
 func (d *Describer) Describe(key string, row []byte, whole bool) Description {
 	prefix, rest, dotted := strings.Cut(key, ".")
 	switch {
-	case key == idsKey || key == shelfKey || key == ledgerKey || dotted && strings.Contains("p n c g j k x", prefix):
+	case key == idsKey || key == shelfKey || key == ledgerKey || dotted && strings.Contains("p n c g j k t u x", prefix):
 		return Description{Kind: RowOwn, Name: key}
 	case dotted && prefix == "o":
 		return d.object(rest, string(row), whole)

@@ -21,10 +21,12 @@
 //	due.go                   stored calls that a later crank is to try
 //	object.go                identity of the vat's own objects, and references to those of others
 //	state.go, collection.go  stored state: objects and Maps
+//	delete.go                objects that the program deletes
 //	store.go                 the store during a crank
 //	ledger.go                collection: its rows, and from when on a vat counts
 //	count.go, journal.go     counts of the references in the store
-//	collect.go, recount.go   what is done when the kernel has the vat bring out its dead
+//	collect.go, recount.go, trace.go
+//	                         what is done when the kernel has the vat bring out its dead
 //
 // # Names
 //

@@ -32,6 +32,7 @@ type garden struct {
 	open             []wire.Ref // promises that the vat waits for
 	asked            bool
 	first            bool // the first round is still to come
+	deleted          map[wire.Ref]bool
 	rounds           int
 }
 
@@ -47,7 +48,7 @@ func emptyGarden(t testing.TB, constructor any, start wire.Start, store testStor
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &garden{t: t, store: store, imports: map[wire.Ref]bool{}, exports: map[wire.Ref]bool{}, objects: map[string]wire.Ref{}, first: true}
+	g := &garden{t: t, store: store, imports: map[wire.Ref]bool{}, exports: map[wire.Ref]bool{}, objects: map[string]wire.Ref{}, deleted: map[wire.Ref]bool{}, first: true}
 	g.make = func() *wired {
 		start.HighPromise, start.HighObject = g.highest, g.highest
 		return newVat(t, m, start, g.store, nil)
@@ -214,9 +215,16 @@ func (g *garden) restart() { g.v = g.make() }
 
 // mentions counts the mentions in the store, and returns the objects that the root, exports and waiting calls lead to.
 func (g *garden) mentions() (counts map[wire.Ref]int, reachable map[wire.Ref]bool) {
+	counts, reachable, _ = g.references()
+	return counts, reachable
+}
+
+// references returns the numbers of the Maps that objects have, too.
+func (g *garden) references() (counts map[wire.Ref]int, reachable map[wire.Ref]bool, of map[string]string) {
 	g.t.Helper()
 	counts, reachable = map[wire.Ref]int{}, map[wire.Ref]bool{}
-	leads, keyed, of := map[string][]wire.Ref{}, map[string]bool{}, map[string]string{}
+	leads, keyed := map[string][]wire.Ref{}, map[string]bool{}
+	of = map[string]string{}
 	keys := slices.Sorted(maps.Keys(g.store))
 	slices.Reverse(keys) // objects come before the entries of their Maps
 	for _, key := range keys {
@@ -283,7 +291,7 @@ func (g *garden) mentions() (counts map[wire.Ref]int, reachable map[wire.Ref]boo
 			todo = append(todo, leads[string(r)]...)
 		}
 	}
-	return counts, reachable
+	return counts, reachable, of
 }
 
 // check compares the counts with the store.
@@ -302,6 +310,12 @@ func (g *garden) check() {
 		want[key] = strconv.Itoa(counts[r]) + map[bool]string{true: "x", false: "r"}[reachable]
 	}
 	for key, value := range g.store {
+		if ref := wire.Ref(strings.TrimPrefix(key, "c.")); g.deleted[ref] {
+			if n := strings.TrimRight(string(value), "dD"); n != strconv.Itoa(counts[ref]) || n == string(value) {
+				g.t.Errorf("%s is %q, want %d", key, value, counts[ref])
+			}
+			continue
+		}
 		if strings.HasPrefix(key, "c.") && want[key] != string(value) {
 			g.t.Errorf("%s is %q, want %q", key, value, want[key])
 		}
@@ -318,18 +332,21 @@ func (g *garden) check() {
 func (g *garden) checkClean() {
 	g.t.Helper()
 	g.check()
-	counts, reachable := g.mentions()
+	counts, reachable, maps := g.references()
 	for key := range g.store {
 		prefix, rest, dotted := strings.Cut(key, ".")
+		number, _, _ := strings.Cut(rest, ".")
 		switch {
+		case dotted && strings.Contains("m n k", prefix) && maps[number] == "":
+			g.t.Errorf("%s is left", key)
 		case prefix == "o" && rest != "o+0" && !reachable[wire.Ref(rest)]:
 			g.t.Errorf("%s is left", key)
-		case dotted && strings.Contains("g j x", prefix):
+		case dotted && strings.Contains("g j t u x", prefix):
 			g.t.Errorf("%s is left", key)
 		}
 	}
 	for r := range reachable {
-		if _, ok := g.store["o."+string(r)]; !ok && strings.HasPrefix(string(r), "o+d") {
+		if _, ok := g.store["o."+string(r)]; !ok && !g.deleted[r] && strings.HasPrefix(string(r), "o+d") {
 			g.t.Errorf("%s is gone, and held", r)
 		}
 	}
@@ -341,6 +358,15 @@ func (g *garden) checkClean() {
 	for r := range counts {
 		if strings.HasPrefix(string(r), "o-") && !g.imports[r] {
 			g.t.Errorf("%s was dropped, and the store has it", r)
+		}
+	}
+}
+
+// noteDeleted notes which objects the last crank has deleted.
+func (g *garden) noteDeleted(before testStore) {
+	for key := range before {
+		if ref, ok := strings.CutPrefix(key, "o."); ok && g.store[key] == nil {
+			g.deleted[wire.Ref(ref)] = true
 		}
 	}
 }

@@ -43,6 +43,7 @@ func (v *Vat) spill() {
 	}
 	clear(t.mentions)
 	clear(t.made)
+	clear(t.written)
 	v.askCollect()
 }
 
@@ -73,6 +74,9 @@ func (v *Vat) drain() bool {
 		}
 		if now.isGarbage() {
 			v.rows.set(candidateKey(ref), []byte{})
+		}
+		if l.isTracing() {
+			v.toFollow(ref)
 		}
 	}
 	v.rows.delete(key)

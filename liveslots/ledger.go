@@ -15,6 +15,7 @@ import (
 //	j.<n>      changes of counts that one crank was too large to make; see journal.go
 //	k.<n>      empty: the keys of the Map with number n are references
 //	x.<n>      empty: the object of that Map is gone, and the rows of the Map are being deleted; see collect.go
+//	t. u.      a search for objects that hold each other in a circle; see trace.go
 //
 // A mention is a slot in the row of an object, of a Map's entry, of a call that waits or of a promise's value, a key of a
 // Map, or the object of a call that waits. Counts change with the rows that hold the mentions, in the same crank. An
@@ -44,6 +45,13 @@ type ledger struct {
 	// Spills is the number of the last row j, and Pending the number of such rows.
 	Spills  uint64 `json:"spills,omitempty"`
 	Pending int    `json:"pending,omitempty"`
+	// Trace is the search for circles that goes on, or nil. Traced is how many objects had been made when the last one
+	// began, and Live how many it found alive; see trace.go.
+	Trace  *trace `json:"trace,omitempty"`
+	Traced uint64 `json:"traced,omitempty"`
+	Live   uint64 `json:"live,omitempty"`
+	// Loose counts the objects with mentions that others have dropped since then.
+	Loose uint64 `json:"loose,omitempty"`
 }
 
 // readLedger returns the bookkeeping. The row is read once in the life of the memory.

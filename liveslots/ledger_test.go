@@ -48,6 +48,7 @@ func NewBusyHoard(ctx context.Context) *Hoard {
 
 func (t *Thing) Take(_ vat.Promise)                  {}
 func (t *Thing) GetName() string                     { return t.Name }
+func (t *Thing) Rename(name string)                  { t.Name = name }
 func (t *Thing) SetRef(r vat.Ref)                    { t.Ref = r }
 func (t *Thing) SetNext(n *Thing)                    { t.Next = n }
 func (t *Thing) Put(ctx context.Context, s string)   { _ = t.Sub.Set(ctx, s, &Thing{Name: s}) }
@@ -82,6 +83,67 @@ func (h *Hoard) RemoveAll(ctx context.Context) {
 func (h *Hoard) Swap(ctx context.Context) {
 	_ = h.Named.Set(ctx, "swap", &Thing{Name: "swap"})
 	h.Named.Delete(ctx, "swap")
+}
+
+// Destroy deletes a Thing, whoever holds it.
+func (h *Hoard) Destroy(ctx context.Context, name string) error {
+	if t := h.Get(ctx, name); t != nil {
+		return vat.Delete(ctx, t)
+	}
+	return nil
+}
+
+// DestroyNew passes and stores a new Thing, and deletes it in the same crank.
+func (h *Hoard) DestroyNew(ctx context.Context, to vat.Ref) error {
+	t := &Thing{Name: "new"}
+	t.Put(ctx, "sub")
+	vat.Send(ctx, to, "note", "new", t)
+	h.List = append(h.List, t)
+	_ = h.Named.Set(ctx, "new", t)
+	return vat.Delete(ctx, t)
+}
+
+// DestroyOdd tries to delete what cannot be deleted, and returns the errors.
+func (h *Hoard) DestroyOdd(ctx context.Context) (list []string) {
+	for _, x := range []any{h, h.Weak(), nil, 7, (*Thing)(nil), Thing{}, vat.RefOf(ctx, h)} {
+		list = append(list, fmt.Sprint(vat.Delete(ctx, x)))
+	}
+	return list
+}
+
+// DestroyTwice deletes a Thing twice, and tries to use it.
+func (h *Hoard) DestroyTwice(ctx context.Context) (list []string) {
+	t := &Thing{Name: "twice"}
+	_ = h.Named.Set(ctx, "twice", t)
+	r := vat.RefOf(ctx, t)
+	for range 2 {
+		list = append(list, fmt.Sprint(vat.Delete(ctx, t)))
+	}
+	_, err := vat.Await[any](ctx, vat.Send(ctx, h, "hold", nil, t))
+	list = append(list, fmt.Sprint(err))
+	_, err = vat.Call[any](ctx, r, "getName")
+	_, there := vat.Local[*Thing](ctx, r)
+	got, found := h.Named.Get(ctx, "twice")
+	return append(list, fmt.Sprint(err), fmt.Sprint(there, got == nil, found))
+}
+
+// Recall sends a reference, which may be to a deleted Thing.
+func (h *Hoard) Recall(ctx context.Context, to vat.Ref) { vat.Send(ctx, to, "note", "x", h.Any) }
+
+// Remember keeps a reference to a Thing.
+func (h *Hoard) Remember(ctx context.Context, name string) {
+	if t := h.Get(ctx, name); t != nil {
+		h.Any = vat.RefOf(ctx, t)
+	}
+}
+
+// Forsake replaces a table by an empty one, and Move moves a table from one Thing to another.
+func (h *Hoard) Forsake() { h.Texts = vat.Map[string, any]{} }
+
+func (h *Hoard) Move(ctx context.Context, from, to string) {
+	if a, b := h.Get(ctx, from), h.Get(ctx, to); a != nil && b != nil && a != b {
+		b.Sub, a.Sub = a.Sub, vat.Map[string, *Thing]{}
+	}
 }
 
 // Tree puts a Thing that holds n others in a row, and in its table.

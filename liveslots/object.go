@@ -36,6 +36,10 @@ type head struct {
 	presence *presence
 	// gone is set once the vat, at rest, has let go of the Go struct. The object is saved.
 	gone bool
+	// deleted is set once [Delete] has deleted the object.
+	deleted bool
+	// row is the object's row, until the object is filled from it.
+	row []byte
 	// dropped is set once this ephemeral object cannot be reached from outside.
 	dropped bool
 }
@@ -57,6 +61,9 @@ func headOf(k *kind, ptr reflect.Value) (*head, error) {
 	}
 	if h.self.Pointer() != ptr.Pointer() {
 		return nil, fmt.Errorf("%s was copied: objects are used by pointer only", k.name)
+	}
+	if h.deleted {
+		return nil, fmt.Errorf("this %s was deleted", k.name)
 	}
 	if h.gone {
 		return nil, fmt.Errorf("this %s is no longer loaded: it was kept in memory while the vat was at rest", k.name)
@@ -171,7 +178,7 @@ func Local[T any](ctx context.Context, r Ref) (T, bool) {
 		h = v.local(r.p.ref)
 		v.fill()
 	}
-	if h == nil {
+	if h == nil || h.deleted {
 		return none, false
 	}
 	obj, ok := h.self.Interface().(T)
@@ -223,6 +230,9 @@ func (v *Vat) objectName(h *head) wire.Ref {
 // at the latest when [Vat.fill] is called.
 func (v *Vat) local(ref wire.Ref) *head {
 	if h := v.objects[ref]; h != nil {
+		if h.deleted {
+			return nil
+		}
 		return h
 	}
 	var k *kind
@@ -235,7 +245,11 @@ func (v *Vat) local(ref wire.Ref) *head {
 		}
 		k = v.ids.kind(parts.Number)
 	}
-	h := &head{kind: k, self: reflect.New(k.typ), ref: ref}
+	row, found := v.rows.get(wire.StateKey(ref))
+	if !found && v.readCount(ref).flag.isGone() {
+		return nil
+	}
+	h := &head{kind: k, self: reflect.New(k.typ), ref: ref, row: row}
 	*h.self.Interface().(object).headOf() = h
 	v.objects[ref] = h
 	v.loaded = append(v.loaded, h)

@@ -77,7 +77,8 @@ func (c *collector) countRow(key string, row []byte) {
 	switch key[0] {
 	case 'o':
 		v.addMentions(secondLine(string(row)), +1)
-		for _, m := range v.ids.mapsOf(wire.Ref(key[len("o."):]), string(row)) {
+		maps, _ := v.ids.mapsOf(wire.Ref(key[len("o."):]), string(row))
+		for _, m := range maps {
 			if m.keyed {
 				v.rows.set(keyedKey(m.number), []byte{})
 			}
@@ -106,8 +107,8 @@ type mapField struct {
 }
 
 // mapsOf returns the Maps in an object's row, in the order of their fields. It reads the row and the shape in which it was
-// written, and needs no type of the program. A row that cannot be read has none.
-func (i *ids) mapsOf(ref wire.Ref, row string) (list []mapField) {
+// written, and needs no type of the program. ok is false for a row that cannot be read.
+func (i *ids) mapsOf(ref wire.Ref, row string) (list []mapField, ok bool) {
 	i.load()
 	kind := uint64(i.Root)
 	if parts, err := wire.ParseRef(string(ref)); err == nil && parts.Durable {
@@ -116,16 +117,16 @@ func (i *ids) mapsOf(ref wire.Ref, row string) (list []mapField) {
 	head, slots, body, ok := cutRow(row)
 	number, err := strconv.Atoi(head)
 	if !ok || err != nil || kind < 1 || kind > uint64(len(i.Kinds)) || number < 0 || number >= len(i.Kinds[kind-1].Shapes) {
-		return nil
+		return nil, false
 	}
 	shape := i.Kinds[kind-1].Shapes[number]
 	if !hasMaps(shape) {
-		return nil
+		return nil, true
 	}
 	tree, err := capdata.Decode(body, len(strings.Fields(slots)))
 	r, ok := tree.(*capdata.Record)
 	if err != nil || !ok {
-		return nil
+		return nil, false
 	}
 	for _, f := range r.Fields {
 		key, _, isMap := cutBrackets(shape[f.Name], "vat.Map[")
@@ -134,7 +135,7 @@ func (i *ids) mapsOf(ref wire.Ref, row string) (list []mapField) {
 			list = append(list, mapField{uint64(n), key == "vat.Ref" || strings.HasPrefix(key, "*")})
 		}
 	}
-	return list
+	return list, true
 }
 
 func hasMaps(shape map[string]string) bool {

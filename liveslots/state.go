@@ -19,7 +19,7 @@ import (
 //	m.<n>.<key>  an entry of the Map with number n
 //	n.<n>        the number of its entries; absent for a Map older than this row
 //	w, w. p. s.  calls that wait; see shelf.go
-//	g, c. g. j. k. x.  counts of references, and garbage; see ledger.go
+//	g, c. g. j. k. t. u. x.  counts of references, and garbage; see ledger.go
 //
 // An object's row is three lines: the number of the shape it was written in, its slots, its body. A Map's entry
 // is slots and body. A body is a record of the fields that are not zero.
@@ -189,7 +189,7 @@ func (v *Vat) save() {
 	// To save an object may give a name to another that was never passed; the other one is saved in turn.
 	for n := 0; n < len(v.loaded); n++ {
 		h := v.loaded[n]
-		if h.unchanged() {
+		if h.deleted || h.unchanged() {
 			continue
 		}
 		if row := v.state(h); row != h.saved {
@@ -199,6 +199,7 @@ func (v *Vat) save() {
 		}
 		h.remember()
 	}
+	v.deleteRows()
 	if v.AtRest() {
 		v.ids.endSpan()
 	}
@@ -307,11 +308,10 @@ func (v *Vat) unstored(row string) (decoder, any, error) {
 
 // load fills an object from its row.
 func (v *Vat) load(h *head) {
-	row, found := v.rows.get(wire.StateKey(h.ref))
-	if !found {
+	if h.row == nil {
 		panic(fault(fmt.Sprintf("%s has no stored state for %s", h.kind.name, h.ref)))
 	}
-	h.saved = string(row)
+	h.saved, h.row = string(h.row), nil
 	if h.ref == wire.RootRef {
 		v.ids.checkRoot(h.kind)
 	}

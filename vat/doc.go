@@ -36,7 +36,7 @@
 //
 // An object is in the store as long as the root, another vat or a call that waits leads to it. After that it is
 // deleted when the vat is at rest, with the entries of its Maps. A reference that is not in durable state then keeps
-// nothing.
+// nothing. [Delete] deletes an object at once, whoever may hold it.
 //
 // When a program changes, a new field is zero in the objects and records that were stored before, and the type
 // of a number may become a type that holds all numbers of the former type. A field that was removed, or has

@@ -39,6 +39,14 @@ const (
 	ErrUnknown = liveslots.ErrUnknown
 )
 
+// Delete deletes a durable object of this vat, with the entries of its Maps, whoever may hold it. From now on messages to
+// it are answered with [ErrObjectDeleted], those of other vats and those that wait included. A pointer to it in durable
+// state reads as nil, a [Ref] as a reference to a deleted object. It cannot be passed or saved any more.
+//
+// Delete returns an error for the root, for an ephemeral object, and for what is no object of this vat. To delete an object
+// again changes nothing. An object that nothing leads to is deleted without a call of Delete.
+func Delete(ctx context.Context, obj any) error { return liveslots.Delete(ctx, obj) }
+
 // Send sends a message and returns a promise for its answer. target is a [Ref], a [Promise] (the message goes
 // to the object that it resolves to, and is on its way before that is known), or a pointer to an object of this
 // vat. Messages from one vat to one target arrive in the order sent. Messages to a promise arrive before those
