@@ -17,14 +17,14 @@ import (
 // Use such objects by pointer only, and do not copy them. Pointers to them that are kept outside of
 // objects and turns, in a package variable say, go stale.
 type Durable struct {
-	durable
+	durable //lint:ignore U1000 liveslots finds it by reflection
 }
 
 // Ephemeral makes the struct that embeds it an object that is passed by reference and lives in memory: after
 // the vat's memory is lost, messages to the object are answered with [ErrObjectDeleted]. Its fields may be of
 // any type.
 type Ephemeral struct {
-	ephemeral
+	ephemeral //lint:ignore U1000 liveslots finds it by reflection
 }
 
 type (
