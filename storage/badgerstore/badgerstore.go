@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,25 +161,24 @@ func (s *Snapshot) prepare() error {
 	if s.fresh {
 		return nil // at most LOCK, or a MANIFEST that has no name yet
 	}
-	var values *logFile // the last one: Badger cuts no other
+	var last *logFile // of the value logs: Badger cuts no other
 	for _, f := range s.values {
-		if values == nil || f.id > values.id {
-			values = f
+		if last == nil || f.id > last.id {
+			last = f
 		}
 	}
-	for _, f := range append(slices.Clone(s.logs), values) {
-		if f == nil {
-			continue
+	if last != nil {
+		if err := endOfValues(last); err != nil {
+			return err
 		}
-		if f == values {
-			if err := endOfValues(f); err != nil {
-				return err
-			}
-		}
+	}
+	for _, f := range slices.AppendSeq(slices.Clone(s.logs), maps.Values(s.values)) {
 		var err error
-		if f.end < logHeaderBytes {
+		switch isValues := s.values[uint32(f.id)] == f; {
+		case f.end < logHeaderBytes:
+			// Badger makes a log empty, and cuts a log to nothing before it removes it.
 			err = os.Remove(f.path)
-		} else if f.end < f.size {
+		case f.end < f.size && (!isValues || f == last):
 			err = os.Truncate(f.path, f.end)
 		}
 		if err != nil {

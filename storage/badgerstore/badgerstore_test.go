@@ -59,9 +59,10 @@ func TestOpenOfAnOpenDirectory(t *testing.T) {
 	}
 }
 
-// A kill at the moment when a log is made leaves it empty. That is no reason not to start again.
-func TestOpenAfterAKillWhileALogWasMade(t *testing.T) {
-	for _, log := range []string{"00099.mem", "000099.vlog"} {
+// A kill at the moment when a log is made leaves it empty, and so does one while a log is removed, which need not be the last
+// one. That is no reason not to start again.
+func TestOpenAfterAKillWhileALogWasMadeOrRemoved(t *testing.T) {
+	for _, log := range []string{"00000.mem", "00099.mem", "000000.vlog", "000099.vlog"} {
 		dir := t.TempDir()
 		s, err := badgerstore.Open(dir, badgerstore.Options{})
 		if err != nil {
