@@ -57,7 +57,7 @@ func TestLoad(t *testing.T) {
 			"module": "bank/teller-2", "worker": "bin/../bin/teller",
 			"sha256": "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
 			"restart": "never", "maxRestarts": 0, "onFault": "stop",
-			"limits": {"delivery": "1500ms", "syscalls": 1, "frameBytes": 65536, "queue": 7, "transcript": 5},
+			"reapInterval": 0, "limits": {"delivery": "1500ms", "syscalls": 1, "frameBytes": 65536, "queue": 7, "transcript": 5},
 		},
 		"alice_-9": {"module": "a", "worker": "", "parameters": {}},
 	},
@@ -80,16 +80,16 @@ func TestLoad(t *testing.T) {
 		Vats: []cluster.Vat{
 			{
 				Name: "mint", Module: "bank.mint", Parameters: []byte(`{"currency":"<€>","list":[1,2.50,null,{}]}`),
-				Restart: cluster.RestartAlways, MaxRestarts: 5, OnFault: cluster.FaultRestart, Limits: limits,
+				Restart: cluster.RestartAlways, MaxRestarts: 5, OnFault: cluster.FaultRestart, ReapInterval: 1000, Limits: limits,
 			},
 			{
 				Name: "teller", Module: "bank/teller-2", Worker: filepath.Join(filepath.Dir(path), "bin/teller"), SHA256: digits,
-				Restart: cluster.RestartNever, MaxRestarts: 0, OnFault: cluster.FaultStop,
+				Restart: cluster.RestartNever, MaxRestarts: 0, OnFault: cluster.FaultStop, ReapInterval: 0,
 				Limits: cluster.Limits{Delivery: 1500 * time.Millisecond, Syscalls: 1, FrameBytes: 64 << 10, Queue: 7, Transcript: 5},
 			},
 			{
 				Name: "alice_-9", Module: "a", Parameters: []byte(`{}`),
-				Restart: cluster.RestartAlways, MaxRestarts: 5, OnFault: cluster.FaultRestart, Limits: limits,
+				Restart: cluster.RestartAlways, MaxRestarts: 5, OnFault: cluster.FaultRestart, ReapInterval: 1000, Limits: limits,
 			},
 		},
 	}
@@ -123,7 +123,7 @@ func TestDefaults(t *testing.T) {
 		t.Error(diff)
 	}
 	limits.Bootstrap = 0
-	want := []cluster.Vat{{Name: "a", Module: "m", Restart: "always", MaxRestarts: 5, OnFault: "restart", Limits: limits}}
+	want := []cluster.Vat{{Name: "a", Module: "m", Restart: "always", MaxRestarts: 5, OnFault: "restart", ReapInterval: 1000, Limits: limits}}
 	if diff := cmp.Diff(want, got.Vats); diff != "" {
 		t.Error(diff)
 	}
@@ -356,7 +356,7 @@ func TestCheckModules(t *testing.T) {
 }
 
 func TestUnmarshalStoredRefuses(t *testing.T) {
-	good, err := cluster.MarshalStored(cluster.Vat{Name: "a", Module: "m", Parameters: []byte(`{"a":"<&>"}`)})
+	good, err := cluster.MarshalStored(cluster.Vat{Name: "a", Module: "m", ReapInterval: 1000, Parameters: []byte(`{"a":"<&>"}`)})
 	if err != nil {
 		t.Fatal(err)
 	}

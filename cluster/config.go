@@ -53,6 +53,9 @@ type Vat struct {
 	MaxRestarts int
 	// OnFault is the consequence of an illegal syscall.
 	OnFault FaultPolicy
+	// ReapInterval is the number of deliveries after which the vat is asked for references that it no longer holds, 0 for
+	// never.
+	ReapInterval int
 	// Limits bound the vat. Bootstrap is zero: it belongs to the cluster.
 	Limits Limits
 }
@@ -109,5 +112,6 @@ func DefaultLimits() Limits {
 const (
 	defaultMaxRestarts = limits.Restarts
 	maxMaxRestarts     = limits.MostRestarts
+	maxReapInterval    = limits.MostReapInterval
 	maxVats            = limits.ClusterVats
 )

@@ -21,7 +21,7 @@ const notYet = "%q is not supported yet by this version"
 var (
 	clusterFields = []string{"bootstrap", "vats", "limits", "services", "io", "bundles"}
 	vatFields     = slices.Concat(
-		[]string{"module", "worker", "sha256", "parameters", "restart", "maxRestarts", "onFault", "limits"},
+		[]string{"module", "worker", "sha256", "parameters", "restart", "maxRestarts", "onFault", "reapInterval", "limits"},
 		laterSources, laterVatFields)
 	laterSources       = []string{"bundleSpec", "sourceSpec", "bundleName"}
 	laterVatFields     = []string{"globals", "network", "platformConfig", "creationOptions"}
@@ -128,6 +128,7 @@ func (d *decoder) vat(e entry, path string, defaults Limits) Vat {
 	vat.Restart = RestartPolicy(d.choice(o, "restart", string(RestartAlways), string(RestartNever)))
 	vat.MaxRestarts = d.integer(o, "maxRestarts", defaultMaxRestarts, 0, maxMaxRestarts)
 	vat.OnFault = FaultPolicy(d.choice(o, "onFault", string(FaultRestart), string(FaultStop)))
+	vat.ReapInterval = d.integer(o, "reapInterval", limits.ReapInterval, 0, maxReapInterval)
 	defaults.Bootstrap = 0
 	vat.Limits = d.limits(o, vatLimitFields, defaults)
 	return vat

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"ocapkernel.dev/internal/limits"
 )
 
 // storedVersion is the first field of a stored Vat. A later version of this package reads all earlier ones.
@@ -23,31 +25,38 @@ type storedVat struct {
 	Restart     string          `json:"restart"`
 	MaxRestarts int             `json:"maxRestarts"`
 	OnFault     string          `json:"onFault"`
-	DeliveryNs  int64           `json:"deliveryNs"`
-	Syscalls    int             `json:"syscalls"`
-	FrameBytes  int             `json:"frameBytes"`
-	Queue       int             `json:"queue"`
-	Transcript  int             `json:"transcript"`
+	// ReapInterval is nil for the default, which is all that an earlier version knew.
+	ReapInterval *int  `json:"reapInterval,omitempty"`
+	DeliveryNs   int64 `json:"deliveryNs"`
+	Syscalls     int   `json:"syscalls"`
+	FrameBytes   int   `json:"frameBytes"`
+	Queue        int   `json:"queue"`
+	Transcript   int   `json:"transcript"`
 }
 
 // MarshalStored returns the stored form of a vat. The same value gives the same bytes. It fails only if Parameters is not
 // JSON.
 func MarshalStored(v Vat) ([]byte, error) {
+	var reapInterval *int
+	if v.ReapInterval != limits.ReapInterval {
+		reapInterval = &v.ReapInterval
+	}
 	return encodeStored("vat", v.Name, storedVat{
-		Version:     storedVersion,
-		Name:        v.Name,
-		Module:      v.Module,
-		Worker:      v.Worker,
-		SHA256:      v.SHA256,
-		Parameters:  v.Parameters,
-		Restart:     string(v.Restart),
-		MaxRestarts: v.MaxRestarts,
-		OnFault:     string(v.OnFault),
-		DeliveryNs:  int64(v.Limits.Delivery),
-		Syscalls:    v.Limits.Syscalls,
-		FrameBytes:  v.Limits.FrameBytes,
-		Queue:       v.Limits.Queue,
-		Transcript:  v.Limits.Transcript,
+		Version:      storedVersion,
+		Name:         v.Name,
+		Module:       v.Module,
+		Worker:       v.Worker,
+		SHA256:       v.SHA256,
+		Parameters:   v.Parameters,
+		Restart:      string(v.Restart),
+		MaxRestarts:  v.MaxRestarts,
+		OnFault:      string(v.OnFault),
+		ReapInterval: reapInterval,
+		DeliveryNs:   int64(v.Limits.Delivery),
+		Syscalls:     v.Limits.Syscalls,
+		FrameBytes:   v.Limits.FrameBytes,
+		Queue:        v.Limits.Queue,
+		Transcript:   v.Limits.Transcript,
 	})
 }
 
@@ -65,15 +74,20 @@ func UnmarshalStored(data []byte) (Vat, error) {
 	if err != nil {
 		return Vat{}, fmt.Errorf("read stored vat: %w", err)
 	}
+	reapInterval := limits.ReapInterval
+	if s.ReapInterval != nil {
+		reapInterval = *s.ReapInterval
+	}
 	return Vat{
-		Name:        s.Name,
-		Module:      s.Module,
-		Worker:      s.Worker,
-		SHA256:      s.SHA256,
-		Parameters:  s.Parameters,
-		Restart:     RestartPolicy(s.Restart),
-		MaxRestarts: s.MaxRestarts,
-		OnFault:     FaultPolicy(s.OnFault),
+		Name:         s.Name,
+		Module:       s.Module,
+		Worker:       s.Worker,
+		SHA256:       s.SHA256,
+		Parameters:   s.Parameters,
+		Restart:      RestartPolicy(s.Restart),
+		MaxRestarts:  s.MaxRestarts,
+		OnFault:      FaultPolicy(s.OnFault),
+		ReapInterval: reapInterval,
 		Limits: Limits{
 			Delivery:   time.Duration(s.DeliveryNs),
 			Syscalls:   s.Syscalls,

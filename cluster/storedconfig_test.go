@@ -17,7 +17,7 @@ func oneOfEach() *cluster.Config {
 	limits.Bootstrap = 7 * time.Second
 	return &cluster.Config{
 		Bootstrap: "a", Source: "/c<&>.json", Hash: "h", Limits: limits,
-		Vats:     []cluster.Vat{{Name: "a", Module: "m", Parameters: []byte(`{"a":"<&>","n":1}`)}},
+		Vats:     []cluster.Vat{{Name: "a", Module: "m", ReapInterval: 1000, Parameters: []byte(`{"a":"<&>","n":1}`)}},
 		IO:       []cluster.Channel{{Name: "c", Type: "socket", Path: "/<&>", Direction: "in", Unit: "line", MaxUnitBytes: 1, WriteTime: time.Second}},
 		Services: []cluster.Service{{Name: "f", Service: "fs", Root: "/<&>", ReadOnly: true}},
 	}

@@ -51,6 +51,7 @@ func (s *Shell) trace(e kernel.Event) {
 	switch e := e.(type) {
 	case kernel.Delivered:
 		s.vats.recorded(s.vats.vat(e.Vat), e.Records)
+		s.vats.soiled(s.vats.vat(e.Vat), e.Dirty)
 		if s.log.Enabled(context.Background(), slog.LevelDebug) {
 			s.log.Debug("crank", "vat", e.Vat, "delivery", e.Number, "what", e.What)
 		}

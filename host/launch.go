@@ -155,6 +155,7 @@ func launchVat(v cluster.Vat) (kernel.LaunchVat, error) {
 		Name: v.Name, Config: stored, MaxQueue: uint64(v.Limits.Queue), MaxRestarts: uint64(v.MaxRestarts),
 		MaxRecords: uint64(v.Limits.Transcript),
 		Never:      v.Restart == cluster.RestartNever, StopOnFault: v.OnFault == cluster.FaultStop,
+		ReapInterval: uint64(v.ReapInterval), NoRounds: v.ReapInterval == 0,
 	}, err
 }
 

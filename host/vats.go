@@ -36,6 +36,8 @@ type vat struct {
 	startFailure string
 	// notBefore is when the next worker may be started.
 	notBefore time.Time
+	// dirty says that the vat may no longer hold references that it was given, idling that a timer waits for it to be idle.
+	dirty, idling bool
 }
 
 // vats is the table of the vats with their workers. It begins the cranks of vats, makes their memory again, starts their
@@ -216,7 +218,14 @@ func (vs *vats) event(e workers.Event) {
 	case workers.Ready:
 		if current {
 			v.startFailures, v.startFailure = 0, ""
-			vs.forVat(v, "make its memory again", func() error { return vs.remember(v) })
+			vs.forVat(v, "make its memory again", func() error {
+				c, err := vs.machine.Greeted(v.id, e.Version)
+				if err != nil {
+					return err
+				}
+				vs.apply(c)
+				return vs.remember(v)
+			})
 		}
 	case workers.Read:
 		if current {

@@ -20,6 +20,7 @@ type Crank struct {
 	names   []naming
 	members []KRef // promises of a notification, or objects that the delivery tells of
 	passed  uint64 // entries of the vat's list that go with the delivery
+	round   round  // of bring out your dead
 	imports [2]uint64
 }
 
@@ -59,6 +60,8 @@ func (m *Machine) Begin(v VatID, now int64, seed uint64, hold bool) (s Step, err
 		return Step{}, nil
 	case !u.looks.isEmpty() && (idle || u.looks.others >= looksEvery):
 		return m.beginLooks(t, u, seed), nil
+	case u.isRoundDue():
+		return m.beginRound(t, u, seed), nil
 	case idle:
 		return Step{}, nil
 	}
@@ -141,6 +144,11 @@ func (m *Machine) beginLooks(t *tx, u *run, seed uint64) Step {
 		t.wakeMore(u.id)
 		return step(m.done(t))
 	}
+	return t.unqueued(u, c)
+}
+
+// unqueued returns the step for a crank that is in no queue, and gives no names.
+func (t *tx) unqueued(u *run, c *Crank) Step {
 	if u.memory.inc == u.memory.deadInc {
 		return Step{NeedsWorker: true}
 	}

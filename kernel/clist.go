@@ -80,8 +80,12 @@ func (t *tx) setReachable(v VatID, k KRef, ref wire.Ref) {
 		t.maybeFree = append(t.maybeFree, k) // a mention need not hold the object
 	default:
 		t.reach(k)
+		t.mentionedAgain(v, ref)
 	}
 }
+
+// importRef returns the name o-N.
+func importRef(n uint64) wire.Ref { return wire.Ref("o-" + strconv.FormatUint(n, 10)) }
 
 func isExport(ref wire.Ref) bool { return ref[1] == '+' }
 
@@ -120,7 +124,7 @@ func (n *namer) name(k KRef) wire.Ref {
 			nm.ref = wire.Ref("p-" + strconv.FormatUint(n.promises, 10))
 		} else {
 			n.objects++
-			nm.ref = wire.Ref("o-" + strconv.FormatUint(n.objects, 10))
+			nm.ref = importRef(n.objects)
 		}
 	}
 	if n.byKRef == nil {

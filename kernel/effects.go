@@ -67,6 +67,8 @@ type Delivered struct {
 	What   string
 	// Records is the length of the vat's transcript now; 0 if it is at rest.
 	Records uint64
+	// Dirty says that there is something to expect from a round of bring out your dead, see [Machine.Collect].
+	Dirty bool
 }
 
 // Rejected says that a message was not delivered. Its result, if any, was rejected with Code, or, if Code is empty,

@@ -28,7 +28,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 		return Commit{}, &Fault{c.Vat, CauseFault, done.Outcome.Fault}
 	}
 	t.consume(c, u)
-	call := vatCall{t: t, v: c.Vat, u: u, objects: u.names.objects, promises: u.names.promises}
+	call := vatCall{t: t, v: c.Vat, u: u, objects: u.names.objects, promises: u.names.promises, round: c.item.kind == itemRound}
 	for i, s := range done.Syscalls {
 		if err := call.apply(s); err != nil {
 			return Commit{}, &Fault{c.Vat, CauseIllegal, fmt.Sprintf("syscall %d: %v", i, err)}
@@ -55,7 +55,7 @@ func (m *Machine) Finish(c *Crank, done wire.Done, frame []byte, now int64) (com
 		t.endCrank(c, u, done, frame, call.written)
 		t.wakeMore(c.Vat)
 	}
-	t.event(Delivered{c.Vat, u.deliveries, c.What, u.span.records})
+	t.event(Delivered{c.Vat, u.deliveries, c.What, u.span.records, u.wantsRound()})
 	return m.done(t), nil
 }
 
@@ -97,6 +97,13 @@ func (t *tx) consume(c *Crank, u *run) {
 func (t *tx) collected(c *Crank, u *run) {
 	if u.charged.at == notQueued {
 		u.acquit()
+	}
+	if c.item.kind == itemRound {
+		t.rounded(c, u)
+		return
+	}
+	if _, ok := c.Deliver.Delivery.(wire.DropExports); ok {
+		u.rounds.drops += uint64(len(c.members))
 	}
 	t.tellLooks(c, u)
 }

@@ -16,6 +16,10 @@ type LaunchVat struct {
 	MaxQueue, MaxRestarts, MaxRecords uint64
 	// Never says that it is not restarted, StopOnFault that a fault of its code stops it.
 	Never, StopOnFault bool
+	// ReapInterval is the number of deliveries after which it is asked for references that it no longer holds; 0 is
+	// 1000. NoRounds says that it is asked only by [Machine.Collect] with always.
+	ReapInterval uint64
+	NoRounds     bool
 }
 
 // Launch describes a subcluster to launch. The names are distinct, and Bootstrap is one of them.
@@ -159,7 +163,10 @@ func (t *tx) addVat(v VatID, s SubID, lv LaunchVat) KRef {
 }
 
 func (u *run) setPolicy(lv LaunchVat) {
-	u.policy = policy{lv.MaxQueue, lv.MaxRestarts, lv.MaxRecords, lv.Never, lv.StopOnFault}
+	u.policy = policy{
+		maxQueue: lv.MaxQueue, maxRestarts: lv.MaxRestarts, maxRecords: lv.MaxRecords,
+		never: lv.Never, stopOnFault: lv.StopOnFault, reapInterval: lv.ReapInterval, noRounds: lv.NoRounds,
+	}
 }
 
 // memberStarted notes that one more vat of a subcluster has started. It reads the row of the subcluster, which lists

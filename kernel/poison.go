@@ -43,13 +43,14 @@ func (t *tx) poison(u *run, d Death, code errcode.Code) {
 		u.charged.attempts, u.charged.kills = 0, 0
 		t.stop(u, "it did not start: "+why)
 		return
-	case itemLooks:
+	case itemLooks, itemRound:
 		if t.forgetFor(u, d.Crank.What, why) {
 			return
 		}
 		// It counts as delivered, and the vat as told.
 		event.What = d.Crank.What
 		t.collected(d.Crank, u)
+		u.rounds.at = min(u.rounds.at, u.deliveries)
 	case itemNotify:
 		if t.forgetFor(u, "a notification", why) {
 			return

@@ -160,7 +160,7 @@ func (t *tx) hasStep(u *run) bool {
 	case u.memory.reap != 0, u.queue.rejectAt < u.queue.rejectUntil:
 		return true
 	}
-	return u.phase == live && (u.queue.head != u.queue.tail || !u.looks.isEmpty())
+	return u.phase == live && (u.queue.head != u.queue.tail || !u.looks.isEmpty() || u.isRoundDue())
 }
 
 // dropLoose ends an item of a dead vat's queue that lies outside of the counters of the queue.

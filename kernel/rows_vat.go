@@ -1,7 +1,5 @@
 package kernel
 
-import "math"
-
 // phase is the durable state of a vat.
 type phase uint8
 
@@ -48,6 +46,9 @@ type run struct {
 	poisoned struct{ messages, bytes uint64 }
 	watches  struct{ count, bytes uint64 }
 	looks    lookList
+	rounds   rounds
+	// version is the version of the protocol that the vat's last worker spoke; 0 if that is the latest.
+	version uint64
 }
 
 // memory is the memory of a vat. An incarnation is one life of it: from its start from the durable state until it is
@@ -99,6 +100,10 @@ type policy struct {
 	maxQueue, maxRestarts, maxRecords uint64
 	// never says that the vat is not restarted, stopOnFault that a fault of its code stops it.
 	never, stopOnFault bool
+	// reapInterval is the number of deliveries after which a round is due, or 0 for the default; noRounds says that
+	// there are none but those that somebody orders.
+	reapInterval uint64
+	noRounds     bool
 }
 
 // span is the present span of a vat. It ends, and the next one starts, whenever the vat is quiescent.
@@ -170,8 +175,19 @@ func (u *run) fields(c *codec) {
 	c.uint("head of `look.`", &u.looks.head)
 	c.uint("tail of `look.`", &u.looks.tail)
 	c.uint("other deliveries since the last that told of `look.`", &u.looks.others)
+	c.later()
+	c.bool("the first round of bring out your dead is over", &u.rounds.first)
+	text(c, "how far it has come until then", &u.rounds.cursor)
+	c.uint("imports up to this `o-N` were named in a round", &u.rounds.mark)
+	c.uint("drops and requests since the last page", &u.rounds.drops)
+	c.uint("deliveries up to the last page", &u.rounds.at)
+	c.bool("a page is due", &u.rounds.due)
+	c.uint("version of the protocol of its worker (0: the latest)", &u.version)
+	c.uint("reapInterval (0: the default)", &u.policy.reapInterval)
+	c.bool("no rounds but those that are ordered", &u.policy.noRounds)
 	c.valid(u.queue.head <= u.queue.tail && u.queue.items <= u.queue.tail-u.queue.head &&
-		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.looks.head <= u.looks.tail && u.memory.deadInc <= u.memory.inc, "impossible state")
+		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.looks.head <= u.looks.tail &&
+		u.rounds.mark <= u.names.importObjects && u.rounds.at <= u.deliveries && u.memory.deadInc <= u.memory.inc, "impossible state")
 }
 
 // attemptsAt returns how many workers ended at the item at a position.
@@ -203,10 +219,8 @@ const (
 
 	// Kinds that are in no queue, and at the position notQueued.
 	itemLooks // tell of objects in the vat's list
+	itemRound // bring out your dead
 )
-
-// notQueued is the position of items that are in no queue.
-const notQueued = math.MaxUint64
 
 // item is an entry of a vat's queue.
 type item struct {

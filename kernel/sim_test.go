@@ -219,6 +219,15 @@ func (s *sim) step() bool {
 				}
 			}
 			return true
+		case 12:
+			if v, ok := pick(s.rng, vats); ok && !v.Terminated {
+				c, err := s.m.Collect(v.ID, s.rng.IntN(2) == 0)
+				if err != nil {
+					s.t.Fatal(err)
+				}
+				s.apply(c)
+			}
+			return true
 		case 11:
 			if s.rng.IntN(2) == 0 {
 				c, _, err := s.m.Expire(s.now - int64(s.rng.IntN(300)))
@@ -510,6 +519,7 @@ func runSimWith(t *testing.T, seed uint64, steps int, services bool) *sim {
 		allSettled()
 	}
 	s.checkWaits()
+	s.checkCollected()
 	subs, err := s.m.Subclusters()
 	if err != nil {
 		t.Fatal(err)

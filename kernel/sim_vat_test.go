@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
@@ -104,6 +105,8 @@ func (s *sim) answer(v *simVat, d wire.Deliver) wire.Done {
 		retired(d.Refs)
 	case wire.RetireImports:
 		retired(d.Refs)
+	case wire.BringOutYourDead:
+		return s.bringOut(v, d)
 	case wire.Call:
 		learn(d.Message.MethArgs.Slots)
 		if r := d.Message.Result; r != "" {
@@ -308,6 +311,68 @@ func (s *sim) collect(v *simVat) []wire.Syscall {
 		return []wire.Syscall{wire.RetireImportsCall{Refs: []wire.Ref{r}}}
 	}
 	return nil
+}
+
+// bringOut answers a page of a round: the vat is at rest, and holds what its store knows. Now and then it only drops what
+// it does not hold, or has not finished.
+func (s *sim) bringOut(v *simVat, d wire.BringOutYourDead) wire.Done {
+	var drop, retire []wire.Ref
+	for _, r := range d.Known {
+		if r[1] != '-' || slices.Contains(v.objects, r) || slices.Contains(v.services, r) {
+			continue
+		}
+		drop = append(drop, r)
+		if s.calm || s.rng.IntN(3) > 0 {
+			retire = append(retire, r)
+		}
+	}
+	var out []wire.Syscall
+	if len(drop) > 0 {
+		out = append(out, wire.DropImports{Refs: drop})
+	}
+	if len(retire) > 0 {
+		out = append(out, wire.RetireImportsCall{Refs: retire})
+	}
+	if !s.calm && s.rng.IntN(3) == 0 {
+		out = append(out, wire.Collect{})
+	}
+	return wire.Done{Syscalls: out}
+}
+
+// checkCollected asks each vat for its dead, and checks that no vat at rest has a name left for an import that its store
+// does not hold, and that no object is left that nobody needs.
+func (s *sim) checkCollected() {
+	for _, v := range must(s.m.Vats()) {
+		if v.Terminated || v.Stopped != "" {
+			continue
+		}
+		c, err := s.m.Collect(v.ID, true)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.apply(c)
+	}
+	for i := 0; s.step(); i++ {
+		if i > 20000 {
+			s.t.Fatal("the collection does not end")
+		}
+	}
+	for _, v := range must(s.m.Vats()) {
+		if v.Terminated || v.Stopped != "" || v.Records > 0 || v.Lost {
+			continue
+		}
+		prefix := "c." + string(v.ID) + ".o-"
+		for _, row := range s.mem.Snapshot() {
+			if ref, ok := strings.CutPrefix(row.Key, prefix); ok && !slices.Contains(s.services.knows[v.ID], wire.Ref("o-"+ref)) {
+				s.t.Errorf("%s has the name o-%s for %s, which it does not hold", v.ID, ref, row.Value)
+			}
+		}
+		for _, line := range kernel.Dump(s.mem) {
+			if strings.Contains(line, fmt.Sprintf("owner %q counts 0,0", v.ID)) {
+				s.t.Errorf("nobody needs %s", line)
+			}
+		}
+	}
 }
 
 // hostile puts an illegal syscall somewhere into an answer of a vat.

@@ -26,6 +26,8 @@ type vatCall struct {
 	exit      exitKind
 	why       string // the vat's own reason to exit
 	info      Data   // the same as a value, held
+	// round says that the crank is a page of a round.
+	round bool
 }
 
 type exitKind uint8
@@ -101,6 +103,11 @@ func (c *vatCall) apply(s wire.Syscall) error {
 	case wire.AbandonExports:
 		return c.refs("abandonExports", s.Refs, true, flagAny, c.orphan)
 	case wire.Collect:
+		if c.round { // the vat has not finished
+			c.u.rounds.due = true
+		} else {
+			c.u.rounds.drops++
+		}
 		return nil
 	}
 	panic(fmt.Sprintf("kernel: unknown syscall %T", s))

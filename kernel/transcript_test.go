@@ -30,6 +30,8 @@ import (
 //	work                     one slice of the kernel's own work
 //	run [quiet]              all of it, everybody's: results become null
 //	terminate s1; faillaunch s1; restart v1; revoke ko5; unpoison v1 1 [retry]
+//	collect v1 [always]      ask the vat for its dead
+//	greeted v1 1             its worker speaks version 1 of the protocol
 //	ticket t1; ack t1; expire TIME; time T
 //	kill-kernel              and open the next one over what is stored
 //	epoch E2                 begin another epoch
@@ -197,6 +199,14 @@ func command(w *world, d *datadriven.TestData) {
 		w.reopen()
 	case "epoch":
 		w.do(w.m.NewEpoch(arg(0)))
+	case "collect":
+		w.do(w.m.Collect(kernel.VatID(arg(0)), len(args) > 1))
+	case "greeted":
+		version, err := strconv.Atoi(arg(1))
+		if err != nil {
+			d.Fatalf(w.t, "%v", err)
+		}
+		w.do(w.m.Greeted(kernel.VatID(arg(0)), version))
 	case "show":
 		for _, line := range kernel.Dump(w.mem) {
 			name, _, _ := strings.Cut(line, " ")

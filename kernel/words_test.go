@@ -81,9 +81,12 @@ func deliveryText(d wire.Deliver) string {
 	case wire.RetireImports:
 		s += "retire imports " + join(d.Refs)
 	case wire.BringOutYourDead:
-		s += "bring out your dead " + join(d.Known)
+		s = strings.TrimRight(s+"bring out your dead "+join(d.Known), " ")
 		if d.More {
 			s += " …"
+		}
+		if d.Bare {
+			s += ", without fields"
 		}
 	default:
 		s += fmt.Sprintf("%T", d)
@@ -159,6 +162,8 @@ func parseDone(words string) (wire.Done, error) {
 			s = wire.RetireImportsCall{Refs: refs}
 		case "retireExports":
 			s = wire.RetireExportsCall{Refs: refs}
+		case "collect":
+			s = wire.Collect{}
 		case "abandon":
 			s = wire.AbandonExports{Refs: refs}
 		default:

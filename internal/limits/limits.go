@@ -28,6 +28,9 @@ const (
 	Attempts, Deadlines, Kills = 3, 2, 20
 	// Poisoned is how many poisoned messages are kept for one vat.
 	Poisoned = 1000
+	// ReapInterval is how many deliveries a vat is given between two rounds in which it is asked for references that it no
+	// longer holds, unless its reapInterval says otherwise.
+	ReapInterval, MostReapInterval = 1000, 1_000_000
 	// Transcript is how many deliveries are recorded of a vat that does not come to rest, TranscriptBytes bounds their
 	// records together with what the vat has written meanwhile.
 	Transcript, TranscriptBytes = 100_000, 64 << 20

@@ -1,0 +1,198 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+
+	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/limits"
+	"ocapkernel.dev/wire"
+)
+
+// A vat says which references it no longer holds when it is told to bring out its dead. It is told so at rest only: then
+// the vat's store alone says what the vat holds, the answer is a function of the store and the delivery, and there is
+// nothing to replay. A round is as many deliveries as it takes to name the objects that the vat is asked for, a page at a
+// time. The first round of a vat's life names all objects in the vat's c-list, but for those in its memory. Each later
+// round names the imports that the vat was given since: the number in their name is above the mark of the rounds so far. An
+// import that the vat was asked for and kept is in the vat's store, which knows when it lets go of the import.
+//
+// A round is due if there is something to find, see dirt, and enough deliveries were made since the last one, or the vat
+// has become idle. Its pages are delivered when the vat's queue is empty; to a vat that is never without messages, after
+// looksEvery other deliveries at the latest.
+
+// rounds is the state of a vat's rounds.
+type rounds struct {
+	// first says that the first round is over; until then cursor is how far it has come in the vat's c-list.
+	first  bool
+	cursor string
+	// mark is the highest number of an import that a round has named, or passed.
+	mark uint64
+	// drops counts the exports that the vat was told to drop since the last page, and the vat's own requests.
+	drops uint64
+	// at is the number of deliveries up to the last page.
+	at uint64
+	// due says that a page is to be delivered as soon as the vat is at rest.
+	due bool
+}
+
+// manyDead is the dirt at which a round is due at once, and reapInterval the deliveries between rounds, unless the vat's
+// configuration says otherwise, if there is any.
+const manyDead, reapInterval = 100, limits.ReapInterval
+
+// dirt counts the reasons to expect something from a round: imports that the vat was not asked for yet, exports that it
+// was told to drop, and its own requests.
+func (u *run) dirt() uint64 { return u.names.importObjects - u.rounds.mark + u.rounds.drops }
+
+// wantsRound reports whether there is something to expect from a round that nobody has ordered.
+func (u *run) wantsRound() bool { return u.dirt() > 0 && !u.policy.noRounds && !u.isOldWorker() }
+
+// isAtRest reports whether the vat's store holds all of its state.
+func (u *run) isAtRest() bool { return u.started && u.span.records == 0 && !u.span.lost }
+
+// isRoundDue reports whether a page is to be delivered to a vat as its next delivery.
+func (u *run) isRoundDue() bool {
+	if !u.isAtRest() {
+		return false
+	}
+	r, since := &u.rounds, u.deliveries-u.rounds.at
+	late := u.dirt() > 0 && !u.policy.noRounds && since >= u.policy.interval()
+	if u.queue.head != u.queue.tail {
+		return (r.due || late) && since >= looksEvery
+	}
+	return r.due || late || u.dirt() >= manyDead && u.wantsRound()
+}
+
+// interval returns the number of deliveries after which a round is due.
+func (p *policy) interval() uint64 {
+	if p.reapInterval == 0 {
+		return reapInterval
+	}
+	return p.reapInterval
+}
+
+// isOldWorker reports whether the vat's worker cannot be asked for references by name: it speaks version 1 of the protocol.
+func (u *run) isOldWorker() bool { return u.version == 1 }
+
+// round is a page in flight: the state of the rounds once it is delivered.
+type round struct {
+	wire.BringOutYourDead
+	first  bool
+	cursor string
+	mark   uint64
+}
+
+// page returns the next page of a vat's round. A worker that cannot be asked by name is asked in general, and the marks
+// stay: the vat's next worker may know more.
+func (t *tx) page(u *run) round {
+	r := round{first: u.rounds.first, cursor: u.rounds.cursor, mark: u.rounds.mark}
+	switch {
+	case u.isOldWorker():
+		r.Bare = true
+	case r.first:
+		r.More = t.pageAfterMark(u, &r)
+	default:
+		if r.cursor == "" { // later imports are left to the next round
+			r.mark = u.names.importObjects
+		}
+		r.More = t.pageOfAll(u, &r)
+		r.first = !r.More
+	}
+	return r
+}
+
+// pageOfAll adds the durable exports and the imports of a vat that follow the cursor, in the order of keys. It returns
+// whether there may be more.
+func (t *tx) pageOfAll(u *run, r *round) (more bool) {
+	own := prefixCList(u.id)
+	for _, prefix := range []string{own + "o+d", own + "o-"} {
+		for key, value := range t.scan(prefix, &r.cursor) {
+			t.addKnown(u, r, wire.Ref(key[len(own):]), KRef(value))
+			if len(r.Known) == wire.MaxKnown {
+				return true
+			}
+		}
+		if t.spent() {
+			return true
+		}
+	}
+	r.cursor = ""
+	return false
+}
+
+// pageAfterMark adds the imports above the mark. It returns whether there are more.
+func (t *tx) pageAfterMark(u *run, r *round) (more bool) {
+	for r.mark < u.names.importObjects && len(r.Known) < wire.MaxKnown && !t.spent() {
+		r.mark++
+		ref := importRef(r.mark)
+		if k, ok := t.kref(u.id, ref); ok {
+			t.addKnown(u, r, ref, k)
+		}
+	}
+	return r.mark < u.names.importObjects
+}
+
+// addKnown adds a name to a page, unless it is that of an import which the vat has dropped.
+func (t *tx) addKnown(u *run, r *round, ref wire.Ref, k KRef) {
+	if _, reachable, _ := t.vref(u.id, k); reachable || isExport(ref) {
+		r.Known = append(r.Known, ref)
+	}
+}
+
+// rounded notes that a page was delivered. The vat's answer is applied after it.
+func (t *tx) rounded(c *Crank, u *run) {
+	r := &u.rounds
+	r.first, r.cursor, r.mark = c.round.first, c.round.cursor, c.round.mark
+	r.drops, r.due, r.at = 0, c.round.More, u.deliveries+1
+}
+
+// mentionedAgain lets the next round name an import again that the vat had dropped, and was given again.
+func (t *tx) mentionedAgain(v VatID, ref wire.Ref) {
+	if n := numberIn(string(ref[len("o-"):])); n > 0 && n <= t.lookRun(v).rounds.mark {
+		t.run(v).rounds.mark = n - 1
+	}
+}
+
+// Collect asks a vat for its dead as soon as it is at rest. Without always it does so only if there is something to
+// expect, and if the vat's configuration allows rounds that nobody has ordered. Number is 0 if there is nothing to do.
+func (m *Machine) Collect(v VatID, always bool) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	u := t.lookRun(v)
+	if u == nil || u.phase == dead {
+		return Commit{}, refuse(errcode.NotFound, "there is no vat %s", v)
+	}
+	if u.rounds.due || !always && !u.wantsRound() {
+		return Commit{}, nil
+	}
+	t.run(v).rounds.due = true
+	t.wakeMore(v)
+	return m.done(t), nil
+}
+
+// Greeted notes which version of the protocol the vat's worker speaks. Number is 0 if that is no news.
+func (m *Machine) Greeted(v VatID, version int) (c Commit, err error) {
+	defer caught(&err)
+	t := m.begin(0)
+	u := t.lookRun(v)
+	stored := uint64(version)
+	if version >= wire.Version {
+		stored = 0
+	}
+	if u == nil || u.phase == dead || u.version == stored {
+		return Commit{}, nil
+	}
+	t.run(v).version = stored
+	return m.done(t), nil
+}
+
+// notQueued is the position of deliveries that are in no queue.
+const notQueued = math.MaxUint64
+
+// beginRound returns the step for the next page.
+func (m *Machine) beginRound(t *tx, u *run, seed uint64) Step {
+	c := &Crank{Vat: u.id, Incarnation: u.memory.inc, item: item{kind: itemRound, at: notQueued}, round: t.page(u)}
+	c.Deliver = t.numbered(u, c.item, seed)
+	c.Deliver.Delivery = c.round.BringOutYourDead
+	c.What = fmt.Sprintf("bring out your dead, asked for %d", len(c.round.Known))
+	return t.unqueued(u, c)
+}
