@@ -36,6 +36,8 @@ type EndService struct {
 	Sub        SubID
 	Name, Kind string
 	Config     []byte
+	// Released says that it is gone because nothing held it any more.
+	Released bool
 }
 
 // UnitBack says that a unit was given back to a channel's input: the shell offers it with [Machine.TakeUnit] to a call

@@ -31,7 +31,7 @@ func (c *checker) looks() {
 		switch {
 		case o.look == listedForOwner && owners[k] != 1 && u.phase != dead:
 			c.bad("I19: %s is listed for its owner %q, %d times", k, o.owner, owners[k])
-		case o.service || o.reachable > 0 || !swept || c.sweeping:
+		case o.reachable > 0 || !swept || c.sweeping:
 		case o.owner == "" && o.look != listedForImporters && o.recognizable > 0:
 			c.bad("I19: %s is orphaned, and its importers will not be told", k)
 		case !gone && o.look != listedForOwner:

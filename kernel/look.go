@@ -70,7 +70,9 @@ func (t *tx) letGo(k KRef) {
 	case o == nil:
 	case o.owner == "" && o.recognizable == 0:
 		t.objects.remove(t, k)
-	case o.service || o.reachable > 0:
+	case o.service && o.reachable == pinned:
+		t.endUnheard(k)
+	case o.reachable > 0:
 	case o.owner == "":
 		if o.look != listedForImporters {
 			t.object(k).look = listedForImporters
@@ -105,7 +107,7 @@ func (t *tx) newsOf(v VatID, k KRef) (ref wire.Ref, is news) {
 		case o.recognizable == 0:
 			is = retireExport
 		}
-	case o.owner == "" && !o.service && !reachable:
+	case o.owner == "" && !reachable: // a service object that is not held is removed: its pin is gone
 		is = retireImport
 	}
 	return ref, is

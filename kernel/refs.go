@@ -99,8 +99,11 @@ func (t *tx) unreach(k KRef) {
 		panic(fmt.Sprintf("kernel: reachable count of %s below zero", k))
 	}
 	o.reachable--
-	if o.reachable == 0 {
+	switch {
+	case o.reachable == 0:
 		t.countEphemeral(o, -1)
+		t.maybeFree = append(t.maybeFree, k)
+	case o.reachable == pinned && o.service:
 		t.maybeFree = append(t.maybeFree, k)
 	}
 }

@@ -49,6 +49,9 @@ func (t *tx) newService(name string, sub SubID, n NewService) KRef {
 	t.objects.create(k, &object{service: true})
 	t.services.create(k, &service{id: k, name: name, kind: n.Kind, sub: sub, config: n.Config, state: n.State, holds: slices.Clone(n.Holds)})
 	t.hold(k)
+	if name == "" {
+		t.maybeFree = append(t.maybeFree, k)
+	}
 	for _, h := range n.Holds {
 		t.hold(h)
 	}
@@ -101,6 +104,8 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 	s.state = state
 	if t.admit(target, methArgs) == nil {
 		t.route(message{target: target, methArgs: methArgs}, true)
+	} else {
+		t.maybeFree = append(t.maybeFree, k) // it may have been kept for that target alone
 	}
 	return m.done(t), nil
 }

@@ -11,8 +11,29 @@ func (t *tx) endServices(w *work) (done bool) {
 	return !t.spent()
 }
 
+// pinned is the reachable count of a service object that exists, and that nothing holds.
+const pinned = 1
+
+// endUnheard ends a service object that a call has made, such as a connection, once nothing holds it. The objects of a
+// configuration have names, by which they are held. An object that holds others acts for them, as a repetition of the timer
+// does: it is kept as long as one of these can hear it.
+func (t *tx) endUnheard(k KRef) {
+	s := t.services.look(t, k)
+	if t.salvaging || s == nil || s.ended || s.name != "" {
+		return
+	}
+	for _, h := range s.holds {
+		if t.exists(h) == nil {
+			return
+		}
+	}
+	t.endServiceAs(k, true)
+}
+
 // endService makes a service object unreachable from this instant. Its rows go in slices.
-func (t *tx) endService(k KRef) {
+func (t *tx) endService(k KRef) { t.endServiceAs(k, false) }
+
+func (t *tx) endServiceAs(k KRef, released bool) {
 	s := t.service(k)
 	if s.ended {
 		return
@@ -26,7 +47,7 @@ func (t *tx) endService(k KRef) {
 	}
 	t.hold(k)
 	t.addWork(work{kind: workEndService, promise: k})
-	t.effect(EndService{k, s.sub, s.name, s.kind, s.config})
+	t.effect(EndService{k, s.sub, s.name, s.kind, s.config, released})
 }
 
 // EndService removes a service object, such as a connection: pending calls reject, and so do later ones. Nothing

@@ -26,7 +26,11 @@ func (w *world) serviceEffect(e kernel.Effect) {
 	case kernel.CancelCall:
 		w.printf("  > cancel %s call %d", e.Call.Service, e.Call.N)
 	case kernel.EndService:
-		w.printf("  > end %s, the %s", e.Service, strings.TrimSpace(e.Kind+" "+e.Name))
+		why := ""
+		if e.Released {
+			why = ", which nothing holds"
+		}
+		w.printf("  > end %s, the %s%s", e.Service, strings.TrimSpace(e.Kind+" "+e.Name), why)
 	case kernel.UnitBack:
 		w.printf("  > a unit is back at %s", e.Service)
 	default:
