@@ -104,9 +104,8 @@ func (m *Machine) Emit(k KRef, state []byte, target KRef, methArgs Data, now int
 	s.state = state
 	if t.admit(target, methArgs) == nil {
 		t.route(message{target: target, methArgs: methArgs}, true)
-	} else {
-		t.maybeFree = append(t.maybeFree, k) // it may have been kept for that target alone
 	}
+	t.maybeFree = append(t.maybeFree, k) // it may be kept for that target alone, which is gone
 	return m.done(t), nil
 }
 

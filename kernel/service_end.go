@@ -23,7 +23,7 @@ func (t *tx) endUnheard(k KRef) {
 		return
 	}
 	for _, h := range s.holds {
-		if t.exists(h) == nil {
+		if t.exists(h) == nil && (h.IsPromise() || !t.objects.look(t, h).revoked) {
 			return
 		}
 	}

@@ -363,7 +363,15 @@ func (s *sim) checkCollected() {
 		}
 		prefix := "c." + string(v.ID) + ".o-"
 		for _, row := range s.mem.Snapshot() {
-			if ref, ok := strings.CutPrefix(row.Key, prefix); ok && !slices.Contains(s.services.knows[v.ID], wire.Ref("o-"+ref)) {
+			ref, ok := strings.CutPrefix(row.Key, prefix)
+			if !ok || slices.Contains(s.services.knows[v.ID], wire.Ref("o-"+ref)) {
+				continue
+			}
+			entry, _, err := s.mem.Get("c." + string(v.ID) + "." + string(row.Value))
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if entry[0] == 'r' { // one that the vat has dropped it has to retire by itself
 				s.t.Errorf("%s has the name o-%s for %s, which it does not hold", v.ID, ref, row.Value)
 			}
 		}

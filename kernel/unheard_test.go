@@ -10,6 +10,15 @@ import (
 
 // A repetition of the timer goes on although nothing holds it, as long as the object that it calls can hear it.
 func TestServiceObjectThatActsForAnotherIsKept(t *testing.T) {
+	t.Run("the other is gone", func(t *testing.T) {
+		actsForAnother(t, func(w *world, _ kernel.KRef) { w.do(w.m.Terminate("s2")) })
+	})
+	t.Run("the other is revoked", func(t *testing.T) {
+		actsForAnother(t, func(w *world, b kernel.KRef) { w.do(w.m.Revoke(b)) })
+	})
+}
+
+func actsForAnother(t *testing.T, silence func(w *world, b kernel.KRef)) {
 	w := newWorld(t)
 	w.do(first(w.m.Launch(kernel.Launch{Bootstrap: "a", Vats: []kernel.LaunchVat{{Name: "a", MaxQueue: 9, MaxRestarts: 5}}, Services: own("in")})))
 	w.run(nil)
@@ -41,7 +50,7 @@ func TestServiceObjectThatActsForAnotherIsKept(t *testing.T) {
 	if got := dumped(w, string(k)); got != "of the kernel, counts 1,1" {
 		t.Fatalf("%s, which nothing holds: got %q\n%s", k, got, out)
 	}
-	w.do(w.m.Terminate("s2"))
+	silence(w, b)
 	w.run(nil)
 	w.flush()
 	w.do(w.m.Emit(k, nil, b, kernel.Data{Body: `#["tick",[1]]`}, w.now))

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"ocapkernel.dev/wire"
 	"ocapkernel.dev/worker"
 	"ocapkernel.dev/workers"
 )
@@ -30,6 +31,9 @@ type Config struct {
 	// Delay is asked for each thing that a worker says how long that takes to arrive; nil is no time. It is called on the
 	// goroutine of the worker, in the order in which the worker says things.
 	Delay func(w workers.Worker) time.Duration
+	// Version is the version of the protocol that the workers speak; 0 is the latest. A worker of version 1 ends when it is
+	// sent a frame that it could not read.
+	Version int
 }
 
 // Starter starts vats. It is a [workers.Starter].
@@ -50,6 +54,9 @@ type Starter struct {
 func New(cfg Config) *Starter {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Version == 0 {
+		cfg.Version = wire.Version
 	}
 	s := &Starter{cfg: cfg, done: make(chan struct{}), jobs: make(chan func())}
 	s.mu.live = map[*life]struct{}{}

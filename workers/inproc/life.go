@@ -73,6 +73,10 @@ func (l *life) Ping(context.Context) error {
 
 // Deliver is part of being a [workers.Worker].
 func (l *life) Deliver(d wire.Deliver) error {
+	if ask, ok := d.Delivery.(wire.BringOutYourDead); ok && !ask.Bare && l.s.cfg.Version < 2 {
+		l.condemn(workers.CauseCrash, "a frame of a later version of the protocol")
+		return nil
+	}
 	return send(l, d, func(d wire.Deliver) {
 		if !l.mu.ready {
 			panic("inproc: delivery to a worker that is not ready")
@@ -194,7 +198,7 @@ func (l *life) serve() {
 	l.mu.Lock()
 	l.mu.ready = true
 	l.mu.Unlock()
-	for heard := l.say(workers.Ready{Worker: l, Version: wire.Version}); heard; {
+	for heard := l.say(workers.Ready{Worker: l, Version: l.s.cfg.Version}); heard; {
 		d, ok := l.next()
 		if !ok {
 			return
