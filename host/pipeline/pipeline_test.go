@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -256,6 +257,28 @@ func TestAGroupForWhichNobodyWaitsGrowsForAMoment(t *testing.T) {
 	})
 }
 
+// However often the owner flushes while a group grows, the time of that group does not shorten the time of the next one.
+func TestEachGroupForWhichNobodyWaitsGrowsForItsOwnMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := open(t)
+		o.store.pass(2)
+		for commit := range uint64(2) {
+			begun := time.Now()
+			o.took(o.Add(commit+1, []storage.Write{{Key: "a", Value: []byte("1")}}))
+			o.Flush()
+			<-time.After(10 * time.Millisecond)
+			o.Flush()
+			<-o.Looks()
+			o.Look()
+			if d := time.Since(begun); d != 20*time.Millisecond {
+				t.Errorf("the group of commit %d grew for %v, want 20ms", commit+1, d)
+			}
+			o.Flush()
+			o.took(o.Committed(<-o.Answers()))
+		}
+	})
+}
+
 // While something is short, the pipeline asks again by itself, and tells once that nothing is short any more.
 func TestWhatIsShortIsAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -384,4 +407,89 @@ func TestWhatIsToldIsInTheWitness(t *testing.T) {
 	if err := storage.NewWitness(path).Check(6); !errors.Is(err, storage.ErrRolledBack) {
 		t.Errorf("a store at commit 6: got %v, want %v", err, storage.ErrRolledBack)
 	}
+}
+
+// A second after a commit the witness is on the disk: both of its slots know the commit, so that the loss of either loses nothing.
+func TestTheWitnessIsSyncedASecondAfterACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "witness")
+		w := storage.NewWitness(path)
+		if err := errors.Join(w.Check(0), w.Prepare()); err != nil {
+			t.Fatal(err)
+		}
+		p := witnessed(t, w)
+		for commit := uint64(1); commit <= 2; commit++ { // the second is synced as the first
+			if _, err := p.Add(commit, []storage.Write{{Key: "a", Value: []byte("1")}}); err != nil {
+				t.Fatal(err)
+			}
+			p.Hold("a")
+			p.Flush()
+			if _, err := p.Committed(<-p.Answers()); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(1100 * time.Millisecond)
+			synctest.Wait()
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, lost := range [][]byte{file[:len(file)/2], file[len(file)/2:]} {
+				whole := slices.Clone(lost)
+				clear(lost)
+				damaged := filepath.Join(t.TempDir(), "witness")
+				if err := os.WriteFile(damaged, file, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := storage.NewWitness(damaged).Check(commit - 1); !errors.Is(err, storage.ErrRolledBack) {
+					t.Errorf("a store that lost commit %d, and a witness that lost a slot: got %v, want %v", commit, err, storage.ErrRolledBack)
+				}
+				copy(lost, whole)
+			}
+		}
+		if err := w.Close(); err != nil || p.Behind() != "" {
+			t.Error(err, p.Behind())
+		}
+	})
+}
+
+// A commit is durable although its witness could not be written. The pipeline says why until it has written the witness,
+// and tries that each second without a further commit.
+func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := storage.NewWitness(filepath.Join(t.TempDir(), "witness")) // not prepared
+		p := witnessed(t, w)
+		if _, err := p.Add(1, []storage.Write{{Key: "a", Value: []byte("1")}}); err != nil {
+			t.Fatal(err)
+		}
+		p.Hold("a")
+		p.Flush()
+		if durable, err := p.Committed(<-p.Answers()); err != nil || !slices.Equal(durable, []string{"a"}) {
+			t.Errorf("got %q, %v, want that a is durable", durable, err)
+		}
+		if why := p.Behind(); !strings.Contains(why, "not open") {
+			t.Errorf("the witness is behind because of %q, want that it is not open", why)
+		}
+		<-time.After(1500 * time.Millisecond)
+		synctest.Wait()
+		if err := w.Accept(1); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Second)
+		synctest.Wait()
+		if why := p.Behind(); why != "" {
+			t.Errorf("the witness is behind a second after it could be written: %s", why)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// witnessed returns a pipeline of a store in memory that records its commits in w.
+func witnessed(t *testing.T, w *storage.Witness) *pipeline.Pipeline[string] {
+	t.Helper()
+	store := storage.NewMem()
+	p := pipeline.New[string](pipeline.Config{Store: store, Layers: storage.NewLayers(store, 0), Witness: w, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(p.Stop)
+	return p
 }
