@@ -197,9 +197,9 @@ func (obs *objects) refuseGone(s kernel.Service, c refusedCall, ambiguous bool) 
 			obs.lost[id.Service] = pace
 		}
 	}
-	now := time.Now()
+	now := obs.now()
 	refuse := func() {
-		pace.Next(time.Now())
+		pace.Next(obs.now())
 		obs.complete(id, obs.goneReply(s, ambiguous), nil)
 	}
 	if d := pace.Wait(now); d > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ocapkernel.dev/capdata"
@@ -133,35 +134,44 @@ func TestDrivenKernelDoesOneCrankForEachStep(t *testing.T) {
 	}
 }
 
+// The cranks are the same whatever time passes between steps: a wait after the death of a worker ends with a step only.
 func TestDrivenKernelMakesTheSameCranksAgain(t *testing.T) {
 	var first string
-	for range 3 {
-		k, vats, sub := drive(t, driven())
-		for i := range 4 {
-			callTransfer(t, k, sub, fmt.Sprint("t", i))
+	for i := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			got := storyWithDeaths(t, time.Duration(i)*120*time.Millisecond)
+			if first == "" {
+				first = got
+			}
+			if got != first || !strings.Contains(got, "died: killed") {
+				t.Errorf("first\n%s\nthen\n%s", first, got)
+			}
+		})
+	}
+}
+
+// storyWithDeaths returns what a driven kernel does whose worker is killed again and again. A pause comes before each step.
+func storyWithDeaths(t *testing.T, pause time.Duration) string {
+	t.Helper()
+	k, vats, sub := drive(t, driven())
+	for i := range 4 {
+		callTransfer(t, k, sub, fmt.Sprint("t", i))
+	}
+	var story []string
+	for n := 0; ; n++ {
+		<-time.After(pause)
+		p, err := k.Step(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		var story []string
-		for n := 0; ; n++ {
-			p, err := k.Step(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !p.More {
-				break
-			}
-			for _, e := range p.Trace {
-				story = append(story, e.String())
-			}
-			if n%3 == 1 {
-				vats.Signal("v1")
-			}
+		if !p.More {
+			return strings.Join(story, "\n")
 		}
-		got := strings.Join(story, "\n")
-		if first == "" {
-			first = got
+		for _, e := range p.Trace {
+			story = append(story, e.String())
 		}
-		if got != first || !strings.Contains(got, "died: killed") {
-			t.Fatalf("first\n%s\nthen\n%s", first, got)
+		if n%3 == 1 {
+			vats.Signal("v1")
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (w *work) mayBe() { w.working = true }
 // the next group, and then wait itself. It returns false in a paused kernel, too: the work removes things outside of the
 // state as well.
 func (w *work) can() bool {
-	return w.working && !w.cfg.Paused && !w.pipeline.Waits() && !time.Now().Before(w.notBefore)
+	return w.working && !w.cfg.Paused && !w.pipeline.Waits() && !w.now().Before(w.notBefore)
 }
 
 // do does one slice of the machine's own work.
@@ -48,8 +48,13 @@ func (w *work) do() {
 	}
 	w.failures++
 	pause := wait(w.failures)
-	w.notBefore = time.Now().Add(pause)
-	w.after(pause, func() {}) // the loop tries again
+	until := w.now().Add(pause)
+	w.notBefore = until
+	w.workAfter(pause, func() { // the loop tries again
+		if w.notBefore.Equal(until) {
+			w.notBefore = time.Time{}
+		}
+	})
 	if err := w.isolated(func() error {
 		c, err := w.machine.Postpone()
 		if err == nil {

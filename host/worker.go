@@ -22,7 +22,7 @@ func wait(n int) time.Duration { return min(firstWait<<min(n-1, 10), lastWait) }
 
 // start starts a worker for a vat that has something to do.
 func (vs *vats) start(v *vat) error {
-	if now := time.Now(); now.Before(v.notBefore) {
+	if vs.now().Before(v.notBefore) {
 		return nil // the timer that was set then wakes the vat
 	}
 	spec, found, err := vs.spec(v.id)
@@ -165,7 +165,7 @@ func (vs *vats) over(v *vat, cause kernel.Cause, detail string) error {
 		v.deaths++
 	}
 	if delay > 0 {
-		until := time.Now().Add(delay)
+		until := vs.now().Add(delay)
 		v.notBefore = until
 		vs.workAfter(delay, func() {
 			if v.notBefore.Equal(until) { // else another death has begun another wait
