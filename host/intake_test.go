@@ -150,3 +150,41 @@ func TestALaunchAndATerminationWaitForDescriptors(t *testing.T) {
 	}
 	k.end(t)
 }
+
+// A termination that waits for descriptors is not done when its caller has left before its turn.
+func TestATerminationThatNobodyWaitsForIsNotDone(t *testing.T) {
+	t.Parallel()
+	room := &scarce{}
+	room.tells.Store(true)
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.Room = room })
+	sub := launch(t, k, "pingpong")
+	room.none.Store(true)
+	called, unwanted := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := send(t.Context(), k, "one", string(sub.ID), "play", 2.0)
+		called <- err
+	}()
+	waitFor(t, func() bool {
+		st, err := k.Status(t.Context())
+		return err == nil && len(st.Pauses) > 0
+	})
+	given, give := context.WithCancel(t.Context())
+	go func() { unwanted <- k.Terminate(given, sub.ID) }()
+	for range 20 {
+		if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) != 1 || st.Subclusters[0].State != kernel.SubRunning {
+			t.Fatalf("without descriptors there are %+v, %v", st.Subclusters, err)
+		}
+	}
+	give()
+	room.none.Store(false)
+	if err := <-unwanted; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that its caller has left", err)
+	}
+	if err := <-called; err != nil {
+		t.Error(err)
+	}
+	if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) != 1 || st.Subclusters[0].State != kernel.SubRunning {
+		t.Errorf("in the end there are %+v, %v", st.Subclusters, err)
+	}
+	k.end(t)
+}
