@@ -74,3 +74,37 @@ func TestARehearsalEndsWithWhoAsked(t *testing.T) {
 		})
 	})
 }
+
+// A rehearsal that is asked for during a crank begins after it: the crank may leave nothing to replay.
+func TestARehearsalWaitsForTheCrankUnderWay(t *testing.T) {
+	program := programOf(t, vat.Modules{"program": programs.Module()})
+	for seed := range uint64(5) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, seed+1, program, true)
+			w.live(func() {
+				sub := w.launch(`{"bootstrap": "a", "vats": {"a": {"module": "program"}}}`)
+				a, err := w.k.FindVat(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				to := teller{w, sub}
+				if _, err := to.Ask(t.Context(), "make", "a", "run", json.RawMessage(`[{"do": "promise", "key": "p"}]`)); err != nil {
+					t.Error(err)
+				}
+				if err := to.Send(t.Context(), "park", "a", "run", json.RawMessage(`[{"do": "park", "key": "p", "peer": "a"}]`)); err != nil {
+					t.Error(err)
+				}
+				<-time.After(time.Second) // it waits
+				if err := to.Send(t.Context(), "settle", "a", "run", json.RawMessage(`[{"do": "settle", "key": "p", "n": 1}]`)); err != nil {
+					t.Error(err)
+				}
+				lines, err := w.k.Rehearse(t.Context(), a.ID)
+				last := strings.Join(lines[max(0, len(lines)-1):], "")
+				if err != nil || !strings.Contains(last, "at rest") && !strings.Contains(last, "came out as recorded") {
+					t.Errorf("got %q, %v", lines, err)
+				}
+			})
+		})
+	}
+}
