@@ -228,3 +228,16 @@ func (s *slow) Get(key string) ([]byte, bool, error) {
 }
 
 func (s *slow) Close() error { return nil }
+
+// A kernel that cannot note its deaths, since the file cannot be used, runs without that.
+func TestAKernelRunsWithoutANoteOfItsDeaths(t *testing.T) {
+	k := start(t, storage.NewMem(), func(c *host.Config) { c.StartsFile = t.TempDir() })
+	if n := k.EarlierDeaths(); n != 0 {
+		t.Errorf("%d kernels have died, want none", n)
+	}
+	sub := launch(t, k, "pingpong")
+	if a, err := send(t.Context(), k, "one", string(sub.ID), "play", 2.0); err != nil || a.Rejected {
+		t.Errorf("got %+v, %v", a, err)
+	}
+	k.end(t)
+}
