@@ -27,6 +27,8 @@ import (
 // span whose frames that version has recorded: as long as it is, nothing is counted. The row is first written by a crank
 // after which the vat is at rest. The kernel records no such crank. A new vat counts from its first crank if it is at rest
 // after that. In any other vat the rows that are there are counted later, in slices; see recount.go.
+//
+// The counts are right only as long as every program that writes the store counts. A program of an earlier version would not.
 
 const ledgerKey = "g"
 
