@@ -115,3 +115,31 @@ func TestDeletedObjectCannotBeUsed(t *testing.T) {
 	want(t, k, `["<nil>","<nil>","send hold: argument 2: this liveslots_test.Thing was deleted","[KERNEL:OBJECT_DELETED] the object does not exist any more",`+
 		`"false true true"]`, "a", "destroyTwice")
 }
+
+// Under the kernel, too, a vat has as many rows afterwards as before, and others drop what they no longer hold.
+func TestNothingIsLeftUnderTheKernel(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		k := vattest.New(t, vat.Modules{"hoard": NewHoard})
+		k.CollectAlways, k.KillAlways = true, kill
+		if err := k.Launch("a", vattest.Vat{Name: "a", Module: "hoard"}, vattest.Vat{Name: "b", Module: "hoard"}); err != nil {
+			t.Fatal(err)
+		}
+		other := `{"$ref":"` + k.Root("b") + `"}`
+		rows := 0
+		for i := range 8 {
+			want(t, k, done, "a", "put", `"x"`)
+			want(t, k, done, "a", "tree", `"y"`, "3")
+			want(t, k, done, "a", "give", other, `"x"`) // b notes it
+			want(t, k, done, "a", "remove", `"x"`)
+			want(t, k, done, "a", "remove", `"y"`)
+			want(t, k, done, "b", "unmarkAll")
+			want(t, k, "0", "a", "add", "0")
+			switch n := strings.Count(k.Store("a"), "\n") + strings.Count(k.Store("b"), "\n"); {
+			case i == 0:
+				rows = n
+			case n != rows:
+				t.Fatalf("kill %t: %d rows, and %d before:\n%s\n%s", kill, n, rows, k.Store("a"), k.Store("b"))
+			}
+		}
+	}
+}

@@ -79,6 +79,13 @@ func (h *Hoard) RemoveAll(ctx context.Context) {
 	}
 }
 
+// UnmarkAll removes all references that Note and MarkRef have stored.
+func (h *Hoard) UnmarkAll(ctx context.Context) {
+	for r := range h.ByRef.All(ctx) {
+		h.ByRef.Delete(ctx, r)
+	}
+}
+
 // Swap puts a new Thing and removes it in the same crank.
 func (h *Hoard) Swap(ctx context.Context) {
 	_ = h.Named.Set(ctx, "swap", &Thing{Name: "swap"})

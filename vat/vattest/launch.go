@@ -87,6 +87,9 @@ func (k *Kernel) launch(cfg *cluster.Config) error {
 	k.tb.Helper()
 	for i := range cfg.Vats {
 		cfg.Vats[i].Limits.Delivery = forever
+		if k.CollectAlways {
+			cfg.Vats[i].ReapInterval = 1
+		}
 	}
 	cfg.Services = append(cfg.Services, k.played.next...)
 	k.played.next = nil

@@ -93,6 +93,10 @@ type Kernel struct {
 	// was given the vat's past. It finds behaviour that a replay does not repeat, and shows that no behaviour
 	// depends on a worker that lives.
 	KillAlways bool
+	// CollectAlways has the vats of later launches asked after every delivery, as soon as they are at rest, which references
+	// they no longer hold: what nothing leads to is deleted at once. It finds what a vat would keep for ever, see
+	// [Kernel.Store], and what it keeps in memory alone. Otherwise a vat is asked after 1000 deliveries.
+	CollectAlways bool
 	// OnDivergence is called when a vat answers the same deliveries otherwise in a replay. The vat then starts
 	// from its store, as it does under a real kernel. If OnDivergence is nil, the test fails.
 	OnDivergence func(vat string, err error)
