@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -99,6 +100,7 @@ type Store struct {
 	health  *health
 	// internals is used by the one caller of Commit at a time.
 	internals *internals
+	values    *values
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if another process or Store has it
@@ -114,6 +116,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	values := newValues(snapshot.large)
 	if o.Examined != nil {
 		err = o.Examined(snapshot)
 	}
@@ -141,7 +144,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", dir, errors.Join(err, db.Close()))
 	}
 	health := newHealth(func() error { return verify(db, dir) }, seen)
-	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals}, nil
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals, values: values}, nil
 }
 
 // open opens the database, and returns a panic of Badger, which is its report of some damages, as an error.
@@ -183,6 +186,13 @@ func (s *Snapshot) prepare() error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	for _, f := range s.values {
+		if f.size == 0 { // a log that was being made, or removed
+			if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	// The file only counts bytes that could be reclaimed, and Badger does not check whether it is whole.
@@ -228,7 +238,7 @@ func badgerOptions(dir string, o Options) badger.Options {
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		// Values stay in the LSM tree, beside their keys, up to the most that Badger allows; a value in
-		// another file could be lost alone, and the value log hardly ever shrinks.
+		// another file could be lost alone, and has to be collected: see values.
 		WithValueThreshold(largeValue).
 		WithValueLogFileSize(valueLogBytes)
 }
@@ -358,10 +368,14 @@ type frozen struct {
 // Freeze implements [storage.Store].
 func (s *Store) Freeze() storage.Frozen {
 	f := &frozen{s: s}
+	moments := &s.values.frozen
+	moments.Lock()
+	defer moments.Unlock()
 	f.err = s.health.read(func() error {
 		f.txn = s.db.NewTransaction(false)
 		return nil
 	})
+	moments.n++
 	return f
 }
 
@@ -383,6 +397,10 @@ func (f *frozen) in(read func(*badger.Txn) error) error {
 
 // Close implements [storage.Frozen].
 func (f *frozen) Close() {
+	moments := &f.s.values.frozen
+	moments.Lock()
+	moments.n--
+	moments.Unlock()
 	if f.txn != nil {
 		// A read that panicked while Badger had no memory table counts as one under way, on which Discard panics. The
 		// versions of rows that the transaction sees are then kept until the next Open.
@@ -390,8 +408,16 @@ func (f *frozen) Close() {
 	}
 }
 
-// Commit implements [storage.Store].
+// Commit implements [storage.Store]. After a commit it goes on with the collection of value logs, within a budget.
 func (s *Store) Commit(writes []storage.Write) error {
+	if err := s.commitWrites(writes); err != nil {
+		return err
+	}
+	return s.collect()
+}
+
+// commitWrites commits writes.
+func (s *Store) commitWrites(writes []storage.Write) error {
 	if err := s.limits.Check(writes); err != nil {
 		return err
 	}
@@ -428,9 +454,11 @@ func (s *Store) Commit(writes []storage.Write) error {
 			return fmt.Errorf("commit row %s: %w", versionKey, err)
 		}
 	}
+	log := *s.internals.lastValues // Badger begins another one at the end of a commit
 	if err := s.commit(txn); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
+	s.values.committed(writes, log)
 	return nil
 }
 

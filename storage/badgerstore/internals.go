@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"fmt"
 	"math"
+	"os"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -24,8 +25,9 @@ type internals struct {
 	// nextLog is the id of the next log of a memory table.
 	nextLog *int
 	// values are the value logs by id, of type map[uint32]*badger.logFile. lastValues is the id of the one that is written
-	// to, valuesEnd its content. They are written by commits only.
+	// to, valuesEnd its content. They are written by commits, and by takeValueLog, only; valuesLock guards them against reads.
 	values     reflect.Value
+	valuesLock *sync.RWMutex
 	lastValues *uint32
 	valuesEnd  *atomic.Uint32
 }
@@ -51,6 +53,7 @@ func newInternals(db *badger.DB, dir string) (in *internals, err error) {
 		table:      variable(inner, "mt"),
 		nextLog:    variable(inner, "nextMemFid").Addr().Interface().(*int),
 		values:     variable(values, "filesMap"),
+		valuesLock: variable(values, "filesLock").Addr().Interface().(*sync.RWMutex),
 		lastValues: variable(values, "maxFid").Addr().Interface().(*uint32),
 		valuesEnd:  variable(values, "writableLogOffset").Addr().Interface().(*atomic.Uint32),
 	}
@@ -63,6 +66,7 @@ func newInternals(db *badger.DB, dir string) (in *internals, err error) {
 	defer lock.Unlock()
 	variable(manifest, "deletionsRewriteThreshold").SetInt(math.MaxInt)
 	_, _ = in.lastValueLog()
+	_ = in.values.MapKeys()
 	return in, nil
 }
 
@@ -74,8 +78,49 @@ func variable(of reflect.Value, name string) reflect.Value {
 
 // lastValueLog returns the value log that is written to, and its lock.
 func (in *internals) lastValueLog() (*z.MmapFile, *sync.RWMutex) {
-	log := in.values.MapIndex(reflect.ValueOf(*in.lastValues)).Elem()
+	return valueLog(in.values.MapIndex(reflect.ValueOf(*in.lastValues)))
+}
+
+// valueLog returns a value log, and its lock.
+func valueLog(of reflect.Value) (*z.MmapFile, *sync.RWMutex) {
+	log := of.Elem()
 	return variable(log, "MmapFile").Interface().(*z.MmapFile), variable(log, "lock").Addr().Interface().(*sync.RWMutex)
+}
+
+// fullValueLogs returns the bytes of each value log that is not written to any more.
+func (in *internals) fullValueLogs() (map[uint32]int64, error) {
+	out := map[uint32]int64{}
+	for _, key := range in.values.MapKeys() {
+		id := uint32(key.Uint())
+		if id == *in.lastValues {
+			continue
+		}
+		info, err := os.Stat(valueLogPath(in.dir, uint64(id)))
+		if err != nil {
+			return nil, err
+		}
+		out[id] = info.Size()
+	}
+	return out, nil
+}
+
+// takeValueLog takes a value log that is not written to any more out of the database, and returns the function that removes
+// its file when the reads of its values under way have ended; nil if there is no such log.
+func (in *internals) takeValueLog(id uint32) (remove func() error) {
+	in.valuesLock.Lock()
+	defer in.valuesLock.Unlock()
+	key := reflect.ValueOf(id)
+	log := in.values.MapIndex(key)
+	if !log.IsValid() || id == *in.lastValues {
+		return nil
+	}
+	in.values.SetMapIndex(key, reflect.Value{})
+	file, lock := valueLog(log)
+	return func() error {
+		lock.Lock()
+		defer lock.Unlock()
+		return file.Delete()
+	}
 }
 
 // hold keeps the current memory table until the commit that follows has ended: then its DecrRef is called, or repair.

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,6 +40,8 @@ type Snapshot struct {
 	// rows are the newest rows in logs; keys are their keys, in order.
 	rows map[string]logRow
 	keys []string
+	// large says where the values are that lie in value logs.
+	large map[string]place
 	// last is the newest version that is stored.
 	last uint64
 
@@ -71,7 +74,7 @@ func damaged(format string, args ...any) error {
 //
 // Examine takes the time of reading all files once. The caller closes the Snapshot.
 func Examine(dir string) (_ *Snapshot, err error) {
-	s := &Snapshot{dir: dir, rows: map[string]logRow{}, values: map[uint32]*logFile{}}
+	s := &Snapshot{dir: dir, rows: map[string]logRow{}, large: map[string]place{}, values: map[uint32]*logFile{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("database %s: %w", dir, err), s.Close())
@@ -108,13 +111,29 @@ func Examine(dir string) (_ *Snapshot, err error) {
 	for key, row := range s.rows {
 		s.keys = append(s.keys, key)
 		if row.meta&bitValuePointer != 0 {
-			if _, err := s.valueAt(key, row.value); err != nil {
-				return nil, err
-			}
+			s.large[key] = place{}
 		}
 	}
 	slices.Sort(s.keys)
-	return s, nil
+	return s, s.examineValues()
+}
+
+// examineValues verifies the values that lie in value logs. Of rows that were written again or deleted later, the former
+// values may be gone: a log is removed when no row has its value in it.
+func (s *Snapshot) examineValues() error {
+	for key := range s.large {
+		found, row := s.from(key)
+		if found != key || row.meta&bitDelete != 0 || row.meta&bitValuePointer == 0 {
+			delete(s.large, key)
+			continue
+		}
+		value, err := s.valueAt(key, row.value)
+		if err != nil {
+			return err
+		}
+		s.large[key] = place{binary.NativeEndian.Uint32(row.value), int64(len(key) + len(value))}
+	}
+	return nil
 }
 
 // list finds the files of the database, and returns the ids of the tables among them.
@@ -235,9 +254,7 @@ func (s *Snapshot) examineTables(there map[uint64]bool) error {
 			}
 			s.levels[level] = append(s.levels[level], t)
 			s.last = max(s.last, t.MaxVersion())
-			if err := s.examineValues(t); err != nil {
-				return err
-			}
+			s.findLarge(t)
 		}
 		slices.SortFunc(s.levels[level], func(a, b *table.Table) int { return y.CompareKeys(a.Smallest(), b.Smallest()) })
 	}
@@ -284,18 +301,15 @@ func (s *Snapshot) openTable(id uint64) (t *table.Table, err error) {
 	return t, nil
 }
 
-// examineValues verifies the values in value logs to which the rows of a table point.
-func (s *Snapshot) examineValues(t *table.Table) error {
+// findLarge notes the rows of a table of which some version has its value in a value log.
+func (s *Snapshot) findLarge(t *table.Table) {
 	it := t.NewIterator(table.NOCACHE)
 	defer func() { _ = it.Close() }() // only read
 	for it.Rewind(); it.Valid(); it.Next() {
 		if v := it.Value(); v.Meta&bitValuePointer != 0 {
-			if _, err := s.valueAt(string(y.ParseKey(it.Key())), v.Value); err != nil {
-				return err
-			}
+			s.large[string(y.ParseKey(it.Key()))] = place{}
 		}
 	}
-	return nil
 }
 
 // logged keeps the newest version of each row in the logs. A log may still be there when its table is, and even
