@@ -49,8 +49,14 @@ func (t *tx) poison(u *run, d Death, code errcode.Code) {
 		}
 		// It counts as delivered, and the vat as told.
 		event.What = d.Crank.What
+		first := it.kind == itemRound && !u.rounds.first
 		t.collected(d.Crank, u)
 		u.rounds.at = min(u.rounds.at, u.deliveries)
+		if first {
+			// The vat takes the exports that the first round has named for all that others may hold: it is told of all of
+			// them, by a round that begins anew.
+			u.rounds.first, u.rounds.cursor, u.rounds.due = false, "", false
+		}
 	case itemNotify:
 		if t.forgetFor(u, "a notification", why) {
 			return

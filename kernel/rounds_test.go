@@ -192,7 +192,8 @@ func mapValues[K comparable, V any](m map[K]V) func(func(V) bool) {
 	}
 }
 
-// A round that ends the workers of its vat counts as done, and the vat goes on.
+// A round that ends the workers of its vat counts as done, and the vat goes on. The first round, which tells the vat of all
+// its exports, is made anew later.
 func TestRoundThatKillsIsGivenUp(t *testing.T) {
 	w := rounds(t, nil)
 	w.takes(3)
@@ -212,5 +213,9 @@ func TestRoundThatKillsIsGivenUp(t *testing.T) {
 	w.run(nil)
 	if out := w.flush(); !strings.Contains(out, "answer E1.on: fulfilled null") {
 		t.Errorf("got %s", out)
+	}
+	w.do(w.m.Collect("v2", true))
+	if pages := w.asked(); len(pages) != 1 || len(pages[0]) != 3 {
+		t.Errorf("the first round that begins anew asks for %v", pages)
 	}
 }
