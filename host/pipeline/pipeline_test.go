@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"ocapkernel.dev/host/pipeline"
 	"ocapkernel.dev/storage"
 )
@@ -456,7 +457,11 @@ func TestTheWitnessIsSyncedASecondAfterACommit(t *testing.T) {
 // and tries that each second without a further commit.
 func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := storage.NewWitness(filepath.Join(t.TempDir(), "witness")) // not prepared
+		w := storage.NewWitness(filepath.Join(t.TempDir(), "witness"))
+		if err := w.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		files := writeLimit(t, 0)
 		p := witnessed(t, w)
 		if _, err := p.Add(1, []storage.Write{{Key: "a", Value: []byte("1")}}); err != nil {
 			t.Fatal(err)
@@ -466,14 +471,12 @@ func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
 		if durable, err := p.Committed(<-p.Answers()); err != nil || !slices.Equal(durable, []string{"a"}) {
 			t.Errorf("got %q, %v, want that a is durable", durable, err)
 		}
-		if why := p.Behind(); !strings.Contains(why, "not open") {
-			t.Errorf("the witness is behind because of %q, want that it is not open", why)
+		if why := p.Behind(); !strings.Contains(why, unix.EFBIG.Error()) {
+			t.Errorf("the witness is behind because of %q, want that files cannot grow", why)
 		}
 		<-time.After(1500 * time.Millisecond)
 		synctest.Wait()
-		if err := w.Accept(1); err != nil {
-			t.Fatal(err)
-		}
+		writeLimit(t, files)
 		<-time.After(time.Second)
 		synctest.Wait()
 		if why := p.Behind(); why != "" {
@@ -483,6 +486,23 @@ func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// writeLimit bounds the size of the files to which this process writes, until the end of the test at the latest. It returns the
+// bound before.
+func writeLimit(t *testing.T, bytes uint64) (before uint64) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	was := limit
+	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_FSIZE, &was) })
+	limit.Cur = bytes
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	return was.Cur
 }
 
 // witnessed returns a pipeline of a store in memory that records its commits in w.
