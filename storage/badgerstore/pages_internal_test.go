@@ -50,7 +50,7 @@ func TestFullFileSystems(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() {
+			if testing.Short() || raceDetector {
 				t.Skip("writes 1 GB")
 			}
 			dir := fs.dir(t)

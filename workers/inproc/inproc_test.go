@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,13 +24,22 @@ type script struct {
 	heard *[]string
 }
 
+// hearing guards what scripts hear: the code of a life may end after the next life has begun.
+var hearing sync.Mutex
+
+func (s *script) hears(words ...string) {
+	hearing.Lock()
+	defer hearing.Unlock()
+	*s.heard = append(*s.heard, words...)
+}
+
 func (s *script) Deliver(d wire.Deliver) wire.Done {
 	switch s.do {
 	case "read":
 		value, found, err := s.store.Get("key")
-		*s.heard = append(*s.heard, string(value), map[bool]string{true: "found", false: "absent"}[found])
+		s.hears(string(value), map[bool]string{true: "found", false: "absent"}[found])
 		if err != nil {
-			*s.heard = append(*s.heard, err.Error())
+			s.hears(err.Error())
 		}
 	case "panic":
 		panic("a reason")
@@ -41,7 +51,7 @@ func (s *script) Deliver(d wire.Deliver) wire.Done {
 	return wire.Done{}
 }
 
-func (s *script) Close() { *s.heard = append(*s.heard, "closed") }
+func (s *script) Close() { s.hears("closed") }
 
 // house starts one worker that does something, and returns its events.
 func house(t *testing.T, do string, heard *[]string) (workers.Worker, chan workers.Event, *inproc.Starter) {
