@@ -91,6 +91,9 @@ func TestAFullDiskIsAPause(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if strings.HasPrefix(name, "btrfs") && os.Getenv("KILLS") == "" {
+				t.Skip("the system may write a page back between the check and the commit, and the next write to it ends the kernel: set KILLS to try it")
+			}
 			dir := fs.dir(t)
 			s := newSite(t)
 			s.state = filepath.Join(dir, "state")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -52,6 +53,9 @@ func TestFullFileSystems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() || raceDetector {
 				t.Skip("writes 1 GB")
+			}
+			if strings.HasPrefix(name, "btrfs") && os.Getenv("KILLS") == "" {
+				t.Skip("the system may write a page back between the check and the commit, and the next write to it is a SIGBUS: set KILLS")
 			}
 			dir := fs.dir(t)
 			db := filepath.Join(dir, "db")
