@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,21 +26,7 @@ func TestBackupsUnderKillsAreWhole(t *testing.T) {
 	s := newSite(t)
 	rng := dice(t)
 	k := s.run(t, config)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	var wg sync.WaitGroup
-	for c := range 4 {
-		r := rand.New(rand.NewPCG(rng.Uint64(), uint64(c)))
-		wg.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				tr := transfer{from: r.IntN(3), to: r.IntN(3), amount: 1 + r.IntN(5)}
-				if err := order(s.state, fmt.Sprintf("c%d-%d", c, n), &tr); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
+	bank := newCustomers(t, s.state, 4, rng.Uint64())
 	const backups = 3
 	done := 0
 	for n := 0; done < backups; n++ {
@@ -72,8 +56,7 @@ func TestBackupsUnderKillsAreWhole(t *testing.T) {
 		done++
 		checkRestored(t, s, file)
 	}
-	stop()
-	wg.Wait()
+	bank.settle(t)
 	k.stop()
 	s.must(t, "check")
 }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -70,28 +68,7 @@ func tortureBank(t *testing.T, over transport, kills int) {
 	dir := s.state
 	k := s.run(t, config)
 
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	const customers = 6
-	var answered atomic.Int64
-	var wg sync.WaitGroup
-	orders := make([][]transfer, customers)
-	failures := make(chan error, customers)
-	for c := range customers {
-		r := rand.New(rand.NewPCG(seed, uint64(c)+1))
-		wg.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				tr := transfer{from: r.IntN(3), to: r.IntN(3), amount: 1 + r.IntN(5)}
-				id := fmt.Sprintf("c%d-%d", c, n)
-				if err := order(dir, id, &tr); err != nil {
-					failures <- fmt.Errorf("transfer %s: %w", id, err)
-					return
-				}
-				orders[c] = append(orders[c], tr)
-				answered.Add(1)
-			}
-		})
-	}
+	bank := newCustomers(t, dir, 6, seed)
 	kernels := 0
 	for n := range kills {
 		if n%10 == 9 {
@@ -101,29 +78,13 @@ func tortureBank(t *testing.T, over transport, kills int) {
 		} else {
 			killWorker(t, dir, rng)
 		}
-		select {
-		case err := <-failures:
-			t.Fatal(err)
-		case <-time.After(time.Duration(rng.IntN(120)) * time.Millisecond):
-		}
+		pause(rng, 120*time.Millisecond)
 		// On a busy machine workers may be killed faster than they start: there is to be load all the same.
-		eventually(t, func() error {
-			if got := answered.Load(); len(failures) == 0 && got < int64(n/4) {
-				return fmt.Errorf("%d transfers after %d kills", got, n)
-			}
-			return nil
-		})
+		bank.areServed(t, int64(n/4))
 	}
-	stop()
-	wg.Wait()
-	select {
-	case err := <-failures:
-		t.Fatal(err)
-	default:
-	}
-	checkBank(t, dir, orders)
+	bank.settle(t)
 	total := 0
-	for _, list := range orders {
+	for _, list := range bank.orders {
 		total += len(list)
 	}
 	t.Logf("%d transfers, %d kills, %d of them of the kernel", total, kills, kernels)

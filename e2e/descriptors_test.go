@@ -1,13 +1,9 @@
 package e2e_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -27,33 +23,9 @@ func TestAKernelWithoutDescriptorsWaits(t *testing.T) {
 	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	const customers = 3
-	orders, failures := make([][]transfer, customers), make(chan error, customers)
-	var answered atomic.Int64
-	var wg sync.WaitGroup
-	for c := range customers {
-		wg.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				tr := transfer{from: c, to: (c + 1) % customers, amount: 1 + n%3}
-				if err := order(s.state, fmt.Sprintf("c%d-%d", c, n), &tr); err != nil {
-					failures <- err
-					return
-				}
-				orders[c] = append(orders[c], tr)
-				answered.Add(1)
-			}
-		})
-	}
+	bank := newCustomers(t, s.state, 3, dice(t).Uint64())
 	for round := range 3 {
-		before := answered.Load()
-		eventually(t, func() error {
-			if now := answered.Load(); now < before+10 {
-				return fmt.Errorf("%d transfers are answered", now-before)
-			}
-			return nil
-		})
+		bank.areServedMore(t)
 		none := limit
 		none.Cur = 3
 		if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, &none, nil); err != nil {
@@ -75,25 +47,11 @@ func TestAKernelWithoutDescriptorsWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before := answered.Load()
-	eventually(t, func() error {
-		if now := answered.Load(); now < before+10 {
-			return fmt.Errorf("%d transfers are answered", now-before)
-		}
-		return nil
-	})
-	stop()
-	wg.Wait()
-	select {
-	case err := <-failures:
-		t.Fatal(err)
-	default:
-	}
-	checkBank(t, s.state, orders)
+	bank.areServedMore(t)
+	bank.settle(t)
 	if out := s.must(t, "ps"); strings.Contains(out, "stopped") || strings.Contains(out, "failed") {
 		t.Error(out)
 	}
-	t.Log(s.must(t, "ps"), s.must(t, "poisoned", "ls"), tail(s.log(t), 60))
 	d.stop()
 	s.must(t, "check")
 }

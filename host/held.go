@@ -108,7 +108,7 @@ func (vs *vats) letGo(id kernel.VatID) {
 	}
 }
 
-// holdMembers holds back all vats of a subcluster, because a row of it that is no vat's cannot be read.
+// holdMembers holds back all vats of a subcluster, for damage that is not a single vat's.
 func (vs *vats) holdMembers(sub kernel.SubID, why error) {
 	for _, v := range vs.names.members(sub) {
 		vs.hold(vs.vat(v.Vat), why)

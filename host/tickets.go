@@ -198,7 +198,7 @@ func (ts *tickets) forgetWaiter(ticket string, woken chan struct{}) {
 	}
 }
 
-// answered runs the functions that wait for a ticket whose answer is durable.
+// answered wakes the callers that wait for a ticket, whose answer is durable now.
 func (ts *tickets) answered(ticket string) {
 	for _, woken := range ts.waiting[ticket] {
 		close(woken)

@@ -177,23 +177,6 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	}
 }
 
-// full makes files of this process as large as they may be until the function that it returns is called.
-func full(t *testing.T, bytes uint64) (again func()) {
-	t.Helper()
-	var old syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // A write that the disk takes in part leaves nothing of itself, and those after it are whole.
 func TestWriteThatTheDiskDoesNotTake(t *testing.T) {
 	if !scripttest.Alone(t) {
@@ -212,7 +195,7 @@ func TestWriteThatTheDiskDoesNotTake(t *testing.T) {
 				v.read() // looks at the file while it is written
 				v.read()
 			}
-			again := full(t, 8)
+			again := scripttest.SmallFiles(t, 8)
 			err := receive(t, v.write("dG9vIG11Y2g="))
 			again()
 			wantKind(t, err, syscall.EFBIG)
@@ -237,7 +220,7 @@ func TestWriteThatTheDiskDoesNotTake(t *testing.T) {
 	k.opts.Stdout = stdout
 	v := k.open()
 	v.wrote("one")
-	again := full(t, 8)
+	again := scripttest.SmallFiles(t, 8)
 	wantKind(t, receive(t, v.write("too much")), syscall.EFBIG)
 	again()
 	v.wrote("two")

@@ -41,7 +41,7 @@ var rowForms = []struct {
 type Field struct {
 	// Name is the name in docs/schema.md, without what stands in brackets behind it.
 	Name string
-	// Value is a uint64, bool, string, []string, []byte or Data.
+	// Value is a uint64, bool, string, []string or []byte. A marshalled value is two fields, its body and its slots.
 	Value any
 }
 

@@ -9,7 +9,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// Each row that a machine writes is described, and a value that is cut is an error or another description, never a panic.
+// Each row that a machine writes is described, and a value that is cut is an error, never a panic.
 func TestRowsAreDescribed(t *testing.T) {
 	t.Parallel()
 	store := storage.NewMem()

@@ -69,7 +69,7 @@ func (t *tx) launching(s SubID) bool {
 // free, and its service objects go, in slices. From now on they read as gone.
 func (t *tx) leave(sub *subcluster) {
 	if sub.system != "" {
-		for name, b := range t.all("g.", "") { // there is one, but in a damaged state
+		for name, b := range t.all("g.", "") { // one has this name; a damaged state may have others that lead to it
 			if to := SubID(b); to == sub.id || name == sub.system && !t.has(keySub(to)) {
 				t.delete(keySystem(name))
 			}

@@ -173,6 +173,8 @@ func (t *tx) read(key string) *row {
 }
 
 // knows notes the value of a row that the caller has read: it is not read again.
+//
+// Preconditions: the transaction has neither read nor changed the row.
 func (t *tx) knows(key string, value []byte) {
 	r := t.slab.next()
 	r.known, r.existed, r.value = true, true, value

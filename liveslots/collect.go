@@ -27,8 +27,8 @@ type collector struct {
 	v *Vat
 	// full is set once the crank has no room for more.
 	full bool
-	// direct is set if the imports that the kernel names can be dropped at once: there are no candidates, of which each may
-	// be one of them, and the counts are complete.
+	// direct says that imports which the kernel names and the store does not hold are dropped in this crank. It is set only if
+	// there are no candidates, since an import that is one would be dropped twice, and if the counts are complete.
 	direct bool
 	// drops are imports to drop and retire, retires and abandons are objects of which the kernel has to forget the names.
 	drops, retires, abandons []wire.Ref

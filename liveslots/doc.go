@@ -50,7 +50,7 @@
 // of all memory, and the next crank loads the objects that it touches: so a vat that goes on and one that is
 // started anew do the same. A call that waits in the store keeps no vat from rest; a call that depends on a
 // promise which only memory will settle does. Frames follow from deliveries and the store alone: this package
-// ranges over no map, reads no clock, and rolls no dice of its own. Where a later version of this package answers
+// lets no frame depend on the order of a map, reads no clock, and rolls no dice of its own. Where a later version of this package answers
 // otherwise than an earlier one, a span goes on by the rules with which it began; see state.go.
 //
 // # Concurrency

@@ -52,7 +52,7 @@ type ledger struct {
 	Trace  *trace `json:"trace,omitempty"`
 	Traced uint64 `json:"traced,omitempty"`
 	Live   uint64 `json:"live,omitempty"`
-	// Loose counts the objects with mentions that others have dropped since then.
+	// Loose counts the objects with mentions that others have dropped since the last search began.
 	Loose uint64 `json:"loose,omitempty"`
 }
 
@@ -94,7 +94,7 @@ func (l *ledger) begin(complete bool) {
 
 // isComplete reports whether the counts are those of all rows, and all exported objects have their flags.
 func (l *ledger) isComplete() bool {
-	return l.counting && l.Stage >= len(countedRows) && l.Exports && l.Pending == 0
+	return l.counting && l.Stage >= stageUnheld && l.Exports && l.Pending == 0
 }
 
 // askCollect asks the kernel for a bring out your dead, unless it is asked already.

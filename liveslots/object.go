@@ -121,8 +121,7 @@ func (r Ref) String() string {
 // Format prints the reference as String does, whatever the verb (but %p): an address would differ in a replay.
 func (r Ref) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
-// presence returns the presence with a name. Every name of an object comes to the vat through here. (References
-// that are no longer held will be found here too, once vats bring out their dead.)
+// presence returns the presence with a name. Every name of an object comes to the vat through here.
 func (v *Vat) presence(ref wire.Ref) *presence {
 	table := v.presencesOf(ref)
 	p := table[ref]

@@ -13,19 +13,19 @@ import (
 // by kind, in the order of countedRows, and within a kind in the order of their keys:
 //
 //	stage 0 to 3   the mentions in the rows of one kind are added to the counts
-//	stage 4        objects without mentions are found, and become candidates
-//	stage 5        the store is counted
+//	stage 4        the store is counted; objects without mentions are found, and become candidates
+//	stage 5        all is done
 //
 // The vat goes on meanwhile. A crank that changes a row behind the place that counting has come to counts the change; a
 // row before that place is counted as it is when it is reached. So each mention is counted once.
 
 // countedRows are the prefixes of the rows with mentions. Objects come first: they tell which Maps have keys that are
 // references.
-var countedRows = []string{"o.", "m.", "s.", "w."}
+var countedRows = [...]string{"o.", "m.", "s.", "w."}
 
 const (
-	stageUnheld  = 4
-	stageCounted = 5
+	stageUnheld  = len(countedRows)
+	stageCounted = stageUnheld + 1
 )
 
 // covers reports whether changes of a row have to be counted by the crank that makes them.

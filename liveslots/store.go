@@ -36,7 +36,8 @@ type rows struct {
 	gaps       []gap
 	young, old map[string]row
 	youngBytes int
-	// reads and readBytes count the reads of the store in this crank.
+	// reads and readBytes count the reads of the store in this crank. They depend on the cache, and so on the life of the
+	// worker: only a bring out your dead may be bounded by them, which is never replayed.
 	reads, readBytes int
 }
 

@@ -19,15 +19,16 @@ import (
 // Its phases, in the ledger:
 //
 //	traceExports      exported objects are alive
-//	traceCalls        so are the objects in calls that wait, and in the values of promises
+//	traceCalls        so are the objects in calls that wait
+//	traceValues       and in the values of promises
 //	traceFollow       what living objects lead to is alive
 //	sweepObjects      other objects are deleted
 //	sweepMaps         and Maps that no object has
 //	traceForget       the rows t are deleted
 //
-// The vat goes on meanwhile. Until the third phase ends, each reference that a crank writes to a row or tells the kernel is
+// The vat goes on meanwhile. Until traceFollow ends, each reference that a crank writes to a row or tells the kernel is
 // to be followed, also if the same crank takes it from elsewhere. Objects and Maps that are made after the search began are
-// not deleted by it. A crank can get at no object that is not alive once the third phase has ended.
+// not deleted by it. A crank can get at no object that is not alive once traceFollow has ended.
 
 const (
 	traceExports = iota

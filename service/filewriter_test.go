@@ -14,24 +14,6 @@ import (
 	"ocapkernel.dev/service"
 )
 
-// withSmallFiles runs f while no file of this process can grow beyond some bytes.
-func withSmallFiles(t *testing.T, bytes uint64, f func()) {
-	t.Helper()
-	var old syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
-			t.Fatal(err)
-		}
-	}()
-	f()
-}
-
 // tree lists the entries below a directory, with the content of files.
 func tree(t *testing.T, root string) (out []string) {
 	t.Helper()
@@ -78,11 +60,11 @@ func TestAWriteThatFailsLeavesNothingOfItself(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := tree(t, root)
-			withSmallFiles(t, 5, func() {
-				if got := show(t, call(t, o, s.method, s.args)); !strings.Contains(got, s.method) {
-					t.Errorf("%s(%.60s) gave %.200s, want an error", s.method, s.args, got)
-				}
-			})
+			again := scripttest.SmallFiles(t, 5)
+			if got := show(t, call(t, o, s.method, s.args)); !strings.Contains(got, s.method) {
+				t.Errorf("%s(%.60s) gave %.200s, want an error", s.method, s.args, got)
+			}
+			again()
 			if after := tree(t, root); !slices.Equal(before, after) {
 				t.Errorf("%s(%.60s) left %q, before it there was %q", s.method, s.args, after, before)
 			}

@@ -53,7 +53,7 @@ func (a *app) ask(ctx context.Context, limit time.Duration, do func(context.Cont
 
 // reach connects to the kernel that runs at dir, and has it answer a request that needs no vat. A kernel that
 // is held by a signal or a debugger takes connections and answers nothing: it is given up after patience,
-// however long the command would wait. The error is CodeNotRunning if none runs. The caller closes the client.
+// however long the command would wait. The error is errcode.NotRunning if none runs. The caller closes the client.
 func (a *app) reach(ctx context.Context, dir string) (*control.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()

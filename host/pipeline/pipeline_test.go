@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"ocapkernel.dev/host/pipeline"
+	"ocapkernel.dev/internal/scripttest"
 	"ocapkernel.dev/storage"
 )
 
@@ -456,12 +457,15 @@ func TestTheWitnessIsSyncedASecondAfterACommit(t *testing.T) {
 // A commit is durable although its witness could not be written. The pipeline says why until it has written the witness,
 // and tries that each second without a further commit.
 func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
+	if !scripttest.Alone(t) {
+		return
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := storage.NewWitness(filepath.Join(t.TempDir(), "witness"))
 		if err := w.Prepare(); err != nil {
 			t.Fatal(err)
 		}
-		files := writeLimit(t, 0)
+		again := scripttest.SmallFiles(t, 0)
 		p := witnessed(t, w)
 		if _, err := p.Add(1, []storage.Write{{Key: "a", Value: []byte("1")}}); err != nil {
 			t.Fatal(err)
@@ -476,7 +480,7 @@ func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
 		}
 		<-time.After(1500 * time.Millisecond)
 		synctest.Wait()
-		writeLimit(t, files)
+		again()
 		<-time.After(time.Second)
 		synctest.Wait()
 		if why := p.Behind(); why != "" {
@@ -486,23 +490,6 @@ func TestAWitnessThatCannotBeWrittenFailsNoCommit(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-// writeLimit bounds the size of the files to which this process writes, until the end of the test at the latest. It returns the
-// bound before.
-func writeLimit(t *testing.T, bytes uint64) (before uint64) {
-	t.Helper()
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	was := limit
-	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_FSIZE, &was) })
-	limit.Cur = bytes
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	return was.Cur
 }
 
 // witnessed returns a pipeline of a store in memory that records its commits in w.

@@ -8,7 +8,7 @@ func Ownerships() []Ownership {
 		Link:    "newShell",
 		Owners: []string{
 			"loop", "core", "Shell", "vats", "work", "subclusters", "system", "directory", "objects", "registry", "tickets", "operator", "driver", "starts",
-			"vat of vats", "rehearsal of vats", "reload of subclusters", "turn of system", "refusedUpgrade of system",
+			"vat of vats", "rehearsal of vats", "reload of subclusters", "turn of system", "refusedUpgrade of system", "damaged of system",
 			"making of objects", "binding of objects", "running of objects", "refusedCall of objects", "backlog",
 		},
 	}}

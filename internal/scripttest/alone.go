@@ -3,6 +3,7 @@ package scripttest
 import (
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 )
 
@@ -22,4 +23,22 @@ func Alone(t *testing.T) bool {
 		t.Errorf("in a process of its own: %v\n%s", err, out)
 	}
 	return false
+}
+
+// SmallFiles lets no file of this process grow beyond some bytes, until again is called. The test is one that runs [Alone].
+func SmallFiles(t *testing.T, bytes uint64) (again func()) {
+	t.Helper()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

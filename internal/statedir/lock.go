@@ -43,7 +43,7 @@ type Lock struct {
 	lost atomic.Bool
 }
 
-// LockState locks a state directory. If a kernel holds the lock, the error is CodeAlreadyRunning and names its
+// LockState locks a state directory. If a kernel holds the lock, the error is errcode.AlreadyRunning and names its
 // process; if the state is being read, the error is [BeingRead]; if there is no room for the lock, its code is DISK_FULL.
 //
 // The lock is on an open file description, so that a process can ask for its holder without taking it for a
@@ -263,7 +263,7 @@ type Held struct {
 
 // BeingRead returns the error, errcode.Conflict, of a state that is being read.
 func BeingRead(dir string) error {
-	return control.Errorf(errcode.Conflict, "the state %s is being read, by kernel check, kernel replay or kernel state", dir)
+	return control.Errorf(errcode.Conflict, "the state %s is being read, by kernel check, replay, state, backup or export", dir)
 }
 
 // Holder returns the holders of the lock of a state directory, or the reason why they cannot be known.

@@ -4,30 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/disktest"
 	"ocapkernel.dev/storage"
 )
-
-// made makes a file system of its own in an image, which is gone after the test.
-func made(t *testing.T, mkfs string, args ...string) string {
-	t.Helper()
-	image := filepath.Join(t.TempDir(), "image")
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 400<<20)); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(mkfs, append(args, image)...).CombinedOutput(); err != nil {
-		t.Skipf("cannot make a file system: %v %s", err, out)
-	}
-	return mounted(t, "-o", "loop", image)
-}
 
 // Another program fills the disk, or the quota, right after a commit: the pages that the next commits are written to have
 // no room on a file system that copies on write, although they have blocks. The store waits, and goes on when there is room.
@@ -36,26 +21,14 @@ func TestFullFileSystems(t *testing.T) {
 		lacks syscall.Errno
 		dir   func(t *testing.T) string
 	}{
-		"tmpfs": {unix.ENOSPC, func(t *testing.T) string { return mounted(t, "-t", "tmpfs", "-o", "size=300m", "tmpfs") }},
-		"ext4":  {unix.ENOSPC, func(t *testing.T) string { return made(t, "mkfs.ext4", "-q") }},
-		"btrfs": {unix.ENOSPC, func(t *testing.T) string { return made(t, "mkfs.btrfs", "-q") }},
-		"btrfs with a quota": {unix.EDQUOT, func(t *testing.T) string {
-			dir := made(t, "mkfs.btrfs", "-q")
-			sub := filepath.Join(dir, "sub")
-			for _, args := range [][]string{{"quota", "enable", dir}, {"subvolume", "create", sub}, {"qgroup", "limit", "200M", sub}} {
-				if out, err := exec.Command("btrfs", args...).CombinedOutput(); err != nil {
-					t.Skipf("btrfs %s: %v %s", args, err, out)
-				}
-			}
-			return sub
-		}},
+		"tmpfs":              {unix.ENOSPC, func(t *testing.T) string { return disktest.Mounted(t, "-t", "tmpfs", "-o", "size=300m", "tmpfs") }},
+		"ext4":               {unix.ENOSPC, func(t *testing.T) string { return disktest.Ext4(t, 400<<20) }},
+		"btrfs":              {unix.ENOSPC, func(t *testing.T) string { return disktest.Btrfs(t, 400<<20) }},
+		"btrfs with a quota": {unix.EDQUOT, func(t *testing.T) string { return disktest.BtrfsQuota(t, 400<<20, "200M") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() || raceDetector {
 				t.Skip("writes 1 GB")
-			}
-			if strings.HasPrefix(name, "btrfs") && os.Getenv("KILLS") == "" {
-				t.Skip("the system may write a page back between the check and the commit, and the next write to it is a SIGBUS: set KILLS")
 			}
 			dir := fs.dir(t)
 			db := filepath.Join(dir, "db")
@@ -89,7 +62,7 @@ func TestFullFileSystems(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				free := fill(t, dir)
+				free := disktest.Fill(t, dir)
 				n := 0
 				for ; err == nil && n < 10_000; n++ {
 					err = commit(size)

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/disktest"
 	"ocapkernel.dev/storage"
 )
 
@@ -186,52 +186,10 @@ func TestASmallStateReservesLittle(t *testing.T) {
 	}
 }
 
-// mounted mounts a file system of its own, which is gone after the test.
-func mounted(t *testing.T, args ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
-		t.Skipf("cannot mount: %v %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-	})
-	return dir
-}
-
-// fill takes the free space of the file system of dir, as another program would, and returns how to give it
-// back.
-func fill(t *testing.T, dir string) (free func()) {
-	t.Helper()
-	path := filepath.Join(dir, "another program's")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for chunk := make([]byte, 1<<20); len(chunk) > 0; {
-		if _, err := f.Write(chunk); err != nil {
-			if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-				t.Fatal(err)
-			}
-			chunk = chunk[:len(chunk)/2]
-		}
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // Another program fills the disk between two commits, at any time: the store goes on to where its blocks end, waits, and
 // goes on when there is room.
 func TestADiskThatAnotherProgramFills(t *testing.T) {
-	dir := mounted(t, "-t", "tmpfs", "-o", "size=400m", "tmpfs")
+	dir := disktest.Mounted(t, "-t", "tmpfs", "-o", "size=400m", "tmpfs")
 	s, err := Open(filepath.Join(dir, "db"), Options{Durability: Process})
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +203,7 @@ func TestADiskThatAnotherProgramFills(t *testing.T) {
 				}
 			}
 		}
-		free := fill(t, dir)
+		free := disktest.Fill(t, dir)
 		n := 0
 		for ; err == nil; n++ {
 			err = s.Commit([]storage.Write{{Key: fmt.Sprint("full", n), Value: bytes.Repeat([]byte{8}, 100_000)}})
@@ -269,8 +227,8 @@ func TestADiskThatAnotherProgramFills(t *testing.T) {
 
 // A database is not opened on a disk without room, and nothing of it has changed.
 func TestOpenOnAFullDisk(t *testing.T) {
-	dir := mounted(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
-	free := fill(t, dir)
+	dir := disktest.Mounted(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+	free := disktest.Fill(t, dir)
 	_, err := Open(filepath.Join(dir, "db"), Options{})
 	if !errors.Is(err, storage.ErrNoRoom) {
 		t.Errorf("got %v", err)
