@@ -340,6 +340,18 @@ func TestASubclusterThatIsTerminatedWhileItIsLoadedAnewStaysAway(t *testing.T) {
 	mem := storage.NewMem()
 	k := start(t, mem, nil)
 	sub := launch(t, k, "hello")
+	k.end(t)
+	reopen(t, mem)
+	for i := range 200 { // so that its removal takes many slices, and is under way when it is terminated
+		var rows []storage.Write
+		for j := range 100 {
+			rows = append(rows, storage.Write{Key: fmt.Sprintf("s.v1.%d.%d", i, j), Value: []byte("stored")})
+		}
+		if err := mem.Commit(rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k = start(t, mem, nil)
 	begun, cancel := context.WithCancel(t.Context())
 	cancel() // so that it is begun, and not waited for
 	if _, err := k.Reload(begun, string(sub.ID)); !errors.Is(err, context.Canceled) {

@@ -33,7 +33,7 @@ func (l *ledger) covers(key string) bool {
 	if l.Stage >= len(countedRows) {
 		return true
 	}
-	i := slices.IndexFunc(countedRows, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+	i := slices.IndexFunc(countedRows[:], func(prefix string) bool { return strings.HasPrefix(key, prefix) })
 	return i < l.Stage || i == l.Stage && key <= l.After
 }
 
