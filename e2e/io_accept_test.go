@@ -127,9 +127,10 @@ func TestThousandClientsInTurnLeaveNothing(t *testing.T) {
 }
 
 // A hundred clients at once, of which each says a few lines, are all served; afterwards nothing is left.
-func TestHundredClientsAtOnce(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestHundredClientsAtOnce(t *testing.T) { overEach(t, manyClients) }
+
+func manyClients(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	d := s.run(t)
 	sub, where := s.serving(t)
 	before, err := d.descriptors()

@@ -24,9 +24,10 @@ func numbers(n int) []string {
 
 // A worker that is killed, however often, costs no line: each is read once, answered once, in order, over one
 // connection.
-func TestNoLineIsLostWhenWorkersAreKilled(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestNoLineIsLostWhenWorkersAreKilled(t *testing.T) { overEach(t, noLineIsLost) }
+
+func noLineIsLost(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	r := dice(t)
 	d := s.run(t)
 	sub := s.port(t, "port", "answer tty", `"tty": {"type": "socket"}`)
@@ -148,9 +149,10 @@ func TestFileIsReadOnceWhateverIsKilled(t *testing.T) {
 
 // A write of a vat to a file is there once if it was fulfilled, at most once if it was rejected with AMBIGUOUS,
 // and nothing else is there; all in order.
-func TestFileIsWrittenAsTheVatIsTold(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
+func TestFileIsWrittenAsTheVatIsTold(t *testing.T) { overEach(t, writesAreTold) }
+
+func writesAreTold(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
 	r := dice(t)
 	d := s.run(t)
 	const lines = 500
