@@ -19,16 +19,6 @@ func (s testStore) Get(key string) ([]byte, bool, error) {
 	return v, ok, nil
 }
 
-func (s testStore) Next(prefix, after string) (string, []byte, bool, error) {
-	least := ""
-	for key := range s {
-		if key > after && strings.HasPrefix(key, prefix) && (least == "" || key < least) {
-			least = key
-		}
-	}
-	return least, s[least], least != "", nil
-}
-
 func (s testStore) apply(syscalls []wire.Syscall) {
 	for _, x := range syscalls {
 		switch x := x.(type) {
