@@ -204,7 +204,7 @@ func (ts *tickets) answered(ticket string) {
 		close(woken)
 	}
 	delete(ts.waiting, ticket)
-	ts.expireLater(expireTime)
+	ts.expireLater(ts.cfg.KeepAnswers)
 }
 
 // Acknowledge is [Shell.Acknowledge].
