@@ -283,7 +283,9 @@ func TestAChannelThatCannotBeMadeUnmakesTheLaunch(t *testing.T) {
 
 func TestTheCommandKernelTalksToTheProgram(t *testing.T) {
 	command := filepath.Join(t.TempDir(), "kernel")
-	if out, err := exec.Command("go", "build", "-o", command, "ocapkernel.dev/cmd/kernel").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", command, "ocapkernel.dev/cmd/kernel")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0") // as `make build` does
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	dir := t.TempDir()

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	program = filepath.Join(dir, "vatworker")
 	build := exec.Command("go", "build", "-o", program, "ocapkernel.dev/cmd/vatworker")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0") // as `make build` does
 	build.Stderr = os.Stderr
 	code := 1
 	if err := build.Run(); err == nil {

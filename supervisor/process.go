@@ -28,7 +28,7 @@ import (
 // none for the vat.
 func hostEnv() []string {
 	var env []string
-	for _, key := range []string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"} {
+	for _, key := range []string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR", "GORACE"} {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)
 		}

@@ -140,7 +140,7 @@ func TestSurroundings(t *testing.T) {
 	for _, word := range strings.Fields(got) {
 		name, rest, _ := strings.Cut(word, ":")
 		switch {
-		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, name == wire.LogKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR"}, name):
+		case strings.HasPrefix(name, "PLUGIN_"), name == wire.CookieKey, name == wire.LogKey, slices.Contains([]string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR", "GORACE"}, name):
 		case name == "fd" && (rest == "/dev/null" || rest == "" /* the listing itself */ || strings.HasPrefix(rest, "/proc/") || strings.HasPrefix(rest, "anon_inode:") || strings.HasPrefix(rest, "/sys/fs/cgroup")):
 		case word == "comm:vatworker", word == "cwd:/", word == "args:vatworker,v1,descriptor/echo":
 		default:

@@ -81,7 +81,7 @@ func start(t *testing.T) *kernel {
 		t.Fatal(err)
 	}
 	k.cmd = exec.Command(exe)
-	k.cmd.Env = []string{wire.CookieKey + "=" + wire.CookieValue}
+	k.cmd.Env = []string{wire.CookieKey + "=" + wire.CookieValue, "GORACE=" + os.Getenv("GORACE")}
 	k.cmd.ExtraFiles = theirs[:]
 	k.cmd.Stdout, k.cmd.Stderr = k.stdout, k.stderr
 	if err := k.cmd.Start(); err != nil {

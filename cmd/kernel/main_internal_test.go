@@ -220,7 +220,9 @@ func TestScripts(t *testing.T) {
 			state := filepath.Join(env.WorkDir, "state")
 			env.Setenv("OCAPKERNEL_STATE", state)
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
-			env.Setenv("GOCOVERDIR", os.Getenv("GOCOVERDIR"))
+			for _, key := range []string{"GOCOVERDIR", "GORACE"} {
+				env.Setenv(key, os.Getenv(key))
+			}
 			env.Defer(func() { endLeftKernel(t, state) })
 			return nil
 		},

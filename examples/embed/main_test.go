@@ -13,7 +13,9 @@ import (
 func TestTheBookIsFoundAgain(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "embed")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0") // as `make build` does
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	state := filepath.Join(dir, "state")
