@@ -169,7 +169,7 @@ func (m *Map[K, V]) Delete(ctx context.Context, key K) {
 		if was, found := v.rows.get(rowKey); found {
 			v.entryChanged(rowKey, m.keyRef(rowKey, isReference(reflect.TypeFor[K]())), was, nil)
 			v.rows.delete(rowKey)
-			if n, counted := m.length(v); counted {
+			if n, counted := m.length(v); counted && (n > 0 || v.ids.rules() < rulesOfNames) { // an earlier version may have miscounted
 				v.rows.set(m.lengthKey(), []byte(utoa(n-1)))
 			}
 		}
@@ -185,7 +185,7 @@ func (m *Map[K, V]) Len(ctx context.Context) int {
 	}
 	n, counted := m.length(v)
 	if !counted {
-		for key, _, found := v.rows.next(m.prefix(), m.prefix()); found; key, _, found = v.rows.next(m.prefix(), key) {
+		for key, _, found := v.rows.next(m.prefix(), m.first(v)); found; key, _, found = v.rows.next(m.prefix(), key) {
 			n++
 		}
 		v.rows.set(m.lengthKey(), []byte(utoa(n)))
@@ -233,7 +233,7 @@ func (m *Map[K, V]) length(v *Vat) (n uint64, counted bool) {
 // All iterates over the entries, in the order of their keys. The Map may change meanwhile: a change ahead of
 // the iteration is seen.
 func (m *Map[K, V]) All(ctx context.Context) iter.Seq2[K, V] {
-	return m.scan(ctx, func(*Vat) (string, error) { return m.prefix(), nil })
+	return m.scan(ctx, func(v *Vat) (string, error) { return m.first(v), nil })
 }
 
 // After iterates over the entries whose keys come after key.
@@ -275,6 +275,19 @@ func (m *Map[K, V]) prefix() string { return entryPrefix(m.id) }
 
 func entryPrefix(number uint64) string { return "m." + utoa(number) + "." }
 
+// first returns a place before all rows of the Map. In spans of earlier versions it is behind the entry with an empty key;
+// see [rulesOfNames].
+func (m *Map[K, V]) first(v *Vat) string {
+	if v.ids.rules() < rulesOfNames {
+		return m.prefix()
+	}
+	return beforeEntries(m.id)
+}
+
+// beforeEntries returns a place before all rows of the Map with a number: also before the entry with an empty key, which is
+// a zero [Ref], a nil pointer or an empty string.
+func beforeEntries(number uint64) string { return strings.TrimSuffix(entryPrefix(number), ".") }
+
 func (m *Map[K, V]) rowKey(v *Vat, key K) (string, error) {
 	k, err := v.formatKey(reflect.ValueOf(&key).Elem())
 	if err == nil && len(k) > maxKeyBytes {
@@ -301,7 +314,11 @@ func (m *Map[K, V]) decode(v *Vat, key string, row []byte, val *V) {
 func (v *Vat) formatKey(k reflect.Value) (string, error) {
 	switch {
 	case isDeleted(k):
-		return string((*k.Interface().(object).headOf()).ref), nil
+		h := *k.Interface().(object).headOf()
+		if h.ref == "" && v.ids.rules() >= rulesOfNames {
+			return "", fmt.Errorf("this %s was deleted, and had no name: no Map has it as a key", h.kind.name)
+		}
+		return string(h.ref), nil
 	case isFace(k.Type(), typeRef), isObject(k.Type()):
 		e := encoder{v: v, durable: true}
 		c, err := v.codecs.of(k.Type())

@@ -113,16 +113,28 @@ func (v *Vat) dropExports(refs []wire.Ref) {
 	}
 }
 
+// retireExports forgets the names of ephemeral objects: an ephemeral object that is passed again gets a new name. A
+// durable object has its name for ever.
 func (v *Vat) retireExports(refs []wire.Ref) {
 	v.setFlags(refs, flag.retiredOutside)
 	for _, ref := range refs {
-		delete(v.own, ref)
-		if h := v.objects[ref]; h != nil && h.kind.ephemeral {
-			if !h.dropped {
-				v.ephemerals--
-			}
-			delete(v.objects, ref)
-			h.ref, h.dropped = "", false // if it is passed again, it gets a new name
+		p := v.own[ref]
+		if v.ids.rules() < rulesOfNames {
+			delete(v.own, ref)
+			p = nil
+		}
+		h := v.objects[ref]
+		if h == nil || !h.kind.ephemeral {
+			continue
+		}
+		if !h.dropped {
+			v.ephemerals--
+		}
+		delete(v.objects, ref)
+		h.ref, h.dropped = "", false
+		if p != nil { // turns may hold the reference: it is one to an object without a name now
+			delete(v.own, ref)
+			p.ref, p.own, h.presence = "", h, p
 		}
 	}
 }

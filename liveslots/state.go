@@ -52,7 +52,13 @@ const (
 	// it was fulfilled with; each call of Done was a watch of its own; and a promise that was to follow one of
 	// another vat could be settled otherwise, and was settled again.
 	rulesOfOrder = 1
-	currentRules = rulesOfOrder
+	// Under the rules before rulesOfNames a vat forgot the reference to an object of its own once the kernel had no name for
+	// the object any more: a reference that a turn held could not be passed again, or was not equal to a new one. An
+	// ephemeral object that was dropped and passed again by a reference did not keep the vat from rest. An entry of a Map
+	// whose key was empty was left out by All, and by Len where the number was not stored, and a deleted object without a
+	// name was such a key.
+	rulesOfNames = 2
+	currentRules = rulesOfNames
 )
 
 // rules returns the number of the rules of the present span.

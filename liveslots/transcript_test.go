@@ -44,13 +44,14 @@ func oldSpan(t *testing.T) []wire.Delivery {
 	}
 }
 
-// spanFile is a transcript: the rows at the beginning of the span, as "row KEY VALUE", then the answers to
-// the deliveries of oldSpan, as "done FRAME"; values and frames in hexadecimal, and of large frames the hash.
-const spanFile = "testdata/span0.txt"
+// span0 and span1 are transcripts: the rows at the beginning of a span, as "row KEY VALUE", then the answers to its
+// deliveries, as "done FRAME"; values and frames in hexadecimal, and of large frames the hash. The version before rules
+// were numbered has written the answers to oldSpan, and the last version with [rulesOfOrder] those to spanOfRules1.
+const span0, span1 = "testdata/span0.txt", "testdata/span1.txt"
 
-func readSpan(t *testing.T) (store testStore, answers []string) {
+func readSpan(t *testing.T, file string) (store testStore, answers []string) {
 	t.Helper()
-	f, err := os.Open(spanFile)
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,30 +91,35 @@ func answer(t *testing.T, d wire.Done) string {
 }
 
 // A span that an earlier version began is replayed by the rules of that version, although messages overtook
-// others by them. testdata/span0.txt was written by the version before rules were numbered.
+// others by them, and references were lost.
 func TestSpansOfEarlierVersionsAreReplayed(t *testing.T) {
-	store, answers := readSpan(t)
-	m, err := liveslots.Compile("m", NewOrderly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := newVat(t, m, wire.Start{}, store, nil)
-	deliveries := oldSpan(t)
-	if len(answers) != len(deliveries) {
-		t.Fatalf("%d answers to %d deliveries", len(answers), len(deliveries))
-	}
-	for i, d := range deliveries {
-		done := v.Deliver(wire.Deliver{Number: uint64(i + 3), Delivery: d})
-		if got := answer(t, done); got != answers[i] {
-			t.Fatalf("delivery %d: got %s\nwant %s\n%.2000s", i+3, got, answers[i], fmt.Sprintf("%+v", done))
+	for _, c := range []struct {
+		file        string
+		constructor any
+		deliveries  []wire.Delivery
+	}{{span0, NewOrderly, oldSpan(t)}, {span1, NewRuled, spanOfRules1(t)}} {
+		store, answers := readSpan(t, c.file)
+		m, err := liveslots.Compile("m", c.constructor)
+		if err != nil {
+			t.Fatal(err)
 		}
-		store.apply(done.Syscalls)
+		v := newVat(t, m, wire.Start{}, store, nil)
+		if len(answers) != len(c.deliveries) {
+			t.Fatalf("%s: %d answers to %d deliveries", c.file, len(answers), len(c.deliveries))
+		}
+		for i, d := range c.deliveries {
+			done := v.Deliver(wire.Deliver{Number: uint64(i + 3), Delivery: d})
+			if got := answer(t, done); got != answers[i] {
+				t.Fatalf("%s: delivery %d: got %s\nwant %s\n%.2000s", c.file, i+3, got, answers[i], fmt.Sprintf("%+v", done))
+			}
+			store.apply(done.Syscalls)
+		}
 	}
 }
 
 // The rules of this version hold from the first crank on after one that an earlier version's vat ends at rest.
 func TestNextSpanFollowsTheRulesOfThisVersion(t *testing.T) {
-	store, _ := readSpan(t)
+	store, _ := readSpan(t, span0)
 	m, err := liveslots.Compile("m", NewOrderly)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +138,7 @@ func TestNextSpanFollowsTheRulesOfThisVersion(t *testing.T) {
 		}
 		return n
 	}
-	const mark = `"rules":1`
+	const mark = `"rules":2`
 	if strings.Contains(string(store["ids"]), mark) {
 		t.Fatalf("the store of an earlier version has rules: %s", store["ids"])
 	}

@@ -161,6 +161,9 @@ func (v *Vat) name(slot any) wire.Ref {
 		if s.own != nil {
 			return v.objectName(s.own)
 		}
+		if h := v.objects[s.ref]; h != nil && h.dropped && v.ids.rules() >= rulesOfNames {
+			return v.objectName(h)
+		}
 		return s.ref
 	default:
 		return v.objectName(s.(*head))
