@@ -46,6 +46,28 @@ func (a asked) Deliver(d wire.Deliver) (done wire.Done) {
 	return done
 }
 
+// A vat whose worker is to make room for another is asked first, though it has not been idle for long.
+func TestVatIsAskedForItsDeadBeforeItIsPagedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		noted := &questions{of: map[string][]string{}}
+		program := worker.Program{Modules: []string{"asked"}, New: func(s wire.Start, _ worker.Store, _ *slog.Logger) (worker.Vat, error) {
+			return asked{s.Name, noted}, nil
+		}}
+		w := newWorld(t, 1, program, true)
+		w.change = func(c *host.Config) { c.MaxWorkers = 1 }
+		w.live(func() {
+			w.launch(`{"bootstrap": "a", "vats": {"a": {"module": "asked"}, "b": {"module": "asked"}}}`)
+			w.must("before", "s1", "go")
+			w.vats.Signal("v2")
+			w.must("after", "s1/b", "go") // starts a worker
+			<-time.After(500 * time.Millisecond)
+			if got := fmt.Sprint(noted.get("a")); got != "[[o-1] false false]" {
+				t.Errorf("a was asked %s", got)
+			}
+		})
+	})
+}
+
 // A vat that has been idle for a second is asked for the references that it no longer holds, once; a worker of version 1 of
 // the protocol, which could not read the question, goes on without it.
 func TestIdleVatIsAskedForItsDead(t *testing.T) {

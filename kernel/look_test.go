@@ -179,6 +179,27 @@ func collecting(w *world, made map[string]bool) {
 	w.begin("v1")
 	w.died("v1", kernel.CauseCrash, "")
 	w.run(nil)
+	call("E1.rounds", "ko4", "rounds")
+	w.deliver("v1", "send $c take o+d1/4 o+d1/5\nresolve $r=null")
+	w.run(nil)
+	for _, v := range []kernel.VatID{"v3", "v2", "v1"} {
+		w.do(w.m.Collect(v, true))
+		if !w.begin(v) {
+			continue // it is not at rest
+		}
+		var dead []string
+		for _, r := range w.flights[v].Deliver.Delivery.(wire.BringOutYourDead).Known {
+			if r[1] == '-' {
+				dead = append(dead, string(r))
+			}
+		}
+		words := "collect"
+		if all := strings.Join(dead, " "); all != "" {
+			words += "\ndrop " + all + "\nretireImports " + all
+		}
+		w.finish(v, w.parse(v, words))
+		w.run(nil)
+	}
 	w.do(w.m.Terminate("s1"))
 	w.run(nil)
 }
