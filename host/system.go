@@ -50,6 +50,10 @@ func (sy *system) holdDamaged() error {
 	}
 	for _, d := range list {
 		sub := cmp.Or(d.Sub, d.To)
+		if sub == "" {
+			sy.log.Error("the name of a system subcluster is damaged: the subcluster is launched anew, where it is declared", "name", d.System, "why", d.What)
+			continue // damage of a subcluster that has the name is in the list, too
+		}
 		why := fmt.Sprintf("it is damaged: %s; kernel terminate %s removes it with what its vats have stored, and the next start launches it anew", d.What, sub)
 		sy.log.Error("system subcluster is damaged, and held back: the others run", "name", d.System, "subcluster", sub, "why", why)
 		if _, ok := sy.damaged[d.System]; !ok {

@@ -88,7 +88,7 @@ func (sy *system) list() ([]SystemStatus, error) {
 		}
 		st := &out[i]
 		st.Sub, st.Root, st.State, st.Why = s.ID, s.Root, SystemState(s.State.String()), ""
-		if d, bad := sy.damaged[s.System]; bad {
+		if d, bad := sy.damaged[s.System]; bad && !sy.has(s.System) { // else it is another one, which is being launched
 			st.State, st.Why = SystemFailed, d.why
 			continue
 		}

@@ -96,6 +96,7 @@ func (sy *system) settled(name string, s kernel.Subcluster, err error) {
 		return
 	}
 	delete(sy.failed, name)
+	delete(sy.damaged, name) // was another one
 	sy.log.Info("system subcluster launched", "name", name, "subcluster", s.ID, "root", s.Root)
 }
 

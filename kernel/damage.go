@@ -12,11 +12,13 @@ import (
 type Damage struct {
 	Sub SubID
 	// System is the name of the subcluster if it is a system subcluster. If Sub is empty, it is a name that leads
-	// to To, which is not there.
+	// to To, which is not there, or to no subcluster at all, if To is empty, too.
 	System string
 	To     SubID
 	// What describes the damage.
 	What string
+
+	leaving bool // Sub is being removed
 }
 
 func (d Damage) String() string {
@@ -31,10 +33,11 @@ func (d Damage) String() string {
 
 // Damages returns the damage of the system subclusters: of their names, their members and the roots of these. It reads
 // a few rows for each vat. [Check] finds the same, of all subclusters, and more. Damage of any other vat costs that vat
-// alone, and is found when it is to run.
+// alone, and is found when it is to run. Damage of a subcluster that is being removed costs nothing: its vats run no more,
+// and its name is free.
 func (q *View) Damages() (out []Damage, err error) {
 	defer caught(&err)
-	return slices.DeleteFunc(q.begin(0).damages(), func(d Damage) bool { return d.System == "" }), nil
+	return slices.DeleteFunc(q.begin(0).damages(), func(d Damage) bool { return d.System == "" || d.leaving }), nil
 }
 
 func (t *tx) damages() (out []Damage) {
@@ -56,7 +59,7 @@ func (t *tx) damages() (out []Damage) {
 			what = []string{err.Error()}
 		}
 		for _, w := range what {
-			out = append(out, Damage{Sub: s, System: sub.system, What: w})
+			out = append(out, Damage{Sub: s, System: sub.system, What: w, leaving: sub.state.Leaving()})
 		}
 	}
 	for name, b := range t.all("g.", "") {
@@ -65,8 +68,11 @@ func (t *tx) damages() (out []Damage) {
 			continue
 		}
 		if sub := subs[SubID(b)]; sub == nil || sub.system != name || sub.state.Leaving() {
-			to, _ := ParseSubID(string(b))
-			out = append(out, Damage{System: name, To: to, What: fmt.Sprintf("it leads to %.20q, which is not there under that name", b)})
+			d := Damage{System: name, What: fmt.Sprintf("it leads to %.20q, which is not there under that name", b)}
+			if to, isID := ParseSubID(string(b)); isID {
+				d.To = to
+			}
+			out = append(out, d)
 		}
 	}
 	for rest, b := range t.all("v.", "") {
@@ -82,7 +88,7 @@ func (t *tx) damages() (out []Damage) {
 		if sub == nil || !slices.ContainsFunc(sub.members, func(mb member) bool { return mb.vat == v }) {
 			d := Damage{Sub: row.sub, What: fmt.Sprintf("vat %s (%s) says that it is a member, and is not listed", v, row.name)}
 			if sub != nil {
-				d.System = sub.system
+				d.System, d.leaving = sub.system, sub.state.Leaving()
 			}
 			out = append(out, d)
 		}

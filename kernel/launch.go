@@ -70,7 +70,8 @@ func (m *Machine) Launch(l Launch) (s SubID, c Commit, err error) {
 		return "", Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, maxVats)
 	}
 	if l.System != "" {
-		if b, ok := t.get(keySystem(l.System)); ok {
+		b, ok := t.get(keySystem(l.System))
+		if _, isID := ParseSubID(string(b)); ok && isID { // a row that names no subcluster is damaged, and is replaced
 			return "", Commit{}, refuse(errcode.Conflict, "the system subcluster %s exists, as %s", l.System, b)
 		}
 	}

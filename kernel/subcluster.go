@@ -68,13 +68,7 @@ func (t *tx) launching(s SubID) bool {
 // leave starts the removal of a subcluster, whose state the caller sets: its name, if it is a system subcluster, is
 // free, and its service objects go, in slices. From now on they read as gone.
 func (t *tx) leave(sub *subcluster) {
-	if sub.system != "" {
-		for name, b := range t.all("g.", "") { // one has this name; a damaged state may have others that lead to it
-			if to := SubID(b); to == sub.id || name == sub.system && !t.has(keySub(to)) {
-				t.delete(keySystem(name))
-			}
-		}
-	}
+	t.freeNames(sub)
 	if n := len(sub.members); n > 0 {
 		t.setUint(keyLeft(sub.id), uint64(n))
 	}
@@ -82,6 +76,29 @@ func (t *tx) leave(sub *subcluster) {
 		t.addWork(work{kind: workEndServices, sub: sub.id})
 	}
 }
+
+// freeNames removes the name of a system subcluster. A damaged state may have other names that lead to it: they go, too,
+// if they are among the first ones. A name that stays leads to no subcluster later, which [View.Damages] tells.
+func (t *tx) freeNames(sub *subcluster) {
+	if sub.system == "" {
+		return
+	}
+	if b, ok := t.get(keySystem(sub.system)); ok && (SubID(b) == sub.id || !t.has(keySub(SubID(b)))) {
+		t.delete(keySystem(sub.system))
+	}
+	left := maxNames
+	for name, b := range t.all("g.", "") {
+		if SubID(b) == sub.id {
+			t.delete(keySystem(name))
+		}
+		if left--; left == 0 {
+			return
+		}
+	}
+}
+
+// maxNames bounds the names of system subclusters that are read to find those of one.
+const maxNames = 1000
 
 // removeMember removes a vat from its subcluster, which is removed with its last vat. While a subcluster is leaving,
 // its vats are counted: its row, which lists all of them, stays as it is until the last one is removed.

@@ -27,6 +27,8 @@ func (m *Machine) Terminate(s SubID) (c Commit, err error) {
 	switch {
 	case sub.guessed:
 		sub.state = SubRunning // its state is not known: it is removed like one that runs
+	case sub.state.Leaving():
+		t.freeNames(sub) // a damaged name may lead to it all the same
 	case t.salvaging && sub.state == SubRunning:
 		t.completeMembers(sub)
 	case len(sub.members) == 0 && sub.state == SubRunning:
