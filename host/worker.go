@@ -95,15 +95,15 @@ func (vs *vats) makeRoom() {
 	}
 	slices.SortFunc(idle, func(a, b *vat) int { return a.used.Compare(b.used) })
 	for _, v := range idle[:min(len(idle), 8)] { // beyond, it is cheaper to have one worker more
-		if v.dirty && vs.collect(v) {
-			continue // it is stopped for the next one
-		}
 		row, _, err := vs.machine.Vat(v.id)
 		if err != nil {
 			vs.hold(v, err)
 			return
 		}
-		if row.Records == 0 && !row.Lost { // quiescent: nothing is to be made again
+		if row.Records == 0 && !row.Lost { // at rest: nothing is to be made again
+			if v.dirty && vs.collect(v) {
+				continue // it is stopped for the next one
+			}
 			vs.log.Debug("idle worker stopped", "vat", v.id)
 			w := v.worker
 			vs.subs.leaves(w, v.sub)

@@ -42,12 +42,12 @@ func Downgrade(mem *storage.Mem) {
 			}
 			u.memory.reapAfter, u.queue.bytes, u.poisoned.bytes, u.watches.count, u.watches.bytes, u.memory.replayKills, u.charged.at = "", 0, 0, 0, 0, 0, 0
 			u.looks, u.rounds, u.version, u.policy.reapInterval, u.policy.noRounds = lookList{}, rounds{}, 0, 0, false
-			cut(key, codec.encode(u.fields), 38, 19)
+			cut(key, codec.encode(u.fields), 38, 20)
 		case strings.HasPrefix(key, "o."):
 			o := *d.t.objects.look(d.t, KRef(key[len("o."):]))
 			o.look = notListed
 			cut(key, codec.encode(o.fields), 6, 1)
-		case key == keySwept, strings.HasPrefix(key, "look."):
+		case key == keySwept, strings.HasPrefix(key, "look."), strings.HasPrefix(key, "again."):
 			writes = append(writes, storage.Write{Key: key})
 		case strings.HasPrefix(key, "k."):
 			var s service

@@ -1,6 +1,10 @@
 package kernel
 
-import "strings"
+import (
+	"strings"
+
+	"ocapkernel.dev/wire"
+)
 
 // looks checks that the objects which no vat can reach, and of which their owner has not been told, are listed for the
 // owner (I19), and that the lists are as their counters and the objects say.
@@ -22,6 +26,28 @@ func (c *checker) looks() {
 	for v, u := range sorted(c.runs) {
 		if n := u.looks.tail - u.looks.head; n != entries[v] && u.phase != dead {
 			c.bad("I19: the list of %s has %d entries, its counters say %d", v, entries[v], n)
+		}
+	}
+	again := map[VatID]uint64{}
+	c.scan("again.", func(rest string, _ []byte) {
+		vs, ref, _ := strings.Cut(rest, ".")
+		v := VatID(vs)
+		again[v]++
+		u, ok := c.runs[v]
+		if !ok || u.phase == dead {
+			if !ok {
+				c.bad("I19: again.%s is of no vat", rest)
+			}
+			return
+		}
+		k, found := c.t.kref(v, wire.Ref(ref))
+		if _, reachable, _ := c.t.vref(v, k); !found || !reachable || !strings.HasPrefix(ref, "o-") || numberIn(ref[len("o-"):]) > u.rounds.mark {
+			c.bad("I19: again.%s is of no import that a round would not name otherwise", rest)
+		}
+	})
+	for v, u := range sorted(c.runs) {
+		if u.rounds.again != again[v] && u.phase != dead {
+			c.bad("I19: %s was given %d imports again, its counter says %d", v, again[v], u.rounds.again)
 		}
 	}
 	_, swept := c.t.get(keySwept)

@@ -37,6 +37,7 @@ import (
 //	expired           the row of e. that was removed last: there is none at it or before
 //	x.<vat>.<n>       poisoned message
 //	look.<vat>.<n>    entry n of the vat's list of objects that it may have to be told of: kref
+//	again.<vat>.<o-N> exists if the vat has dropped the import, was given it again, and was not asked for it since
 //	swept             exists if the objects of an earlier version are listed, or about to be: see look.go
 //	y.<vat>.<span>.<n>   record n of the vat's transcript: a delivery of the span, and the frame that answered it
 //	z.<vat>.<span>.<key> a row of the vat's store as it was before the span first wrote it
@@ -158,6 +159,8 @@ func prefixFormer(v VatID, span uint64) string { return "z." + string(v) + "." +
 func keySuspect(k KRef) string                 { return prefixSuspects + string(k) }
 func keyLook(v VatID, n uint64) string         { return "look." + string(v) + "." + num(n) }
 func prefixLooks(v VatID) string               { return "look." + string(v) + "." }
+func keyAgain(v VatID, r wire.Ref) string      { return "again." + string(v) + "." + string(r) }
+func prefixAgain(v VatID) string               { return "again." + string(v) + "." }
 func keyWorkItem(n uint64) string              { return "w." + num(n) }
 func keyService(k KRef) string                 { return "k." + string(k) }
 func keyServiceName(name string) string        { return "n." + name }

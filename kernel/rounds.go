@@ -13,20 +13,27 @@ import (
 // the vat's store alone says what the vat holds, the answer is a function of the store and the delivery, and there is
 // nothing to replay. A round is as many deliveries as it takes to name the objects that the vat is asked for, a page at a
 // time. The first round of a vat's life names all objects in the vat's c-list, but for those in its memory. Each later
-// round names the imports that the vat was given since: the number in their name is above the mark of the rounds so far. An
-// import that the vat was asked for and kept is in the vat's store, which knows when it lets go of the import.
+// round names the imports that the vat was given since: the number in their name is above the mark of the rounds so far. It
+// also names the imports below the mark that the vat had dropped and was given again: each of these has a row again. from
+// then on until a round names the import, or the vat drops it. An import that the vat was asked for and kept is in the vat's
+// store, which knows when it lets go of the import.
 //
 // A round is due if there is something to find, see dirt, and enough deliveries were made since the last one, or the vat
-// has become idle. Its pages are delivered when the vat's queue is empty; to a vat that is never without messages, after
-// looksEvery other deliveries at the latest.
+// has become idle, or its worker is to make room for another. A vat whose reapInterval is 0 has no such rounds: for it, a
+// round is due only if the operator orders one. Pages are delivered when the vat's queue is empty; to a vat that is never
+// without messages, after looksEvery other deliveries at the latest. While the vat's answer to a page asks for another page,
+// that is due, too.
 
 // rounds is the state of a vat's rounds.
 type rounds struct {
-	// first says that the first round is over; until then cursor is how far it has come in the vat's c-list.
+	// first says that the first round is over. cursor is how far a round that is not over has come: the first in the
+	// vat's c-list, any other in the rows again.
 	first  bool
 	cursor string
 	// mark is the highest number of an import that a round has named, or passed.
 	mark uint64
+	// again counts the rows again. of the vat.
+	again uint64
 	// drops counts the exports that the vat was told to drop since the last page, and the vat's own requests.
 	drops uint64
 	// at is the number of deliveries up to the last page.
@@ -39,12 +46,18 @@ type rounds struct {
 // configuration says otherwise, if there is any.
 const manyDead, reapInterval = 100, limits.ReapInterval
 
-// dirt counts the reasons to expect something from a round: imports that the vat was not asked for yet, exports that it
-// was told to drop, and its own requests.
-func (u *run) dirt() uint64 { return u.names.importObjects - u.rounds.mark + u.rounds.drops }
+// dirt counts the reasons to expect something from a round: imports that the vat was not asked for yet, or not since it was
+// given them again, exports that it was told to drop, and its own requests.
+func (u *run) dirt() uint64 {
+	return u.names.importObjects - u.rounds.mark + u.rounds.again + u.rounds.drops
+}
 
-// wantsRound reports whether there is something to expect from a round that nobody has ordered.
-func (u *run) wantsRound() bool { return u.dirt() > 0 && !u.policy.noRounds && !u.isOldWorker() }
+// mayFind reports whether there is something to expect from a round, and the vat has rounds that nobody has ordered.
+func (u *run) mayFind() bool { return u.dirt() > 0 && !u.policy.noRounds }
+
+// wantsRound reports whether a round that nobody has ordered may find something before the vat's interval is over. The
+// worker of an old version is asked once in an interval: its answers do not make the dirt less.
+func (u *run) wantsRound() bool { return u.mayFind() && !u.isOldWorker() }
 
 // isAtRest reports whether the vat's store holds all of its state.
 func (u *run) isAtRest() bool { return u.started && u.span.records == 0 && !u.span.lost }
@@ -55,11 +68,11 @@ func (u *run) isRoundDue() bool {
 		return false
 	}
 	r, since := &u.rounds, u.deliveries-u.rounds.at
-	late := u.dirt() > 0 && !u.policy.noRounds && since >= u.policy.interval()
+	due := r.due || u.mayFind() && since >= u.policy.interval()
 	if u.queue.head != u.queue.tail {
-		return (r.due || late) && since >= looksEvery
+		return due && since >= looksEvery
 	}
-	return r.due || late || u.dirt() >= manyDead && u.wantsRound()
+	return due || u.wantsRound() && u.dirt() >= manyDead
 }
 
 // interval returns the number of deliveries after which a round is due.
@@ -89,7 +102,7 @@ func (t *tx) page(u *run) round {
 	case u.isOldWorker():
 		r.Bare = true
 	case r.first:
-		r.More = t.pageAfterMark(u, &r)
+		r.More = t.pageAfterMark(u, &r) || t.pageAgain(u, &r)
 	default:
 		if r.cursor == "" { // later imports are left to the next round
 			r.mark = u.names.importObjects
@@ -131,6 +144,33 @@ func (t *tx) pageAfterMark(u *run, r *round) (more bool) {
 	return r.mark < u.names.importObjects
 }
 
+// pageAgain adds the imports that have rows again., behind the cursor. It returns whether there may be more. A row that is
+// written behind the cursor while the round goes on is left to the next round.
+func (t *tx) pageAgain(u *run, r *round) (more bool) {
+	if u.rounds.again == 0 {
+		r.cursor = ""
+		return false
+	}
+	if len(r.Known) == wire.MaxKnown {
+		return true
+	}
+	prefix := prefixAgain(u.id)
+	for key := range t.scan(prefix, &r.cursor) {
+		ref := wire.Ref(key[len(prefix):])
+		if k, ok := t.kref(u.id, ref); ok {
+			t.addKnown(u, r, ref, k)
+		}
+		if len(r.Known) == wire.MaxKnown {
+			return true
+		}
+	}
+	if t.spent() {
+		return true
+	}
+	r.cursor = ""
+	return false
+}
+
 // addKnown adds a name to a page, unless it is that of an import which the vat has dropped.
 func (t *tx) addKnown(u *run, r *round, ref wire.Ref, k KRef) {
 	if _, reachable, _ := t.vref(u.id, k); reachable || isExport(ref) {
@@ -143,17 +183,31 @@ func (t *tx) rounded(c *Crank, u *run) {
 	r := &u.rounds
 	r.first, r.cursor, r.mark = c.round.first, c.round.cursor, c.round.mark
 	r.drops, r.due, r.at = 0, c.round.More, u.deliveries+1
+	for _, ref := range c.round.Known {
+		t.forgetAgain(u, ref)
+	}
 }
 
-// mentionedAgain lets the next round name an import again that the vat had dropped, and was given again.
+// mentionedAgain has the next round name an import again that the vat had dropped, and was given again. A round names an
+// import above the mark anyway.
 func (t *tx) mentionedAgain(v VatID, ref wire.Ref) {
-	if n := numberIn(string(ref[len("o-"):])); n > 0 && n <= t.lookRun(v).rounds.mark {
-		t.run(v).rounds.mark = n - 1
+	if n := numberIn(string(ref[len("o-"):])); n > t.lookRun(v).rounds.mark {
+		return
+	}
+	t.set(keyAgain(v, ref), []byte{}) // there is none: the import was not reachable
+	t.run(v).rounds.again++
+}
+
+// forgetAgain removes the row again. of an import, if there is one: the vat was asked for the import, or has dropped it.
+func (t *tx) forgetAgain(u *run, ref wire.Ref) {
+	if key := keyAgain(u.id, ref); u.rounds.again > 0 && t.has(key) {
+		t.delete(key)
+		u.rounds.again--
 	}
 }
 
 // Collect asks a vat for its dead as soon as it is at rest. Without always it does so only if there is something to
-// expect, and if the vat's configuration allows rounds that nobody has ordered. Number is 0 if there is nothing to do.
+// expect, and if the vat's configuration allows rounds that nobody has ordered. Number is 0 if the vat will not be asked.
 func (m *Machine) Collect(v VatID, always bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -161,7 +215,7 @@ func (m *Machine) Collect(v VatID, always bool) (c Commit, err error) {
 	if u == nil || u.phase == dead {
 		return Commit{}, refuse(errcode.NotFound, "there is no vat %s", v)
 	}
-	if u.rounds.due || !always && !u.wantsRound() {
+	if !always && !u.rounds.due && !u.wantsRound() {
 		return Commit{}, nil
 	}
 	t.run(v).rounds.due = true

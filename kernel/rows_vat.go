@@ -185,6 +185,8 @@ func (u *run) fields(c *codec) {
 	c.uint("version of the protocol of its worker (0: the latest)", &u.version)
 	c.uint("reapInterval (0: the default)", &u.policy.reapInterval)
 	c.bool("no rounds but those that are ordered", &u.policy.noRounds)
+	c.later()
+	c.uint("rows `again.`", &u.rounds.again)
 	c.valid(u.queue.head <= u.queue.tail && u.queue.items <= u.queue.tail-u.queue.head &&
 		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.looks.head <= u.looks.tail &&
 		u.rounds.mark <= u.names.importObjects && u.rounds.at <= u.deliveries && u.memory.deadInc <= u.memory.inc, "impossible state")

@@ -159,6 +159,7 @@ func (c *vatCall) refs(what string, refs []wire.Ref, export bool, want flagState
 func (c *vatCall) dropImport(k KRef, r wire.Ref) {
 	c.t.set(keyCListK(c.v, k), clistValue(false, r))
 	c.t.unreach(k)
+	c.t.forgetAgain(c.u, r)
 }
 
 // orphan takes an object from its owner.

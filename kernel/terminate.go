@@ -111,7 +111,7 @@ func (t *tx) killMember(v VatID, why string) bool {
 }
 
 // The stages of removing a dead vat. The numbers are stored; removeUnits is followed by
-// removeTies, removePoisoned by removeLooks.
+// removeTies, removePoisoned by removeLooks and removeAgain.
 const (
 	removeUnits uint8 = iota
 	removePromises
@@ -124,6 +124,7 @@ const (
 	removeRows
 	removeTies
 	removeLooks
+	removeAgain
 )
 
 // removeVat removes the rows of a dead vat, a slice at a time.
@@ -189,8 +190,10 @@ func (t *tx) removeVat(w *work) (done bool) {
 		case removeFormers:
 			t.deleteAll(prefixAllFormers(v), &w.after)
 		case removeLooks:
-			next = removeRows
 			t.deleteAll(prefixLooks(v), &w.after)
+		case removeAgain:
+			next = removeRows
+			t.deleteAll(prefixAgain(v), &w.after)
 		case removePoisoned:
 			next = removeLooks
 			for key, value := range t.scan(prefixPoisoned(v), &w.after) {
@@ -212,7 +215,7 @@ func (t *tx) removeVat(w *work) (done bool) {
 		if t.spent() {
 			return false
 		}
-		if w.stage, w.after = next, ""; next != removeTies && next != removePromises && next != removeLooks {
+		if w.stage, w.after = next, ""; next != removeTies && next != removePromises && next != removeLooks && next != removeAgain {
 			return false
 		}
 	}
