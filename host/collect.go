@@ -30,8 +30,8 @@ func (vs *vats) whenIdle(v *vat, wait time.Duration) {
 	})
 }
 
-// collect asks a vat for the references that it no longer holds as soon as it is at rest. It returns whether it will be
-// asked.
+// collect asks a vat for the references that it no longer holds as soon as it is at rest. It returns whether it did: false
+// if there is nothing to ask for, or if the vat is to be asked already.
 func (vs *vats) collect(v *vat) (asked bool) {
 	vs.forVat(v, "ask it for its dead", func() error {
 		c, err := vs.machine.Collect(v.id, false)

@@ -101,7 +101,7 @@ func (vs *vats) makeRoom() {
 			return
 		}
 		if row.Records == 0 && !row.Lost { // at rest: nothing is to be made again
-			if v.dirty && vs.collect(v) {
+			if v.dirty && (row.Asked || vs.collect(v)) {
 				continue // it is stopped for the next one
 			}
 			vs.log.Debug("idle worker stopped", "vat", v.id)

@@ -187,22 +187,24 @@ func TestManyImportsThatWereGivenAgainAreNamedInPages(t *testing.T) {
 	}
 }
 
-// Collect says that a vat will be asked, also if that was said before.
-func TestCollectSaysThatAVatWillBeAsked(t *testing.T) {
+// A vat that is to be asked says so, until it was asked; asking it once more changes nothing.
+func TestVatSaysThatItWillBeAsked(t *testing.T) {
 	t.Parallel()
 	w := rounds(t, nil)
 	w.takes(1)
 	w.deliver("v2", "resolve")
-	for range 2 {
-		c, err := w.m.Collect("v2", false)
-		if !w.do(c, err) || c.Number == 0 {
-			t.Errorf("it will not be asked: %+v, %v", c, err)
+	for _, want := range []bool{true, false} {
+		if got := w.do(w.m.Collect("v2", false)); got != want {
+			t.Errorf("Collect has changed something: %t, want %t", got, want)
+		}
+		if vat, _, _ := w.m.Vat("v2"); !vat.Asked {
+			t.Errorf("it will not be asked: %+v", vat)
 		}
 	}
 	if got := w.names(nil); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
-	if c, err := w.m.Collect("v2", false); err != nil || c.Number != 0 {
-		t.Errorf("there is nothing to ask for: %+v, %v", c, err)
+	if vat, _, _ := w.m.Vat("v2"); vat.Asked {
+		t.Errorf("it will be asked once more: %+v", vat)
 	}
 }

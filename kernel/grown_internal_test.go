@@ -41,8 +41,8 @@ func Downgrade(mem *storage.Mem) {
 				u.memory.reap = reapExports
 			}
 			u.memory.reapAfter, u.queue.bytes, u.poisoned.bytes, u.watches.count, u.watches.bytes, u.memory.replayKills, u.charged.at = "", 0, 0, 0, 0, 0, 0
-			u.looks, u.rounds, u.version, u.policy.reapInterval, u.policy.noRounds = lookList{}, rounds{}, 0, 0, false
-			cut(key, codec.encode(u.fields), 38, 20)
+			u.looks, u.rounds, u.version, u.decided, u.memory.owed, u.policy.reapInterval, u.policy.noRounds = lookList{}, rounds{}, 0, 0, 0, 0, false
+			cut(key, codec.encode(u.fields), 38, 22)
 		case strings.HasPrefix(key, "o."):
 			o := *d.t.objects.look(d.t, KRef(key[len("o."):]))
 			o.look = notListed

@@ -347,8 +347,9 @@ func (c *checker) others() {
 // spans checks that a vat's counts of the things that keep it from quiescence are right (I13), and that its transcript
 // is whole (I14).
 func (c *checker) spans() {
-	decides, ephemerals := map[VatID]uint64{}, map[VatID]uint64{}
+	decides, ephemerals, decided := map[VatID]uint64{}, map[VatID]uint64{}, map[VatID]uint64{}
 	for _, p := range sorted(c.promises) {
+		decided[p.decider]++
 		if p.decider != "" && p.inc > c.runs[p.decider].memory.deadInc {
 			decides[p.decider]++
 		}
@@ -359,6 +360,9 @@ func (c *checker) spans() {
 		}
 	}
 	for v, u := range sorted(c.runs) {
+		if u.decided > decided[v] {
+			c.bad("I13: %s counts %d promises that it or its end decides, there are %d", v, u.decided, decided[v])
+		}
 		if u.phase == dead {
 			continue
 		}

@@ -31,8 +31,10 @@ func (t *tx) setDecider(k KRef, v VatID, inc uint64) {
 	p := t.promise(k)
 	p.decider, p.inc = v, inc
 	t.set(keyDecides(v, k), []byte(num(inc)))
+	u := t.run(v)
+	u.decided++
 	if inc != 0 {
-		t.run(v).memory.decides++
+		u.memory.decides++
 	}
 }
 
@@ -40,8 +42,15 @@ func (t *tx) clearDecider(k KRef) {
 	p := t.promise(k)
 	if p.decider != "" {
 		t.delete(keyDecides(p.decider, k))
-		if u := t.lookRun(p.decider); u != nil && u.phase != dead && p.inc > u.memory.deadInc {
-			t.run(p.decider).memory.decides--
+		if t.lookRun(p.decider) != nil {
+			u := t.run(p.decider)
+			less(&u.decided, 1)
+			switch {
+			case u.phase != dead && p.inc > u.memory.deadInc:
+				u.memory.decides--
+			case p.inc != 0:
+				less(&u.memory.owed, 1)
+			}
 		}
 		p.decider, p.inc, p.awaitsEnd = "", 0, false
 	}
@@ -97,6 +106,8 @@ func (t *tx) lost(p *promise) (errcode.Code, string, bool) {
 	switch {
 	case p.awaitsEnd: // the slices that remove the vat tell all subscribers of it
 		return "", "", false
+	case t.lacksRun(p.decider): // its removal settles what it decides
+		return "", "", false
 	case u == nil || u.phase == dead:
 		return errcode.VatTerminated, fmt.Sprintf("vat %s was terminated", p.decider), true
 	case u.phase == stopped && p.inc <= u.memory.deadInc:
@@ -107,6 +118,10 @@ func (t *tx) lost(p *promise) (errcode.Code, string, bool) {
 		return errcode.VatRestarted, fmt.Sprintf("vat %s was restarted and has lost what would have answered", p.decider), true
 	}
 }
+
+// lacksRun reports whether a vat is damaged: it is there, and its run row is not. Such a vat has ended for nobody until it is
+// removed. In a salvage there is a guess at the run row.
+func (t *tx) lacksRun(v VatID) bool { return t.lookRun(v) == nil && t.has(keyVat(v)) && !t.salvaging }
 
 // settle fulfils or rejects an unresolved promise: its subscribers are told, and parked messages go on.
 //
@@ -132,6 +147,9 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	}
 	if p.decider != "" {
 		decider := p.decider
+		if t.lacksRun(decider) {
+			t.lacks(keyRun(decider))
+		}
 		if u := t.lookRun(decider); u != nil && p.inc == 0 && u.phase == stopped {
 			p.inStead = decider
 		}

@@ -16,6 +16,7 @@ func (t *tx) loseMemory(u *run, why string) {
 func (t *tx) endIncarnation(u *run) {
 	u.memory.deadInc = u.memory.inc
 	u.memory.reap, u.memory.reapAfter = reapDecides, ""
+	u.memory.owed += u.memory.decides
 	u.memory.decides, u.memory.ephemerals, u.memory.replays, u.memory.replayKills = 0, 0, 0, 0
 	t.nextSpan(u)
 	t.effect(Wake{u.id})
@@ -59,5 +60,9 @@ func (t *tx) reap(v VatID) {
 	}
 	if t.giveBack(v, errcode.VatRestarted, &u.memory.reapAfter) {
 		u.memory.reap, u.memory.reapAfter = reaped, ""
+		if u.memory.owed > 0 { // the index of deciders lacks rows
+			u.memory.owed = 0
+			t.addWork(work{kind: workStranded})
+		}
 	}
 }

@@ -207,7 +207,8 @@ func (t *tx) forgetAgain(u *run, ref wire.Ref) {
 }
 
 // Collect asks a vat for its dead as soon as it is at rest. Without always it does so only if there is something to
-// expect, and if the vat's configuration allows rounds that nobody has ordered. Number is 0 if the vat will not be asked.
+// expect, and if the vat's configuration allows rounds that nobody has ordered. Number is 0 if that changes nothing: the vat
+// will not be asked, or it was to be asked before, which [Vat].Asked tells.
 func (m *Machine) Collect(v VatID, always bool) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -215,7 +216,7 @@ func (m *Machine) Collect(v VatID, always bool) (c Commit, err error) {
 	if u == nil || u.phase == dead {
 		return Commit{}, refuse(errcode.NotFound, "there is no vat %s", v)
 	}
-	if !always && !u.rounds.due && !u.wantsRound() {
+	if u.rounds.due || !always && !u.wantsRound() {
 		return Commit{}, nil
 	}
 	t.run(v).rounds.due = true

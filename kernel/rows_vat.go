@@ -47,6 +47,9 @@ type run struct {
 	watches  struct{ count, bytes uint64 }
 	looks    lookList
 	rounds   rounds
+	// decided counts the promises that the vat, or its end, decides. A version that did not count them has written rows
+	// in which it is less.
+	decided uint64
 	// version is the version of the protocol that the vat's last worker spoke; 0 if that is the latest.
 	version uint64
 }
@@ -62,6 +65,8 @@ type memory struct {
 	reapAfter string
 	// decides counts the promises that the memory decides, ephemerals the objects in the memory that are reachable.
 	decides, ephemerals uint64
+	// owed counts the promises that dead incarnations have decided, and that are not rejected yet.
+	owed uint64
 	// replays counts the deaths of workers that were replaying the transcript. replayKills counts apart those that a
 	// signal from outside caused.
 	replays, replayKills uint64
@@ -187,6 +192,8 @@ func (u *run) fields(c *codec) {
 	c.bool("no rounds but those that are ordered", &u.policy.noRounds)
 	c.later()
 	c.uint("rows `again.`", &u.rounds.again)
+	c.uint("promises that it, or its end, decides", &u.decided)
+	c.uint("promises that dead incarnations have decided and that are not rejected yet", &u.memory.owed)
 	c.valid(u.queue.head <= u.queue.tail && u.queue.items <= u.queue.tail-u.queue.head &&
 		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.looks.head <= u.looks.tail &&
 		u.rounds.mark <= u.names.importObjects && u.rounds.at <= u.deliveries && u.memory.deadInc <= u.memory.inc, "impossible state")

@@ -12,6 +12,10 @@ import "ocapkernel.dev/errcode"
 // search clears the result of that message. So a message that moves, from rows that the search has not yet reached to
 // rows that it has passed, is not missed. The suspects that are left are stranded.
 //
+// A commit asks for a search if it sees that promises may be stranded: a salvage that meets a row it cannot read, and the
+// last slice that puts a dead incarnation, or a dead vat, away, if the vat has counted more promises than the slices found
+// in the index of deciders.
+//
 // There is one search at a time. All items of workStranded take its next slice. An item that finds a search under way
 // when its turn comes first has the search start again at its end: the rows for which the item was made may be some
 // that the search has passed.
@@ -165,7 +169,7 @@ func (t *tx) isForsaken(k KRef) bool {
 	key, u := keyRun(p.decider), run{}
 	switch b, there = t.get(key); {
 	case !there:
-		return true
+		return !t.lacksRun(p.decider)
 	case !t.peek(key, b, u.fields):
 		return false
 	}

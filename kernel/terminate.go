@@ -205,6 +205,9 @@ func (t *tx) removeVat(w *work) (done bool) {
 			}
 		default:
 			s := t.vat(v).sub
+			if t.run(v).decided > 0 { // the index of deciders lacks rows
+				t.addWork(work{kind: workStranded})
+			}
 			t.forgetExit(v)
 			t.delete(keyVat(v))
 			t.runs.remove(t, v)

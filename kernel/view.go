@@ -76,6 +76,8 @@ type Vat struct {
 	Lost    bool
 	// Dirt counts the reasons to ask it for references that it no longer holds, see [Machine.Collect].
 	Dirt uint64
+	// Asked says that it will be asked as soon as it is at rest.
+	Asked bool
 	// SpanAt is when the first of the records was made, in milliseconds; 0 if there is none.
 	SpanAt int64
 	// HasWork says that Begin may have a step for it.
@@ -148,7 +150,7 @@ func (t *tx) exportVat(v VatID) Vat {
 		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
 		Terminated: u.phase == dead, Incarnation: u.memory.inc, Live: u.memory.inc != u.memory.deadInc, Started: u.started,
 		Queue: u.queue.items, Restarts: u.restarts, Deliveries: u.deliveries,
-		Records: u.span.records, Lost: u.span.lost, Dirt: u.dirt(),
+		Records: u.span.records, Lost: u.span.lost, Dirt: u.dirt(), Asked: u.rounds.due,
 		HasWork: u.phase != dead && t.hasStep(u),
 	}
 	if u.phase == stopped {
