@@ -54,8 +54,9 @@ endif
 e2e: build ## the real programs, real SIGKILL
 	$(GO) test -count=1 -timeout 20m ./e2e/...
 
-torture: build ## more kills than in e2e, and all scripts over gRPC; KILLS=n
-	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run Torture -v ./e2e/
+torture: build ## more kills than in e2e, all scripts over gRPC, and full disks of each file system; KILLS=n
+	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run 'Torture|TestAFullDiskIsAPause' -v ./e2e/
+	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run TestFullFileSystems -v ./storage/badgerstore/
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for t in $$(git ls-files '*_test.go' | xargs grep -o '^func Fuzz[A-Za-z0-9_]*' | sed 's,/[^/]*:func ,:,'); do \

@@ -3,6 +3,7 @@ package storage_test
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -103,5 +104,26 @@ func TestFaultyReads(t *testing.T) {
 	}
 	if commits, reads := f.Calls(); commits != 1 || reads != 2 {
 		t.Errorf("got %d commits, %d reads", commits, reads)
+	}
+}
+
+// What an operator mends by freeing space, and what is short for another reason.
+func TestIsDiskFull(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("%w: %w", storage.ErrNoRoom, syscall.ENOSPC), true},
+		{fmt.Errorf("%w: %w", storage.ErrNoRoom, syscall.EDQUOT), true},
+		{fmt.Errorf("commit: %w", storage.ErrNoRoom), true},
+		{fmt.Errorf("%w: %w", storage.ErrNoRoom, syscall.EMFILE), false},
+		{fmt.Errorf("%w: %w", storage.ErrNoRoom, syscall.ENFILE), false},
+		{fmt.Errorf("%w: %w", storage.ErrNoRoom, syscall.ENOMEM), false},
+		{syscall.ENOSPC, false},
+		{nil, false},
+	} {
+		if got := storage.IsDiskFull(test.err); got != test.want {
+			t.Errorf("%v: got %t", test.err, got)
+		}
 	}
 }

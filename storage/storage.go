@@ -10,15 +10,30 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // ErrCorrupt is returned, wrapped, when stored bytes are not the bytes that were written. The process must stop
 // without committing anything more. A store that has found itself damaged answers every later call with it.
 var ErrCorrupt = errors.New("stored state is corrupt")
 
-// ErrNoRoom is returned, wrapped, if the disk, a quota or the table of open files has no room for the call. The
-// call has changed nothing, and may be made again.
+// ErrNoRoom is returned, wrapped, if the disk, a quota, the table of open files or the memory has no room for the call. The
+// call has changed nothing, and may be made again. [IsDiskFull] tells the disk from the others.
 var ErrNoRoom = errors.New("there is no room for what the database writes next")
+
+// IsDiskFull reports whether err is an [ErrNoRoom] that an operator mends by freeing space. The others are about files that
+// cannot be opened or memory that cannot be mapped, which other processes may give back.
+func IsDiskFull(err error) bool {
+	if !errors.Is(err, ErrNoRoom) {
+		return false
+	}
+	for _, other := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	return true
+}
 
 // Reader reads state. Keys are compared bytewise.
 type Reader interface {
@@ -67,7 +82,8 @@ const MaxKeyBytes = 65000
 type Store interface {
 	Reader
 	// Commit makes writes durable, all or none. After an error that is not [ErrNoRoom] the state of the writes
-	// is unknown: the process must stop and start again. Later writes to the same key in one call win. Commit
+	// is unknown: the process must stop and start again. A store may answer every later call with that error, reads
+	// included. Later writes to the same key in one call win. Commit
 	// may run during reads: a read sees the state before or after, never between.
 	Commit(writes []Write) error
 	// Freeze returns the state as it is now, for one goroutine to read while the store goes on. It may be called while a

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +12,6 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/internal/backend"
-	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/backup"
 )
@@ -128,7 +124,7 @@ func (a *app) withBackup(ctx context.Context, file string, do func(io.Reader) er
 		return err
 	}
 	if file != "" && file != standard {
-		inside, err := sameFile(filepath.Dir(file), dir)
+		inside, err := isInside(file, dir)
 		if err != nil {
 			return err
 		}
@@ -159,16 +155,6 @@ func (a *app) withBackup(ctx context.Context, file string, do func(io.Reader) er
 		return err
 	}
 	return do(in)
-}
-
-// sameFile reports whether two paths name the same file. A path that names none is the same as no other.
-func sameFile(a, b string) (bool, error) {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false, err
-	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y), nil
 }
 
 // ending is a state of which nothing can be read any more when ctx has ended.
@@ -213,89 +199,4 @@ func (p *pieces) Read(b []byte) (int, error) {
 	n := copy(b, p.piece.Piece)
 	p.piece.Piece = p.piece.Piece[n:]
 	return n, nil
-}
-
-func (a *app) restoreCommand() *cobra.Command {
-	return completeFile(a.withJSON(&cobra.Command{
-		Use:   "restore FILE",
-		Short: "Make a state of a backup, in an empty state directory",
-		Long: `Make a state of FILE, which kernel backup has written; - is standard input. The state directory must hold no state:
-restore writes over nothing. All is restored, or nothing.
-The restored state is another one than the state that was backed up, which may have gone on: it begins another epoch, in
-which the tickets of earlier calls are UNKNOWN. Calls of services that were under way are rejected with AMBIGUOUS.`,
-		Example: `  kernel --state new restore bank.backup
-  zstd -d < bank.backup.zst | kernel --state new restore -`,
-		Args: exactly("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, release := stopSignals(cmd.Context(), func() {})
-			defer release()
-			return a.restore(ctx, args[0])
-		},
-	}))
-}
-
-func (a *app) restore(ctx context.Context, file string) error {
-	dir, err := a.stateDir()
-	if err != nil {
-		return err
-	}
-	in := a.stdin
-	if file != standard {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }() // only read
-		in = f
-	}
-	r, err := backend.Restore(ctx, dir, in, isLog, newLogger(a.stderr, slog.LevelError))
-	switch {
-	case errors.Is(err, backup.ErrDamaged):
-		return &hinted{fmt.Errorf("restore %s: %w", file, err), "nothing was restored: take another backup"}
-	case control.CodeOf(err) == errcode.Conflict:
-		return &hinted{err, "name another directory: --state DIR; or move this one away"}
-	case err != nil:
-		return diskHint(useHint(interrupted(err)))
-	}
-	out := map[string]any{"stateDir": dir, "epoch": r.Head.Epoch, "commit": r.Head.Commit, "rows": r.Rows, "vats": r.Head.Vats, "subclusters": r.Head.Subclusters, "from": r.From}
-	return a.print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is restored as of %s: %s, %s, %d rows, and begins epoch %s\n", printable(dir), r.From.Taken.Local().Format("2006-01-02 15:04:05"),
-			plural(r.Head.Subclusters, "subcluster"), plural(r.Head.Vats, "vat"), r.Rows, r.Head.Epoch)
-		fmt.Fprintf(w, "start a kernel on it with: %s start\n", a.typed())
-	})
-}
-
-func (a *app) compactCommand() *cobra.Command {
-	return a.withJSON(&cobra.Command{
-		Use:   "compact",
-		Short: "Give back the space that a stopped kernel's state does not need",
-		Long: `Write the state of a kernel that does not run anew, and put the new database in the place of the old one. Nothing
-else changes. There must be room for both. It may be interrupted at any time.`,
-		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, release := stopSignals(cmd.Context(), func() {})
-			defer release()
-			return a.compact(ctx)
-		},
-	})
-}
-
-func (a *app) compact(ctx context.Context) error {
-	dir, err := a.stateDir()
-	if err != nil {
-		return err
-	}
-	if ours, err := statedir.IsState(dir); err != nil || !ours {
-		return errors.Join(err, control.Errorf(errcode.NotFound, "%s holds no state of a kernel", dir))
-	}
-	before, after, err := backend.Compact(ctx, dir, newLogger(a.stderr, slog.LevelError))
-	if control.CodeOf(err) == errcode.AlreadyRunning {
-		return &hinted{err, "stop it with: " + a.typed() + " stop"}
-	}
-	if err != nil {
-		return damagedHint(diskHint(interrupted(err)))
-	}
-	return a.print(map[string]int64{"before": before, "after": after}, func(w io.Writer) {
-		fmt.Fprintf(w, "the database took %s, and takes %s\n", size(before), size(after))
-	})
 }

@@ -225,7 +225,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 		Crashed: crashed, System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if err != nil {
-		return damagedHint(diskHint(err))
+		return damagedHint(diskHint(err, reserveHint))
 	}
 	judgedCrash(dir)
 	var told chan struct{} // closed when the report was printed; nil if none is printed

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,7 +69,7 @@ func shellQuote(s string) string {
 // openState makes the state directory usable for a kernel, and locks it.
 func openState(dir string) (*statedir.Lock, error) {
 	lock, err := statedir.Open(dir)
-	return lock, diskHint(useHint(err))
+	return lock, diskHint(useHint(err), reserveHint)
 }
 
 // useHint adds the way to mend a directory that cannot be used to an error.
@@ -83,17 +85,56 @@ func useHint(err error) error {
 func (f *runFlags) checkRoom(dir string) error {
 	room := &statedir.Room{Dir: dir, At: dir, Reserve: uint64(f.diskReserve) << 20, Descriptors: descriptors.New()}
 	if f.reset || statedir.ResetBegun(dir) {
-		return diskHint(room.CheckReset(isLog))
+		return diskHint(room.CheckReset(isLog), reserveHint)
 	}
-	return diskHint(room.Check())
+	return diskHint(room.Check(), reserveHint)
 }
 
-// diskHint adds a hint to the error of a kernel that does not start for lack of room on the disk.
-func diskHint(err error) error {
+// What an operator does about a full disk: freeHint of a command that takes no reserve, reserveHint of one that starts a kernel.
+const (
+	freeHint    = "free some space"
+	reserveHint = freeHint + ", or keep back less: --disk-reserve MIB"
+)
+
+// diskHint adds a hint to an error about a lack of room on the disk.
+func diskHint(err error, hint string) error {
 	if control.CodeOf(err) != errcode.DiskFull {
 		return err
 	}
-	return &hinted{err, "free some space, or keep back less: --disk-reserve MIB"}
+	return &hinted{err, hint}
+}
+
+// isInside reports whether a file is, or would be made, in a directory or somewhere below it, whatever links lead there. Nothing
+// is inside of a directory that is missing.
+func isInside(file, dir string) (bool, error) {
+	outer, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	at, err := filepath.EvalSymlinks(file)
+	if err == nil {
+		at = filepath.Dir(at)
+	} else if at, err = filepath.EvalSymlinks(filepath.Dir(file)); err != nil {
+		return false, err
+	}
+	if at, err = filepath.Abs(at); err != nil {
+		return false, err
+	}
+	for {
+		if info, err := os.Stat(at); err != nil {
+			return false, err
+		} else if os.SameFile(info, outer) {
+			return true, nil
+		}
+		parent := filepath.Dir(at)
+		if parent == at {
+			return false, nil
+		}
+		at = parent
+	}
 }
 
 // isLog reports whether a file of a state directory is a log, which outlives a reset.

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"errors"
-	"syscall"
 	"time"
 
 	"ocapkernel.dev/storage"
@@ -87,7 +86,7 @@ func (p *Pipeline[T]) commit(group group) error {
 			if err = p.cfg.Store.Commit(group.writes); !errors.Is(err, storage.ErrNoRoom) {
 				return err
 			}
-			short.full = !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE)
+			short.full = storage.IsDiskFull(err)
 		}
 		if p.impatient.Load() && waited > impatientWait {
 			return err

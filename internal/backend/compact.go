@@ -22,20 +22,18 @@ import (
 
 // Compact writes the state in dir anew, into a database that takes as little of the disk as it can, and exchanges the
 // database for that one. The state is the same one, its epoch and its witness included. No kernel may run on it. Compact
-// returns the bytes that the database took before and takes now.
+// returns the bytes that the database took before and takes now. A directory that a kernel would refuse is refused; so is a
+// state that is not whole, and then nothing has changed.
 //
 // The exchange is one step of the file system. So a death at any moment leaves the old database or the new one, and the next
 // start, or the next Compact, removes the other one. There must be room for both.
 func Compact(ctx context.Context, dir string, log *slog.Logger) (before, after int64, err error) {
-	lock, err := statedir.LockState(dir)
+	lock, err := statedir.OpenState(dir)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := statedir.CheckWhole(dir); err != nil {
-		return 0, 0, err
-	}
-	if err := statedir.RemoveNextDatabase(dir); err != nil {
 		return 0, 0, err
 	}
 	present, next := filepath.Join(dir, databaseName), statedir.NextDatabase(dir)
@@ -49,6 +47,10 @@ func Compact(ctx context.Context, dir string, log *slog.Logger) (before, after i
 	}
 	if _, found, err := host.ReadHead(old); err != nil || !found {
 		return 0, 0, errors.Join(err, control.Errorf(errcode.NotFound, "%s holds no state of a kernel", dir))
+	}
+	// What an interrupted compaction has left goes only now: of a state that is not whole it may be the better part.
+	if err := statedir.RemoveNextDatabase(dir); err != nil {
+		return 0, 0, err
 	}
 	exchanged := false
 	defer func() {
@@ -64,7 +66,8 @@ func Compact(ctx context.Context, dir string, log *slog.Logger) (before, after i
 		return 0, 0, err
 	}
 	if err := checkLoaded(next, func(s storage.Reader) error { return same(old, s) }); err != nil {
-		return 0, 0, err
+		// The cause is left out: it would say that the state is damaged, and the copy is.
+		return 0, 0, fmt.Errorf("the new database is not as it was written, and the old one is in its place still: %s", err)
 	}
 	if after, err = diskBytes(next); err != nil {
 		return 0, 0, err
@@ -80,10 +83,10 @@ func Compact(ctx context.Context, dir string, log *slog.Logger) (before, after i
 		return 0, 0, fmt.Errorf("exchange %s and %s: %w", present, next, err)
 	}
 	exchanged = true
-	if err := syncDir(dir); err != nil {
-		return 0, 0, err
+	if err := errors.Join(syncDir(dir), statedir.RemoveNextDatabase(dir)); err != nil {
+		return before, after, fmt.Errorf("the database is compacted, and the old one may be left in %s until the next start: %w", next, err)
 	}
-	return before, after, statedir.RemoveNextDatabase(dir)
+	return before, after, nil
 }
 
 func syncDir(dir string) error {
@@ -109,7 +112,7 @@ func (r *rowsOf) Next() (string, []byte, error) {
 	return key, value, err
 }
 
-// same returns an error if two states differ.
+// same returns an error, which names the first row that differs, if two states differ.
 func same(a, b storage.Reader) error {
 	x, y := &rowsOf{from: a}, &rowsOf{from: b}
 	for {
@@ -122,8 +125,12 @@ func same(a, b storage.Reader) error {
 			return err
 		case otherErr != nil && !errors.Is(otherErr, io.EOF):
 			return otherErr
-		case err != nil || otherErr != nil || key != otherKey || !bytes.Equal(value, otherValue):
-			return fmt.Errorf("the copy differs at row %.80q: %w", max(key, otherKey), storage.ErrCorrupt)
+		case err != nil || otherErr == nil && otherKey < key: // the key of a state that has ended is ""
+			return fmt.Errorf("it has row %.80q, which the state has not: %w", otherKey, storage.ErrCorrupt)
+		case otherErr != nil || key < otherKey:
+			return fmt.Errorf("row %.80q is missing in it: %w", key, storage.ErrCorrupt)
+		case !bytes.Equal(value, otherValue):
+			return fmt.Errorf("row %.80q has another value in it: %w", key, storage.ErrCorrupt)
 		}
 	}
 }

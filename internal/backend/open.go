@@ -19,7 +19,6 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/internal/descriptors"
 	"ocapkernel.dev/internal/logging"
@@ -35,7 +34,7 @@ type Backend struct {
 	lock     *statedir.Lock // nil if it is the caller's
 	budget   *descriptors.Budget
 	listener *control.Listener
-	copies   copies
+	backups  backups
 	stopping atomic.Bool
 }
 
@@ -85,16 +84,17 @@ func New(o Options) (_ *Backend, err error) {
 	defer func() { err = lock.Explain(err) }()
 	var room host.Room
 	var owned func() error
+	r := &statedir.Room{Dir: o.Dir, At: lock.Path("."), Reserve: o.DiskReserve, Descriptors: b.budget}
+	if r.Reserve == 0 {
+		r.Reserve = statedir.DefaultReserve
+	}
 	if o.Paused {
 		if err := statedir.CheckWhole(o.Dir); err != nil {
 			return nil, err
 		}
 	} else {
 		// Check the room before anything is written: a database that has no room for its memory maps ends the process.
-		r := &statedir.Room{Dir: o.Dir, At: lock.Path("."), Reserve: o.DiskReserve, Descriptors: b.budget}
-		if r.Reserve == 0 {
-			r.Reserve = statedir.DefaultReserve
-		}
+		room, owned = r, lock.Owned
 		check := r.Check
 		if o.Reset || statedir.ResetBegun(o.Dir) {
 			check = func() error { return r.CheckReset(b.keep()) }
@@ -107,7 +107,6 @@ func New(o Options) (_ *Backend, err error) {
 				return nil, err
 			}
 		}
-		room, owned = r, lock.Owned
 	}
 	if o.Control {
 		if err := control.CheckSocket(o.Dir); err != nil {
@@ -122,21 +121,16 @@ func New(o Options) (_ *Backend, err error) {
 		if err := b.reset(); err != nil {
 			return nil, err
 		}
-		if what, full := room.Lacks(); full { // the wiped state has left less room than CheckReset had counted on
-			return nil, control.Errorf(errcode.DiskFull, "%s", what)
-		}
-	}
-	if !o.Paused {
-		if err := statedir.RemoveNextDatabase(lock.Path(".")); err != nil {
+		if err := r.Check(); err != nil { // the wiped state has left less room than CheckReset had counted on
 			return nil, err
 		}
 	}
 	witness := storage.NewWitness(filepath.Join(o.Dir, witnessName))
-	store, err := b.openStore(lock.Path(databaseName), witness)
+	store, err := b.openStore(lock.Path("."), witness)
 	if err != nil {
 		return nil, err
 	}
-	b.copies.store, store = store, &copied{store, &b.copies}
+	b.backups.store, store = store, &backedUp{store, &b.backups}
 	undo = append(undo, store.Close)
 	if o.Control {
 		// The socket is opened after the state, which may take long to open: no request of a client is answered before.

@@ -353,3 +353,83 @@ func TestDeathDuringACompaction(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A database that is damaged may have its better half in what an interrupted compaction has left: whatever refuses the state
+// changes nothing.
+func TestARefusedStateKeepsWhatACompactionHasLeft(t *testing.T) {
+	t.Parallel()
+	for what, spoil := range map[string]func(dir string) error{
+		"a damaged database": func(dir string) error { return os.Remove(filepath.Join(dir, databaseName, "MANIFEST")) },
+		"no database":        func(dir string) error { return os.RemoveAll(filepath.Join(dir, databaseName)) },
+		"no witness":         func(dir string) error { return os.WriteFile(filepath.Join(dir, witnessName), []byte("none"), 0o600) },
+		"an older database": func(dir string) error {
+			w := storage.NewWitness(filepath.Join(dir, witnessName))
+			return errors.Join(w.Accept(1<<40), w.Close())
+		},
+	} {
+		dir := compactable(t)
+		next := statedir.NextDatabase(dir)
+		if err := errors.Join(copyDir(next, filepath.Join(dir, databaseName)), spoil(dir)); err != nil {
+			t.Fatal(err)
+		}
+		before := listed(t, next)
+		if _, _, err := Compact(t.Context(), dir, quiet); err == nil {
+			t.Errorf("%s: compacted", what)
+		}
+		if b, err := New(Options{Dir: dir, Worker: "/bin/true"}); err == nil {
+			t.Errorf("%s: opened", what)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = b.Run(ctx) // the test has failed
+		}
+		if after := listed(t, next); !slices.Equal(before, after) {
+			t.Errorf("%s: what the compaction has left is %q, and was %q", what, after, before)
+		}
+	}
+}
+
+func TestCompactRefusesWhatAKernelRefuses(t *testing.T) {
+	t.Parallel()
+	dir := compactable(t)
+	elsewhere := filepath.Join(t.TempDir(), "db")
+	database := filepath.Join(dir, databaseName)
+	if err := errors.Join(os.Rename(database, elsewhere), os.Symlink(elsewhere, database)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Compact(t.Context(), dir, quiet); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("a linked database: %v", err)
+	}
+	if _, _, err := Compact(t.Context(), filepath.Join(t.TempDir(), "none"), quiet); control.CodeOf(err) != errcode.NotFound {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+// The first row that differs is named, and how.
+func TestSameNamesTheRow(t *testing.T) {
+	store := func(rows ...string) storage.Store {
+		s := storage.NewMem()
+		for _, row := range rows {
+			if err := s.Commit([]storage.Write{{Key: row[:1], Value: []byte(row[1:])}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
+	}
+	for _, test := range []struct {
+		state, other storage.Store
+		want         string
+	}{
+		{store("a1", "b1"), store("a1", "b1"), ""},
+		{store("a1", "b1", "c1"), store("a1", "c1"), `row "b" is missing in it`},
+		{store("a1", "c1"), store("a1", "b1", "c1"), `it has row "b", which the state has not`},
+		{store("a1", "b1"), store("a1"), `row "b" is missing in it`},
+		{store("a1"), store("a1", "b1"), `it has row "b", which the state has not`},
+		{store(), store("a1"), `it has row "a", which the state has not`},
+		{store("a1", "b1"), store("a1", "b2"), `row "b" has another value in it`},
+	} {
+		err := same(test.state, test.other)
+		if (err == nil) != (test.want == "") || err != nil && !(strings.HasPrefix(err.Error(), test.want) && errors.Is(err, storage.ErrCorrupt)) {
+			t.Errorf("got %v, want %s", err, test.want)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
@@ -34,15 +33,22 @@ func (b *Backend) reset() error {
 	return statedir.FinishReset(b.opts.Dir, b.keep())
 }
 
-// openStore opens the database in dir. It fails if the database and the witness disagree, and with the code DISK_FULL if
-// the disk has no room for it. A paused kernel gets a store that keeps its commits in memory.
-func (b *Backend) openStore(dir string, witness *storage.Witness) (storage.Store, error) {
+// openStore opens the database of the state directory. It fails if the database and the witness disagree, and with the code
+// DISK_FULL if the disk has no room for it. A paused kernel gets a store that keeps its commits in memory.
+//
+// state is the state directory. What an interrupted compaction has left there is removed when the database was found to be
+// whole, and before room is needed: until then it may be all that is left of the state.
+func (b *Backend) openStore(state string, witness *storage.Witness) (storage.Store, error) {
+	dir := filepath.Join(state, databaseName)
 	examined := func(r storage.Reader) error {
 		err := host.CheckState(r, witness)
 		if b.opts.AcceptRollback && errors.Is(err, storage.ErrRolledBack) {
-			return nil // host.Open accepts the rollback
+			err = nil // host.Open accepts the rollback
 		}
-		return err
+		if err != nil || b.opts.Paused {
+			return err
+		}
+		return statedir.RemoveNextDatabase(state)
 	}
 	if !b.opts.Paused {
 		store, err := badgerstore.Open(dir, badgerstore.Options{Durability: b.opts.Durability, Logger: b.opts.Logger, Name: filepath.Join(b.opts.Dir, "db"), Examined: examined})
@@ -63,7 +69,7 @@ func (b *Backend) openStore(dir string, witness *storage.Witness) (storage.Store
 
 // diskFull gives an error that says that there is no room on the disk the code for it.
 func diskFull(err error) error {
-	if errors.Is(err, storage.ErrNoRoom) && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+	if storage.IsDiskFull(err) {
 		return control.Errorf(errcode.DiskFull, "%s", err)
 	}
 	return err

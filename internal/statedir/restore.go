@@ -18,8 +18,9 @@ const restoreName = "kernel.restore"
 const nextDatabase = "db.next"
 
 // BeginRestore marks the state in dir as one that is being restored, and removes what an interrupted restore has left. The
-// error is errcode.Conflict if there is a state already; then nothing has changed. The caller holds the lock.
-func BeginRestore(dir string, keep func(name string) bool) error {
+// error is errcode.Conflict if there is a state already. After any error dir is marked only if it was before: an empty
+// directory stays one. The caller holds the lock.
+func BeginRestore(dir string, keep func(name string) bool) (err error) {
 	if err := checkReset(dir); err != nil {
 		return err
 	}
@@ -27,17 +28,35 @@ func BeginRestore(dir string, keep func(name string) bool) error {
 	if err != nil {
 		return err
 	}
-	if written && !restoreBegun(dir) {
+	begun := restoreBegun(dir)
+	if written && !begun {
 		return control.Errorf(errcode.Conflict, "%s holds a state already: nothing is restored over it", dir)
 	}
-	mark, err := os.OpenFile(filepath.Join(dir, restoreName), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err := makeMark(dir, restoreName); err != nil {
+		return noRoom(err)
+	}
+	if err := removeRestored(dir, keep); err != nil {
+		if !begun {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, restoreName)))
+		}
+		return err
+	}
+	return nil
+}
+
+// makeMark makes a mark, which is on the disk when makeMark returns. After an error there is a mark only if there was one before.
+func makeMark(dir, name string) (err error) {
+	path := filepath.Join(dir, name)
+	_, missing := os.Lstat(path)
+	mark, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return noRoom(err)
+		return err
 	}
-	if err := errors.Join(mark.Sync(), mark.Close(), syncDir(dir)); err != nil {
-		return noRoom(err)
+	err = errors.Join(mark.Sync(), mark.Close(), syncDir(dir))
+	if err != nil && missing != nil {
+		err = errors.Join(err, os.Remove(path))
 	}
-	return removeRestored(dir, keep)
+	return err
 }
 
 // EndRestore ends a restore, of which everything is on the disk: from now on dir holds a state.

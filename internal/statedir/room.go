@@ -62,8 +62,9 @@ func (r *Room) lacks(gone content) (what string, full bool) {
 // Ready returns nil if the files that a commit may need can be opened.
 func (r *Room) Ready() error { return r.Descriptors.Probe(openReserve) }
 
-// Check returns an error with the code DISK_FULL if there is too little room to begin.
-func (r *Room) Check() error { return fullError(r.lacks(content{})) }
+// Check returns an error with the code DISK_FULL if there is too little room to begin. What an interrupted compaction has left
+// counts as free, since the next start removes it.
+func (r *Room) Check() error { return fullError(r.lacks(size(NextDatabase(r.At)))) }
 
 // CheckReset is Check for a kernel that begins by wiping the state, because of a flag or an interrupted reset:
 // a disk that the state has filled is no reason to refuse.
@@ -82,27 +83,34 @@ func fullError(what string, full bool) error {
 // content is the room that files take of a disk.
 type content struct{ bytes, files uint64 }
 
-// deleted returns the room that a reset of the state in dir frees. Files that cannot be read do not count.
+// deleted returns the room that a reset of the state in dir frees.
 func deleted(dir string, keep func(name string) bool) (sum content) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if outlives(e.Name(), keep) {
-			continue
+		if !outlives(e.Name(), keep) {
+			n := size(filepath.Join(dir, e.Name()))
+			sum.bytes, sum.files = sum.bytes+n.bytes, sum.files+n.files
 		}
-		_ = filepath.WalkDir(filepath.Join(dir, e.Name()), func(_ string, e fs.DirEntry, err error) error {
-			if err != nil {
-				return nil
-			}
-			info, err := e.Info()
-			if err != nil {
-				return nil
-			}
-			if st := info.Sys().(*syscall.Stat_t); e.IsDir() || st.Nlink == 1 { // else another name keeps it
-				sum.bytes += uint64(st.Blocks) * 512
-				sum.files++
-			}
-			return nil
-		})
 	}
+	return sum
+}
+
+// size returns the room that the removal of a file, or of a directory with everything in it, frees. Files that cannot be read do
+// not count.
+func size(path string) (sum content) {
+	_ = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil
+		}
+		if st := info.Sys().(*syscall.Stat_t); e.IsDir() || st.Nlink == 1 { // else another name keeps it
+			sum.bytes += uint64(st.Blocks) * 512
+			sum.files++
+		}
+		return nil
+	})
 	return sum
 }

@@ -43,6 +43,26 @@ func Open(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, noRoom(err)
 	}
+	return open(dir)
+}
+
+// OpenState is [Open] for a directory that holds a state. If there is none, the error is errcode.NotFound, and nothing is made.
+func OpenState(dir string) (*Lock, error) {
+	if err := CheckPath(dir); err != nil {
+		return nil, err
+	}
+	_, err := os.Lstat(LockFile(dir))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil, control.Errorf(errcode.NotFound, "%s holds no state of a kernel", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return open(dir)
+}
+
+// open checks a directory, and locks it.
+func open(dir string) (*Lock, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, err
@@ -123,28 +143,17 @@ func IsState(dir string) (bool, error) {
 // A mark is durable before any file goes, so that a reset which is interrupted is finished at the next start,
 // instead of leaving half a state.
 func Reset(dir string, keep func(name string) bool) error {
-	if err := markReset(filepath.Join(dir, resetName), filepath.Join(dir, witnessName)); err != nil {
-		return err
-	}
-	if err := syncDir(dir); err != nil {
-		return err
-	}
-	return FinishReset(dir, keep)
-}
-
-// markReset makes the mark. If the file system has no room for another file, the file goes, which the reset
-// deletes anyway, becomes the mark.
-func markReset(name, goes string) error {
-	mark, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
+	err := makeMark(dir, resetName)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		if renamed := os.Rename(goes, name); renamed == nil {
-			return nil
+		// If the file system has no room for another file, a file that the reset deletes anyway becomes the mark.
+		if renamed := os.Rename(filepath.Join(dir, witnessName), filepath.Join(dir, resetName)); renamed == nil {
+			err = syncDir(dir)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(mark.Sync(), mark.Close())
+	return FinishReset(dir, keep)
 }
 
 // ResetBegun reports whether a reset of the state in dir has begun and was interrupted: the rest is no state,

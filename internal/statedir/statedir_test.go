@@ -345,6 +345,27 @@ func TestRoomForAReset(t *testing.T) {
 	}
 }
 
+// What an interrupted compaction has left is removed by the next start, whose disk it may have filled. Nothing else counts as free.
+func TestRoomBesideAnInterruptedCompaction(t *testing.T) {
+	dir := t.TempDir()
+	ballast(t, filepath.Join(statedir.NextDatabase(dir), "rows.sst"))
+	ballast(t, filepath.Join(dir, "db", "rows.sst"))
+	room := &statedir.Room{Dir: "the state", At: dir, Reserve: free(t, dir) + ballastBytes/2, Descriptors: descriptors.New()}
+	if err := room.Check(); err != nil {
+		t.Error(err)
+	}
+	if what, full := room.Lacks(); !full {
+		t.Errorf("while a kernel runs, nothing is removed: %q", what)
+	}
+	if err := statedir.RemoveNextDatabase(dir); err != nil {
+		t.Fatal(err)
+	}
+	room.Reserve = free(t, dir) + ballastBytes/2
+	if err := room.Check(); control.CodeOf(err) != errcode.DiskFull {
+		t.Errorf("got %v, want that the disk is full", err)
+	}
+}
+
 const ballastBytes = 1 << 30
 
 // ballast makes a file that takes ballastBytes of the disk.
@@ -371,4 +392,57 @@ func free(t *testing.T, dir string) uint64 {
 		t.Fatal(err)
 	}
 	return st.Bavail * uint64(st.Bsize)
+}
+
+// A directory that a kernel would refuse is refused by whoever works on a state that has to be there, too; and where there is no
+// state, none is made.
+func TestOpenStateRefusesWhatOpenRefuses(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"open to everybody": func(dir string) error { return os.Chmod(dir, 0o777) },
+		"a link to a log":   func(dir string) error { return os.Symlink("/dev/null", filepath.Join(dir, "kernel.log")) },
+		"a linked database": func(dir string) error { return os.Symlink(t.TempDir(), filepath.Join(dir, "db")) },
+		"a lock of another": func(dir string) error {
+			return os.WriteFile(statedir.LockFile(dir), []byte("another program's"), 0o600)
+		},
+	} {
+		dir := t.TempDir()
+		if err := open(t, dir).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := spoil(dir); err != nil {
+			t.Fatal(err)
+		}
+		for what, open := range map[string]func(string) (*statedir.Lock, error){"Open": statedir.Open, "OpenState": statedir.OpenState} {
+			lock, err := open(dir)
+			if use := (*statedir.UseError)(nil); !errors.As(err, &use) {
+				t.Errorf("%s of a directory with %s: %v", what, name, err)
+			}
+			if err == nil {
+				_ = lock.Close()
+			}
+		}
+	}
+	for name, dir := range map[string]string{"an empty directory": t.TempDir(), "no directory": filepath.Join(t.TempDir(), "none"), "a file": "/dev/null"} {
+		before, _ := os.ReadDir(filepath.Dir(dir)) // of the missing one
+		if _, err := statedir.OpenState(dir); control.CodeOf(err) != errcode.NotFound {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after, _ := os.ReadDir(filepath.Dir(dir)); len(after) != len(before) && dir != "/dev/null" {
+			t.Errorf("%s: something was made", name)
+		}
+		if made, _ := os.ReadDir(dir); len(made) > 0 {
+			t.Errorf("%s: made %v", name, made)
+		}
+	}
+	dir := t.TempDir()
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := statedir.OpenState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"ocapkernel.dev/control"
@@ -35,8 +36,8 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	}
 	filled(t, s, 300)
 	b := &Backend{}
-	b.copies.store = s
-	store := &copied{s, &b.copies}
+	b.backups.store = s
+	store := &backedUp{s, &b.backups}
 	commit := func(n int) {
 		var writes []storage.Write
 		for i := range 300 {
@@ -93,7 +94,7 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if n := len(b.copies.mu.open); n != 0 {
+	if n := len(b.backups.mu.open); n != 0 {
 		t.Errorf("%d backups are left", n)
 	}
 	if err := store.Close(); err != nil {
@@ -110,10 +111,10 @@ func TestBackupsThatAreNotTaken(t *testing.T) {
 	}
 	filled(t, s, 500)
 	b := &Backend{}
-	b.copies.store = s
-	store := &copied{s, &b.copies}
+	b.backups.store = s
+	store := &backedUp{s, &b.backups}
 	var queries []*control.BackupQuery
-	for range mostCopies + 2 {
+	for range mostBackups + 2 {
 		q := &control.BackupQuery{}
 		if _, err := take(b, q); err != nil {
 			t.Fatal(err)
@@ -123,7 +124,7 @@ func TestBackupsThatAreNotTaken(t *testing.T) {
 	for i, q := range queries {
 		_, err := take(b, q)
 		if gone := control.CodeOf(err) == errcode.NotFound; gone != (i < 2) || !gone && err != nil {
-			t.Errorf("backup %d of %d, of which %d are kept: %v", i, len(queries), mostCopies, err)
+			t.Errorf("backup %d of %d, of which %d are kept: %v", i, len(queries), mostBackups, err)
 		}
 	}
 	wrong := control.BackupQuery{ID: queries[3].ID, Offset: 7}
@@ -144,5 +145,79 @@ func TestBackupsThatAreNotTaken(t *testing.T) {
 	}
 	if _, err := take(b, &control.BackupQuery{}); control.CodeOf(err) != errcode.Stopping {
 		t.Errorf("a new one after the end of the kernel: got %v, want STOPPING", err)
+	}
+}
+
+// slowStore is a store whose reads of moments wait, and which notes moments that are open when it is closed.
+type slowStore struct {
+	storage.Store
+	frozen  atomic.Int64
+	waits   chan struct{} // closed when a read of a moment waits
+	goes    chan struct{} // closed when reads of moments go on
+	waiting sync.Once
+	left    int64
+}
+
+func (s *slowStore) Freeze() storage.Frozen {
+	s.frozen.Add(1)
+	return &slowMoment{s.Store.Freeze(), s}
+}
+
+func (s *slowStore) Close() error {
+	s.left = s.frozen.Load()
+	return s.Store.Close()
+}
+
+type slowMoment struct {
+	storage.Frozen
+	s *slowStore
+}
+
+func (m *slowMoment) Next(prefix, after string) (string, []byte, bool, error) {
+	if after >= "s.v1." {
+		m.s.waiting.Do(func() { close(m.s.waits) })
+		<-m.s.goes
+	}
+	return m.Frozen.Next(prefix, after)
+}
+
+func (m *slowMoment) Close() {
+	m.Frozen.Close()
+	m.s.frozen.Add(-1)
+}
+
+// A piece that takes long to read keeps no other backup waiting, not even the one that takes its place, and the store is closed
+// after every moment, whoever lets it go.
+func TestASlowBackupKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	mem := storage.NewMem()
+	filled(t, mem, 300)
+	slow := &slowStore{Store: mem, waits: make(chan struct{}), goes: make(chan struct{})}
+	b := &Backend{}
+	b.backups.store = slow
+	store := &backedUp{slow, &b.backups}
+	first, err := b.backups.begin("v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, _, err := first.next(0); err != nil {
+			t.Errorf("the slow piece: %v", err)
+		}
+	})
+	<-slow.waits
+	for range mostBackups { // the last one takes the place of the slow one
+		if _, err := b.backups.begin("v1"); err != nil {
+			t.Error(err)
+		}
+	}
+	close(slow.goes)
+	wg.Wait()
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+	if slow.left != 0 {
+		t.Errorf("%d moments were open when the store was closed", slow.left)
 	}
 }
