@@ -100,8 +100,11 @@ type Backend interface {
 	IsRevoked(ctx context.Context, kref string) (bool, error)
 	// Inspect describes an object or a promise. One that does not exist is errcode.NotFound.
 	Inspect(ctx context.Context, kref string) (Inspection, error)
-	// CollectGarbage removes the rows that are left of deleted things, and returns when none is left.
-	CollectGarbage(ctx context.Context) error
+	// CollectGarbage removes the rows that are left of deleted things, and asks vats for what they no longer need: those from
+	// which there is something to expect, or the given one alone, if vat is not empty. It returns when nothing is left to do.
+	CollectGarbage(ctx context.Context, vat string) (Collected, error)
+	// Tally counts what the state keeps.
+	Tally(ctx context.Context) (Tally, error)
 	// ClearState deletes all subclusters, and begins a new epoch: tickets of earlier calls are UNKNOWN.
 	ClearState(ctx context.Context) error
 	// Shutdown begins to stop the kernel, and returns at once.

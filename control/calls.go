@@ -224,9 +224,19 @@ func (c *Client) Inspect(ctx context.Context, kref string) (Inspection, error) {
 	return out, err
 }
 
-// CollectGarbage returns when no row of deleted things is left.
-func (c *Client) CollectGarbage(ctx context.Context) error {
-	return c.Call(ctx, methodCollect, nil, nil)
+// CollectGarbage removes what is left of deleted things, and asks vats for what they no longer need: those from which there is
+// something to expect, or the given one alone, if vat is not empty. It returns when nothing is left to do.
+func (c *Client) CollectGarbage(ctx context.Context, vat string) (Collected, error) {
+	var out Collected
+	err := c.Call(ctx, methodCollect, collectParams{ID: vat}, &out)
+	return out, err
+}
+
+// Tally counts what the state keeps.
+func (c *Client) Tally(ctx context.Context) (Tally, error) {
+	var out Tally
+	err := c.Call(ctx, methodTally, nil, &out)
+	return out, err
 }
 
 // ClearState deletes all subclusters and begins a new epoch: tickets of earlier calls are UNKNOWN.

@@ -13,6 +13,7 @@ import (
 const (
 	methodStatus    = "getStatus"
 	methodPS        = "ps"
+	methodTally     = "tally"
 	methodIO        = "ioList"
 	methodServices  = "services"
 	methodSystem    = "systemList"
@@ -60,6 +61,13 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 
 	case methodPS:
 		return listed(ctx, params, "vats", b.PS)
+	case methodTally:
+		if err := noParams(params); err != nil {
+			return nil, err
+		}
+		t, err := b.Tally(ctx)
+		t.Vats = notNull(t.Vats)
+		return t, err
 	case methodIO:
 		return listed(ctx, params, "channels", b.IO)
 	case methodServices:
@@ -270,7 +278,17 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return onID(ctx, params, CheckPoisoned, b.PoisonedDrop)
 
 	case methodCollect:
-		return done(ctx, params, b.CollectGarbage)
+		var p collectParams
+		err := parseParams(params, &p)
+		if err == nil && p.ID != "" {
+			err = CheckVat(p.ID)
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := b.CollectGarbage(ctx, p.ID)
+		c.Asked, c.Busy = notNull(c.Asked), notNull(c.Busy)
+		return c, err
 	case methodClear:
 		return done(ctx, params, b.ClearState)
 

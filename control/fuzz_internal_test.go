@@ -57,8 +57,11 @@ func FuzzRequest(f *testing.F) {
 func checkParams(t *testing.T, req request) error {
 	t.Helper()
 	switch req.method {
-	case methodIO, methodServices, methodSystem, methodCollect, methodClear:
+	case methodIO, methodServices, methodSystem, methodTally, methodClear:
 		return noParams(req.params)
+	case methodCollect:
+		var p collectParams
+		return parseParams(req.params, &p)
 	case methodTerminateVat, methodPing:
 		id, err := parseID(req.params, CheckVat)
 		if sub, name, _ := strings.Cut(id, "/"); err == nil && (!validID(sub) || name != "" && !validID(name)) {

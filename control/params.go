@@ -32,6 +32,10 @@ type (
 	idParams struct {
 		ID string `json:"id"`
 	}
+	// collectParams name a vat; an empty id means each from which there is something to expect.
+	collectParams struct {
+		ID string `json:"id,omitempty"`
+	}
 	pingParams struct {
 		ID        string `json:"id"`
 		TimeoutMS int64  `json:"timeoutMs,omitempty"`

@@ -238,7 +238,7 @@ func TestLines(t *testing.T) {
 		{"terminate a vat", `{"jsonrpc":"2.0","id":1,"method":"terminateVat","params":{"id":"v3"}}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
 		{"terminate all vats", `{"jsonrpc":"2.0","id":1,"method":"terminateAllVats","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
 		{"no vats are left", `{"jsonrpc":"2.0","id":1,"method":"ps"}`, `{"jsonrpc":"2.0","id":1,"result":{"vats":[]}}`},
-		{"collect", `{"jsonrpc":"2.0","id":1,"method":"collectGarbage","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
+		{"collect", `{"jsonrpc":"2.0","id":1,"method":"collectGarbage","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":{"asked":[],"busy":[]}}`},
 		{"clear", `{"jsonrpc":"2.0","id":1,"method":"clearState","params":[]}`, `{"jsonrpc":"2.0","id":1,"result":null}`},
 		{
 			"params where there are none", `{"jsonrpc":"2.0","id":1,"method":"clearState","params":{"yes":true}}`,

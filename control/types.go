@@ -150,6 +150,37 @@ type Vat struct {
 	SpanMillis int64 `json:"spanMillis"`
 }
 
+// Tally counts what a state keeps.
+type Tally struct {
+	// Objects and Promises are those that the kernel knows.
+	Objects  int `json:"objects"`
+	Promises int `json:"promises"`
+	// Vats are in the order of their ids. A vat that keeps nothing at all is left out.
+	Vats []VatTally `json:"vats"`
+}
+
+// VatTally counts what one vat keeps.
+type VatTally struct {
+	ID string `json:"vat"`
+	// Held are the objects of others that the vat has a name for, Exported its own that others may have, Promises the promises
+	// that it has a name for.
+	Held     int `json:"held"`
+	Exported int `json:"exported"`
+	Promises int `json:"promises"`
+	// Rows and Bytes are the vat's store, keys included.
+	Rows  int   `json:"rows"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Collected tells what a collection has done.
+type Collected struct {
+	// Asked are the ids of the vats that were asked for what they no longer need.
+	Asked []string `json:"asked"`
+	// Busy are the ids of vats that may still have such references: they hold state in memory, or have something to do
+	// all the time, or do not run.
+	Busy []string `json:"busy"`
+}
+
 // LaunchRequest asks for a new subcluster.
 type LaunchRequest struct {
 	// Path is the absolute path of the configuration file; paths in it are relative to its directory.

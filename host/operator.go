@@ -76,22 +76,6 @@ func (op *operator) TerminateAll(ctx context.Context) error {
 	return nil
 }
 
-// Collect is [Shell.Collect].
-func (op *operator) Collect(ctx context.Context) error {
-	_, err := ask(ctx, op.core, func(done func(struct{}, error)) {
-		var step func()
-		step = func() {
-			if op.work.can() && !op.stopping {
-				op.later(step)
-				return
-			}
-			op.whenDurable(func() { done(struct{}{}, nil) })
-		}
-		step()
-	})
-	return err
-}
-
 // busyPoll is the time between two checks whether a vat has ended its delivery.
 const busyPoll = 20 * time.Millisecond
 

@@ -79,7 +79,7 @@ func TestAPausedKernelRemovesNothing(t *testing.T) {
 				Remove: func(string, []byte) { touched.Add(1) },
 			}}
 		})
-		if err := k.Collect(t.Context()); err != nil {
+		if _, err := k.Collect(t.Context(), ""); err != nil {
 			t.Error(err)
 		}
 		if got := state(k); got != want {

@@ -254,9 +254,16 @@ func (s *Shell) TerminateAll(ctx context.Context) error {
 	return s.operator.TerminateAll(ctx)
 }
 
-// Collect does the work that earlier commits have left, and returns when none is left.
-func (s *Shell) Collect(ctx context.Context) error {
-	return s.operator.Collect(ctx)
+// Collect does the work that earlier commits have left, and asks vats for references that they no longer hold, as well those
+// that are never asked otherwise: each one about which there is something to expect, or, if only is not empty, that vat alone,
+// in any case. It returns when nothing is left to be told or removed.
+func (s *Shell) Collect(ctx context.Context, only kernel.VatID) (Collected, error) {
+	return s.operator.Collect(ctx, only)
+}
+
+// Tally counts what the state keeps. It reads all of it, beside the loop.
+func (s *Shell) Tally(ctx context.Context) (kernel.Tally, error) {
+	return s.operator.Tally(ctx)
 }
 
 // PingVat asks a vat for a sign of life, and answers pong: its process is well, and it is not in the middle of a

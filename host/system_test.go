@@ -154,7 +154,7 @@ func TestAReloadWaitsForADeclaration(t *testing.T) {
 		again := &faulty{Store: mem}
 		again.left.Store(1 << 60)
 		k = start(t, again, func(c *host.Config) { c.Kinds = timer.Kinds() })
-		if err := k.Collect(t.Context()); err != nil {
+		if _, err := k.Collect(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		if st, err := k.Status(t.Context()); err != nil || len(st.Subclusters) > 1 {
@@ -172,7 +172,7 @@ func TestAReloadWaitsForADeclaration(t *testing.T) {
 		k.end(t)
 		// A subcluster that is no longer declared is not launched again.
 		k = start(t, again, func(c *host.Config) { c.System = &cluster.System{} })
-		if err := k.Collect(t.Context()); err != nil {
+		if _, err := k.Collect(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		k.end(t)

@@ -268,7 +268,7 @@ func (o *outside) end(sub kernel.SubID) {
 			w.t.Errorf("%s of a subcluster that was terminated: %+v, %v", ticket, a, err)
 		}
 	}
-	if err := w.until(func(k *host.Shell) error { return k.Collect(w.ctx) }); err != nil {
+	if err := w.until(func(k *host.Shell) error { _, err := k.Collect(w.ctx, ""); return err }); err != nil {
 		w.t.Error(err)
 	}
 	w.mu.Lock()

@@ -103,7 +103,7 @@ func TestWorldsOfSubclusters(t *testing.T) {
 					w.bank(fmt.Sprintf("round %d ", round), string(sub), 1)
 					w.terminate(sub)
 				}
-				if err := w.until(func(k *host.Shell) error { return k.Collect(w.ctx) }); err != nil {
+				if err := w.until(func(k *host.Shell) error { _, err := k.Collect(w.ctx, ""); return err }); err != nil {
 					t.Error(err)
 				}
 			})

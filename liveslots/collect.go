@@ -146,6 +146,8 @@ func (c *collector) takeCandidate() bool {
 	case !now.isGarbage():
 	case isDurable(string(ref)):
 		c.deleteObject(ref, now)
+		l := v.readLedger()
+		l.Deleted, l.changed = l.Deleted+1, true
 	case len(c.drops) == wire.MaxKnown:
 		c.full = true
 		return false

@@ -29,6 +29,22 @@ func TestCirclesAreCollected(t *testing.T) {
 	})
 }
 
+// A circle that was made while there were many objects is found once those are gone.
+func TestCirclesAreFoundInAStoreThatHasShrunk(t *testing.T) {
+	g := newGarden(t, NewHoard, wire.Start{})
+	g.call("putAll", 0, 200)
+	g.round(1000)
+	for range 15 {
+		g.call("ring", "a")
+	}
+	g.call("removeAll")
+	g.round(1000)
+	g.checkClean()
+	if n := len(g.store); n > 10 {
+		t.Errorf("%d rows are left", n)
+	}
+}
+
 // rapidTB fails by way of rapid, so that it finds a short program.
 type rapidTB struct {
 	testing.TB

@@ -54,6 +54,9 @@ type ledger struct {
 	Live   uint64 `json:"live,omitempty"`
 	// Loose counts the objects with mentions that others have dropped since the last search began.
 	Loose uint64 `json:"loose,omitempty"`
+	// Deleted counts the objects that were deleted since then, but for those that the search itself has deleted, and those that
+	// the vat has deleted by name: it changes at rest only, so that it is the same in a replay.
+	Deleted uint64 `json:"deleted,omitempty"`
 }
 
 // readLedger returns the bookkeeping. The row is read once in the life of the memory.

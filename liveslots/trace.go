@@ -70,10 +70,16 @@ func (t *trace) isNew(ref wire.Ref) bool {
 	return err != nil || parts.Number > uint64(len(t.Kinds)) || parts.Instance > t.Kinds[parts.Number-1]
 }
 
-// isTraceDue reports whether as many objects were made, or dropped by others, since the last search as it found alive.
+// isTraceDue reports whether as many objects were made, or dropped by others, since the last search as it found alive, or as
+// are half of those that there are: most of the living ones may be gone by now. Where none was deleted both are the same.
 func (v *Vat) isTraceDue() bool {
 	l := v.readLedger()
-	return l.Trace == nil && v.ids.made()-l.Traced+l.Loose >= max(minTrace, l.Live)
+	if l.Trace != nil {
+		return false
+	}
+	made := v.ids.made() - l.Traced
+	there := l.Live + made - min(l.Live+made, l.Deleted)
+	return made+l.Loose >= max(minTrace, min(l.Live, there/2))
 }
 
 // made returns how many objects the vat has ever made.
@@ -127,7 +133,7 @@ func (c *collector) trace() bool {
 		for _, k := range v.ids.Kinds {
 			t.Kinds = append(t.Kinds, k.Last)
 		}
-		l.Trace, l.Traced, l.Loose = t, v.ids.made(), 0
+		l.Trace, l.Traced, l.Loose, l.Deleted = t, v.ids.made(), 0, 0
 		c.greys = append(c.greys, grey{name: string(wire.RootRef)})
 	}
 	l.changed = true

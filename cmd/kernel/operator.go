@@ -41,25 +41,6 @@ func (a *app) pingCommand() *cobra.Command {
 	return a.completeArg(cmd, vatIDs, vatNames)
 }
 
-func (a *app) collectCommand() *cobra.Command {
-	return a.withJSON(&cobra.Command{
-		Use:   "collect",
-		Short: "Remove at once what is left of what was deleted",
-		Long: `Do at once what the kernel does in slices as it goes: remove the rows of vats, subclusters and service objects that have
-ended, and of transcripts that are over, and reject what waits for them. It is for measuring and looking. It asks no vat
-what it does not need any more: what a vat holds stays until the vat lets it go, or ends.`,
-		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
-				if err := client.CollectGarbage(ctx); err != nil {
-					return err
-				}
-				return a.print(map[string]any{"collected": true}, func(w io.Writer) { fmt.Fprintln(w, "nothing is left to be removed") })
-			})
-		},
-	})
-}
-
 func (a *app) clearCommand() *cobra.Command {
 	var yes bool
 	cmd := a.withJSON(&cobra.Command{

@@ -13,7 +13,8 @@ import (
 )
 
 func (a *app) psCommand() *cobra.Command {
-	return a.withJSON(&cobra.Command{
+	var stored bool
+	cmd := a.withJSON(&cobra.Command{
 		Use:   "ps",
 		Short: "List the vats, and the processes that they run in",
 		Args:  exactly(),
@@ -23,10 +24,51 @@ func (a *app) psCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(map[string]any{"vats": vats}, func(w io.Writer) { a.describeVats(w, vats) })
+				if !stored {
+					return a.print(map[string]any{"vats": vats}, func(w io.Writer) { a.describeVats(w, vats) })
+				}
+				tally, err := client.Tally(ctx)
+				if err != nil {
+					return err
+				}
+				list := storedVats(vats, tally)
+				return a.print(map[string]any{"vats": list}, func(w io.Writer) { describeStored(w, list) })
 			})
 		},
 	})
+	cmd.Flags().BoolVar(&stored, "stored", false, "show what each vat keeps: references and rows (reads the whole state)")
+	return cmd
+}
+
+// storedVat is a vat with what it keeps.
+type storedVat struct {
+	control.Vat
+	Stored control.VatTally `json:"stored"`
+}
+
+func storedVats(vats []control.Vat, t control.Tally) []storedVat {
+	of := make(map[string]control.VatTally, len(t.Vats))
+	for _, n := range t.Vats {
+		of[n.ID] = n
+	}
+	out := make([]storedVat, len(vats))
+	for i, v := range vats {
+		out[i] = storedVat{v, of[v.ID]}
+		out[i].Stored.ID = v.ID
+	}
+	return out
+}
+
+func describeStored(w io.Writer, vats []storedVat) {
+	rows := [][]string{{"VAT", "NAME", "SUBCLUSTER", "STATE", "HELD", "EXPORTED", "PROMISES", "ROWS", "BYTES"}}
+	for _, v := range vats {
+		n := v.Stored
+		rows = append(rows, []string{
+			v.ID, v.Name, v.Subcluster, string(v.State), strconv.Itoa(n.Held), strconv.Itoa(n.Exported), strconv.Itoa(n.Promises),
+			strconv.Itoa(n.Rows), strconv.FormatInt(n.Bytes, 10),
+		})
+	}
+	table(w, rows)
 }
 
 func (a *app) describeVats(w io.Writer, vats []control.Vat) {

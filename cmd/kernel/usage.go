@@ -63,6 +63,16 @@ func one(name string, check func(string) error) cobra.PositionalArgs {
 	}
 }
 
+// atMostOne allows one argument that check accepts.
+func atMostOne(name string, check func(string) error) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return one(name, check)(cmd, args)
+	}
+}
+
 // group makes a command of those below it: by itself it prints its help.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = commandOf

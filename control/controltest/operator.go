@@ -44,7 +44,7 @@ func (f *Fake) TerminateAllVats(context.Context) error {
 }
 
 // CollectGarbage implements [control.Backend]. It forgets the results of calls that were acknowledged.
-func (f *Fake) CollectGarbage(context.Context) error {
+func (f *Fake) CollectGarbage(_ context.Context, vat string) (control.Collected, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range f.mu.calls {
@@ -52,7 +52,21 @@ func (f *Fake) CollectGarbage(context.Context) error {
 			c.promise = ""
 		}
 	}
-	return nil
+	var out control.Collected
+	if vat != "" {
+		out.Asked = []string{vat}
+	}
+	return out, nil
+}
+
+// Tally implements [control.Backend]. It counts the vats.
+func (f *Fake) Tally(context.Context) (out control.Tally, _ error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, v := range f.mu.vats {
+		out.Vats = append(out.Vats, control.VatTally{ID: v.ID, Exported: 1})
+	}
+	return out, nil
 }
 
 // ClearState implements [control.Backend].

@@ -24,6 +24,7 @@ func Program(m Mouth, more vat.Modules) (worker.Program, error) {
 		"test.fickle":  newFickle,
 		"test.fragile": newFragile,
 		"test.io":      vat.Module(newPort, (*session)(nil)),
+		"test.garden":  vat.Module(newGarden, (*plant)(nil)),
 		"test.program": programs.Module(),
 	}
 	maps.Copy(modules, more)

@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
@@ -200,7 +202,45 @@ func (b *Backend) TerminateVat(ctx context.Context, vat string) error {
 func (b *Backend) TerminateAllVats(ctx context.Context) error { return coded(b.host.TerminateAll(ctx)) }
 
 // CollectGarbage implements [control.Backend].
-func (b *Backend) CollectGarbage(ctx context.Context) error { return coded(b.host.Collect(ctx)) }
+func (b *Backend) CollectGarbage(ctx context.Context, vat string) (out control.Collected, err error) {
+	var only kernel.VatID
+	if vat != "" {
+		if only, err = b.vatID(ctx, vat); err != nil {
+			return out, err
+		}
+	}
+	c, err := b.host.Collect(ctx, only)
+	if err != nil {
+		return out, coded(err)
+	}
+	return control.Collected{Asked: texts(c.Asked), Busy: texts(c.Busy)}, nil
+}
+
+// Tally implements [control.Backend].
+func (b *Backend) Tally(ctx context.Context) (out control.Tally, err error) {
+	t, err := b.host.Tally(ctx)
+	if err != nil {
+		return out, coded(err)
+	}
+	out.Objects, out.Promises = t.Objects, t.Promises
+	for v, n := range t.Vats { // sorted below
+		out.Vats = append(out.Vats, control.VatTally{
+			ID: string(v), Held: n.Held, Exported: n.Exported, Promises: n.Promises, Rows: n.Rows, Bytes: n.Bytes,
+		})
+	}
+	slices.SortFunc(out.Vats, func(a, b control.VatTally) int {
+		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
+	return out, nil
+}
+
+// texts returns ids as texts.
+func texts[ID ~string](ids []ID) (out []string) {
+	for _, id := range ids {
+		out = append(out, string(id))
+	}
+	return out
+}
 
 // ClearState implements [control.Backend].
 func (b *Backend) ClearState(ctx context.Context) error { return coded(b.host.Reset(ctx)) }

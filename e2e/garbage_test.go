@@ -1,0 +1,75 @@
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ocapkernel.dev/control"
+)
+
+// kept asks the vats for what they no longer need, and counts what is kept then. Bytes are not counted: numbers in rows grow.
+func (s *site) kept(t testing.TB) control.Tally {
+	t.Helper()
+	var collected struct{ Busy []string }
+	s.read(t, &collected, "collect")
+	if len(collected.Busy) > 0 {
+		t.Errorf("%v have something to do", collected.Busy)
+	}
+	out, err := s.dial(t).Tally(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range out.Vats {
+		out.Vats[i].Bytes = 0
+	}
+	return out
+}
+
+// Sessions of another vat that were closed, objects that were set in a Map and deleted, and circles of such objects leave as
+// many rows and references as there were before, whatever is killed meanwhile.
+func TestWhatWasDroppedLeavesNothing(t *testing.T) { overEach(t, droppedLeavesNothing) }
+
+func droppedLeavesNothing(t *testing.T, over transport) {
+	s := newSiteOver(t, over)
+	r := dice(t)
+	d := s.run(t)
+	vats := ""
+	for _, name := range []string{"visitor", "garden"} {
+		vats += fmt.Sprintf(`%q: {"module": "test.garden", "worker": "bin/testworker"},`, name)
+	}
+	var l control.Launched
+	s.read(t, &l, "launch", s.file(t, "gardens.json", `{"bootstrap": "visitor", "vats": {`+strings.TrimSuffix(vats, ",")+`}}`))
+	garden := l.ID + "/garden"
+	work := func(sessions, replanted, ring int) error {
+		for _, call := range []struct {
+			target, method string
+			n              int
+		}{{l.ID, "visit", sessions}, {garden, "replant", replanted}, {garden, "ring", ring}, {l.ID, "visit", sessions}} {
+			answer, err := s.tell(t.Context(), "", call.target, call.method, call.n)
+			if err != nil || strings.HasPrefix(answer, "!") {
+				return fmt.Errorf("%s %d: got %s, %w", call.method, call.n, answer, err)
+			}
+		}
+		return nil
+	}
+	if err := work(3, 3, 30); err != nil { // so that each row of the vats' own bookkeeping is there
+		t.Fatal(err)
+	}
+	before := s.kept(t)
+	if len(before.Vats) != 2 || before.Vats[1].Rows == 0 || before.Objects == 0 {
+		t.Fatalf("the gardens keep nothing: %+v", before)
+	}
+	n := int(envInt(t, "KILLS", 10))
+	done := during(func() error { return work(15*n, 5*n, 3*n) })
+	d = s.storm(t, r, d, uint64(n), 3, s.progress(garden, "planted"), done)
+	if err := ended(done); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, s.kept(t)); diff != "" {
+		t.Errorf("what is kept (- before, + after):\n%s\n%s%s", diff, s.must(t, "state", "visitor"), s.must(t, "state", "garden"))
+	}
+	s.empty(t, d, l.ID)
+}

@@ -1,0 +1,116 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/kernel"
+)
+
+// Collected tells what [Shell.Collect] has done.
+type Collected struct {
+	// Asked are the vats that were asked for references that they no longer hold, in the order in which they were asked first.
+	Asked []kernel.VatID
+	// Busy are the vats that may still hold such references, in the order of their keys: they have state in memory, or they had
+	// something else to do all the time, or do not run.
+	Busy []kernel.VatID
+}
+
+// collectPatience is how long a vat that has something to do is waited for.
+const collectPatience = 5 * time.Second
+
+// Collect is [Shell.Collect]. What a vat drops may make another vat drop something, so all vats are looked at again until
+// none has anything to do.
+func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collected, err error) {
+	since := map[kernel.VatID]time.Time{} // a vat is waited for since then
+	for wait := busyPoll / 4; ; wait = min(2*wait, 10*busyPoll) {
+		if err := op.finishWork(ctx); err != nil || op.cfg.Paused { // no vat is asked in a paused kernel
+			return out, err
+		}
+		list, err := op.collectable(ctx, only)
+		if err != nil {
+			return out, err
+		}
+		over := true
+		out.Busy = out.Busy[:0]
+		for _, v := range list {
+			wanted := v.Dirt > 0 || only != "" && !slices.Contains(out.Asked, v.ID)
+			switch {
+			case v.HasWork:
+				if since[v.ID].IsZero() {
+					since[v.ID] = time.Now()
+				}
+				if time.Since(since[v.ID]) < collectPatience {
+					over = false
+				} else {
+					out.Busy = append(out.Busy, v.ID)
+				}
+			case !wanted:
+			case !v.AtRest:
+				out.Busy = append(out.Busy, v.ID)
+			default:
+				over = false
+				delete(since, v.ID)
+				if err := change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.Collect(v.ID, true) }); err != nil && codeOf(err) != errcode.NotFound {
+					return out, err
+				}
+				if !slices.Contains(out.Asked, v.ID) {
+					out.Asked = append(out.Asked, v.ID)
+				}
+			}
+		}
+		if over {
+			return out, nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return out, ctx.Err()
+		}
+	}
+}
+
+// collectable returns the vats that may be asked, or that may have to be told something.
+func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []kernel.Vat, err error) {
+	return question(ctx, op.core, nil, func(q *kernel.View) ([]kernel.Vat, error) {
+		list, err := q.Vats()
+		found := only == ""
+		list = slices.DeleteFunc(list, func(v kernel.Vat) bool {
+			found = found || v.ID == only
+			return v.Corrupt != nil || v.Terminated || v.Stopped != "" || only != "" && v.ID != only
+		})
+		if err == nil && !found {
+			err = &kernel.Refusal{Code: errcode.NotFound, Detail: fmt.Sprintf("there is no vat %s", only)}
+		}
+		return list, err
+	})
+}
+
+// finishWork does the work that earlier commits have left.
+func (op *operator) finishWork(ctx context.Context) error {
+	_, err := ask(ctx, op.core, func(done func(struct{}, error)) {
+		var step func()
+		step = func() {
+			if op.work.can() && !op.stopping {
+				op.later(step)
+				return
+			}
+			op.whenDurable(func() { done(struct{}{}, nil) })
+		}
+		step()
+	})
+	return err
+}
+
+// Tally is [Shell.Tally].
+func (op *operator) Tally(ctx context.Context) (kernel.Tally, error) {
+	return question(ctx, op.core, nil, func(q *kernel.View) (t kernel.Tally, err error) {
+		for after, first := "", true; err == nil && (first || after != ""); first = false {
+			after, err = q.TallyAfter(&t, after)
+		}
+		return t, err
+	})
+}
