@@ -39,6 +39,11 @@ func answers(t *testing.T, q *kernel.View) string {
 		calls, err := q.Outstanding(s.KRef)
 		tell("calls", calls, err)
 	}
+	var tally kernel.Tally
+	for after, first := "", true; err == nil && (first || after != ""); first = false {
+		after, err = q.TallyAfter(&tally, after)
+	}
+	tell("tally", tally, err)
 	row, err := q.StoreNext("v1", "", "")
 	tell("store", row, err)
 	return out.String()
