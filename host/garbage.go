@@ -30,7 +30,7 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 		if err := op.finishWork(ctx); err != nil || op.cfg.Paused { // no vat is asked in a paused kernel
 			return out, err
 		}
-		list, err := op.collectable(ctx, only)
+		list, idle, err := op.collectable(ctx, only)
 		if err != nil {
 			return out, err
 		}
@@ -39,6 +39,8 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 		for _, v := range list {
 			wanted := v.Dirt > 0 || only != "" && !slices.Contains(out.Asked, v.ID)
 			switch {
+			case idle[v.ID] && (wanted || v.HasWork):
+				out.Busy = append(out.Busy, v.ID)
 			case v.HasWork:
 				if since[v.ID].IsZero() {
 					since[v.ID] = time.Now()
@@ -73,13 +75,19 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 	}
 }
 
-// collectable returns the vats that may be asked, or that may have to be told something.
-func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []kernel.Vat, err error) {
-	return question(ctx, op.core, nil, func(q *kernel.View) ([]kernel.Vat, error) {
+// collectable returns the vats that may be asked, or that may have to be told something, and which of them do nothing now,
+// whatever they have to do: they are held back, or their subcluster is suspended.
+func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []kernel.Vat, idle map[kernel.VatID]bool, err error) {
+	idle = map[kernel.VatID]bool{}
+	var held map[kernel.VatID]string
+	var suspended map[kernel.SubID]bool
+	know := func() { held, suspended = op.vats.heldBack(), op.subs.allSuspended() }
+	list, err = question(ctx, op.core, know, func(q *kernel.View) ([]kernel.Vat, error) {
 		list, err := q.Vats()
 		found := only == ""
 		list = slices.DeleteFunc(list, func(v kernel.Vat) bool {
 			found = found || v.ID == only
+			idle[v.ID] = held[v.ID] != "" || suspended[v.Sub]
 			return v.Corrupt != nil || v.Terminated || v.Stopped != "" || only != "" && v.ID != only
 		})
 		if err == nil && !found {
@@ -87,6 +95,7 @@ func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []
 		}
 		return list, err
 	})
+	return list, idle, err
 }
 
 // finishWork does the work that earlier commits have left.
