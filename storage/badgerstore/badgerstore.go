@@ -19,10 +19,8 @@
 package badgerstore
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -158,41 +156,23 @@ func open(o badger.Options) (db *badger.DB, err error) {
 }
 
 // prepare repairs the files that a death has left unfinished, as Badger would, and also those that Badger
-// cannot bear: it cuts logs behind their last whole transaction, and removes files in which nothing was ever
+// cannot bear: it cuts logs behind their last whole entry, and removes files in which nothing was ever
 // written.
 func (s *Snapshot) prepare() error {
 	if s.fresh {
 		return nil // at most LOCK, or a MANIFEST that has no name yet
 	}
-	var last *logFile // of the value logs: Badger cuts no other
-	for _, f := range s.values {
-		if last == nil || f.id > last.id {
-			last = f
-		}
-	}
-	if last != nil {
-		if err := endOfValues(last); err != nil {
-			return err
-		}
-	}
 	for _, f := range slices.AppendSeq(slices.Clone(s.logs), maps.Values(s.values)) {
 		var err error
-		switch isValues := s.values[uint32(f.id)] == f; {
+		switch {
 		case f.end < logHeaderBytes:
 			// Badger makes a log empty, and cuts a log to nothing before it removes it.
 			err = os.Remove(f.path)
-		case f.end < f.size && (!isValues || f == last):
+		case f.end < f.size:
 			err = os.Truncate(f.path, f.end)
 		}
 		if err != nil {
 			return err
-		}
-	}
-	for _, f := range s.values {
-		if f.size == 0 { // a log that was being made, or removed
-			if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
 		}
 	}
 	// The file only counts bytes that could be reclaimed, and Badger does not check whether it is whole.
@@ -368,14 +348,12 @@ type frozen struct {
 // Freeze implements [storage.Store].
 func (s *Store) Freeze() storage.Frozen {
 	f := &frozen{s: s}
-	moments := &s.values.frozen
-	moments.Lock()
-	defer moments.Unlock()
+	// From here on no value log is removed. A log that was removed before held no value of the state as it is now.
+	s.values.count(1)
 	f.err = s.health.read(func() error {
 		f.txn = s.db.NewTransaction(false)
 		return nil
 	})
-	moments.n++
 	return f
 }
 
@@ -397,10 +375,7 @@ func (f *frozen) in(read func(*badger.Txn) error) error {
 
 // Close implements [storage.Frozen].
 func (f *frozen) Close() {
-	moments := &f.s.values.frozen
-	moments.Lock()
-	moments.n--
-	moments.Unlock()
+	f.s.values.count(-1)
 	if f.txn != nil {
 		// A read that panicked while Badger had no memory table counts as one under way, on which Discard panics. The
 		// versions of rows that the transaction sees are then kept until the next Open.
@@ -409,27 +384,41 @@ func (f *frozen) Close() {
 }
 
 // Commit implements [storage.Store]. After a commit it goes on with the collection of value logs, within a budget.
+//
+// An error about the writes themselves changes nothing, and neither does [storage.ErrNoRoom]. After any other error each later
+// call of the store returns it, reads of moments that were frozen before included: nobody knows which of the writes a read
+// would find.
 func (s *Store) Commit(writes []storage.Write) error {
-	if err := s.commitWrites(writes); err != nil {
+	if err := s.limits.Check(writes); err != nil {
 		return err
 	}
-	return s.collect()
+	err := s.commitWrites(writes)
+	if err == nil {
+		if err = s.collect(); err != nil {
+			err = fmt.Errorf("collect value logs: %w", err)
+		}
+	}
+	if err != nil && !errors.Is(err, storage.ErrNoRoom) {
+		_ = s.health.fail(err) // the caller gets this error, which says more than the first one
+	}
+	return err
 }
 
 // commitWrites commits writes.
 func (s *Store) commitWrites(writes []storage.Write) error {
-	if err := s.limits.Check(writes); err != nil {
-		return err
-	}
 	// A read on which this commit depends may have met a bad block, or a compaction may have.
 	if err := s.health.check(); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
-	if s.internals.full() {
-		s.reserve.lookAgain()
-	}
-	if err := cmp.Or(s.reserve.room(writes), s.internals.touch(writes)); err != nil {
+	if err := s.makeRoom(writes); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
+	}
+	if s.internals.full() {
+		// Badger begins another log, and never syncs this one again. Without power durability a power loss would else leave a
+		// later log and not this one, and rows whose values removeValueLog counts as moved.
+		if err := s.internals.sync(); err != nil {
+			return fmt.Errorf("sync a full log: %w", err)
+		}
 	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
@@ -462,6 +451,14 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 	return nil
 }
 
+// makeRoom makes sure that there is room for a commit of these writes. It writes to no page if a log lacks blocks.
+func (s *Store) makeRoom(writes []storage.Write) error {
+	if err := s.reserve.room(writes, s.internals.ends()); err != nil {
+		return err
+	}
+	return s.internals.touch(writes)
+}
+
 // Limits implements [storage.Store].
 func (s *Store) Limits() storage.Limits { return s.limits }
 
@@ -470,10 +467,13 @@ func (s *Store) Limits() storage.Limits { return s.limits }
 // that, or a table is not as it was written, it returns that error. Then the database stays as it is until the end of the process: the
 // next Open finds everything in the logs.
 func (s *Store) Close() error {
-	if err := cmp.Or(s.health.check(), s.reserve.beforeClose()); err != nil {
+	if err := s.health.check(); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
-	if err := errors.Join(s.db.Close(), s.reserve.afterClose()); err != nil {
+	if err := s.reserve.beforeClose(s.internals.ends().content); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	if err := errors.Join(s.db.Close(), removeEmpty(s.internals.nextPath())); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
 	return nil

@@ -30,6 +30,25 @@ type internals struct {
 	valuesLock *sync.RWMutex
 	lastValues *uint32
 	valuesEnd  *atomic.Uint32
+	// syncFile is msync of a log.
+	syncFile func(*z.MmapFile) error
+}
+
+// ends are the ends of the logs.
+type ends struct {
+	// log is of the log of a memory table that the next commit is written to, which may be still to be made; values of the
+	// value log.
+	log, values logEnd
+	// begins is set if the commit begins a log of a memory table.
+	begins bool
+	// content is how many bytes the current memory table has in its log.
+	content int64
+}
+
+// logEnd is the end of the content of a log.
+type logEnd struct {
+	path string
+	at   int64
 }
 
 // memTable is a memory table. It is released, and its log removed, at the last DecrRef.
@@ -56,6 +75,7 @@ func newInternals(db *badger.DB, dir string) (in *internals, err error) {
 		valuesLock: variable(values, "filesLock").Addr().Interface().(*sync.RWMutex),
 		lastValues: variable(values, "maxFid").Addr().Interface().(*uint32),
 		valuesEnd:  variable(values, "writableLogOffset").Addr().Interface().(*atomic.Uint32),
+		syncFile:   (*z.MmapFile).Sync,
 	}
 	_, _, _ = in.log()
 	// Badger closes MANIFEST before it opens the file that replaces it, and makes no more tables if that fails. The file
@@ -137,6 +157,29 @@ func (in *internals) log() (log *z.MmapFile, end int64, rows *skl.Skiplist) {
 	file := variable(table, "wal").Elem()
 	return variable(file, "MmapFile").Interface().(*z.MmapFile), int64(variable(file, "writeAt").Uint()),
 		variable(table, "sl").Interface().(*skl.Skiplist)
+}
+
+// nextPath returns the path of the next log of a memory table.
+func (in *internals) nextPath() string { return logPath(in.dir, uint64(*in.nextLog)) }
+
+// ends returns where the next commit is written to.
+func (in *internals) ends() ends {
+	file, end, _ := in.log()
+	e := ends{
+		content: end,
+		log:     logEnd{file.Fd.Name(), end},
+		values:  logEnd{valueLogPath(in.dir, uint64(*in.lastValues)), int64(in.valuesEnd.Load())},
+	}
+	if in.full() {
+		e.begins, e.log = true, logEnd{in.nextPath(), logHeaderBytes}
+	}
+	return e
+}
+
+// sync has the log of the current memory table on the disk when it returns.
+func (in *internals) sync() error {
+	file, _, _ := in.log()
+	return in.syncFile(file)
 }
 
 // full reports whether the next commit begins a log.

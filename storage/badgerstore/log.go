@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"ocapkernel.dev/internal/logging"
@@ -17,7 +18,22 @@ type badgerLog struct {
 	dir, name string
 }
 
-func (l badgerLog) Errorf(format string, args ...any)   { l.write(slog.LevelError, format, args) }
+// returned are the beginnings of Badger's formats of errors that the call which meets them returns to the store: of reads in a
+// value log that is missing, which happens when the log was removed meanwhile, and of commits.
+var returned = []string{
+	"Unable to read: Key", "Key: %v, Version", "Invalid read: vp",
+	"writeRequests: ", "Got error: %v for id",
+}
+
+// Errorf logs an error of Badger. An error that the store returns, or that goes away when a read is made again, is a detail.
+func (l badgerLog) Errorf(format string, args ...any) {
+	level := slog.LevelError
+	if slices.ContainsFunc(returned, func(begin string) bool { return strings.HasPrefix(format, begin) }) {
+		level = slog.LevelDebug
+	}
+	l.write(level, format, args)
+}
+
 func (l badgerLog) Warningf(format string, args ...any) { l.write(slog.LevelWarn, format, args) }
 func (l badgerLog) Infof(format string, args ...any)    { l.write(slog.LevelDebug, format, args) }
 func (l badgerLog) Debugf(format string, args ...any)   { l.write(logging.Trace, format, args) }

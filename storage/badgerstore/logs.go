@@ -99,7 +99,8 @@ type logFile struct {
 	path string
 	id   uint64
 	size int64
-	// end is the offset at which Badger would cut the log: behind its last whole transaction.
+	// end is the offset at which Badger would cut the log: behind its last whole transaction, or, of the newest value log,
+	// behind its last whole entry. Badger cuts no other value log.
 	end int64
 	// first and last are the versions of its transactions; 0 if it holds none.
 	first, last uint64
@@ -171,19 +172,8 @@ func beginLog(file *os.File, f *logFile) (*bufio.Reader, error) {
 	return bufio.NewReaderSize(file, 1<<18), nil
 }
 
-// checkHeader checks the header of a log.
-func checkHeader(f *logFile) error {
-	file, err := os.Open(f.path)
-	if err != nil {
-		return err
-	}
-	_, err = beginLog(file, f)
-	_ = file.Close() // only read
-	return err
-}
-
-// endOfValues finds the offset at which Badger would cut a value log, if the log is the last one.
-func endOfValues(f *logFile) error {
+// readValueLog finds the end of a value log: of the newest one, behind its last whole entry, of another, its size.
+func readValueLog(f *logFile, newest bool) error {
 	file, err := os.Open(f.path)
 	if err != nil {
 		return err
@@ -192,6 +182,10 @@ func endOfValues(f *logFile) error {
 	r, err := beginLog(file, f)
 	if r == nil || err != nil {
 		return err
+	}
+	if !newest {
+		f.end = f.size
+		return nil
 	}
 	for {
 		e, err := readEntry(r, f.size-f.end)
@@ -215,8 +209,8 @@ func (s *Snapshot) valueAt(key string, pointer []byte) ([]byte, error) {
 	if !ok {
 		return nil, damaged("row %.80q has its value in value log %06d.vlog, which is missing", key, fid)
 	}
-	if int64(offset)+int64(length) > file.size {
-		return nil, damaged("%s has %d bytes, row %.80q has its value at %d to %d", file.path, file.size, key, offset, int64(offset)+int64(length))
+	if int64(offset)+int64(length) > file.end {
+		return nil, damaged("%s has %d bytes that are as they were written, row %.80q has its value at %d to %d", file.path, file.end, key, offset, int64(offset)+int64(length))
 	}
 	f, err := os.Open(file.path)
 	if err != nil {

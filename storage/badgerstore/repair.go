@@ -89,7 +89,6 @@ func (s *Store) commit(txn *badger.Txn) error {
 	if !repaired {
 		return s.health.fail(failed)
 	}
-	s.reserve.lookAgain()
 	s.health.repairs.Add(1)
 	return fmt.Errorf("%w: %w (%w)", storage.ErrNoRoom, lacks, failed)
 }

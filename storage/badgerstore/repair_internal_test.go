@@ -114,7 +114,7 @@ func childPauses(dir, kind string) error {
 	reads(func() error { _, _, _, _, err := s.Step("", "", 10); return err })
 	i, paused := 0, false
 	for more := 10; more > 0; i++ {
-		s.reserve.lookAgain()
+		s.reserve.log = logEnd{} // so that the commit probes
 		err := s.Commit(fillers[kind](i))
 		if s.health.repairs.Load() > 0 && !paused {
 			if paused = true; !errors.Is(err, storage.ErrNoRoom) || !errors.Is(err, unix.EMFILE) {
@@ -149,7 +149,7 @@ func childPauses(dir, kind string) error {
 
 // pause is the pause after i commits: nothing can be committed, or closed, and everything can be read. It ends at a line
 // of standard input.
-func pause(s *Store, kind string, i int) error {
+func pause(s *Store, kind string, i int) (err error) {
 	for range 3 {
 		if err := s.Commit(fillers[kind](i)); !errors.Is(err, storage.ErrNoRoom) {
 			return fmt.Errorf("a commit in the pause: %w", err)
@@ -159,7 +159,7 @@ func pause(s *Store, kind string, i int) error {
 		return fmt.Errorf("close in the pause: %w", err)
 	}
 	now := s.Freeze()
-	err := errors.Join(hasRows(now, kind, i), hasRows(s, kind, i))
+	err = errors.Join(hasRows(now, kind, i), hasRows(s, kind, i))
 	now.Close()
 	if err != nil {
 		return err
@@ -168,7 +168,17 @@ func pause(s *Store, kind string, i int) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
-	// Badger fails again, and the search for room does not find it out.
+	// Badger fails again, and the search for room does not find it out. What fails takes no more room each time.
+	current, _, _ := s.internals.log()
+	var before, after unix.Stat_t
+	if err := unix.Stat(current.Fd.Name(), &before); err != nil {
+		return err
+	}
+	defer func() {
+		if failed := unix.Stat(current.Fd.Name(), &after); err == nil && (failed != nil || after.Blocks > before.Blocks) {
+			err = fmt.Errorf("the full log took %d blocks and takes %d after commits that failed, %w", before.Blocks, after.Blocks, failed)
+		}
+	}()
 	for range 2 {
 		if err := descriptors(true); err != nil {
 			return err

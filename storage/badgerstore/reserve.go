@@ -1,14 +1,11 @@
 package badgerstore
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +20,6 @@ import (
 // So blocks are allocated to both logs before a commit is handed to Badger, and a disk that has none left is an
 // error. Badger makes tables at times of its own; for them the room is only probed: see probe.
 //
-// One commit in each logStep bytes lists the files, and so does a commit with a large value; the others only
-// count.
-//
 // The methods are called by the one caller of [Store.Commit] at a time.
 type reserve struct {
 	dir string
@@ -33,30 +27,13 @@ type reserve struct {
 	allocate func(file *os.File, offset, length int64) error
 	// unsupported is set if the file system cannot allocate: then the files are as Badger makes them.
 	unsupported bool
-	logs        written
-	values      struct {
-		id   uint64
-		used int64 // of the newest value log, at most
-	}
-}
-
-// written describes the log that Badger writes to.
-type written struct {
-	id uint64
-	// used bounds the bytes in the log when the files were listed last; since bounds the bytes committed after
-	// that.
-	used, since int64
-	// left is how many bytes may be committed before the files are listed again.
-	left int64
+	// log and values are the logs that have blocks, and up to where. Only the newest of each kind is noted.
+	log, values logEnd
 }
 
 const (
 	// logStep is how many bytes are allocated ahead.
 	logStep = 4 << 20
-	// nextLogFrom is the most that a log holds while no next log is needed. Small rows take a quarter more in
-	// the memory table than in the log, so that no memory table is full with less than 50 MB in its log, and
-	// two commits hold at most another 24 MB.
-	nextLogFrom = 24 << 20
 	// pageSlack covers the bytes that are written behind an entry, and the rounding to blocks.
 	pageSlack = 64 << 10
 	// rewriteBytes bounds the room that is probed for the tables that Badger makes of others.
@@ -76,16 +53,14 @@ func newReserve(dir string) *reserve {
 	}}
 }
 
-// room returns an error that wraps [storage.ErrNoRoom] if the disk has no room for a commit of these writes.
-// Then nothing has changed, and the call may be made again.
-func (r *reserve) room(writes []storage.Write) error {
-	log, values := logged(writes)
-	if r.unsupported || log <= r.logs.left && values == 0 {
-		r.logs.left -= log
-		r.logs.since += log
+// room returns an error that wraps [storage.ErrNoRoom] if the disk has no room for a commit of these writes behind the ends
+// of the logs. Then nothing has changed, and the call may be made again: it asks for the same blocks.
+func (r *reserve) room(writes []storage.Write, e ends) error {
+	if r.unsupported {
 		return nil
 	}
-	err := r.allocateLogs(log, values)
+	logBytes, valueBytes := logged(writes)
+	err := r.allocateLogs(e, logBytes, valueBytes)
 	if r.unsupported = isUnsupported(err); r.unsupported {
 		return nil
 	}
@@ -105,95 +80,63 @@ func logged(writes []storage.Write) (log, values int64) {
 	return log, values
 }
 
-// allocateLogs finds the logs that Badger writes to, and allocates the blocks that a commit needs, and more, so
-// that the next commits need no search.
-func (r *reserve) allocateLogs(log, values int64) error {
-	found, err := r.find()
+// allocateLogs allocates the blocks that a commit needs behind the ends of the logs, and more to the log of the memory table,
+// so that not every commit allocates.
+func (r *reserve) allocateLogs(e ends, logBytes, valueBytes int64) error {
+	log, values := e.log, e.values
+	// Each attempt to begin a log asks again, also whether files can be opened: one that fails in Badger hands the memory table
+	// over once more, and Badger waits when it has been handed over too often.
+	covered := !e.begins && r.log.path == log.path && log.at+logBytes <= r.log.at
+	if covered && valueBytes == 0 {
+		return nil
+	}
+	ahead := max(logBytes, logStep)
+	if !covered {
+		// Badger takes an empty file for a new log, so that the next log has its blocks before Badger makes it.
+		if err := r.extend(log.path, os.O_RDWR|os.O_CREATE, log.at+ahead); err != nil {
+			return err
+		}
+	}
+	if valueBytes > 0 && (r.values.path != values.path || values.at+valueBytes > r.values.at) {
+		// Badger begins another value log at the end of a commit, never within one.
+		if err := r.extend(values.path, os.O_RDWR, values.at+valueBytes); err != nil {
+			return err
+		}
+		r.values = logEnd{values.path, values.at + valueBytes}
+	}
+	tables, err := r.tableBytes()
 	if err != nil {
 		return err
 	}
-	if l := &r.logs; l.id != found.log {
-		// Badger began another log, at some commit since the last search.
-		l.id, l.used, l.since = found.log, logHeaderBytes+l.since, 0
-	} else {
-		l.used, l.since = l.used+l.since, 0
-	}
-	ahead := max(log, logStep)
-	if err := r.extend(r.path(found.log), os.O_RDWR, r.logs.used+ahead); err != nil {
+	if err := r.probe(e.content + ahead + min(tables, rewriteBytes)); err != nil {
 		return err
 	}
-	// When the memory table is full, Badger makes a table of it, and the next commit goes to a new log. Badger
-	// takes an empty file for a new log, so that the blocks of the next log are there before the log is.
-	if r.logs.used > nextLogFrom {
-		if err := r.extend(r.path(found.log+1), os.O_RDWR|os.O_CREATE, logHeaderBytes+ahead); err != nil {
-			return err
-		}
+	if !covered {
+		r.log = logEnd{log.path, log.at + ahead}
 	}
-	if values > 0 {
-		// Badger begins another value log at the end of a commit, never within one.
-		v := &r.values
-		if v.id != found.values {
-			v.id, v.used = found.values, logHeaderBytes
-		}
-		if err := r.extend(valueLogPath(r.dir, v.id), os.O_RDWR, v.used+values); err != nil {
-			return err
-		}
-	}
-	if err := r.probe(r.logs.used + ahead + min(found.tableBytes, rewriteBytes)); err != nil {
-		return err
-	}
-	r.logs.left, r.logs.since = ahead-log, log
-	r.values.used += values
 	return nil
 }
 
-// files are the files that a search finds.
-type files struct {
-	log, values uint64 // the ids of the newest
-	tableBytes  int64  // of all tables
-}
-
-// find lists the files of the database.
-func (r *reserve) find() (files, error) {
-	var f files
+// tableBytes returns the bytes of all tables.
+func (r *reserve) tableBytes() (n int64, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
-		return f, err
+		return 0, err
 	}
 	for _, e := range entries {
-		ext := filepath.Ext(e.Name())
-		if ext != ".mem" && ext != ".vlog" && ext != ".sst" {
-			continue
-		}
-		id, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ext), 10, 31)
-		if err != nil {
+		if filepath.Ext(e.Name()) != ".sst" {
 			continue
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // Badger has removed it meanwhile
 		} else if err != nil {
-			return f, err
+			return 0, err
 		}
-		switch ext {
-		case ".mem":
-			if info.Size() > 0 { // else it is the next one
-				f.log = max(f.log, id)
-			}
-		case ".vlog":
-			f.values = max(f.values, id)
-		case ".sst":
-			f.tableBytes += info.Size()
-		}
+		n += info.Size()
 	}
-	return f, nil
+	return n, nil
 }
-
-// path returns the path of a log of the memory table.
-func (r *reserve) path(id uint64) string { return logPath(r.dir, id) }
-
-// lookAgain has the next commit list the files and allocate their blocks.
-func (r *reserve) lookAgain() { r.logs.left = 0 }
 
 // extend allocates blocks to a file up to an offset.
 func (r *reserve) extend(path string, flags int, end int64) error {
@@ -238,7 +181,10 @@ func (r *reserve) beforeOpen(s *Snapshot) error {
 	for _, tables := range s.levels {
 		n += len(tables)
 	}
-	return cmp.Or(canOpen(n), r.ask(bytes))
+	if err := canOpen(n); err != nil {
+		return err
+	}
+	return r.ask(bytes)
 }
 
 // canOpen returns an error that wraps [storage.ErrNoRoom] if this process cannot open n files now.
@@ -253,8 +199,9 @@ func canOpen(n int) error {
 	return nil
 }
 
-// beforeClose checks that there is room for the files that Badger makes when it closes the database.
-func (r *reserve) beforeClose() error { return r.ask(r.logs.used + r.logs.since) }
+// beforeClose checks that there is room for the table that Badger makes of the content of its memory table when it closes the
+// database.
+func (r *reserve) beforeClose(content int64) error { return r.ask(content) }
 
 // ask probes, if the file system can allocate.
 func (r *reserve) ask(bytes int64) error {
@@ -265,12 +212,11 @@ func (r *reserve) ask(bytes int64) error {
 	return shortage(err)
 }
 
-// afterClose removes the empty file of the next log.
-func (r *reserve) afterClose() error {
-	path := r.path(r.logs.id + 1)
+// removeEmpty removes the file of the next log, if it was made and Badger has not begun the log.
+func removeEmpty(path string) error {
 	info, err := os.Stat(path)
 	if err != nil || info.Size() > 0 {
-		return nil // the file was never made, or Badger has begun and removed it
+		return nil
 	}
 	return os.Remove(path)
 }

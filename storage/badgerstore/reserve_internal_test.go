@@ -69,6 +69,84 @@ func TestACommitWithoutRoomCanBeMadeAgain(t *testing.T) {
 	}
 }
 
+// A commit that fails, however often it is made again and at whichever step it fails, asks for the same blocks and writes to
+// the same pages as the first time.
+func TestCommitsThatFailTakeNoMoreRoom(t *testing.T) {
+	for name, test := range map[string]struct {
+		value int // the size of the value
+		fails func(f *os.File, dir string) bool
+	}{
+		"the blocks of a log":                {100_000, func(f *os.File, _ string) bool { return filepath.Ext(f.Name()) == ".mem" }},
+		"the room for tables":                {100_000, func(f *os.File, dir string) bool { return f.Name() == dir }},
+		"the blocks of a value log":          {largeValue, func(f *os.File, _ string) bool { return filepath.Ext(f.Name()) == ".vlog" }},
+		"the room for tables, a large value": {largeValue, func(f *os.File, dir string) bool { return f.Name() == dir }},
+		"the blocks of a log, a large value": {largeValue, func(f *os.File, _ string) bool { return filepath.Ext(f.Name()) == ".mem" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s, err := Open(dir, Options{Durability: Process})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Commit(rowsOf(0, 100, largeValue)); err != nil {
+				t.Fatal(err)
+			}
+			allocate := s.reserve.allocate
+			fails := false
+			s.reserve.allocate = func(f *os.File, offset, length int64) error {
+				if fails && test.fails(f, dir) {
+					return unix.ENOSPC
+				}
+				return allocate(f, offset, length)
+			}
+			var want int64
+			for n := range 200 {
+				s.reserve.log = logEnd{} // so that the commit allocates
+				fails = true
+				if err := s.Commit(rowsOf(1, test.value)); !errors.Is(err, storage.ErrNoRoom) {
+					t.Fatalf("got %v", err)
+				}
+				fails = false
+				ends := s.internals.ends()
+				taken := blocks(t, ends.log.path) + blocks(t, ends.values.path)
+				if n == 0 {
+					want = taken
+				}
+				if taken != want {
+					t.Fatalf("after %d failures the logs take %d bytes, after the first %d", n+1, taken, want)
+				}
+			}
+			if err := errors.Join(s.Commit(rowsOf(1, test.value)), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A commit for which there are no blocks writes to no page: a page without a block is a SIGBUS, or takes the last block.
+func TestACommitWithoutBlocksTouchesNoPage(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir(), Options{Durability: Process})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocate := s.reserve.allocate
+	s.reserve.allocate = func(*os.File, int64, int64) error { return unix.ENOSPC }
+	ends := s.internals.ends()
+	before := blocks(t, ends.log.path) + blocks(t, ends.values.path)
+	if err := s.Commit(rowsOf(0, 900_000, 3<<20)); !errors.Is(err, storage.ErrNoRoom) {
+		t.Fatalf("got %v", err)
+	}
+	if after := blocks(t, ends.log.path) + blocks(t, ends.values.path); after != before {
+		t.Errorf("the logs take %d bytes, before they took %d", after, before)
+	}
+	s.reserve.allocate = allocate
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // readAt reads some of a file.
 func readAt(path string, offset int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -132,18 +210,17 @@ func TestLogsHaveTheirBlocksBeforeTheyAreWritten(t *testing.T) {
 				allocated[filepath.Base(f.Name())] = offset + length
 				return allocate(f, offset, length)
 			}
-			logs, values := map[uint64]bool{}, map[uint64]bool{}
+			logs, values := map[string]bool{}, map[string]bool{}
 			for i := 0; i < 200 && max(len(logs), len(values)) < 2; i++ {
 				if err := s.Commit(write(i)); err != nil {
 					t.Fatal(err)
 				}
-				found, err := s.reserve.find()
-				if err != nil {
-					t.Fatal(err)
-				}
-				logs[found.log], values[found.values] = true, true
-				for _, file := range []string{fmt.Sprintf("%05d.mem", found.log), fmt.Sprintf("%06d.vlog", found.values)} {
-					beyond, err := readAt(filepath.Join(dir, file), max(allocated[file], logHeaderBytes))
+				current, _, _ := s.internals.log()
+				log, vlog := current.Fd.Name(), s.internals.ends().values.path
+				logs[log], values[vlog] = true, true
+				for _, path := range []string{log, vlog} {
+					file := filepath.Base(path)
+					beyond, err := readAt(path, max(allocated[file], logHeaderBytes))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -175,10 +252,10 @@ func TestASmallStateReservesLittle(t *testing.T) {
 	if err := s.Commit([]storage.Write{{Key: "a", Value: []byte{}}}); err != nil {
 		t.Fatal(err)
 	}
-	if n := blocks(t, s.reserve.path(1)); n > 5<<20 {
+	if n := blocks(t, logPath(dir, 1)); n > 5<<20 {
 		t.Errorf("its log takes %d bytes", n)
 	}
-	if _, err := os.Stat(s.reserve.path(2)); err == nil {
+	if _, err := os.Stat(logPath(dir, 2)); err == nil {
 		t.Error("there is a next log")
 	}
 	if err := s.Close(); err != nil {

@@ -94,10 +94,8 @@ func Examine(dir string) (_ *Snapshot, err error) {
 	if err := s.examineTables(tables); err != nil {
 		return nil, err
 	}
-	for _, f := range s.values {
-		if err := checkHeader(f); err != nil {
-			return nil, err
-		}
+	if err := s.readValueLogs(); err != nil {
+		return nil, err
 	}
 	for _, f := range s.logs {
 		if err := readLog(f, s.logged); err != nil {
@@ -116,6 +114,23 @@ func Examine(dir string) (_ *Snapshot, err error) {
 	}
 	slices.Sort(s.keys)
 	return s, s.examineValues()
+}
+
+// readValueLogs finds the ends of the value logs. The newest one is the last that has a whole header: [Snapshot.prepare]
+// removes the others.
+func (s *Snapshot) readValueLogs() error {
+	newest := uint32(0)
+	for id, f := range s.values {
+		if f.size >= logHeaderBytes {
+			newest = max(newest, id)
+		}
+	}
+	for id, f := range s.values {
+		if err := readValueLog(f, id == newest); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // examineValues verifies the values that lie in value logs. Of rows that were written again or deleted later, the former

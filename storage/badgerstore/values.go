@@ -18,14 +18,15 @@ import (
 //
 // A death at any moment leaves a row with its old place or its new one. A log is removed when the new places are on the disk.
 //
-// The methods are called by the one caller of [Store.Commit] at a time.
+// The methods are called by the one caller of [Store.Commit] at a time, except count.
 type values struct {
 	at   map[string]place
 	live map[uint32]int64 // bytes of the values in each log
 	// collecting is set if there may be something to collect.
 	collecting bool
 
-	// frozen guards the number of moments that are read.
+	// frozen guards the number of moments that are read. It is taken while health.commits is held, and no lock is taken
+	// while it is held but the one of Badger's list of value logs.
 	frozen struct {
 		sync.Mutex
 		n int
@@ -117,7 +118,7 @@ func (s *Store) move(log uint32) error {
 			return err
 		}
 		if !found {
-			return s.health.fail(damaged("row %.80q, whose value is in value log %06d.vlog, is missing", key, log))
+			return damaged("row %.80q, whose value is in value log %06d.vlog, is missing", key, log)
 		}
 		writes = append(writes, storage.Write{Key: key, Value: value})
 		size += int(p.bytes)
@@ -131,11 +132,13 @@ func (s *Store) move(log uint32) error {
 
 // removeValueLog removes a log in which no value is left, unless somebody reads the state of an earlier moment.
 func (s *Store) removeValueLog(log uint32) error {
-	if s.values.moments() > 0 {
+	if s.values.count(0) > 0 {
 		return nil // the next commit tries again
 	}
-	if err := s.db.Sync(); err != nil { // without power durability the new places are not on the disk yet
-		return s.health.fail(err)
+	// Without power durability the new places are not on the disk yet. Sync is of the logs that are written to; the full ones
+	// were synced before, the log of the memory table by commitWrites, the value log by Badger.
+	if err := s.db.Sync(); err != nil {
+		return err
 	}
 	s.health.commits.Lock()
 	defer s.health.commits.Unlock()
@@ -146,10 +149,7 @@ func (s *Store) removeValueLog(log uint32) error {
 		return nil
 	}
 	delete(s.values.live, log)
-	if err := remove(); err != nil {
-		return s.health.fail(err)
-	}
-	return nil
+	return remove()
 }
 
 // takeValueLog takes a log out of the database, in which it is not found any more, and returns the function that removes its
@@ -164,9 +164,10 @@ func (s *Store) takeValueLog(log uint32) (remove func() error) {
 	return s.internals.takeValueLog(log)
 }
 
-// moments returns the number of moments that are read.
-func (v *values) moments() int {
+// count adds to the number of moments that are read, and returns it.
+func (v *values) count(more int) int {
 	v.frozen.Lock()
 	defer v.frozen.Unlock()
+	v.frozen.n += more
 	return v.frozen.n
 }

@@ -1,7 +1,6 @@
 package badgerstore
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -82,10 +81,8 @@ func BenchmarkRoom(b *testing.B) {
 						writes[i] = storage.Write{Key: fmt.Sprintf("table.%018d", (n*7+i)%100_000), Value: make([]byte, 100)}
 					}
 					began := time.Now()
-					if !s.internals.full() {
-						if err := errors.Join(s.reserve.room(writes), s.internals.touch(writes)); err != nil {
-							b.Fatal(err)
-						}
+					if err := s.makeRoom(writes); err != nil {
+						b.Fatal(err)
 					}
 					made := time.Now()
 					if err := s.Commit(writes); err != nil {
