@@ -26,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
@@ -99,6 +100,8 @@ type Store struct {
 	// internals is used by the one caller of Commit at a time.
 	internals *internals
 	values    *values
+	// unsynced is set when a commit could not sync a value log.
+	unsynced *atomic.Bool
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if another process or Store has it
@@ -130,7 +133,8 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	watchBlocks()
 	seen := badBlocks.Load()
-	db, err := open(badgerOptions(dir, o))
+	unsynced := new(atomic.Bool)
+	db, err := open(badgerOptions(dir, o, unsynced))
 	if err != nil {
 		if locked(dir) { // by now
 			return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
@@ -142,7 +146,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", dir, errors.Join(err, db.Close()))
 	}
 	health := newHealth(func() error { return verify(db, dir) }, seen)
-	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals, values: values}, nil
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals, values: values, unsynced: unsynced}, nil
 }
 
 // open opens the database, and returns a panic of Badger, which is its report of some damages, as an error.
@@ -193,13 +197,14 @@ func locked(dir string) bool {
 	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
-func badgerOptions(dir string, o Options) badger.Options {
+// badgerOptions returns the options of Badger. unsynced is set when a commit succeeds whose large values are not on the disk.
+func badgerOptions(dir string, o Options, unsynced *atomic.Bool) badger.Options {
 	logger := o.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	return badger.DefaultOptions(dir).
-		WithLogger(badgerLog{logger, dir, o.Name}).
+		WithLogger(badgerLog{log: logger, dir: dir, name: o.Name, unsynced: unsynced}).
 		WithMetricsEnabled(false).
 		WithChecksumVerificationMode(options.OnBlockRead).
 		WithVerifyValueChecksum(true).
@@ -446,6 +451,9 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 	log := *s.internals.lastValues // Badger begins another one at the end of a commit
 	if err := s.commit(txn); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
+	}
+	if s.unsynced.Load() {
+		return fmt.Errorf("commit %d rows: value log %06d.vlog could not be synced", len(writes), log)
 	}
 	s.values.committed(writes, log)
 	return nil

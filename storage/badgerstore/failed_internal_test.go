@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/dgraph-io/ristretto/v2/z"
+	"golang.org/x/sys/unix"
 
 	"ocapkernel.dev/storage"
 )
@@ -232,6 +235,48 @@ func TestAValueBehindTheEndOfItsLog(t *testing.T) {
 	}
 	if err := f.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A commit whose large values could not be synced has failed, although Badger only logs it; and so has each later one.
+func TestAValueLogThatIsNotSynced(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(rowsOf(0, largeValue)); err != nil {
+		t.Fatal(err)
+	}
+	s.db.Opts().Logger.Errorf("Error while curlf sync: %v\n", unix.EIO) // as in valueLog.write of Badger
+	for range 2 {
+		if err := s.Commit(rowsOf(1, largeValue)); err == nil || errors.Is(err, storage.ErrNoRoom) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, _, err := s.Get("0000.0"); err == nil {
+		t.Error("a read succeeds")
+	}
+}
+
+// The texts by which errors of Badger are known are those of the version that go.mod names.
+func TestTheTextsOfBadgersErrors(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/dgraph-io/badger/v4").Output()
+	if err != nil {
+		t.Skip(err)
+	}
+	var source strings.Builder
+	for _, name := range []string{"db.go", "iterator.go", "memtable.go", "value.go"} {
+		content, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), name))
+		if err != nil {
+			t.Skip(err)
+		}
+		source.Write(content)
+	}
+	for _, text := range append(slices.Clone(returned), notSynced) {
+		if !strings.Contains(source.String(), `Errorf("`+text) {
+			t.Errorf("Badger does not log %q", text)
+		}
 	}
 }
 

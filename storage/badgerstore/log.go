@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"ocapkernel.dev/internal/logging"
 )
@@ -16,6 +17,8 @@ type badgerLog struct {
 	log *slog.Logger
 	// dir is the path of the database, and name its name in the log, if not empty.
 	dir, name string
+	// unsynced is set when Badger could not sync a value log. Badger logs that, and the commit succeeds.
+	unsynced *atomic.Bool
 }
 
 // returned are the beginnings of Badger's formats of errors that the call which meets them returns to the store: of reads in a
@@ -25,8 +28,14 @@ var returned = []string{
 	"writeRequests: ", "Got error: %v for id",
 }
 
+// notSynced is the beginning of Badger's format of an error of the sync of a value log, by a commit.
+const notSynced = "Error while curlf sync"
+
 // Errorf logs an error of Badger. An error that the store returns, or that goes away when a read is made again, is a detail.
 func (l badgerLog) Errorf(format string, args ...any) {
+	if strings.HasPrefix(format, notSynced) {
+		l.unsynced.Store(true)
+	}
 	level := slog.LevelError
 	if slices.ContainsFunc(returned, func(begin string) bool { return strings.HasPrefix(format, begin) }) {
 		level = slog.LevelDebug

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	for name, mode := range map[string]options.ChecksumVerificationMode{"verified": options.OnBlockRead, "unverified": options.NoVerification} {
 		b.Run(name, func(b *testing.B) {
-			db, err := open(badgerOptions(dir, Options{Durability: Process}).WithChecksumVerificationMode(mode))
+			db, err := open(badgerOptions(dir, Options{Durability: Process}, new(atomic.Bool)).WithChecksumVerificationMode(mode))
 			if err != nil {
 				b.Fatal(err)
 			}
