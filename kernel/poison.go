@@ -49,13 +49,13 @@ func (t *tx) poison(u *run, d Death, code errcode.Code) {
 		}
 		// It counts as delivered, and the vat as told.
 		event.What = d.Crank.What
-		first := it.kind == itemRound && !u.rounds.first
+		first, anew := it.kind == itemRound && !u.rounds.first, u.rounds.anew
 		t.collected(d.Crank, u)
 		u.rounds.at = min(u.rounds.at, u.deliveries)
 		if first {
 			// The vat takes the exports that the first round has named for all that others may hold: it is told of all of
 			// them, by a round that begins anew.
-			u.rounds.first, u.rounds.cursor, u.rounds.due = false, "", false
+			u.rounds.first, u.rounds.anew, u.rounds.cursor, u.rounds.due = false, anew, "", false
 		}
 	case itemNotify:
 		if t.forgetFor(u, "a notification", why) {

@@ -40,6 +40,9 @@ type rounds struct {
 	at uint64
 	// due says that a page is to be delivered as soon as the vat is at rest.
 	due bool
+	// anew says that the first round is held anew, since a worker of version 1 has changed the vat's store: such a worker does
+	// not note which references the store holds.
+	anew bool
 }
 
 // manyDead is the dirt at which a round is due at once, and reapInterval the deliveries between rounds, unless the vat's
@@ -89,15 +92,15 @@ func (u *run) isOldWorker() bool { return u.version == 1 }
 // round is a page in flight: the state of the rounds once it is delivered.
 type round struct {
 	wire.BringOutYourDead
-	first  bool
-	cursor string
-	mark   uint64
+	first, anew bool
+	cursor      string
+	mark        uint64
 }
 
 // page returns the next page of a vat's round. A worker that cannot be asked by name is asked in general, and the marks
 // stay: the vat's next worker may know more.
 func (t *tx) page(u *run) round {
-	r := round{first: u.rounds.first, cursor: u.rounds.cursor, mark: u.rounds.mark}
+	r := round{first: u.rounds.first, anew: u.rounds.anew, cursor: u.rounds.cursor, mark: u.rounds.mark}
 	switch {
 	case u.isOldWorker():
 		r.Bare = true
@@ -106,9 +109,12 @@ func (t *tx) page(u *run) round {
 	default:
 		if r.cursor == "" { // later imports are left to the next round
 			r.mark = u.names.importObjects
+			if r.anew { // the root has the vat begin anew
+				r.Known = append(r.Known, wire.RootRef)
+			}
 		}
 		r.More = t.pageOfAll(u, &r)
-		r.first = !r.More
+		r.first, r.anew = !r.More, r.anew && r.More
 	}
 	return r
 }
@@ -181,7 +187,7 @@ func (t *tx) addKnown(u *run, r *round, ref wire.Ref, k KRef) {
 // rounded notes that a page was delivered. The vat's answer is applied after it.
 func (t *tx) rounded(c *Crank, u *run) {
 	r := &u.rounds
-	r.first, r.cursor, r.mark = c.round.first, c.round.cursor, c.round.mark
+	r.first, r.anew, r.cursor, r.mark = c.round.first, c.round.anew, c.round.cursor, c.round.mark
 	r.drops, r.due, r.at = 0, c.round.More, u.deliveries+1
 	for _, ref := range c.round.Known {
 		t.forgetAgain(u, ref)
@@ -224,7 +230,8 @@ func (m *Machine) Collect(v VatID, always bool) (c Commit, err error) {
 	return m.done(t), nil
 }
 
-// Greeted notes which version of the protocol the vat's worker speaks. Number is 0 if that is no news.
+// Greeted notes which version of the protocol the vat's worker speaks. Number is 0 if that is no news. A vat that was asked
+// for references by name before a worker of version 1 ran it is asked for all of them once more.
 func (m *Machine) Greeted(v VatID, version int) (c Commit, err error) {
 	defer caught(&err)
 	t := m.begin(0)
@@ -236,7 +243,12 @@ func (m *Machine) Greeted(v VatID, version int) (c Commit, err error) {
 	if u == nil || u.phase == dead || u.version == stored {
 		return Commit{}, nil
 	}
-	t.run(v).version = stored
+	w := t.run(v)
+	if r := &w.rounds; w.isOldWorker() && stored == 0 && (r.first || r.cursor != "") {
+		r.first, r.cursor, r.anew = false, "", true
+		r.drops++
+	}
+	w.version = stored
 	return m.done(t), nil
 }
 

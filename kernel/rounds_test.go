@@ -219,3 +219,33 @@ func TestRoundThatKillsIsGivenUp(t *testing.T) {
 		t.Errorf("the first round that begins anew asks for %v", pages)
 	}
 }
+
+// After a worker of version 1 has run a vat that was asked for names before, the vat is asked for all of its names once more,
+// the root first: the vat's store may hold what that worker did not note.
+func TestFirstRoundIsHeldOnceMoreAfterAWorkerOfVersion1(t *testing.T) {
+	w := rounds(t, func(v *kernel.LaunchVat) { v.NoRounds = true })
+	round := func() (known []wire.Ref) {
+		t.Helper()
+		w.do(w.m.Collect("v2", true))
+		for w.begin("v2") {
+			known = append(known, w.flights["v2"].Deliver.Delivery.(wire.BringOutYourDead).Known...)
+			w.finish("v2", wire.Done{})
+		}
+		return known
+	}
+	w.takes(3)
+	w.run(nil)
+	first := round()
+	if len(first) < 3 || first[0] == wire.RootRef || len(round()) != 0 {
+		t.Fatalf("the first round is of %v", first)
+	}
+	w.do(w.m.Greeted("v2", 1))
+	w.do(w.m.Greeted("v2", 2))
+	w.reopen()
+	if again := round(); !slices.Equal(again, append([]wire.Ref{wire.RootRef}, first...)) {
+		t.Errorf("the round that is held once more is of %v, want the root and %v", again, first)
+	}
+	if more := round(); len(more) != 0 {
+		t.Errorf("the round after it is of %v", more)
+	}
+}

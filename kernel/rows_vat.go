@@ -194,6 +194,8 @@ func (u *run) fields(c *codec) {
 	c.uint("rows `again.`", &u.rounds.again)
 	c.uint("promises that it, or its end, decides", &u.decided)
 	c.uint("promises that dead incarnations have decided and that are not rejected yet", &u.memory.owed)
+	c.later()
+	c.bool("the first round is held anew", &u.rounds.anew)
 	c.valid(u.queue.head <= u.queue.tail && u.queue.items <= u.queue.tail-u.queue.head &&
 		(u.queue.items == 0) == (u.queue.head == u.queue.tail) && u.looks.head <= u.looks.tail &&
 		u.rounds.mark <= u.names.importObjects && u.rounds.at <= u.deliveries && u.memory.deadInc <= u.memory.inc, "impossible state")

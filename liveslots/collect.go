@@ -42,18 +42,32 @@ func (v *Vat) bringOutYourDead(d wire.BringOutYourDead) {
 		return // the kernel, or the version of the protocol, knows no pages
 	}
 	l := v.readLedger()
-	if !l.counting {
+	rest := v.AtRest()
+	known := d.Known
+	relisted := len(known) > 0 && known[0] == wire.RootRef
+	switch {
+	case !l.counting && !rest:
+		return // the span goes on as it has begun; the kernel asks at rest only
+	case !l.counting:
 		l.begin(false)
+	case relisted:
+		l.beginAgain()
+	}
+	if relisted {
+		known = known[1:]
 	}
 	l.Asked, l.changed = false, l.changed || l.Asked
 	v.tally.collecting = true
 	c := collector{v: v}
-	rest := v.AtRest()
 	if rest && l.isComplete() {
 		_, _, candidates := v.rows.next(candidatePrefix, candidatePrefix)
 		c.direct = !candidates
 	}
-	for _, ref := range d.Known {
+	for i, ref := range known {
+		if !c.hasRoom() {
+			v.learnLater(known[i:])
+			break
+		}
 		c.learn(ref)
 	}
 	if !d.More && !l.Exports {
@@ -100,7 +114,7 @@ func (c *collector) learn(ref wire.Ref) {
 // work does the work that is there, as far as the crank has room.
 func (c *collector) work() {
 	v := c.v
-	for c.hasRoom() && v.drain() {
+	for c.hasRoom() && c.drain() {
 	}
 	if c.recount(); len(v.tally.mentions) > 0 {
 		v.writeCounts()
@@ -127,7 +141,9 @@ func (c *collector) work() {
 func (c *collector) hasRoom() bool {
 	v := c.v
 	rows := max(8, min(maxCollectRows, v.start.MaxSyscalls/5))
-	if len(v.rows.written)+2*len(v.tally.mentions) >= rows || v.rows.reads >= maxCollectReads || v.rows.readBytes >= maxCollectBytes {
+	refs := max(len(c.drops), len(c.retires), len(c.abandons))
+	if len(v.rows.written)+len(c.greys)+2*len(v.tally.mentions) >= rows || refs >= wire.MaxKnown ||
+		v.rows.reads >= maxCollectReads || v.rows.readBytes >= maxCollectBytes {
 		c.full = true
 	}
 	return !c.full
@@ -148,9 +164,6 @@ func (c *collector) takeCandidate() bool {
 		c.deleteObject(ref, now)
 		l := v.readLedger()
 		l.Deleted, l.changed = l.Deleted+1, true
-	case len(c.drops) == wire.MaxKnown:
-		c.full = true
-		return false
 	default:
 		c.drops = append(c.drops, ref)
 	}

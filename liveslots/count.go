@@ -9,8 +9,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// count is the row c.<ref>: a number, and a letter for the flag. The row of a reference without mentions and without a
-// flag is absent.
+// count is the row c.<ref>: a number, a letter for the flag, and, once the vat has begun to count anew, a dot and how often it
+// had when the row was written: such as 2, 2x or 2x.1. The row of a reference without mentions and without a flag is absent.
+// Of a row of an earlier count only the flag of a deleted object holds.
 type count struct {
 	// mentions may be below 0 while the journal has rows: changes are added in any order.
 	mentions int
@@ -44,13 +45,25 @@ func (v *Vat) readCount(ref wire.Ref) count {
 	if !found {
 		return count{}
 	}
-	digits, c := string(row), count{}
+	digits, again, c := string(row), 0, count{}
+	var err error
+	if text, number, numbered := strings.Cut(digits, "."); numbered {
+		digits = text
+		if again, err = strconv.Atoi(number); err != nil {
+			panic(fault("stored state: " + countKey(ref) + ": " + err.Error()))
+		}
+	}
 	if n := len(digits); n > 0 && digits[n-1] > '9' {
 		c.flag, digits = flag(digits[n-1]), digits[:n-1]
 	}
-	var err error
 	if c.mentions, err = strconv.Atoi(digits); err != nil {
 		panic(fault("stored state: " + countKey(ref) + ": " + err.Error()))
+	}
+	if again != v.readLedger().Again {
+		c.mentions = 0
+		if !c.flag.isGone() {
+			c.flag = private
+		}
 	}
 	return c
 }
@@ -63,6 +76,9 @@ func (v *Vat) writeCount(ref wire.Ref, c count) {
 	row := strconv.AppendInt(nil, int64(c.mentions), 10)
 	if c.flag != private {
 		row = append(row, byte(c.flag))
+	}
+	if n := v.readLedger().Again; n > 0 {
+		row = strconv.AppendInt(append(row, '.'), int64(n), 10)
 	}
 	v.rows.set(countKey(ref), row)
 }
@@ -228,8 +244,11 @@ func (v *Vat) setFlags(refs []wire.Ref, change func(flag) flag) {
 		if !isDurable(string(ref)) {
 			continue
 		}
+		if l.Unlearned {
+			v.unlearn(ref)
+		}
 		c := v.readCount(ref)
-		if c.flag == private && l.Exports {
+		if c.flag == private && l.Exports && !l.Unlearned {
 			continue // the object has no name in the kernel
 		}
 		now := count{c.mentions, change(c.flag)}

@@ -94,6 +94,9 @@ func (v *Vat) noteDeleted() {
 	}
 	for _, ref := range slices.Sorted(maps.Keys(v.tally.deleted)) {
 		v.writeCount(ref, count{0, deleted})
+		if v.ids.rules() >= rulesOfNames || v.AtRest() {
+			v.rows.set(candidateKey(ref), []byte{})
+		}
 	}
 }
 

@@ -143,7 +143,10 @@ func (v *Vat) retireExports(refs []wire.Ref) {
 func (v *Vat) retireImports(refs []wire.Ref) {
 	for _, ref := range refs {
 		delete(v.imports, ref)
-		if v.readLedger().counting {
+		if l := v.readLedger(); l.counting {
+			if l.Unlearned {
+				v.unlearn(ref)
+			}
 			if _, found := v.rows.get(candidateKey(ref)); found {
 				v.rows.delete(candidateKey(ref))
 			}

@@ -3,6 +3,7 @@ package liveslots
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,11 +81,14 @@ func NewDescriber(ids []byte) *Describer {
 	return d
 }
 
+// ownPrefixes are the prefixes of the rows that no author of a vat has written.
+var ownPrefixes = strings.Fields("p n c g j k t u x")
+
 // Describe describes a row. If the caller has cut the value, whole is false, and Describe does not read it.
 func (d *Describer) Describe(key string, row []byte, whole bool) Description {
 	prefix, rest, dotted := strings.Cut(key, ".")
 	switch {
-	case key == idsKey || key == shelfKey || key == ledgerKey || dotted && strings.Contains("p n c g j k t u x", prefix):
+	case key == idsKey || key == shelfKey || key == ledgerKey || dotted && slices.Contains(ownPrefixes, prefix):
 		return Description{Kind: RowOwn, Name: key}
 	case dotted && prefix == "o":
 		return d.object(rest, string(row), whole)

@@ -62,3 +62,16 @@ func FuzzDescribe(f *testing.F) {
 		}
 	})
 }
+
+// Only the prefixes of this package's own rows are its own, and not what several of them make up.
+func TestRowsWithOtherPrefixesAreNotOwn(t *testing.T) {
+	d := liveslots.NewDescriber(nil)
+	for key, want := range map[string]liveslots.DescriptionKind{
+		"n.1": liveslots.RowOwn, "c.o-1": liveslots.RowOwn, "x.1": liveslots.RowOwn,
+		"p n.1": liveslots.RowOther, " .1": liveslots.RowOther, ".1": liveslots.RowOther, "n c g.1": liveslots.RowOther, "y.1": liveslots.RowOther,
+	} {
+		if got := d.Describe(key, nil, true).Kind; got != want {
+			t.Errorf("%q is described as %s, want %s", key, got, want)
+		}
+	}
+}

@@ -10,7 +10,8 @@ import (
 // does not hold it. To know that without a look at all rows, the vat counts references:
 //
 //	g          JSON: how far counting has come; while this row is absent, the vat counts nothing
-//	c.<ref>    how many stored mentions an import (o-N) or a durable object (o+dN/M) has, and its flag; see count
+//	c.<ref>    how many stored mentions an import (o-N) or a durable object (o+dN/M) has, its flag, and the number of the
+//	           count; see count
 //	g.<ref>    a candidate: an import or object that is to be looked at, since its count was 0
 //	j.<n>      changes of counts that one crank was too large to make; see journal.go
 //	k.<n>      empty: the keys of the Map with number n are references
@@ -28,7 +29,9 @@ import (
 // after which the vat is at rest. The kernel records no such crank. A new vat counts from its first crank if it is at rest
 // after that. In any other vat the rows that are there are counted later, in slices; see recount.go.
 //
-// The counts are right only as long as every program that writes the store counts. A program of an earlier version would not.
+// The counts are right only as long as every program that writes the store counts. A program of an earlier version does not.
+// It speaks version 1 of the worker protocol: the kernel sees that, and tells the next program by the root at the head of a
+// page. Then all is counted anew, and nothing is deleted until that is done.
 
 const ledgerKey = "g"
 
@@ -44,9 +47,14 @@ type ledger struct {
 	After string `json:"after,omitempty"`
 	// Exports is set once the kernel has told which objects are exported.
 	Exports bool `json:"exports,omitempty"`
-	// Spills is the number of the last row j, and Pending the number of such rows.
-	Spills  uint64 `json:"spills,omitempty"`
-	Pending int    `json:"pending,omitempty"`
+	// Spills is the number of the last row j, and Pending the number of such rows. Those up to the number Void are of an
+	// earlier count. Unlearned is set while such rows may have names that the kernel has told.
+	Spills    uint64 `json:"spills,omitempty"`
+	Pending   int    `json:"pending,omitempty"`
+	Void      uint64 `json:"void,omitempty"`
+	Unlearned bool   `json:"unlearned,omitempty"`
+	// Again is how often counting was begun anew. The rows c of an earlier count are void; see count.
+	Again int `json:"again,omitempty"`
 	// Trace is the search for circles that goes on, or nil. Traced is how many objects had been made when the last one
 	// began, and Live how many it found alive; see trace.go.
 	Trace  *trace `json:"trace,omitempty"`
@@ -92,6 +100,16 @@ func (l *ledger) begin(complete bool) {
 	l.counting, l.changed = true, true
 	if complete {
 		l.Stage, l.Exports = stageCounted, true
+	}
+}
+
+// beginAgain begins to count anew: a program that does not count has changed the store. What is in the rows of the present
+// count becomes void, and the rows are deleted by and by.
+func (l *ledger) beginAgain() {
+	l.Again, l.Void, l.changed = l.Again+1, l.Spills, true
+	l.Stage, l.After, l.Exports, l.Unlearned = 0, "", false, false
+	if l.Trace != nil {
+		l.Trace.Phase, l.Trace.After = traceForget, ""
 	}
 }
 

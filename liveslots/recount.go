@@ -48,11 +48,33 @@ func (c *collector) recount() {
 	}
 	// The journal may have mentions of objects that have none otherwise, and the kernel may know them.
 	if l.Stage == stageUnheld && l.Pending == 0 && l.Exports {
+		c.reviewCounts()
 		c.recountRows("o.", func(key string, _ []byte) {
 			if ref := wire.Ref(key[len("o."):]); isDurable(string(ref)) && c.v.readCount(ref).isGarbage() {
 				c.v.rows.set(candidateKey(ref), []byte{})
 			}
 		})
+	}
+}
+
+// reviewCounts looks at all counts, before the objects of the present stage: it deletes those of an earlier count, and finds
+// deleted objects without mentions.
+func (c *collector) reviewCounts() {
+	v, l := c.v, c.v.readLedger()
+	for l.After < "o." && c.hasRoom() {
+		key, _, found := v.rows.next("c.", max("c.", l.After))
+		l.changed = true
+		if !found {
+			l.After = "o."
+			return
+		}
+		l.After = key
+		ref := wire.Ref(key[len("c."):])
+		if now := v.readCount(ref); now == (count{}) {
+			v.rows.delete(key)
+		} else if now.isGarbage() {
+			v.rows.set(candidateKey(ref), []byte{})
+		}
 	}
 }
 

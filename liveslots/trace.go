@@ -25,6 +25,7 @@ import (
 //	sweepObjects      other objects are deleted
 //	sweepMaps         and Maps that no object has
 //	traceForget       the rows t are deleted
+//	traceAbandon      and the rows u, of which there are some only if counting has begun anew meanwhile
 //
 // The vat goes on meanwhile. Until traceFollow ends, each reference that a crank writes to a row or tells the kernel is
 // to be followed, also if the same crank takes it from elsewhere. Objects and Maps that are made after the search began are
@@ -38,6 +39,7 @@ const (
 	sweepObjects
 	sweepMaps
 	traceForget
+	traceAbandon
 )
 
 const (
@@ -164,6 +166,8 @@ func (c *collector) trace() bool {
 			})
 		case traceForget:
 			c.traceRows(alivePrefix, func(key string, _ []byte) { v.rows.delete(key) })
+		case traceAbandon:
+			c.traceRows(followPrefix, func(key string, _ []byte) { v.rows.delete(key) })
 		default:
 			l.Trace, l.Live = nil, t.Live
 			return true
@@ -202,11 +206,20 @@ func (c *collector) meet(name string) {
 	c.greys = append(c.greys, grey{name: name})
 }
 
+// meetAll meets the objects among names. One row may have more of them than there is room for in a crank: the rest is written
+// to the journal, from which a later crank has the objects followed.
 func (c *collector) meetAll(names string) {
 	for name := range strings.SplitSeq(names, " ") {
-		if isDurable(name) {
+		switch {
+		case !isDurable(name):
+		case c.full || !c.hasRoom():
+			c.v.tally.mentions[wire.Ref(name)] += 0
+		default:
 			c.meet(name)
 		}
+	}
+	if c.full {
+		c.v.spill()
 	}
 }
 

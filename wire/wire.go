@@ -65,7 +65,9 @@ type RetireImports struct{ Refs []Ref }
 type BringOutYourDead struct {
 	// Known names, in one page, at most MaxKnown objects of the vat's c-list: imports, and durable exports. The vat drops
 	// the imports among them that it does not hold. The first round of a vat's life names all of its c-list, each later
-	// one the imports that it was given since.
+	// one the imports that it was given since. If a worker of version 1 of this protocol, which does not note what the store
+	// holds, has run the vat meanwhile, the first round is held once more, and the first of its names is the root: what
+	// the vat knows of the references in its store is to be found out anew.
 	Known []Ref
 	// More says that another page of the same round follows.
 	More bool
