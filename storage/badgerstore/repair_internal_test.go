@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -100,7 +101,7 @@ func childPauses(dir, kind string) error {
 				select {
 				case <-ends:
 					return
-				default:
+				case <-time.After(time.Millisecond): // the processors are for the commits
 				}
 				if err := read(); err != nil {
 					failed <- err
