@@ -100,6 +100,9 @@ type Backend interface {
 	IsRevoked(ctx context.Context, kref string) (bool, error)
 	// Inspect describes an object or a promise. One that does not exist is errcode.NotFound.
 	Inspect(ctx context.Context, kref string) (Inspection, error)
+	// Holds says why the kernel keeps an object or a promise, in at most [MaxHolds] reasons. One that does not exist is
+	// errcode.NotFound.
+	Holds(ctx context.Context, kref string) (HoldPage, error)
 	// CollectGarbage removes the rows that are left of deleted things, and asks vats for what they no longer need: those from
 	// which there is something to expect, or the given one alone, if vat is not empty. It returns when nothing is left to do.
 	CollectGarbage(ctx context.Context, vat string) (Collected, error)

@@ -224,6 +224,13 @@ func (c *Client) Inspect(ctx context.Context, kref string) (Inspection, error) {
 	return out, err
 }
 
+// Holds says why the kernel keeps an object or a promise, in at most [MaxHolds] reasons.
+func (c *Client) Holds(ctx context.Context, kref string) (HoldPage, error) {
+	var out HoldPage
+	err := c.Call(ctx, methodHolds, krefParams{KRef: kref}, &out)
+	return out, err
+}
+
 // CollectGarbage removes what is left of deleted things, and asks vats for what they no longer need: those from which there is
 // something to expect, or the given one alone, if vat is not empty. It returns when nothing is left to do.
 func (c *Client) CollectGarbage(ctx context.Context, vat string) (Collected, error) {

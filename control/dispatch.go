@@ -18,6 +18,7 @@ const (
 	methodServices  = "services"
 	methodSystem    = "systemList"
 	methodInspect   = "inspect"
+	methodHolds     = "holds"
 	methodIsRevoked = "isRevoked"
 	methodLaunch    = "launchSubcluster"
 	methodApply     = "applyConfig"
@@ -74,6 +75,15 @@ func (s *Server) dispatch(ctx context.Context, method string, params json.RawMes
 		return listed(ctx, params, "services", b.Services)
 	case methodSystem:
 		return listed(ctx, params, "systems", b.System)
+
+	case methodHolds:
+		kref, err := parseKRef(params)
+		if err != nil {
+			return nil, err
+		}
+		p, err := b.Holds(ctx, kref)
+		p.Holds = notNull(p.Holds)
+		return p, err
 
 	case methodInspect:
 		kref, err := parseKRef(params)

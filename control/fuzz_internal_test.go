@@ -74,7 +74,7 @@ func checkParams(t *testing.T, req request) error {
 			t.Errorf("%+v is taken for a subcluster, or for all", p)
 		}
 		return err
-	case methodInspect, methodRevoke, methodIsRevoked:
+	case methodInspect, methodHolds, methodRevoke, methodIsRevoked:
 		kref, err := parseKRef(req.params)
 		if err == nil && !validRef("ko", kref) && !validRef("kp", kref) {
 			t.Errorf("%q is taken for a kref", kref)

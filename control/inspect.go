@@ -45,6 +45,30 @@ type Inspection struct {
 	Value json.RawMessage `json:"value,omitempty"`
 }
 
+// Hold is a reason why the kernel keeps an object or a promise.
+type Hold struct {
+	// Kind is one of: root, vat, queue, poisoned, exit, value, parked, service, holds, call, unit, ticket, launch, result, work.
+	Kind string `json:"kind"`
+	// Vat is the vat concerned, Name its name; or Name is that of a service, a ticket, or the id of a subcluster.
+	Vat  string `json:"vat,omitempty"`
+	Name string `json:"name,omitempty"`
+	// VRef is the vat's name for it, and Recognized is set if that is all it can do with it.
+	VRef       string `json:"vref,omitempty"`
+	Recognized bool   `json:"recognized,omitempty"`
+	// In is the promise whose value, or parked message, mentions it, or the service object.
+	In string `json:"in,omitempty"`
+}
+
+// HoldPage is the answer of [Client.Holds].
+type HoldPage struct {
+	Holds []Hold `json:"holds"`
+	// More is set if there are more.
+	More bool `json:"more,omitempty"`
+}
+
+// MaxHolds bounds the reasons in one answer.
+const MaxHolds = 1000
+
 // Holder is a vat that has a name for an object or a promise.
 type Holder struct {
 	// Vat is its id, Name its name, and VRef its name for the inspected thing.

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -81,6 +82,53 @@ func droppedLeavesNothing(t *testing.T, over transport) {
 	}
 	if diff := cmp.Diff(before, s.kept(t)); diff != "" {
 		t.Errorf("what is kept (- before, + after):\n%s\n%s%s", diff, s.must(t, "state", "visitor"), s.must(t, "state", "garden"))
+	}
+	s.empty(t, d, l.ID)
+}
+
+// What holds an object is said, with the path through the store of a vat; when all have let it go, the kernel forgets it.
+func TestWhyAnObjectIsKept(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	d := s.run(t)
+	var l control.Launched
+	s.read(t, &l, "launch", s.file(t, "gardens.json", `{"bootstrap": "visitor", "vats": {
+		"visitor": {"module": "test.garden", "worker": "bin/testworker"}, "garden": {"module": "test.garden", "worker": "bin/testworker"},
+	}}`))
+	var plant struct {
+		Ref string `json:"$ref"`
+	}
+	if err := json.Unmarshal([]byte(s.now(t, l.ID, "keep")), &plant); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, "collect")
+	var held struct{ Holds []control.Hold }
+	s.read(t, &held, "inspect", "--why", plant.Ref)
+	if len(held.Holds) != 2 || held.Holds[1].Kind != "ticket" {
+		t.Fatalf("the plant is held by %+v, want a vat and a host call", held.Holds)
+	}
+	call := "  the host call " + held.Holds[1].Name + "\n"
+	asked := func(ref, want string) {
+		t.Helper()
+		if got := s.must(t, "inspect", "--why", ref); got != want {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+	asked(l.Root, l.Root+" is held by\n  the kernel, since it is the root of v1 (visitor)\n")
+	asked(plant.Ref, plant.Ref+" is held by\n  v1 (visitor), which calls it o-2: it is in the Map m1, in o+0 testvats.garden\n"+call)
+	s.now(t, l.ID, "lose")
+	s.must(t, "collect", "visitor")
+	asked(plant.Ref, plant.Ref+" is held by\n"+call)
+	ticket, err := control.ParseTicket(held.Holds[1].Name)
+	if err == nil {
+		err = s.dial(t).Acknowledge(t.Context(), ticket)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, "collect")
+	if out := s.cli("inspect", plant.Ref); out.exit != 1 || !strings.Contains(out.stderr, "there is no") {
+		t.Errorf("nobody holds %s: %v", plant.Ref, out)
 	}
 	s.empty(t, d, l.ID)
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -53,6 +54,28 @@ func (op *operator) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspe
 		}
 		return in, err
 	})
+}
+
+// Holds is [Shell.Holds].
+func (op *operator) Holds(ctx context.Context, kref kernel.KRef, limit int) (list []kernel.Hold, more bool, err error) {
+	list, err = question(ctx, op.core, nil, func(q *kernel.View) (list []kernel.Hold, err error) {
+		if _, found, err := q.Inspect(kref); err != nil || !found {
+			return nil, cmp.Or(err, notThere("object or promise", string(kref)))
+		}
+		for after, first := kernel.VatID(""), true; err == nil && len(list) <= limit && (first || after != ""); first = false {
+			var page []kernel.Hold
+			page, after, err = q.VatHoldsAfter(kref, after)
+			list = append(list, page...)
+		}
+		for after, first := "", true; err == nil && len(list) <= limit && (first || after != ""); first = false {
+			var page []kernel.Hold
+			page, after, err = q.HoldsAfter(kref, after)
+			list = append(list, page...)
+		}
+		return list, err
+	})
+	more = len(list) > limit
+	return list[:min(len(list), limit)], more, err
 }
 
 // TerminateVat is [Shell.TerminateVat].

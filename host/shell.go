@@ -244,6 +244,12 @@ func (s *Shell) Inspect(ctx context.Context, kref kernel.KRef) (kernel.Inspectio
 	return s.operator.Inspect(ctx, kref)
 }
 
+// Holds returns why the kernel keeps an object or a promise, at most limit reasons, and whether there are more. It reads the whole
+// state, beside the loop.
+func (s *Shell) Holds(ctx context.Context, kref kernel.KRef, limit int) (list []kernel.Hold, more bool, err error) {
+	return s.operator.Holds(ctx, kref, limit)
+}
+
 // TerminateVat ends one vat. Its subcluster goes on without it, and ends with the last one.
 func (s *Shell) TerminateVat(ctx context.Context, v kernel.VatID) error {
 	return s.operator.TerminateVat(ctx, v)

@@ -60,6 +60,7 @@ type Describer struct {
 	kinds   []*kindRow
 	root    int
 	problem string
+	keyed   []string // the numbers of the Maps whose keys are references, as far as Mentions has met them
 }
 
 // NewDescriber returns a Describer for the store whose row [IDsKey] is ids, or nil if the store has no such

@@ -317,10 +317,28 @@ func (g *garden) references() (counts map[wire.Ref]int, reachable map[wire.Ref]b
 	return counts, reachable, of
 }
 
+// describedMentions counts the mentions in the store as a Describer finds them.
+func (g *garden) describedMentions() map[wire.Ref]int {
+	counts := map[wire.Ref]int{}
+	d := liveslots.NewDescriber(g.store[liveslots.IDsKey])
+	for _, key := range slices.Sorted(maps.Keys(g.store)) {
+		_, names := d.Mentions(key, g.store[key])
+		for _, n := range names {
+			if strings.HasPrefix(n, "o-") || strings.HasPrefix(n, "o+d") && !strings.HasPrefix(n, "o+d0/") {
+				counts[wire.Ref(n)]++
+			}
+		}
+	}
+	return counts
+}
+
 // check compares the counts with the store.
 func (g *garden) check() {
 	g.t.Helper()
 	counts, _ := g.mentions()
+	if described := g.describedMentions(); !maps.Equal(counts, described) {
+		g.t.Errorf("rows mention %v, are described to mention %v", counts, described)
+	}
 	want := map[string]string{}
 	for r, n := range counts {
 		want["c."+string(r)] = strconv.Itoa(n)

@@ -13,13 +13,23 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	return a.completeArg(a.withJSON(&cobra.Command{
+	var because bool
+	cmd := a.withJSON(&cobra.Command{
 		Use:   "inspect KREF",
 		Short: "Say what the kernel knows about an object or a promise",
 		Long: `Say what the kernel knows about an object (ko4) or a promise (kp7): whom it belongs to, who holds it, under which
-name, and what waits for it.`,
+name, and what waits for it. With --why: what the kernel keeps it for.`,
 		Args: one("KREF", control.CheckKRef),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if because {
+				return a.ask(cmd.Context(), noLimit, func(ctx context.Context, client *control.Client) error {
+					r, err := why(ctx, client, args[0], map[string]bool{}, 0)
+					if err != nil {
+						return err
+					}
+					return a.print(r, func(w io.Writer) { describeReasons(w, r, "") })
+				})
+			}
 			return a.ask(cmd.Context(), 0, func(ctx context.Context, client *control.Client) error {
 				i, err := client.Inspect(ctx, args[0])
 				if err != nil {
@@ -28,7 +38,9 @@ name, and what waits for it.`,
 				return a.print(i, func(w io.Writer) { describeInspection(w, i) })
 			})
 		},
-	}), rootKRefs)
+	})
+	cmd.Flags().BoolVar(&because, "why", false, "say what it is kept for, with the path through the store of a vat (reads the whole state)")
+	return a.completeArg(cmd, rootKRefs)
 }
 
 func describeInspection(w io.Writer, i control.Inspection) {

@@ -59,6 +59,15 @@ func (f *Fake) CollectGarbage(_ context.Context, vat string) (control.Collected,
 	return out, nil
 }
 
+// Holds implements [control.Backend]. Of an object that exists it says that it is a root.
+func (f *Fake) Holds(ctx context.Context, kref string) (control.HoldPage, error) {
+	i, err := f.Inspect(ctx, kref)
+	if err != nil {
+		return control.HoldPage{}, err
+	}
+	return control.HoldPage{Holds: []control.Hold{{Kind: "root", Vat: i.Owner, Name: i.OwnerName}}}, nil
+}
+
 // Tally implements [control.Backend]. It counts the vats.
 func (f *Fake) Tally(context.Context) (out control.Tally, _ error) {
 	f.mu.Lock()

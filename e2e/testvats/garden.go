@@ -11,6 +11,7 @@ type garden struct {
 	vat.Durable
 	Peer   vat.Ref
 	Plants vat.Map[int, *plant]
+	Kept   vat.Map[string, vat.Ref]
 	Count  int
 }
 
@@ -36,6 +37,18 @@ func (g *garden) Open(ctx context.Context) (*plant, error) {
 	p := &plant{Garden: g, Number: g.Count}
 	return p, g.Plants.Set(ctx, p.Number, p)
 }
+
+// Keep opens a plant of the other garden, keeps it, and returns it.
+func (g *garden) Keep(ctx context.Context) (vat.Ref, error) {
+	p, err := vat.Call[vat.Ref](ctx, g.Peer, "open")
+	if err != nil {
+		return p, err
+	}
+	return p, g.Kept.Set(ctx, "it", p)
+}
+
+// Lose forgets the plant that was kept, and does not close it.
+func (g *garden) Lose(ctx context.Context) { g.Kept.Delete(ctx, "it") }
 
 // Water does the plant good.
 func (p *plant) Water() int { return p.Number }

@@ -179,6 +179,25 @@ func (b *Backend) Inspect(ctx context.Context, s string) (control.Inspection, er
 	return out, nil
 }
 
+// Holds implements [control.Backend].
+func (b *Backend) Holds(ctx context.Context, s string) (out control.HoldPage, err error) {
+	ref, err := kref(s)
+	if err != nil {
+		return out, err
+	}
+	list, more, err := b.host.Holds(ctx, ref, control.MaxHolds)
+	if err != nil {
+		return out, coded(err)
+	}
+	out.More = more
+	for _, h := range list {
+		out.Holds = append(out.Holds, control.Hold{
+			Kind: string(h.Kind), Vat: string(h.Vat), Name: h.Name, VRef: string(h.Ref), Recognized: h.Ref != "" && !h.Reachable, In: string(h.In),
+		})
+	}
+	return out, nil
+}
+
 // PingVat implements [control.Backend].
 func (b *Backend) PingVat(ctx context.Context, vat string) (string, error) {
 	id, err := b.vatID(ctx, vat)
