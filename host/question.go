@@ -65,6 +65,14 @@ func (a awaited) Next(prefix, after string) (string, []byte, bool, error) {
 	return a.Frozen.Next(prefix, after)
 }
 
+// Step is part of [storage.Stepper]: an answer that passes over many removed rows is given up in their middle.
+func (a awaited) Step(prefix, after string, most int) (string, []byte, bool, bool, error) {
+	if err := a.over(); err != nil {
+		return "", nil, false, false, err
+	}
+	return storage.Step(a.Frozen, prefix, after, most)
+}
+
 // answered turns a panic of an answer into an error: it has changed nothing.
 func answered[T any](view *kernel.View, answer func(q *kernel.View) (T, error)) (v T, err error) {
 	defer func() {

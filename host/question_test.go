@@ -2,8 +2,12 @@ package host_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
+	"ocapkernel.dev/host"
 	"ocapkernel.dev/storage"
 )
 
@@ -102,4 +106,84 @@ func TestAKernelEndsWhileAQuestionIsAnswered(t *testing.T) {
 	}
 	close(store.gate)
 	k.end(t)
+}
+
+// passing is a store whose frozen states pass over removed rows without end where a vat's rows would be.
+type passing struct {
+	*storage.Mem
+	steps chan struct{}
+}
+
+func (s *passing) Freeze() storage.Frozen { return frozenPassing{s.Mem.Freeze(), s.steps} }
+
+type frozenPassing struct {
+	storage.Frozen
+	steps chan struct{}
+}
+
+func (s frozenPassing) Step(prefix, after string, _ int) (string, []byte, bool, bool, error) {
+	for _, endless := range []string{"s.", "v.", "u.", "c."} {
+		if strings.HasPrefix(prefix, endless) {
+			s.steps <- struct{}{}
+			return max(prefix, after) + "0", nil, false, false, nil
+		}
+	}
+	key, value, found, err := s.Next(prefix, after)
+	return key, value, found, true, err
+}
+
+// A question that passes over removed rows is given up when its caller leaves, and when the kernel ends.
+func TestAQuestionIsGivenUpAmongRemovedRows(t *testing.T) {
+	for name, ask := range map[string]func(context.Context, *running) error{
+		"rows": func(ctx context.Context, k *running) error {
+			_, _, _, err := k.Stored(ctx, "v1", "", "", 10)
+			return err
+		},
+		"vats": func(ctx context.Context, k *running) error {
+			_, err := k.Vats(ctx)
+			return err
+		},
+		"status": func(ctx context.Context, k *running) error {
+			_, err := k.Status(ctx)
+			return err
+		},
+	} {
+		for _, ends := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", the kernel ends: ", ends), func(t *testing.T) {
+				store := &passing{storage.NewMem(), make(chan struct{})}
+				k := start(t, store, nil)
+				launch(t, k, "pingpong")
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				given := make(chan error, 1)
+				go func() { given <- ask(ctx, k) }()
+				for range 3 {
+					<-store.steps
+				}
+				over := make(chan struct{})
+				go func() { // the step under way ends
+					for {
+						select {
+						case <-store.steps:
+						case <-over:
+							return
+						}
+					}
+				}()
+				if !ends {
+					leave()
+					if err := <-given; !errors.Is(err, context.Canceled) {
+						t.Errorf("got %v", err)
+					}
+				}
+				k.end(t)
+				if ends {
+					if err := <-given; !errors.Is(err, host.ErrStopping) {
+						t.Errorf("got %v", err)
+					}
+				}
+				close(over)
+			})
+		}
+	}
 }

@@ -127,7 +127,7 @@ func (q *View) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
 		if after != "" {
 			from = keyVat(after)
 		}
-		key, row, found, err := q.reader.Next("v.", from)
+		key, row, found, err := q.nextRow("v.", from)
 		if !found || err != nil {
 			return out, "", err
 		}
@@ -144,6 +144,17 @@ func (q *View) VatsAfter(after VatID) (out []Vat, next VatID, err error) {
 		out = append(out, v)
 	}
 	return out, after, nil
+}
+
+// nextRow is the reader's Next, in steps: a question that passes over many removed rows can be given up in their middle.
+func (q *View) nextRow(prefix, after string) (key string, value []byte, found bool, err error) {
+	for {
+		key, value, found, ready, err := storage.Step(q.reader, prefix, after, passRows)
+		if ready || err != nil {
+			return key, value, found, err
+		}
+		after = key
+	}
 }
 
 func (t *tx) exportVat(v VatID) Vat {

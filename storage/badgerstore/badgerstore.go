@@ -310,9 +310,16 @@ func (s *Store) next(prefix, after string, in func(read func(*badger.Txn) error)
 
 // Step implements [storage.Stepper]. The versions of rows that were written over count as removed rows.
 func (s *Store) Step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
-	err = s.health.read(func() (err error) {
-		key, value, found, ready, err = s.step(prefix, after, most)
-		return err
+	return s.step(prefix, after, most, s.once)
+}
+
+// step is Step in the transaction that in hands out.
+func (s *Store) step(prefix, after string, most int, in func(read func(*badger.Txn) error) error) (key string, value []byte, found, ready bool, err error) {
+	err = s.health.read(func() error {
+		return in(func(txn *badger.Txn) (err error) {
+			key, value, found, ready, err = stepIn(txn, prefix, after, most)
+			return err
+		})
 	})
 	if err != nil {
 		return "", nil, false, false, fmt.Errorf("read the row after %.80q: %w", after, err)
@@ -320,9 +327,7 @@ func (s *Store) Step(prefix, after string, most int) (key string, value []byte, 
 	return key, value, found, ready, nil
 }
 
-func (s *Store) step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
+func stepIn(txn *badger.Txn, prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), AllVersions: true})
 	defer it.Close()
 	passed := after
@@ -368,6 +373,11 @@ func (f *frozen) Get(key string) ([]byte, bool, error) { return f.s.get(key, f.i
 // Next implements [storage.Reader].
 func (f *frozen) Next(prefix, after string) (string, []byte, bool, error) {
 	return f.s.next(prefix, after, f.in)
+}
+
+// Step implements [storage.Stepper], as [Store.Step] does.
+func (f *frozen) Step(prefix, after string, most int) (key string, value []byte, found, ready bool, err error) {
+	return f.s.step(prefix, after, most, f.in)
 }
 
 // in has something read in the transaction.

@@ -76,7 +76,13 @@ func frozen(t *testing.T, open Open) {
 				t.Fatal(err)
 			}
 			if !found {
+				if stepped := stepTo(t, want.r, after); stepped != "" {
+					t.Errorf("in steps there is a row %q", stepped)
+				}
 				break
+			}
+			if stepped := stepTo(t, want.r, after); stepped != key {
+				t.Errorf("in steps the row after %q is %q, and not %q", after, stepped, key)
 			}
 			if v, found, err := want.r.Get(key); !found || err != nil || string(v) != string(value) {
 				t.Errorf("row %s is %q, %t, %v, and %q in the order of the rows", key, v, found, err, value)
@@ -90,6 +96,23 @@ func frozen(t *testing.T, open Open) {
 	}
 	if _, found, err := f.Get("c"); found || err != nil {
 		t.Errorf("a row of later: got %t, %v", found, err)
+	}
+}
+
+// stepTo returns the key of the row after another, found in the smallest steps; empty if there is none.
+func stepTo(t *testing.T, r storage.Reader, after string) string {
+	t.Helper()
+	for {
+		key, _, found, ready, err := storage.Step(r, "", after, 1)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case ready && !found:
+			return ""
+		case ready:
+			return key
+		}
+		after = key
 	}
 }
 
