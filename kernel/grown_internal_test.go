@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 func Downgrade(mem *storage.Mem) {
 	d := newDumper(mem)
 	codec := d.t.codec
-	var writes []storage.Write
+	writes := []storage.Write{{Key: keySchema, Value: binary.BigEndian.AppendUint64(nil, OldestSchema)}}
 	// All later fields are at the end: one byte each, since they were set to zero, but for a name.
 	cut := func(key string, b []byte, fields, later int) {
 		b = b[:len(b)-later]

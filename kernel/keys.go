@@ -8,7 +8,9 @@ import (
 	"ocapkernel.dev/wire"
 )
 
-// SchemaVersion is the version of the key grammar below. A store that holds another one is refused.
+// SchemaVersion is the version of the key grammar below. A store of a newer version is refused. A store of OldestSchema or a
+// later version is opened, and is one of SchemaVersion from the first commit on: the commit that writes the first row that
+// the older version did not know also writes the number, and a kernel of that version says that it is too old.
 //
 //	schema            version of this grammar
 //	epoch             identity of this state; a new one starts with a reset or an accepted rollback
@@ -57,7 +59,7 @@ import (
 //	suspect.<kp>      a promise that may be one of these
 //
 // Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
-const SchemaVersion = 2
+const SchemaVersion, OldestSchema = 3, 2
 
 // The kernel's own names. They never leave this package as anything but these types, and the command
 // line; a vat never sees one.

@@ -49,6 +49,8 @@ type Machine struct {
 	cranks uint64
 	hash   uint64
 	epoch  string
+	// older says that the state is of an older version of the schema: the next commit writes the number of this one.
+	older bool
 }
 
 // Open returns the machine over the state that r reads, or ErrNewerSchema or ErrOlderSchema. If there is no state yet,
@@ -80,9 +82,10 @@ func Open(r storage.Reader, limits storage.Limits, epoch string) (m *Machine, fi
 		m.epoch = string(b)
 	}
 	_, m.searching = t.get(keySearch)
-	if version < SchemaVersion && version > 0 {
-		return nil, Commit{}, fmt.Errorf("schema %d, this program knows %d: %w", version, SchemaVersion, ErrOlderSchema)
+	if version < OldestSchema && version > 0 {
+		return nil, Commit{}, fmt.Errorf("schema %d, this program knows %d to %d: %w", version, OldestSchema, SchemaVersion, ErrOlderSchema)
 	}
+	m.older = version < SchemaVersion
 	b, ok := t.get(keyCommit)
 	if !ok || len(b) != 24 || version == 0 || m.epoch == "" {
 		return nil, Commit{}, fmt.Errorf("the head of the state: %w", storage.ErrCorrupt)

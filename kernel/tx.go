@@ -140,7 +140,11 @@ func (m *Machine) done(t *tx) Commit {
 	t.runs.flush(t)
 	t.services.flush(t)
 	t.subs.flush(t)
+	if m.older {
+		t.setUint(keySchema, SchemaVersion)
+	}
 	c := m.seal(t)
+	m.older = false
 	if r := t.rows[keySearch]; r != nil && r.changed {
 		m.searching = r.value != nil
 	}

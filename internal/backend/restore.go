@@ -38,8 +38,8 @@ func Restore(ctx context.Context, dir string, in io.Reader, keep func(name strin
 		return Restored{}, err
 	}
 	from := rows.Header()
-	if from.Schema != kernel.SchemaVersion {
-		return Restored{}, control.Errorf(errcode.Unsupported, "the backup is of schema %d, and this program knows %d", from.Schema, kernel.SchemaVersion)
+	if from.Schema < kernel.OldestSchema || from.Schema > kernel.SchemaVersion {
+		return Restored{}, control.Errorf(errcode.Unsupported, "the backup is of schema %d, and this program knows %d to %d", from.Schema, kernel.OldestSchema, kernel.SchemaVersion)
 	}
 	if keep == nil {
 		keep = func(string) bool { return false }
