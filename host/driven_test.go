@@ -208,3 +208,16 @@ func TestKernelThatIsNotDrivenTakesNoSteps(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A driven kernel has a store in memory: a witness of another one is refused, and the store is left as it is.
+func TestADrivenKernelTakesNoWitness(t *testing.T) {
+	t.Parallel()
+	mem := storage.NewMem()
+	k, err := host.Open(host.Config{Store: mem, Witness: new(storage.Witness), Driven: &host.Driven{}})
+	if err == nil || k != nil || !strings.Contains(err.Error(), "Witness") {
+		t.Errorf("got %v, %v", k, err)
+	}
+	if rows := mem.Snapshot(); len(rows) > 0 {
+		t.Errorf("it has written %v", rows)
+	}
+}

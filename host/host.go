@@ -94,7 +94,8 @@ type Config struct {
 	Owned func() error
 	// CacheBytes bounds the rows kept in memory; 32 MiB if zero.
 	CacheBytes int
-	// Driven has a test drive the kernel; nil for a kernel that goes on by itself.
+	// Driven has a test drive the kernel; nil for a kernel that goes on by itself. There is no Witness then: the store of a
+	// driven kernel is in memory.
 	Driven *Driven
 }
 
@@ -102,6 +103,9 @@ type Config struct {
 // Errors to branch on are [storage.ErrRolledBack], [kernel.ErrNewerSchema], [storage.ErrCorrupt] and [storage.ErrNoRoom].
 // The caller calls Run next, in any case.
 func Open(cfg Config) (*Shell, error) {
+	if cfg.Driven != nil && cfg.Witness != nil {
+		return nil, errors.New("host: a driven kernel has a store in memory, and takes no Witness; leave one of Driven and Witness out")
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 
+	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/wire"
 )
 
@@ -43,7 +44,7 @@ func (l *lookList) isEmpty() bool { return l.head == l.tail }
 
 // looksEvery bounds the other deliveries between two deliveries of the list. MaxLooked bounds the references in one
 // delivery.
-const looksEvery, MaxLooked = 16, 1000
+const looksEvery, MaxLooked = 16, limits.Told
 
 // news is what a vat is to be told about an object.
 type news uint8
@@ -214,7 +215,7 @@ func (t *tx) listForImporters(w *work) (done bool) {
 // sweepObjects lists the objects of a state of an earlier version, a slice at a time.
 func (t *tx) sweepObjects(w *work) (done bool) {
 	for key := range t.scan("o.", &w.after) {
-		t.maybeFree = append(t.maybeFree, KRef(key[len("o."):]))
+		t.letGo(KRef(key[len("o."):])) // here, and not at the end of the commit, where no budget holds
 	}
 	return !t.spent()
 }

@@ -215,3 +215,33 @@ func TestKillAtEveryCommitOfACollection(t *testing.T) {
 		}
 	})
 }
+
+// The objects of a state of an earlier version are listed in slices that read little, whether they are to be told of or not.
+func TestSweepReadsLittleInAStep(t *testing.T) {
+	t.Parallel()
+	w := pair(t)
+	w.unchecked = true
+	for i := range 3 {
+		w.gives(refsFrom(900*i+1, 900)...)
+		w.call(fmt.Sprint("E1.kept", i), "ko4", "give", "ko5")
+		w.deliver("v1", "send $0 take "+strings.Join(refsFrom(10000+900*i, 900), " ")+"\nresolve $r=null")
+		w.deliver("v2", "resolve")
+	}
+	kernel.Downgrade(w.mem)
+	r := count(w)
+	steps, most := 0, 0
+	for ; ; steps++ {
+		r.reads = 0
+		c, _, err := w.m.Work(w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most = max(most, r.reads); c.Number == 0 {
+			break
+		}
+		w.apply(c)
+	}
+	if most > 1300 || steps < 5 {
+		t.Errorf("%d steps, one of which reads %d rows", steps, most)
+	}
+}

@@ -139,7 +139,7 @@ func New(cfg Config) (*Supervisor, error) {
 
 // MaxRunDir is the length in bytes that the path of a run directory may have: of the 107 bytes of a socket's path, 41 are left
 // for a directory and a socket as go-plugin names them.
-const MaxRunDir = 66
+const MaxRunDir = limits.RunDirBytes
 
 // makeRunDir leaves dir empty and private. Since it removes the files in dir, it refuses a directory with any file that is
 // not ours.

@@ -45,7 +45,7 @@ const (
 	// MaxKeyBytes bounds a key of the vat's store.
 	MaxKeyBytes = limits.KeyBytes
 	// MaxKnown bounds the references in one [BringOutYourDead].
-	MaxKnown = 1000
+	MaxKnown = limits.Known
 	// MaxTextBytes bounds a text from the worker that is for people, such as Hello.Error.
 	MaxTextBytes = 4096
 )

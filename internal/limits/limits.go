@@ -31,6 +31,8 @@ const (
 	// ReapInterval is how many deliveries a vat is given between two rounds in which it is asked for references that it no
 	// longer holds, unless its reapInterval says otherwise.
 	ReapInterval, MostReapInterval = 1000, 1_000_000
+	// Known is how many objects one page of a round names, Told how many objects one delivery tells a vat of.
+	Known, Told = 1000, 1000
 	// Transcript is how many deliveries are recorded of a vat that does not come to rest, TranscriptBytes bounds their
 	// records together with what the vat has written meanwhile.
 	Transcript, TranscriptBytes = 100_000, 64 << 20
@@ -51,6 +53,8 @@ const (
 	LeastUnitBytes, MostUnitBytes = 1 << 10, 2 << 20
 	// SocketPathBytes bounds the path of a socket: the system's address for it has one more, a zero byte.
 	SocketPathBytes = 107
+	// RunDirBytes bounds the path of the directory for a kernel's workers: 41 bytes of a socket's path are left to gRPC.
+	RunDirBytes = 66
 )
 
 // What one value, one crank and one frame may hold.

@@ -52,6 +52,8 @@ func kernel() []Row {
 		{"the name of an interface, in a value that is one object and nothing else", size(InterfaceBytes), "messages to the promise are rejected with BAD_TARGET"},
 		{"references in one value", plain(Slots), "the crank is illegal, or the host call refused"},
 		{"references in one syscall of garbage collection, promises in one resolve", plain(Slots), "the crank is illegal"},
+		{"objects in one delivery of garbage collection: named in a page of a round, or told of", number(Known) + ", " + number(Told), "further deliveries have the rest"},
+		{"the path of the directory for workers", plain(RunDirBytes) + " bytes", "workers over gRPC do not start, and the log says so"},
 		{"a key of a vat's store", plain(KeyBytes) + " bytes", "the crank is illegal"},
 		{"the writes of a crank itself, as the kernel counts them", "47,185 rows, 4,278,196 bytes (half a transaction of the database)", "the crank is dropped, and charged"},
 		{"a frame from a worker", size(FrameBytes) + " (`limits.frameBytes`)", "the same"},
