@@ -25,7 +25,7 @@ func schemaOf(t *testing.T, mem *storage.Mem) byte {
 // of objects, and that wait for the end of another.
 func older(t *testing.T) *world {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "schema2.json"))
+	text, err := os.ReadFile(filepath.Join("..", "storage", "testdata", "schema2.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
