@@ -170,6 +170,9 @@ func TestManyTurnsWaitForOnePromise(t *testing.T) {
 		{"a lock", "locked", 200, []string{"1", "0"}, ""},
 	} {
 		for _, local := range []bool{false, true} {
+			if underRace && c.n > 3 {
+				continue
+			}
 			if c.want == "d" && !local {
 				continue // the vat would be at rest, and forget the document
 			}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package liveslots_test
+
+const underRace = false
