@@ -40,7 +40,8 @@ func (r *Ref) UnmarshalJSON(text []byte) error {
 
 // Call calls a method of an object such as ko4, or of the root of a subcluster such as s1, and waits for the answer.
 // Arguments and answer are JSON, as docs/json.md says; a [Ref] passes a reference. A method that returns nothing is
-// answered {"$undefined":true}. The objects that an answer refers to exist at least for Options.KeepAnswers from then on.
+// answered {"$undefined":true}. The objects that an answer refers to exist at least for Options.KeepAnswers from then on, or
+// until [Kernel.Release].
 //
 // A rejection is an [*Error]; one by the vat itself is [ErrRejected]. If ctx ends first, Call returns the error of ctx, and
 // the call goes on: it survives this program, and its answer is lost. A program that wants that answer, too, uses
@@ -50,8 +51,10 @@ func (k *Kernel) Call(ctx context.Context, target, method string, args ...any) (
 	if err != nil {
 		return nil, public(err)
 	}
-	if len(a.Value.Slots) == 0 { // otherwise the kept answer keeps the objects that it refers to
+	if len(a.Value.Slots) == 0 {
 		k.b.Release(a.Ticket)
+	} else { // the kept answer keeps the objects that it refers to
+		k.held.note(a)
 	}
 	text, err := a.JSON()
 	return text, public(err)

@@ -79,7 +79,8 @@ import (
 
 // Kernel is a kernel whose state is open.
 type Kernel struct {
-	b *backend.Backend
+	b    *backend.Backend
+	held *held
 }
 
 // New opens the state in Options.Dir and recovers the work that was under way there. Call [Kernel.Run] next in any case,
@@ -113,7 +114,7 @@ func New(o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, public(err)
 	}
-	return &Kernel{b}, nil
+	return &Kernel{b: b, held: newHeld(o.KeepAnswers)}, nil
 }
 
 // Run does the kernel's work until ctx ends or [Kernel.Shutdown] is called. It returns when the calls of services that

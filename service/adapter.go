@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -34,6 +35,9 @@ import (
 // The context ends when the kernel no longer waits for the call. A kernel that stops gives calls that are not
 // idempotent a second to end, then ends the contexts of all, and waits another second at most for methods to
 // return. [Caller] returns the caller, and [ExportObject] makes new objects for the result.
+//
+// If v is an [io.Closer], its Close is the kernel's to call, when the object ends: the kernel or its subcluster does, or
+// nobody holds an object that a call has made. No vat can call it then, unless [Methods] names it.
 //
 // New fails, with all mistakes in the error, if v has no methods or methods that do not have this form.
 func New(v any, opts ...Option) (Object, error) {
@@ -112,7 +116,16 @@ func makeObject(v any, opts []Option) (Object, Export, error) {
 	if err != nil {
 		return nil, x, fmt.Errorf("service: %w", err)
 	}
+	if closer, ok := v.(io.Closer); ok {
+		return closingAdapter{a, closer}, x, nil
+	}
 	return a, x, nil
+}
+
+// closingAdapter is the adapter of a value that is closed when the object ends.
+type closingAdapter struct {
+	*adapter
+	io.Closer
 }
 
 // adapter is an Object made of a Go value.
@@ -161,6 +174,9 @@ func newAdapter(v any, o options) (*adapter, error) {
 		}
 		all[name] = goName
 		if o.methods != nil && !slices.Contains(o.methods, name) {
+			continue
+		}
+		if _, closes := v.(io.Closer); closes && goName == "Close" && o.methods == nil {
 			continue
 		}
 		m, err := newMethod(name, rv.Method(i))

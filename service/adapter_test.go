@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"runtime"
@@ -385,4 +386,37 @@ func FuzzBegin(f *testing.F) {
 			}
 		}
 	})
+}
+
+// kiosk is closed by the kernel.
+type kiosk struct{ closed int }
+
+func (s *kiosk) Buy() string { return "sold" }
+
+func (s *kiosk) Close() error {
+	s.closed++
+	return nil
+}
+
+// The Close of a value is for the kernel, and no vat can call it unless the author says so.
+func TestValueIsClosedByTheKernelAlone(t *testing.T) {
+	t.Parallel()
+	s := &kiosk{}
+	o := object(t, s)
+	if got := show(t, call(t, o, "close", `[]`)); !strings.Contains(got, "no method") {
+		t.Errorf("close: got %s", got)
+	}
+	if got := show(t, call(t, o, "buy", `[]`)); !strings.Contains(got, "sold") {
+		t.Errorf("buy: got %s", got)
+	}
+	closer, ok := o.(io.Closer)
+	if !ok || closer.Close() != nil || s.closed != 1 {
+		t.Errorf("it can be closed: %t, and was %d times", ok, s.closed)
+	}
+	if _, ok := object(t, channels{}, service.Methods()).(io.Closer); ok {
+		t.Error("a value without Close can be closed")
+	}
+	if got := show(t, call(t, object(t, s, service.Methods("close")), "close", `[]`)); strings.Contains(got, "no method") || s.closed != 2 {
+		t.Errorf("a Close that callers may call: got %s, closed %d times", got, s.closed)
+	}
 }
