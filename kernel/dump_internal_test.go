@@ -231,7 +231,7 @@ func (d *dumper) lines(canonical bool) (out []string) {
 		b, _ := d.t.get(keyWorkItem(head))
 		var w work
 		d.t.codec.decode("", b, w.fields)
-		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "remove vat", "end services", "end service", "begin", "loose", "stranded", "retire", "sweep"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
+		add("work %s %s%s", [...]string{"tell", "drain", "free", "forget", "remove vat", "end services", "end service", "begin", "loose", "stranded", "retire", "sweep", "circles"}[w.kind], d.list(slices.DeleteFunc([]KRef{w.promise}, func(k KRef) bool { return k == "" })), w.vat)
 	}
 	return out
 }

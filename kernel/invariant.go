@@ -46,6 +46,7 @@ type checker struct {
 	results      map[KRef]bool   // of messages
 	unread       map[string]bool // lines of rows that cannot be read
 	more         int             // problems that are not kept
+	circles      int             // items of work that break circles
 	sweeping     bool            // the objects of an earlier version are being listed
 }
 
@@ -340,8 +341,16 @@ func (c *checker) others() {
 		if w.promise != "" && w.kind != workRetire {
 			c.hold(w.promise)
 		}
+		if w.kind == workCircles {
+			c.circles++
+		}
 		c.sweeping = c.sweeping || w.kind == workSweep
 	})
+	suspects := 0
+	c.scan(prefixCircle, func(string, []byte) { suspects++ })
+	if marked := c.t.has(keyCircles); c.circles > 1 || marked != (c.circles == 1) || suspects > 0 && !marked {
+		c.bad("I11: %d promises may be in a circle, %d items of work look for circles, the mark of that is there: %t", suspects, c.circles, marked)
+	}
 }
 
 // spans checks that a vat's counts of the things that keep it from quiescence are right (I13), and that its transcript

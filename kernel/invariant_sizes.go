@@ -54,7 +54,20 @@ func (c *checker) sizes() {
 			most("poisoned "+string(v), u.poisoned.bytes)
 		}
 	}
+	mentions := map[KRef]uint64{}
+	for _, p := range c.promises { // summed in any order
+		if p.state != unresolved {
+			c.row(func() {
+				for _, s := range c.t.value(&p).Slots {
+					mentions[s]++
+				}
+			})
+		}
+	}
 	for k, p := range sorted(c.promises) {
+		if p.mentions > mentions[k] {
+			c.bad("I17: %s counts %d mentions in values, there are %d", k, p.mentions, mentions[k])
+		}
 		most(string(k), p.parkedBytes)
 		for _, v := range p.told {
 			if u, ok := c.runs[v]; ok && u.phase != dead && held[string(v)+" told "+string(k)] == 0 {

@@ -57,6 +57,8 @@ import (
 //	w.<n>             item of the kernel's own work, which a commit left to be done in slices
 //	search            exists while the kernel's own work looks for promises that can never be settled
 //	suspect.<kp>      a promise that may be one of these
+//	circles           exists while the kernel's own work looks for circles of settled promises
+//	circle.<kp>       a promise that may be in one
 //
 // Numbers are decimal. Values are msgpack arrays, see rows.go; rows of s. are the vat's bytes.
 const SchemaVersion, OldestSchema = 3, 2
@@ -103,19 +105,20 @@ func decimal(s string) bool {
 }
 
 const (
-	keySchema = "schema"
-	keyEpoch  = "epoch"
-	keyCommit = "commit"
-	keyWork   = "work"
-	keyReset  = "reset"
-	keySearch = "search"
-	keyCount  = "count.v"
-	keySwept  = "swept"
+	keySchema  = "schema"
+	keyEpoch   = "epoch"
+	keyCommit  = "commit"
+	keyWork    = "work"
+	keyReset   = "reset"
+	keySearch  = "search"
+	keyCircles = "circles"
+	keyCount   = "count.v"
+	keySwept   = "swept"
 	// keyExpired is the key that [Machine.Expire] has removed last.
 	keyExpired = "expired"
 )
 
-const prefixSuspects = "suspect."
+const prefixSuspects, prefixCircle = "suspect.", "circle."
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }
 
@@ -159,6 +162,7 @@ func prefixTranscripts(v VatID) string         { return "y." + string(v) + "." }
 func prefixAllFormers(v VatID) string          { return "z." + string(v) + "." }
 func prefixFormer(v VatID, span uint64) string { return "z." + string(v) + "." + num(span) + "." }
 func keySuspect(k KRef) string                 { return prefixSuspects + string(k) }
+func keyCircle(k KRef) string                  { return prefixCircle + string(k) }
 func keyLook(v VatID, n uint64) string         { return "look." + string(v) + "." + num(n) }
 func prefixLooks(v VatID) string               { return "look." + string(v) + "." }
 func keyAgain(v VatID, r wire.Ref) string      { return "again." + string(v) + "." + string(r) }

@@ -140,6 +140,8 @@ func (t *tx) settle(k KRef, reject bool, value Data) {
 	t.holdData(value)
 	p.state, p.value, p.known = fulfilled, value, true
 	p.size, p.slots = 1+uint64(len(value.Body)), uint64(len(value.Slots))
+	t.mentioned(value.Slots, +1)
+	t.maybeCircle = append(t.maybeCircle, k)
 	a := answer{value}
 	t.create(keyValue(k), t.codec.encode(a.fields))
 	if reject {

@@ -61,9 +61,10 @@ func (t *tx) release(k KRef) {
 		if p.refs == 0 {
 			panic(fmt.Sprintf("kernel: count of %s below zero", k))
 		}
-		p.refs--
-		if p.refs == 0 {
+		if p.refs--; p.refs == 0 {
 			t.maybeFree = append(t.maybeFree, k)
+		} else {
+			t.maybeCircle = append(t.maybeCircle, k)
 		}
 		return
 	}
@@ -188,6 +189,7 @@ func (t *tx) free() {
 		}
 		t.unwatch(p)
 		t.promises.remove(t, k)
+		t.mentioned(slots, -1)
 		t.releaseData(Data{Slots: slots})
 	}
 }

@@ -102,6 +102,9 @@ type promise struct {
 	size, slots uint64
 	// parkedBytes is the size of the messages parked on it.
 	parkedBytes uint64
+	// mentions counts how often values of settled promises mention it, but for those that an earlier version settled; see
+	// circle.go.
+	mentions uint64
 }
 
 func (p *promise) fields(c *codec) {
@@ -137,6 +140,8 @@ func (p *promise) fields(c *codec) {
 	text(c, "the vat that has asked for it as a watch, and counts it", &p.watcher)
 	c.later()
 	text(c, "the vat for which the kernel rejected it (`?`: in-stead was set by a version that did not say which)", &p.inStead)
+	c.later()
+	c.uint("times that values of settled promises mention it (but for those that an earlier version settled)", &p.mentions)
 }
 
 // anyVat stands for a vat that an earlier version did not name. It is no vat's name.
@@ -272,6 +277,7 @@ const (
 	workStranded                    // reject the results of messages that were lost
 	workRetire                      // list an orphaned object for the vats that can recognize it
 	workSweep                       // list the objects of an earlier version
+	workCircles                     // break circles of settled promises that nothing else holds
 )
 
 // work is an item of the kernel's own work.
@@ -286,7 +292,7 @@ type work struct {
 }
 
 func (w *work) fields(c *codec) {
-	number(c, "kind", workSweep, &w.kind)
+	number(c, "kind", workCircles, &w.kind)
 	text(c, "promise (or object)", &w.promise)
 	text(c, "vat", &w.vat)
 	number(c, "stage", 255, &w.stage)

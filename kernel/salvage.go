@@ -296,6 +296,7 @@ func (t *tx) restore(k KRef, p *promise, why Data) {
 	}
 	if !settled {
 		t.holdData(value)
+		t.mentioned(value.Slots, +1)
 		a := answer{value}
 		t.set(keyValue(k), t.codec.encode(a.fields))
 	}

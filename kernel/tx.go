@@ -32,9 +32,10 @@ type tx struct {
 	services cache[KRef, service, *service]
 	subs     cache[SubID, subcluster, *subcluster]
 
-	maybeFree []KRef // krefs whose count fell, in order, possibly more than once
-	failed    []SubID
-	queueFull bool // a message found no room
+	maybeFree   []KRef // krefs whose count fell, in order, possibly more than once
+	maybeCircle []KRef // promises that have lost a holder and have others, or were settled, in order, possibly more than once
+	failed      []SubID
+	queueFull   bool // a message found no room
 	// lookForStranded says that a row which a salvage could not read may have held a message.
 	lookForStranded bool
 	delivered       bool // it is that of a crank
@@ -85,6 +86,7 @@ func (q *View) begin(now int64) *tx {
 	clear(t.rows)
 	t.slab.n = 0
 	t.changed, t.maybeFree, t.failed, t.retiring = t.changed[:0], t.maybeFree[:0], t.failed[:0], t.retiring[:0]
+	t.maybeCircle = t.maybeCircle[:0]
 	clear(t.isRetiring)
 	t.objects.reset()
 	t.promises.reset()
@@ -132,6 +134,7 @@ func (s *slab[T]) next() *T {
 func (m *Machine) done(t *tx) Commit {
 	t.endFailed()
 	t.free()
+	t.suspectCircles()
 	if t.lookForStranded {
 		t.addWork(work{kind: workStranded})
 	}

@@ -76,6 +76,8 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 		done = t.listForImporters(&w)
 	case workSweep:
 		done = t.sweepObjects(&w)
+	case workCircles:
+		done = t.breakCircles()
 	case workStranded:
 		done = t.findStranded(&w)
 	case workBegin:
