@@ -21,7 +21,7 @@ func TestTheMethodsOfAKernelAreThoseThatProgramsNeed(t *testing.T) {
 	}
 	got = slices.DeleteFunc(got, func(name string) bool { return name == "Backend" }) // of the tests
 	want := []string{
-		"Apply", "Call", "CallOnce", "Ensure", "EnsureFile", "Launch", "LaunchFile", "Register", "Reload", "Revoke", "Root", "Run",
+		"Apply", "Call", "CallOnce", "Ensure", "EnsureFile", "Launch", "LaunchFile", "Register", "Release", "Reload", "Revoke", "Root", "Run",
 		"Shutdown", "Status", "Terminate", "Unregister", "Vats",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

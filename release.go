@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
-	"ocapkernel.dev/internal/limits"
+	"ocapkernel.dev/internal/backend"
 )
 
 // held are the references in answers of [Kernel.Call] that this program has not released. The kernel holds the references of
@@ -29,10 +29,7 @@ type heldAnswer struct {
 const minHeld = 1000
 
 func newHeld(keep time.Duration) *held {
-	if keep <= 0 {
-		keep = limits.KeepAnswers
-	}
-	return &held{keep: keep, of: map[Ref][]*heldAnswer{}, most: minHeld}
+	return &held{keep: backend.KeepAnswers(keep), of: map[Ref][]*heldAnswer{}, most: minHeld}
 }
 
 // note notes the references of an answer.

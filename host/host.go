@@ -45,6 +45,9 @@ var ErrStopping = errors.New("the kernel is stopping")
 // ErrDiskFull is returned by calls that need space while the disk has too little.
 var ErrDiskFull = errors.New("the disk has too little free space")
 
+// DefaultKeepAnswers is how long a settled host call is remembered if Config does not say.
+const DefaultKeepAnswers = limits.KeepAnswers
+
 // Config is the configuration of a Shell.
 type Config struct {
 	// Store holds the state. Run closes it.
@@ -110,7 +113,7 @@ func Open(cfg Config) (*Shell, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.KeepAnswers <= 0 {
-		cfg.KeepAnswers = limits.KeepAnswers
+		cfg.KeepAnswers = DefaultKeepAnswers
 	}
 	if cfg.MaxWorkers <= 0 {
 		cfg.MaxWorkers = limits.IdleWorkers

@@ -113,14 +113,14 @@ func (t *tx) follow(k KRef, graph map[KRef][]KRef) (met []KRef, whole bool) {
 // letGoOfDead takes the values from the promises of the graph that nothing but values of the graph leads to.
 func (t *tx) letGoOfDead(graph map[KRef][]KRef) {
 	met := map[KRef]uint64{}
-	for _, leads := range graph {
+	for _, leads := range sorted(graph) {
 		for _, k := range leads {
 			met[k]++
 		}
 	}
 	alive := map[KRef]bool{}
 	var todo []KRef
-	for k := range graph { // in any order: the same are alive
+	for k := range sorted(graph) {
 		if p := t.promises.look(t, k); p != nil && p.refs > met[k] {
 			todo = append(todo, k)
 		}

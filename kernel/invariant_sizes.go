@@ -55,7 +55,7 @@ func (c *checker) sizes() {
 		}
 	}
 	mentions := map[KRef]uint64{}
-	for _, p := range c.promises { // summed in any order
+	for _, p := range sorted(c.promises) {
 		if p.state != unresolved {
 			c.row(func() {
 				for _, s := range c.t.value(&p).Slots {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/control"
@@ -67,6 +68,14 @@ func (b *Backend) parse(ctx context.Context, r control.LaunchRequest) (*cluster.
 		return nil, ConfigError(r.Path, err)
 	}
 	return cfg, nil
+}
+
+// KeepAnswers returns how long a kernel keeps answers whose options say keep.
+func KeepAnswers(keep time.Duration) time.Duration {
+	if keep <= 0 {
+		return host.DefaultKeepAnswers
+	}
+	return keep
 }
 
 // Release is Acknowledge without waiting until the acknowledgement is durable. If the kernel dies before it is, the answer is
