@@ -161,6 +161,10 @@ func (v *Vat) resultPromise(ref wire.Ref) *promise {
 	}
 	if !p.ours {
 		v.becomesDecider(p)
+		if n := len(p.named) - 1; n > 0 && v.ids.rules() >= rulesOfChains {
+			// Others decided the promise so far, and messages to the promises that it leads went to its name.
+			p.named = append([]*promise{p}, p.named[:n]...)
+		}
 	}
 	return p
 }

@@ -202,7 +202,7 @@ func TestCountingBeginsAtRest(t *testing.T) {
 	g.call("destroy", "a")
 	g.call("remove", "a")
 	maps.DeleteFunc(g.store, func(key string, _ []byte) bool { return key[0] == 'g' || key[0] == 'c' || key[0] == 'k' })
-	g.store["ids"] = []byte(strings.Replace(string(g.store["ids"]), `"rules":2`, `"rules":1`, 1))
+	g.store["ids"] = []byte(strings.Replace(string(g.store["ids"]), `"rules":3`, `"rules":1`, 1))
 	g.store["c.o+d2/1"] = []byte("0d") // as the version before rules 2 has left it in a span without counts
 	g.restart()
 	g.call("gate", "g")

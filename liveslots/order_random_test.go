@@ -58,6 +58,12 @@ func (s *Sender) Run(ctx context.Context, steps []OrderStep) error {
 		case "when": // a promise of the store
 			s.promises[x.Name] = vat.When(ctx, vat.Send(ctx, s.B, "gate", x.Of), s, "Which")
 			continue
+		case "own": // a promise that is the answer to a message of this vat to itself
+			var given vat.Promise
+			given, s.resolvers[x.Of] = vat.NewPromise(ctx)
+			s.promises[x.Of] = given
+			s.promises[x.Name] = vat.Send(ctx, s, "give", given, vat.Send(ctx, s.B, "echo", "later"))
+			continue
 		case "direct":
 			if err := s.note(ctx, s.B, "b", x.N); err != nil {
 				return err
@@ -77,6 +83,8 @@ func (s *Sender) Run(ctx context.Context, steps []OrderStep) error {
 			err = s.then(ctx, p, x.Name, x.N)
 		case "late": // a call that waits for another promise gets this one as it is
 			vat.Send(ctx, s, "late", x.Name, p, vat.Send(ctx, s.B, "gate", x.Of))
+		case "name": // it gets a name
+			vat.Send(ctx, s.B, "keep", p)
 		case "resolve":
 			if ours {
 				r.Resolve(ctx, s.B)
@@ -100,6 +108,9 @@ func (s *Sender) Run(ctx context.Context, steps []OrderStep) error {
 	}
 	return nil
 }
+
+// Give answers with a promise.
+func (s *Sender) Give(p vat.Promise, _ string) vat.Promise { return p }
 
 func (s *Sender) Which(_ any) vat.Ref { return s.B }
 
@@ -155,14 +166,19 @@ func drawOrder(r *rand.Rand) (messages [][]OrderStep) {
 	for range 10 + r.IntN(20) {
 		if r.IntN(4) == 0 && len(gates) > 0 {
 			i := r.IntN(len(gates))
-			messages = append(messages, []OrderStep{{Do: "open", Of: gates[i]}})
+			opened := []OrderStep{{Do: "open", Of: gates[i]}}
 			gates = append(gates[:i:i], gates[i+1:]...)
+			if len(gates) > 0 && r.IntN(2) == 0 { // two in one crank
+				opened = append(opened, OrderStep{Do: "open", Of: gates[len(gates)-1]})
+				gates = gates[:len(gates)-1]
+			}
+			messages = append(messages, opened)
 			continue
 		}
 		var steps []OrderStep
 		for range 1 + r.IntN(5) {
 			x := OrderStep{Name: some(names), N: 1 + r.IntN(3)}
-			switch k := r.IntN(20); {
+			switch k := r.IntN(24); {
 			case k < 2:
 				x.Do, x.Name = "make", fresh("p")
 				own = append(own, x.Name)
@@ -185,8 +201,14 @@ func drawOrder(r *rand.Rand) (messages [][]OrderStep) {
 				x.Do, x.Of = "late", gate()
 			case k < 17:
 				x.Do, x.Name = "resolve", some(own)
-			case k == 17:
+			case k < 20:
 				x.Do, x.Name, x.Of = "follow", some(own), some(names)
+			case k == 20:
+				x.Do = "name"
+			case k == 21:
+				x.Do, x.Name, x.Of = "own", fresh("p"), fresh("p")
+				own = append(own, x.Of)
+				names = append(names, x.Name, x.Of)
 			default:
 				x.Do = "send"
 				if r.IntN(10) == 0 {
@@ -249,7 +271,15 @@ func TestRandomSendsKeepTheirOrder(t *testing.T) {
 		// The gates are opened in bursts, and beside steps.
 		for i, steps := range messages {
 			if steps[0].Do == "open" {
-				k.Send("b", "openWithSelf", fmt.Sprintf("%q", steps[0].Of))
+				opened := []string{}
+				for _, x := range steps {
+					opened = append(opened, x.Of)
+				}
+				text, err := json.Marshal(opened)
+				if err != nil {
+					t.Fatal(err)
+				}
+				k.Send("b", "openWithSelf", string(text))
 			} else {
 				text, err := json.Marshal(steps)
 				if err != nil {
@@ -276,5 +306,9 @@ func TestRandomSendsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// OpenWithSelf opens a gate, if there is one: it is this object.
-func (h *Helper) OpenWithSelf(ctx context.Context, name string) { h.OpenIfThere(ctx, name, h) }
+// OpenWithSelf opens those gates that there are: they are this object.
+func (h *Helper) OpenWithSelf(ctx context.Context, names []string) {
+	for _, name := range names {
+		h.OpenIfThere(ctx, name, h)
+	}
+}

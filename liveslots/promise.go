@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/errcode"
@@ -62,9 +63,11 @@ type promise struct {
 	sends []*call
 	// call is the call whose result the promise is, or nil.
 	call *call
-	// named are the promises that the kernel knows, this vat decides and this promise leads; it may be among
-	// them.
+	// named are the promises that the kernel knows, this vat decides and this promise leads; it may be among them. The
+	// kernel is told of them in this order and at the same time, also if their names come from the store meanwhile.
 	named []*promise
+	// via is the promise to whose name messages to this one go; see [promise.way].
+	via *promise
 	// keeper is the stored call that will settle the promise, if it is ours; see [Vat.tellKeepers].
 	keeper *call
 	// unkept is set if the promise had a keeper once, and is decided by memory now.
@@ -102,6 +105,38 @@ func (p *promise) leader() *promise {
 		p, p.following = p.following, l
 	}
 	return l
+}
+
+// isForeign reports whether another vat, or the kernel, decides the promise.
+func (p *promise) isForeign() bool { return p.ref != "" && !p.ours }
+
+// way returns the promise to whose name messages to p go, or nil if the promises that settle as p does have no name yet.
+// It is p itself if p has a name first, and else the leader or another promise that settles with it.
+//
+// Messages to a promise all go the same way until it settles, also if it gets a name or its leader comes to follow another
+// promise, and whether memory or the store has it: messages that are parked at different names may overtake each other.
+// Only a promise of the store without a way (the result of a stored call) may get a second one when the vat was at rest. It
+// is the last name of the result, of which the kernel is told after all others.
+//
+// Preconditions: neither p nor its leader is settled.
+func (p *promise) way() *promise {
+	if p.via != nil && p.via.ref != "" {
+		return p.via
+	}
+	p.via = nil
+	switch l := p.leader(); {
+	case p.ref != "":
+		p.via = p
+	case p != l:
+		p.via = l.way()
+	default:
+		for _, x := range p.named {
+			if x.ours && x.ref != "" {
+				p.via = x
+			}
+		}
+	}
+	return p.via
 }
 
 // remotePromise returns the promise that the kernel knows as ref.
@@ -163,7 +198,7 @@ func (v *Vat) settle(p *promise, val value, rejected bool) {
 // adopt makes p settle as q does. If the kernel knows both, and others decide q, a stored call of kind forward
 // does that; else memory does.
 func (v *Vat) adopt(p, q *promise) {
-	if l := q.leader(); len(p.named) > 0 && l.ref != "" && !l.ours {
+	if l := q.leader(); len(p.named) > 0 && l.isForeign() {
 		p.call = &call{kind: forward, slots: []any{q}, result: p}
 		v.try(p.call)
 		return
@@ -186,6 +221,9 @@ func (v *Vat) follow(p, q *promise) {
 		v.finish(p, errorValue(fmt.Errorf("a promise was resolved to itself")), true)
 		return
 	}
+	if l.settled && v.ids.rules() >= rulesOfChains {
+		q = l // what q follows has just settled, and q is about to
+	}
 	if q.settled {
 		v.finish(p, q.val, q.rejected)
 		return
@@ -198,7 +236,9 @@ func (v *Vat) follow(p, q *promise) {
 	p.named = nil
 	v.wait(q, waiter{run: func() {
 		p.following = nil
-		v.finish(p, q.val, q.rejected)
+		if !p.settled || v.ids.rules() < rulesOfChains { // else p was settled together with its leader
+			v.finish(p, q.val, q.rejected)
+		}
 	}})
 }
 
@@ -223,9 +263,26 @@ func (v *Vat) endsDecider(p *promise) {
 	p.keeper, p.unkept = nil, false
 }
 
-// finish records the outcome of a promise, tells the kernel if the kernel knows the promise, and wakes its
-// waiters.
+// finish records the outcome of a promise and of the named promises that it leads, tells the kernel of those that the
+// kernel knows, and wakes their waiters.
 func (v *Vat) finish(p *promise, val value, rejected bool) {
+	list := []*promise{p}
+	if v.ids.rules() >= rulesOfChains && len(p.named) > 0 {
+		if list = p.named; !slices.Contains(list, p) {
+			list = append([]*promise{p}, list...)
+		}
+	}
+	p.named = nil
+	for _, x := range list {
+		v.record(x, val, rejected)
+	}
+	for _, x := range list {
+		v.wakeWaiters(x)
+	}
+}
+
+// record records the outcome of a promise, and tells the kernel if the kernel knows the promise.
+func (v *Vat) record(p *promise, val value, rejected bool) {
 	tell := p.ref != "" && p.ours
 	if tell {
 		if err := v.checkTellableAlone(val); err != nil {
@@ -233,13 +290,17 @@ func (v *Vat) finish(p *promise, val value, rejected bool) {
 		}
 	}
 	p.settled, p.rejected, p.val = true, rejected, val
-	p.named = nil
+	p.following = nil
 	if tell {
 		p.source = string(p.ref)
 		v.touch(p) // until the kernel is told, memory keeps the promise
 		v.untold = append(v.untold, p)
 		v.tellUntold()
 	}
+}
+
+// wakeWaiters has all that waits for a promise, which is settled now, go on.
+func (v *Vat) wakeWaiters(p *promise) {
 	for _, w := range p.waiters {
 		if w.call == nil || w.call.waits() {
 			v.tasks = append(v.tasks, task{run: w.run, turn: w.turn, call: w.call})

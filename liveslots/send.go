@@ -146,16 +146,24 @@ func (v *Vat) sendNow(target any, msg value) *promise {
 // address returns a rejected promise instead.
 //
 // Messages leave the vat in the order in which turns send them, and the kernel keeps the order of messages to one
-// name. A promise that is not settled gets a name if it has none: messages are parked at that name in the kernel
-// until the kernel is told how the promise settled.
+// name. A promise that is not settled gets a name if there is none to which its messages go, see [promise.way]: they are
+// parked at that name in the kernel until the kernel is told how the promise settled.
 func (v *Vat) address(target any) (ref wire.Ref, refused *promise) {
 	p, ok := target.(*promise)
 	if !ok {
 		return v.objectAddress(target), nil
 	}
 	p.used = true
-	if p.ref == "" {
-		p = p.leader()
+	if l := p.leader(); v.ids.rules() >= rulesOfChains && !l.settled {
+		w := p.way()
+		if w == nil {
+			v.promiseName(l)
+			v.subscribe(l, false) // which makes the name known to the kernel
+			w = p.way()
+		}
+		return w.ref, nil
+	} else if p.ref == "" {
+		p = l
 	}
 	object := p.object()
 	switch {

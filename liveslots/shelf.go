@@ -23,8 +23,8 @@ import (
 //
 // In slots, an object stands under its name and a promise under its source, which is
 //
-//	p-5, p+5   the name by which the kernel knows the promise, or did: names are not used again
-//	w7         for the result of stored call 7
+//	p-5, p+5   the name to which messages to the promise go (see promise.way), or did: names are not used again
+//	w7         for the result of stored call 7, while it has no such name
 //	l9         for a settled promise that is neither
 //
 // A promise in the row of a call can always be found again: the kernel notifies this vat of it, or it is the
@@ -261,7 +261,17 @@ func (v *Vat) unshelve(n uint64) *call {
 	v.shelfMap()[n] = c
 	c.stored, c.waited = false, true
 	v.shelved().count(c, -1)
-	for _, name := range results {
+	v.nameResult(c, results)
+	if c.result == nil {
+		c.result = &promise{call: c}
+	}
+	v.list(c)
+	return c
+}
+
+// nameResult makes the names of the result of a stored call known to memory. They follow the result, in their order.
+func (v *Vat) nameResult(c *call, names []string) {
+	for _, name := range names {
 		p := v.promises[wire.Ref(name)]
 		if p == nil {
 			p = &promise{ref: wire.Ref(name)}
@@ -281,11 +291,6 @@ func (v *Vat) unshelve(n uint64) *call {
 			v.follow(p, c.result)
 		}
 	}
-	if c.result == nil {
-		c.result = &promise{call: c}
-	}
-	v.list(c)
-	return c
 }
 
 // readCall fills in a call from its row, and returns the names of its result.
@@ -378,6 +383,12 @@ func (v *Vat) promiseAt(source string) *promise {
 			c = &call{number: n, stored: true, result: &promise{}}
 			c.result.call = c
 			v.shelfMap()[n] = c
+			if row, found := v.rows.get(callKey(n)); found && v.ids.rules() >= rulesOfChains {
+				head, _, _, _ := cutRow(string(row))
+				if words := strings.Split(head, " "); len(words) > 2 {
+					v.nameResult(c, words[2:]) // messages may be parked at one of the names
+				}
+			}
 		}
 		return c.result
 	}

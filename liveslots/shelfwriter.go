@@ -65,6 +65,11 @@ func (w *shelfWriter) source(p *promise) string {
 		return p.source
 	}
 	l := p.leader()
+	if v.ids.rules() >= rulesOfChains {
+		if w := p.way(); w != nil { // messages to the promise go the same way when the call has been read again
+			return string(w.ref)
+		}
+	}
 	if l.ofStored() {
 		return resultSource(l.call.number)
 	}

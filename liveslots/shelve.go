@@ -156,8 +156,14 @@ func (v *Vat) shelve() {
 		}
 		for _, s := range waited {
 			p := s.(*promise)
-			if p.ref != "" && !p.settled && !slices.Contains(c.slots, s) { // the promise is in the value of a promise among the slots
-				v.subscribe(p, true)
+			if !p.settled && !slices.Contains(c.slots, s) { // the promise is in the value of a promise among the slots
+				q := p
+				if v.ids.rules() >= rulesOfChains {
+					q = p.way()
+				}
+				if q != nil && q.ref != "" {
+					v.subscribe(q, true)
+				}
 			}
 			if !purged[p] {
 				purged[p] = true
@@ -252,16 +258,31 @@ func (v *Vat) tellKeepers() {
 			v.syscall(wire.Keep{Promise: p.ref, Stored: true})
 		}
 		if keeper != nil && keeper != was && !keeper.waits() { // the call was stored by an earlier crank
-			key := callKey(keeper.number)
-			row, _ := v.rows.get(key)
-			head, rest, ok := strings.Cut(string(row), "\n")
-			if !ok {
-				panic(fault(key + " is gone"))
-			}
-			v.rows.set(key, []byte(head+" "+string(p.ref)+"\n"+rest))
-			v.shelved().size(1 + len(p.ref))
+			v.addName(keeper, p.ref)
 		}
 	}
 	clear(v.touched)
 	v.touched = v.touched[:0]
+}
+
+// addName adds a name of the result to the row of a stored call. The names stand in the order in which the kernel is to be
+// told of them, see [promise.named].
+func (v *Vat) addName(c *call, name wire.Ref) {
+	key := callKey(c.number)
+	row, _ := v.rows.get(key)
+	head, rest, ok := strings.Cut(string(row), "\n")
+	if !ok {
+		panic(fault(key + " is gone"))
+	}
+	words := append(strings.Split(head, " "), string(name))
+	if v.ids.rules() >= rulesOfChains {
+		var names []string
+		for _, p := range c.result.named {
+			names = append(names, string(p.ref))
+		}
+		slices.SortStableFunc(words[2:], func(a, b string) int { return slices.Index(names, a) - slices.Index(names, b) })
+	}
+	now := strings.Join(words, " ")
+	v.rows.set(key, []byte(now+"\n"+rest))
+	v.shelved().size(len(now) - len(head))
 }

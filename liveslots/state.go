@@ -58,7 +58,12 @@ const (
 	// whose key was empty was left out by All, and by Len where the number was not stored, and a deleted object without a
 	// name was such a key.
 	rulesOfNames = 2
-	currentRules = rulesOfNames
+	// Under the rules before rulesOfChains the name to which messages to a promise went could change before it settled: where it
+	// followed a promise that came to follow another, or got a name, or was mentioned by a stored call. So a message could
+	// overtake those that were parked at another name; and the kernel was told of promises that settle together in an order
+	// that the store did not keep.
+	rulesOfChains = 3
+	currentRules  = rulesOfChains
 )
 
 // rules returns the number of the rules of the present span.

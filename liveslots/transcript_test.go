@@ -44,10 +44,42 @@ func oldSpan(t *testing.T) []wire.Delivery {
 	}
 }
 
-// span0 and span1 are transcripts: the rows at the beginning of a span, as "row KEY VALUE", then the answers to its
+// spanOfRules2 are the deliveries of a span of a vat of module Orderly, in which messages to promises that follow others
+// overtake others.
+func spanOfRules2(t *testing.T) (list []wire.Delivery) {
+	n := 1
+	for _, step := range []string{
+		"make p", "make q", "make r", "note q x", "followOne p q", "note p 1", "followOne q r", "note p 2", "name p", "note p 3", "resolve r", // by memory
+		"make s", "make u", "note u x", "followOne s u", "note s 1", "followStored u g", "note s 2", "sendLate s h 3", // by the store
+		"makeOwn v w", "resolve w", "notes u y",
+	} {
+		words := strings.Fields(step)
+		args := []any{}
+		for _, w := range words[1:] {
+			args = append(args, w)
+		}
+		switch words[0] {
+		case "note":
+			args[1] = []any{args[1]}
+		case "notes":
+			args = append(args, 3.0)
+		}
+		n++
+		list = append(list, message(t, wire.Ref(fmt.Sprint("p-", n)), words[0], args...))
+	}
+	late := wire.CapData{Body: `#["lateLine",["&0","3","&1"]]`, Slots: []wire.Ref{"p+16", "p+15"}}
+	list = append(list, wire.Call{Target: wire.RootRef, Message: wire.Message{MethArgs: late, Result: "p+17"}})
+	for _, p := range []wire.Ref{"p+15", "p+12"} { // the gates h and g
+		list = append(list, wire.Notify{Resolutions: []wire.Resolution{{Promise: p, Value: wire.CapData{Body: `#"x"`}}}})
+	}
+	return list
+}
+
+// span0, span1 and span2 are transcripts: the rows at the beginning of a span, as "row KEY VALUE", then the answers to its
 // deliveries, as "done FRAME"; values and frames in hexadecimal, and of large frames the hash. The version before rules
-// were numbered has written the answers to oldSpan, and the last version with [rulesOfOrder] those to spanOfRules1.
-const span0, span1 = "testdata/span0.txt", "testdata/span1.txt"
+// were numbered has written the answers to oldSpan, the last version with [rulesOfOrder] those to spanOfRules1, and the last version with
+// [rulesOfNames] those to spanOfRules2.
+const span0, span1, span2 = "testdata/span0.txt", "testdata/span1.txt", "testdata/span2.txt"
 
 func readSpan(t *testing.T, file string) (store testStore, answers []string) {
 	t.Helper()
@@ -97,7 +129,7 @@ func TestSpansOfEarlierVersionsAreReplayed(t *testing.T) {
 		file        string
 		constructor any
 		deliveries  []wire.Delivery
-	}{{span0, NewOrderly, oldSpan(t)}, {span1, NewRuled, spanOfRules1(t)}} {
+	}{{span0, NewOrderly, oldSpan(t)}, {span1, NewRuled, spanOfRules1(t)}, {span2, NewOrderly, spanOfRules2(t)}} {
 		store, answers := readSpan(t, c.file)
 		m, err := liveslots.Compile("m", c.constructor)
 		if err != nil {
@@ -138,7 +170,7 @@ func TestNextSpanFollowsTheRulesOfThisVersion(t *testing.T) {
 		}
 		return n
 	}
-	const mark = `"rules":2`
+	const mark = `"rules":3`
 	if strings.Contains(string(store["ids"]), mark) {
 		t.Fatalf("the store of an earlier version has rules: %s", store["ids"])
 	}
