@@ -40,7 +40,11 @@ func BenchmarkRead(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := &Store{db: db, reserve: newReserve(dir), health: newHealth(func() error { return nil }, badBlocks.Load())}
+			internals, err := newInternals(db, dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := &Store{db: db, reserve: newReserve(dir), health: newHealth(func() error { return nil }, badBlocks.Load()), internals: internals}
 			random := rand.New(rand.NewPCG(1, 1))
 			for b.Loop() {
 				if _, found, err := s.Get(key(random.IntN(rows))); !found || err != nil {
