@@ -74,7 +74,7 @@ func (s *Shell) trace(e kernel.Event) {
 	case kernel.Poisoned:
 		s.log.Error("delivery poisoned", "vat", e.Vat, "id", e.N, "what", e.What, "code", e.Code)
 	case kernel.TranscriptFull:
-		s.log.Warn("transcript full: until it is quiescent the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
+		s.log.Warn("transcript full: until it is at rest the vat would start from its durable state", "vat", e.Vat, "records", e.Records, "bytes", e.Bytes)
 	case kernel.MemoryLost:
 		s.log.Error("memory lost, the vat starts from its durable state", "vat", e.Vat, "why", e.Why)
 	case kernel.ServiceFailed:

@@ -113,7 +113,7 @@ type VatTerminated struct {
 	Why string
 }
 
-// TranscriptFull says that recording has stopped until the vat is quiescent. If its worker dies before that, the vat
+// TranscriptFull says that recording has stopped until the vat is at rest. If its worker dies before that, the vat
 // starts from its durable state.
 type TranscriptFull struct {
 	Vat            VatID

@@ -81,7 +81,7 @@ func (t *tx) reach(k KRef) {
 }
 
 // countEphemeral keeps count of the reachable objects that live in the memory of a live incarnation: with
-// one of them a vat is not quiescent.
+// one of them a vat is not at rest.
 func (t *tx) countEphemeral(o *object, n int) {
 	if o.inc == 0 || o.owner == "" {
 		return

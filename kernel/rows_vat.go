@@ -111,7 +111,7 @@ type policy struct {
 	noRounds     bool
 }
 
-// span is the present span of a vat. It ends, and the next one starts, whenever the vat is quiescent.
+// span is the present span of a vat. It ends, and the next one starts, whenever the vat is at rest.
 type span struct {
 	number uint64
 	// records and bytes are the length of the span's transcript, at is when its first record was made, in milliseconds.

@@ -10,14 +10,14 @@ import (
 )
 
 // A vat's memory is a function of its deliveries, so the kernel can make it again: design section 5a. A span starts
-// whenever the vat is quiescent, that is when all of its state is in its store. Each crank after which the vat is not
-// quiescent appends a record to the span's transcript, and keeps each row of the store that the span writes for the
+// whenever the vat is at rest, that is when all of its state is in its store. Each crank after which the vat is not
+// at rest appends a record to the span's transcript, and keeps each row of the store that the span writes for the
 // first time as it was before. A fresh worker that gets the records in order, over the store as it was, has the memory
 // that was lost.
 
 const (
 	// maxRecords and maxTranscriptBytes bound the transcript of a span. Beyond, recording stops until the vat is
-	// quiescent, and until then the vat would start from its durable state. The bytes are those of the transcript's
+	// at rest, and until then the vat would start from its durable state. The bytes are those of the transcript's
 	// rows and those that a replay holds in memory: the last value that the span has written to each row of the store,
 	// and rowBytes for the row itself.
 	maxRecords         = limits.Transcript
@@ -30,7 +30,7 @@ const (
 	forgetAtOnce = 64
 )
 
-// endCrank ends the span if the vat is quiescent now, and records the crank if it is not.
+// endCrank ends the span if the vat is at rest now, and records the crank if it is not.
 func (t *tx) endCrank(c *Crank, u *run, done wire.Done, frame []byte, written []string) {
 	switch {
 	case done.Outcome.Parked == 0 && u.memory.decides == 0 && u.memory.ephemerals == 0:
