@@ -73,15 +73,20 @@ func (t *trace) isNew(ref wire.Ref) bool {
 }
 
 // isTraceDue reports whether as many objects were made, or dropped by others, since the last search as it found alive, or as
-// are half of those that there are: most of the living ones may be gone by now. Where none was deleted both are the same.
+// are half of those that there are: most of the living ones may be gone by now. Under the rules before rulesOfChains only the
+// former counts.
 func (v *Vat) isTraceDue() bool {
 	l := v.readLedger()
 	if l.Trace != nil {
 		return false
 	}
 	made := v.ids.made() - l.Traced
-	there := l.Live + made - min(l.Live+made, l.Deleted)
-	return made+l.Loose >= max(minTrace, min(l.Live, there/2))
+	enough := l.Live
+	if v.ids.rules() >= rulesOfChains {
+		there := l.Live + made - min(l.Live+made, l.Deleted)
+		enough = min(enough, there/2)
+	}
+	return made+l.Loose >= max(minTrace, enough)
 }
 
 // made returns how many objects the vat has ever made.

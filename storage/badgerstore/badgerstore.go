@@ -19,6 +19,7 @@
 package badgerstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,6 +103,8 @@ type Store struct {
 	values    *values
 	// unsynced is set when a commit could not sync a value log.
 	unsynced *atomic.Bool
+	// skipped is the first version since the last commit that was handed out and not used; 0 if there is none.
+	skipped uint64
 }
 
 // Open opens the database in dir, or makes one there. It returns [ErrLocked] if another process or Store has it
@@ -458,6 +461,11 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 			return fmt.Errorf("commit row %s: %w", versionKey, err)
 		}
 	}
+	if s.skipped > 0 {
+		if err := txn.Set([]byte(skippedKey), binary.BigEndian.AppendUint64(nil, s.skipped)); err != nil {
+			return fmt.Errorf("commit row %s: %w", skippedKey, err)
+		}
+	}
 	log := *s.internals.lastValues // Badger begins another one at the end of a commit
 	if err := s.commit(txn); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
@@ -465,6 +473,7 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 	if s.unsynced.Load() {
 		return fmt.Errorf("commit %d rows: value log %06d.vlog could not be synced", len(writes), log)
 	}
+	s.skipped = 0
 	s.values.committed(writes, log)
 	return nil
 }
@@ -505,6 +514,9 @@ const (
 	discardBytes = 1 << 20
 	// versionKey is the row of a commit that would otherwise write none.
 	versionKey = "!version"
+	// skippedKey is the row of a commit after one that Badger could not begin a log for: the versions from its value, 8 bytes
+	// big-endian, to the commit's own were handed out and not used. Otherwise [Examine] would miss them.
+	skippedKey = "!skipped"
 )
 
 // validKey reports whether a row can have this key. A read of any other key finds no row.

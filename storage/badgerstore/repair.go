@@ -89,6 +89,9 @@ func (s *Store) commit(txn *badger.Txn) error {
 	if !repaired {
 		return s.health.fail(failed)
 	}
+	if s.skipped == 0 {
+		s.skipped = txn.ReadTs() + 1
+	}
 	s.health.repairs.Add(1)
 	return fmt.Errorf("%w: %w (%w)", storage.ErrNoRoom, lacks, failed)
 }

@@ -141,12 +141,18 @@ func childPauses(dir, kind string) error {
 	readers.Wait()
 	close(failed)
 	before.Close()
-	if err := errors.Join(<-failed, hasRows(s, kind, i), s.Close()); err != nil {
+	if err := errors.Join(<-failed, hasRows(s, kind, i)); err != nil {
 		return err
 	}
-	_, err = fmt.Println(i)
-	return err
+	fmt.Println(i)
+	if _, err := stdin.ReadString('\n'); err != nil { // it may be killed here
+		return err
+	}
+	return s.Close()
 }
+
+// stdin is where a child is told to go on.
+var stdin = bufio.NewReader(os.Stdin)
 
 // pause is the pause after i commits: nothing can be committed, or closed, and everything can be read. It ends at a line
 // of standard input.
@@ -166,7 +172,7 @@ func pause(s *Store, kind string, i int) (err error) {
 		return err
 	}
 	fmt.Println(i)
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+	if _, err := stdin.ReadString('\n'); err != nil {
 		return err
 	}
 	// Badger fails again, and the search for room does not find it out. What fails takes no more room each time.
@@ -196,7 +202,7 @@ func pause(s *Store, kind string, i int) (err error) {
 
 // No file can be opened at the moment when Badger begins another log, which nothing can be kept back for, as other
 // programs may take the system's last one: nothing of the commit has happened, what was committed can be read, and the
-// commit succeeds when files can be opened. A kill in the pause loses nothing.
+// commit succeeds when files can be opened. A kill in the pause, or soon after it, loses nothing.
 func TestACommitThatCannotBeginALogIsMadeAgain(t *testing.T) {
 	if dir := os.Getenv(pauseDir); dir != "" {
 		if err := childPauses(dir, os.Getenv(pauseKind)); err != nil {
@@ -209,8 +215,8 @@ func TestACommitThatCannotBeginALogIsMadeAgain(t *testing.T) {
 		t.Skip("writes 1 GB, which takes minutes under the race detector")
 	}
 	for kind := range fillers {
-		for _, killed := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, killed %t", kind, killed), func(t *testing.T) {
+		for _, killed := range []string{"never", "in the pause", "after the pause"} {
+			t.Run(fmt.Sprintf("%s, killed %s", kind, killed), func(t *testing.T) {
 				dir := t.TempDir()
 				child := exec.Command(os.Args[0], "-test.run=^"+t.Name()[:strings.Index(t.Name(), "/")]+"$")
 				child.Env = append(os.Environ(), pauseDir+"="+dir, pauseKind+"="+kind)
@@ -236,16 +242,29 @@ func TestACommitThatCannotBeginALogIsMadeAgain(t *testing.T) {
 					return n
 				}
 				commits := number()
-				if killed {
+				goOn := func() {
+					if _, err := io.WriteString(stdin, "\n"); err != nil {
+						t.Error(err)
+					}
+				}
+				kill := func() {
 					if err := child.Process.Kill(); err != nil {
 						t.Error(err)
 					}
-				} else if _, err := io.WriteString(stdin, "\n"); err != nil {
-					t.Error(err)
-				} else {
-					commits = number()
 				}
-				if err := child.Wait(); (err == nil) == killed {
+				switch killed {
+				case "in the pause":
+					kill()
+				case "after the pause":
+					goOn()
+					commits = number()
+					kill()
+				default:
+					goOn()
+					commits = number()
+					goOn()
+				}
+				if err := child.Wait(); (err == nil) == (killed != "never") {
 					t.Fatalf("the child ended with %v", err)
 				}
 				s, err := Open(dir, Options{})

@@ -44,6 +44,8 @@ type Snapshot struct {
 	large map[string]place
 	// last is the newest version that is stored.
 	last uint64
+	// skips are the values of the rows skippedKey in logs, by version.
+	skips map[uint64]uint64
 
 	mu struct {
 		sync.Mutex
@@ -74,7 +76,7 @@ func damaged(format string, args ...any) error {
 //
 // Examine takes the time of reading all files once. The caller closes the Snapshot.
 func Examine(dir string) (_ *Snapshot, err error) {
-	s := &Snapshot{dir: dir, rows: map[string]logRow{}, large: map[string]place{}, values: map[uint32]*logFile{}}
+	s := &Snapshot{dir: dir, rows: map[string]logRow{}, large: map[string]place{}, values: map[uint32]*logFile{}, skips: map[uint64]uint64{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("database %s: %w", dir, err), s.Close())
@@ -101,7 +103,7 @@ func Examine(dir string) (_ *Snapshot, err error) {
 		if err := readLog(f, s.logged); err != nil {
 			return nil, err
 		}
-		if f.first > s.last+1 {
+		if from, ok := s.skips[f.first]; f.first > s.last+1 && (!ok || from > s.last+1) {
 			return nil, damaged("%s goes on at version %d, and what is before it ends at %d: a table or a log is missing or cut", f.path, f.first, s.last)
 		}
 		s.last = max(s.last, f.last)
@@ -330,6 +332,9 @@ func (s *Snapshot) findLarge(t *table.Table) {
 // logged keeps the newest version of each row in the logs. A log may still be there when its table is, and even
 // when a later log is gone already.
 func (s *Snapshot) logged(key []byte, version uint64, meta byte, value []byte) {
+	if string(key) == skippedKey && len(value) == 8 {
+		s.skips[version] = binary.BigEndian.Uint64(value)
+	}
 	if old, ok := s.rows[string(key)]; !ok || old.version < version {
 		s.rows[string(key)] = logRow{version, meta, value}
 	}
