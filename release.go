@@ -15,7 +15,8 @@ type held struct {
 	sync.Mutex
 	keep time.Duration // how long the kernel keeps an answer
 	of   map[Ref][]*heldAnswer
-	most int // references at which those are dropped that the kernel has forgotten
+	n    int // answers in of, each once for each of its references
+	most int // of them at which those are dropped that the kernel has forgotten
 }
 
 // heldAnswer is an answer that refers to objects.
@@ -42,16 +43,18 @@ func (h *held) note(a control.Answer) {
 	for _, s := range slots {
 		h.of[Ref(s)] = append(h.of[Ref(s)], answer)
 	}
-	if len(h.of) < h.most {
+	if h.n += len(slots); h.n < h.most {
 		return
 	}
+	h.n = 0
 	for ref, list := range h.of {
 		list = slices.DeleteFunc(list, func(a *heldAnswer) bool { return now.After(a.until) })
+		h.n += len(list)
 		if h.of[ref] = list; len(list) == 0 {
 			delete(h.of, ref)
 		}
 	}
-	h.most = max(minHeld, 2*len(h.of))
+	h.most = max(minHeld, 2*h.n)
 }
 
 // release returns the tickets of the answers of which no reference is left.
@@ -59,6 +62,7 @@ func (h *held) release(refs []Ref) (done []control.Ticket) {
 	h.Lock()
 	defer h.Unlock()
 	for _, r := range refs {
+		h.n -= len(h.of[r])
 		for _, a := range h.of[r] {
 			if a.refs--; a.refs == 0 {
 				done = append(done, a.ticket)

@@ -177,7 +177,7 @@ type Collected struct {
 	// Asked are the ids of the vats that were asked for what they no longer need.
 	Asked []string `json:"asked"`
 	// Busy are the ids of vats that may still have such references: they hold state in memory, or have something to do
-	// all the time, or do not run.
+	// all the time, or do not run, or their worker program is of an earlier version.
 	Busy []string `json:"busy"`
 }
 

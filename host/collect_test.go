@@ -104,3 +104,35 @@ func TestIdleVatIsAskedForItsDead(t *testing.T) {
 		})
 	}
 }
+
+// A collection ends also where a vat cannot be asked by name, and says which one it is.
+func TestCollectionEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		version int
+		busy    string
+	}{
+		"the latest version": {wire.Version, "[]"},
+		"version 1":          {wire.OldestVersion, "[v1]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				program := worker.Program{Modules: []string{"asked"}, New: func(s wire.Start, _ worker.Store, _ *slog.Logger) (worker.Vat, error) {
+					return asked{s.Name, &questions{of: map[string][]string{}}}, nil
+				}}
+				w := newWorld(t, 1, program, true)
+				w.change = func(h *host.Config) { h.Workers = inproc.New(inproc.Config{Program: program, Version: c.version}) }
+				w.live(func() {
+					w.launch(`{"bootstrap": "a", "vats": {"a": {"module": "asked", "reapInterval": 0}, "b": {"module": "asked"}}}`)
+					w.must("go", "s1", "go")
+					var got host.Collected
+					if err := w.until(func(k *host.Shell) (err error) { got, err = k.Collect(w.ctx, ""); return err }); err != nil {
+						t.Fatal(err)
+					}
+					if fmt.Sprint(got.Asked) != "[v1]" || fmt.Sprint(got.Busy) != c.busy {
+						t.Errorf("asked %v, busy %v; want [v1] and %s", got.Asked, got.Busy, c.busy)
+					}
+				})
+			})
+		})
+	}
+}

@@ -22,10 +22,14 @@ type Collected struct {
 // collectPatience is how long a vat that has something to do is waited for.
 const collectPatience = 5 * time.Second
 
+// maxRounds bounds how often one vat is asked: a vat can ask for more without end.
+const maxRounds = 100
+
 // Collect is [Shell.Collect]. What a vat drops may make another vat drop something, so all vats are looked at again until
 // none has anything to do.
 func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collected, err error) {
 	since := map[kernel.VatID]time.Time{} // a vat is waited for since then
+	rounds := map[kernel.VatID]int{}
 	for wait := busyPoll / 4; ; wait = min(2*wait, 10*busyPoll) {
 		if err := op.finishWork(ctx); err != nil || op.cfg.Paused { // no vat is asked in a paused kernel
 			return out, err
@@ -51,11 +55,13 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 					out.Busy = append(out.Busy, v.ID)
 				}
 			case !wanted:
-			case !v.AtRest:
+			case !v.AtRest || v.OldWorker && rounds[v.ID] > 0 || rounds[v.ID] == maxRounds:
 				out.Busy = append(out.Busy, v.ID)
 			default:
 				over = false
 				delete(since, v.ID)
+				rounds[v.ID]++
+				wait = busyPoll / 8 // for one that answers at once
 				if err := change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.Collect(v.ID, true) }); err != nil && codeOf(err) != errcode.NotFound {
 					return out, err
 				}

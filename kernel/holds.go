@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"strings"
 
 	"ocapkernel.dev/wire"
@@ -184,7 +185,7 @@ func (q *View) HoldsAfter(k KRef, after string) (out []Hold, next string, err er
 			})
 		}
 		if t.spent() {
-			return out, cursor, nil
+			return out, cmp.Or(cursor, rows.prefix), nil // the prefix, if its rows are still to be read
 		}
 	}
 	return out, "", nil

@@ -102,8 +102,8 @@ type promise struct {
 	size, slots uint64
 	// parkedBytes is the size of the messages parked on it.
 	parkedBytes uint64
-	// mentions counts how often values of settled promises mention it, but for those that an earlier version settled; see
-	// circle.go.
+	// mentions counts how often values of settled promises mention it. It may be less if an earlier version settled some of
+	// them; see circle.go.
 	mentions uint64
 }
 
@@ -141,7 +141,7 @@ func (p *promise) fields(c *codec) {
 	c.later()
 	text(c, "the vat for which the kernel rejected it (`?`: in-stead was set by a version that did not say which)", &p.inStead)
 	c.later()
-	c.uint("times that values of settled promises mention it (but for those that an earlier version settled)", &p.mentions)
+	c.uint("times that values of settled promises mention it (or fewer, if an earlier version settled some of them)", &p.mentions)
 }
 
 // anyVat stands for a vat that an earlier version did not name. It is no vat's name.

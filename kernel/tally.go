@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"strings"
 
 	"ocapkernel.dev/wire"
@@ -47,7 +48,7 @@ func (q *View) TallyAfter(t *Tally, after string) (next string, err error) {
 			t.add(prefix, key[len(prefix):], value)
 		}
 		if page.spent() {
-			return cursor, nil
+			return cmp.Or(cursor, prefix), nil // the prefix, if its rows are still to be read
 		}
 	}
 	return "", nil

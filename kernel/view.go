@@ -78,8 +78,9 @@ type Vat struct {
 	Dirt uint64
 	// Asked says that it will be asked as soon as it is at rest.
 	Asked bool
-	// AtRest says that its store holds all of its state: only then can it be asked.
-	AtRest bool
+	// AtRest says that its store holds all of its state: only then can it be asked. OldWorker says that its worker speaks
+	// version 1 of the protocol, which knows no names in the question: Dirt stays as it is.
+	AtRest, OldWorker bool
 	// SpanAt is when the first of the records was made, in milliseconds; 0 if there is none.
 	SpanAt int64
 	// HasWork says that Begin may have a step for it.
@@ -163,7 +164,7 @@ func (t *tx) exportVat(v VatID) Vat {
 		ID: v, Name: row.name, Sub: row.sub, Root: row.root, Config: row.config,
 		Terminated: u.phase == dead, Incarnation: u.memory.inc, Live: u.memory.inc != u.memory.deadInc, Started: u.started,
 		Queue: u.queue.items, Restarts: u.restarts, Deliveries: u.deliveries,
-		Records: u.span.records, Lost: u.span.lost, Dirt: u.dirt(), Asked: u.rounds.due, AtRest: u.isAtRest(),
+		Records: u.span.records, Lost: u.span.lost, Dirt: u.dirt(), Asked: u.rounds.due, AtRest: u.isAtRest(), OldWorker: u.isOldWorker(),
 		HasWork: u.phase != dead && t.hasStep(u),
 	}
 	if u.phase == stopped {

@@ -32,6 +32,7 @@ type reason struct {
 const (
 	maxReasons    = 10 // of one reference, that are followed and shown
 	maxWhyDepth   = 6  // of promises whose values hold each other
+	maxFollowed   = 30 // references, each of which reads the whole state
 	maxStoreRows  = 200_000
 	maxPathLength = 50
 )
@@ -50,17 +51,12 @@ func why(ctx context.Context, client *control.Client, ref string, seen map[strin
 		switch {
 		case h.Kind == "vat" && stores < 3: // each reads a whole store
 			stores++
-			if r.Path, err = storePath(ctx, client, h.Vat, h.VRef); err != nil {
-				return nil, err
-			}
-		case (h.Kind == "value" || h.Kind == "parked") && depth < maxWhyDepth && !seen[h.In]:
+			r.Path, err = storePath(ctx, client, h.Vat, h.VRef)
+		case (h.Kind == "value" || h.Kind == "parked") && depth < maxWhyDepth && len(seen) < maxFollowed && !seen[h.In]:
 			r.Because, err = why(ctx, client, h.In, seen, depth+1)
-			if control.CodeOf(err) == errcode.NotFound { // it has gone meanwhile
-				err = nil
-			}
-			if err != nil {
-				return nil, err
-			}
+		}
+		if err != nil && control.CodeOf(err) != errcode.NotFound { // else it has gone meanwhile
+			return nil, err
 		}
 		out.Holds = append(out.Holds, r)
 	}
