@@ -54,9 +54,16 @@ endif
 e2e: build ## the real programs, real SIGKILL
 	$(GO) test -count=1 -timeout 20m ./e2e/...
 
-torture: build ## more kills than in e2e, all scripts over gRPC, and full disks of each file system; KILLS=n
-	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run 'Torture|TestAFullDiskIsAPause' -v ./e2e/
-	KILLS=$(or $(KILLS),1000) $(GO) test -count=1 -timeout 60m -run TestFullFileSystems -v ./storage/badgerstore/
+# TORTURE_MINUTES is shared by the parts that have a time (internal/torture); the others count kills.
+TORTURE_MINUTES ?= 60
+torture: build ## more kills than in e2e, crash enumeration, models, full disks; KILLS=n TORTURE_MINUTES=n TORTURE_SEED=n
+	@table=$$(mktemp); export TORTURE_TABLE=$$table TORTURE_MINUTES=$(TORTURE_MINUTES) KILLS=$(or $(KILLS),1000); \
+	$(GO) test -count=1 -timeout 0 -run 'Torture' -v ./... && \
+	$(GO) test -count=1 -timeout 60m -run 'TestAFullDiskIsAPause' -v ./e2e/ && \
+	$(GO) test -count=1 -timeout 60m -run TestFullFileSystems -v ./storage/badgerstore/; rc=$$?; \
+	awk -F'\t' 'BEGIN { f = "%-28s %9s %12s %7s %9s %7s %8s  %s\n"; printf f, "part", "scenarios", "crash points", "kills", "cranks", "faults", "findings", "seed" } \
+	  { printf f, $$1, $$2, $$3, $$4, $$5, $$6, $$7, $$8; for (i = 2; i < 8; i++) n[i] += $$i } \
+	  END { printf f, "all", n[2], n[3], n[4], n[5], n[6], n[7], "" }' $$table; rm -f $$table; exit $$rc
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for t in $$(git ls-files '*_test.go' | xargs grep -o '^func Fuzz[A-Za-z0-9_]*' | sed 's,/[^/]*:func ,:,'); do \

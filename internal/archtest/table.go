@@ -92,6 +92,7 @@ func Table() []Row {
 		{Package: "internal/logging", About: "What log/slog leaves open: levels, components, lines of a worker", NoLink: pure},
 		{Package: "internal/programs", About: "Random programs of Go vats, for tests that disturb them", Imports: []string{"vat"}, NoLink: worker},
 		{Package: "internal/disktest", About: "File systems of their own for tests, and how to fill them", NoLink: worker},
+		{Package: "internal/torture", About: "What the long tests share: their time, seed, and table", NoLink: worker},
 		{Package: "internal/scripttest", About: "What test scripts say, for cmd/kernel and e2e", NoLink: worker},
 		{Package: "internal/archtest", About: "These rules"},
 	}

@@ -14,7 +14,7 @@ import (
 	"ocapkernel.dev/storage"
 )
 
-// Another program fills the disk, or the quota, right after a commit: the pages that the next commits are written to have
+// Another program fills the disk, or the quota, after a commit: the pages that the next commits are written to have
 // no room on a file system that copies on write, although they have blocks. The store waits, and goes on when there is room.
 func TestFullFileSystems(t *testing.T) {
 	for name, fs := range map[string]struct {
@@ -62,6 +62,7 @@ func TestFullFileSystems(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				hasItsTables(t, s)
 				free := disktest.Fill(t, dir)
 				n := 0
 				for ; err == nil && n < 10_000; n++ {
