@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,4 +221,52 @@ func TestADrivenKernelTakesNoWitness(t *testing.T) {
 	if rows := mem.Snapshot(); len(rows) > 0 {
 		t.Errorf("it has written %v", rows)
 	}
+}
+
+// dying is a store whose commits fail once it is dead.
+type dying struct {
+	*storage.Mem
+	dead atomic.Bool
+}
+
+func (d *dying) Commit(writes []storage.Write) error {
+	if d.dead.Load() {
+		return errDead
+	}
+	return d.Mem.Commit(writes)
+}
+
+// A kernel ends when a commit fails, though no other input comes: whoever waits for the commit is told, and does not wait for ever.
+func TestDrivenKernelEndsWhenACommitFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &dying{Mem: storage.NewMem()}
+		k, err := host.Open(host.Config{Store: store, Workers: inproc.New(inproc.Config{Program: programOf(t, bank.Modules())}), Driven: driven()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- k.Run(context.Background()) }()
+		cfg, err := cluster.Parse("bank.json", []byte(bankConfig))
+		if err != nil {
+			t.Fatal(err)
+		}
+		launched := make(chan error, 1)
+		go func() {
+			_, err := k.Launch(t.Context(), cfg)
+			launched <- err
+		}()
+		for synctest.Wait(); len(launched) == 0; synctest.Wait() {
+			steps(t, k)
+		}
+		if err := <-launched; err != nil {
+			t.Fatal(err)
+		}
+		store.dead.Store(true)
+		if _, err := k.Call(t.Context(), "", "t1", "s1", kernel.Data{Body: `#["audit",[]]`}, false); !errors.Is(err, host.ErrStopping) {
+			t.Errorf("call: %v, want that the kernel is stopping", err)
+		}
+		if err := <-ended; !errors.Is(err, errDead) {
+			t.Errorf("the end: %v, want that of the store", err)
+		}
+	})
 }

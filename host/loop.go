@@ -82,6 +82,9 @@ func (s *Shell) run(ctx context.Context) {
 		s.guard(s.pump)
 		s.guard(s.flushNow)
 		s.takeIntake()
+		if s.fatal != nil {
+			return // there may be no further input
+		}
 		select {
 		case <-ctx.Done():
 			s.stopsNow()
