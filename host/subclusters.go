@@ -125,7 +125,7 @@ func (ss *subclusters) subGone(id kernel.SubID) {
 	ss.system.removed(id)
 	delete(ss.suspended, id)
 	ss.tellGone(id)
-	ss.reloadOf(id)
+	ss.reloadNext()
 }
 
 func (ss *subclusters) tellGone(id kernel.SubID) {

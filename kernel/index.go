@@ -61,14 +61,13 @@ func (t *tx) reloads() (out []SubID) {
 	return out
 }
 
-func (t *tx) setConfig(s SubID, c *config) { t.set(keyConfig(s), t.codec.encode(c.fields)) }
-
-// setReload writes the configuration of a subcluster that is to be launched again, and the index.
-func (t *tx) setReload(s SubID, c *config, source string) {
-	t.setConfig(s, c)
-	t.index()
-	p := pendingReload{c.system, source, c.by}
-	t.set(keyReload(s), t.codec.encode(p.fields))
+// setConfig writes the configuration of a subcluster, and the index.
+func (t *tx) setConfig(s SubID, c *config) {
+	t.set(keyConfig(s), t.codec.encode(c.fields))
+	if c.reload {
+		t.index()
+		t.set(keyReload(s), []byte{})
+	}
 }
 
 // deleteConfig removes the configuration of a subcluster, and its row of the index.

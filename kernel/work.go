@@ -47,9 +47,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	if !t.decoded(key, func() { m.codec.decode(key, t.must(key), w.fields) }) {
 		t.delete(key)
 		t.setWorkRange(head+1, tail)
-		t.circlesAgain()
-		head, tail = t.workRange()
-		return m.done(t), head != tail, nil
+		return m.done(t), head+1 != tail, nil
 	}
 	t.delete(key)
 	t.setWorkRange(head+1, tail)
@@ -79,7 +77,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	case workSweep:
 		done = t.sweepObjects(&w)
 	case workCircles:
-		done = t.breakCircles(&w)
+		done = t.breakCircles()
 	case workStranded:
 		done = t.findStranded(&w)
 	case workBegin:
@@ -121,7 +119,6 @@ func (m *Machine) Postpone() (c Commit, err error) {
 	b, ok := t.get(keyWorkItem(head))
 	if !ok {
 		t.setWorkRange(head+1, tail) // the row of the item is missing
-		t.circlesAgain()
 		return m.done(t), nil
 	}
 	t.delete(keyWorkItem(head))
