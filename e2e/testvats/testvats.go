@@ -14,18 +14,20 @@ import (
 // to the kernel past the SDK.
 func Program(m Mouth, more vat.Modules) (worker.Program, error) {
 	modules := vat.Modules{
-		"test.counter": newCounter,
-		"test.values":  vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
-		"test.unruly":  newUnruly,
-		"test.agent":   newAgent,
-		"test.boot":    newBoot,
-		"test.waiter":  newWaiter,
-		"test.source":  newSource,
-		"test.fickle":  newFickle,
-		"test.fragile": newFragile,
-		"test.io":      vat.Module(newPort, (*session)(nil)),
-		"test.garden":  vat.Module(newGarden, (*plant)(nil)),
-		"test.program": programs.Module(),
+		"test.counter":  newCounter,
+		"test.values":   vat.Module(newValues, (*thing)(nil), (*fleeting)(nil)),
+		"test.unruly":   newUnruly,
+		"test.agent":    newAgent,
+		"test.boot":     newBoot,
+		"test.waiter":   newWaiter,
+		"test.source":   newSource,
+		"test.fickle":   newFickle,
+		"test.fragile":  newFragile,
+		"test.io":       vat.Module(newPort, (*session)(nil)),
+		"test.garden":   vat.Module(newGarden, (*plant)(nil)),
+		"test.register": newRegister,
+		"test.stale":    newStale,
+		"test.program":  programs.Module(),
 	}
 	maps.Copy(modules, more)
 	p, err := vat.Program(modules)
