@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 )
 
 // serve reads the requests of one connection until it ends, and works on them side by side.
@@ -73,6 +74,7 @@ func (s *Server) write(ctx context.Context, conn *net.UnixConn, answers <-chan [
 		if ctx.Err() == nil { // else the deadline for the rest is set
 			_ = conn.SetWriteDeadline(time.Now().Add(s.options.WriteTimeout)) // fails only as Write will
 		}
+		fault.Point(fault.AnswerBefore)
 		if _, err := conn.Write(line); err != nil {
 			s.log.Debug("client went away", "err", err)
 			// The reader and the workers learn of it from the connection.
@@ -80,6 +82,7 @@ func (s *Server) write(ctx context.Context, conn *net.UnixConn, answers <-chan [
 			for range answers {
 			}
 		}
+		fault.Point(fault.AnswerAfter)
 	}
 }
 

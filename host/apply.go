@@ -9,6 +9,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -186,6 +187,7 @@ func (ss *subclusters) reconfigure(sub kernel.Subcluster, cfg *cluster.Config, o
 	}
 	ss.log.Info("subcluster is changed", "subcluster", sub.ID, "system", sub.System, "changes", len(out.Changes))
 	ss.apply(c)
+	fault.Point(fault.ChangeApplied)
 	ss.names.enter(sub.ID)
 	for _, v := range made.Vats {
 		row, _, err := ss.machine.Vat(v.Vat)

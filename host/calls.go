@@ -13,6 +13,7 @@ import (
 
 	"ocapkernel.dev/capdata"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -168,6 +169,7 @@ func (obs *objects) begin(o kernel.Outstanding, again bool) {
 			reply(service.Fail(fmt.Errorf("the service failed in %s", method)))
 		}
 	}()
+	fault.Point(fault.CallBegun)
 	b.object.Begin(ctx, call, reply)
 }
 
@@ -236,6 +238,7 @@ func (obs *objects) beginRefused(kref kernel.KRef) {
 func (obs *objects) finishCall(id callID, r service.Reply) {
 	call := obs.calls[id]
 	delete(obs.calls, id)
+	fault.Point(fault.CallReplied)
 	if obs.stops() && r.Unit == "" && r.State == nil && (obs.ctx.Err() != nil || obs.againLater(id, call, r)) {
 		return // the end of the kernel cut the call short: the next kernel decides about it
 	}
@@ -300,6 +303,7 @@ func (obs *objects) complete(id callID, r service.Reply, exports []service.Expor
 		return
 	}
 	obs.apply(commit)
+	fault.Point(fault.CallSettled)
 	for i, kref := range made {
 		s, found, err := obs.machine.Service(kref)
 		if err != nil || !found {

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"ocapkernel.dev/host/pipeline"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 )
@@ -69,6 +70,7 @@ func (c *core) apply(commit kernel.Commit) {
 		c.effects.perform(e)
 	}
 	c.effects.applied()
+	fault.Point(fault.CommitApplied)
 	c.became(c.pipeline.Bound())
 	c.applying = outer
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -65,6 +66,7 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 				if err := change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.Collect(v.ID, true) }); err != nil && codeOf(err) != errcode.NotFound {
 					return out, err
 				}
+				fault.Point(fault.ReferencesAsked)
 				if !slices.Contains(out.Asked, v.ID) {
 					out.Asked = append(out.Asked, v.ID)
 				}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -131,6 +132,7 @@ func (vs *vats) Restart(ctx context.Context, id kernel.VatID, forget bool) error
 		}
 	}
 	return change(ctx, vs.core, func() (kernel.Commit, error) {
+		fault.Point(fault.MemoryGivenUp)
 		c, err := vs.machine.Restart(id, forget)
 		if v := vs.table[id]; v != nil && err == nil {
 			v.startFailures, v.deaths, v.notBefore, v.startFailure = 0, 0, time.Time{}, ""

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
@@ -178,6 +179,7 @@ func (s *Shell) recover() error {
 			return err
 		}
 	}
+	fault.Point(fault.StateRead)
 	s.vats.beginWork()
 	s.apply(first)
 	vats, err := m.Vats()
@@ -222,5 +224,6 @@ func (s *Shell) recover() error {
 	if err := s.system.holdDamaged(); err != nil {
 		return err
 	}
+	fault.Point(fault.StateRecovered)
 	return s.system.find()
 }

@@ -7,6 +7,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -82,6 +83,7 @@ func (ss *subclusters) launch(l launch, done func(kernel.Subcluster, error)) {
 		ss.suspend(id) // until its channels are there
 	}
 	ss.apply(c)
+	fault.Point(fault.LaunchBegun)
 	ss.names.enter(id)
 	if len(own) > 0 {
 		// The next kernel must know of a service object before it is opened: it may have to remove the object.
@@ -182,6 +184,7 @@ func (ss *subclusters) openNext(id kernel.SubID, list []kernel.Service) {
 	case ss.stopping || !found || sub.State != kernel.SubLaunching:
 		// The end of the subcluster closes the opened objects.
 	case len(list) == 0:
+		fault.Point(fault.ServicesOpened)
 		ss.unsuspend(sub)
 	default:
 		ss.objects.open(list[0], func(err error) {
@@ -208,6 +211,7 @@ func (ss *subclusters) launchSettled(e kernel.LaunchSettled) {
 	} else {
 		ss.log.Info("launched", "subcluster", e.Sub)
 	}
+	fault.Point(fault.LaunchSettled)
 	waiting := ss.launches[e.Sub]
 	delete(ss.launches, e.Sub)
 	for _, tell := range waiting {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/workers"
 )
 
@@ -180,6 +181,7 @@ func (s *Shell) more() <-chan struct{} {
 func (l *loop) guard(step func()) {
 	l.attempt(step)
 	for l.fatal == nil && len(l.next) > 0 {
+		fault.Point(fault.BetweenEffects)
 		f := l.next[0]
 		l.next = l.next[1:]
 		l.attempt(f)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -27,6 +28,7 @@ func (vs *vats) remember(v *vat) error {
 		vs.wake(v.id)
 		return nil
 	}
+	fault.Point(fault.ReplayBegins)
 	vs.log.Debug("replay begins", "vat", v.id, "deliveries", r.Records())
 	return vs.replaying(v, func() error { return vs.replayNext(v) })
 }
@@ -55,6 +57,7 @@ func (vs *vats) replayNext(v *vat) error {
 	}
 	if v.replay.Done() {
 		vs.log.Info("memory made again", "vat", v.id, "deliveries", v.replay.Records(), "took", time.Since(v.replayed))
+		fault.Point(fault.ReplayDone)
 		v.replay, v.up = nil, true
 		vs.starts.cleared(v.id)
 		vs.wake(v.id)
@@ -64,6 +67,7 @@ func (vs *vats) replayNext(v *vat) error {
 
 // replayed compares a worker's answer with the recorded one.
 func (vs *vats) replayed(v *vat, e workers.Done) error {
+	fault.Point(fault.BetweenReplayed)
 	return vs.replaying(v, func() error {
 		if err := v.replay.Answer(e.Done, e.Frame); err != nil {
 			return err

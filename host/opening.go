@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/service"
 )
@@ -101,6 +102,7 @@ func (obs *objects) makeObject(s kernel.Service, opening service.Opening) (o ser
 
 // opened takes the end of an attempt.
 func (obs *objects) opened(s kernel.Service, m *making, object service.Object, err error) {
+	fault.Point(fault.ServiceMade)
 	m.underWay = false
 	obs.attempts--
 	told := m.then
@@ -194,6 +196,7 @@ func (obs *objects) beginAgain(id callID, again bool) {
 
 // endService cancels the calls of a service object, and closes the object behind it.
 func (obs *objects) endService(e kernel.EndService) {
+	fault.Point(fault.ServiceEnds)
 	for id, r := range obs.calls { // in any order: each only hears that it is over
 		if id.Service == e.Service {
 			r.cancel()

@@ -8,6 +8,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -78,6 +79,7 @@ func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(k
 		return
 	}
 	ss.log.Info("subcluster is loaded anew", "subcluster", s.ID, "system", s.System)
+	fault.Point(fault.ReloadBegun)
 	ss.reloads[s.ID] = &reload{done: done}
 	ss.apply(c)
 }
@@ -185,6 +187,7 @@ func (ss *subclusters) relaunchNow(m kernel.Reload, cfg *cluster.Config, r *relo
 		end() // the reload was called off, or has begun
 		return
 	}
+	fault.Point(fault.Relaunch)
 	r.launching = true
 	by := m.By
 	if _, waits, err := ss.machine.ServiceCall(by); err != nil || !waits {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -45,6 +46,7 @@ func (ss *subclusters) reset(atOnce bool, done func()) {
 			return
 		}
 		if ss.resets--; ss.resets == 0 {
+			fault.Point(fault.ResetEnded)
 			c, err := ss.machine.ResetDone()
 			ss.input(c, err)
 			ss.system.start()

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
 )
@@ -313,6 +314,7 @@ func (s *starts) write() {
 	if pad := s.written - size; pad > 0 { // one write: the file is never between two notes
 		text += strings.Repeat("\n", pad)
 	}
+	fault.Point(fault.NoteBefore)
 	_, err := s.file.WriteAt([]byte(text), 0)
 	if err != nil && !s.failed {
 		s.log.Warn("deaths of this kernel are not counted", "err", err)

@@ -7,6 +7,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/workers"
 )
@@ -97,6 +98,7 @@ func (ss *subclusters) Terminate(ctx context.Context, id kernel.SubID) error {
 			}
 			ss.whenGone(id, func() { done(struct{}{}, nil) })
 			ss.apply(c)
+			fault.Point(fault.EndBegun)
 			ss.cancelReload(id)
 		})
 	})
@@ -121,6 +123,7 @@ func (ss *subclusters) whenGone(id kernel.SubID, f func()) {
 
 func (ss *subclusters) subGone(id kernel.SubID) {
 	ss.log.Info("subcluster removed", "subcluster", id)
+	fault.Point(fault.SubclusterGone)
 	ss.removed[id] = true
 	ss.system.removed(id)
 	delete(ss.suspended, id)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -135,6 +136,7 @@ func (ts *tickets) call(ctx context.Context, epoch, id, target, hash string, met
 		return
 	}
 	ts.apply(c)
+	fault.Point(fault.CallAccepted)
 	ts.whenDurable(func() { done(answer(ticket, st), nil) })
 }
 
@@ -200,6 +202,7 @@ func (ts *tickets) forgetWaiter(ticket string, woken chan struct{}) {
 
 // answered wakes the callers that wait for a ticket, whose answer is durable now.
 func (ts *tickets) answered(ticket string) {
+	fault.Point(fault.TicketAnswered)
 	for _, woken := range ts.waiting[ticket] {
 		close(woken)
 	}
@@ -209,6 +212,7 @@ func (ts *tickets) answered(ticket string) {
 
 // Acknowledge is [Shell.Acknowledge].
 func (ts *tickets) Acknowledge(ctx context.Context, epoch, id string) error {
+	fault.Point(fault.TicketAcknowledged)
 	return change(ctx, ts.core, func() (kernel.Commit, error) {
 		ticket, err := ts.ticket(epoch, id)
 		if err != nil {

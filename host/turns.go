@@ -7,6 +7,7 @@ import (
 
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 )
 
@@ -46,6 +47,7 @@ func (sy *system) nextTurn() {
 	sy.waiting = sy.waiting[1:]
 	sy.busy = t.name
 	ended := false
+	fault.Point(fault.SystemTurn)
 	t.begin(func() {
 		if !ended {
 			ended = true

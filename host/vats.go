@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -187,6 +188,7 @@ func (vs *vats) step(v *vat) error {
 	case s.Crank != nil && v.up:
 		v.crank = s.Crank
 		v.used = time.Now()
+		fault.Point(fault.CrankBegun)
 		if err := v.worker.Deliver(s.Crank.Deliver); err != nil {
 			return vs.unsendable(v, err)
 		}
@@ -292,6 +294,7 @@ func (vs *vats) readLater(v *vat, f wire.Next) {
 
 // finish commits a crank, or finds that the vat is at fault.
 func (vs *vats) finish(v *vat, e workers.Done) error {
+	fault.Point(fault.CrankDone)
 	c, err := vs.machine.Finish(v.crank, e.Done, e.Frame, vs.nowMillis())
 	var fault *kernel.Fault
 	if errors.As(err, &fault) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -33,6 +34,7 @@ func (vs *vats) start(v *vat) error {
 		vs.after(carefulWait, func() { vs.wake(v.id) }) // one at a time, so that a death tells of which
 		return nil
 	}
+	fault.Point(fault.WorkerBeforeStart)
 	start, c, err := vs.machine.StartWorker(v.id)
 	if err != nil {
 		return err
@@ -43,6 +45,7 @@ func (vs *vats) start(v *vat) error {
 	v.sub, v.incarnation, v.up = spec.sub, start.Incarnation, false
 	vs.live++
 	v.worker = vs.cfg.Workers.Start(spec.Spec, vs.events)
+	fault.Point(fault.WorkerStarted)
 	return nil
 }
 
@@ -117,6 +120,7 @@ func (vs *vats) makeRoom() {
 // exited handles the end of a worker.
 func (vs *vats) exited(v *vat, e workers.Exited) error {
 	vs.live--
+	fault.Point(fault.WorkerExited)
 	if v.worker != e.Worker {
 		vs.subs.left(e.Worker)
 		return nil
@@ -207,5 +211,6 @@ func (vs *vats) detach(id kernel.VatID) {
 	}
 	vs.loseWorker(v)
 	vs.subs.leaves(w, v.sub)
+	fault.Point(fault.WorkerDetached)
 	vs.whenDurable(w.Kill)
 }

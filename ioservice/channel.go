@@ -8,6 +8,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"ocapkernel.dev/internal/fault"
 )
 
 // Options are the parts that a channel gets from its owner.
@@ -214,6 +216,7 @@ func (c *Channel) Close() error {
 		s.finished()
 	}
 	c.finished()
+	fault.Point(fault.ChannelClosed)
 	c.warner.close()
 	return err
 }

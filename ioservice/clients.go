@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/internal/fault"
 )
 
 type pendingAccept struct {
@@ -87,6 +89,7 @@ func (c *Channel) handOut() {
 		delete(c.streams, s)
 		c.mu.changed.Broadcast() // there is room for another one
 	}
+	fault.Point(fault.ConnectionHandedOut)
 	c.streams[s] = struct{}{}
 	s.work.Go(func() { s.run(p) })
 	c.call(func() { accept.done(s, nil) })
@@ -109,6 +112,7 @@ func (c *Channel) listen() {
 		}
 		said = false
 		conn, err := c.listener.Accept()
+		fault.Point(fault.Connected)
 		if err == nil {
 			c.connected(conn)
 			continue

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/internal/fault"
 )
 
 // errOther is the error of reading a file that no longer has the place of the last read: it is another file, or
@@ -123,6 +125,7 @@ func (f *regularFile) Read(buf []byte) (int, error) {
 	defer f.whole.Unlock()
 	file := f.current()
 	n, err := file.ReadAt(buf, f.offset)
+	fault.Point(fault.FileRead)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, f.cfg.fail(err, ": %v", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"ocapkernel.dev/internal/fault"
 )
 
 // A link is the source and the sink of a stream's bytes. One goroutine reads, another writes.
@@ -57,6 +59,7 @@ func (s *Stream) run(p *peer) {
 	s.mu.Unlock()
 	p.work.Wait()
 	_ = p.link.Close() // reads and writes have reported its error
+	fault.Point(fault.PeerClosed)
 }
 
 // detach ends the use of a peer by the stream. The caller holds mu.
@@ -104,7 +107,9 @@ func (s *Stream) receive(p *peer) {
 		if s.lazy && s.pause() {
 			continue // the read that waited may have gone meanwhile
 		}
+		fault.Point(fault.ReadBefore)
 		n, err := p.link.Read(buf[:min(room, len(buf))])
+		fault.Point(fault.ReadAfter)
 		s.mu.Lock()
 		if n > 0 {
 			s.mu.pace.Reset()
@@ -206,7 +211,9 @@ func (s *Stream) send(p *peer) {
 		s.mu.Unlock()
 		n, err := 0, p.link.SetWriteDeadline(w.deadline)
 		if err == nil {
+			fault.Point(fault.WriteBefore)
 			n, err = p.link.Write(w.data)
+			fault.Point(fault.WriteAfter)
 		}
 		s.mu.Lock()
 		if len(s.mu.writes) == 0 || s.mu.writes[0] != w {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/limits"
 )
 
@@ -74,6 +75,7 @@ func listenSocket(cfg Config, dir string) (*socketFile, error) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		return nil, cfg.fail(err, ": make the socket %s: %v", path, err)
 	}
+	fault.Point(fault.SocketBound)
 	s := &socketFile{path: path}
 	err = func() error {
 		if s.info, err = os.Lstat(path); err != nil {

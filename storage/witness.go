@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"ocapkernel.dev/internal/fault"
 )
 
 // ErrRolledBack is returned, wrapped, by [Witness.Check] if the database is older than the witness, or if a
@@ -117,6 +119,7 @@ func (w *Witness) Sync() error {
 	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("record commit %d: %w", w.last, err)
 	}
+	fault.Point(fault.WitnessSynced)
 	w.dirty = false
 	w.next = 1 - w.next
 	return w.write() // so that the loss of either slot loses nothing
@@ -148,7 +151,9 @@ func (w *Witness) write() error {
 		return fmt.Errorf("record commit %d: the witness is not open", w.last)
 	}
 	w.sequence++
-	if _, err := w.file.WriteAt([]byte(encodeSlot(w.sequence, w.last)), int64(w.next*slotBytes)); err != nil {
+	slot, at := []byte(encodeSlot(w.sequence, w.last)), int64(w.next*slotBytes)
+	fault.Torn(fault.WitnessTorn, slot, func(half []byte) (int, error) { return w.file.WriteAt(half, at) })
+	if _, err := w.file.WriteAt(slot, at); err != nil {
 		return fmt.Errorf("record commit %d: %w", w.last, err)
 	}
 	return nil
@@ -215,11 +220,13 @@ func (w *Witness) replace(text string) error {
 		err = f.Sync()
 	}
 	if err == nil {
+		fault.Point(fault.WitnessBeforeRename)
 		err = os.Rename(next, w.path)
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
+	fault.Point(fault.WitnessRenamed)
 	dir, err := os.Open(filepath.Dir(w.path))
 	if err != nil {
 		return errors.Join(err, f.Close())

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
 )
@@ -59,6 +60,7 @@ func newDescriptor(conn *net.UnixConn, c *control) (*descriptor, error) {
 }
 
 func (d *descriptor) offer(out []byte) (sent int) {
+	fault.Torn(fault.FrameTorn, out, d.conn.Write)
 	// An error of the socket is not reported here, since next sees it as well.
 	_ = d.raw.Write(func(fd uintptr) bool {
 		for {

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/wire"
 )
@@ -33,7 +34,7 @@ func hostEnv() []string {
 			env = append(env, key+"="+v)
 		}
 	}
-	return env
+	return append(env, fault.Env()...)
 }
 
 // process is the OS process of a worker, and the [runner.Runner] by which go-plugin runs it.
@@ -205,9 +206,11 @@ func (p *process) Start(context.Context) error {
 	pidfd := -1
 	p.cmd.Stdout, p.cmd.Stderr = childOut, childErr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &pidfd}
+	fault.Point(fault.Spawn)
 	if err := ours.start(p.cmd); err != nil {
 		return fmt.Errorf("start worker program: %w", err)
 	}
+	fault.Point(fault.Spawned)
 	if pidfd < 0 {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
@@ -267,6 +270,7 @@ func (p *process) reap() {
 	p.mu.Unlock()
 	p.killing.Wait()            // a kill under way needs the id
 	_, _ = p.cmd.Process.Wait() // the status is known
+	fault.Point(fault.WorkerReaped)
 	ours.forget(pid)
 	_ = p.pidfd.Close()
 }

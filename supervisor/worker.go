@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
@@ -212,6 +213,7 @@ func (w *worker) decide(cause workers.Cause, detail string) {
 
 // end kills the process and ends the reading of it. The caller holds mu.
 func (w *worker) end() {
+	fault.Point(fault.WorkerKilled)
 	w.proc.kill()
 	if w.mu.link != nil {
 		w.mu.link.cut(0)
@@ -243,6 +245,7 @@ func (w *worker) write(out []byte) {
 		w.mu.pending = append(w.mu.pending, out...)
 		return
 	}
+	fault.Point(fault.FrameBefore)
 	if sent := w.mu.link.offer(out); sent < len(out) {
 		w.mu.pending = append(w.mu.pending[:0], out[sent:]...)
 		through := make(chan struct{})
@@ -250,6 +253,7 @@ func (w *worker) write(out []byte) {
 		w.helpers.Add(1)
 		go w.writePending(through)
 	}
+	fault.Point(fault.FrameAfter)
 }
 
 func (w *worker) writePending(through chan struct{}) {
@@ -362,6 +366,7 @@ func (w *worker) start() (link, verdict) {
 	if err != nil {
 		return fail(l.verdict(err).open, "wait for hello: %w", err)
 	}
+	fault.Point(fault.HelloRead)
 	up, err := w.decode(frame)
 	if err != nil {
 		return fail(false, "decode hello: %w", err)
@@ -421,6 +426,7 @@ func (w *worker) hear(l link) verdict {
 		if err != nil {
 			return l.verdict(err)
 		}
+		fault.Point(fault.FrameRead)
 		if buf = frame; cap(buf) > 64<<10 {
 			buf = nil
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/wire"
 )
 
@@ -37,6 +38,7 @@ func (c *conn) serve(vat Vat) error {
 		c.setCrank(true)
 		done := vat.Deliver(d)
 		c.setCrank(false)
+		fault.Point(fault.InWorkerCrankDone)
 		done.Number = d.Number
 		if err := c.finish(done); err != nil {
 			return err
@@ -141,6 +143,7 @@ func (c *conn) read() (wire.DownFrame, error) {
 		}
 		return nil, fmt.Errorf("read frame: %w", err)
 	}
+	fault.Point(fault.InWorkerFrameRead)
 	c.rbuf = keep(b)
 	f, err := wire.DecodeDown(b)
 	if err != nil {
@@ -162,7 +165,9 @@ func (c *conn) write(f wire.UpFrame) error {
 }
 
 func (c *conn) flush() error {
+	fault.Point(fault.InWorkerFrameBefore)
 	err := c.frames.Write(c.wbuf)
+	fault.Point(fault.InWorkerFrameSent)
 	c.wbuf = keep(c.wbuf)
 	if err != nil {
 		return fmt.Errorf("write frame: %w", err)

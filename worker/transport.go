@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/wire"
 )
 
@@ -55,6 +56,7 @@ func (d *descriptor) Read(buf []byte) ([]byte, error) {
 }
 
 func (d *descriptor) Write(frame []byte) error {
+	fault.Torn(fault.InWorkerFrameTorn, frame, d.file.Write)
 	_, err := d.file.Write(frame)
 	return err
 }

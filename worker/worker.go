@@ -32,6 +32,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/wire"
 )
@@ -154,6 +155,7 @@ func serve(t Transport, p Program) error {
 		c.frames.Close()
 		return fmt.Errorf("start of %s: %w", start.Module, err)
 	}
+	fault.Point(fault.InWorkerHello)
 	if err := c.write(wire.Hello{}); err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"ocapkernel.dev/internal/fault"
 )
 
 // writeNewFile has write write a file, which gets its name when everything in it is on the disk: under the name there is
@@ -25,6 +27,7 @@ func writeNewFile(path string, overwrite bool, write func(io.Writer) error) erro
 	if err := writePartial(partial, write); err != nil {
 		return err
 	}
+	fault.Point(fault.BackupSynced)
 	err := checkName(path, overwrite) // somebody may have taken the name meanwhile
 	if err == nil && overwrite {
 		err = os.Rename(partial, path)
@@ -37,6 +40,7 @@ func writeNewFile(path string, overwrite bool, write func(io.Writer) error) erro
 		}
 		return err
 	}
+	fault.Point(fault.BackupRenamed)
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil // the file is there, and a directory that cannot be read can still be written to

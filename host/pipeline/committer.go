@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/storage"
 )
 
@@ -23,15 +24,19 @@ func (p *Pipeline[T]) run() {
 			if !ok {
 				return
 			}
+			fault.Point(fault.GroupTaken)
 			err := p.commit(group)
 			if err == nil && witness != nil {
+				fault.Point(fault.GroupCommitted)
 				p.recorded(witness.Record(group.commit))
+				fault.Point(fault.WitnessWritten)
 				if due == nil {
 					due = time.After(time.Second)
 				}
 			}
 			p.answers <- err
 		case <-due:
+			fault.Point(fault.WitnessBeforeSync)
 			if due = nil; !p.recorded(witness.Sync()) {
 				due = time.After(time.Second)
 			}

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/storage"
 )
 
@@ -214,6 +215,7 @@ func (p *Pipeline[T]) Committed(answer error) (durable []T, err error) {
 	}
 	p.cfg.Layers.Committed()
 	p.durable = p.sealed
+	fault.Point(fault.GroupDurable)
 	durable, p.sealedHeld = p.sealedHeld, nil
 	return durable, nil
 }

@@ -11,6 +11,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/backup"
 )
@@ -191,6 +192,7 @@ func (b *openBackup) next(offset int64) (piece []byte, last bool, err error) {
 	b.timer.Stop() // a client that waits for a slow disk is not idle
 	defer b.timer.Reset(backupIdle)
 	piece = make([]byte, pieceBytes)
+	fault.Point(fault.BackupPiece)
 	n, err := io.ReadFull(b.mu.source, piece)
 	b.mu.offset += int64(n)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

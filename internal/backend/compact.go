@@ -15,6 +15,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
@@ -69,12 +70,14 @@ func Compact(ctx context.Context, dir string, log *slog.Logger) (before, after i
 		// The cause is left out: it would say that the state is damaged, and the copy is.
 		return 0, 0, fmt.Errorf("the new database is not as it was written, and the old one is in its place still: %s", err)
 	}
+	fault.Point(fault.CompactLoaded)
 	if after, err = diskBytes(next); err != nil {
 		return 0, 0, err
 	}
 	if err := errors.Join(syncDir(next), syncDir(dir)); err != nil {
 		return 0, 0, err
 	}
+	fault.Point(fault.CompactSynced)
 	err = unix.Renameat2(unix.AT_FDCWD, present, unix.AT_FDCWD, next, unix.RENAME_EXCHANGE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		return 0, 0, control.Errorf(errcode.Unsupported, "the file system of %s cannot exchange two directories: take a backup, and restore it into another directory", dir)
@@ -82,10 +85,12 @@ func Compact(ctx context.Context, dir string, log *slog.Logger) (before, after i
 	if err != nil {
 		return 0, 0, fmt.Errorf("exchange %s and %s: %w", present, next, err)
 	}
+	fault.Point(fault.CompactExchanged)
 	exchanged = true
 	if err := errors.Join(syncDir(dir), statedir.RemoveNextDatabase(dir)); err != nil {
 		return before, after, fmt.Errorf("the database is compacted, and the old one may be left in %s until the next start: %w", next, err)
 	}
+	fault.Point(fault.CompactEnds)
 	return before, after, nil
 }
 

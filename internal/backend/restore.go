@@ -11,6 +11,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
@@ -62,6 +63,7 @@ func Restore(ctx context.Context, dir string, in io.Reader, keep func(name strin
 	if err != nil {
 		return Restored{}, err
 	}
+	fault.Point(fault.RestoreLoaded)
 	witness := storage.NewWitness(filepath.Join(dir, witnessName))
 	if err := errors.Join(witness.Accept(head.Commit), witness.Close()); err != nil {
 		return Restored{}, err
@@ -75,6 +77,7 @@ func Restore(ctx context.Context, dir string, in io.Reader, keep func(name strin
 	}); err != nil {
 		return Restored{}, err
 	}
+	fault.Point(fault.RestoreChecked)
 	if err := statedir.EndRestore(dir); err != nil {
 		return Restored{}, err
 	}
@@ -130,6 +133,7 @@ func load[T any](ctx context.Context, dir string, rows rowSource, log *slog.Logg
 	if err := commit(); err != nil {
 		return out, err
 	}
+	fault.Point(fault.RowsLoaded)
 	return finish(store)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 )
 
 // restoreName exists while a backup is being restored, so that a part of a backup is never taken for a state.
@@ -53,6 +54,7 @@ func makeMark(dir, name string) (err error) {
 		return err
 	}
 	err = errors.Join(mark.Sync(), mark.Close(), syncDir(dir))
+	fault.Point(fault.MarkWritten)
 	if err != nil && missing != nil {
 		err = errors.Join(err, os.Remove(path))
 	}
@@ -64,6 +66,7 @@ func EndRestore(dir string) error {
 	if err := syncDir(dir); err != nil {
 		return err
 	}
+	fault.Point(fault.RestoreMarkRemoved)
 	return errors.Join(os.Remove(filepath.Join(dir, restoreName)), syncDir(dir))
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 )
 
 const (
@@ -188,6 +189,7 @@ func FinishReset(dir string, keep func(name string) bool) error {
 		if outlives(e.Name(), keep) {
 			continue
 		}
+		fault.Point(fault.ResetEntry)
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}
@@ -195,6 +197,7 @@ func FinishReset(dir string, keep func(name string) bool) error {
 	if err := syncDir(dir); err != nil {
 		return err
 	}
+	fault.Point(fault.ResetEnds)
 	return os.Remove(filepath.Join(dir, resetName))
 }
 

@@ -33,6 +33,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/storage"
 )
 
@@ -134,6 +135,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := snapshot.prepare(); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dir, err)
 	}
+	fault.Point(fault.StorePrepared)
 	watchBlocks()
 	seen := badBlocks.Load()
 	unsynced := new(atomic.Bool)
@@ -148,6 +150,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dir, errors.Join(err, db.Close()))
 	}
+	fault.Point(fault.StoreOpened)
 	health := newHealth(func() error { return verify(db, dir) }, seen)
 	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals, values: values, unsynced: unsynced}, nil
 }
@@ -434,9 +437,11 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 	if s.internals.full() {
 		// Badger begins another log, and never syncs this one again. Without power durability a power loss would else leave a
 		// later log and not this one, and rows whose values removeValueLog counts as moved.
+		fault.Point(fault.StoreBeforeLog)
 		if err := s.internals.sync(); err != nil {
 			return fmt.Errorf("sync a full log: %w", err)
 		}
+		fault.Point(fault.StoreFullLogSynced)
 	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
@@ -467,12 +472,14 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 		}
 	}
 	log := *s.internals.lastValues // Badger begins another one at the end of a commit
+	fault.Point(fault.StoreBeforeCommit)
 	if err := s.commit(txn); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
 	if s.unsynced.Load() {
 		return fmt.Errorf("commit %d rows: value log %06d.vlog could not be synced", len(writes), log)
 	}
+	fault.Point(fault.StoreAfterCommit)
 	s.skipped = 0
 	s.values.committed(writes, log)
 	return nil
@@ -500,9 +507,11 @@ func (s *Store) Close() error {
 	if err := s.reserve.beforeClose(s.internals.ends().content); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
+	fault.Point(fault.StoreBeforeClose)
 	if err := errors.Join(s.db.Close(), removeEmpty(s.internals.nextPath())); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
+	fault.Point(fault.StoreClosed)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/storage"
 )
 
@@ -123,7 +124,9 @@ func (s *Store) move(log uint32) error {
 		writes = append(writes, storage.Write{Key: key, Value: value})
 		size += int(p.bytes)
 	}
+	fault.Point(fault.StoreBeforeMove)
 	err := s.commitWrites(writes)
+	fault.Point(fault.StoreAfterMove)
 	if errors.Is(err, storage.ErrNoRoom) {
 		return nil
 	}
@@ -137,9 +140,11 @@ func (s *Store) removeValueLog(log uint32) error {
 	}
 	// Without power durability the new places are not on the disk yet. Sync is of the logs that are written to; the full ones
 	// were synced before, the log of the memory table by commitWrites, the value log by Badger.
+	fault.Point(fault.StoreBeforeSync)
 	if err := s.db.Sync(); err != nil {
 		return err
 	}
+	fault.Point(fault.StoreAfterSync)
 	s.health.commits.Lock()
 	defer s.health.commits.Unlock()
 	// A read that has found the old place and not the log is made again, as after a repair.
@@ -149,7 +154,10 @@ func (s *Store) removeValueLog(log uint32) error {
 		return nil
 	}
 	delete(s.values.live, log)
-	return remove()
+	fault.Point(fault.StoreBeforeRemoval)
+	err := remove()
+	fault.Point(fault.StoreAfterRemoval)
+	return err
 }
 
 // takeValueLog takes a log out of the database, in which it is not found any more, and returns the function that removes its
