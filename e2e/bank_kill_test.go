@@ -96,12 +96,15 @@ func tortureBank(t *testing.T, over transport, kills int) {
 }
 
 // order sends a transfer under its ticket until there is an answer.
-func order(dir, id string, tr *transfer) error {
+func order(dir, id string, tr *transfer) error { return orderOf("s1", dir, id, tr) }
+
+// orderOf is order, of the bank that is a subcluster.
+func orderOf(sub, dir, id string, tr *transfer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for {
 		out, err := sendOnce(ctx, dir, control.SendRequest{
-			Ticket: control.Ticket{ID: id}, Target: "s1", Method: "transfer", Wait: true, Timeout: 20 * time.Second,
+			Ticket: control.Ticket{ID: id}, Target: sub, Method: "transfer", Wait: true, Timeout: 20 * time.Second,
 			Args: []json.RawMessage{quoted(accounts[tr.from]), quoted(accounts[tr.to]), []byte(strconv.Itoa(tr.amount))},
 		})
 		switch {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -15,21 +16,37 @@ import (
 // and a vat's own bookkeeping, three rows at most, which have no dot in their keys: some exist only after a death.
 func (s *site) kept(t testing.TB) control.Tally {
 	t.Helper()
-	var collected struct{ Busy []string }
-	s.read(t, &collected, "collect")
-	if len(collected.Busy) > 0 {
-		t.Errorf("%v have something to do", collected.Busy)
-	}
-	out, err := s.dial(t).Tally(t.Context())
+	out, err := s.tally(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	return out
+}
+
+// tally is kept, for a kernel that may go away meanwhile.
+func (s *site) tally(ctx context.Context) (control.Tally, error) {
+	var collected struct{ Busy []string }
+	if err := s.ask(&collected, "collect"); err != nil {
+		return control.Tally{}, err
+	}
+	if err := none("vats that have something to do", collected.Busy); err != nil {
+		return control.Tally{}, err
+	}
+	c, err := control.Dial(ctx, s.state)
+	if err != nil {
+		return control.Tally{}, err
+	}
+	defer c.Close()
+	out, err := c.Tally(ctx)
+	if err != nil {
+		return control.Tally{}, err
 	}
 	for i := range out.Vats {
 		v := &out.Vats[i]
 		v.Rows, v.Bytes = 0, 0
-		page, err := s.dial(t).Stored(t.Context(), control.StoredRows{Vat: v.ID})
+		page, err := c.Stored(ctx, control.StoredRows{Vat: v.ID})
 		if err != nil || page.More {
-			t.Fatalf("more than %d rows of %s: %v", len(page.Rows), v.ID, err)
+			return control.Tally{}, fmt.Errorf("more than %d rows of %s: %w", len(page.Rows), v.ID, err)
 		}
 		for _, row := range page.Rows {
 			if strings.Contains(string(row.Key), ".") {
@@ -37,7 +54,7 @@ func (s *site) kept(t testing.TB) control.Tally {
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // Sessions of another vat that were closed, objects that were set in a Map and deleted, and circles of such objects leave as

@@ -46,12 +46,8 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	built = filepath.Join(root, "built")
-	build := exec.Command("go", append([]string{"build", "-o", built + "/"}, commands...)...)
-	build.Dir = ".."
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the commands:", err)
+	if err := build(built); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	// Most of the time the tests wait for processes: more of them can run than there are processors.
@@ -62,4 +58,17 @@ func runTests(m *testing.M) int {
 		}
 	}
 	return m.Run()
+}
+
+// build builds the programs, with flags of go build, into a directory.
+func build(dir string, flags ...string) error {
+	args := append([]string{"build", "-o", dir + "/"}, flags...)
+	build := exec.Command("go", append(args, commands...)...)
+	build.Dir = ".."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build the commands: %w", err)
+	}
+	return nil
 }

@@ -58,7 +58,7 @@ func runScripts(t *testing.T, over transport, dir string, patterns ...string) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("REWRITE") != "",
 		Setup: func(env *testscript.Env) error {
-			s, err := newSiteIn(env.WorkDir, over)
+			s, err := newSiteIn(env.WorkDir, built, over)
 			if err != nil {
 				return err
 			}

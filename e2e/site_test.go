@@ -55,6 +55,8 @@ type site struct {
 	// which says that one runs.
 	stdin  *os.File
 	stdout io.Writer
+	// also are further variables of the programs' environment.
+	also []string
 }
 
 // newSite is newSiteOver the descriptor.
@@ -67,11 +69,17 @@ func newSite(t testing.TB) *site {
 // for a file that no orderly stop leaves.
 func newSiteOver(t testing.TB, over transport) *site {
 	t.Helper()
+	return newSiteOf(t, built, over)
+}
+
+// newSiteOf is newSiteOver with the programs in a directory.
+func newSiteOf(t testing.TB, programs string, over transport) *site {
+	t.Helper()
 	dir, err := os.MkdirTemp(root, "t")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSiteIn(dir, over)
+	s, err := newSiteIn(dir, programs, over)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +94,8 @@ func newSiteOver(t testing.TB, over transport) *site {
 	return s
 }
 
-// newSiteIn makes a site of a directory that exists.
-func newSiteIn(dir string, over transport) (*site, error) {
+// newSiteIn makes a site of a directory that exists, with the programs in another one.
+func newSiteIn(dir, programs string, over transport) (*site, error) {
 	s := &site{dir: dir, state: filepath.Join(dir, "state")}
 	for _, sub := range []string{s.bin(), s.tmp(), filepath.Join(dir, "home")} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
@@ -96,7 +104,7 @@ func newSiteIn(dir string, over transport) (*site, error) {
 	}
 	for _, p := range commands {
 		name := filepath.Base(p)
-		if err := os.Link(filepath.Join(built, over.program(name)), filepath.Join(s.bin(), name)); err != nil {
+		if err := os.Link(filepath.Join(programs, over.program(name)), filepath.Join(s.bin(), name)); err != nil {
 			return nil, err
 		}
 	}
@@ -117,7 +125,7 @@ func (s *site) env() []string {
 	if dir, ok := os.LookupEnv("GOCOVERDIR"); ok {
 		env = append(env, "GOCOVERDIR="+dir)
 	}
-	return env
+	return append(env, s.also...)
 }
 
 // file writes a file into the site and returns its path.

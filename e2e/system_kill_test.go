@@ -92,7 +92,7 @@ func facetIsExactlyOnceThroughKills(t *testing.T, over transport) {
 					return nil
 				default:
 				}
-				if err := s.useFacet(ctx, rounds); err != nil {
+				if err := s.useFacet(ctx, "s1", rounds); err != nil {
 					return fmt.Errorf("round %d: %w", rounds, err)
 				}
 			}
@@ -119,14 +119,15 @@ func facetIsExactlyOnceThroughKills(t *testing.T, over transport) {
 	s.must(t, "check")
 }
 
-// useFacet launches a counter, sends it messages, loads it anew, and ends it, all through the facet.
-func (s *site) useFacet(ctx context.Context, round int) error {
+// useFacet has the agent, a system subcluster, launch a counter, send it messages, load it anew, and end it, all through the
+// facet.
+func (s *site) useFacet(ctx context.Context, agent string, round int) error {
 	var config any
 	if err := json.Unmarshal([]byte(counterConfig), &config); err != nil {
 		return err
 	}
 	call := func(step, want, method string, args ...any) error {
-		out, err := s.settled(ctx, fmt.Sprintf("r%d-%s", round, step), "s1", method, args...)
+		out, err := s.settled(ctx, fmt.Sprintf("r%d-%s", round, step), agent, method, args...)
 		if err != nil {
 			return err
 		}
@@ -142,7 +143,7 @@ func (s *site) useFacet(ctx context.Context, round int) error {
 		}
 		return err
 	}
-	out, err := s.settled(ctx, fmt.Sprintf("r%d-launch", round), "s1", "do", "kernelFacet", "launchSubcluster", []any{config})
+	out, err := s.settled(ctx, fmt.Sprintf("r%d-launch", round), agent, "do", "kernelFacet", "launchSubcluster", []any{config})
 	if err != nil {
 		return err
 	}
@@ -171,8 +172,8 @@ func (s *site) useFacet(ctx context.Context, round int) error {
 		return err
 	}
 	// The reload has made the next subcluster, or one after that, if the kernel was killed meanwhile: the one
-	// that is not s1.
-	out, err = s.settled(ctx, fmt.Sprintf("r%d-list", round), "s1", "do", "kernelFacet", "getSubclusters", []any{})
+	// that is not the agent.
+	out, err = s.settled(ctx, fmt.Sprintf("r%d-list", round), agent, "do", "kernelFacet", "getSubclusters", []any{})
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (s *site) useFacet(ctx context.Context, round int) error {
 		return fmt.Errorf("list: got %+v, %v", out, err)
 	}
 	for _, sub := range list {
-		if sub.Subcluster == "s1" {
+		if sub.Subcluster == agent {
 			continue
 		}
 		if err := call("end", "", "do", "kernelFacet", "terminateSubcluster", []any{sub.Subcluster}); err != nil {
