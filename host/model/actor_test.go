@@ -24,7 +24,8 @@ type op struct {
 	//	send     sends act with the name ID, Ops, Args, Proms and Late to the object Ref, or to the promise Ref
 	//	when     has the outcome of the promise Ref kept under Key, by a continuation that is called ID
 	//	promise  makes a promise of this vat's memory, and keeps it under Key; a continuation as of when is called ID
-	//	settle   fulfils the promise Key with Ref
+	//	settle   fulfils the promise Key with the object Ref, or has it follow the promise Ref
+	//	ring     makes promises, settles each with a record that has the next one, and sends one of them to the object Ref
 	//	reject   rejects the promise Key; all of the vat, if Key is empty
 	//	answer   has Ref be the answer, an object or a promise
 	//	refuse   has an error be the answer
@@ -159,10 +160,20 @@ func (a *actor) act(ctx context.Context, self object, id int, ops []op, args []v
 				vat.When(ctx, a.promises[o.Key], self, "Heard", o.ID, o.Key)
 			}
 		case "settle":
-			r, known := a.ref(ctx, t, o.Ref)
-			if resolver, ok := a.resolvers[o.Key]; ok && known {
+			resolver, ok := a.resolvers[o.Key]
+			if !ok {
+				continue
+			}
+			if p, ok := a.promise(t, o.Ref); ok {
+				resolver.Resolve(ctx, p)
+				a.forget(o.Key)
+			} else if r, ok := a.ref(ctx, t, o.Ref); ok {
 				resolver.Resolve(ctx, r)
 				a.forget(o.Key)
+			}
+		case "ring":
+			if r, ok := a.ref(ctx, t, o.Ref); ok {
+				vat.Send(ctx, r, "act", o.ID, []op{}, []vat.Ref{}, []vat.Promise{ring(ctx, 1+o.ID%3)}, vat.Ref{})
 			}
 		case "reject":
 			for _, key := range sortedKeys(a.resolvers) {
@@ -182,6 +193,21 @@ func (a *actor) act(ctx context.Context, self object, id int, ops []op, args []v
 		}
 	}
 	return answer, err
+}
+
+// link is a value that leads to a promise.
+type link struct{ Next vat.Promise }
+
+// ring settles n promises with each other.
+func ring(ctx context.Context, n int) vat.Promise {
+	promises, resolvers := make([]vat.Promise, n), make([]vat.Resolver, n)
+	for i := range promises {
+		promises[i], resolvers[i] = vat.NewPromise(ctx)
+	}
+	for i, r := range resolvers {
+		r.Resolve(ctx, link{promises[(i+1)%n]})
+	}
+	return promises[0]
 }
 
 // churned is how many things are enough for a vat of this test to look for circles.

@@ -21,6 +21,8 @@ type model struct {
 	handles map[string]*entity
 	// order numbers the messages as they are sent.
 	order int
+	// circle says that a promise follows itself, by way of others: it is never settled, or rejected.
+	circle bool
 }
 
 type modelVat struct {
@@ -29,8 +31,10 @@ type modelVat struct {
 	// things are all things that the vat ever made.
 	things []*entity
 	open   map[string]*promise
-	dead   bool
-	log    []string
+	// following are promises that the vat will settle as another one is.
+	following []*promise
+	dead      bool
+	log       []string
 }
 
 type entity struct {
@@ -216,9 +220,15 @@ run:
 				m.heard[o.ID] = &watch{on: t.v.open[o.Key], self: t.self, key: o.Key}
 			}
 		case "settle":
-			if p, r := t.v.open[o.Key], t.ref(o.Ref); p != nil && r != nil {
-				p.settle(r, "")
-				delete(t.v.open, o.Key)
+			p, with := t.v.open[o.Key], t.value(o.Ref)
+			if p == nil || with == (value{}) {
+				continue
+			}
+			m.resolve(t.v, p, with)
+			delete(t.v.open, o.Key)
+		case "ring":
+			if r := t.ref(o.Ref); r != nil {
+				m.send(&message{id: o.ID, sender: t.v, target: value{object: r}})
 			}
 		case "reject":
 			for key, p := range t.v.open { // in any order
@@ -236,11 +246,21 @@ run:
 			return
 		}
 	}
-	if answer.promise != nil {
-		t.result.follows = answer.promise
-		return
+	m.resolve(t.v, t.result, answer)
+}
+
+// resolve has a vat settle a promise, or follow another one.
+func (m *model) resolve(v *modelVat, p *promise, with value) {
+	switch {
+	case with.promise == nil:
+		p.settle(with.object, "")
+	case with.promise.end() == p:
+		m.circle = true
+		p.settle(nil, "circle")
+	default:
+		p.follows = with.promise
+		v.following = append(v.following, p)
 	}
-	t.result.settle(answer.object, "")
 }
 
 // replay runs what the vats have logged since the last time, and then gives up the messages that were refused. It returns
@@ -387,179 +407,25 @@ func (m *model) giveUp(msg *message) bool {
 
 // restart takes a vat's memory away.
 func (m *model) restart(name string) {
-	v := m.vats[name]
+	m.forget(m.vats[name], "restarted")
+}
+
+func (m *model) forget(v *modelVat, why string) {
 	for key, p := range v.open { // in any order
-		p.settle(nil, "restarted")
+		p.settle(nil, why)
 		delete(v.open, key)
 	}
 }
 
-// collect removes the things that nothing leads to but circles across vats: what is kept outside of a vat holds its things,
-// and what is in a vat is followed.
-func (m *model) collect() {
-	for again := true; again; {
-		again = false
-		held := map[*entity]bool{}
-		for _, o := range m.handles {
-			held[o] = true
-		}
-		for _, v := range m.vats {
-			for _, h := range v.kept() {
-				for _, o := range h.held {
-					if o.vat != v {
-						held[o] = true
-					}
-				}
-			}
-		}
-		for _, v := range m.vats {
-			if v.dead {
-				continue
-			}
-			reached := map[*entity]bool{}
-			var reach func(o *entity)
-			reach = func(o *entity) {
-				if o.vat != v || reached[o] || o.deleted {
-					return
-				}
-				reached[o] = true
-				for _, next := range o.held {
-					reach(next)
-				}
-			}
-			reach(v.root)
-			for _, t := range v.things {
-				if held[t] {
-					reach(t)
-				}
-			}
-			for _, t := range v.things {
-				if !reached[t] && !t.collected && !t.deleted {
-					t.collected, again = true, true
-				}
-			}
+// terminate ends a vat. All is at rest.
+func (m *model) terminate(name string) {
+	v := m.vats[name]
+	m.forget(v, "gone")
+	v.dead = true
+	for _, p := range v.following {
+		if !p.end().settled {
+			p.follows = nil
+			p.settle(nil, "gone")
 		}
 	}
-}
-
-// kept are the objects of a vat that are in its store.
-func (v *modelVat) kept() (list []*entity) {
-	if v.dead {
-		return nil
-	}
-	list = append(list, v.root)
-	for _, t := range v.things {
-		if !t.deleted && !t.collected {
-			list = append(list, t)
-		}
-	}
-	return list
-}
-
-// reachable returns a path of keys to each object that can be reached from a root or from a handle of the host.
-func (m *model) reachable() map[*entity]path {
-	paths := map[*entity]path{}
-	var todo []*entity
-	see := func(o *entity, p path) {
-		if _, known := paths[o]; !known && !o.isGone() {
-			paths[o] = p
-			todo = append(todo, o)
-		}
-	}
-	for _, name := range sortedKeys(m.vats) {
-		see(m.vats[name].root, path{vat: name})
-	}
-	for _, ticket := range sortedKeys(m.handles) {
-		see(m.handles[ticket], path{ticket: ticket})
-	}
-	for len(todo) > 0 {
-		o := todo[0]
-		todo = todo[1:]
-		for _, key := range sortedKeys(o.held) {
-			p := paths[o]
-			p.keys = append(slices.Clone(p.keys), key)
-			see(o.held[key], p)
-		}
-	}
-	return paths
-}
-
-// path leads to an object: from the root of a vat, or from a handle.
-type path struct {
-	vat, ticket string
-	keys        []string
-}
-
-// looks returns what look says of an object.
-func (o *entity) looks() []string {
-	lines := []string{o.String()}
-	for _, key := range sortedKeys(o.held) {
-		who := o.held[key].String()
-		if o.held[key].isGone() {
-			who = "gone"
-		}
-		lines = append(lines, key+" "+who)
-	}
-	return lines
-}
-
-// counts are the rows that there are when all is at rest and collected.
-type counts struct {
-	Objects, Promises int
-	Vats              map[string]vatCounts
-}
-
-type vatCounts struct{ Held, Exported, Things, Entries int }
-
-func (m *model) counts() counts {
-	c := counts{Vats: map[string]vatCounts{}}
-	named := map[*entity]bool{} // what a vat holds of another, or the host
-	for _, o := range m.handles {
-		named[o] = true
-	}
-	for name, v := range m.vats {
-		if v.dead {
-			continue
-		}
-		n := vatCounts{}
-		named[v.root] = true
-		imports := map[*entity]bool{}
-		for _, h := range v.kept() {
-			n.Things++
-			for key, o := range h.held {
-				if key[0] == 'm' {
-					n.Entries++
-				}
-				if o.vat != v {
-					imports[o], named[o] = true, true
-				}
-			}
-		}
-		n.Held = len(imports)
-		c.Vats[name] = n
-	}
-	c.Objects = len(named)
-	for o := range named {
-		if o.deleted {
-			return c.withoutNames()
-		}
-	}
-	for o := range named {
-		if n, ok := c.Vats[o.vat.name]; ok && !o.isGone() {
-			n.Exported++
-			c.Vats[o.vat.name] = n
-		}
-	}
-	return c
-}
-
-// withoutNames are the counts without those of names. An object that its vat deleted, and mentioned later, has two names for
-// the kernel; which of them a vat holds is not in the model.
-func (c counts) withoutNames() counts {
-	c.Objects = 0
-	for name, n := range c.Vats {
-		n.Held, n.Exported = 0, 0
-		c.Vats[name] = n
-	}
-	return c
 }

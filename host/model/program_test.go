@@ -14,12 +14,15 @@ import (
 type command struct {
 	// Do is one of
 	//
+	//	people   each vat gets two of the vats, and makes two things
 	//	send     a call from outside, of act with Ops and Args, to the object Target
 	//	step     N cranks
 	//	kill     the worker of Vat dies
 	//	fail     the kernel dies after N more commits, and another one starts
 	//	rest     all comes to rest, and the vats are looked at
 	//	release  the host lets the answer N go
+	//	repeat   an earlier call comes again, under its ticket
+	//	end      all comes to rest, and Vat ends for ever
 	//	restart  all comes to rest, and Vat loses its memory
 	//	sweep    all comes to rest, and what nobody needs goes, circles too, of what is kept by vats whose memory has no promise to settle
 	//	collect  all comes to rest, promises are settled, what nobody needs goes, and the rows are counted
@@ -35,7 +38,7 @@ func (c command) String() string {
 	switch c.Do {
 	case "send":
 		return fmt.Sprintf("send to %d %v: %+v", c.Target, c.Args, c.Ops)
-	case "kill", "restart":
+	case "kill", "restart", "end", "people":
 		return fmt.Sprint(c.Do, " ", c.Vat)
 	}
 	return fmt.Sprint(c.Do, " ", c.N)
@@ -53,15 +56,20 @@ var (
 	objects = []string{"self", "a0", "a1", "late", "root", "fa", "fb", "fc", "ma", "mb"}
 	waiting = []string{"last", "last", "p0", "p1", "open fa", "open ma"}
 	// What commands and operations do, as often as it is drawn.
-	often  = []string{"send", "send", "send", "send", "send", "send", "step", "step", "kill", "release"}
-	rarely = []string{"fail", "rest", "sweep", "restart", "collect"}
-	local  = []string{"put", "put", "put", "put", "drop", "new", "new", "new", "delete", "when", "when", "promise", "promise", "settle", "reject", "answer", "answer", "answer", "refuse"}
+	often  = []string{"send", "send", "send", "send", "send", "send", "step", "step", "kill", "release", "repeat"}
+	rarely = []string{"fail", "rest", "sweep", "restart", "end", "collect"}
+	local  = []string{"put", "put", "put", "put", "drop", "new", "new", "new", "delete", "when", "when", "promise", "promise", "settle", "settle", "ring", "reject", "answer", "answer", "answer", "refuse"}
 	all    = append([]string{"send", "send", "send", "send", "send", "send", "send"}, local...)
 )
 
 // draw draws a program.
 func draw(t *rapid.T) program {
 	p := program{ReapInterval: rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "reapInterval")}
+	if rapid.IntRange(0, 3).Draw(t, "people") > 0 {
+		for vat := range names {
+			p.Commands = append(p.Commands, command{Do: "people", Vat: vat})
+		}
+	}
 	for _, part := range rapid.SliceOfN(rapid.SliceOfN(rapid.Custom(drawCommand), 1, 8), 1, 8).Draw(t, "commands") { // more than a slice alone
 		p.Commands = append(p.Commands, part...)
 	}
@@ -92,13 +100,13 @@ func drawCommand(t *rapid.T) command {
 		c.Target = rapid.IntRange(0, 5).Draw(t, "target")
 		c.Args = rapid.SliceOfN(rapid.IntRange(0, 5), 0, 2).Draw(t, "args")
 		c.Ops = drawOps(t, 2)
-	case "kill", "restart":
+	case "kill", "restart", "end":
 		c.Vat = rapid.IntRange(0, len(names)-1).Draw(t, "vat")
 	case "step":
 		c.N = rapid.IntRange(1, 6).Draw(t, "n")
 	case "fail":
 		c.N = rapid.IntRange(0, 6).Draw(t, "n")
-	case "release":
+	case "release", "repeat":
 		c.N = rapid.IntRange(0, 3).Draw(t, "n")
 	}
 	return c
@@ -124,14 +132,14 @@ func drawOp(t *rapid.T, depth int) op {
 		o.Key, o.Ref = pick(t, "key", keys), pick(t, "object", objects)
 	case "drop", "new":
 		o.Key = pick(t, "key", keys)
-	case "delete":
+	case "delete", "ring":
 		o.Ref = pick(t, "object", objects)
 	case "when":
 		o.Key, o.Ref = pick(t, "key", keys), pick(t, "promise", waiting)
 	case "promise", "reject":
 		o.Key = pick(t, "key", []string{"fa", "ma"})
 	case "settle":
-		o.Key, o.Ref = pick(t, "key", []string{"fa", "ma"}), pick(t, "object", objects)
+		o.Key, o.Ref = pick(t, "key", []string{"fa", "ma"}), pick(t, "object", objects, objects, waiting)
 	case "answer":
 		o.Ref = pick(t, "answer", objects, waiting)
 	case "send":

@@ -37,6 +37,8 @@ type run struct {
 	// sent are the calls of act whose answers were not looked at yet, asked those with an answer that was; both in order.
 	sent  []call
 	calls map[string]call
+	// repeats are the calls so far.
+	repeats []func() error
 	// refused are the objects of calls that were refused since the vats were looked at: one of each is gone.
 	refused [][]*entity
 	// krefs are what the host can name: handles, by ticket.
@@ -70,7 +72,11 @@ func execute(p program) (r *run, err error) {
 	}
 	r.introduce(names[0], names...)
 	for i, c := range p.Commands {
-		if err := r.do(c); err != nil {
+		err := r.do(c)
+		if r.circle {
+			return r, nil // what follows is not in the model
+		}
+		if err != nil {
 			return r, fmt.Errorf("command %d, %s: %w", i, c, err)
 		}
 	}
@@ -81,6 +87,11 @@ func (r *run) do(c command) error {
 	switch c.Do {
 	case "send":
 		return r.call(c)
+	case "people":
+		id := 2_000_000 + 2*c.Vat
+		return r.call(command{Target: c.Vat, Args: []int{c.Vat + 1, c.Vat + 2}, Ops: []op{
+			{Do: "put", Key: "fa", Ref: "a0"}, {Do: "put", Key: "ma", Ref: "a1"}, {Do: "new", Key: "fb", ID: id}, {Do: "new", Key: "mb", ID: id + 1},
+		}})
 	case "step":
 		for range c.N {
 			if _, err := r.step(); err != nil {
@@ -112,6 +123,9 @@ func (r *run) do(c command) error {
 			return err
 		}
 		name := names[c.Vat]
+		if r.model.vats[name].dead {
+			return nil
+		}
 		if err := r.during(func(k *host.Shell) error { return k.Restart(r.ctx(), r.ids[name], true) }); err != nil {
 			return err
 		}
@@ -125,10 +139,36 @@ func (r *run) do(c command) error {
 			return err
 		}
 		return r.look()
+	case "repeat":
+		if len(r.repeats) == 0 {
+			return nil
+		}
+		return r.repeats[len(r.repeats)-1-c.N%len(r.repeats)]()
+	case "end":
+		return r.end(names[c.Vat])
 	case "collect":
 		return r.collectAll()
 	}
 	return nil
+}
+
+// end ends a vat, if it is not the last one.
+func (r *run) end(name string) error {
+	if err := r.compare(); err != nil || r.model.vats[name].dead || len(r.live()) == 1 {
+		return err
+	}
+	err := r.during(func(k *host.Shell) error { return k.TerminateVat(r.ctx(), r.ids[name]) })
+	var refusal *kernel.Refusal
+	if err != nil && (!errors.As(err, &refusal) || refusal.Code != errcode.NotFound) { // an earlier kernel was through with it
+		return err
+	}
+	r.model.terminate(name)
+	return r.compare()
+}
+
+// live are the vats that have not ended.
+func (r *run) live() (list []string) {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return r.model.vats[name].dead })
 }
 
 // object returns an object that the host can name.
@@ -157,14 +197,18 @@ func (r *run) call(c command) error {
 		msg.args = append(msg.args, o)
 		args = append(args, ref(k))
 	}
-	err := r.system.send(ticket, kref, "act", msg.id, lower(c.Ops), args, []any{}, nil)
+	send := func() error {
+		return r.system.send(ticket, kref, "act", msg.id, lower(c.Ops), slices.Clone(args), []any{}, nil)
+	}
+	err := send()
 	var refusal *kernel.Refusal
-	if errors.As(err, &refusal) && refusal.Code == errcode.ObjectDeleted { // the model does not know yet
+	if errors.As(err, &refusal) && (refusal.Code == errcode.ObjectDeleted || refusal.Code == errcode.NotFound) { // the model does not know yet
 		r.refused = append(r.refused, append(msg.args, to))
 		return nil
 	}
 	r.model.send(msg)
 	r.sent = append(r.sent, call{ticket, msg})
+	r.repeats = append(r.repeats, send)
 	return err
 }
 
@@ -185,7 +229,7 @@ func (r *run) compare() error {
 		return err
 	}
 	logs := map[string][]string{}
-	for _, name := range names {
+	for _, name := range r.live() {
 		o, err := r.ask(r.ticket(), r.roots[name], "drain")
 		if err != nil || o.reason != "" {
 			return errors.Join(err, errors.New(o.reason))
@@ -328,7 +372,10 @@ const mostTries = 6
 
 // churn has each vat look for circles at its next collection: it does so when it has made as many things as there are.
 func (r *run) churn() error {
-	for i := range names {
+	for i, name := range names {
+		if r.model.vats[name].dead {
+			continue
+		}
 		if err := r.call(command{Target: i, Ops: []op{{Do: "churn"}}}); err != nil {
 			return err
 		}

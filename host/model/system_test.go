@@ -277,7 +277,9 @@ func (s *system) send(ticket string, target kernel.KRef, method string, args ...
 	for {
 		a, err := s.shell.Call(s.ctx(), "", ticket, string(target), data, false)
 		if died, err := s.again(err); err != nil || !died {
-			s.tickets[ticket] = a.Ticket
+			if err == nil {
+				s.tickets[ticket] = a.Ticket
+			}
 			return err
 		}
 	}
@@ -368,8 +370,9 @@ func (s *system) storeRows(v kernel.VatID) map[string]int {
 	n := map[string]int{}
 	for _, w := range s.mem.Snapshot() {
 		if rest, ok := strings.CutPrefix(w.Key, "s."+string(v)+"."); ok {
-			kind, _, _ := strings.Cut(rest, ".")
-			n[kind]++
+			if kind, _, dotted := strings.Cut(rest, "."); dotted { // others are the vat's own bookkeeping
+				n[kind]++
+			}
 		}
 	}
 	return n
@@ -386,10 +389,13 @@ func (s *system) counts() (c counts, err error) {
 	}
 	c = counts{Objects: t.Objects, Promises: t.Promises, Vats: map[string]vatCounts{}}
 	for name, id := range s.ids {
-		n := t.Vats[id]
+		n, found := t.Vats[id]
+		if !found {
+			continue // it is gone
+		}
 		rows := s.storeRows(id)
 		c.Promises += n.Promises
-		c.Vats[name] = vatCounts{Held: n.Held, Exported: n.Exported, Things: rows["o"], Entries: rows["m"]}
+		c.Vats[name] = vatCounts{Held: n.Held, Exported: n.Exported, Things: rows["o"], Entries: rows["m"], Counts: rows["c"]}
 	}
 	return c, nil
 }
@@ -400,6 +406,18 @@ func (s *system) leftovers() []string {
 	for _, kind := range []string{"q", "p", "b", "m", "d", "x", "y", "z", "look", "again", "w", "search", "suspect", "circles", "circle", "i", "a", "f", "j"} {
 		if n := s.rows()[kind]; n > 0 {
 			left = append(left, fmt.Sprintf("%d rows %s.", n, kind))
+		}
+	}
+	for kind, n := range map[string]int{"t": len(s.tickets), "e": len(s.tickets)} { // answers are remembered
+		if got := s.rows()[kind]; got != n {
+			left = append(left, fmt.Sprintf("%d rows %s., want %d", got, kind, n))
+		}
+	}
+	for name, id := range s.ids {
+		for _, kind := range []string{"g", "j", "k", "s", "t", "u", "w", "x"} {
+			if n := s.storeRows(id)[kind]; n > 0 {
+				left = append(left, fmt.Sprintf("%d rows %s. of %s", n, kind, name))
+			}
 		}
 	}
 	slices.Sort(left)
