@@ -47,6 +47,7 @@ func Table() []Row {
 		{Package: "workers", About: "What the shell needs of workers: how one is started, what it is told and says", Imports: []string{"wire"}, NoLink: pure},
 		{Package: "workers/inproc", About: "Vats in this process's memory as workers, for tests in virtual time", Imports: []string{"wire", "wire/wiretest", "worker", "workers"}, NoLink: []string{badger, cobra}},
 		{Package: "supervisor", About: "One OS process per vat: start, watch, limit, stop", Imports: []string{"wire", "workers", "internal/limits", "internal/logging", "internal/fault"}, NoLink: worker},
+		{Package: "supervisor/sandbox", About: "Confinement of a worker: what the worker gives up, and how the kernel sees it", NoLink: pure},
 		{Package: "service", About: "Kernel services: what the shell needs of an object, objects of Go values, and the built-in ones", Imports: []string{"capdata", "errcode", "internal/limits"}, NoLink: worker},
 		{Package: "service/timer", About: "The built-in timer, and the clock by which it waits", Imports: []string{"capdata", "service", "internal/limits"}, NoLink: worker},
 		{Package: "ioservice", About: "IO channels: sockets, connections, files, the console; each a kernel service", Imports: []string{"capdata", "cluster", "service", "internal/limits", "errcode", "internal/fault"}, NoLink: pure},
