@@ -37,10 +37,10 @@ unit: ## unit tests without the race detector
 	$(GO) test $$($(GO) list ./... | grep -v /e2e)
 
 # The race detector needs a C compiler; without one the same tests run without it. The state machine is tested without: it
-# has no goroutine, which internal/archtest holds, and its simulations take five times as long with it. What other packages
+# has no goroutine, which internal/archtest holds, and its simulations take five times as long with it; so do the programs of host/model. What other packages
 # do less of under the detector (worlds, a million rows, thousands of promises) is done without, too. A program under the detector sleeps for a
 # second before it exits, unless GORACE says otherwise; the tests end thousands of workers and commands.
-RACE := $(GO) list ./... | grep -v -e /e2e -e /bench -e /archtest -e 'ocapkernel.dev/kernel$$'
+RACE := $(GO) list ./... | grep -v -e /e2e -e /bench -e /archtest -e /host/model -e 'ocapkernel.dev/kernel$$'
 CC_FOUND := $(shell command -v gcc || command -v clang)
 race: ## unit tests, with the race detector if there is a C compiler
 ifeq ($(CC_FOUND),)
@@ -48,7 +48,7 @@ ifeq ($(CC_FOUND),)
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 else
 	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 20m $$($(RACE))
-	$(GO) test -timeout 20m ./kernel ./host ./liveslots ./storage/badgerstore
+	$(GO) test -timeout 20m ./kernel ./host ./host/model ./liveslots ./storage/badgerstore
 endif
 
 e2e: build ## the real programs, real SIGKILL

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,9 @@ type system struct {
 	vats    *inproc.Starter
 	shell   *host.Shell
 	ended   chan error
-	clock   time.Time
-	seeds   uint64
+	// clock has milliseconds, seeds the number of random numbers so far.
+	clock atomic.Int64
+	seeds atomic.Uint64
 	// ids and roots are those of the vats, by name.
 	ids   map[string]kernel.VatID
 	roots map[string]kernel.KRef
@@ -39,9 +41,30 @@ type system struct {
 	tickets map[string]string
 
 	// said has the errors that vats have logged.
-	said strings.Builder
+	said text
 
 	cranks, kernels, kills int
+}
+
+// text is written by several goroutines.
+type text struct {
+	mu struct {
+		sync.Mutex
+		strings.Builder
+	}
+}
+
+// Write is part of being an [io.Writer].
+func (t *text) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.Builder.Write(b)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.Builder.String()
 }
 
 // forever is a deadline that nothing meets.
@@ -76,7 +99,7 @@ var _ workers.Starter = starter{}
 func (s *system) ctx() context.Context { return context.Background() }
 
 func newSystem(program worker.Program) (*system, error) {
-	s := &system{program: program, mem: storage.NewMem(), clock: time.UnixMilli(1_700_000_000_000), ids: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, tickets: map[string]string{}}
+	s := &system{program: program, mem: storage.NewMem(), ids: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, tickets: map[string]string{}}
 	return s, s.boot()
 }
 
@@ -88,8 +111,8 @@ func (s *system) boot() error {
 	s.vats = inproc.New(inproc.Config{Program: s.program, Logger: slog.New(slog.NewTextHandler(&s.said, &slog.HandlerOptions{Level: slog.LevelError}))})
 	shell, err := host.Open(host.Config{
 		Store: s.store, Workers: starter{s.vats}, KeepAnswers: forever, Driven: &host.Driven{
-			Now:  func() time.Time { return s.clock },
-			Seed: func() uint64 { s.seeds++; return s.seeds },
+			Now:  func() time.Time { return time.UnixMilli(1_700_000_000_000 + s.clock.Load()) },
+			Seed: func() uint64 { return s.seeds.Add(1) },
 		},
 	})
 	if err != nil {
@@ -161,7 +184,7 @@ func died(err error) (bool, error) {
 
 // step runs a crank, and reports whether there was something to do.
 func (s *system) step() (more bool, err error) {
-	s.clock = s.clock.Add(time.Millisecond)
+	s.clock.Add(1)
 	p, err := s.shell.Step(s.ctx())
 	if died, err := s.again(err); died || err != nil {
 		return true, err
