@@ -29,6 +29,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -86,13 +87,6 @@ type Options struct {
 	Examined func(storage.Reader) error
 }
 
-// memTableBytes decides the size of a transaction: 15 % of it, about 10 MB and 100,000 rows. At most two memory
-// tables are held in memory.
-const memTableBytes = 64 << 20
-
-// valueLogBytes is the content at which a value log is full.
-const valueLogBytes = 64 << 20
-
 // Store is a [storage.Store] in a directory.
 type Store struct {
 	db      *badger.DB
@@ -102,8 +96,12 @@ type Store struct {
 	// internals is used by the one caller of Commit at a time.
 	internals *internals
 	values    *values
+
+	durability Durability
 	// unsynced is set when a commit could not sync a value log.
 	unsynced *atomic.Bool
+	// sized is the id of the next log when sizeLogs decided how large the current one becomes.
+	sized int
 	// skipped is the first version since the last commit that was handed out and not used; 0 if there is none.
 	skipped uint64
 }
@@ -139,7 +137,14 @@ func Open(dir string, o Options) (*Store, error) {
 	watchBlocks()
 	seen := badBlocks.Load()
 	unsynced := new(atomic.Bool)
-	db, err := open(badgerOptions(dir, o, unsynced))
+	options := badgerOptions(dir, o, unsynced)
+	if snapshot.hasLogs() {
+		err = replay(options)
+	}
+	var db *badger.DB
+	if err == nil {
+		db, err = open(options)
+	}
 	if err != nil {
 		if locked(dir) { // by now
 			return nil, fmt.Errorf("open %s: %w", dir, ErrLocked)
@@ -152,7 +157,16 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	fault.Point(fault.StoreOpened)
 	health := newHealth(func() error { return verify(db, dir) }, seen)
-	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals, values: values, unsynced: unsynced}, nil
+	return &Store{db: db, limits: limitsOf(db), reserve: reserve, health: health, internals: internals, values: values, durability: o.Durability, unsynced: unsynced}, nil
+}
+
+// replay makes tables of the logs that a death has left. They may be larger than the logs of this version.
+func replay(o badger.Options) error {
+	db, err := open(o.WithMemTableSize(transactionTable))
+	if err != nil {
+		return err
+	}
+	return db.Close()
 }
 
 // open opens the database, and returns a panic of Badger, which is its report of some damages, as an error.
@@ -218,7 +232,7 @@ func badgerOptions(dir string, o Options, unsynced *atomic.Bool) badger.Options 
 		// There is one writer.
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
-		WithMemTableSize(memTableBytes).
+		WithMemTableSize(maxLogBytes).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).
@@ -231,7 +245,7 @@ func badgerOptions(dir string, o Options, unsynced *atomic.Bool) badger.Options 
 		// Values stay in the LSM tree, beside their keys, up to the most that Badger allows; a value in
 		// another file could be lost alone, and has to be collected: see values.
 		WithValueThreshold(largeValue).
-		WithValueLogFileSize(valueLogBytes)
+		WithValueLogFileSize(mappedBeyond)
 }
 
 // limitsOf returns limits below the size of a transaction. Badger also counts bytes that [storage.Write.Size]
@@ -431,6 +445,9 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 	if err := s.health.check(); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
+	if err := s.sizeLogs(); err != nil {
+		return fmt.Errorf("commit %d rows: %w", len(writes), err)
+	}
 	if err := s.makeRoom(writes); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
@@ -487,6 +504,11 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 
 // makeRoom makes sure that there is room for a commit of these writes. It writes to no page if a log lacks blocks.
 func (s *Store) makeRoom(writes []storage.Write) error {
+	if _, values := logged(writes); values > 0 {
+		if err := s.internals.stretch(); err != nil {
+			return err
+		}
+	}
 	if err := s.reserve.room(writes, s.internals.ends()); err != nil {
 		return err
 	}
@@ -496,7 +518,8 @@ func (s *Store) makeRoom(writes []storage.Write) error {
 // Limits implements [storage.Store].
 func (s *Store) Limits() storage.Limits { return s.limits }
 
-// Close implements [storage.Store]. It writes out the memory table and takes some 50 ms. It returns
+// Close implements [storage.Store]. It writes out the memory table, and has Badger drop what was written over or deleted since
+// its last compaction, if there is room for that: some 50 ms, or a second after much was written. It returns
 // [storage.ErrNoRoom], wrapped, if the disk has no room for that. If a Commit has failed for another reason than
 // that, or a table is not as it was written, it returns that error. Then the database stays as it is until the end of the process: the
 // next Open finds everything in the logs.
@@ -504,15 +527,35 @@ func (s *Store) Close() error {
 	if err := s.health.check(); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
-	if err := s.reserve.beforeClose(s.internals.ends().content); err != nil {
+	content := s.internals.ends().content
+	if err := s.reserve.beforeClose(content); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
+	s.internals.compactsAtClose(s.reserve.beforeCompaction(content) == nil)
 	fault.Point(fault.StoreBeforeClose)
-	if err := errors.Join(s.db.Close(), removeEmpty(s.internals.nextPath())); err != nil {
+	if err := errors.Join(s.closeDatabase(), removeEmpty(s.internals.nextPath())); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
 	fault.Point(fault.StoreClosed)
 	return nil
+}
+
+// closeDatabase closes the database. A compaction that meets a bad block does not end, and Badger would wait for it.
+func (s *Store) closeDatabase() error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.db.Close() }()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-closed:
+			return err
+		case <-look.C:
+			if err := s.health.check(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 const (

@@ -153,7 +153,7 @@ func TestACompactionThatMeetsABadBlock(t *testing.T) {
 		<-time.After(time.Millisecond)
 		err = s.health.check()
 	}
-	if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), "table 000001.sst is not what was written") {
+	if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), ".sst is not what was written") {
 		t.Fatalf("got %v", err)
 	}
 	isOver(t, s, dir)

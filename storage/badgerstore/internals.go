@@ -30,6 +30,8 @@ type internals struct {
 	valuesLock *sync.RWMutex
 	lastValues *uint32
 	valuesEnd  *atomic.Uint32
+	// valueLogSize is the content at which a value log is full, atClose whether Badger compacts when it is closed.
+	valueLogSize, atClose reflect.Value
 	// syncFile is msync of a log.
 	syncFile func(*z.MmapFile) error
 }
@@ -76,8 +78,12 @@ func newInternals(db *badger.DB, dir string) (in *internals, err error) {
 		lastValues: variable(values, "maxFid").Addr().Interface().(*uint32),
 		valuesEnd:  variable(values, "writableLogOffset").Addr().Interface().(*atomic.Uint32),
 		syncFile:   (*z.MmapFile).Sync,
+
+		valueLogSize: variable(variable(values, "opt"), "ValueLogFileSize"),
+		atClose:      variable(variable(inner, "opt"), "CompactL0OnClose"),
 	}
-	_, _, _ = in.log()
+	in.widen(inner)
+	_ = in.full()
 	// Badger closes MANIFEST before it opens the file that replaces it, and makes no more tables if that fails. The file
 	// grows by some 20 bytes a table: it is not replaced while the database is open.
 	manifest := variable(inner, "manifest").Elem()
@@ -180,10 +186,4 @@ func (in *internals) ends() ends {
 func (in *internals) sync() error {
 	file, _, _ := in.log()
 	return in.syncFile(file)
-}
-
-// full reports whether the next commit begins a log.
-func (in *internals) full() bool {
-	_, end, rows := in.log()
-	return end >= memTableBytes || rows.MemSize() >= memTableBytes
 }

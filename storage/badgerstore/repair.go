@@ -17,7 +17,7 @@ import (
 
 // A commit that could not begin a log.
 //
-// Once in some 64 MB, a commit has Badger open and map a new log. If that fails, for want of a descriptor, the commit has
+// Once in 2 to 64 MB, a commit has Badger open and map a new log. If that fails, for want of a descriptor, the commit has
 // not happened, and Badger is left in a state in which it cannot go on:
 //
 //   - The log of the memory table: Badger has handed the full memory table over, to be made a table of, and has no memory
@@ -47,7 +47,7 @@ func (in *internals) repair(held memTable) (repaired bool, err error) {
 	held.DecrRef()
 	log, lock := in.lastValueLog()
 	end := int64(in.valuesEnd.Load())
-	if end <= valueLogBytes || int64(len(log.Data)) != end {
+	if end <= in.valueLogSize.Int() || int64(len(log.Data)) != end {
 		return false, nil
 	}
 	if err := os.Remove(valueLogPath(in.dir, uint64(*in.lastValues)+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +55,7 @@ func (in *internals) repair(held memTable) (repaired bool, err error) {
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	return true, log.Truncate(end + valueLogBytes)
+	return true, log.Truncate(end + mappedBeyond)
 }
 
 // logPath returns the path of a log of the memory table.

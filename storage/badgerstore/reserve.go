@@ -203,6 +203,15 @@ func canOpen(n int) error {
 // database.
 func (r *reserve) beforeClose(content int64) error { return r.ask(content) }
 
+// beforeCompaction checks that there is room for that table, and for what Badger makes of the tables when it compacts.
+func (r *reserve) beforeCompaction(content int64) error {
+	tables, err := r.tableBytes()
+	if err != nil {
+		return err
+	}
+	return r.ask(content + min(content+tables, rewriteBytes))
+}
+
 // ask probes, if the file system can allocate.
 func (r *reserve) ask(bytes int64) error {
 	err := r.probe(bytes)

@@ -118,6 +118,11 @@ func Examine(dir string) (_ *Snapshot, err error) {
 	return s, s.examineValues()
 }
 
+// hasLogs reports whether a memory table was not made a table of.
+func (s *Snapshot) hasLogs() bool {
+	return slices.ContainsFunc(s.logs, func(f *logFile) bool { return f.end >= logHeaderBytes })
+}
+
 // readValueLogs finds the ends of the value logs. The newest one is the last that has a whole header: [Snapshot.prepare]
 // removes the others.
 func (s *Snapshot) readValueLogs() error {

@@ -23,6 +23,8 @@ import (
 type values struct {
 	at   map[string]place
 	live map[uint32]int64 // bytes of the values in each log
+	// bytes are those of all values.
+	bytes int64
 	// collecting is set if there may be something to collect.
 	collecting bool
 
@@ -40,17 +42,14 @@ type place struct {
 	bytes int64
 }
 
-const (
-	// keptGarbage is how many bytes of value logs may be garbage beside as much as is live.
-	keptGarbage = valueLogBytes
-	// moveBytes bounds the values that are moved beside one commit. A single value may be larger.
-	moveBytes = 4 << 20
-)
+// moveBytes bounds the values that are moved beside one commit. A single value may be larger.
+const moveBytes = 4 << 20
 
 func newValues(at map[string]place) *values {
 	v := &values{at: at, live: map[uint32]int64{}, collecting: true}
 	for _, p := range at {
 		v.live[p.log] += p.bytes
+		v.bytes += p.bytes
 	}
 	return v
 }
@@ -60,6 +59,7 @@ func (v *values) committed(writes []storage.Write, log uint32) {
 	for _, w := range writes {
 		if p, ok := v.at[w.Key]; ok {
 			v.live[p.log] -= p.bytes
+			v.bytes -= p.bytes
 			delete(v.at, w.Key)
 			v.collecting = true
 		}
@@ -67,6 +67,7 @@ func (v *values) committed(writes []storage.Write, log uint32) {
 			p := place{log, int64(w.Size())}
 			v.at[w.Key] = p
 			v.live[log] += p.bytes
+			v.bytes += p.bytes
 			v.collecting = true
 		}
 	}
@@ -82,7 +83,7 @@ func (v *values) worst(files map[uint32]int64) (log uint32, found bool) {
 			log, found = id, true
 		}
 	}
-	return log, found && all > 2*live+keptGarbage
+	return log, found && all > 2*live
 }
 
 // collect goes on with the collection of value logs: it moves some values, or removes a log. A lack of room ends it for now.
