@@ -97,8 +97,8 @@ func drawCommand(t *rapid.T) command {
 	c := command{Do: pick(t, "do", often, rarely)}
 	switch c.Do {
 	case "send":
-		c.Target = rapid.IntRange(0, 5).Draw(t, "target")
-		c.Args = rapid.SliceOfN(rapid.IntRange(0, 5), 0, 2).Draw(t, "args")
+		c.Target = rapid.IntRange(0, 7).Draw(t, "target")
+		c.Args = rapid.SliceOfN(rapid.IntRange(0, 7), 0, 2).Draw(t, "args")
 		c.Ops = drawOps(t, 2)
 	case "kill", "restart", "end":
 		c.Vat = rapid.IntRange(0, len(names)-1).Draw(t, "vat")

@@ -26,8 +26,8 @@ import (
 	"ocapkernel.dev/vat"
 )
 
-// names are the vats of each program.
-var names = []string{"a", "b", "c"}
+// names are the vats of each program. The last one is alone in its subcluster.
+var names = []string{"a", "b", "c", "d"}
 
 // run is a run of a program in the system and in the model.
 type run struct {
@@ -67,10 +67,11 @@ func execute(p program) (r *run, err error) {
 			err = stopped
 		}
 	}()
-	if err := r.launch(p.ReapInterval, names...); err != nil {
+	if err := errors.Join(r.launch(p.ReapInterval, names[:3]...), r.launch(p.ReapInterval, names[3])); err != nil {
 		return r, err
 	}
-	r.introduce(names[0], names...)
+	r.introduce(names[0], names[:3]...)
+	r.introduce(names[3], names[3])
 	for i, c := range p.Commands {
 		err := r.do(c)
 		if r.circle {
@@ -157,7 +158,12 @@ func (r *run) end(name string) error {
 	if err := r.compare(); err != nil || r.model.vats[name].dead || len(r.live()) == 1 {
 		return err
 	}
-	err := r.during(func(k *host.Shell) error { return k.TerminateVat(r.ctx(), r.ids[name]) })
+	err := r.during(func(k *host.Shell) error {
+		if sub := r.subs[name]; sub != "" {
+			return k.Terminate(r.ctx(), sub)
+		}
+		return k.TerminateVat(r.ctx(), r.ids[name])
+	})
 	var refusal *kernel.Refusal
 	if err != nil && (!errors.As(err, &refusal) || refusal.Code != errcode.NotFound) { // an earlier kernel was through with it
 		return err

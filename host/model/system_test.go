@@ -37,6 +37,8 @@ type system struct {
 	// ids and roots are those of the vats, by name.
 	ids   map[string]kernel.VatID
 	roots map[string]kernel.KRef
+	// subs are the subclusters of vats that are alone in theirs.
+	subs map[string]kernel.SubID
 	// tickets are the full names of tickets.
 	tickets map[string]string
 
@@ -99,7 +101,7 @@ var _ workers.Starter = starter{}
 func (s *system) ctx() context.Context { return context.Background() }
 
 func newSystem(program worker.Program) (*system, error) {
-	s := &system{program: program, mem: storage.NewMem(), ids: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, tickets: map[string]string{}}
+	s := &system{program: program, mem: storage.NewMem(), ids: map[string]kernel.VatID{}, roots: map[string]kernel.KRef{}, subs: map[string]kernel.SubID{}, tickets: map[string]string{}}
 	return s, s.boot()
 }
 
@@ -263,6 +265,9 @@ func (s *system) launch(reapInterval int, names ...string) error {
 		return err
 	}); err != nil {
 		return err
+	}
+	if len(names) == 1 {
+		s.subs[names[0]] = sub.ID
 	}
 	view := kernel.NewView(s.mem)
 	for _, v := range sub.Vats {
