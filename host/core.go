@@ -43,7 +43,10 @@ func newCore(cfg Config, log *slog.Logger) *core {
 	layers := storage.NewLayers(cfg.Store, cfg.CacheBytes)
 	return &core{
 		loop: newLoop(log, cfg.Driven != nil), cfg: cfg, log: log, layers: layers,
-		pipeline: pipeline.New[func()](pipeline.Config{Store: cfg.Store, Layers: layers, Witness: cfg.Witness, Room: cfg.Room, Log: log, Inline: cfg.Driven != nil}),
+		pipeline: pipeline.New[func()](pipeline.Config{
+			Store: cfg.Store, Layers: layers, Witness: cfg.Witness, Room: cfg.Room, Log: log,
+			Inline: cfg.Driven != nil, Single: cfg.Driven != nil && cfg.Driven.Single,
+		}),
 	}
 }
 

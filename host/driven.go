@@ -18,6 +18,8 @@ type Driven struct {
 	Now func() time.Time
 	// Seed returns the seed of a crank's random numbers, or of the name of an epoch. It is called in the loop, and must not wait for the kernel.
 	Seed func() uint64
+	// Single has each commit be a group of its own: so a test can end the kernel between any two commits.
+	Single bool
 }
 
 // Progress is the work of a driven kernel between two calls of [Shell.Step] or [Shell.Settle].

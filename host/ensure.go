@@ -98,10 +98,12 @@ func (ss *subclusters) whenLaunched(source string, f func()) (waits bool, err er
 func (ss *subclusters) isReloading(source string) (bool, error) {
 	list, err := ss.machine.Reloads()
 	for _, m := range list {
-		if m.System != "" {
-			continue
+		if m.Config != nil { // stored by an earlier version
+			if cfg, err := cluster.UnmarshalStoredConfig(m.Config); err == nil {
+				m.Source = cfg.Source
+			}
 		}
-		if cfg, err := cluster.UnmarshalStoredConfig(m.Config); err == nil && cfg.Source == source { // an unreadable reload is not launched
+		if m.System == "" && m.Corrupt == nil && m.Source == source { // an unreadable reload is not launched
 			return true, nil
 		}
 	}

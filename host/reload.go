@@ -84,50 +84,60 @@ func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(k
 	ss.apply(c)
 }
 
-// reloadNext launches each subcluster that is gone and has a stored reload, including reloads of an earlier kernel. The
-// reload of a system subcluster waits for a run that declares it.
+// reloadNext launches the subclusters that are gone and have a stored reload, including reloads of an earlier kernel.
 func (ss *subclusters) reloadNext() {
 	list, err := ss.machine.Reloads()
 	if err != nil {
 		ss.fail(err)
 		return
 	}
-	for _, m := range list {
-		cfg, declared := ss.system.declared(m.System)
-		switch {
-		case m.Corrupt != nil:
-			ss.notRelaunched(m.Sub, m.Corrupt)
-			continue
-		case m.System != "" && ss.cfg.System == nil:
-			continue
-		case m.System != "" && !declared:
-			ss.log.Warn("system subcluster is no longer declared: it is not launched again", "name", m.System, "subcluster", m.Sub)
-			ss.dropReload(m.Sub, "it is no longer declared")
-			ss.objects.forgetCall(m.By)
-			continue
-		case !m.Gone || ss.diskFull():
-			continue // its end, or space on the disk, comes back here
-		case m.System == "":
-			if cfg, err = cluster.UnmarshalStoredConfig(m.Config); err != nil {
-				ss.notRelaunched(m.Sub, err)
-				continue
-			}
-		}
-		r := ss.reloads[m.Sub]
-		if r == nil {
-			r = &reload{done: func(_ kernel.Subcluster, err error) {
-				if err != nil {
-					ss.log.Error("subcluster was not launched again", "subcluster", m.Sub, "err", err)
-				}
-			}}
-			ss.reloads[m.Sub] = r
-		}
-		ss.whenGone(m.Sub, func() { ss.relaunch(m, cfg, r) })
-		ss.whenDurable(func() {
-			ss.removed[m.Sub] = true // an earlier kernel may have removed it, and no second Gone event follows
-			ss.tellGone(m.Sub)
-		})
+	inSlices(ss.core, list, func(m kernel.Reload) { ss.reloadOf(m.Sub) }, func() {})
+}
+
+// reloadOf launches a subcluster that is gone and has a stored reload. The reload of a system subcluster waits for a run that
+// declares it.
+func (ss *subclusters) reloadOf(id kernel.SubID) {
+	m, found, err := ss.machine.ReloadOf(id)
+	if err != nil {
+		ss.fail(err)
+		return
 	}
+	cfg, declared := ss.system.declared(m.System)
+	switch {
+	case !found:
+		return
+	case m.Corrupt != nil:
+		ss.notRelaunched(id, m.Corrupt)
+		return
+	case m.System != "" && ss.cfg.System == nil:
+		return
+	case m.System != "" && !declared:
+		ss.log.Warn("system subcluster is no longer declared: it is not launched again", "name", m.System, "subcluster", id)
+		ss.dropReload(id, "it is no longer declared")
+		ss.objects.forgetCall(m.By)
+		return
+	case !m.Gone || ss.diskFull():
+		return // its end, or space on the disk, comes back here
+	case m.System == "":
+		if cfg, err = cluster.UnmarshalStoredConfig(m.Config); err != nil {
+			ss.notRelaunched(id, err)
+			return
+		}
+	}
+	r := ss.reloads[id]
+	if r == nil {
+		r = &reload{done: func(_ kernel.Subcluster, err error) {
+			if err != nil {
+				ss.log.Error("subcluster was not launched again", "subcluster", id, "err", err)
+			}
+		}}
+		ss.reloads[id] = r
+	}
+	ss.whenGone(id, func() { ss.relaunch(m, cfg, r) })
+	ss.whenDurable(func() {
+		ss.removed[id] = true // an earlier kernel may have removed it, and no second Gone event follows
+		ss.tellGone(id)
+	})
 }
 
 // notRelaunched logs, once in a run, that a subcluster is not launched again, since its stored configuration cannot be
@@ -146,17 +156,15 @@ func (ss *subclusters) dropReload(id kernel.SubID, why string) {
 
 // cancelReload gives up the reload of a subcluster that is terminated meanwhile.
 func (ss *subclusters) cancelReload(id kernel.SubID) {
-	list, err := ss.machine.Reloads()
+	m, found, err := ss.machine.ReloadOf(id)
 	if err != nil {
 		ss.fail(err)
 		return
 	}
-	for _, m := range list {
-		if m.Sub == id {
-			ss.dropReload(id, "the subcluster was terminated")
-			ss.tellChanged()
-			ss.objects.forgetCall(m.By)
-		}
+	if found {
+		ss.dropReload(id, "the subcluster was terminated")
+		ss.tellChanged()
+		ss.objects.forgetCall(m.By)
 	}
 	if r := ss.reloads[id]; r != nil && !r.launching {
 		delete(ss.reloads, id)

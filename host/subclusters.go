@@ -128,7 +128,7 @@ func (ss *subclusters) subGone(id kernel.SubID) {
 	ss.system.removed(id)
 	delete(ss.suspended, id)
 	ss.tellGone(id)
-	ss.reloadNext()
+	ss.reloadOf(id)
 }
 
 func (ss *subclusters) tellGone(id kernel.SubID) {

@@ -42,43 +42,78 @@ func (t *tx) suspectCircles() {
 			continue
 		}
 		t.set(keyCircle(k), []byte{})
-		if !t.has(keyCircles) {
+		if mark, ok := t.get(keyCircles); !ok {
 			t.set(keyCircles, []byte{})
 			t.addWork(work{kind: workCircles})
+		} else if len(mark) == 0 {
+			t.set(keyCircles, []byte{suspectsCame})
 		}
 	}
 }
 
+// suspectsCame is the mark that the work is there, when suspects have come since its pass over the suspects began: the pass may
+// be beyond them, so that another follows.
+const suspectsCame = 1
+
 // breakCircles does one trial. It returns whether no suspect is left. A suspect may have gone meanwhile.
-func (t *tx) breakCircles() (done bool) {
+func (t *tx) breakCircles(w *work) (done bool) {
+	if w.after == "" && t.has(keyCircles) {
+		t.set(keyCircles, []byte{})
+	}
 	graph := map[KRef][]KRef{} // the promises that are followed, and the promises in their values
-	var suspects []KRef
-	done = true
-	for name := range t.all(prefixCircle, "") {
-		k := KRef(name)
-		met, whole := t.follow(k, graph)
-		if !whole && len(suspects) > 0 {
-			for _, m := range met { // the next slice begins with it
-				delete(graph, m)
-			}
-			done = false
+	over := true
+	for begin := w.after; over; {
+		key := ""
+		for key = range t.scan(prefixCircle, &w.after) {
 			break
 		}
-		suspects = append(suspects, k)
+		if key == "" {
+			over = !t.spent()
+			break
+		}
+		k := KRef(key[len(prefixCircle):])
+		met, whole := t.follow(k, graph)
+		if whole {
+			for _, m := range append(met, k) {
+				if row := keyCircle(m); t.has(row) {
+					t.delete(row)
+				}
+			}
+			continue
+		}
+		over = false
+		if begin == before(key) {
+			t.delete(key) // a slice is not enough: the promise is kept
+			break
+		}
+		for _, m := range met {
+			delete(graph, m)
+		}
+		w.after = before(key) // the next slice has all its room for it
 	}
 	t.letGoOfDead(graph)
-	for _, k := range suspects {
-		t.delete(keyCircle(k))
+	if !over {
+		return false
 	}
-	for k := range sorted(graph) {
-		if key := keyCircle(k); t.has(key) {
-			t.delete(key)
-		}
+	w.after = ""
+	if mark, _ := t.get(keyCircles); len(mark) > 0 {
+		return false
 	}
-	if done {
-		t.delete(keyCircles)
+	t.delete(keyCircles)
+	return true
+}
+
+// before returns a cursor right before a key that ends in a digit.
+func before(key string) string {
+	last := len(key) - 1
+	return key[:last] + string(key[last]-1) + "~"
+}
+
+// circlesAgain has the search for circles begin again if its item of work cannot be read. Two searches end with the first.
+func (t *tx) circlesAgain() {
+	if t.has(keyCircles) {
+		t.addWork(work{kind: workCircles})
 	}
-	return done
 }
 
 // follow adds the promises to the graph to which values lead from k on, and returns those. whole is false if there are more than

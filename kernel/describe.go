@@ -27,6 +27,7 @@ var rowForms = []struct {
 	{"u.<sub>", func() func(*codec) { return new(subcluster).fields }},
 	{"result.<sub>", func() func(*codec) { return new(answer).fields }},
 	{"t.<ticket>", func() func(*codec) { return new(ticket).fields }},
+	{"reload.<sub>", func() func(*codec) { return new(pendingReload).fields }},
 	{"h.<sub>", func() func(*codec) { return new(config).fields }},
 	{"k.<ko>", func() func(*codec) { return new(service).fields }},
 	{"i.<ko>.<n>", func() func(*codec) { return new(item).fields }},
@@ -63,6 +64,9 @@ func DescribeRow(key string, value []byte) (d RowDescription, err error) {
 	for _, form := range rowForms {
 		if k, _, _ := strings.Cut(form.key, "."); k != kind || strings.Contains(form.key, ".") != strings.Contains(key, ".") {
 			continue
+		}
+		if kind == "reload" && len(value) == 0 { // of an earlier version
+			return d, nil
 		}
 		defer caught(&err)
 		d.Form = form.key

@@ -61,13 +61,14 @@ func (t *tx) reloads() (out []SubID) {
 	return out
 }
 
-// setConfig writes the configuration of a subcluster, and the index.
-func (t *tx) setConfig(s SubID, c *config) {
-	t.set(keyConfig(s), t.codec.encode(c.fields))
-	if c.reload {
-		t.index()
-		t.set(keyReload(s), []byte{})
-	}
+func (t *tx) setConfig(s SubID, c *config) { t.set(keyConfig(s), t.codec.encode(c.fields)) }
+
+// setReload writes the configuration of a subcluster that is to be launched again, and the index.
+func (t *tx) setReload(s SubID, c *config, source string) {
+	t.setConfig(s, c)
+	t.index()
+	p := pendingReload{c.system, source, c.by}
+	t.set(keyReload(s), t.codec.encode(p.fields))
 }
 
 // deleteConfig removes the configuration of a subcluster, and its row of the index.

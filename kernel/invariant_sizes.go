@@ -102,7 +102,17 @@ func (c *checker) sizes() {
 		c.bad("I17: there are %d vats, the counter says %d", len(c.vats), n)
 	}
 	listed := map[string]bool{}
-	c.scan("reload.", func(rest string, _ []byte) { listed[rest] = true })
+	c.scan("reload.", func(rest string, b []byte) {
+		listed[rest] = true
+		if len(b) == 0 { // of an earlier version
+			return
+		}
+		var p pendingReload
+		codec.decode("reload."+rest, b, p.fields)
+		if cfg := c.t.config(SubID(rest)); cfg != nil && (cfg.system != p.system || cfg.by != p.by) {
+			c.bad("I17: %s is to be launched again as %q for call %v, the index says as %q for %v", rest, cfg.system, cfg.by, p.system, p.by)
+		}
+	})
 	c.scan("h.", func(rest string, b []byte) {
 		var cfg config
 		codec.decode("h."+rest, b, cfg.fields)

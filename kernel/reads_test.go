@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -320,4 +321,51 @@ func TestSubclusterOfManyVatsIsReadOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The list of the subclusters that are to be launched again is read without their configurations. A row of an earlier version,
+// which was empty, tells the same, with them.
+func TestReloadsAreListedWithoutConfigurations(t *testing.T) {
+	w := newWorld(t)
+	config := bytes.Repeat([]byte("x"), 100_000)
+	var subs []kernel.SubID
+	for i := range 30 {
+		s := w.cluster(nil, fmt.Sprintf("a%d", i))
+		w.do(w.m.Replace(s, kernel.Launch{Config: config, Source: "file", Vats: []kernel.LaunchVat{{Name: "a"}}}))
+		subs = append(subs, s)
+	}
+	w.run(nil)
+	r := count(w)
+	list := must(w.m.Reloads())
+	if len(list) != len(subs) || r.reads > 3*len(subs) || r.bytes > 10_000 {
+		t.Errorf("%d reloads, by %d rows, %d bytes", len(list), r.reads, r.bytes)
+	}
+	for _, l := range list {
+		if l.Source != "file" || l.Config != nil || !l.Gone || l.Corrupt != nil {
+			t.Errorf("got %+v", l)
+		}
+		if one, found, err := w.m.ReloadOf(l.Sub); !found || err != nil || !bytes.Equal(one.Config, config) || !one.Gone {
+			t.Errorf("got %+v, %t, %v", one, found, err)
+		}
+	}
+	if err := w.mem.Commit([]storage.Write{{Key: "reload." + string(subs[0]), Value: []byte{}}, {Key: "reload." + string(subs[1]), Value: []byte{0xc1}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range must(w.m.Reloads()) {
+		switch l.Sub {
+		case subs[0]:
+			if !bytes.Equal(l.Config, config) || !l.Gone || l.Corrupt != nil {
+				t.Errorf("of an earlier version: %+v", l)
+			}
+		case subs[1]:
+			if l.Corrupt == nil {
+				t.Errorf("of a damaged row: %+v", l)
+			}
+		}
+	}
+	if _, found, err := w.m.ReloadOf("s999"); found || err != nil {
+		t.Errorf("of none: %t, %v", found, err)
+	}
+	w.do(w.m.DropReload(subs[1], "it cannot be read"))
+	w.check()
 }

@@ -5,8 +5,10 @@ import "ocapkernel.dev/errcode"
 // A Reload is a subcluster that is removed to be launched again.
 type Reload struct {
 	Sub SubID
-	// System is its name, if it is a system subcluster.
-	System string
+	// System is its name, if it is a system subcluster. Source tells where the configuration came from.
+	System, Source string
+	// Config is what is to be launched. [View.Reloads] leaves it out, but for a reload that an earlier version has stored,
+	// whose Source is not known.
 	Config []byte
 	// By, if not zero, is the call of a service object that waits for it.
 	By CallID
@@ -54,7 +56,7 @@ func (m *Machine) ReloadBy(s SubID, by CallID) (c Commit, err error) {
 		return Commit{}, refuse(errcode.Invalid, "subcluster %s is not running", s)
 	}
 	cfg.by = by
-	t.reload(sub, cfg, "its subcluster is loaded anew")
+	t.reload(sub, cfg, sub.source, "its subcluster is loaded anew")
 	return m.done(t), nil
 }
 
@@ -75,31 +77,64 @@ func (m *Machine) Replace(s SubID, l Launch) (c Commit, err error) {
 		return Commit{}, refuse(errcode.Limit, "%d vats, the limit is %d", n, maxVats)
 	}
 	cfg.config = l.Config
-	t.reload(sub, cfg, "its subcluster is replaced")
+	t.reload(sub, cfg, l.Source, "its subcluster is replaced")
 	return m.done(t), nil
 }
 
-// reload ends a subcluster that is to be launched again.
-func (t *tx) reload(sub *subcluster, cfg *config, why string) {
+// reload ends a subcluster that is to be launched again from a configuration of that source.
+func (t *tx) reload(sub *subcluster, cfg *config, source, why string) {
 	cfg.reload = true
-	t.setConfig(sub.id, cfg)
+	t.setReload(sub.id, cfg, source)
 	t.terminate(sub, why)
 }
 
 // Reloads lists the subclusters that are to be launched again, in the order of their keys, including those whose rows
-// cannot be read.
+// cannot be read. Their configurations, which may be large, are not read: see [View.ReloadOf].
 func (q *View) Reloads() (out []Reload, err error) {
 	defer caught(&err)
 	t := q.begin(0)
-	for _, s := range t.reloads() {
+	if !t.indexed() {
+		for _, s := range t.reloads() {
+			out = append(out, t.pending(s))
+		}
+		return out, nil
+	}
+	for rest, b := range t.all("reload.", "") {
+		s := SubID(rest)
+		if len(b) == 0 {
+			out = append(out, t.pending(s))
+			continue
+		}
 		r := Reload{Sub: s}
 		r.Corrupt = readable(func() {
-			c := t.config(s)
-			r = Reload{Sub: s, System: c.system, Config: c.config, By: c.by, Gone: t.sub(s) == nil}
+			var p pendingReload
+			t.codec.decode(keyReload(s), b, p.fields)
+			r = Reload{Sub: s, System: p.system, Source: p.source, By: p.by, Gone: t.sub(s) == nil}
 		})
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// ReloadOf returns a subcluster that is to be launched again, with its configuration. found is false if s is none.
+func (q *View) ReloadOf(s SubID) (r Reload, found bool, err error) {
+	defer caught(&err)
+	t := q.begin(0)
+	if r = t.pending(s); r.Corrupt == nil && r.Config == nil {
+		return Reload{}, false, nil
+	}
+	return r, true, nil
+}
+
+// pending reads a subcluster that is to be launched again. Its Config is nil if it is none.
+func (t *tx) pending(s SubID) Reload {
+	r := Reload{Sub: s}
+	r.Corrupt = readable(func() {
+		if c := t.config(s); c != nil && c.reload {
+			r = Reload{Sub: s, System: c.system, Config: append([]byte{}, c.config...), By: c.by, Gone: t.sub(s) == nil}
+		}
+	})
+	return r
 }
 
 // DropReload gives up launching a subcluster again, also while the old one is still on its way out. Nothing happens if

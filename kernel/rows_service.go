@@ -66,6 +66,19 @@ func (u *unit) fields(c *codec) {
 	c.data("value", &u.value)
 }
 
+// pendingReload is the row of a subcluster that is to be launched again. A row of an earlier version is empty.
+type pendingReload struct {
+	system, source string
+	by             CallID
+}
+
+func (p *pendingReload) fields(c *codec) {
+	text(c, "system name", &p.system)
+	text(c, "source", &p.source)
+	text(c, "service object whose call waits for the reload", &p.by.Service)
+	c.uint("number of that call", &p.by.N)
+}
+
 // config is the row of a subcluster's configuration.
 type config struct {
 	config []byte

@@ -71,6 +71,7 @@ func serviceCommand(w *world, d *datadriven.TestData, args []string, options map
 		w.do(w.m.Reload(kernel.SubID(args[0])))
 	case "reloads":
 		for _, r := range must(w.m.Reloads()) {
+			r := must2(w.m.ReloadOf(r.Sub))
 			line := strings.TrimSpace("reload " + string(r.Sub) + " " + r.System)
 			if !r.Gone {
 				line += ", not gone yet"

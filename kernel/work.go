@@ -47,7 +47,9 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	if !t.decoded(key, func() { m.codec.decode(key, t.must(key), w.fields) }) {
 		t.delete(key)
 		t.setWorkRange(head+1, tail)
-		return m.done(t), head+1 != tail, nil
+		t.circlesAgain()
+		head, tail = t.workRange()
+		return m.done(t), head != tail, nil
 	}
 	t.delete(key)
 	t.setWorkRange(head+1, tail)
@@ -77,7 +79,7 @@ func (m *Machine) Work(now int64) (c Commit, more bool, err error) {
 	case workSweep:
 		done = t.sweepObjects(&w)
 	case workCircles:
-		done = t.breakCircles()
+		done = t.breakCircles(&w)
 	case workStranded:
 		done = t.findStranded(&w)
 	case workBegin:
@@ -119,6 +121,7 @@ func (m *Machine) Postpone() (c Commit, err error) {
 	b, ok := t.get(keyWorkItem(head))
 	if !ok {
 		t.setWorkRange(head+1, tail) // the row of the item is missing
+		t.circlesAgain()
 		return m.done(t), nil
 	}
 	t.delete(keyWorkItem(head))

@@ -39,7 +39,8 @@ import (
 // If v is an [io.Closer], its Close is the kernel's to call, when the object ends: the kernel or its subcluster does, or
 // nobody holds an object that a call has made. No vat can call it then, unless [Methods] names it.
 //
-// New fails, with all mistakes in the error, if v has no methods or methods that do not have this form.
+// New fails, with all mistakes in the error, if v has no exported methods or methods that do not have this form. A value whose
+// only method is Close is a token: an object that can be held and passed on, and is told when nobody holds it any more.
 func New(v any, opts ...Option) (Object, error) {
 	o, x, err := makeObject(v, opts)
 	if err != nil {
@@ -197,6 +198,9 @@ func newAdapter(v any, o options) (*adapter, error) {
 		if _, ok := all[name]; !ok {
 			problems = append(problems, fmt.Errorf("%T has no method %s", v, quote(name)))
 		}
+	}
+	if goName := all["close"]; a.methods["close"] == nil && goName != "" && slices.Contains(o.idempotent, "close") {
+		problems = append(problems, fmt.Errorf("%T.%s cannot be called, so that it is not idempotent: name it in service.Methods, or nowhere", v, goName))
 	}
 	return a, errors.Join(problems...)
 }

@@ -226,6 +226,7 @@ func TestNewNamesAllThatIsWrong(t *testing.T) {
 		{clash{}, nil, []string{`ID and Id are both called "id"`}},
 		{zoo{}, []service.Option{service.IdempotentMethods("add", "sub")}, []string{`zoo has no method "sub"`}},
 		{zoo{}, []service.Option{service.Methods("Add")}, []string{`zoo has no method "Add"`}},
+		{&kiosk{}, []service.Option{service.IdempotentMethods("buy", "close")}, []string{"kiosk.Close cannot be called, so that it is not idempotent"}},
 		{zoo{}, []service.Option{service.Restorable("zoo", nil)}, []string{"Restorable is for ExportObject"}},
 		{object(t, zoo{}), []service.Option{service.Serial()}, []string{"is an Object already"}},
 	} {
@@ -398,6 +399,11 @@ func (s *kiosk) Close() error {
 	return nil
 }
 
+// token has nothing but its end.
+type token struct{}
+
+func (token) Close() error { return nil }
+
 // The Close of a value is for the kernel, and no vat can call it unless the author says so.
 func TestValueIsClosedByTheKernelAlone(t *testing.T) {
 	t.Parallel()
@@ -412,6 +418,9 @@ func TestValueIsClosedByTheKernelAlone(t *testing.T) {
 	closer, ok := o.(io.Closer)
 	if !ok || closer.Close() != nil || s.closed != 1 {
 		t.Errorf("it can be closed: %t, and was %d times", ok, s.closed)
+	}
+	if _, ok := object(t, token{}).(io.Closer); !ok {
+		t.Error("a token is not told of its end")
 	}
 	if _, ok := object(t, channels{}, service.Methods()).(io.Closer); ok {
 		t.Error("a value without Close can be closed")

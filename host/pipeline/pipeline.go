@@ -37,6 +37,8 @@ type Config struct {
 	Witness *storage.Witness
 	// Inline has the owner itself commit, and wait for its commit. It is for a store in memory, without a witness.
 	Inline bool
+	// Single has each commit be a group of its own.
+	Single bool
 	// Room tells whether there are space and descriptors for commits; nil if those cannot run out.
 	Room Room
 	Log  *slog.Logger
@@ -126,6 +128,8 @@ func (p *Pipeline[T]) Bound() (durable []T, err error) {
 	rows, bytes := p.cfg.Layers.Size()
 	limits := p.cfg.Store.Limits()
 	switch {
+	case p.cfg.Single:
+		return p.HandOver()
 	case rows < limits.Rows/2 && bytes < limits.Bytes/2:
 	case p.busy:
 		p.due = true

@@ -28,7 +28,7 @@ func TestArchitectureShowsTheTable(t *testing.T) {
 	}
 }
 
-// The documents speak of files: those exist.
+// The documents speak of files and tests: those exist.
 func TestDocumentsNameWhatIsThere(t *testing.T) {
 	var docs []string
 	for _, pattern := range []string{"*.md", "docs/*.md"} {
@@ -39,6 +39,8 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 		docs = append(docs, found...)
 	}
 	link := regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
+	test := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9_]*)`")
+	there := tests(t)
 	source := regexp.MustCompile("`([a-z]+(?:/[a-z_0-9]+)+\\.(?:go|md|json|txt))`")
 	for _, doc := range docs {
 		text, err := os.ReadFile(doc)
@@ -56,7 +58,32 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 		for _, m := range source.FindAllSubmatch(text, -1) {
 			check(root, string(m[1]))
 		}
+		for _, m := range test.FindAllSubmatch(text, -1) {
+			if !there[string(m[1])] {
+				t.Errorf("%s names %s, which is not there", strings.TrimPrefix(doc, root+"/"), m[1])
+			}
+		}
 	}
+}
+
+// tests returns the names of all tests, fuzz targets and benchmarks.
+func tests(t *testing.T) map[string]bool {
+	names := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)[A-Z]\w*)\(`)
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			names[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 // The glossary is short enough to be read, explains each word once, and only words that are in use.

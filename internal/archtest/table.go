@@ -56,6 +56,7 @@ func Table() []Row {
 			Package: "host", About: "The shell: one goroutine owns the machine; commit, then effects",
 			Imports: []string{"capdata", "wire", "storage", "cluster", "kernel", "workers", "service", "host/pipeline", "errcode", "internal/limits", "internal/logging", "internal/fault"}, NoLink: pure,
 		},
+		{Package: "host/enumeration", About: "Scenarios of a whole shell that dies at each of its steps (tests only)"},
 		{Package: "worker", About: "The worker's side of the protocol, for any kind of vat", Imports: []string{"wire", "internal/logging", "internal/fault"}, NoLink: vat},
 		{Package: "liveslots", About: "Vat side: references, promises, turns, durable objects", Imports: []string{"capdata", "wire", "internal/limits", "errcode"}, NoLink: pure},
 		{Package: "liveslots/internal/...", About: "Programs in two versions, for the tests of stored state", Imports: []string{"vat"}, NoLink: vat},
