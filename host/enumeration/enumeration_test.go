@@ -14,16 +14,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ocapkernel.dev/internal/torture"
-	"ocapkernel.dev/vat"
 )
 
 // A scenario is a short program of a client, of which each point is enumerated at which something can die.
 type scenario struct {
-	name    string
-	modules vat.Modules
-	run     func(p *play)
+	name string
+	run  func(p *play)
 	// allow are the outcomes that a run with faults may have in place of the usual ones; docs/caveats.md names them.
 	allow []allowance
+	// noKills says that a worker which is killed makes a difference that is meant.
+	noKills bool
+	// every is the part of the points that is taken of a long scenario: one in so many. 0 takes all.
+	every int
 	// repeats are the effects that may happen again after a death, by the beginnings of their names.
 	repeats []string
 }
@@ -136,6 +138,9 @@ func pointsFrom(text string) (list []point, err error) {
 	return list, nil
 }
 
+// directory is where configurations of the kernel are written.
+var directory string
+
 // enumeration is a walk through the points of scenarios.
 type enumeration struct {
 	t      *testing.T
@@ -185,6 +190,7 @@ type aCase struct {
 // In the time of make test that is a part of all points. With TORTURE_MINUTES all first points come first, and then second
 // ones until the time is over. TORTURE_POINT names a scenario, or one of its points, which is run alone, with a log.
 func TestTortureCrashEnumeration(t *testing.T) {
+	directory = t.TempDir()
 	if text := os.Getenv("TORTURE_POINT"); text != "" {
 		runPoint(t, text)
 		return
@@ -204,8 +210,14 @@ func TestTortureCrashEnumeration(t *testing.T) {
 			t.Errorf("%s\n%s", again(s.name), strings.Join(whole.failures, "\n"))
 			continue
 		}
-		for _, p := range whole.points() {
-			cases = append(cases, aCase{s, whole, p})
+		points := whole.points()
+		if s.noKills {
+			points = deaths(whole.commits)
+		}
+		for i, p := range points {
+			if s.every == 0 || i%s.every == int(seed%uint64(s.every)) {
+				cases = append(cases, aCase{s, whole, p})
+			}
 		}
 	}
 	e.dice.Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
@@ -245,7 +257,7 @@ func (e *enumeration) all(cases []aCase) {
 					e.t.Logf("the time is over after %d of %d second points", walked, total)
 					return
 				}
-				if later == (p.n > 1) {
+				if later == (p.n > 1) && (c.s.every == 0 || p.n%c.s.every < 2) {
 					walked++
 					e.try(c.s, c.whole, c.first, p)
 				}

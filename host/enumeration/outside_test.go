@@ -22,18 +22,37 @@ type outside struct {
 	store *mortalStore // of the present kernel
 	done  map[string]int
 	over  bool
-	// waiting are the calls that wait for the scenario.
+	lines int
+	// open are the connections that the present kernel has.
+	open map[*connection]bool
+	// waiting are the calls that wait for the scenario, which it lets go on once and for all.
 	waiting []func()
+	going   bool
 }
 
-func newOutside() *outside { return &outside{done: map[string]int{}} }
+func newOutside() *outside {
+	return &outside{done: map[string]int{}, open: map[*connection]bool{}, lines: 1 << 30}
+}
 
-// kernel says that another kernel is there.
+// limit has channels end after so many lines.
+func (o *outside) limit(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines = n
+}
+
+// kernel says that another kernel is there. The connections of the last one were closed with it.
 func (o *outside) kernel(store *mortalStore) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for range o.open {
+		o.done[closed]++
+	}
+	clear(o.open)
 	o.store, o.waiting = store, nil
 }
+
+const closed = "a connection is closed"
 
 func (o *outside) end() {
 	o.mu.Lock()
@@ -55,17 +74,21 @@ func (o *outside) does(store *mortalStore, what string) bool {
 // later keeps a call until the scenario lets it go on.
 func (o *outside) later(store *mortalStore, f func()) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if store == o.store {
+	going := o.going
+	if !going && store == o.store {
 		o.waiting = append(o.waiting, f)
+	}
+	o.mu.Unlock()
+	if going {
+		f()
 	}
 }
 
-// goOn lets the calls go on that wait.
+// goOn lets the calls go on that wait, and all later ones.
 func (p *play) goOn() {
 	p.out.mu.Lock()
 	list := p.out.waiting
-	p.out.waiting = nil
+	p.out.waiting, p.out.going = nil, true
 	p.out.mu.Unlock()
 	for _, f := range list {
 		f()
@@ -143,8 +166,7 @@ func (o *outside) kinds() map[string]service.Kind {
 	return kinds
 }
 
-// channel is an IO channel. Its n-th line, and its n-th connection, is n; a channel whose name ends with a number has so many
-// lines, and then its end.
+// channel is an IO channel. Its n-th line, and its n-th connection, is n.
 type channel struct {
 	*outside
 	store *mortalStore
@@ -156,12 +178,11 @@ type channel struct {
 // Idempotent is part of [service.Idempotent].
 func (*channel) Idempotent(method string) bool { return method == "read" || method == "accept" }
 
-func (c *channel) most() int {
-	n, err := strconv.Atoi(strings.TrimLeft(c.name, "abcdefghijklmnopqrstuvwxyz"))
-	if err != nil {
-		return 1 << 30
-	}
-	return n
+// ends reports whether there are no more lines.
+func (c *channel) ends(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n >= c.lines
 }
 
 // Begin is part of [service.Object].
@@ -176,7 +197,7 @@ func (c *channel) Begin(_ context.Context, call service.Call, reply func(service
 	n := c.next
 	switch method {
 	case "read":
-		if n >= c.most() {
+		if c.ends(n) {
 			reply(service.Fulfil(nil))
 			return
 		}
@@ -185,18 +206,19 @@ func (c *channel) Begin(_ context.Context, call service.Call, reply func(service
 		r.Unit, r.State = "read", []byte(strconv.Itoa(c.next))
 		reply(r)
 	case "accept":
-		if n >= c.most() {
-			return // nobody else comes
-		}
 		c.next++
 		body, err := capdata.Encode(capdata.Remotable{Slot: 0, Iface: "Alleged: connection"})
 		if err != nil {
 			reply(service.Fail(err))
 			return
 		}
+		conn := &connection{c.outside, c.store}
+		c.mu.Lock()
+		c.open[conn] = true
+		c.mu.Unlock()
 		reply(service.Reply{
 			Unit: "accept", State: []byte(strconv.Itoa(c.next)), Value: service.Data{Body: body, Slots: []string{"new0"}},
-			Exports: []service.Export{{Object: &connection{c.outside, c.store, n}, Kind: "connection", Config: []byte(strconv.Itoa(n))}},
+			Exports: []service.Export{{Object: conn, Kind: "connection", Config: []byte(strconv.Itoa(n))}},
 		})
 	case "write":
 		if len(args) == 1 && c.does(c.store, fmt.Sprintf("%s writes %v", c.name, args[0])) {
@@ -211,7 +233,6 @@ func (c *channel) Begin(_ context.Context, call service.Call, reply func(service
 type connection struct {
 	*outside
 	store *mortalStore
-	n     int
 }
 
 // Idempotent is part of [service.Idempotent].
@@ -224,7 +245,7 @@ func (c *connection) Begin(_ context.Context, call service.Call, reply func(serv
 	case err != nil:
 		reply(service.Fail(err))
 	case method == "write" && len(args) == 1:
-		if c.does(c.store, fmt.Sprintf("connection %d gets %v", c.n, args[0])) {
+		if c.does(c.store, fmt.Sprintf("a connection gets %v", args[0])) {
 			reply(service.Fulfil(nil))
 		}
 	default:
@@ -234,6 +255,11 @@ func (c *connection) Begin(_ context.Context, call service.Call, reply func(serv
 
 // Close is part of [io.Closer].
 func (c *connection) Close() error {
-	c.does(c.store, fmt.Sprintf("connection %d is closed", c.n))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[c] {
+		delete(c.open, c)
+		c.done[closed]++
+	}
 	return nil
 }

@@ -3,8 +3,7 @@ package enumeration_test
 import (
 	"bytes"
 	"fmt"
-	"hash/fnv"
-	"io"
+	"hash/maphash"
 	"math/big"
 	"os"
 	"regexp"
@@ -24,6 +23,7 @@ import (
 type state struct {
 	rows  []row
 	names []string
+	known []string // what at returns for hops
 }
 
 // row is the text of a row: between texts stand names, by their index.
@@ -35,8 +35,14 @@ type row struct {
 // hops is so many that names which differ have different neighbours within it, in states of some dozen objects.
 const hops = 8
 
+// seed is that of all hashes.
+var seed = maphash.MakeSeed()
+
 // tokens finds names in the text of a row: the kernel's, and those of a vat.
 var tokens = regexp.MustCompile(`\b(?:ko|kp|v|s)[1-9][0-9]*\b|\b[op][+-](?:d?[0-9]+(?:/[0-9]+)?)`)
+
+// anyEpoch finds the epoch of a ticket.
+var anyEpoch = regexp.MustCompile(`\.[a-km-z2-9]{8}\.`)
 
 // rowNames are the names of the fields of the rows of vats, from docs/schema.md.
 var rowNames = sync.OnceValue(func() []string {
@@ -67,9 +73,13 @@ var uncounted = map[string]bool{
 	"drops and requests since the last page": true,
 }
 
-// cautious is the row of a vat's store which says that a delivery had failed, and that the next calls that become due are made
-// one at a time. It is left when all is done.
-const cautious = `{"most":1}`
+// cautious is in the row w of a vat's store after a delivery that had failed: it says how many of the next calls that become
+// due are made at once. It is left when all is done.
+var cautious = regexp.MustCompile(`,?"most":[0-9]+`)
+
+// untraced is in the row g of a vat's store: how often an object lost a reference, and not the last one, since circles were
+// looked for.
+var untraced = regexp.MustCompile(`,?"loose":[0-9]+`)
 
 // canonical reads a state. epoch is a name, too.
 func canonical(rows []storage.Write) *state {
@@ -100,17 +110,34 @@ func canonical(rows []storage.Write) *state {
 			value = masked(w.Value, 1, 3) // the hash of the target's name, and the time
 		case "e":
 			key = "e.time." + rest[min(14, len(rest)):]
+		case "y":
+			value = record(w.Value)
 		case "x":
-			value = masked(w.Value, 7)
+			value = masked(w.Value, 5, 7) // the incarnation of the sender, and the time
 		}
-		if kind == "s" && strings.HasSuffix(key, ".w") && string(w.Value) == cautious {
-			continue
+		if kind == "s" && strings.HasSuffix(key, ".g") {
+			value = fmt.Sprintf("%q", untraced.ReplaceAll(w.Value, nil))
+		}
+		if kind == "s" && strings.HasSuffix(key, ".w") {
+			text := cautious.ReplaceAll(w.Value, nil)
+			if string(text) == "{}" {
+				continue
+			}
+			value = fmt.Sprintf("%q", text)
 		}
 		switch kind {
 		case "c", "s", "y", "z", "again":
 			scope, _, _ = strings.Cut(rest, ".")
 		}
-		text := strings.ReplaceAll(key+" = "+value, epoch+".", "EPOCH.")
+		if kind == "t" || kind == "e" {
+			key = anyEpoch.ReplaceAllStringFunc(key, func(name string) string {
+				if name == "."+epoch+"." {
+					return ".EPOCH."
+				}
+				return ".FORMER EPOCH."
+			})
+		}
+		text := key + " = " + value
 		r := row{}
 		for {
 			at := tokens.FindStringIndex(text)
@@ -166,9 +193,11 @@ func (s *state) at(n int) []string {
 		next := make([]string, len(colours))
 		for i, list := range seen {
 			slices.Sort(list)
-			h := fnv.New64a()
+			var h maphash.Hash
+			h.SetSeed(seed)
 			for _, text := range list {
-				_, _ = io.WriteString(h, text+"\n")
+				_, _ = h.WriteString(text) // never fails
+				_ = h.WriteByte('\n')
 			}
 			next[i] = fmt.Sprintf("%s#%x", kindOf(s.names[i]), h.Sum64())
 		}
@@ -195,7 +224,12 @@ func (r row) text(colours []string) string {
 
 // differs returns how a state differs from another one up to names, after as few hops as show it; empty if it does not.
 func (s *state) differs(from *state) string {
-	if slices.Equal(s.at(hops), from.at(hops)) {
+	for _, one := range []*state{s, from} {
+		if one.known == nil {
+			one.known = one.at(hops)
+		}
+	}
+	if slices.Equal(s.known, from.known) {
 		return ""
 	}
 	for n := range hops + 1 {
@@ -267,6 +301,18 @@ func masked(b []byte, at ...int) string {
 		}
 	}
 	return words(list)
+}
+
+// record is a record of a transcript without what the kernel adds to each delivery: its number, the time, dice, and how often it
+// has failed.
+func record(b []byte) string {
+	list, ok := fields(b)
+	if !ok || len(list) != 3 {
+		return texts(b)
+	}
+	down, _ := list[0].([]byte)
+	up, _ := list[2].([]byte)
+	return masked(down, 1, 2, 3, 4) + words(list[1]) + masked(up, 1)
 }
 
 // named is a row with the names of its fields, without those that are masked, or zero.

@@ -51,6 +51,7 @@ type play struct {
 
 	name            string
 	kernels, cranks int
+	crashed         bool // the last kernel did
 	// failures are what went wrong so far.
 	failures []string
 	// said are the outcomes, by the names that the scenario gives them.
@@ -64,7 +65,7 @@ func newPlay(t *testing.T, s *scenario, points []point) *play {
 	p := &play{
 		t: t, name: s.name + "/" + join(points), scenario: s, sched: &schedule{points: points}, out: newOutside(), mem: storage.NewMem(), said: map[string]string{},
 	}
-	p.load(s.modules)
+	p.program = actors()
 	return p
 }
 
@@ -84,13 +85,13 @@ func again(name string) string {
 	return fmt.Sprintf("TORTURE_POINT='%s' go test ./host/enumeration -run TestTortureCrashEnumeration -v", name)
 }
 
-// load has the vats of later lives be of other modules.
-func (p *play) load(modules vat.Modules) {
-	program, err := vat.Program(modules)
+// program compiles modules.
+func program(modules vat.Modules) worker.Program {
+	p, err := vat.Program(modules)
 	if err != nil {
-		p.fatalf("%v", err)
+		panic(err)
 	}
-	p.program = program
+	return p
 }
 
 // errDead is the error of a commit of a kernel that is dead.
@@ -129,6 +130,10 @@ func (p *play) boot() {
 		go func() { ended <- k.Run(ctx) }()
 		p.k, p.stop, p.ended = k, stop, ended
 		if p.settle(); !p.store.isDead() {
+			if p.crashed {
+				p.crashed = false
+				<-time.After(time.Second) // what waits for time, by the next kernel, may end
+			}
 			return
 		}
 		p.bury()
@@ -141,6 +146,7 @@ func (p *play) bury() {
 	if err := <-p.ended; err != nil && !errors.Is(err, errDead) {
 		p.errorf("the kernel ends by itself: %v", err)
 	}
+	p.crashed = p.crashed || p.store.isDead()
 	p.lines.Abandon()
 	if err := p.mem.Reopen(); err != nil {
 		p.fatalf("%v", err)
@@ -177,10 +183,8 @@ func (p *play) drive(done <-chan struct{}) bool {
 			p.fatalf("the kernel does not come to rest")
 		}
 		synctest.Wait()
-		select {
-		case <-done:
+		if done != nil && isClosed(done) {
 			return !p.store.isDead()
-		default:
 		}
 		progress, err := p.k.Step(p.ctx)
 		if err != nil {
@@ -201,7 +205,10 @@ func (p *play) drive(done <-chan struct{}) bool {
 
 // do has one kernel after the other do something, until one has done it. again says that an earlier kernel died in the
 // middle of it. Other calls go on meanwhile.
-func (p *play) do(f func(k *host.Shell, again bool) error) error {
+func (p *play) do(f func(k *host.Shell, again bool) error) error { return p.doWithin(0, f) }
+
+// doWithin is do for what may wait for time so often.
+func (p *play) doWithin(waits int, f func(k *host.Shell, again bool) error) error {
 	for again := false; ; again = true {
 		done, k := make(chan struct{}), p.k
 		err := errUndone
@@ -210,12 +217,12 @@ func (p *play) do(f func(k *host.Shell, again bool) error) error {
 			err = f(k, again)
 		}()
 		alive := p.drive(done)
-		select {
-		case <-done:
-		default:
-			if alive {
-				return errUndone
-			}
+		for ; alive && waits > 0 && !isClosed(done); waits-- {
+			<-time.After(10 * time.Millisecond)
+			alive = p.drive(done)
+		}
+		if alive && !isClosed(done) {
+			return errUndone
 		}
 		if !alive {
 			p.bury()
@@ -229,6 +236,15 @@ func (p *play) do(f func(k *host.Shell, again bool) error) error {
 			continue
 		}
 		return err
+	}
+}
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -272,7 +288,7 @@ func (p *play) launch(source, config string) string {
 
 // ask has a call accepted, and goes on.
 func (p *play) ask(ticket, target, method string, args ...any) {
-	body, err := capdata.EncodeCall(method, args)
+	body, err := capdata.EncodeCall(method, pack(method, args))
 	if err != nil {
 		p.fatalf("%v", err)
 	}
@@ -339,7 +355,9 @@ func (p *play) forget(tickets ...string) {
 // collect has everything that nobody needs be removed.
 func (p *play) collect() {
 	p.run()
-	p.must("collect", func(k *host.Shell, _ bool) error { _, err := k.Collect(p.ctx, ""); return err })
+	if err := p.doWithin(1000, func(k *host.Shell, _ bool) error { _, err := k.Collect(p.ctx, ""); return err }); err != nil {
+		p.errorf("collect: %v", err)
+	}
 	p.run()
 }
 
@@ -366,8 +384,11 @@ func (p *play) vat(sub, name string) (id kernel.VatID) {
 
 // pass lets time pass.
 func (p *play) pass(d time.Duration) {
-	<-time.After(d)
-	p.run()
+	for kernels := 0; kernels != p.kernels; { // until no kernel dies in that time
+		kernels = p.kernels
+		<-time.After(d)
+		p.run()
+	}
 }
 
 func refused(err error, code errcode.Code) bool {
@@ -397,13 +418,18 @@ func told(a host.Answer) string {
 	if a.Rejected {
 		return "rejected with " + anonymous(string(text))
 	}
-	return string(text)
+	return anonymous(string(text))
 }
 
-var anyID = regexp.MustCompile(`\b(k[op]|[vs])[0-9]+\b`)
+var (
+	anyID     = regexp.MustCompile(`\b(k[op]|[vs])[0-9]+\b`)
+	anyTicket = regexp.MustCompile(`\bticket [a-km-z2-9]{8}\.`)
+)
 
-// anonymous is a text without the numbers of the kernel's names.
-func anonymous(text string) string { return anyID.ReplaceAllString(text, "${1}N") }
+// anonymous is a text without the numbers of the kernel's names, and without epochs.
+func anonymous(text string) string {
+	return anyTicket.ReplaceAllString(anyID.ReplaceAllString(text, "${1}N"), "ticket EPOCH.")
+}
 
 // live runs the scenario from the beginning to the end, and checks what a run must not leave.
 func (p *play) live() {
@@ -412,7 +438,7 @@ func (p *play) live() {
 	p.ctx = ctx
 	p.boot()
 	p.scenario.run(p)
-	p.run()
+	p.collect()
 	p.bury()
 	p.out.end()
 	if live := p.lines.Live(); len(live) > 0 {
