@@ -162,7 +162,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 // replay makes tables of the logs that a death has left. They may be larger than the logs of this version.
 func replay(o badger.Options) error {
-	db, err := open(o.WithMemTableSize(transactionTable))
+	db, err := open(o.WithMemTableSize(transactionTable).WithCompactL0OnClose(false))
 	if err != nil {
 		return err
 	}
@@ -233,6 +233,7 @@ func badgerOptions(dir string, o Options, unsynced *atomic.Bool) badger.Options 
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(maxLogBytes).
+		WithCompactL0OnClose(true).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).
@@ -531,7 +532,9 @@ func (s *Store) Close() error {
 	if err := s.reserve.beforeClose(content); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
-	s.internals.compactsAtClose(s.reserve.beforeCompaction(content) == nil)
+	if s.reserve.beforeCompaction(content) != nil {
+		s.internals.doNotCompact()
+	}
 	fault.Point(fault.StoreBeforeClose)
 	if err := errors.Join(s.closeDatabase(), removeEmpty(s.internals.nextPath())); err != nil {
 		return fmt.Errorf("close database: %w", err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4/skl"
 )
@@ -59,6 +60,10 @@ func (s *Store) sizeLogs() error {
 
 // widen lets transactions be larger than 15 % of a memory table, in a database that has just been opened.
 func (in *internals) widen(db reflect.Value) {
+	// Compactions copy the options, after they have taken this lock.
+	lock := variable(variable(variable(db, "lc").Elem(), "cstatus"), "RWMutex").Addr().Interface().(*sync.RWMutex)
+	lock.Lock()
+	defer lock.Unlock()
 	options := variable(db, "opt")
 	variable(options, "maxBatchSize").SetInt(transactionBytes)
 	variable(options, "maxBatchCount").SetInt(int64(transactionRows))
@@ -96,5 +101,6 @@ func (in *internals) stretch() error {
 	return log.Truncate(end)
 }
 
-// compactsAtClose says whether Badger compacts the newest tables when it is closed.
-func (in *internals) compactsAtClose(compacts bool) { in.atClose.SetBool(compacts) }
+// doNotCompact has Badger leave the newest tables as they are when it is closed. A goroutine of Badger that copies all options at
+// this moment does not use this one.
+func (in *internals) doNotCompact() { in.atClose.SetBool(false) }
