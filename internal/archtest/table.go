@@ -16,13 +16,14 @@ type Row struct {
 }
 
 // The modules that some packages must not link: the state machine knows no disk, process or log; a worker has
-// no database, and neither has a client.
+// no database, and neither has a client. wazero is for tests: it makes executable memory.
 const (
 	badger = "github.com/dgraph-io/badger/v4"
 	plugin = "github.com/hashicorp/go-plugin"
 	hclog  = "github.com/hashicorp/go-hclog"
 	grpc   = "google.golang.org/grpc"
 	cobra  = "github.com/spf13/cobra"
+	wazero = "github.com/tetratelabs/wazero"
 )
 
 // Table is the import table of this module. ARCHITECTURE.md shows it; a test compares the two.
@@ -69,6 +70,8 @@ func Table() []Row {
 			Imports: []string{"vat", "cluster", "kernel", "storage", "worker", "wire", "capdata", "internal/logging", "host", "workers", "workers/inproc", "service", "service/timer"},
 			NoLink:  worker,
 		},
+		{Package: "jsvat/engine", About: "JavaScript heaps: scripts, calls both ways, fuel and limits, images", Imports: []string{"jsvat/quickjs"}, NoLink: append([]string{wazero}, vat...)},
+		{Package: "jsvat/quickjs", About: "QuickJS-NG as Go code, which the build makes where npm is there", NoLink: append([]string{wazero}, vat...)},
 		{Package: "control", About: "Admin protocol over a Unix socket: server and client", Imports: []string{"capdata", "errcode", "internal/limits", "internal/fault"}, NoLink: worker},
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata", "errcode"}, NoLink: worker},
 		{
