@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"ocapkernel.dev/control"
+	"ocapkernel.dev/errcode"
+	"ocapkernel.dev/internal/fault"
 )
 
 // A workload is what a trial does. It begins a kernel, goes on through any deaths, compares what is there with what it was told,
@@ -24,6 +26,8 @@ type workload struct {
 	work func(tr *trial) (kept any)
 	// long is set for a workload that takes too long for make test.
 	long bool
+	// points are those at which a process dies; all that the workload passes, if there are none.
+	points []fault.Name
 	// over is the transport of the workers; the descriptor if it is empty.
 	over transport
 }
@@ -39,6 +43,10 @@ var workloads = []workload{
 	{name: "garden", work: worksGarden},
 	{name: "waiter", work: worksWaiter},
 	{name: "disk", work: worksDisk},
+	{name: "chest", work: worksChest, long: true, points: []fault.Name{
+		fault.StoreBeforeLog, fault.StoreFullLogSynced, fault.StoreBeforeMove, fault.StoreAfterMove, fault.StoreBeforeSync, fault.StoreAfterSync,
+		fault.StoreBeforeRemoval, fault.StoreAfterRemoval, fault.StoreBeforeCommit, fault.StoreAfterCommit, fault.StoreBeforeClose,
+	}},
 	{name: "bankOverGRPC", work: worksBank, long: true, over: overGRPC},
 	{name: "waiterOverGRPC", work: worksWaiter, long: true, over: overGRPC},
 }
@@ -99,6 +107,25 @@ func (tr *trial) terminates(sub string) control.Tally {
 	return tr.kept()
 }
 
+// answered returns the answer of a ticket whose call was answered before: the kernel has not forgotten it.
+func (tr *trial) answered(ticket string) (out control.Outcome) {
+	tr.t.Helper()
+	tr.again("await "+ticket, func() error {
+		c, err := control.Dial(tr.t.Context(), tr.state)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		out, err = c.Await(tr.t.Context(), control.Ticket{ID: ticket}, time.Second, false)
+		if control.CodeOf(err) == errcode.Unknown || err == nil && out.Status == control.Pending {
+			tr.t.Errorf("the answer of %s, which was given, is %+v, %v", ticket, out, err)
+			return nil
+		}
+		return err
+	})
+	return out
+}
+
 // worksBank has customers order transfers, whose results are promises that travel on before they are settled.
 func worksBank(tr *trial) any {
 	config, err := filepath.Abs("../examples/bank/cluster.json")
@@ -130,10 +157,8 @@ func worksBank(tr *trial) any {
 	want := [3]int{1000, 1000, 1000}
 	for i, list := range orders {
 		for n, t := range list {
-			again := t
-			again.applied = false
-			if err := orderOf(sub, tr.state, fmt.Sprintf("c%d-%d", i, n), &again); err != nil || again != t {
-				tr.t.Errorf("transfer c%d-%d is answered with %+v, %v, and was with %+v", i, n, again, err, t)
+			if out := tr.answered(fmt.Sprintf("c%d-%d", i, n)); t.applied != (out.Status == control.Fulfilled) {
+				tr.t.Errorf("transfer c%d-%d is answered with %+v, and was with %+v", i, n, out, t)
 			}
 			if t.applied {
 				want[t.from] -= t.amount
@@ -522,4 +547,36 @@ func worksDisk(tr *trial) any {
 	tr.from(config)
 	tr.calls("1", "add4", sub, "add", 1)
 	return []control.Tally{kept, tr.kept(), tr.terminates(sub)}
+}
+
+// worksChest writes so much, over and over, that the store begins logs, moves values and removes value logs.
+func worksChest(tr *trial) any {
+	tr.begin(tr.file(tr.t, "chest.json", `{"bootstrap": "chest", "vats": {"chest": {"module": "test.chest", "worker": "bin/testworker"}}}`))
+	sub := tr.running()
+	const long, short = 1_700_000, 900_000 // above and below the length at which a value lies in a value log
+	want := map[int]string{}
+	put := func(ticket string, number int, lengths ...int) {
+		tr.t.Helper()
+		tr.calls(`{"$undefined":true}`, ticket, sub, "put", number, ticket, lengths)
+		for i, n := range lengths {
+			want[number+i] = fmt.Sprint(ticket, " ", n)
+		}
+	}
+	put("kept", 0, long)
+	for i := range 50 {
+		put(fmt.Sprint("long", i), 1+2*(i%3), long, long)
+	}
+	for i := range 30 {
+		put(fmt.Sprint("short", i), 10+3*(i%3), short, short, short)
+	}
+	put("again", 1, long)
+	for number, text := range want { // in any order
+		tr.calls(strconv.Quote(text), "", sub, "has", number)
+	}
+	tr.end()
+	logs, err := filepath.Glob(filepath.Join(tr.state, "db", "*.vlog"))
+	if err != nil || len(logs) > 3 {
+		tr.t.Errorf("the value logs are %q, %v", logs, err)
+	}
+	return len(want)
 }

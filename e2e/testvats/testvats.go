@@ -26,6 +26,7 @@ func Program(m Mouth, more vat.Modules) (worker.Program, error) {
 		"test.io":       vat.Module(newPort, (*session)(nil)),
 		"test.garden":   vat.Module(newGarden, (*plant)(nil)),
 		"test.register": newRegister,
+		"test.chest":    newChest,
 		"test.stale":    newStale,
 		"test.program":  programs.Module(),
 	}
