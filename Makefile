@@ -35,7 +35,7 @@ $(NPM_INSTALLED): jsvat/npm/package.json jsvat/npm/package-lock.json jsvat/npm/.
 	@touch $@
 
 WASM := jsvat/npm/node_modules/quickjs-wasi/quickjs.wasm
-jsvat/quickjs/module.go: $(NPM_INSTALLED) .bin/wasm2go Makefile
+jsvat/quickjs/module.go: $(NPM_INSTALLED) tools/go.mod Makefile | .bin/wasm2go
 	cd $(@D) && $(CURDIR)/.bin/wasm2go -unsafe -embed -tags quickjs -pkg quickjs -o module.go $(CURDIR)/$(WASM)
 	sed -i '1a //lint:file-ignore SA4006,SA4009 translated' $@
 	sed -i 's/^const maxMem = 65536$$/const maxMem = MaxPages/' $@ && grep -q '^const maxMem = MaxPages$$' $@
@@ -46,6 +46,10 @@ check: fmt vet $(QUICKJS) ## formatting, vet, staticcheck, import directions
 	$(GO) test ./internal/archtest
 
 tools: .bin/gofumpt .bin/staticcheck .bin/benchstat
+
+# By itself, because make build needs this one only.
+.bin/wasm2go: tools/go.mod tools/go.sum
+	GOBIN=$(CURDIR)/.bin $(GO) install -C tools github.com/ncruces/wasm2go
 
 .bin/%: tools/go.mod tools/go.sum
 	GOBIN=$(CURDIR)/.bin $(GO) install -C tools tool
