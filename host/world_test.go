@@ -20,6 +20,7 @@ import (
 	"ocapkernel.dev/cluster"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/logging"
 	"ocapkernel.dev/kernel"
 	"ocapkernel.dev/storage"
@@ -144,7 +145,7 @@ func (w *world) live(talk func()) {
 	if err := w.mem.Reopen(); err != nil {
 		w.t.Fatal(err)
 	}
-	problems, err := kernel.Check(w.mem)
+	problems, err := backend.CheckRows(w.mem)
 	if err != nil || len(problems) > 0 {
 		w.t.Errorf("invariants: %v, %q", err, problems)
 	}

@@ -22,7 +22,7 @@ func Check(r storage.Reader) (problems []string, err error) {
 		recog: map[KRef]uint64{}, objects: map[KRef]object{}, promises: map[KRef]promise{},
 		vats: map[VatID]vatRow{}, runs: map[VatID]run{}, results: map[KRef]bool{}, unread: map[string]bool{},
 	}
-	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.looks, c.spans, c.sizes, c.search, c.damages} {
+	for _, part := range []func(){c.load, c.queues, c.clists, c.others, c.services, c.compare, c.looks, c.spans, c.sizes, c.search, c.back, c.rows, c.damages} {
 		c.row(part) // a row that is read in passing, as those of counters are, ends its part
 	}
 	problems = append(slices.Sorted(maps.Keys(c.unread)), c.problems...)
@@ -429,6 +429,9 @@ func (c *checker) services() {
 			c.hold(h)
 		}
 		of[s.sub]++
+		if s.sub != "" && !c.t.has(keySub(s.sub)) {
+			c.bad("I15: %s is of the subcluster %s, which does not exist", k, s.sub)
+		}
 		if o, ok := c.objects[k]; !ok || !o.service || o.owner != "" {
 			c.bad("I15: %s is a service and no object of the kernel", k)
 		}
@@ -510,6 +513,9 @@ func (c *checker) services() {
 		codec.decode("u."+rest, b, s.fields)
 		if n := of[SubID(rest)]; n != s.services {
 			c.bad("I15: %s has %d service objects, its counter says %d", rest, n, s.services)
+		}
+		if !c.t.has(keyConfig(SubID(rest))) && s.state <= SubRunning {
+			c.bad("I15: %s has no configuration: row h.%s is missing", rest, rest)
 		}
 		if b, _ := c.t.get(keySystem(s.system)); s.system != "" && s.state <= SubRunning && SubID(b) != SubID(rest) {
 			c.bad("I15: %s is the system subcluster %s, which is %q", rest, s.system, b)

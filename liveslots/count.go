@@ -45,25 +45,37 @@ func (v *Vat) readCount(ref wire.Ref) count {
 	if !found {
 		return count{}
 	}
-	digits, again, c := string(row), 0, count{}
-	var err error
+	c, again, err := parseCount(row)
+	if err != nil {
+		panic(fault("stored state: " + countKey(ref) + ": " + err.Error()))
+	}
+	if again != v.readLedger().Again {
+		c = c.void()
+	}
+	return c
+}
+
+// parseCount reads a row c; again is the number of its count.
+func parseCount(row []byte) (c count, again int, err error) {
+	digits := string(row)
 	if text, number, numbered := strings.Cut(digits, "."); numbered {
 		digits = text
 		if again, err = strconv.Atoi(number); err != nil {
-			panic(fault("stored state: " + countKey(ref) + ": " + err.Error()))
+			return c, again, err
 		}
 	}
 	if n := len(digits); n > 0 && digits[n-1] > '9' {
 		c.flag, digits = flag(digits[n-1]), digits[:n-1]
 	}
-	if c.mentions, err = strconv.Atoi(digits); err != nil {
-		panic(fault("stored state: " + countKey(ref) + ": " + err.Error()))
-	}
-	if again != v.readLedger().Again {
-		c.mentions = 0
-		if !c.flag.isGone() {
-			c.flag = private
-		}
+	c.mentions, err = strconv.Atoi(digits)
+	return c, again, err
+}
+
+// void is what is left of a row of an earlier count.
+func (c count) void() count {
+	c.mentions = 0
+	if !c.flag.isGone() {
+		c.flag = private
 	}
 	return c
 }

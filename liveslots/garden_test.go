@@ -336,6 +336,9 @@ func (g *garden) describedMentions() map[wire.Ref]int {
 func (g *garden) check() {
 	g.t.Helper()
 	counts, _ := g.mentions()
+	for _, problem := range g.checkStore() {
+		g.t.Error(problem)
+	}
 	if described := g.describedMentions(); !maps.Equal(counts, described) {
 		g.t.Errorf("rows mention %v, are described to mention %v", counts, described)
 	}
@@ -367,6 +370,32 @@ func (g *garden) check() {
 			g.t.Errorf("%s is missing, want %q", key, want[key])
 		}
 	}
+}
+
+// checkStore has the store checked as that of a stopped kernel.
+func (g *garden) checkStore() []string {
+	outside := liveslots.Outside{Known: maps.Clone(g.exports)}
+	for ref := range g.imports {
+		outside.Known[ref] = true
+	}
+	for _, p := range g.open {
+		outside.Known[p] = true
+	}
+	keys := slices.Sorted(maps.Keys(g.store))
+	problems, err := liveslots.CheckStore(func(after string) (string, []byte, bool, error) {
+		at, found := slices.BinarySearch(keys, after)
+		if found {
+			at++
+		}
+		if at == len(keys) {
+			return "", nil, false, nil
+		}
+		return keys[at], g.store[keys[at]], true, nil
+	}, outside)
+	if err != nil {
+		g.fatal("check: %v", err)
+	}
+	return problems
 }
 
 // checkClean checks that the store has nothing that nothing leads to, and the c-list no import that the store does not

@@ -12,6 +12,7 @@ import (
 	"ocapkernel.dev/control"
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
@@ -22,7 +23,7 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check every file and every invariant of a stopped kernel's state",
 		Long: `Read the whole state of a kernel that does not run, verify the checksums of its files, compare it with its witness,
-recount every reference, and print what is wrong. It changes nothing. docs/invariants.md says what is checked.`,
+recount every reference, those in the stores of Go vats too, and print what is wrong. It changes nothing. docs/invariants.md says what is checked.`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error { return a.checkState() },
 	})
@@ -47,7 +48,7 @@ func (a *app) checkState() (err error) {
 	}
 	e := control.Errorf(errcode.Internal, "the state violates %s", plural(len(problems), "invariant"))
 	e.Details = problems
-	return e
+	return &hinted{e, "nothing was changed: what is wrong with a subcluster, its vats and its service objects goes with it, by kernel terminate; or " + restoreIt + "; " + lastResort}
 }
 
 // checkFiles checks the files in a state directory, and their rows.
@@ -60,7 +61,7 @@ func checkFiles(dir string) (problems []string, err error) {
 	if _, _, any, err := snapshot.Next("", ""); err != nil || !any {
 		return nil, err // empty, after a kill before the first commit
 	}
-	return host.CheckRows(snapshot)
+	return backend.CheckRows(snapshot)
 }
 
 // examine reads and checks the files of the state in dir.
@@ -77,7 +78,9 @@ func examine(dir string) (*badgerstore.Snapshot, error) {
 
 const (
 	// waysOut are the ways to mend a damage of the database, the best first.
-	waysOut = "put back the file from a copy of the state, and kernel check says whether that helped; or restore a backup into another directory, with kernel restore; " + lastResort
+	waysOut = "put back the file from a copy of the state, and kernel check says whether that helped; or " + restoreIt + "; " + lastResort
+	// restoreIt is the way of an operator who has a backup.
+	restoreIt = "restore a backup into another directory, with kernel restore"
 	// lastResort ends in a state without the damage, and without any other content.
 	lastResort = "if there is neither, kernel start --reset deletes everything and begins anew"
 )

@@ -76,7 +76,7 @@ func Table() []Row {
 		{Package: "control/controltest", About: "A kernel without vats, for tests of what speaks to one", Imports: []string{"control", "capdata", "errcode"}, NoLink: worker},
 		{
 			Package: "internal/backend", About: "A whole kernel: what is wired together, behind the admin protocol's Backend",
-			Imports: []string{"cluster", "control", "internal/descriptors", "host", "ioservice", "kernel", "service", "service/timer", "internal/statedir", "storage", "storage/backup", "storage/badgerstore", "supervisor", "wire", "errcode", "internal/logging", "internal/fault"},
+			Imports: []string{"cluster", "control", "internal/descriptors", "host", "ioservice", "kernel", "liveslots", "service", "service/timer", "internal/statedir", "storage", "storage/backup", "storage/badgerstore", "supervisor", "wire", "errcode", "internal/logging", "internal/fault"},
 		},
 		{
 			Package: ".", About: "The API for a Go program that embeds the kernel",
