@@ -109,6 +109,13 @@ func (vs *vats) wake(id kernel.VatID) {
 	}
 }
 
+// wakeAgain wakes a vat after a wait, unless it has gone meanwhile: wake would make another entry, which nothing would remove.
+func (vs *vats) wakeAgain(v *vat) {
+	if vs.table[v.id] == v {
+		vs.wake(v.id)
+	}
+}
+
 // canBegin reports whether the pump may make a step for a vat.
 func (vs *vats) canBegin() bool { return len(vs.ready) > 0 && vs.lacks() == "" && !vs.cfg.Paused }
 

@@ -31,7 +31,7 @@ func (vs *vats) start(v *vat) error {
 		return err
 	}
 	if vs.starts.isCareful() && spec.Start.Replays > 0 && vs.remembering() {
-		vs.after(carefulWait, func() { vs.wake(v.id) }) // one at a time, so that a death tells of which
+		vs.after(carefulWait, func() { vs.wakeAgain(v) }) // one at a time, so that a death tells of which
 		return nil
 	}
 	fault.Point(fault.WorkerBeforeStart)
@@ -175,7 +175,7 @@ func (vs *vats) over(v *vat, cause kernel.Cause, detail string) error {
 			if v.notBefore.Equal(until) { // else another death has begun another wait
 				v.notBefore = time.Time{}
 			}
-			vs.wake(v.id)
+			vs.wakeAgain(v)
 		})
 	}
 	c, err := vs.machine.Died(death, vs.nowMillis())
