@@ -19,7 +19,6 @@ type inn struct {
 	Known             vat.Map[vat.Ref, string]
 	Ticks             int
 	Repeat            vat.Ref
-	gates             map[string]vat.Resolver `vat:"-"`
 }
 
 // A chamber is an object of an inn.
