@@ -25,7 +25,7 @@
 //
 // Fuel, memory and stack are limited; a script that exceeds a limit gets an error that ends the call, and the VM goes on. Fuel is
 // counted where the engine polls: every 10,000 calls and loops of a script, and steps of a regular expression. Some loops of the
-// engine itself do not poll, for instance Array.prototype.indexOf on an object that claims a length of 2**53: only the end of the
+// engine itself do not poll, for instance Array.prototype.reverse on an object that claims a length of 2**53 - 1: only the end of the
 // process ends them, so a caller needs a deadline besides.
 //
 // # Concurrency
