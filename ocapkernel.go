@@ -71,10 +71,12 @@ package ocapkernel
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"ocapkernel.dev/internal/backend"
 	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/supervisor/sandbox"
 )
 
 // Kernel is a kernel whose state is open.
@@ -97,6 +99,13 @@ func New(o Options) (*Kernel, error) {
 			return nil, &Error{Code: ErrInvalid.Code, Message: err.Error()}
 		}
 	}
+	confinement := sandbox.Off
+	if o.Sandbox != "" {
+		var ok bool
+		if confinement, ok = sandbox.ParseMode(string(o.Sandbox)); !ok {
+			return nil, &Error{Code: ErrInvalid.Code, Message: fmt.Sprintf("sandbox is off, best-effort or required, not %q", o.Sandbox)}
+		}
+	}
 	if o.Worker == "" && isWorkerProgram.Load() {
 		self, err := os.Executable()
 		if err != nil {
@@ -108,7 +117,7 @@ func New(o Options) (*Kernel, error) {
 		Dir: o.Dir, Durability: durability, AcceptRollback: o.AcceptRollback, Reset: o.Reset, DiskReserve: o.DiskReserve,
 		Services: services(o.Services), Channels: channels(o.Channels),
 		System: o.System, UpgradeSystem: o.UpgradeSystem, Replace: o.Replace,
-		Worker: o.Worker, AdoptOrphans: o.AdoptOrphans, MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
+		Worker: o.Worker, Sandbox: confinement, AdoptOrphans: o.AdoptOrphans, MaxWorkers: o.MaxWorkers, KeepAnswers: o.KeepAnswers,
 		Control: o.Control, Stdin: o.Stdin, Stdout: o.Stdout, Logger: o.Logger, Version: o.Version,
 	})
 	if err != nil {

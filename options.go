@@ -18,6 +18,19 @@ const (
 	Process Durability = "process"
 )
 
+// Sandbox says how a kernel confines workers. docs/sandbox.md describes the layers.
+type Sandbox string
+
+const (
+	// SandboxOff: workers have all rights of the kernel's user.
+	SandboxOff Sandbox = "off"
+	// SandboxBestEffort: workers have the layers of the floor, without which they do not start, and the others that the system
+	// offers.
+	SandboxBestEffort Sandbox = "best-effort"
+	// SandboxRequired: workers have every layer, and [New] fails where the system does not offer one.
+	SandboxRequired Sandbox = "required"
+)
+
 // Options are the arguments of [New]. Only Dir must be given.
 type Options struct {
 	// Dir is the state directory. New makes it if it is missing, fails if it belongs to another user, and closes it to all
@@ -50,6 +63,8 @@ type Options struct {
 	// Worker is the path of the worker program of vats whose configuration names none. If it is empty, the worker program is
 	// this program, if this program has called [Worker], and otherwise the program vatworker beside it.
 	Worker string
+	// Sandbox says how the kernel confines workers; [SandboxOff] if empty. A vat's configuration can be stricter.
+	Sandbox Sandbox
 	// AdoptOrphans kills, at the end of each worker, every process that the worker has started, even a daemon in a session
 	// of its own. Without AdoptOrphans, such a process ends with the worker only if it is in the worker's process group, or
 	// below the worker when this kernel kills the worker.

@@ -56,10 +56,10 @@ func TestLoad(t *testing.T) {
 		"teller": {
 			"module": "bank/teller-2", "worker": "bin/../bin/teller",
 			"sha256": "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
-			"restart": "never", "maxRestarts": 0, "onFault": "stop",
+			"restart": "never", "maxRestarts": 0, "onFault": "stop", "sandbox": "required",
 			"reapInterval": 0, "limits": {"delivery": "1500ms", "syscalls": 1, "frameBytes": 65536, "queue": 7, "transcript": 5},
 		},
-		"alice_-9": {"module": "a", "worker": "", "parameters": {}},
+		"alice_-9": {"module": "a", "sandbox": "off", "worker": "", "parameters": {}},
 	},
 	"limits": {"delivery": "2m", "frameBytes": "512KiB", "bootstrap": "1h"},
 	"services": [], "io": {}, "bundles": {},
@@ -84,7 +84,7 @@ func TestLoad(t *testing.T) {
 			},
 			{
 				Name: "teller", Module: "bank/teller-2", Worker: filepath.Join(filepath.Dir(path), "bin/teller"), SHA256: digits,
-				Restart: cluster.RestartNever, MaxRestarts: 0, OnFault: cluster.FaultStop, ReapInterval: 0,
+				Restart: cluster.RestartNever, MaxRestarts: 0, OnFault: cluster.FaultStop, ReapInterval: 0, Sandbox: cluster.SandboxRequired,
 				Limits: cluster.Limits{Delivery: 1500 * time.Millisecond, Syscalls: 1, FrameBytes: 64 << 10, Queue: 7, Transcript: 5},
 			},
 			{

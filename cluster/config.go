@@ -56,9 +56,23 @@ type Vat struct {
 	// ReapInterval is the number of deliveries after which the vat is asked for references that it no longer holds, 0 for
 	// never.
 	ReapInterval int
+	// Sandbox is the least confinement of the vat's worker; the kernel's own may be stricter.
+	Sandbox SandboxMode
 	// Limits bound the vat. Bootstrap is zero: it belongs to the cluster.
 	Limits Limits
 }
+
+// SandboxMode says how a vat's worker must be confined, if its kernel demands less.
+type SandboxMode string
+
+const (
+	// SandboxOff is the default: what the kernel demands, and no more. A file calls it "off".
+	SandboxOff SandboxMode = ""
+	// SandboxBestEffort demands the floor.
+	SandboxBestEffort SandboxMode = "best-effort"
+	// SandboxRequired demands every layer.
+	SandboxRequired SandboxMode = "required"
+)
 
 // RestartPolicy decides whether a vat's worker is replaced when it has died.
 type RestartPolicy string

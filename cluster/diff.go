@@ -120,6 +120,7 @@ func (d *diff) vat(path string, from, to Vat) {
 	d.field(path+".maxRestarts", ApplyLive, from.MaxRestarts, to.MaxRestarts)
 	d.field(path+".onFault", ApplyLive, from.OnFault, to.OnFault)
 	d.field(path+".reapInterval", ApplyLive, from.ReapInterval, to.ReapInterval)
+	d.field(path+".sandbox", ApplyStart, from.Sandbox, to.Sandbox)
 	d.field(path+".limits.delivery", ApplyStart, from.Limits.Delivery, to.Limits.Delivery)
 	d.field(path+".limits.syscalls", ApplyStart, from.Limits.Syscalls, to.Limits.Syscalls)
 	d.field(path+".limits.frameBytes", ApplyStart, from.Limits.FrameBytes, to.Limits.FrameBytes)

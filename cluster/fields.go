@@ -21,7 +21,7 @@ const notYet = "%q is not supported yet by this version"
 var (
 	clusterFields = []string{"bootstrap", "vats", "limits", "services", "io", "bundles"}
 	vatFields     = slices.Concat(
-		[]string{"module", "worker", "sha256", "parameters", "restart", "maxRestarts", "onFault", "reapInterval", "limits"},
+		[]string{"module", "worker", "sha256", "parameters", "restart", "maxRestarts", "onFault", "reapInterval", "sandbox", "limits"},
 		laterSources, laterVatFields)
 	laterSources       = []string{"bundleSpec", "sourceSpec", "bundleName"}
 	laterVatFields     = []string{"globals", "network", "platformConfig", "creationOptions"}
@@ -129,6 +129,9 @@ func (d *decoder) vat(e entry, path string, defaults Limits) Vat {
 	vat.MaxRestarts = d.integer(o, "maxRestarts", defaultMaxRestarts, 0, maxMaxRestarts)
 	vat.OnFault = FaultPolicy(d.choice(o, "onFault", string(FaultRestart), string(FaultStop)))
 	vat.ReapInterval = d.integer(o, "reapInterval", limits.ReapInterval, 0, maxReapInterval)
+	if mode := d.choice(o, "sandbox", "off", string(SandboxBestEffort), string(SandboxRequired)); mode != "off" {
+		vat.Sandbox = SandboxMode(mode)
+	}
 	defaults.Bootstrap = 0
 	vat.Limits = d.limits(o, vatLimitFields, defaults)
 	return vat

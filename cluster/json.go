@@ -12,7 +12,7 @@ func (c *Config) JSON() ([]byte, error) {
 	for _, v := range c.Vats {
 		vats = append(vats, entryOf{v.Name, without(map[string]any{
 			"module": v.Module, "worker": v.Worker, "sha256": v.SHA256, "parameters": v.Parameters,
-			"restart": v.Restart, "maxRestarts": v.MaxRestarts, "onFault": v.OnFault, "reapInterval": v.ReapInterval,
+			"restart": v.Restart, "maxRestarts": v.MaxRestarts, "onFault": v.OnFault, "reapInterval": v.ReapInterval, "sandbox": string(v.Sandbox),
 			"limits": map[string]any{
 				"delivery": span(v.Limits.Delivery), "syscalls": v.Limits.Syscalls, "frameBytes": v.Limits.FrameBytes,
 				"queue": v.Limits.Queue, "transcript": v.Limits.Transcript,

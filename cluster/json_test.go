@@ -11,7 +11,7 @@ func TestAConfigurationInTheFormOfAFileIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	cfg, err := cluster.Parse(dir+"/c.json", []byte(`{
 		"bootstrap": "z", "limits": {"bootstrap": "90s", "queue": 7},
-		"vats": {"z": {"module": "m", "parameters": {"b": 1, "a": [2]}}, "a": {"module": "m.n", "restart": "never", "limits": {"delivery": "1m30s"}}},
+		"vats": {"z": {"module": "m", "parameters": {"b": 1, "a": [2]}}, "a": {"module": "m.n", "sandbox": "best-effort", "restart": "never", "limits": {"delivery": "1m30s"}}},
 		"io": {"s": {"type": "socket", "path": "s.sock"}, "l": {"type": "listen", "hostport": "127.0.0.1:0", "unit": "bytes", "direction": "in", "maxUnit": "2KiB"}},
 		"services": ["timer", {"name": "f", "service": "fs", "root": ".", "readOnly": true}, {"name": "w", "service": "fetch", "hosts": ["a.example"]}],
 	}`))

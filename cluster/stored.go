@@ -26,12 +26,14 @@ type storedVat struct {
 	MaxRestarts int             `json:"maxRestarts"`
 	OnFault     string          `json:"onFault"`
 	// ReapInterval is nil for the default, which is all that an earlier version knew.
-	ReapInterval *int  `json:"reapInterval,omitempty"`
-	DeliveryNs   int64 `json:"deliveryNs"`
-	Syscalls     int   `json:"syscalls"`
-	FrameBytes   int   `json:"frameBytes"`
-	Queue        int   `json:"queue"`
-	Transcript   int   `json:"transcript"`
+	ReapInterval *int `json:"reapInterval,omitempty"`
+	// Sandbox is empty for the default, which is all that an earlier version knew.
+	Sandbox    string `json:"sandbox,omitempty"`
+	DeliveryNs int64  `json:"deliveryNs"`
+	Syscalls   int    `json:"syscalls"`
+	FrameBytes int    `json:"frameBytes"`
+	Queue      int    `json:"queue"`
+	Transcript int    `json:"transcript"`
 }
 
 // MarshalStored returns the stored form of a vat. The same value gives the same bytes. It fails only if Parameters is not
@@ -52,6 +54,7 @@ func MarshalStored(v Vat) ([]byte, error) {
 		MaxRestarts:  v.MaxRestarts,
 		OnFault:      string(v.OnFault),
 		ReapInterval: reapInterval,
+		Sandbox:      string(v.Sandbox),
 		DeliveryNs:   int64(v.Limits.Delivery),
 		Syscalls:     v.Limits.Syscalls,
 		FrameBytes:   v.Limits.FrameBytes,
@@ -88,6 +91,7 @@ func UnmarshalStored(data []byte) (Vat, error) {
 		MaxRestarts:  s.MaxRestarts,
 		OnFault:      FaultPolicy(s.OnFault),
 		ReapInterval: reapInterval,
+		Sandbox:      SandboxMode(s.Sandbox),
 		Limits: Limits{
 			Delivery:   time.Duration(s.DeliveryNs),
 			Syscalls:   s.Syscalls,

@@ -106,6 +106,18 @@ type Status struct {
 	Pauses []string `json:"pauses,omitempty"`
 	// Held are the vats that are held back, with the reasons.
 	Held map[string]string `json:"held,omitempty"`
+	// Sandbox describes the confinement of workers; nil if it is off.
+	Sandbox *Sandbox `json:"sandbox,omitempty"`
+}
+
+// Sandbox describes the confinement of workers.
+type Sandbox struct {
+	// Mode is "best-effort" or "required".
+	Mode string `json:"mode"`
+	// Layers are the names of the layers that every worker has.
+	Layers []string `json:"layers"`
+	// Missing has a sentence for each other layer: why the system does not offer it, and how to get it.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // Subcluster describes a subcluster.

@@ -122,6 +122,9 @@ func (s *site) env() []string {
 		"TMPDIR=" + s.tmp(),
 		"OCAPKERNEL_STATE=" + s.state,
 	}
+	if mode, ok := os.LookupEnv("OCAPKERNEL_SANDBOX"); ok { // all tests with workers that are confined
+		env = append(env, "OCAPKERNEL_SANDBOX="+mode)
+	}
 	if dir, ok := os.LookupEnv("GOCOVERDIR"); ok {
 		env = append(env, "GOCOVERDIR="+dir)
 	}

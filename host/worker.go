@@ -76,7 +76,7 @@ func (vs *vats) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
 		return workerSpec{}, false, fmt.Errorf("configuration of %s: %w", id, err)
 	}
 	return workerSpec{workers.Spec{
-		Program: cfg.Worker, SHA256: cfg.SHA256, DeliveryTime: cfg.Limits.Delivery,
+		Program: cfg.Worker, SHA256: cfg.SHA256, DeliveryTime: cfg.Limits.Delivery, Sandbox: string(cfg.Sandbox),
 		Start: wire.Start{
 			Module: cfg.Module, Parameters: string(cfg.Parameters), Replays: row.Records,
 			MaxFrameBytes: cfg.Limits.FrameBytes, MaxSyscalls: cfg.Limits.Syscalls,

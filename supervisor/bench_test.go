@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/supervisor/sandbox"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
 )
@@ -127,6 +129,45 @@ func beEcho() {
 		}
 		if _, err := unix.Write(wire.DataFD, buf[:n]); err != nil {
 			os.Exit(0)
+		}
+	}
+}
+
+// The time from Start to Ready with each mode of confinement, and of a delivery. The modes take turns, and the least time of each
+// counts, so that the ratio depends little on what else the machine does.
+func BenchmarkConfined(b *testing.B) {
+	modes := []sandbox.Mode{sandbox.Off, sandbox.BestEffort, sandbox.Required}
+	houses := make([]*house, len(modes))
+	for i, mode := range modes {
+		houses[i] = newHouse(b, confined(b, mode))
+	}
+	starts, deliveries := make([]time.Duration, len(modes)), make([]time.Duration, len(modes))
+	least := func(d *time.Duration, begin time.Time) {
+		if took := time.Since(begin); *d == 0 || took < *d {
+			*d = took
+		}
+	}
+	for b.Loop() {
+		for i, h := range houses {
+			begin := time.Now()
+			w := h.start(h.spec("echo"))
+			least(&starts[i], begin)
+			for n := range uint64(200) {
+				begin = time.Now()
+				w.Deliver(call(n+1, "echo"))
+				want[workers.Done](h)
+				least(&deliveries[i], begin)
+			}
+			w.Kill()
+			want[workers.Exited](h)
+		}
+	}
+	for i, mode := range modes {
+		b.ReportMetric(float64(starts[i].Microseconds())/1000, mode.String()+"-ms/start")
+		b.ReportMetric(float64(deliveries[i].Nanoseconds())/1000, mode.String()+"-µs/delivery")
+		if i > 0 {
+			b.ReportMetric(float64(starts[i])/float64(starts[0]), mode.String()+"-start-ratio")
+			b.ReportMetric(float64(deliveries[i])/float64(deliveries[0]), mode.String()+"-delivery-ratio")
 		}
 	}
 }

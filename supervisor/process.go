@@ -114,6 +114,9 @@ func (p *process) launch() (_ link, err error) {
 	pings := newControl(file)
 	defer func() { undo(func() error { pings.close(); return nil }) }()
 
+	if p.w.policy, err = p.w.sup.policyOf(p.w.spec); err != nil {
+		return nil, err
+	}
 	start := p.w.spec.Start
 	p.cmd = &exec.Cmd{
 		Args:       []string{wire.WorkerName, start.Vat, start.Module},
@@ -129,7 +132,7 @@ func (p *process) launch() (_ link, err error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, tmpDir string) (runner.Runner, error) {
 			p.socket.dir = tmpDir
-			p.cmd.Env = append(append(cmd.Env, hostEnv()...), wire.LogKey+"="+logging.LevelName(logging.LevelOf(p.w.log)))
+			p.cmd.Env = append(append(cmd.Env, workerEnv(hostEnv(), p.w.policy)...), wire.LogKey+"="+logging.LevelName(logging.LevelOf(p.w.log)))
 			return p, nil
 		},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.w.sup.cfg.RunDir},

@@ -49,6 +49,7 @@ import (
 
 	"ocapkernel.dev/internal/limits"
 	"ocapkernel.dev/internal/logging"
+	"ocapkernel.dev/supervisor/sandbox"
 	"ocapkernel.dev/workers"
 )
 
@@ -71,6 +72,8 @@ type Config struct {
 	// Allow is asked before a worker is started, which takes about [WorkerDescriptors], and returns false while there are
 	// none to spare: then the start fails. Nil allows each.
 	Allow func() bool
+	// Sandbox says how each worker must be confined. A vat may ask for a stricter mode. The default is off.
+	Sandbox sandbox.Policy
 	// StockProgram is the path of the worker program for a Spec that names none.
 	StockProgram string
 }
@@ -114,6 +117,12 @@ func New(cfg Config) (*Supervisor, error) {
 	if cfg.StopTimeout <= 0 {
 		cfg.StopTimeout = time.Second
 	}
+	if cfg.Sandbox.Limits == (sandbox.Limits{}) {
+		cfg.Sandbox.Limits = sandbox.DefaultLimits()
+	}
+	if err := sandbox.CanConfine(cfg.Sandbox.Mode); err != nil {
+		return nil, err
+	}
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("supervisor: close descriptors on exec (Linux 5.11 or later is needed): %w", err)
 	}
@@ -133,6 +142,7 @@ func New(cfg Config) (*Supervisor, error) {
 	if ours.reaps.Load() {
 		s.watch.Go(func() { ours.watch(s.done) })
 	}
+	logSandbox(s.log, cfg.Sandbox.Mode)
 	s.mu.workers = make(map[*worker]struct{})
 	return s, nil
 }

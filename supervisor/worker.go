@@ -12,6 +12,7 @@ import (
 
 	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/limits"
+	"ocapkernel.dev/supervisor/sandbox"
 	"ocapkernel.dev/wire"
 	"ocapkernel.dev/workers"
 )
@@ -25,6 +26,7 @@ type worker struct {
 	lim    wire.Limits
 
 	proc    *process
+	policy  sandbox.Policy // the confinement that the process must have, from its launch on
 	pid     atomic.Int64
 	over    chan struct{} // closed with the verdict
 	helpers sync.WaitGroup
@@ -377,6 +379,9 @@ func (w *worker) start() (link, verdict) {
 	}
 	if hello.Error != "" {
 		return fail(false, "%s", hello.Error)
+	}
+	if err := w.verifyConfined(); err != nil {
+		return fail(false, "%w", err)
 	}
 	w.clock = time.AfterFunc(time.Hour, w.timeUp)
 	w.clock.Stop()

@@ -15,6 +15,11 @@
 // Deliver is called on one goroutine, for one crank at a time. The vat may use others; its [Store] can
 // be used from any of them, one at a time, until Deliver returns.
 //
+// # Confinement
+//
+// If its kernel says so, the worker confines itself between the handshake and the first frame, for good: package sandbox, and
+// docs/sandbox.md. What the program does before Main, in its init functions too, is not confined.
+//
 // # Output
 //
 // Descriptors 1 and 2 are both the log. The vat's output appears there as lines of the worker, and can neither disturb the
@@ -34,6 +39,7 @@ import (
 
 	"ocapkernel.dev/internal/fault"
 	"ocapkernel.dev/internal/logging"
+	"ocapkernel.dev/supervisor/sandbox"
 	"ocapkernel.dev/wire"
 )
 
@@ -118,6 +124,13 @@ func serve(t Transport, p Program) error {
 	unix.CloseOnExec(wire.DataFD)
 	unix.CloseOnExec(wire.ControlFD)
 	nameProcess()
+	policy, err := sandbox.ParsePolicy(os.Getenv(sandbox.Key))
+	if err != nil {
+		return err
+	}
+	if err := policy.Begin(wire.ControlFD); err != nil {
+		return err
+	}
 
 	handshake, err := takeStdout()
 	if err != nil {
@@ -135,6 +148,10 @@ func serve(t Transport, p Program) error {
 		return err
 	}
 	_ = os.Unsetenv(wire.CookieKey) // processes that the vat starts are no workers
+	// All that the worker needs is open by now, and no byte that the vat may be made of has been read.
+	if err := policy.Confine(); err != nil {
+		return err
+	}
 
 	c := &conn{frames: frames}
 	first, err := c.read()

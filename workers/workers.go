@@ -74,6 +74,9 @@ type Spec struct {
 	SHA256 string
 	// Start is the first frame. Its MaxFrameBytes and MaxSyscalls, if not 0, are enforced by the Starter.
 	Start wire.Start
+	// Sandbox is the confinement that the vat demands, by the name of a mode of package sandbox; empty is off. The Starter may be
+	// stricter.
+	Sandbox string
 	// DeliveryTime bounds a delivery; 10 s if zero.
 	DeliveryTime time.Duration
 }

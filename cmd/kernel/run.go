@@ -27,11 +27,14 @@ import (
 	"ocapkernel.dev/internal/statedir"
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/supervisor/sandbox"
 )
 
 // runFlags are the flags of run and start.
 type runFlags struct {
-	durability     string
+	durability string
+	// sandbox is the name of a mode of package sandbox; empty is that of the environment, or else off.
+	sandbox        string
 	acceptRollback bool
 	reset          bool
 	// yes says that reset deletes the state without asking.
@@ -55,6 +58,7 @@ type runFlags struct {
 func (f *runFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.durability, "durability", "power", "`LOSS` that an accepted call survives: power, or only that of the process (faster)")
+	flags.StringVar(&f.sandbox, "sandbox", "", "`HOW` workers are confined: off, best-effort or required (default $"+sandboxEnv+", or else off)")
 	flags.BoolVar(&f.acceptRollback, "accept-rollback", false, "run on a state that is older than what was acknowledged, or was restored from a copy; calls made before are forgotten")
 	flags.IntVar(&f.diskReserve, "disk-reserve", statedir.DefaultReserve>>20, "free space, in `MiB`, below which nothing new is accepted")
 	flags.BoolVar(&f.reset, "reset", false, "wipe the state first")
@@ -65,6 +69,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: trace, debug, info, warn or error")
 	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait until the system subclusters run")
 	completeFlagWith(cmd, "durability", "power", "process")
+	completeFlagWith(cmd, "sandbox", sandbox.Modes()...)
 	completeFlagWith(cmd, "log-level", "trace", "debug", "info", "warn", "error")
 	registered(cmd.MarkFlagFilename("system", "json"))
 }
@@ -72,6 +77,9 @@ func (f *runFlags) register(cmd *cobra.Command) {
 // args are the flags as arguments of a run.
 func (f *runFlags) args() []string {
 	args := []string{"--durability", f.durability, "--log-level", f.logLevel, "--disk-reserve", strconv.Itoa(f.diskReserve)}
+	if f.sandbox != "" {
+		args = append(args, "--sandbox", f.sandbox)
+	}
 	if f.acceptRollback {
 		args = append(args, "--accept-rollback")
 	}
@@ -96,6 +104,9 @@ func (f *runFlags) args() []string {
 func (f *runFlags) check() error {
 	if _, err := badgerstore.ParseDurability(f.durability); err != nil {
 		return usagef("--durability is power or process, not %q", f.durability)
+	}
+	if _, ok := sandbox.ParseMode(f.sandbox); !ok && f.sandbox != "" {
+		return usagef("--sandbox is off, best-effort or required, not %q", f.sandbox)
 	}
 	if _, ok := logging.ParseLevel(f.logLevel); !ok {
 		return usagef("--log-level is trace, debug, info, warn or error, not %q", f.logLevel)
@@ -137,6 +148,25 @@ The first signal stops vats and kernel in order; a second SIGINT or SIGTERM ends
 		registered(cmd.Flags().MarkHidden(hidden))
 	}
 	return completeFile(cmd)
+}
+
+// sandboxEnv is the variable with the mode of confinement of a kernel whose flags name none.
+const sandboxEnv = "OCAPKERNEL_SANDBOX"
+
+// sandbox returns the mode of confinement that the flags or the environment name.
+func (a *app) sandbox(f *runFlags) (sandbox.Mode, error) {
+	name := f.sandbox
+	if name == "" {
+		name = a.getenv(sandboxEnv)
+	}
+	if name == "" {
+		return sandbox.Off, nil
+	}
+	mode, ok := sandbox.ParseMode(name)
+	if !ok {
+		return 0, usagef("%s is off, best-effort or required, not %q", sandboxEnv, name)
+	}
+	return mode, nil
 }
 
 // optional allows one argument.
@@ -209,6 +239,10 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	if err != nil {
 		return err
 	}
+	confinement, err := a.sandbox(f)
+	if err != nil {
+		return err
+	}
 	log, crashed, closeLog, err := a.logger(f, dir)
 	if err != nil {
 		return err
@@ -221,7 +255,7 @@ func (a *app) runKernel(ctx context.Context, f *runFlags, args []string) (err er
 	defer release()
 
 	kernel, err := a.newKernel(backend.Options{
-		Dir: dir, Lock: lock, Durability: durability, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Reset: f.reset, Keep: isLog, Logger: log, Version: a.version,
+		Dir: dir, Lock: lock, Durability: durability, Sandbox: confinement, DiskReserve: uint64(f.diskReserve) << 20, AcceptRollback: f.acceptRollback, Reset: f.reset, Keep: isLog, Logger: log, Version: a.version,
 		Crashed: crashed, System: system, UpgradeSystem: f.upgradeSystem, Replace: f.replace, Control: true, Stdin: a.stdin, Stdout: a.stdout,
 	})
 	if err != nil {

@@ -49,6 +49,12 @@ func (a *app) describeStatus(w io.Writer, s control.Status) {
 		{"subclusters", strconv.Itoa(s.Subclusters)},
 		{"vats", strconv.Itoa(s.Vats)},
 	}
+	if s.Sandbox != nil {
+		rows = append(rows, []string{"sandbox", s.Sandbox.Mode + ": " + strings.Join(s.Sandbox.Layers, " ")})
+		for _, why := range s.Sandbox.Missing {
+			rows = append(rows, []string{"not confined by", why})
+		}
+	}
 	for _, why := range s.Pauses {
 		rows = append(rows, []string{"pause", why})
 	}

@@ -14,6 +14,8 @@ import (
 	"ocapkernel.dev/errcode"
 	"ocapkernel.dev/host"
 	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/supervisor/sandbox"
 )
 
 // coded returns an error of the host with the code that clients branch on.
@@ -51,6 +53,10 @@ func (b *Backend) Status(ctx context.Context) (control.Status, error) {
 	out := control.Status{
 		PID: os.Getpid(), State: control.Running, Durability: b.opts.Durability.String(), Cranks: s.Cranks, Commit: s.Commit,
 		Epoch: s.Epoch, Vats: s.Vats, Dropped: s.Dropped, Pauses: s.Pauses, Version: b.opts.Version, Clusters: []control.Subcluster{},
+	}
+	if b.opts.Sandbox != sandbox.Off {
+		active, missing := supervisor.Layers(b.opts.Sandbox)
+		out.Sandbox = &control.Sandbox{Mode: b.opts.Sandbox.String(), Layers: active, Missing: missing}
 	}
 	switch {
 	case b.stopping.Load():

@@ -15,6 +15,7 @@ import (
 	"ocapkernel.dev/ioservice"
 	"ocapkernel.dev/service"
 	"ocapkernel.dev/storage/badgerstore"
+	"ocapkernel.dev/supervisor/sandbox"
 )
 
 // ChannelFactory makes the object of an IO channel.
@@ -48,6 +49,7 @@ type Options struct {
 	// Worker is the path of the worker program of vats whose configuration names none; empty is vatworker, beside this
 	// program.
 	Worker       string
+	Sandbox      sandbox.Mode
 	AdoptOrphans bool
 	MaxWorkers   int
 	KeepAnswers  time.Duration

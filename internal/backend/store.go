@@ -13,6 +13,7 @@ import (
 	"ocapkernel.dev/storage"
 	"ocapkernel.dev/storage/badgerstore"
 	"ocapkernel.dev/supervisor"
+	"ocapkernel.dev/supervisor/sandbox"
 )
 
 // keep says which files, beside those that always do, outlive a reset.
@@ -94,7 +95,7 @@ func (b *Backend) startWorkers() (*supervisor.Supervisor, error) {
 		}
 	}
 	return supervisor.New(supervisor.Config{
-		RunDir: run, Logger: b.opts.Logger, StockProgram: b.opts.Worker,
+		RunDir: run, Logger: b.opts.Logger, StockProgram: b.opts.Worker, Sandbox: sandbox.Policy{Mode: b.opts.Sandbox},
 		Allow: func() bool { return b.budget.Allows(descriptors.Workers, supervisor.WorkerDescriptors) },
 	})
 }

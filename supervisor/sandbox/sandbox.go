@@ -96,7 +96,7 @@ type Policy struct {
 }
 
 // Key is the variable of the environment by which a kernel tells a worker its policy. Without the variable the mode is Off.
-const Key = "KERNEL_WORKER_SANDBOX"
+const Key = "OCAPKERNEL_CONFINE"
 
 // String is the policy as the value of [Key].
 func (p Policy) String() string {

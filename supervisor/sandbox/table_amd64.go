@@ -57,7 +57,7 @@ func table(pid uint64) (calls []call, arch uint32) {
 	allow(unix.SYS_GETTIMEOFDAY, "the time, where there is no vDSO")
 	allow(unix.SYS_GETRANDOM, "seeds of maps, crypto/rand")
 	allow(unix.SYS_PRCTL, "names of memory areas", is(0, unix.PR_SET_VMA))
-	allow(unix.SYS_POLL, "the thread that watches for the end of the kernel (worker/watch.go)")
+	allow(unix.SYS_PPOLL, "the thread that watches for the end of the kernel (worker/watch.go)")
 	allow(unix.SYS_RESTART_SYSCALL, "a poll or sleep that a stop has interrupted")
 	allow(unix.SYS_SENDTO, "the answer to a ping, to no address", is(0, controlFD), is(4, 0))
 	allow(unix.SYS_READV, "gRPC")

@@ -97,18 +97,33 @@ func (p Policy) verifyStatus(text string) error {
 	return nil
 }
 
+// CanConfine returns an error, a [*LayerError] if a layer is missing, if this system does not have the layers that mode needs.
+func CanConfine(mode Mode) error {
+	for _, l := range Offered() {
+		if l.err == nil || mode == Off || mode == BestEffort && !l.floor() {
+			continue
+		}
+		return l.err
+	}
+	return nil
+}
+
 // A LayerState says whether the system offers a layer.
 type LayerState struct {
 	Layer string `json:"layer"`
 	// Why says why the layer is not there, and how to get it; empty if it is.
 	Why string `json:"why,omitempty"`
+
+	err error
 }
+
+func (l LayerState) floor() bool { return l.Layer != LayerLandlock }
 
 // Offered lists the layers, and which of them the system offers to a program built as this one.
 func Offered() []LayerState {
 	state := func(layer string, err error, hint string) LayerState {
 		if err != nil {
-			return LayerState{layer, fmt.Sprintf("%v (%s)", err, hint)}
+			return LayerState{layer, fmt.Sprintf("%v (%s)", err, hint), &LayerError{layer, err, hint}}
 		}
 		return LayerState{Layer: layer}
 	}
