@@ -128,8 +128,8 @@ func TestCollectionEnds(t *testing.T) {
 					if err := w.until(func(k *host.Shell) (err error) { got, err = k.Collect(w.ctx, ""); return err }); err != nil {
 						t.Fatal(err)
 					}
-					if fmt.Sprint(got.Asked) != "[v1]" || fmt.Sprint(got.Busy) != c.busy {
-						t.Errorf("asked %v, busy %v; want [v1] and %s", got.Asked, got.Busy, c.busy)
+					if fmt.Sprint(got.Asked) != "[v1 v2]" || fmt.Sprint(got.Busy) != c.busy {
+						t.Errorf("asked %v, busy %v; want [v1 v2] and %s", got.Asked, got.Busy, c.busy)
 					}
 				})
 			})

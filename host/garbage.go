@@ -31,20 +31,22 @@ const maxRounds = 100
 func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collected, err error) {
 	since := map[kernel.VatID]time.Time{} // a vat is waited for since then
 	rounds := map[kernel.VatID]int{}
+	searched := map[kernel.VatID]bool{} // it was asked when there was nothing to name: to look for circles
 	for wait := busyPoll / 4; ; wait = min(2*wait, 10*busyPoll) {
 		if err := op.finishWork(ctx); err != nil || op.cfg.Paused { // no vat is asked in a paused kernel
 			return out, err
 		}
-		list, idle, err := op.collectable(ctx, only)
+		list, of, err := op.collectable(ctx, only)
 		if err != nil {
 			return out, err
 		}
 		over := true
 		out.Busy = out.Busy[:0]
 		for _, v := range list {
-			wanted := v.Dirt > 0 || only != "" && !slices.Contains(out.Asked, v.ID)
+			search := !searched[v.ID] && (only != "" || of.running[v.ID] && v.AtRest || rounds[v.ID] > 0) && !(v.OldWorker && rounds[v.ID] > 0)
+			wanted := v.Dirt > 0 || search
 			switch {
-			case idle[v.ID] && (wanted || v.HasWork):
+			case of.idle[v.ID] && (wanted || v.HasWork):
 				out.Busy = append(out.Busy, v.ID)
 			case v.HasWork:
 				if since[v.ID].IsZero() {
@@ -62,6 +64,7 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 				over = false
 				delete(since, v.ID)
 				rounds[v.ID]++
+				searched[v.ID] = searched[v.ID] || v.Dirt == 0
 				wait = busyPoll / 8 // for one that answers at once
 				if err := change(ctx, op.core, func() (kernel.Commit, error) { return op.machine.Collect(v.ID, true) }); err != nil && codeOf(err) != errcode.NotFound {
 					return out, err
@@ -83,19 +86,22 @@ func (op *operator) Collect(ctx context.Context, only kernel.VatID) (out Collect
 	}
 }
 
-// collectable returns the vats that may be asked, or that may have to be told something, and which of them do nothing now,
-// whatever they have to do: they are held back, or their subcluster is suspended.
-func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []kernel.Vat, idle map[kernel.VatID]bool, err error) {
-	idle = map[kernel.VatID]bool{}
+// states are sets of vats: running have a worker, idle do nothing now, whatever they have to do, since they are held back or their
+// subcluster is suspended.
+type states struct{ running, idle map[kernel.VatID]bool }
+
+// collectable returns the vats that may be asked, or that may have to be told something.
+func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []kernel.Vat, of states, err error) {
+	of.idle = map[kernel.VatID]bool{}
 	var held map[kernel.VatID]string
 	var suspended map[kernel.SubID]bool
-	know := func() { held, suspended = op.vats.heldBack(), op.subs.allSuspended() }
+	know := func() { of.running, held, suspended = op.vats.running(), op.vats.heldBack(), op.subs.allSuspended() }
 	list, err = question(ctx, op.core, know, func(q *kernel.View) ([]kernel.Vat, error) {
 		list, err := q.Vats()
 		found := only == ""
 		list = slices.DeleteFunc(list, func(v kernel.Vat) bool {
 			found = found || v.ID == only
-			idle[v.ID] = held[v.ID] != "" || suspended[v.Sub]
+			of.idle[v.ID] = held[v.ID] != "" || suspended[v.Sub]
 			return v.Corrupt != nil || v.Terminated || v.Stopped != "" || only != "" && v.ID != only
 		})
 		if err == nil && !found {
@@ -103,7 +109,7 @@ func (op *operator) collectable(ctx context.Context, only kernel.VatID) (list []
 		}
 		return list, err
 	})
-	return list, idle, err
+	return list, of, err
 }
 
 // finishWork does the work that earlier commits have left.

@@ -99,6 +99,17 @@ func (vs *vats) heldBack() map[kernel.VatID]string {
 	return out
 }
 
+// running lists the vats that have a worker.
+func (vs *vats) running() map[kernel.VatID]bool {
+	out := map[kernel.VatID]bool{}
+	for id, v := range vs.table {
+		if v.worker != nil {
+			out[id] = true
+		}
+	}
+	return out
+}
+
 // letGo lets a vat go on that was held back.
 func (vs *vats) letGo(id kernel.VatID) {
 	if v := vs.table[id]; v != nil && v.held != "" {

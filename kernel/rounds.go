@@ -23,6 +23,9 @@ import (
 // round is due only if the operator orders one. Pages are delivered when the vat's queue is empty; to a vat that is never
 // without messages, after looksEvery other deliveries at the latest. While the vat's answer to a page asks for another page,
 // that is due, too.
+//
+// A round that is ordered where there is nothing to name is a bare delivery: the vat looks for what holds itself in a circle,
+// though it may have made too little since it last looked to do so by itself.
 
 // rounds is the state of a vat's rounds.
 type rounds struct {
@@ -103,6 +106,8 @@ func (t *tx) page(u *run) round {
 	r := round{first: u.rounds.first, anew: u.rounds.anew, cursor: u.rounds.cursor, mark: u.rounds.mark}
 	switch {
 	case u.isOldWorker():
+		r.Bare = true
+	case r.first && r.cursor == "" && u.dirt() == 0: // the operator wants it all the same
 		r.Bare = true
 	case r.first:
 		r.More = t.pageAfterMark(u, &r) || t.pageAgain(u, &r)

@@ -32,17 +32,19 @@ type collector struct {
 	direct bool
 	// drops are imports to drop and retire, retires and abandons are objects of which the kernel has to forget the names.
 	drops, retires, abandons []wire.Ref
+	// ordered says that circles are searched for, however few objects were made since the last search.
+	ordered bool
 	// greys are the objects and Maps whose references are to be followed; see trace.go.
 	greys []grey
 }
 
 // bringOutYourDead answers a bring out your dead.
 func (v *Vat) bringOutYourDead(d wire.BringOutYourDead) {
-	if d.Bare {
-		return // the kernel, or the version of the protocol, knows no pages
-	}
 	l := v.readLedger()
 	rest := v.AtRest()
+	if d.Bare && !(rest && l.isComplete()) {
+		return // the kernel, or the version of the protocol, knows no pages
+	}
 	known := d.Known
 	relisted := len(known) > 0 && known[0] == wire.RootRef
 	switch {
@@ -58,7 +60,7 @@ func (v *Vat) bringOutYourDead(d wire.BringOutYourDead) {
 	}
 	l.Asked, l.changed = false, l.changed || l.Asked
 	v.tally.collecting = true
-	c := collector{v: v}
+	c := collector{v: v, ordered: d.Bare}
 	if rest && l.isComplete() {
 		_, _, candidates := v.rows.next(candidatePrefix, candidatePrefix)
 		c.direct = !candidates

@@ -370,3 +370,29 @@ func TestChangesWithoutReferencesCountNothing(t *testing.T) {
 		}
 	}
 }
+
+// An order without names has the vat look for circles, though it has made few objects since it last looked: also one that was
+// held when it was made, and is not held any more. A vat that does not rest, or has not learned all names yet, does nothing.
+func TestFewObjectsInACircleAreCollectedByOrder(t *testing.T) {
+	g := newGarden(t, NewHoard, wire.Start{})
+	g.call("ring", "a")
+	g.deliver(wire.BringOutYourDead{Bare: true})
+	if g.asked {
+		t.Error("asked before the first round")
+	}
+	g.round(1000)
+	g.call("ring", "b")
+	g.call("remove", "a")
+	g.call("remove", "b")
+	g.round(1000)
+	if n := len(g.store); n < 12 {
+		t.Fatalf("%d rows are left: a round finds the circles by itself, and the test shows nothing", n)
+	}
+	g.restart() // the order is the first delivery of a worker
+	g.deliver(wire.BringOutYourDead{Bare: true})
+	g.round(1000)
+	g.checkClean()
+	if n := len(g.store); n > 4 {
+		t.Errorf("%d rows are left: %q", n, slices.Sorted(maps.Keys(g.store)))
+	}
+}

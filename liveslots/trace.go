@@ -133,14 +133,16 @@ func (c *collector) trace() bool {
 	v := c.v
 	l := v.readLedger()
 	if l.Trace == nil {
-		if !v.isTraceDue() {
+		if !c.ordered && !v.isTraceDue() {
 			return false
 		}
+		c.ordered = false
+		made := v.ids.made() // which reads the kinds
 		t := &trace{Map: v.ids.LastMap}
 		for _, k := range v.ids.Kinds {
 			t.Kinds = append(t.Kinds, k.Last)
 		}
-		l.Trace, l.Traced, l.Loose, l.Deleted = t, v.ids.made(), 0, 0
+		l.Trace, l.Traced, l.Loose, l.Deleted = t, made, 0, 0
 		c.greys = append(c.greys, grey{name: string(wire.RootRef)})
 	}
 	l.changed = true

@@ -352,11 +352,22 @@ func (p *play) forget(tickets ...string) {
 	}
 }
 
-// collect has everything that nobody needs be removed.
+// collect has everything that nobody needs be removed. Each vat is asked by its name, too, since a collection of all asks those
+// whose workers run; and twice, since a search for circles counts what it removes.
 func (p *play) collect() {
-	p.run()
-	if err := p.doWithin(1000, func(k *host.Shell, _ bool) error { _, err := k.Collect(p.ctx, ""); return err }); err != nil {
-		p.errorf("collect: %v", err)
+	ask := func(only kernel.VatID) {
+		p.run()
+		if err := p.doWithin(1000, func(k *host.Shell, _ bool) error { _, err := k.Collect(p.ctx, only); return err }); err != nil {
+			p.errorf("collect: %v", err)
+		}
+	}
+	ask("")
+	var vats []host.VatStatus
+	p.must("list vats", func(k *host.Shell, _ bool) (err error) { vats, err = k.Vats(p.ctx); return err })
+	for _, v := range slices.Concat(vats, vats) {
+		if !v.Terminated && v.Stopped == "" {
+			ask(v.ID)
+		}
 	}
 	p.run()
 }
