@@ -446,7 +446,7 @@ func (s *Store) commitWrites(writes []storage.Write) error {
 	if err := s.health.check(); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
-	if err := s.sizeLogs(); err != nil {
+	if err := s.sizeLogs(writes); err != nil {
 		return fmt.Errorf("commit %d rows: %w", len(writes), err)
 	}
 	if err := s.makeRoom(writes); err != nil {

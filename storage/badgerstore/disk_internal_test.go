@@ -305,3 +305,45 @@ func TestTheLargestCommitFollowsAnyOther(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A commit without large values begins no value log, for whose first block it has asked nobody: also if the value log that is written
+// to has become full since, because the values of others went. The next commit with a large value does.
+func TestASmallCommitBeginsNoValueLog(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{Durability: Process})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func(writes ...storage.Write) {
+		t.Helper()
+		if err := s.Commit(writes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	value := bytes.Repeat([]byte{1}, 2*largeValue)
+	n := 0
+	for ; n < 30 || s.internals.valuesEnd.Load() < 9<<20; n++ {
+		commit(storage.Write{Key: fmt.Sprint("large", n), Value: value})
+	}
+	log, end := *s.internals.lastValues, s.internals.valuesEnd.Load()
+	for i := range n {
+		if fullValueLog(s.values.bytes) < int64(end) {
+			break
+		}
+		commit(storage.Write{Key: fmt.Sprint("large", i)}) // fewer than have the logs collected
+	}
+	commit(storage.Write{Key: "small", Value: []byte{1}})
+	if full := fullValueLog(s.values.bytes); int64(end) <= full {
+		t.Fatalf("the log has %d bytes and is full at %d: the test shows nothing", end, full)
+	}
+	if now := *s.internals.lastValues; now != log {
+		t.Errorf("commits without large values have begun value log %d", now)
+	}
+	commit(storage.Write{Key: "another", Value: value})
+	commit(storage.Write{Key: "small", Value: []byte{2}})
+	if now := *s.internals.lastValues; now == log {
+		t.Errorf("a large value has begun no value log, at %d bytes", s.internals.valuesEnd.Load())
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -55,7 +55,7 @@ func (in *internals) repair(held memTable) (repaired bool, err error) {
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	return true, log.Truncate(end + mappedBeyond)
+	return true, remap(log, end+mappedBeyond)
 }
 
 // logPath returns the path of a log of the memory table.

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4/skl"
+	"github.com/dgraph-io/ristretto/v2/z"
+
+	"ocapkernel.dev/storage"
 )
 
 // How large logs become. What a log holds is written again, into a table; what is written over or deleted takes its place in
@@ -44,8 +48,10 @@ func fullLog(tables int64, d Durability) int64 {
 // fullValueLog returns the content at which a value log is full, where the values that rows have in value logs have so many bytes.
 func fullValueLog(live int64) int64 { return min(max(live/4, minValueLogBytes), maxValueLogBytes) }
 
-// sizeLogs decides how large the current logs become.
-func (s *Store) sizeLogs() error {
+// sizeLogs decides how large the current logs become, before a commit of these writes. Badger begins a value log at the end of
+// any commit behind which the current one is full. There has to be room for that, which is asked for with large values only: so
+// a commit without any leaves the log as it is.
+func (s *Store) sizeLogs(writes []storage.Write) error {
 	if next := *s.internals.nextLog; s.sized != next {
 		tables, err := s.reserve.tableBytes()
 		if err != nil {
@@ -54,7 +60,11 @@ func (s *Store) sizeLogs() error {
 		s.internals.option("MemTableSize").SetInt(fullLog(tables, s.durability))
 		s.sized = next
 	}
-	s.internals.valueLogSize.SetInt(fullValueLog(s.values.bytes))
+	full := fullValueLog(s.values.bytes)
+	if _, values := logged(writes); values == 0 {
+		full = max(full, int64(s.internals.valuesEnd.Load()))
+	}
+	s.internals.valueLogSize.SetInt(full)
 	return nil
 }
 
@@ -98,7 +108,24 @@ func (in *internals) stretch() error {
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	return log.Truncate(end)
+	return remap(log, end)
+}
+
+// remap makes a log as long as end, and maps it so. Its error wraps [storage.ErrNoRoom] if that lacks room, and the log is mapped
+// as it was. A log that could not be synced before is another matter: its pages may be lost.
+func remap(log *z.MmapFile, end int64) error {
+	mapped := log.Data
+	err := log.Truncate(end)
+	if err == nil {
+		return nil
+	}
+	if log.Data == nil {
+		log.Data = mapped // mremap failed, and has left it
+	}
+	if short, ok := shortageIn(err); ok && !strings.HasPrefix(err.Error(), "while sync file") {
+		return fmt.Errorf("%w: %w", storage.ErrNoRoom, short)
+	}
+	return err
 }
 
 // doNotCompact has Badger leave the newest tables as they are when it is closed. A goroutine of Badger that copies all options at
