@@ -96,14 +96,14 @@ func (ss *subclusters) whenLaunched(source string, f func()) (waits bool, err er
 
 // isReloading reports whether a subcluster that was launched from the file source is to be launched again.
 func (ss *subclusters) isReloading(source string) (bool, error) {
-	list, err := ss.machine.Reloads()
+	list, err := ss.pending()
 	for _, m := range list {
 		if m.Config != nil { // stored by an earlier version
 			if cfg, err := cluster.UnmarshalStoredConfig(m.Config); err == nil {
 				m.Source = cfg.Source
 			}
 		}
-		if m.System == "" && m.Corrupt == nil && m.Source == source { // an unreadable reload is not launched
+		if m.System == "" && m.Source == source { // an unreadable reload is not launched
 			return true, nil
 		}
 	}

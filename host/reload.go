@@ -84,6 +84,12 @@ func (ss *subclusters) reloadChecked(s kernel.Subcluster, by callID, done func(k
 	ss.apply(c)
 }
 
+// pending lists the subclusters that are to be launched again, without those of which it is known that they cannot be.
+func (ss *subclusters) pending() ([]kernel.Reload, error) {
+	list, err := ss.machine.Reloads()
+	return slices.DeleteFunc(list, func(r kernel.Reload) bool { return r.Corrupt != nil || ss.unreadable[r.Sub] }), err
+}
+
 // reloadNext launches the subclusters that are gone and have a stored reload, including reloads of an earlier kernel.
 func (ss *subclusters) reloadNext() {
 	list, err := ss.machine.Reloads()
@@ -145,6 +151,7 @@ func (ss *subclusters) reloadOf(id kernel.SubID) {
 func (ss *subclusters) notRelaunched(id kernel.SubID, why error) {
 	if !ss.unreadable[id] {
 		ss.unreadable[id] = true
+		defer ss.tellChanged() // nothing waits for it any more
 		ss.log.Error("subcluster is not launched again: its stored configuration is damaged; kernel launch FILE launches it", "subcluster", id, "err", why)
 	}
 }

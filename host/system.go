@@ -87,6 +87,26 @@ func (sy *system) find() error {
 	return nil
 }
 
+// pendingSystems lists the system subclusters that are to be launched again, and can be.
+func (sy *system) pendingSystems() ([]kernel.Reload, error) {
+	list, err := sy.subs.pending()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range list {
+		if r.System == "" {
+			continue
+		}
+		switch r, found, err := sy.machine.ReloadOf(r.Sub); {
+		case err != nil:
+			return nil, err
+		case found && r.Corrupt != nil:
+			sy.subs.notRelaunched(r.Sub, r.Corrupt)
+		}
+	}
+	return sy.subs.pending()
+}
+
 // start makes the running system subclusters agree with the declaration: one that is there stays under its name, a missing
 // one is launched. One that is no longer declared is suspended; it is removed only if Config.Replace names it.
 func (sy *system) start() {
@@ -113,7 +133,7 @@ func (sy *system) start() {
 			sy.input(sy.subs.terminate(s.ID))
 		}
 	}
-	pending, err := sy.machine.Reloads()
+	pending, err := sy.pendingSystems()
 	if err != nil {
 		sy.fail(err)
 		return
@@ -195,7 +215,7 @@ func (sy *system) whyNotThere(target string, notFound error) error {
 	if sy.has(name) {
 		return nil
 	}
-	reloads, err := sy.machine.Reloads()
+	reloads, err := sy.subs.pending()
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (sy *system) list() ([]SystemStatus, error) {
 			out = append(out, st)
 		}
 	}
-	reloads, err := sy.machine.Reloads()
+	reloads, err := sy.subs.pending()
 	if err != nil {
 		return nil, err
 	}

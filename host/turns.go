@@ -34,7 +34,7 @@ func (sy *system) nextTurn() {
 		return
 	}
 	t := sy.waiting[0]
-	reloads, err := sy.machine.Reloads()
+	reloads, err := sy.subs.pending()
 	if err != nil {
 		sy.fail(err)
 		return

@@ -357,14 +357,24 @@ func TestReloadsAreListedWithoutConfigurations(t *testing.T) {
 			if !bytes.Equal(l.Config, config) || !l.Gone || l.Corrupt != nil {
 				t.Errorf("of an earlier version: %+v", l)
 			}
-		case subs[1]:
-			if l.Corrupt == nil {
+		case subs[1]: // its configuration says the same
+			if !bytes.Equal(l.Config, config) || !l.Gone || l.Corrupt != nil {
 				t.Errorf("of a damaged row: %+v", l)
 			}
 		}
 	}
 	if _, found, err := w.m.ReloadOf("s999"); found || err != nil {
 		t.Errorf("of none: %t, %v", found, err)
+	}
+	if err := w.mem.Commit([]storage.Write{{Key: "h." + string(subs[2])}}); err != nil {
+		t.Fatal(err)
+	}
+	if l, found, err := w.m.ReloadOf(subs[2]); !found || err != nil || l.Corrupt == nil {
+		t.Errorf("without its configuration: %+v, %t, %v", l, found, err)
+	}
+	w.do(w.m.DropReload(subs[2], "it cannot be launched"))
+	if n := len(must(w.m.Reloads())); n != len(subs)-1 {
+		t.Errorf("%d are left", n)
 	}
 	w.do(w.m.DropReload(subs[1], "it cannot be read"))
 	w.check()

@@ -1,6 +1,10 @@
 package kernel
 
-import "ocapkernel.dev/errcode"
+import (
+	"fmt"
+
+	"ocapkernel.dev/errcode"
+)
 
 // A Reload is a subcluster that is removed to be launched again.
 type Reload struct {
@@ -89,7 +93,8 @@ func (t *tx) reload(sub *subcluster, cfg *config, source, why string) {
 }
 
 // Reloads lists the subclusters that are to be launched again, in the order of their keys, including those whose rows
-// cannot be read. Their configurations, which may be large, are not read: see [View.ReloadOf].
+// cannot be read. Their configurations, which may be large, are not read: only [View.ReloadOf] finds out that one of them is
+// damaged, or missing.
 func (q *View) Reloads() (out []Reload, err error) {
 	defer caught(&err)
 	t := q.begin(0)
@@ -101,16 +106,13 @@ func (q *View) Reloads() (out []Reload, err error) {
 	}
 	for rest, b := range t.all("reload.", "") {
 		s := SubID(rest)
-		if len(b) == 0 {
+		var p pendingReload
+		if len(b) == 0 || readable(func() { t.codec.decode(keyReload(s), b, p.fields) }) != nil {
 			out = append(out, t.pending(s))
 			continue
 		}
-		r := Reload{Sub: s}
-		r.Corrupt = readable(func() {
-			var p pendingReload
-			t.codec.decode(keyReload(s), b, p.fields)
-			r = Reload{Sub: s, System: p.system, Source: p.source, By: p.by, Gone: t.sub(s) == nil}
-		})
+		r := Reload{Sub: s, System: p.system, Source: p.source, By: p.by}
+		r.Corrupt = readable(func() { r.Gone = t.sub(s) == nil })
 		out = append(out, r)
 	}
 	return out, nil
@@ -130,7 +132,11 @@ func (q *View) ReloadOf(s SubID) (r Reload, found bool, err error) {
 func (t *tx) pending(s SubID) Reload {
 	r := Reload{Sub: s}
 	r.Corrupt = readable(func() {
-		if c := t.config(s); c != nil && c.reload {
+		c := t.config(s)
+		if _, listed := t.get(keyReload(s)); listed && (c == nil || !c.reload) {
+			t.codec.corrupt(fmt.Errorf("%s: %w", keyConfig(s), errMissing))
+		}
+		if c != nil && c.reload {
 			r = Reload{Sub: s, System: c.system, Config: append([]byte{}, c.config...), By: c.by, Gone: t.sub(s) == nil}
 		}
 	})
@@ -155,6 +161,10 @@ func (t *tx) dropReload(s SubID, why string) (dropped bool) {
 		return true
 	}
 	if cfg == nil || !cfg.reload {
+		if _, listed := t.get(keyReload(s)); listed { // the configuration is missing
+			t.delete(keyReload(s))
+			return true
+		}
 		return false
 	}
 	t.answerCall(cfg.by, func() Completion { return launchFailure(why) })
