@@ -146,6 +146,11 @@ func describeCall(number, row string, whole bool) Description {
 		out.Target = words[1]
 	}
 	names := strings.Fields(slots)
+	word, _ := strings.CutSuffix(words[0], asideMark)
+	if kind := slices.Index(callKinds, word); ok && body == "" && kind >= 0 && !callKind(kind).callsMethod() {
+		out.waits(names) // its result follows them, and it has nothing else
+		return out
+	}
 	if method, args, err := capdata.DecodeCall(body, len(names)); ok && whole && err == nil {
 		out.Method = method
 		out.waits(names)

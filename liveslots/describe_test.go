@@ -28,6 +28,12 @@ func TestRowsAreDescribedWithoutTheProgram(t *testing.T) {
 		{"call without a method", "w.5", "all \np-5\n#[\"&0\"]", liveslots.Description{
 			Kind: "call", Name: "5", Call: "all", Waits: []string{"p-5"}, Value: []byte(`[{"$ref":"p-5"}]`),
 		}},
+		{"call that has nothing but what it waits for", "w.6", "forward  p+9\np-5\n", liveslots.Description{
+			Kind: "call", Name: "6", Call: "forward", Waits: []string{"p-5"},
+		}},
+		{"call without its method", "w.7", "call o+0 p+9\np-5\n", liveslots.Description{
+			Kind: "call", Name: "7", Call: "call", Target: "o+0", Waits: []string{"p-5"}, Problem: "its value cannot be read: body does not begin with '#' at byte 0",
+		}},
 		{"promise", "s.l9", "r\n\n" + `#{"#error":"no","name":"Error"}`, liveslots.Description{
 			Kind: "promise", Name: "l9", Rejected: true, Value: []byte(`{"$error":"no","name":"Error"}`),
 		}},

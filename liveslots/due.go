@@ -161,6 +161,9 @@ func (v *Vat) firstDue() uint64 {
 func (v *Vat) goOnLater() {
 	s := v.shelved()
 	if len(s.Due) == 0 && !v.isLeft() && !v.crowded || s.Nudge != "" {
+		if s.Nudge == "" && s.Most != 0 && v.ids.rules() >= rulesOfChains { // all is done, so that nothing has to be tried carefully
+			s.Most, s.changed = 0, true
+		}
 		return
 	}
 	s.changed = true

@@ -122,7 +122,7 @@ func (s *shelf) count(c *call, by int) {
 
 func (s *shelf) size(by int) { s.Bytes, s.changed = s.Bytes+by, s.changed || by != 0 }
 
-func (s *shelf) save(r *rows) {
+func (s *shelf) save(v *Vat) {
 	if !s.changed {
 		return
 	}
@@ -131,7 +131,11 @@ func (s *shelf) save(r *rows) {
 	if err != nil {
 		panic(fault("shelf: " + err.Error()))
 	}
-	r.set(shelfKey, row)
+	if string(row) == "{}" && v.ids.rules() >= rulesOfChains {
+		v.rows.delete(shelfKey)
+		return
+	}
+	v.rows.set(shelfKey, row)
 }
 
 func callKey(n uint64) string             { return "w." + utoa(n) }

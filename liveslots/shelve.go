@@ -103,7 +103,7 @@ func (v *Vat) shelve() {
 		v.goOnLater()
 		v.tellKeepers()
 		v.settledIn = nil
-		v.shelved().save(v.rows)
+		v.shelved().save(v)
 		return
 	}
 	v.unshelveDue()
@@ -185,7 +185,7 @@ func (v *Vat) shelve() {
 	}
 	v.goOnLater()
 	w.sweep()
-	v.shelved().save(v.rows)
+	v.shelved().save(v)
 	for _, c := range store {
 		c.args, c.slots, c.body, c.target = nil, nil, "", nil
 	}

@@ -61,7 +61,8 @@ const (
 	// Under the rules before rulesOfChains the name to which messages to a promise went could change before it settled: where it
 	// followed a promise that came to follow another, or got a name, or was mentioned by a stored call. So a message could
 	// overtake those that were parked at another name; and the kernel was told of promises that settle together in an order
-	// that the store did not keep. And a vat most of whose objects had gone looked for circles only when as many were made.
+	// that the store did not keep. A vat most of whose objects had gone looked for circles only when as many were made. And once a delivery that had
+	// failed was done, the shelf went on saying that calls are to be tried with care, and its row stayed though it said nothing.
 	rulesOfChains = 3
 	currentRules  = rulesOfChains
 )

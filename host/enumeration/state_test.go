@@ -73,10 +73,6 @@ var uncounted = map[string]bool{
 	"drops and requests since the last page": true,
 }
 
-// cautious is in the row w of a vat's store after a delivery that had failed: it says how many of the next calls that become
-// due are made at once. It is left when all is done.
-var cautious = regexp.MustCompile(`,?"most":[0-9]+`)
-
 // untraced is in the row g of a vat's store: how often an object lost a reference, and not the last one, since circles were
 // looked for.
 var untraced = regexp.MustCompile(`,?"loose":[0-9]+`)
@@ -117,13 +113,6 @@ func canonical(rows []storage.Write) *state {
 		}
 		if kind == "s" && strings.HasSuffix(key, ".g") {
 			value = fmt.Sprintf("%q", untraced.ReplaceAll(w.Value, nil))
-		}
-		if kind == "s" && strings.HasSuffix(key, ".w") {
-			text := cautious.ReplaceAll(w.Value, nil)
-			if string(text) == "{}" {
-				continue
-			}
-			value = fmt.Sprintf("%q", text)
 		}
 		switch kind {
 		case "c", "s", "y", "z", "again":
