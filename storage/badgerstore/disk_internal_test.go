@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 
+	"ocapkernel.dev/internal/torture"
 	"ocapkernel.dev/storage"
 )
 
@@ -146,7 +147,21 @@ func TestTheDiskFollowsTheState(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("writes 100 MB")
 	}
-	const cranks, restarts, inFlight = 20_000, 20, 16 << 20
+	diskFollows(t, 20_000)
+}
+
+// The same with the number of cranks that the promise is about.
+func TestTortureDisk(t *testing.T) {
+	if !torture.Long() {
+		t.Skip("takes minutes: make torture")
+	}
+	const cranks = 1_000_000
+	t.Cleanup(func() { torture.Report(t, torture.Row{Part: "Disk", Scenarios: 3, Cranks: 3 * cranks}) })
+	diskFollows(t, cranks)
+}
+
+func diskFollows(t *testing.T, cranks int) {
+	const restarts, inFlight = 20, 16 << 20
 	for name, test := range map[string]struct{ rows, large int }{
 		"a small state": {2000, 0},
 		"a larger one":  {50_000, 0},

@@ -1,0 +1,167 @@
+package host_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"ocapkernel.dev/cluster"
+	"ocapkernel.dev/host"
+	"ocapkernel.dev/internal/limits"
+	"ocapkernel.dev/internal/torture"
+	"ocapkernel.dev/kernel"
+	"ocapkernel.dev/storage"
+	"ocapkernel.dev/vat"
+	"ocapkernel.dev/workers/inproc"
+)
+
+// potter makes objects that stay in the kernel: the answers of the calls hold them.
+type potter struct {
+	vat.Durable
+	Calls int
+}
+
+type pot struct{ vat.Durable }
+
+// Make returns n new objects.
+func (m *potter) Make(n int) []*pot {
+	m.Calls++
+	out := make([]*pot, n)
+	for i := range out {
+		out[i] = &pot{}
+	}
+	return out
+}
+
+// counted counts the rows that are read of a store.
+type counted struct {
+	storage.Store
+	reads atomic.Int64
+}
+
+func (c *counted) Get(key string) ([]byte, bool, error) {
+	c.reads.Add(1)
+	return c.Store.Get(key)
+}
+
+func (c *counted) Next(prefix, after string) (string, []byte, bool, error) {
+	c.reads.Add(1)
+	return c.Store.Next(prefix, after)
+}
+
+// largeState makes a state with about so many objects, and returns how many rows a start reads of it, and how many it has.
+func largeState(t *testing.T, objects int) (reads int64, rows int) {
+	t.Helper()
+	const most = 500 // of one answer
+	workers := func() *inproc.Starter {
+		return inproc.New(inproc.Config{Program: programOf(t, vat.Modules{"maker": func() *potter { return &potter{} }})})
+	}
+	mem := storage.NewMem()
+	k := start(t, mem, func(c *host.Config) { c.Workers = workers() })
+	cfg, err := cluster.Parse("maker.json", []byte(`{"bootstrap": "maker", "vats": {"maker": {"module": "maker"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := k.Launch(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range objects / most {
+		a, err := send(t.Context(), k, fmt.Sprint("make ", n), string(sub.ID), "make", float64(most))
+		if err != nil || a.Rejected {
+			t.Fatalf("%+v, %v", a, err)
+		}
+	}
+	k.end(t)
+	for _, row := range mem.Snapshot() {
+		if strings.HasPrefix(row.Key, "o.") {
+			rows++
+		}
+	}
+	if err := mem.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	store := &counted{Store: mem}
+	again, err := host.Open(host.Config{Store: store, Workers: workers()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads = store.reads.Load()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := again.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return reads, rows
+}
+
+// A start reads what it has to do, and not the state: as many rows with twenty thousand objects as with a thousand.
+func TestAStartDoesNotReadTheState(t *testing.T) {
+	t.Parallel()
+	few, fewRows := largeState(t, 1000)
+	many, manyRows := largeState(t, 20_000)
+	t.Logf("%d objects: %d reads; %d objects: %d reads", fewRows, few, manyRows, many)
+	if fewRows < 1000 || manyRows < 20_000 {
+		t.Errorf("the states have %d and %d objects", fewRows, manyRows)
+	}
+	if many > few+5 {
+		t.Errorf("a start reads %d rows with %d objects, and %d with %d", many, manyRows, few, fewRows)
+	}
+}
+
+// Of more vats than workers may be idle, those that were used least recently have none; each starts another at its next message,
+// and has its state.
+func TestIdleWorkersAreFewerThanVats(t *testing.T) {
+	t.Parallel()
+	pagesOut(t, 25, 4)
+}
+
+// The same with as many vats as a kernel is meant for, and the number of idle workers that it has by default.
+func TestTortureLarge(t *testing.T) {
+	if !torture.Long() {
+		t.Skip("takes minutes: make torture")
+	}
+	const vats = 4000
+	t.Cleanup(func() { torture.Report(t, torture.Row{Part: "Large", Scenarios: 1, Cranks: 3 * vats}) })
+	pagesOut(t, vats, limits.IdleWorkers)
+}
+
+func pagesOut(t *testing.T, vats, idle int) {
+	k := start(t, storage.NewMem(), func(c *host.Config) {
+		c.MaxWorkers = idle
+	})
+	var subs []kernel.Subcluster
+	for range vats {
+		subs = append(subs, launch(t, k, "hello"))
+	}
+	for round := range 2 {
+		for i, sub := range subs {
+			a, err := send(t.Context(), k, fmt.Sprint("round ", round, " ", i), string(sub.ID), "hello", "you")
+			if want := fmt.Sprintf(`#"hello, you; you are number %d"`, round+1); err != nil || a.Value.Body != want {
+				t.Fatalf("got %+v, %v; want %s", a, err, want)
+			}
+		}
+	}
+	list, err := k.Vats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := map[kernel.VatID]bool{}
+	for _, v := range list {
+		if v.Pid != 0 {
+			running[v.ID] = true
+		}
+	}
+	// One that is asked for what it no longer holds is stopped for the next one.
+	if len(list) != vats || len(running) > idle+3 {
+		t.Errorf("%d of %d vats have a worker, want %d", len(running), len(list), idle)
+	}
+	for _, sub := range subs[:vats-idle-3] {
+		if running[sub.Bootstrap] {
+			t.Errorf("%s has a worker, and was used earlier than most", sub.Bootstrap)
+		}
+	}
+	k.end(t)
+}
