@@ -42,8 +42,6 @@ func TestTortureFaultPoints(t *testing.T) {
 		alone(t, name)
 		return
 	}
-	end := torture.Until(t, 25, 35*time.Second) // beside the building of the programs
-
 	profiles := make([]*undisturbed, 0, len(workloads))
 	var later []fault.Name // points of workloads that are left out
 	inParallel(t, func(yield func(task) bool) {
@@ -79,12 +77,13 @@ func TestTortureFaultPoints(t *testing.T) {
 	}
 
 	r := rand.New(rand.NewPCG(seed, 1))
+	end := torture.Until(t, 25, 25*time.Second) // beside the undisturbed runs, and the building of the programs
 	var mu sync.Mutex
 	died, missed := map[fault.Name]int{}, 0
 	inParallel(t, func(yield func(task) bool) {
 		for u, p := range plans(r, profiles, torture.Long()) {
 			mu.Lock()
-			enough := time.Now().After(end) || row.Findings > 10
+			enough := time.Now().After(end) && row.Scenarios >= 10 || row.Findings > 10
 			mu.Unlock()
 			if enough {
 				return
@@ -114,7 +113,9 @@ func TestTortureFaultPoints(t *testing.T) {
 			}
 		}
 	})
-	row.Points = len(died)
+	if row.Points = len(died); row.Kills == 0 {
+		t.Error("nothing died")
+	}
 	t.Logf("%d points of %d were places of a death, %d deaths in %d trials; %d passes were not reached", len(died), len(passed), row.Kills, row.Scenarios, missed)
 	for _, name := range slices.Sorted(maps.Keys(passed)) {
 		if died[name] == 0 {

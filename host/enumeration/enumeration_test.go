@@ -231,6 +231,9 @@ func TestTortureCrashEnumeration(t *testing.T) {
 	} else {
 		e.some(cases)
 	}
+	if e.row.Points == 0 {
+		t.Error("nothing died")
+	}
 }
 
 // some runs first points until the time is over, and after every fifth of them one second point.
