@@ -381,7 +381,8 @@ func (w *worker) start() (link, verdict) {
 		return fail(false, "%s", hello.Error)
 	}
 	if err := w.verifyConfined(); err != nil {
-		return fail(false, "%w", err)
+		_, missing := errors.AsType[*sandbox.LayerError](err)
+		return fail(!missing, "%w", err) // one that has ended cannot be looked at, and how it ended says more
 	}
 	w.clock = time.AfterFunc(time.Hour, w.timeUp)
 	w.clock.Stop()

@@ -37,7 +37,7 @@ func (p Policy) Verify(pid int) error {
 func (l Limits) verify(pid int) error {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {
-		return fmt.Errorf("sandbox: read the limits of the worker: %w", err)
+		return fmt.Errorf("sandbox: read the limits of the worker (has it ended, or does a /proc that is mounted with hidepid hide it?): %w", err)
 	}
 	for _, r := range l.resources() {
 		var hard string
@@ -59,7 +59,7 @@ func (l Limits) verify(pid int) error {
 func (p Policy) verifyThreads(dir string) (again bool, err error) {
 	tasks, err := os.ReadDir(dir)
 	if err != nil {
-		return false, fmt.Errorf("sandbox: list the threads of the worker: %w", err)
+		return false, fmt.Errorf("sandbox: list the threads of the worker (has it ended, or does a /proc that is mounted with hidepid hide it?): %w", err)
 	}
 	for _, task := range tasks {
 		text, err := os.ReadFile(dir + "/" + task.Name() + "/status")
