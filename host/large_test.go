@@ -1,7 +1,9 @@
 package host_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,6 +161,78 @@ func pagesOut(t *testing.T, vats, idle int) {
 		if running[sub.Bootstrap] {
 			t.Errorf("%s has a worker, and was used earlier than most", sub.Bootstrap)
 		}
+	}
+	k.end(t)
+}
+
+// sitter waits for what never comes: it does not rest.
+type sitter struct{ vat.Durable }
+
+func (sitter) Sit(ctx context.Context) {
+	p, _ := vat.NewPromise(ctx)
+	_, _ = vat.Await[any](ctx, p)
+}
+
+func (sitter) Hello() string { return "hello" }
+
+// stops counts the workers that make room for others.
+type stops struct {
+	slog.Handler
+	n *atomic.Int64
+}
+
+func (s stops) Enabled(context.Context, slog.Level) bool { return true }
+func (s stops) WithAttrs([]slog.Attr) slog.Handler       { return s }
+func (s stops) WithGroup(string) slog.Handler            { return s }
+
+func (s stops) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "idle worker stopped" {
+		s.n.Add(1)
+	}
+	return nil
+}
+
+// Vats that never rest, however many, and however long ago they were used, do not keep the workers of others.
+func TestWorkersOfVatsThatNeverRestAreInNobodysWay(t *testing.T) {
+	t.Parallel()
+	const sitting, others = 9, 8
+	var n atomic.Int64
+	k := start(t, storage.NewMem(), func(c *host.Config) {
+		c.Workers = inproc.New(inproc.Config{Program: programOf(t, vat.Modules{"sitter": func() *sitter { return &sitter{} }})})
+		c.MaxWorkers, c.Logger = 2, slog.New(stops{slog.DiscardHandler, &n})
+	})
+	cfg, err := cluster.Parse("sitter.json", []byte(`{"bootstrap": "sitter", "vats": {"sitter": {"module": "sitter"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var subs []kernel.Subcluster
+	for i := range sitting + others {
+		sub, err := k.Launch(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < sitting {
+			body := kernel.Data{Body: `#["sit",[]]`}
+			if _, err := k.Call(t.Context(), "", fmt.Sprint("sit ", i), string(sub.ID), body, false); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if len(subs) == 0 {
+			n.Store(0)
+		}
+		subs = append(subs, sub)
+	}
+	const rounds = 5
+	for round := range rounds {
+		for i, sub := range subs {
+			if a, err := send(t.Context(), k, fmt.Sprint(round, "-", i), string(sub.ID), "hello"); err != nil || a.Rejected {
+				t.Fatalf("got %+v, %v", a, err)
+			}
+		}
+	}
+	if n.Load() < rounds {
+		t.Errorf("%d workers have made room for others", n.Load())
 	}
 	k.end(t)
 }

@@ -23,6 +23,7 @@ type vat struct {
 	replayed    time.Time      // when that began
 	queued      bool           // listed in vats.ready
 	used        time.Time      // when its last crank began
+	passed      time.Time      // used, when makeRoom has found that it is not at rest
 	// held is the reason why the vat is held back; empty if it is not. See forVat.
 	held string
 	// paused says that its past is being rehearsed, which its next crank would change.

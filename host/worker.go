@@ -85,14 +85,15 @@ func (vs *vats) spec(id kernel.VatID) (s workerSpec, found bool, err error) {
 }
 
 // makeRoom stops the least recently used idle worker, if there are too many, and nothing of its vat lives
-// in its memory. MaxWorkers is a target: a vat that has work starts in any case.
+// in its memory; two, if there are more than MaxWorkers. That is a target: a vat that has work starts in any case.
 func (vs *vats) makeRoom() {
 	if vs.live < vs.cfg.MaxWorkers {
 		return
 	}
+	stops := 1 + min(1, vs.live-vs.cfg.MaxWorkers)
 	var idle []*vat
 	for _, v := range vs.table {
-		if v.up && v.crank == nil && !v.queued {
+		if v.up && v.crank == nil && !v.queued && v.passed != v.used {
 			idle = append(idle, v)
 		}
 	}
@@ -103,15 +104,19 @@ func (vs *vats) makeRoom() {
 			vs.hold(v, err)
 			return
 		}
-		if row.Records == 0 && !row.Lost { // at rest: nothing is to be made again
-			if v.dirty && (row.Asked || vs.collect(v)) {
-				continue // it is stopped for the next one
-			}
-			vs.log.Debug("idle worker stopped", "vat", v.id)
-			w := v.worker
-			vs.subs.leaves(w, v.sub)
-			vs.forVat(v, "page its worker out", func() error { return vs.over(v, kernel.CauseStopped, "paged out") })
-			w.Stop()
+		if row.Records > 0 || row.Lost { // not at rest: its memory would have to be made again. That lasts until its next crank
+			v.passed = v.used
+			continue
+		}
+		if v.dirty && (row.Asked || vs.collect(v)) {
+			continue // it is stopped for the next one
+		}
+		vs.log.Debug("idle worker stopped", "vat", v.id)
+		w := v.worker
+		vs.subs.leaves(w, v.sub)
+		vs.forVat(v, "page its worker out", func() error { return vs.over(v, kernel.CauseStopped, "paged out") })
+		w.Stop()
+		if stops--; stops == 0 {
 			return
 		}
 	}
