@@ -89,6 +89,7 @@ func (host) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, c *grpc.ClientCo
 func serve(t *testing.T) (_ *grpc.ClientConn, cmd *exec.Cmd, data *os.File) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0])
+	cmd.Env = []string{"PLUGIN_UNIX_SOCKET_DIR=" + t.TempDir()} // a worker that ends by itself leaves its socket
 	for range 2 {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
