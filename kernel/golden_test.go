@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"ocapkernel.dev/kernel"
-	"ocapkernel.dev/storage"
 )
 
 // goldenStates are states in which a kernel of schema 3 was killed at any moment of a random program: storage/testdata/schema3.json.gz,
@@ -124,15 +123,7 @@ func TestStatesOfSchema3GoOn(t *testing.T) {
 	for i, state := range goldenStates(t) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.mem = storage.NewMem()
-			var writes []storage.Write
-			for key, value := range state { // in any order
-				writes = append(writes, storage.Write{Key: key, Value: value})
-			}
-			if err := w.mem.Commit(writes); err != nil {
-				t.Fatal(err)
-			}
+			w := worldOf(t, state)
 			if problems, err := kernel.Check(w.mem); err != nil || len(problems) > 0 {
 				t.Fatalf("check: %q, %v", problems, err)
 			}

@@ -33,6 +33,12 @@ func older(t *testing.T) *world {
 	if err := json.Unmarshal(text, &rows); err != nil {
 		t.Fatal(err)
 	}
+	return worldOf(t, rows)
+}
+
+// worldOf is a world with a state of these rows, which is not open yet.
+func worldOf(t *testing.T, rows map[string][]byte) *world {
+	t.Helper()
 	w := newWorld(t)
 	w.mem = storage.NewMem()
 	var writes []storage.Write
